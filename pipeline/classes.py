@@ -1,0 +1,120 @@
+"""Label sets: names, palette, thin classes, and how a larger set merges into a smaller one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import RecipeError
+
+IGNORE = 255
+"""Label of pixels that belong to no class: not learned from, not measured."""
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Classes that a network predicts; class id = position."""
+
+    name: str
+    """Key of the set in recipes."""
+    names: tuple[str, ...]
+    """Class names in the order of their ids."""
+    palette: tuple[tuple[int, int, int], ...]
+    """RGB colour per class, 0..255."""
+    thin: tuple[int, ...]
+    """Ids of classes whose objects are thin or small; fusion can protect them from large masks."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def palette_array(self) -> npt.NDArray[np.uint8]:
+        """Colours as [256, 3] uint8; ids without a class are black."""
+        table = np.zeros((256, 3), np.uint8)
+        table[: len(self)] = self.palette
+        return table
+
+
+CITYSCAPES_19 = LabelSet(
+    name="cityscapes19",
+    names=(
+        "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation",
+        "terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+    ),
+    palette=(
+        (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153),
+        (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60),
+        (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
+    ),
+    thin=(5, 6, 7, 11, 12, 17, 18),
+)  # fmt: skip
+"""Cityscapes train ids: the labels of DensePASS (19 classes) and of most perspective networks."""
+
+DENSEPASS_13 = LabelSet(
+    name="densepass13",
+    names=(*CITYSCAPES_19.names[:12], "car"),
+    palette=(*CITYSCAPES_19.palette[:12], CITYSCAPES_19.palette[13]),
+    thin=(5, 6, 7, 11),
+)
+"""The 13-class protocol of DensePASS: the first twelve Cityscapes classes and car. The demo world has the same set."""
+
+LABEL_SETS = {label_set.name: label_set for label_set in (CITYSCAPES_19, DENSEPASS_13)}
+
+_MERGES: dict[tuple[str, str], tuple[int, ...]] = {
+    (CITYSCAPES_19.name, DENSEPASS_13.name): (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 11, 12, 12, 12, IGNORE, 12, 12),
+}
+
+
+def label_set(name: str) -> LabelSet:
+    """The label set of that name.
+
+    Raises:
+        RecipeError: no such set.
+    """
+    if name not in LABEL_SETS:
+        raise RecipeError(f"label set {name!r} is unknown", f"known are {', '.join(LABEL_SETS)}", "Choose one of them")
+    return LABEL_SETS[name]
+
+
+def merge_table(source: LabelSet, target: LabelSet) -> npt.NDArray[np.uint8]:
+    """Table [256] from source ids to target ids; ids without a counterpart become IGNORE.
+
+    Raises:
+        RecipeError: the sets have no known merge.
+    """
+    table = np.full(256, IGNORE, np.uint8)
+    if source.name == target.name:
+        table[: len(source)] = np.arange(len(source))
+        return table
+    if (source.name, target.name) not in _MERGES:
+        raise RecipeError(
+            f"labels of {source.name} cannot be merged into {target.name}",
+            f"known merges are {', '.join(f'{a} -> {b}' for a, b in _MERGES)}",
+            "Choose the label set of the data",
+        )
+    table[: len(source)] = _MERGES[source.name, target.name]
+    return table
+
+
+def merge_probabilities(
+    probabilities: npt.NDArray[np.floating], source: LabelSet, target: LabelSet
+) -> npt.NDArray[np.float32]:
+    """Sum class probabilities [C, ...] of `source` into `target` and normalise over the classes that remain.
+
+    Merging after the softmax (not the argmax) is the benchmark's protocol: DensePASS, 13 classes.
+    """
+    table = merge_table(source, target)[: len(source)]
+    merged = np.zeros((len(target), *probabilities.shape[1:]), np.float32)
+    for source_id, target_id in enumerate(table):
+        if target_id != IGNORE:
+            merged[target_id] += probabilities[source_id]
+    total = merged.sum(axis=0, keepdims=True)
+    return np.where(total > 0, merged / np.maximum(total, 1e-12), np.float32(1 / len(target)))
+
+
+def names_of(label_ids: Sequence[int], of: LabelSet) -> list[str]:
+    """Names of class ids, for messages and tables."""
+    return [of.names[i] if i < len(of) else f"id {i}" for i in label_ids]

@@ -1,0 +1,38 @@
+"""One error family: every message says what was found, what was expected and what to do."""
+
+from __future__ import annotations
+
+
+class GoodSAMError(Exception):
+    """Base of all errors that a user can mend; the command line prints them without a traceback.
+
+    Args:
+        found: what was found, naming the file or setting ("street.jpg is 4096x1600").
+        expected: what would have been right ("a full panorama is 2:1").
+        remedy: what to do ("Pass --vertical-fov 140.6 for a band").
+    """
+
+    def __init__(self, found: str, expected: str, remedy: str) -> None:
+        super().__init__(found, expected, remedy)
+        self.found = found
+        self.expected = expected
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.found}; {self.expected}. {self.remedy}."
+
+
+class InputError(GoodSAMError):
+    """A panorama, label or mask file (or a folder of them) cannot be used."""
+
+
+class RecipeError(GoodSAMError):
+    """A recipe has an unknown key or a value outside what is allowed."""
+
+
+class WeightsError(GoodSAMError):
+    """A checkpoint is missing, broken or of the wrong kind."""
+
+
+class CacheError(GoodSAMError):
+    """The store cannot be written, or what it holds is not what is asked for."""

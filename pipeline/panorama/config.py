@@ -1,0 +1,59 @@
+"""Settings of panoramas and windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.settings import require
+
+GRID = 32
+"""Window offsets and strides are multiples of this many pixels: the coarsest feature stride of the networks."""
+
+
+@dataclass(frozen=True)
+class PanoramaConfig:
+    """How panoramas are read; every panorama of a run has the same working size."""
+
+    width: int = 2048
+    """Working width, pixels; images are resized to it. A multiple of 32."""
+    vertical_fov: float = 180.0
+    """Vertical field of view, degrees: 180 for full spheres, 70.3 for DensePASS bands (2048x400)."""
+    ignore_mask: str = ""
+    """Image file whose non-zero pixels are ignored in every panorama (the camera rig); empty for none."""
+    find_constant_border: bool = True
+    """Also ignore regions of constant colour at the top or bottom border of each image (a black nadir)."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.width > 0 and self.width % GRID == 0, "panorama.width", self.width, f"a positive multiple of {GRID}"
+        )
+        require(
+            0 < self.vertical_fov <= 180, "panorama.vertical_fov", self.vertical_fov, "above 0 and at most 180 degrees"
+        )
+
+    @property
+    def height(self) -> int:
+        """Working height, pixels: rows have the angular size of columns."""
+        return max(1, round(self.width * self.vertical_fov / 360))
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """Overlapping windows over a panorama; columns wrap over the seam, rows do not (method: sliding windows)."""
+
+    height: int = 512
+    """Window height, pixels; a window higher than the panorama is cut to it."""
+    width: int = 512
+    """Window width, pixels. Square windows waste nothing of SAM's square input."""
+    stride_y: int = 256
+    """Vertical step, pixels, a multiple of 32; the last row of windows is moved up to end at the last row."""
+    stride_x: int = 256
+    """Horizontal step, pixels, a multiple of 32; half the width is 50 % overlap."""
+
+    def __post_init__(self) -> None:
+        for key in ("height", "width"):
+            require(getattr(self, key) > 0, f"windows.{key}", getattr(self, key), "a positive number of pixels")
+        for key, size in (("stride_y", self.height), ("stride_x", self.width)):
+            value = getattr(self, key)
+            require(0 < value <= size and value % GRID == 0, f"windows.{key}", value,
+                    f"a positive multiple of {GRID}, at most the window's {size}")  # fmt: skip

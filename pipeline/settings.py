@@ -1,0 +1,49 @@
+"""What the settings dataclasses of all parts share: checks that name the key, and fingerprints."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from pipeline.errors import RecipeError
+
+
+def require(condition: bool, key: str, value: object, expected: str) -> None:
+    """Refuse a setting by name.
+
+    Raises:
+        RecipeError: the condition does not hold.
+    """
+    if not condition:
+        raise RecipeError(f"{key} is {value!r}", f"it must be {expected}", f"Correct {key} in the recipe")
+
+
+def require_choice(key: str, value: object, choices: tuple[object, ...]) -> None:
+    """Refuse a setting that is none of `choices`."""
+    require(value in choices, key, value, f"one of {', '.join(repr(c) for c in choices)}")
+
+
+def require_fraction(key: str, value: float) -> None:
+    """Refuse a setting outside [0, 1]."""
+    require(0 <= value <= 1, key, value, "between 0 and 1")
+
+
+def fingerprint(*parts: Any) -> str:
+    """Sixteen hex digits of the SHA-256 of settings (dataclasses, numbers, strings, lists, dicts), by value.
+
+    It names what was made with them, so that a stale read is impossible: other settings, other name.
+    """
+    text = json.dumps([_plain(p) for p in parts], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return value

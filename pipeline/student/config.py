@@ -1,0 +1,93 @@
+"""Settings of stage two: the student, its losses and its training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.settings import require, require_choice
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """The compact network (SegFormer)."""
+
+    size: str = "b0"
+    """One of b0 (3.7 M parameters), b1 (13.7 M), b2 (27 M), tiny (about 0.7 M, for tests and the demo)."""
+    weights: str = ""
+    """Initial weights: hub name or folder (an encoder such as nvidia/mit-b0, or a whole SegFormer), "demo" for the
+    embedded small start, or empty for random weights."""
+
+    def __post_init__(self) -> None:
+        require_choice("student.size", self.size, ("tiny", "b0", "b1", "b2"))
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Multi-level Knowledge Adaptation (MKA): one weight per loss of the paper's figure 2; 0 switches one off."""
+
+    assistant: float = 1.0
+    """L_CE^{TA,S}: student against the stitched assistant logits, whole image."""
+    ensemble: float = 1.0
+    """L_CE^{T,S}: student against the ensemble E, windows."""
+    reliable: float = 1.0
+    """L_CE^{T,S}: student against the high-confidence ensemble E_H, windows."""
+    boundary: float = 0.5
+    """L_bd^{T,S}: the student's soft boundary against the refined boundary B_ref."""
+    features: float = 0.1
+    """L_feat: projected student encoder levels against the assistant's."""
+    temperature: float = 1.0
+    """Soft targets and predictions are divided by it; the loss is multiplied by its square (Hinton)."""
+    hard: bool = False
+    """Learn from argmax labels (CE, as drawn in the paper) rather than soft targets (KL; ours)."""
+    stride: int = 1
+    """Losses are computed on targets pooled by this factor: 4 is the student's own resolution and much faster."""
+
+    def __post_init__(self) -> None:
+        for key in ("assistant", "ensemble", "reliable", "boundary", "features"):
+            require(getattr(self, key) >= 0, f"losses.{key}", getattr(self, key), "zero or positive")
+        require(self.temperature > 0, "losses.temperature", self.temperature, "positive")
+        require_choice("losses.stride", self.stride, (1, 2, 4))
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Training of the student from the cache (AdamW, linear warm-up, poly decay)."""
+
+    steps: int = 20_000
+    """Optimiser steps."""
+    batch_size: int = 4
+    """Panoramas (or crops) per step."""
+    crop_width: int = 0
+    """Width of the random crops of the panorama, pixels, a multiple of 32; 0 trains on whole panoramas."""
+    learning_rate: float = 6e-5
+    """Peak learning rate of the encoder."""
+    head_multiplier: float = 10.0
+    """The decode head and the projections learn this much faster (SegFormer's own recipe)."""
+    weight_decay: float = 1e-4
+    """AdamW's decoupled weight decay."""
+    warmup_steps: int = 500
+    """Linear warm-up from near zero."""
+    poly_power: float = 1.0
+    """Exponent of the polynomial decay to zero."""
+    yaw_roll: bool = True
+    """Roll image and targets by a random number of columns (multiples of 32): exact on a panorama."""
+    mirror: bool = True
+    """Mirror image and targets left to right with probability one half."""
+    colour_jitter: float = 0.3
+    """Strength of random brightness, contrast and saturation changes of the image alone; 0 for none."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints, from which a killed run goes on."""
+    log_every: int = 20
+    """Steps between lines of the log."""
+
+    def __post_init__(self) -> None:
+        for key in ("steps", "batch_size", "checkpoint_every", "log_every"):
+            require(getattr(self, key) > 0, f"distill.{key}", getattr(self, key), "a positive number")
+        require(self.learning_rate > 0, "distill.learning_rate", self.learning_rate, "positive")
+        require(
+            self.crop_width >= 0 and self.crop_width % 32 == 0,
+            "distill.crop_width",
+            self.crop_width,
+            "0 or a multiple of 32",
+        )
+        require(0 <= self.colour_jitter < 1, "distill.colour_jitter", self.colour_jitter, "at least 0 and below 1")

@@ -1,0 +1,105 @@
+"""Settings of stage one's science: SAM, the assistant, boundary enhancement, fusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.settings import require, require_choice, require_fraction
+
+
+@dataclass(frozen=True)
+class SamConfig:
+    """SAM and its automatic mask generator; names follow `SamAutomaticMaskGenerator`."""
+
+    model: str = "demo"
+    """One of demo (the embedded small SAM), vit_b, vit_l, vit_h."""
+    checkpoint: str = ""
+    """Path of the checkpoint; empty for the embedded demo SAM."""
+    points_per_side: int = 16
+    """Prompts per window side; the grid has this number squared."""
+    points_per_batch: int = 64
+    """Prompts decoded at once; memory, not results, depends on it."""
+    pred_iou_thresh: float = 0.88
+    """Masks with a lower predicted IoU are dropped."""
+    stability_score_thresh: float = 0.95
+    """Masks whose area changes more under a shift of the logit threshold are dropped."""
+    stability_score_offset: float = 1.0
+    """That shift, in logits."""
+    box_nms_thresh: float = 0.7
+    """Of two masks whose boxes overlap more (IoU), the one with the lower predicted IoU is dropped."""
+
+    def __post_init__(self) -> None:
+        require_choice("sam.model", self.model, ("demo", "vit_b", "vit_l", "vit_h"))
+        require(self.model == "demo" or self.checkpoint != "", "sam.checkpoint", self.checkpoint,
+                f"the path of a {self.model} checkpoint (`goodsam fetch-weights {self.model}` brings it)")  # fmt: skip
+        for key in ("points_per_side", "points_per_batch"):
+            require(getattr(self, key) > 0, f"sam.{key}", getattr(self, key), "a positive number")
+        for key in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh"):
+            require_fraction(f"sam.{key}", getattr(self, key))
+
+
+@dataclass(frozen=True)
+class AssistantConfig:
+    """The teacher assistant: a semantic network trained on perspective images."""
+
+    kind: str = "demo"
+    """One of demo (the embedded SegFormer), transformers (hub name or folder), onnx (a file)."""
+    name: str = ""
+    """Hub name or folder of a semantic-segmentation model, or path of an ONNX file; empty for the demo."""
+    label_set: str = "cityscapes19"
+    """Label set that the network predicts; merged into the recipe's after the softmax. The demo's is densepass13."""
+    window_scale: float = 1.0
+    """Windows are resized by this factor before the network sees them: its training resolution per degree."""
+    whole_scale: float = 1.0
+    """The same for the whole panorama."""
+    whole_weight: float = 0.0
+    """Weight of the whole-image probabilities in the stitched ones; the windows have the rest. The whole image
+    knows the context, the windows know the detail."""
+    feature_levels: tuple[int, ...] = (1, 2, 3, 4)
+    """Encoder levels (1 = finest) that are cached for the feature loss; may be empty."""
+
+    def __post_init__(self) -> None:
+        require_choice("assistant.kind", self.kind, ("demo", "transformers", "onnx"))
+        require(self.kind == "demo" or self.name != "", "assistant.name", self.name, "a hub name, folder or ONNX file")
+        for key in ("window_scale", "whole_scale"):
+            require(0 < getattr(self, key) <= 8, f"assistant.{key}", getattr(self, key), "above 0 and at most 8")
+        require_fraction("assistant.whole_weight", self.whole_weight)
+        require(all(1 <= level <= 4 for level in self.feature_levels) and
+                len(set(self.feature_levels)) == len(self.feature_levels), "assistant.feature_levels",
+                self.feature_levels, "distinct levels out of 1, 2, 3, 4")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """Cross-task complementary fusion (CTCF; paper figure 2, Eq. 3)."""
+
+    theta: float = 0.7
+    """Masks whose winning label covers less (Lcr) are unreliable: M = 0. Paper: not given. We: 0.7."""
+    unreliable: str = "paint"
+    """What happens to unreliable masks. paint: their winner too (the paper's E); keep: the assistant's label and
+    probabilities stay there."""
+    protect_thin: bool = True
+    """Pixels that the assistant gives to a thin class survive a large mask of another class (ours: mask voting
+    deletes small classes)."""
+    large_mask: float = 0.02
+    """Share of the window's area from which a mask is large enough to be held off thin classes."""
+    uncovered_confidence: float = 0.7
+    """Pixels without a mask are reliable if the assistant's highest probability is at least this ..."""
+    uncovered_agreement: float = 0.8
+    """... and the windows' agreement is at least this."""
+
+    def __post_init__(self) -> None:
+        require_choice("fusion.unreliable", self.unreliable, ("paint", "keep"))
+        for key in ("theta", "large_mask", "uncovered_confidence", "uncovered_agreement"):
+            require_fraction(f"fusion.{key}", getattr(self, key))
+
+
+@dataclass(frozen=True)
+class BoundaryConfig:
+    """Boundary enhancement: SAM's edges that the assistant confirms (paper figure 3; definition ours)."""
+
+    radius: int = 3
+    """A SAM edge pixel is kept if a label edge of the assistant lies within this many pixels."""
+
+    def __post_init__(self) -> None:
+        require(self.radius >= 0, "boundary.radius", self.radius, "zero or a positive number of pixels")
