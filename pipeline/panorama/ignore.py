@@ -1,0 +1,133 @@
+"""What is ignored in a panorama: the camera rig (a given mask), the black where no camera looked, transparency.
+
+Legend: H W panorama (working size), 3 = (red, green, blue).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pipeline.errors import InputError
+from pipeline.panorama.config import PanoramaConfig
+from pipeline.panorama.images import ASPECT_TOLERANCE, read_picture
+
+TOLERANCE = 8
+"""Brightness (0..255, the largest channel) up to which a pixel beside the border counts as black: JPEG noise."""
+MINIMUM_SHARE = 0.01
+"""Share of the image below which a black border is left alone."""
+
+_BORDER_SHARE = 0.995
+"""Share of the border row that must be black; the rest may be noise."""
+_SPECK = 2
+"""Specks of up to twice this many columns do not end the black."""
+_FRINGE = 1
+"""Rows at the edge of the black that resizing and JPEG have mixed with what lies beside it."""
+
+
+def ignored_region(
+    image_HW3: npt.NDArray[np.uint8], config: PanoramaConfig, transparent_HW: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.bool_]:
+    """Pixels to ignore: the mask of `config`, a black border if it asks for that, and what was transparent.
+
+    Raises:
+        InputError: the mask file cannot be used.
+    """
+    height, width = image_HW3.shape[:2]
+    ignored_HW = np.zeros((height, width), np.bool_)
+    if config.find_constant_border:
+        ignored_HW |= constant_border(image_HW3)
+    if config.ignore_mask:
+        ignored_HW |= load_ignore_mask(Path(config.ignore_mask), height, width)
+    if transparent_HW is not None:
+        ignored_HW |= transparent_HW
+    return ignored_HW
+
+
+def constant_border(
+    image_HW3: npt.NDArray[np.uint8], tolerance: int = TOLERANCE, minimum_share: float = MINIMUM_SHARE
+) -> npt.NDArray[np.bool_]:
+    """The black regions that begin at the bottom or top border and go up or down each column until something shows.
+
+    Only black counts: a row at a pole is a single point, so that road or snow below the camera and an overexposed
+    sky above it are of constant colour too, and they are seen. At the top the border must be black exactly,
+    for a night sky is nearly so.
+
+    Args:
+        image_HW3: RGB, 0..255.
+        tolerance: largest channel value that still is black.
+        minimum_share: share of the image that a region must have to be ignored.
+    """
+    ignored_HW = np.zeros(image_HW3.shape[:2], np.bool_)
+    _mark_black(image_HW3[::-1], ignored_HW[::-1], tolerance, tolerance, minimum_share)
+    _mark_black(image_HW3, ignored_HW, 0, tolerance, minimum_share)
+    return ignored_HW
+
+
+@lru_cache(maxsize=4)
+def load_ignore_mask(path: Path, height: int, width: int) -> npt.NDArray[np.bool_]:
+    """Read a mask file at the working size, read-only; a pixel is ignored where any part of it is non-zero.
+
+    Raises:
+        InputError: no image, JPEG (whose noise is non-zero), or of another aspect ratio than the panoramas.
+    """
+
+    def require_same_aspect(mask_width: int, mask_height: int) -> None:
+        if abs(mask_width * height / (mask_height * width) - 1) > ASPECT_TOLERANCE:
+            raise InputError(
+                f"ignore mask {path.name} is {mask_width}x{mask_height}",
+                f"panoramas of this run are {width}x{height}, and the mask must have their aspect ratio",
+                "Paint the mask on a panorama of the run",
+            )
+
+    picture = read_picture(path, require_same_aspect)
+    if picture.format in ("JPEG", "MPO"):
+        raise InputError(
+            f"ignore mask {path.name} is a JPEG", "its noise is non-zero and would be ignored", "Save the mask as PNG"
+        )
+    mask = Image.fromarray(_nonzero(picture.image))
+    # 32-bit float: the box average of a single set pixel must not round to zero.
+    mask_HW = np.asarray(mask.convert("F").resize((width, height), Image.Resampling.NEAREST)) > 1e-3
+    mask_HW.setflags(write=False)
+    return mask_HW
+
+
+def _mark_black(
+    image_HW3: npt.NDArray[np.uint8],
+    ignored_HW: npt.NDArray[np.bool_],
+    border_tolerance: int,
+    tolerance: int,
+    minimum_share: float,
+) -> None:
+    """Mark what is black below the first row (views: turn them upside down for the last)."""
+    if np.mean(image_HW3[0].max(axis=-1) <= border_tolerance) < _BORDER_SHARE:
+        return
+    depth_W = _close_wrapping(_black_depth(image_HW3, tolerance), _SPECK)
+    if depth_W.mean() >= minimum_share * len(image_HW3):
+        ignored_HW |= np.arange(len(image_HW3))[:, None] < depth_W + _FRINGE
+
+
+def _black_depth(image_HW3: npt.NDArray[np.uint8], tolerance: int) -> npt.NDArray[np.int64]:
+    """Length of the run of black pixels from the first row, per column [W]."""
+    red, green, blue = np.moveaxis(image_HW3, -1, 0)
+    seen_HW = np.maximum(np.maximum(red, green), blue) > tolerance
+    return np.where(seen_HW.any(axis=0), seen_HW.argmax(axis=0), len(seen_HW))
+
+
+def _close_wrapping(depth_W: npt.NDArray[np.int64], radius: int) -> npt.NDArray[np.int64]:
+    """Morphological closing of a profile around the panorama: dips of up to 2 * radius columns are filled."""
+    shifts = range(-radius, radius + 1)
+    widened = np.max([np.roll(depth_W, s) for s in shifts], axis=0)
+    return np.min([np.roll(widened, s) for s in shifts], axis=0)
+
+
+def _nonzero(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """255 where any colour channel is non-zero and the pixel is not fully transparent, else 0; shape [H, W]."""
+    if image.mode not in ("L", "1", "I", "F") and not image.mode.startswith("I;16"):
+        rgba = np.asarray(image.convert("RGBA"))
+        return np.where((rgba[..., :3].any(axis=-1)) & (rgba[..., 3] > 0), 255, 0).astype(np.uint8)
+    return np.where(np.asarray(image) != 0, 255, 0).astype(np.uint8)

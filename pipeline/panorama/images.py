@@ -1,0 +1,297 @@
+"""Finding panoramas in a folder, and opening one as an array of the working size.
+
+Legend: H W panorama (working size), 3 = (red, green, blue).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from pipeline.errors import InputError
+from pipeline.panorama.config import PanoramaConfig
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
+LABEL_FOLDER = "gtFine"
+"""Folder of labels in the layout of Cityscapes and DensePASS; nothing under it is a panorama."""
+LABEL_ENDING = "_labelTrainIds"
+"""Ending of label files' stems in the same layout."""
+MAXIMUM_PIXELS = 400_000_000
+"""Larger images are refused undecoded: at three bytes a pixel they would take gigabytes."""
+ASPECT_TOLERANCE = 0.02
+"""Relative deviation from width / height = 360 / vertical_fov that is taken for rounding."""
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")  # JPEG includes MPO, a JPEG with further pictures behind it
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+"""What Pillow raises on damaged files, by format."""
+_SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that exchange width and height."""
+_LANCZOS_SUPPORT = 3
+
+# Pillow warns above its own limit (89 Mpixel; real panoramas are larger) and refuses at twice that.
+Image.MAX_IMAGE_PIXELS = MAXIMUM_PIXELS
+
+
+@dataclass(frozen=True)
+class PanoramaFile:
+    """A panorama on disk."""
+
+    id: str
+    """Path relative to the folder, without suffix, in posix form ("street/0001")."""
+    path: Path
+    """Where the file is."""
+
+
+@dataclass(frozen=True)
+class OpenedPanorama:
+    """A panorama at the working size."""
+
+    image_HW3: npt.NDArray[np.uint8]
+    """RGB, upright; transparent pixels are black."""
+    transparent_HW: npt.NDArray[np.bool_]
+    """Pixels that are more than half transparent: nothing was seen there."""
+    source_height: int
+    """Height of the upright file, pixels."""
+    source_width: int
+    """Width of the upright file, pixels."""
+    sha256: str
+    """SHA-256 of the file's bytes, hexadecimal."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image file, decoded and upright, in whatever mode it has."""
+
+    image: Image.Image
+    """Pixels; JPEG may be decoded at a reduced size, not below twice the one wanted."""
+    width: int
+    """Width of the upright file, pixels."""
+    height: int
+    """Height of the upright file, pixels."""
+    format: str
+    """Pillow's name of the format ("JPEG", "PNG", ...)."""
+    sha256: str
+    """SHA-256 of the file's bytes, hexadecimal."""
+
+
+def find_panoramas(folder: Path) -> list[PanoramaFile]:
+    """The JPEG, PNG, WebP and TIFF files of a folder, flat or nested, sorted by id.
+
+    Hidden files and folders are skipped, and so are labels that lie beside the images (`gtFine`, `*_labelTrainIds`).
+
+    Raises:
+        InputError: the folder is missing, unreadable, no folder or without images, or two files have one id.
+    """
+    _require_folder(folder)
+    files = list(_visible_files(folder))
+    paths = [p for p in files if p.suffix.lower() in SUFFIXES and not p.stem.endswith(LABEL_ENDING)]
+    if not paths:
+        raise InputError(
+            f"{folder} holds no images ({len(files)} other files)",
+            "panoramas are .jpg, .png, .webp or .tif files, in the folder or in folders below it",
+            "Name the folder of the panoramas",
+        )
+    by_id: dict[str, Path] = {}
+    for path in sorted(paths):
+        panorama_id = path.relative_to(folder).with_suffix("").as_posix()
+        if panorama_id in by_id:
+            raise InputError(
+                f"{by_id[panorama_id]} and {path} have the same id {panorama_id!r}",
+                "each panorama needs a name of its own, suffix apart",
+                "Rename or remove one of them",
+            )
+        by_id[panorama_id] = path
+    return [PanoramaFile(i, by_id[i]) for i in sorted(by_id)]
+
+
+def open_panorama(path: Path, config: PanoramaConfig) -> OpenedPanorama:
+    """Read a panorama, make it upright 8-bit RGB and resize it to the working size, over the seam.
+
+    Transparency is composited over black: that is what stitchers write where no camera looked, and what
+    `ignore.constant_border` recognises.
+
+    Raises:
+        InputError: the file cannot be read or decoded, is too large, or has not the aspect ratio of `config`.
+    """
+    wanted = (config.width, config.height)
+    picture = read_picture(path, lambda width, height: require_aspect(path, width, height, config), wanted)
+    colour, alpha = _rgb_and_alpha(picture.image, path)
+    image_HW3 = np.array(resize_wrapping(colour, *wanted))
+    transparent_HW = np.zeros(image_HW3.shape[:2], np.bool_)
+    if alpha is not None:
+        transparent_HW = np.asarray(resize_wrapping(alpha, *wanted)) < 128
+    return OpenedPanorama(image_HW3, transparent_HW, picture.height, picture.width, picture.sha256)
+
+
+def read_picture(path: Path, check_size: Callable[[int, int], None], wanted: tuple[int, int] | None = None) -> Picture:
+    """Open an image file and decode it, once its size is known to be right.
+
+    Args:
+        path: a JPEG, PNG, WebP or TIFF file, whatever its suffix.
+        check_size: called with the upright (width, height) before anything is decoded; raises InputError.
+        wanted: (width, height) that the caller will resize to; lets JPEG be decoded faster, at a reduced size.
+
+    Raises:
+        InputError: missing, unreadable, empty, broken, too large or not an image.
+    """
+    try:
+        return _decode(path, check_size, wanted)
+    except FileNotFoundError:
+        raise InputError(f"{path} is not there", "it must be an image file", "Check the path") from None
+    except PermissionError:
+        raise InputError(
+            f"{path.name} may not be read (permission denied)", "it must be readable", f"chmod u+r {path}"
+        ) from None
+    except Image.DecompressionBombError:
+        raise _too_large(path, f"over {2 * MAXIMUM_PIXELS:,} pixels") from None
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{path.name} is no image that can be opened",
+            "JPEG, PNG, WebP and TIFF can, whatever the suffix says",
+            "Export it again or take it out of the folder",
+        ) from None
+    except _BROKEN as error:
+        raise InputError(
+            f"{path.name} is broken or truncated ({error})",
+            "the whole image must decode",
+            "Copy or export it again",
+        ) from error
+
+
+def require_aspect(path: Path, width: int, height: int, config: PanoramaConfig) -> None:
+    """Refuse a size whose aspect ratio does not fit the vertical field of view.
+
+    Raises:
+        InputError: width / height deviates from 360 / vertical_fov by more than 2 %.
+    """
+    expected = 360 / config.vertical_fov
+    if abs(width / height / expected - 1) <= ASPECT_TOLERANCE:
+        return
+    shape = (
+        "a full panorama is 2:1"
+        if config.vertical_fov == 180
+        else f"a band of {config.vertical_fov:g} degrees is {expected:.3g}:1"
+    )
+    raise InputError(f"{path.name} is {width}x{height}", shape, _aspect_remedy(width, height))
+
+
+def resize_wrapping(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Resize with Lanczos (antialiased), columns wrapping: the filter at the seam sees the other side of it."""
+    if image.size == (width, height):
+        return image
+    source_width, source_height = image.size
+    scale = max(1.0, source_width / width)
+    pad = min(source_width, math.ceil(_LANCZOS_SUPPORT * scale) + 1)
+    padded = Image.new(image.mode, (source_width + 2 * pad, source_height))
+    padded.paste(image.crop((source_width - pad, 0, source_width, source_height)), (0, 0))
+    padded.paste(image, (pad, 0))
+    padded.paste(image.crop((0, 0, pad, source_height)), (pad + source_width, 0))
+    box = (pad, 0, pad + source_width, source_height)
+    return padded.resize((width, height), Image.Resampling.LANCZOS, box=box)
+
+
+def _require_folder(folder: Path) -> None:
+    if not folder.exists():
+        raise InputError(f"{folder} does not exist", "it must be a folder of panoramas", "Check the path")
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file", "panoramas are read from a folder", f"Name the folder: {folder.parent}")
+
+
+def _visible_files(folder: Path) -> Iterator[Path]:
+    """All files below a folder, through links, hidden ones and label folders apart."""
+    seen: set[str] = set()
+    for root, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:  # a link back up the tree would otherwise never end
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != LABEL_FOLDER)
+        yield from (Path(root) / name for name in names if not name.startswith("."))
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise InputError(
+        f"folder {error.filename} cannot be listed ({error.strerror})",
+        "every folder below the panoramas' must be readable",
+        "Correct its permissions or move it away",
+    ) from error
+
+
+def _decode(path: Path, check_size: Callable[[int, int], None], wanted: tuple[int, int] | None) -> Picture:
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if file.tell() == 0:
+            raise InputError(f"{path.name} is empty (0 bytes)", "it must be an image", "Copy or export it again")
+        file.seek(0)
+        with Image.open(file, formats=_FORMATS) as image:
+            if image.width * image.height > MAXIMUM_PIXELS:
+                raise _too_large(path, f"{image.width}x{image.height}")
+            orientation = _orientation(image)
+            sideways = orientation in _SIDEWAYS
+            width, height = image.size[::-1] if sideways else image.size
+            check_size(width, height)
+            if wanted is not None and not sideways:
+                image.draft(None, (2 * wanted[0], 2 * wanted[1]))  # JPEG's own reduction, then still a filtered half
+            image.load()
+            upright = image if orientation == 1 else ImageOps.exif_transpose(image)
+            return Picture(upright, width, height, image.format or "", sha256)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 (upright) to 8, found without decoding."""
+    if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode, to look behind the pixels
+        return 1
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
+
+
+def _rgb_and_alpha(image: Image.Image, path: Path) -> tuple[Image.Image, Image.Image | None]:
+    """8-bit RGB composited over black, and the alpha channel where there is one."""
+    image = _eight_bit(image, path)
+    if not image.has_transparency_data:
+        return image.convert("RGB"), None
+    with_alpha = image.convert("RGBA")
+    alpha = with_alpha.getchannel("A")
+    black = Image.new("RGB", image.size)
+    return Image.composite(with_alpha.convert("RGB"), black, alpha), alpha
+
+
+def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
+    """Scale 16-bit grey to 8 bit; Pillow would clip it. (16-bit colour it scales itself, on decoding.)"""
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise InputError(
+            f"{path.name} has 32-bit pixels", "panoramas have 8 or 16 bits per channel", "Export it with 8 or 16 bits"
+        )
+    return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def _aspect_remedy(width: int, height: int) -> str:
+    fov = 360 * height / width
+    if abs(fov / 180 - 1) <= ASPECT_TOLERANCE:
+        return "Pass --vertical-fov 180 for full panoramas"
+    if fov < 180:
+        return f"Pass --vertical-fov {fov:.1f} for a band"
+    if abs(fov / 360 - 1) <= ASPECT_TOLERANCE:
+        return "If it is a top-bottom stereo pair, cut out one half; else take it out of the folder"
+    return "It is too high for an equirectangular panorama: take it out of the folder"
+
+
+def _too_large(path: Path, size: str) -> InputError:
+    return InputError(
+        f"{path.name} has {size}",
+        f"images of up to {MAXIMUM_PIXELS // 1_000_000} million pixels are decoded",
+        "Export it at a smaller size",
+    )

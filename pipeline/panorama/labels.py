@@ -1,0 +1,157 @@
+"""Finding and opening human labels of panoramas: single-channel images of class ids, 255 = ignore.
+
+Legend: H W the label's own size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pipeline.classes import IGNORE, LABEL_SETS, LabelSet, merge_table
+from pipeline.errors import InputError, RecipeError
+from pipeline.panorama.config import PanoramaConfig
+from pipeline.panorama.images import LABEL_ENDING, LABEL_FOLDER, PanoramaFile, read_picture, require_aspect
+
+IMAGE_FOLDER = "leftImg8bit"
+"""Folder of images in the layout of Cityscapes and DensePASS."""
+
+_MODES = ("L", "P", "1", "I", "I;16", "I;16B")
+_SHOWN_VALUES = 8
+
+
+def find_labels(folder: Path, panoramas: Sequence[PanoramaFile]) -> dict[str, Path]:
+    """Label file per panorama id; panoramas without one are left out.
+
+    Accepted for the image `place/100_.jpg`: `place/100_labelTrainIds.png`, `place/100_.png`, `place/100.png`;
+    in the layout of DensePASS and Cityscapes also `gtFine/...` for `leftImg8bit/...`, whether `folder` is the
+    `gtFine` folder or the root of both.
+
+    Raises:
+        InputError: the folder is missing, or no panorama has a label.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder", "labels are PNG files in a folder", "Check the path")
+    found = {p.id: label for p in panoramas if (label := _label_of(p, folder)) is not None}
+    if panoramas and not found:
+        first = panoramas[0]
+        raise InputError(
+            f"{folder} holds a label for none of the {len(panoramas)} panoramas",
+            f"{first.path.name} would have {next(_candidates(first.id)).name} or {PurePosixPath(first.id).name}.png, "
+            "in the same subfolder",
+            "Name the folder of the labels, or rename them",
+        )
+    return found
+
+
+def open_labels(
+    path: Path, label_set: LabelSet, config: PanoramaConfig, source: LabelSet | None = None
+) -> npt.NDArray[np.uint8]:
+    """Read a label at its own size, as ids of `label_set`.
+
+    Args:
+        path: a PNG of one channel, or with a palette whose indices are class ids.
+        label_set: the classes that are measured.
+        config: the panoramas' geometry; the label's aspect ratio must fit it.
+        source: the classes that the file is labelled with, if others; merged into `label_set`.
+
+    Returns:
+        labels_HW, class ids or 255.
+
+    Raises:
+        InputError: not such a PNG, wrong aspect ratio, or ids that are no class of the file's set.
+        RecipeError: `source` does not merge into `label_set`.
+    """
+    file_set = source or label_set
+    table = merge_table(file_set, label_set)
+    picture = read_picture(path, lambda width, height: require_aspect(path, width, height, config))
+    _require_ids(path, picture.image, picture.format)
+    values_HW = np.asarray(picture.image).astype(np.int64) // _grey_step(path)
+    _require_classes(path, np.unique(values_HW), file_set, label_set)
+    return table[values_HW]
+
+
+def _label_of(panorama: PanoramaFile, folder: Path) -> Path | None:
+    for candidate in _candidates(panorama.id):
+        path = folder / candidate
+        if path.is_file() and not path.samefile(panorama.path):  # labels may lie among the images
+            return path
+    return None
+
+
+def _candidates(panorama_id: str) -> Iterator[PurePosixPath]:
+    """Relative paths where a label may be, the most specific names first."""
+    image = PurePosixPath(panorama_id)
+    folders = tuple(dict.fromkeys(_label_folders(image.parent)))
+    for name in dict.fromkeys(_label_names(image.name)):
+        yield from (folder / name for folder in folders)
+
+
+def _label_folders(image_folder: PurePosixPath) -> Iterable[PurePosixPath]:
+    """Folders that may correspond to an image's, images and labels being named by their own folder or by the root."""
+    parts = image_folder.parts
+    if IMAGE_FOLDER in parts:
+        at = parts.index(IMAGE_FOLDER)
+        below = parts[at + 1 :]
+        yield PurePosixPath(*parts[:at], LABEL_FOLDER, *below)
+        yield PurePosixPath(*below)
+    yield image_folder
+    yield PurePosixPath(LABEL_FOLDER, *parts)
+
+
+def _label_names(stem: str) -> Iterable[str]:
+    bare = stem.removesuffix("_")
+    yield f"{bare}{LABEL_ENDING}.png"
+    if stem.endswith(f"_{IMAGE_FOLDER}"):
+        yield f"{stem.removesuffix(IMAGE_FOLDER)}{LABEL_FOLDER}{LABEL_ENDING}.png"
+    yield f"{stem}.png"
+    yield f"{bare}.png"
+
+
+def _require_ids(path: Path, image: Image.Image, image_format: str) -> None:
+    if image_format != "PNG" or image.mode not in _MODES:
+        raise InputError(
+            f"{path.name} is {image_format} of mode {image.mode}",
+            "labels are PNG files of class ids, with one channel or a palette",
+            "Convert colours to class ids; never store labels as JPEG",
+        )
+
+
+def _grey_step(path: Path) -> int:
+    """By what Pillow multiplies grey values: PNG of 2 or 4 bits is stretched to 0..255, which would change the ids."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    bit_depth, colour_type = header[24], header[25]
+    return 255 // (2**bit_depth - 1) if colour_type == 0 and bit_depth in (2, 4) else 1
+
+
+def _require_classes(path: Path, values: npt.NDArray[np.int64], file_set: LabelSet, target: LabelSet) -> None:
+    wrong = [int(v) for v in values if v != IGNORE and not 0 <= v < len(file_set)]
+    if not wrong:
+        return
+    shown = ", ".join(map(str, wrong[:_SHOWN_VALUES])) + (", ..." if len(wrong) > _SHOWN_VALUES else "")
+    raise InputError(
+        f"{path.name} holds the class ids {shown}",
+        f"{file_set.name} has the ids 0 to {len(file_set) - 1}, and {IGNORE} to ignore",
+        _class_remedy(values, target),
+    )
+
+
+def _class_remedy(values: npt.NDArray[np.int64], target: LabelSet) -> str:
+    highest = int(values[values != IGNORE].max())
+    fitting = [s.name for s in LABEL_SETS.values() if highest < len(s) and _merges(s, target)]
+    if fitting:
+        return f"Name {fitting[0]} as the label set of these files; it is merged into {target.name}"
+    return f"Convert the labels to ids of {target.name}; files of Cityscapes must be the labelTrainIds ones"
+
+
+def _merges(source: LabelSet, target: LabelSet) -> bool:
+    try:
+        merge_table(source, target)
+    except RecipeError:
+        return False
+    return True

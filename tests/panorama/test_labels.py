@@ -1,0 +1,154 @@
+"""Finding and opening labels: names of the released data sets, ids, merges, refusals."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, LabelSet
+from pipeline.errors import InputError
+from pipeline.panorama.config import PanoramaConfig
+from pipeline.panorama.images import find_panoramas
+from pipeline.panorama.labels import find_labels, open_labels
+
+FULL = PanoramaConfig(width=64)
+
+
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    return path
+
+
+def some_labels(classes: int = 13) -> np.ndarray:
+    labels = np.arange(16 * 32).reshape(16, 32) % classes
+    labels[0] = 255
+    return labels.astype(np.uint8)
+
+
+@pytest.mark.parametrize("image", ["100_.png", "100.png", "100.jpg", "100_.jpg"])
+@pytest.mark.parametrize(
+    ("image_folder", "label_folder"),
+    [("", ""), ("", "gtFine"), ("leftImg8bit", ""), ("leftImg8bit", "gtFine"), ("leftImg8bit/val", "gtFine/val")],
+)
+def test_densepass_labels_are_found_from_any_pair_of_folders(
+    tmp_path: Path, image: str, image_folder: str, label_folder: str
+) -> None:
+    touch(tmp_path / "leftImg8bit" / "val" / "ABC" / image)
+    label = touch(tmp_path / "gtFine" / "val" / "ABC" / "100_labelTrainIds.png")
+    panoramas = find_panoramas(tmp_path / image_folder)
+    assert find_labels(tmp_path / label_folder, panoramas) == {panoramas[0].id: label}
+
+
+def test_cityscapes_names_are_found(tmp_path: Path) -> None:
+    touch(tmp_path / "leftImg8bit" / "val" / "ulm" / "ulm_1_leftImg8bit.png")
+    label = touch(tmp_path / "gtFine" / "val" / "ulm" / "ulm_1_gtFine_labelTrainIds.png")
+    panoramas = find_panoramas(tmp_path)
+    assert find_labels(tmp_path, panoramas) == {panoramas[0].id: label}
+
+
+def test_plain_labels_lie_under_the_same_id_and_train_ids_come_first(tmp_path: Path) -> None:
+    for name in ("a.jpg", "street/b.jpg", "street/c.jpg"):
+        touch(tmp_path / "images" / name)
+    a = touch(tmp_path / "labels" / "a.png")
+    touch(tmp_path / "labels" / "street" / "b.png")
+    b = touch(tmp_path / "labels" / "street" / "b_labelTrainIds.png")
+    found = find_labels(tmp_path / "labels", find_panoramas(tmp_path / "images"))
+    assert found == {"a": a, "street/b": b}
+
+
+def test_an_image_is_never_its_own_label(tmp_path: Path) -> None:
+    touch(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a label for none of the 1 panoramas.*a_labelTrainIds\.png"):
+        find_labels(tmp_path, find_panoramas(tmp_path))
+
+
+def test_a_missing_label_folder_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no folder"):
+        find_labels(tmp_path / "nothing", [])
+
+
+# ---------------------------------------------------------------------------------------------------- opening
+
+
+def test_grey_and_palette_labels_are_read_at_their_own_size(tmp_path: Path) -> None:
+    grey, palette = Image.fromarray(some_labels()), Image.fromarray(some_labels())
+    palette.putpalette(DENSEPASS_13.palette_array.tobytes())
+    for name, image in (("grey.png", grey), ("palette.png", palette)):
+        image.save(tmp_path / name)
+        labels = open_labels(tmp_path / name, DENSEPASS_13, FULL)
+        assert labels.dtype == np.uint8
+        np.testing.assert_array_equal(labels, some_labels())
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_ids_of_few_bits_are_not_stretched(tmp_path: Path, bits: int) -> None:
+    labels = some_labels(min(2**bits, 13)) % 13 % 2**bits
+    image = Image.fromarray(labels)
+    image.putpalette(DENSEPASS_13.palette_array.tobytes())
+    image.save(tmp_path / "palette.png", bits=bits)
+    np.testing.assert_array_equal(open_labels(tmp_path / "palette.png", DENSEPASS_13, FULL), labels)
+    cv2.imwrite(str(tmp_path / "grey.png"), labels * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])
+    np.testing.assert_array_equal(open_labels(tmp_path / "grey.png", DENSEPASS_13, FULL), labels != 0)
+
+
+def test_grey_ids_of_four_bits_are_not_stretched(tmp_path: Path) -> None:
+    labels = (np.arange(16 * 32).reshape(16, 32) % 13).astype(np.uint8)
+    (tmp_path / "a.png").write_bytes(four_bit_grey(labels))
+    assert Image.open(tmp_path / "a.png").mode == "L"
+    np.testing.assert_array_equal(open_labels(tmp_path / "a.png", DENSEPASS_13, FULL), labels)
+
+
+def four_bit_grey(labels: np.ndarray) -> bytes:
+    """A PNG of four-bit grey: Pillow and OpenCV write none."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packed = (labels[:, ::2] << 4 | labels[:, 1::2]).astype(np.uint8)
+    rows = np.pad(packed, ((0, 0), (1, 0))).tobytes()
+    header = struct.pack(">IIBBBBB", labels.shape[1], labels.shape[0], 4, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_nineteen_classes_merge_into_thirteen(tmp_path: Path) -> None:
+    labels = np.tile(np.r_[np.arange(19), 255], (10, 1)).astype(np.uint8)
+    Image.fromarray(labels).save(tmp_path / "a.png")
+    merged = open_labels(tmp_path / "a.png", DENSEPASS_13, FULL, source=CITYSCAPES_19)
+    expected = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 11, 12, 12, 12, 255, 12, 12, 255]
+    np.testing.assert_array_equal(merged, np.tile(expected, (10, 1)))
+
+
+@pytest.mark.parametrize(
+    ("highest", "label_set", "remedy"),
+    [(18, DENSEPASS_13, "Name cityscapes19 as the label set"), (33, CITYSCAPES_19, "labelTrainIds")],
+)
+def test_a_class_outside_the_set_is_refused_with_its_id(
+    tmp_path: Path, highest: int, label_set: LabelSet, remedy: str
+) -> None:
+    labels = some_labels()
+    labels[5, 5] = highest
+    Image.fromarray(labels).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=rf"holds the class ids {highest};.*{remedy}"):
+        open_labels(tmp_path / "a.png", label_set, FULL)
+
+
+def test_colours_and_jpeg_are_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (32, 16)).save(tmp_path / "colour.png")
+    Image.new("L", (32, 16)).save(tmp_path / "lossy.jpg")
+    for name, found in (("colour.png", "PNG of mode RGB"), ("lossy.jpg", "JPEG of mode L")):
+        with pytest.raises(InputError, match=found):
+            open_labels(tmp_path / name, DENSEPASS_13, FULL)
+
+
+def test_a_label_of_another_shape_than_the_panorama_is_refused(tmp_path: Path) -> None:
+    Image.new("L", (2048, 400)).save(tmp_path / "band.png")
+    with pytest.raises(InputError, match=r"band\.png is 2048x400"):
+        open_labels(tmp_path / "band.png", DENSEPASS_13, FULL)
+    assert open_labels(tmp_path / "band.png", DENSEPASS_13, PanoramaConfig(vertical_fov=70.3)).shape == (400, 2048)

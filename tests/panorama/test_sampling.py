@@ -1,0 +1,125 @@
+"""Perspective views: against an analytic world, py360convert, and the exact symmetries of the sphere."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import py360convert
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.panorama.sampling import PerspectiveSampler
+from pipeline.panorama.sphere import angles_from_rays, panorama_rays, perspective_rays
+
+H, W = 256, 512
+VIEWS = [(0, 0, 0), (179.5, 0, 0), (30, 40, 0), (-100, 90, 0), (20, -88, 0), (45, 10, 30), (-725.25, -60, -170)]
+
+
+def world(rays: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """A smooth colour per direction, 0..255."""
+    x, y, z = np.moveaxis(rays, -1, 0)
+    red = 128 + 100 * np.sin(5 * x + 2 * y) * np.cos(3 * z)
+    return np.stack((red, 128 + 100 * y * x, 128 + 100 * np.cos(7 * z + x)), axis=-1)
+
+
+def panorama(vertical_fov: float = 180, height: int = H) -> npt.NDArray[np.uint8]:
+    return np.rint(world(panorama_rays(height, W, vertical_fov))).astype(np.uint8)
+
+
+def sampler(
+    yaw: float = 0,
+    pitch: float = 0,
+    roll: float = 0,
+    fov: float = 90,
+    size: tuple[int, int] = (64, 96),
+    panorama_height: int = H,
+    vertical_fov: float = 180,
+) -> PerspectiveSampler:
+    return PerspectiveSampler(*size, fov, yaw, pitch, roll, panorama_height, W, vertical_fov)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_show_the_world(view: tuple[float, float, float]) -> None:
+    truth = world(perspective_rays(64, 96, 90, *view))
+    # Half a grey level of rounding in the panorama and in the view, and what bilinear loses of a smooth function.
+    np.testing.assert_allclose(sampler(*view).image(panorama()), truth, atol=1.5)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_are_nearer_to_the_world_than_those_of_py360convert(view: tuple[float, float, float]) -> None:
+    yaw, pitch, roll = view
+    truth = world(perspective_rays(64, 64, 90, *view))
+    ours = sampler(*view, size=(64, 64)).image(panorama())
+    theirs = py360convert.e2p(panorama(), (90, 90), yaw, pitch, (64, 64), in_rot_deg=roll)
+    error, their_error = (np.abs(v.astype(float) - truth).mean() for v in (ours, theirs))
+    assert error < 0.4
+    assert error < 0.5 * their_error
+    assert their_error < 4  # theirs places pixels up to half a pixel off, but looks the same way
+
+
+def test_a_view_over_the_seam_is_the_view_before_it_turned() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
+    for columns in (100, W // 2, 400):
+        turned = sampler(yaw=columns * 360 / W).image(noise)
+        rolled = sampler(yaw=0).image(np.roll(noise, -columns, axis=1))
+        # Rounding of the rays may move a position by one 256th of a pixel.
+        assert np.abs(turned.astype(int) - rolled).max() <= 2
+
+
+@pytest.mark.parametrize("pitch", [90, -90])
+def test_a_view_of_a_pole_has_no_hole_and_no_seam(pitch: float) -> None:
+    coarse = panorama(height=32)  # the view lies within half a row of the pole
+    view = sampler(pitch=pitch, fov=3, panorama_height=32).image(coarse)
+    np.testing.assert_allclose(view, world(perspective_rays(64, 96, 3, 0, pitch)), atol=3)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_labels_are_those_of_the_nearest_pixel(view: tuple[float, float, float]) -> None:
+    labels = np.random.default_rng(1).integers(0, 19, (H, W), dtype=np.uint8)
+    yaw, pitch = angles_from_rays(perspective_rays(64, 96, 90, *view))
+    rows = np.floor((0.5 - pitch / np.pi) * H).clip(0, H - 1).astype(int)  # the pixel whose area holds the ray
+    columns = np.floor((yaw / (2 * np.pi) + 0.5) * W).astype(int) % W
+    seen = sampler(*view).labels(labels)
+    assert (seen == labels[rows, columns]).mean() > 0.999
+
+
+def test_beyond_a_band_nothing_is_seen() -> None:
+    band = sampler(yaw=170, pitch=20, fov=100, panorama_height=100, vertical_fov=70.3)
+    _, pitch = angles_from_rays(perspective_rays(64, 96, 100, 170, 20))
+    expected = np.abs(np.degrees(pitch)) <= 70.3 / 2
+    np.testing.assert_array_equal(band.inside_hw, expected)
+    assert 0 < expected.mean() < 1
+    image, labels = band.image(panorama(70.3, 100)), band.labels(np.zeros((100, W), np.uint8))
+    truth = world(perspective_rays(64, 96, 100, 170, 20))
+    assert (image[~expected] == 0).all()
+    np.testing.assert_allclose(image[expected], truth[expected], atol=3)
+    np.testing.assert_array_equal(labels == 255, ~expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.floats(-400, 400), st.floats(-90, 90), st.floats(-180, 180), st.floats(1, 170), st.floats(10, 180),
+    st.integers(0, 255), st.integers(4, 9), st.integers(5, 20),
+)  # fmt: skip
+def test_any_view_of_a_uniform_panorama_is_uniform(
+    yaw: float, pitch: float, roll: float, fov: float, vertical_fov: float, value: int, height: int, width: int
+) -> None:
+    view = PerspectiveSampler(7, 5, fov, yaw, pitch, roll, height, width, vertical_fov)
+    image = view.image(np.full((height, width, 3), value, np.uint8))
+    assert (image[view.inside_hw] == value).all() and (image[~view.inside_hw] == 0).all()
+    assert vertical_fov < 180 or view.inside_hw.all()
+
+
+def test_grids_are_shared_and_read_only() -> None:
+    first, second = sampler(33), sampler(33)
+    assert first.inside_hw is second.inside_hw
+    with pytest.raises(ValueError):
+        first.inside_hw[0, 0] = False
+
+
+def test_a_panorama_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="this sampler is for"):
+        sampler().image(np.zeros((H, W + 2, 3), np.uint8))
+    with pytest.raises(ValueError, match="this sampler is for"):
+        sampler().labels(np.zeros((H + 1, W), np.uint8))
