@@ -1,0 +1,125 @@
+"""How arrays are made small before they are stored, and what they mean to someone who opens the store with plain zarr.
+
+Legend: C classes, D feature channels, H W panorama, h w feature map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating]
+Float32 = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+SignedBytes = npt.NDArray[np.int8]
+
+PROBABILITY_FLOOR = (0.5 / 255) ** 2
+"""Probabilities below it are stored as 0; log-probabilities are read back as no less than its logarithm, -12.5."""
+
+SQRT8 = "sqrt8: uint8 of 255 * sqrt(probability), classes first; (q / 255) ** 2, normalised over classes, gives it back"
+UNIT8 = "unit8: uint8 of 255 * value, value in [0, 1]"
+CHANNEL8 = "channel8: int8, channels first; times the float32 array <this name>_scale, per channel"
+LABELS = "labels: class ids, 255 = ignore"
+FLAGS = "flags: 1 = yes, 0 = no"
+PLAIN = "plain: the values as they are"
+
+_ENCODINGS: Mapping[str, str] = {
+    "assistant_logits": SQRT8,
+    "assistant_whole_logits": SQRT8,
+    "ensemble_logits": SQRT8,
+    "agreement": UNIT8,
+    "window_labels": LABELS,
+    "ensemble_labels": LABELS,
+    "reliability": FLAGS,
+    "boundary": FLAGS,
+    "ignored": FLAGS,
+}
+
+_ROUNDING = 1e-4
+"""What arithmetic may add to a probability beyond [0, 1]; more is a mistake of the caller."""
+
+
+def encoding_of(name: str, dtype: np.dtype[Any]) -> str:
+    """What the array of this name and type holds, in a sentence: its attribute in the store."""
+    if dtype == np.int8 and name.startswith("features_"):
+        return CHANNEL8
+    return _ENCODINGS.get(name, PLAIN)
+
+
+def encode_probabilities(probabilities_CHW: Floats) -> Bytes:
+    """Probabilities in [0, 1], class axis first, as uint8 of the same shape (SQRT8).
+
+    The square root spends the 256 steps where they count: small probabilities keep their relative precision
+    (mean KL about 1e-4, 0.06 % of argmax changed, at 19 classes).
+
+    Raises:
+        ValueError: values that are not probabilities, NaN among them.
+    """
+    root_CHW = np.sqrt(_unit(probabilities_CHW))
+    root_CHW *= 255
+    return np.rint(root_CHW, out=root_CHW).astype(np.uint8)
+
+
+def decode_probabilities(stored_CHW: Bytes) -> Float32:
+    """Probabilities back from `encode_probabilities`, summing to 1 over axis 0; all-zero pixels become uniform."""
+    probabilities_CHW = np.square(stored_CHW, dtype=np.float32)
+    total_HW = probabilities_CHW.sum(axis=0)
+    empty_HW = total_HW == 0
+    if empty_HW.any():
+        probabilities_CHW[:, empty_HW] = 1
+        total_HW[empty_HW] = len(stored_CHW)
+    probabilities_CHW /= total_HW
+    return probabilities_CHW
+
+
+def decode_logits(stored_CHW: Bytes) -> Float32:
+    """Log-probabilities, in [log PROBABILITY_FLOOR, 0], back from `encode_probabilities`: never minus infinity."""
+    logits_CHW = decode_probabilities(stored_CHW)
+    np.maximum(logits_CHW, PROBABILITY_FLOOR, out=logits_CHW)
+    return np.log(logits_CHW, out=logits_CHW)
+
+
+def encode_unit(values: Floats) -> Bytes:
+    """Values in [0, 1] of any shape, such as the agreement map, as uint8 (UNIT8): off by at most 1/510.
+
+    Raises:
+        ValueError: values outside [0, 1], NaN among them.
+    """
+    return np.rint(_unit(values) * 255).astype(np.uint8)
+
+
+def decode_unit(stored: Bytes) -> Float32:
+    """Values in [0, 1] back from `encode_unit`."""
+    return stored.astype(np.float32) / np.float32(255)
+
+
+def encode_features(features_Dhw: Floats) -> tuple[SignedBytes, Float32]:
+    """Features as int8 of the same shape and float32 scales [D] (CHANNEL8): the largest of a channel becomes 127.
+
+    Half of fp16's bytes; SegFormer-B2's levels come back at cosine 0.99996.
+
+    Raises:
+        ValueError: features that are not finite.
+    """
+    scale_D = np.abs(features_Dhw).max(axis=(1, 2), initial=0).astype(np.float32) / np.float32(127)
+    if not np.isfinite(scale_D).all():
+        raise ValueError("features must be finite")
+    divisor_D = np.where(scale_D > 0, scale_D, 1)
+    steps_Dhw = np.rint(features_Dhw / divisor_D[:, None, None])
+    return np.clip(steps_Dhw, -127, 127).astype(np.int8), scale_D
+
+
+def decode_features(stored_Dhw: SignedBytes, scale_D: Float32) -> Float32:
+    """Features back from `encode_features`, float32 [D, h, w]."""
+    return stored_Dhw.astype(np.float32) * scale_D[:, None, None]
+
+
+def _unit(values: Floats) -> Float32:
+    """Values clipped to [0, 1] as a new float32 array; refused if they are further outside than rounding explains."""
+    if values.size and not (values.min() >= -_ROUNDING and values.max() <= 1 + _ROUNDING):
+        raise ValueError(f"values must lie in [0, 1]; they span {values.min()} to {values.max()}")
+    unit = values.astype(np.float32)
+    return np.clip(unit, 0, 1, out=unit)

@@ -1,0 +1,154 @@
+"""A panorama's group as files: one chunk per array, the done mark, and how a finished folder gets its name.
+
+Zarr leaves out chunks that equal the fill value and reads missing ones as fill. Neither can pass here: every chunk is
+written, and on reading its size, its CRC32C and the CRC-32 of the values must be those of the done mark.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+from zarr.storage import LocalStore
+
+from pipeline.cache.codec import encoding_of
+from pipeline.cache.mark import JSON, Array, ArrayRecord, Mark
+
+GROUP = "zarr.json"
+"""File of a group's metadata."""
+MARK = "done"
+"""Attribute of a panorama's group that holds its mark."""
+GONE = (FileNotFoundError, NotADirectoryError)
+"""What the system says of a file that is not there."""
+_UNSYNCED = (errno.EINVAL, errno.ENOTSUP)
+"""What file systems say that cannot sync folders."""
+
+
+def write_array(folder: Path, name: str, values: Array) -> ArrayRecord:
+    """Write one array as one chunk, whatever its values are.
+
+    Raises:
+        ValueError: a name or element type that is not for the store.
+    """
+    if not name.isidentifier() or values.dtype.kind not in "biuf":
+        raise ValueError(f"array {name!r} of {values.dtype} cannot be stored")
+    size = values.dtype.itemsize
+    zstd = ZstdCodec(level=3) if size == 1 else BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", typesize=size)
+    array = zarr.create_array(
+        store=LocalStore(folder),
+        name=name,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=tuple(max(1, length) for length in values.shape),
+        compressors=(zstd, Crc32cCodec()),
+        chunk_key_encoding={"name": "default", "separator": "."},
+        attributes={"encoding": encoding_of(name, values.dtype)},
+        config={"write_empty_chunks": True},
+    )
+    if values.size:
+        array[...] = values
+    return ArrayRecord.of(values, stored_bytes(folder / name, values.shape))
+
+
+def read_array(folder: Path, name: str, record: ArrayRecord) -> Array:
+    """One array as it was written.
+
+    Raises:
+        ValueError: it differs from the record; zarr's codecs raise errors of their own.
+    """
+    array = zarr.open_array(store=LocalStore(folder, read_only=True), path=name, mode="r", zarr_format=3)
+    if array.shape != record.shape or array.dtype.name != record.dtype:
+        raise ValueError("its shape or type is not as written")
+    if stored_bytes(folder / name, record.shape) != record.stored_bytes:
+        raise ValueError("its chunk is cut short")
+    values = np.asarray(array[...])
+    if ArrayRecord.of(values, record.stored_bytes) != record:
+        raise ValueError("its checksum is not as written")
+    return values
+
+
+def stored_bytes(folder: Path, shape: tuple[int, ...]) -> int:
+    """Size of the chunk of an array of this shape; 0 for an empty one, which has none.
+
+    Raises:
+        FileNotFoundError: the chunk is lost.
+    """
+    return 0 if 0 in shape else (folder / ".".join("c" + "0" * len(shape))).stat().st_size
+
+
+def read_mark(folder: Path) -> Mark:
+    """The done mark of a panorama's group.
+
+    Raises:
+        OSError, ValueError: there is none, or it is damaged.
+    """
+    return Mark.from_json(read_group(folder).get(MARK))
+
+
+def mark_if_complete(folder: Path) -> Mark | None:
+    """The done mark if it is there and every chunk has its size.
+
+    Raises:
+        OSError: the file system fails; that says nothing of the panorama.
+    """
+    with suppress(*GONE, ValueError):
+        mark = read_mark(folder)
+        if all(stored_bytes(folder / name, a.shape) == a.stored_bytes for name, a in mark.arrays.items()):
+            return mark
+    return None
+
+
+def write_group(folder: Path, attributes: Mapping[str, JSON]) -> None:
+    """Make `folder` a Zarr group with these attributes (Zarr v3 core specification, "Group metadata")."""
+    document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    text = json.dumps(document, indent=2, allow_nan=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / GROUP).write_text(text)
+
+
+def read_group(folder: Path) -> dict[str, Any]:
+    """The attributes of a group.
+
+    Raises:
+        OSError, ValueError: there is none, or it is damaged.
+    """
+    document = json.loads((folder / GROUP).read_text())
+    attributes = document.get("attributes") if isinstance(document, dict) else None
+    if not isinstance(attributes, dict):
+        raise ValueError(f"{GROUP} describes no group")
+    return attributes
+
+
+def publish(staged: Path, folder: Path) -> None:
+    """Give a finished folder its name, once it is on the disk; if another is there already, that one stays."""
+    for path in (*staged.rglob("*"), staged):
+        sync(path)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        staged.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        shutil.rmtree(staged, ignore_errors=True)
+    sync(folder.parent)
+
+
+def sync(path: Path) -> None:
+    """Have the system write a file or folder to the disk, so that not even a power cut tears it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _UNSYNCED:
+            raise
+    finally:
+        os.close(handle)

@@ -1,0 +1,339 @@
+"""The teacher's store: one Zarr folder per run, written by stage one, read by stage two.
+
+What lies in the store is done. A panorama's group is written beside the store (`teacher.zarr.writing/`), synced to the
+disk and renamed into place, so whoever is killed while writing leaves nothing behind that could be taken for a result:
+
+    teacher.zarr/zarr.json                                      format and version
+    teacher.zarr/<part>/<fingerprint>/zarr.json                 the settings in full, for people
+    teacher.zarr/<part>/<fingerprint>/<panorama>/zarr.json      the done mark: arrays, checksums, provenance
+    teacher.zarr/<part>/<fingerprint>/<panorama>/<array>/       zarr.json and one chunk: zstd, then CRC32C
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import shutil
+import uuid
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.cache.group import (
+    GONE,
+    GROUP,
+    MARK,
+    mark_if_complete,
+    publish,
+    read_array,
+    read_group,
+    read_mark,
+    sync,
+    write_array,
+    write_group,
+)
+from pipeline.cache.mark import JSON, Array, Mark, folder_name, id_of_folder
+from pipeline.errors import CacheError
+
+FORMAT = "goodsam teacher cache"
+VERSION = 1
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class DamagedError(CacheError):
+    """A panorama in the store is not as it was written; once discarded, it counts as missing and can be done again."""
+
+
+class Part(StrEnum):
+    """What stage one stores of a panorama, each part under a fingerprint of its own."""
+
+    MASKS = "masks"
+    """SAM's masks of all windows."""
+    ASSISTANT = "assistant"
+    """The assistant's probabilities, agreement, labels and features."""
+    ENSEMBLE = "ensemble"
+    """What fusion made of both."""
+
+
+@dataclass(frozen=True)
+class TeacherStore:
+    """The store of one run; open it with `TeacherStore.open`. It holds no handles: pickle it, fork it, share it."""
+
+    path: Path
+    """Its folder."""
+    writable: bool
+    """Whether it was opened for writing."""
+
+    @classmethod
+    def open(cls, path: Path | str, mode: Literal["r", "a"]) -> TeacherStore:
+        """Open a store for reading ("r"), or for reading and writing ("a"), which makes it if there is none.
+
+        Raises:
+            CacheError: there is none to read or it cannot be made; the folder is something else, or of another version.
+        """
+        store = cls(Path(path).resolve(), writable=mode == "a")
+        if store.writable:
+            with _writing(store.path):
+                store._create_if_empty()
+        store._require_format()
+        return store
+
+    def write(
+        self,
+        part: Part,
+        fingerprint: str,
+        panorama_id: str,
+        arrays: Mapping[str, Array],
+        provenance: Mapping[str, JSON],
+    ) -> None:
+        """Store the arrays of a panorama and mark it done; what was there of it before is replaced.
+
+        Killed at any point, the panorama is done or missing, never in between. Other panoramas may be written
+        at the same time by other processes.
+
+        Args:
+            part: the part that the arrays make up.
+            fingerprint: name of the settings that made them (`pipeline.settings.fingerprint`).
+            panorama_id: any text, folders included.
+            arrays: bool, integer or float arrays by name; encoded ones (see `codec`) carry their encoding's name.
+            provenance: kept with the mark; `source_sha256` is what `is_done` compares.
+
+        Raises:
+            CacheError: the store is read-only or the disk full; what was done before stays done.
+        """
+        folder = self._folder(part, fingerprint, panorama_id)
+        staged = self._staged(folder)
+        with _writing(f"{panorama_id} ({self.path})"):
+            self.discard(part, fingerprint, panorama_id)
+            self._ensure_group(folder.parent)
+            try:
+                records = {name: write_array(staged, name, values) for name, values in arrays.items()}
+                write_group(staged, {MARK: Mark(panorama_id, records, provenance).to_json()})
+                publish(staged, folder)
+            except BaseException:
+                shutil.rmtree(staged, ignore_errors=True)
+                raise
+            shutil.rmtree(staged.parent, ignore_errors=True)  # with what killed attempts at this panorama left
+        if not self.is_done(part, fingerprint, panorama_id):
+            raise CacheError(
+                f"{panorama_id} vanished from {self.path} while it was written",
+                "a panorama has one writer at a time",
+                "See that only one `goodsam teacher-cache` works on this run, and run it again",
+            )
+
+    def discard(self, part: Part, fingerprint: str, panorama_id: str) -> None:
+        """Forget a panorama, at once and as a whole; nothing happens if it is not there.
+
+        Raises:
+            CacheError: the store is read-only.
+        """
+        self._require_writable()
+        folder = self._folder(part, fingerprint, panorama_id)
+        doomed = self._staged(folder)
+        with _writing(f"{panorama_id} ({self.path})"), suppress(FileNotFoundError):
+            if folder.exists():
+                doomed.parent.mkdir(parents=True, exist_ok=True)
+                folder.rename(doomed)
+                shutil.rmtree(doomed)
+
+    def describe(self, part: Part, fingerprint: str, settings: Mapping[str, JSON]) -> None:
+        """Keep the settings that a fingerprint stands for beside it, for people; call it before the writers start.
+
+        Raises:
+            CacheError: the store is read-only or the disk full.
+        """
+        self._require_writable()
+        with _writing(self.path):
+            self._replace_group(self._fingerprint_folder(part, fingerprint), {"settings": dict(settings)})
+
+    def is_done(self, part: Part, fingerprint: str, panorama_id: str, *, source_sha256: str | None = None) -> bool:
+        """Whether a panorama is stored and complete; with `source_sha256`, made from just that source too.
+
+        Reads one small file and looks at the chunks' sizes; `verify` reads everything.
+        """
+        folder = self._folder(part, fingerprint, panorama_id)
+        mark = mark_if_complete(folder)
+        if mark is None or mark.panorama_id != panorama_id:  # file systems that ignore case may give another's folder
+            return False
+        return source_sha256 is None or mark.provenance.get("source_sha256") == source_sha256
+
+    def missing(
+        self, part: Part, fingerprint: str, ids: Iterable[str], *, source_sha256: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """Those of `ids`, in their order, that are still to be done (or again, since their source changed)."""
+        sources = source_sha256 or {}
+        return [i for i in ids if not self.is_done(part, fingerprint, i, source_sha256=sources.get(i))]
+
+    def ids(self, part: Part, fingerprint: str) -> list[str]:
+        """Ids of the panoramas that are done, sorted."""
+        marks = (mark_if_complete(folder) for folder in _subfolders(self._fingerprint_folder(part, fingerprint)))
+        return sorted(mark.panorama_id for mark in marks if mark is not None)
+
+    def damaged(self, part: Part, fingerprint: str) -> list[str]:
+        """Ids of the panoramas that are there but do not count as done (a copy cut short, a lost chunk), sorted."""
+        folders = _subfolders(self._fingerprint_folder(part, fingerprint))
+        return sorted(id_of_folder(folder.name) for folder in folders if mark_if_complete(folder) is None)
+
+    def fingerprints(self, part: Part) -> list[str]:
+        """Fingerprints under which the part was stored, sorted."""
+        return sorted(folder.name for folder in _subfolders(self.path / part))
+
+    def settings(self, part: Part, fingerprint: str) -> Mapping[str, JSON]:
+        """What `describe` kept; empty if nothing."""
+        with suppress(*GONE, ValueError):
+            return read_group(self._fingerprint_folder(part, fingerprint)).get("settings", {})
+        return {}
+
+    def read(
+        self, part: Part, fingerprint: str, panorama_id: str, names: Iterable[str] | None = None
+    ) -> dict[str, Array]:
+        """The arrays of a panorama (all, or those named), every value as it was written.
+
+        Raises:
+            CacheError: the panorama is not done, or has no such array.
+            DamagedError: a file of it is lost, cut short or changed, be it by one bit.
+        """
+        mark = self._mark(part, fingerprint, panorama_id)
+        folder = self._folder(part, fingerprint, panorama_id)
+        arrays: dict[str, Array] = {}
+        for name in mark.arrays if names is None else names:
+            if name not in mark.arrays:
+                raise CacheError(
+                    f"{panorama_id} ({part}) has no {name}",
+                    f"it has {', '.join(mark.arrays) or 'no array'}",
+                    "Ask for one of these, or run `goodsam teacher-cache` with settings that store it",
+                )
+            with _reading(f"{name} of {panorama_id} ({part})"):
+                arrays[name] = read_array(folder, name, mark.arrays[name])
+        return arrays
+
+    def provenance(self, part: Part, fingerprint: str, panorama_id: str) -> Mapping[str, JSON]:
+        """What a panorama's arrays were made from.
+
+        Raises:
+            CacheError: the panorama is not done.
+        """
+        return self._mark(part, fingerprint, panorama_id).provenance
+
+    def _mark(self, part: Part, fingerprint: str, panorama_id: str) -> Mark:
+        folder = self._folder(part, fingerprint, panorama_id)
+        if not folder.exists():
+            raise CacheError(
+                f"{panorama_id} ({part}) is not in {self.path}",
+                "it must be done first",
+                "Run `goodsam teacher-cache` again: it does what is missing",
+            )
+        with _reading(f"the done mark of {panorama_id} ({part})"):
+            mark = read_mark(folder)
+            if mark.panorama_id != panorama_id:
+                raise ValueError(f"it is that of {mark.panorama_id}")
+        return mark
+
+    def _fingerprint_folder(self, part: Part, fingerprint: str) -> Path:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", fingerprint):
+            raise ValueError(f"{fingerprint!r} is no fingerprint")
+        return self.path / Part(part) / fingerprint
+
+    def _folder(self, part: Part, fingerprint: str, panorama_id: str) -> Path:
+        return self._fingerprint_folder(part, fingerprint) / folder_name(panorama_id)
+
+    def _staged(self, folder: Path) -> Path:
+        """A new name beside the store, on the same file system, for what will become (or was) `folder`."""
+        beside = self.path.with_name(f"{self.path.name}.writing")
+        return beside / folder.relative_to(self.path) / uuid.uuid4().hex
+
+    def _create_if_empty(self) -> None:
+        if self.path.exists() and any(self.path.iterdir()):
+            return
+        staged = self._staged(self.path)
+        for part in Part:
+            write_group(staged / part, {})
+        write_group(staged, {"format": FORMAT, "version": VERSION})
+        publish(staged, self.path)
+
+    def _ensure_group(self, folder: Path) -> None:
+        if not (folder / GROUP).exists():
+            self._replace_group(folder, {})
+
+    def _replace_group(self, folder: Path, attributes: Mapping[str, JSON]) -> None:
+        staged = self._staged(folder)
+        write_group(staged, attributes)
+        sync(staged / GROUP)
+        folder.mkdir(parents=True, exist_ok=True)
+        (staged / GROUP).replace(folder / GROUP)
+        staged.rmdir()
+
+    def _require_writable(self) -> None:
+        if not self.writable:
+            raise CacheError(f"{self.path} is open for reading", "it must be open for writing", "Open it with mode 'a'")
+
+    def _require_format(self) -> None:
+        if not self.path.exists():
+            raise CacheError(
+                f"{self.path} does not exist",
+                "it is made by `goodsam teacher-cache`",
+                "Run that first, or correct the name of the run",
+            )
+        attributes: Mapping[str, Any] = {}
+        with suppress(*GONE, ValueError):
+            attributes = read_group(self.path)
+        if attributes.get("format") != FORMAT:
+            raise CacheError(
+                f"{self.path} is not a teacher's store",
+                "it must be missing, empty or made by `goodsam teacher-cache`",
+                "Choose another run, or remove that folder if nobody needs it",
+            )
+        if attributes.get("version") != VERSION:
+            raise CacheError(
+                f"{self.path} has format version {attributes.get('version')}",
+                f"this program reads version {VERSION}",
+                "Use the version of the program that made it, or choose another run",
+            )
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+
+
+@contextmanager
+def _reading(what: str) -> Generator[None]:
+    """Tell damage, which doing the panorama again mends, from a file system that fails.
+
+    Raises:
+        DamagedError: anything else was raised; codecs raise all sorts of errors at damaged bytes.
+        CacheError: the system could not read.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, GONE):
+            raise CacheError(
+                f"{what} cannot be read ({error.strerror})", "the file system must give it", "Look after the disk"
+            ) from error
+        raise DamagedError(
+            f"{what} is damaged ({error})",
+            "it must be as it was written",
+            "Run `goodsam verify --discard`, then `goodsam teacher-cache` again: it does what is missing",
+        ) from error
+
+
+@contextmanager
+def _writing(what: Path | str) -> Generator[None]:
+    """Turn what the system says against writing into an error for people."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in _FULL:
+            expected, remedy = "there must be room", "Free some, and run the same again: what is done stays done"
+        elif error.errno in _FORBIDDEN:
+            expected, remedy = "the folder must be writable", "Change its permissions, or choose another cache folder"
+        else:
+            expected, remedy = "the file system must take it", "Look after the disk, and run the same again"
+        raise CacheError(f"{what} cannot be written ({reason})", expected, remedy) from error

@@ -1,0 +1,67 @@
+"""Whether everything in a store is still as it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pipeline.cache.store import Part, TeacherStore
+from pipeline.errors import CacheError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One panorama's group in the store."""
+
+    part: Part
+    """Its part."""
+    fingerprint: str
+    """Fingerprint of the settings that made it."""
+    panorama_id: str
+    """Id of the panorama."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A panorama that cannot be read in full."""
+
+    entry: Entry
+    """Which one."""
+    found: str
+    """What is wrong with it, in a sentence that names it."""
+
+    def __str__(self) -> str:
+        return self.found
+
+
+def entries(store: TeacherStore) -> Iterator[Entry]:
+    """Every panorama that lies in the store, done or damaged, part by part."""
+    for part in Part:
+        for fingerprint in store.fingerprints(part):
+            ids = store.ids(part, fingerprint) + store.damaged(part, fingerprint)
+            yield from (Entry(part, fingerprint, panorama_id) for panorama_id in sorted(ids))
+
+
+def verify_entry(store: TeacherStore, entry: Entry) -> Problem | None:
+    """Read everything of one panorama; the problem if that fails."""
+    try:
+        store.read(entry.part, entry.fingerprint, entry.panorama_id)
+    except CacheError as error:
+        return Problem(entry, error.found)
+    return None
+
+
+def verify(store: TeacherStore) -> list[Problem]:
+    """Read everything of every panorama; the memory of one is needed at a time. Empty if all is well."""
+    problems = (verify_entry(store, entry) for entry in entries(store))
+    return [problem for problem in problems if problem is not None]
+
+
+def discard(store: TeacherStore, problems: Iterable[Problem]) -> None:
+    """Remove the damaged panoramas, so that stage one does them again.
+
+    Raises:
+        CacheError: the store is read-only.
+    """
+    for problem in problems:
+        store.discard(problem.entry.part, problem.entry.fingerprint, problem.entry.panorama_id)

@@ -1,0 +1,58 @@
+"""Verifying finds whatever is wrong in a store, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.cache.store import Part, TeacherStore
+from pipeline.cache.verify import Entry, discard, entries, verify
+
+PRINT = "0123456789abcdef"
+IDS = ["street/0001", "street/0002"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TeacherStore:
+    store = TeacherStore.open(tmp_path / "teacher.zarr", "a")
+    for part in (Part.MASKS, Part.ENSEMBLE):
+        for number, panorama_id in enumerate(IDS):
+            store.write(part, PRINT, panorama_id, {"x": np.full((4, 8), number, np.uint8)}, {})
+    return store
+
+
+def chunk(store: TeacherStore, part: Part, number: int) -> Path:
+    return store.path / part / PRINT / f"street%2F000{number}" / "x" / "c.0.0"
+
+
+def test_a_sound_store_has_no_problems(store: TeacherStore) -> None:
+    assert [(entry.part, entry.panorama_id) for entry in entries(store)] == [
+        (part, panorama_id) for part in (Part.MASKS, Part.ENSEMBLE) for panorama_id in IDS
+    ]
+    assert verify(TeacherStore.open(store.path, "r")) == []
+
+
+def test_each_kind_of_damage_is_named_with_its_panorama(store: TeacherStore) -> None:
+    content = bytearray(chunk(store, Part.MASKS, 1).read_bytes())
+    content[3] ^= 16
+    chunk(store, Part.MASKS, 1).write_bytes(content)
+    chunk(store, Part.ENSEMBLE, 1).unlink()
+    (chunk(store, Part.ENSEMBLE, 2).parents[1] / "zarr.json").unlink()
+    problems = verify(store)
+    assert [problem.entry for problem in problems] == [
+        Entry(Part.MASKS, PRINT, IDS[0]),
+        Entry(Part.ENSEMBLE, PRINT, IDS[0]),
+        Entry(Part.ENSEMBLE, PRINT, IDS[1]),
+    ]
+    for problem in problems:
+        assert problem.entry.panorama_id in str(problem)
+
+
+def test_what_is_discarded_is_missing_and_all_is_well_again(store: TeacherStore) -> None:
+    chunk(store, Part.MASKS, 2).write_bytes(b"not a chunk")
+    discard(store, verify(store))
+    assert verify(store) == []
+    assert store.missing(Part.MASKS, PRINT, IDS) == [IDS[1]]
+    assert store.missing(Part.ENSEMBLE, PRINT, IDS) == []
