@@ -91,7 +91,7 @@ def load_ignore_mask(path: Path, height: int, width: int) -> npt.NDArray[np.bool
         )
     mask = Image.fromarray(_nonzero(picture.image))
     # 32-bit float: the box average of a single set pixel must not round to zero.
-    mask_HW = np.asarray(mask.convert("F").resize((width, height), Image.Resampling.NEAREST)) > 1e-3
+    mask_HW = np.asarray(mask.convert("F").resize((width, height), Image.Resampling.BOX)) > 1e-3
     mask_HW.setflags(write=False)
     return mask_HW
 

@@ -148,7 +148,7 @@ def test_transparent_pixels_are_black_and_reported(tmp_path: Path) -> None:
 @pytest.mark.parametrize("factor", [2, 4, 16])
 def test_a_jpeg_is_reduced_without_a_shift(tmp_path: Path, factor: int) -> None:
     large = smooth(32 * factor, 64 * factor)
-    Image.fromarray(large).save(tmp_path / "a.jpg", quality=95)
+    Image.fromarray(large).save(tmp_path / "a.jpg", quality=95, subsampling=0)
     opened = open_panorama(tmp_path / "a.jpg", FULL)
     area_mean = large.reshape(32, factor, 64, factor, 3).mean(axis=(1, 3))
     np.testing.assert_allclose(opened.image_HW3[1:-1].astype(float), area_mean[1:-1], atol=3)
