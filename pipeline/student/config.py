@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from pipeline.settings import require, require_choice
 
+WRAP = 64
+"""Columns by which a whole panorama goes on over the seam while the student looks at it, a multiple of 32."""
+
 
 @dataclass(frozen=True)
 class StudentConfig:
@@ -45,6 +48,8 @@ class LossConfig:
     def __post_init__(self) -> None:
         for key in ("assistant", "ensemble", "reliable", "boundary", "features"):
             require(getattr(self, key) >= 0, f"losses.{key}", getattr(self, key), "zero or positive")
+        weights = (self.assistant, self.ensemble, self.reliable, self.boundary, self.features)
+        require(any(weights), "losses", weights, "at least one weight above 0")
         require(self.temperature > 0, "losses.temperature", self.temperature, "positive")
         require_choice("losses.stride", self.stride, (1, 2, 4))
 
@@ -79,6 +84,11 @@ class DistillConfig:
     """Steps between checkpoints, from which a killed run goes on."""
     log_every: int = 20
     """Steps between lines of the log."""
+    precision: str = "auto"
+    """One of float32, bfloat16 (mixed precision; the losses stay float32), auto (bfloat16 on CUDA, else
+    float32)."""
+    sample_memory_gb: float = 1.0
+    """Memory for panoramas read from the cache, gigabytes: a small set is then read only once."""
 
     def __post_init__(self) -> None:
         for key in ("steps", "batch_size", "checkpoint_every", "log_every"):
@@ -91,3 +101,6 @@ class DistillConfig:
             "0 or a multiple of 32",
         )
         require(0 <= self.colour_jitter < 1, "distill.colour_jitter", self.colour_jitter, "at least 0 and below 1")
+        require_choice("distill.precision", self.precision, ("auto", "float32", "bfloat16"))
+        for key in ("warmup_steps", "weight_decay", "head_multiplier", "poly_power", "sample_memory_gb"):
+            require(getattr(self, key) >= 0, f"distill.{key}", getattr(self, key), "zero or positive")

@@ -1,0 +1,54 @@
+# make demo | test | teacher-cache | distill | eval | real-check: each sets up a virtual environment first, if it must.
+PYTHON ?= python3
+VENV ?= .venv
+RECIPE ?= demo
+WORKERS ?= 0
+GOODSAM = $(VENV)/bin/goodsam
+UV = $(VENV)/bin/uv
+
+.DEFAULT_GOAL := help
+.PHONY: help setup dev demo world teacher-cache distill eval test lint typecheck evidence real-check bench clean
+
+help:  ## List the targets.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 18
+
+setup: $(VENV)/.ready  ## A virtual environment with everything to run.
+dev: $(VENV)/.dev  ## The same with everything to test.
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet uv
+	$(UV) pip install --python $(VENV)/bin/python --constraint constraints.txt --editable '.[onnx]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.ready
+	$(UV) pip install --python $(VENV)/bin/python --constraint constraints.txt --editable '.[onnx,dev]'
+	touch $@
+
+demo: setup  ## World, teacher cache, distillation, evaluation on the embedded default; about ten minutes on two cores.
+	$(GOODSAM) world demo --workers 2
+	$(GOODSAM) teacher-cache demo --workers 2
+	$(GOODSAM) distill demo
+	$(GOODSAM) eval demo
+
+teacher-cache: setup  ## Stage one: RECIPE=my.toml, WORKERS=2.
+	$(GOODSAM) teacher-cache $(RECIPE) --workers $(WORKERS)
+
+distill: setup  ## Stage two: RECIPE=my.toml.
+	$(GOODSAM) distill $(RECIPE)
+
+eval: setup  ## Tables and overlays: RECIPE=my.toml.
+	$(GOODSAM) eval $(RECIPE)
+
+test: dev  ## The tests, below ten minutes on two cores.
+	$(VENV)/bin/python -m pytest
+
+lint: dev  ## Linter and formatter.
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+typecheck: dev  ## Strict type checks.
+	$(VENV)/bin/pyright
+
+clean:  ## Remove the demo's run.
+	rm -rf cache/demo

@@ -1,0 +1,102 @@
+"""Stage one's results as named arrays and back: what lies in the store under each part.
+
+Legend: C classes, H W panorama, h w window, M masks of one window, N masks of all windows, T runs, D feature channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.cache import codec
+from pipeline.panorama.windows import Window
+from pipeline.teacher.fuse import Fusion
+from pipeline.teacher.masks import MaskSet, decode_runs, encode_runs
+from pipeline.teacher.rectify import AssistantView
+
+Arrays = dict[str, npt.NDArray[Any]]
+FEATURE_PREFIX, SCALE_SUFFIX = "features_", "_scale"
+LEVELS = (1, 2, 3, 4)
+
+
+def pack_masks(windows: Sequence[MaskSet]) -> Arrays:
+    """Masks of all windows as run lengths: runs [T], run_counts [N], windows [N], boxes [N, 4], scores [N]."""
+    encoded = [encode_runs(masks) for masks in windows]
+    return {
+        "runs": _join([runs for runs, _ in encoded], np.uint32),
+        "run_counts": _join([counts for _, counts in encoded], np.uint32),
+        "windows": np.repeat(np.arange(len(windows), dtype=np.int32), [len(masks) for masks in windows]),
+        "boxes": _join([masks.boxes_M4 for masks in windows], np.int32).reshape(-1, 4),
+        "predicted_iou": _join([masks.predicted_iou_M for masks in windows], np.float32),
+        "stability": _join([masks.stability_M for masks in windows], np.float32),
+    }
+
+
+def unpack_masks(arrays: Mapping[str, npt.NDArray[Any]], windows: Sequence[Window]) -> list[MaskSet]:
+    """The masks of every window, as they were packed."""
+    run_counts = arrays["run_counts"].astype(np.int64)
+    mask_ends = np.searchsorted(arrays["windows"], np.arange(len(windows)), side="right")
+    run_ends = np.concatenate(([0], np.cumsum(run_counts)))[mask_ends]
+    masks: list[MaskSet] = []
+    for k, window in enumerate(windows):
+        own = slice(mask_ends[k - 1] if k else 0, mask_ends[k])
+        runs = arrays["runs"][run_ends[k - 1] if k else 0 : run_ends[k]]
+        masks.append(decode_runs(
+            runs, arrays["run_counts"][own], arrays["boxes"][own], arrays["predicted_iou"][own],
+            arrays["stability"][own], window.height, window.width,
+        ))  # fmt: skip
+    return masks
+
+
+def pack_assistant(view: AssistantView) -> Arrays:
+    """Assistant output: assistant_logits and assistant_whole_logits [C, H, W], agreement [H, W], window_labels
+    [K, h, w], features_<level> [D, ceil(H / s), ceil(W / s)] with features_<level>_scale [D].
+    """
+    arrays: Arrays = {
+        "assistant_logits": codec.encode_probabilities(view.assistant_CHW),
+        "assistant_whole_logits": codec.encode_probabilities(view.whole_CHW),
+        "agreement": codec.encode_unit(view.agreement_HW),
+        "window_labels": np.stack(view.window_labels_Khw),
+    }
+    for level, features in view.features.items():
+        name = f"{FEATURE_PREFIX}{level}"
+        arrays[name], arrays[name + SCALE_SUFFIX] = codec.encode_features(features)
+    return arrays
+
+
+def unpack_assistant(arrays: Mapping[str, npt.NDArray[Any]]) -> AssistantView:
+    """What `pack_assistant` stored, probabilities within the codec's rounding."""
+    return AssistantView(
+        assistant_CHW=codec.decode_probabilities(arrays["assistant_logits"]),
+        whole_CHW=codec.decode_probabilities(arrays["assistant_whole_logits"]),
+        agreement_HW=codec.decode_unit(arrays["agreement"]),
+        window_labels_Khw=tuple(arrays["window_labels"]),
+        features=unpack_features(arrays),
+    )
+
+
+def unpack_features(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[int, npt.NDArray[np.float32]]:
+    """Level to features [D, ceil(H / s), ceil(W / s)], s = 4, 8, 16, 32."""
+    return {
+        level: codec.decode_features(arrays[name], arrays[name + SCALE_SUFFIX])
+        for level in LEVELS
+        if (name := f"{FEATURE_PREFIX}{level}") in arrays
+    }
+
+
+def pack_ensemble(fusion: Fusion, boundary_HW: npt.NDArray[np.bool_], ignored_HW: npt.NDArray[np.bool_]) -> Arrays:
+    """ensemble_labels, reliability, boundary, ignored [H, W] uint8; ensemble_logits [C, H, W]."""
+    return {
+        "ensemble_labels": fusion.labels_HW,
+        "ensemble_logits": codec.encode_probabilities(fusion.ensemble_CHW),
+        "reliability": fusion.reliable_HW.astype(np.uint8),
+        "boundary": boundary_HW.astype(np.uint8),
+        "ignored": ignored_HW.astype(np.uint8),
+    }
+
+
+def _join(parts: Sequence[npt.NDArray[Any]], kind: type[np.generic]) -> npt.NDArray[Any]:
+    return np.concatenate([np.asarray(part, kind) for part in parts]) if parts else np.empty(0, kind)

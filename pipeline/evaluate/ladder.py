@@ -1,0 +1,124 @@
+"""The ladder: what each step of the method adds, from the assistant alone to the student, on the same pixels.
+
+Rungs, in order (method: "What to report"):
+
+    assistant_whole       the assistant on the whole panorama at once
+    assistant_windows     S_TA^w: windows, blended and stitched
+    confidence_threshold  the baseline of domain adaptation: confident pixels of S_TA^w (the stronger of the two
+                          assistants, so the harder baseline), see `threshold`
+    ensemble              E: SAM's masks painted with their winning label
+    ensemble_reliable     E_H: E where M = 1; read it with its coverage
+    student_start         the student before distillation
+    student               the student
+
+`Ladder` measures against human labels; what can be said without any is in `consensus`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pipeline.evaluate.metrics import ConfusionMatrix, LabelArray
+from pipeline.panorama.sphere import FULL_SPHERE_DEGREES, solid_angles
+
+RUNGS = (
+    "assistant_whole",
+    "assistant_windows",
+    "confidence_threshold",
+    "ensemble",
+    "ensemble_reliable",
+    "student_start",
+    "student",
+)
+"""Names in the order of the ladder; predictions of other names follow in their own order."""
+
+
+def in_ladder_order(names: Iterable[str]) -> list[str]:
+    """Known rungs in the order of the ladder, then others as they came."""
+    return sorted(names, key=lambda name: RUNGS.index(name) if name in RUNGS else len(RUNGS))
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What one step reaches on all labelled panoramas together."""
+
+    name: str
+    miou: float
+    """Mean IoU over the classes that occur, 0..1, of the covered pixels; nan if nothing was covered."""
+    miou_solid_angle: float
+    """The same with pixels weighted by their solid angle."""
+    per_class_iou: tuple[float, ...]
+    """IoU per class, nan for classes that do not occur."""
+    coverage: float
+    """Share of the labelled pixels that have a prediction."""
+
+
+@dataclass(frozen=True)
+class LadderInput:
+    """One labelled panorama: truth and predictions of the same size, IGNORE where a prediction covers nothing."""
+
+    labels_HW: LabelArray
+    predictions: Mapping[str, LabelArray]
+    """Name of the rung -> class ids [H, W]."""
+
+
+class Ladder:
+    """Measures rungs against human labels, panorama by panorama.
+
+    Args:
+        classes: number of classes.
+        vertical_fov: vertical field of view of the panoramas, degrees.
+    """
+
+    def __init__(self, classes: int, vertical_fov: float = FULL_SPHERE_DEGREES) -> None:
+        self.classes = classes
+        self.vertical_fov = vertical_fov
+        self.images = 0
+        self._pixels: dict[str, ConfusionMatrix] = {}
+        self._solid: dict[str, ConfusionMatrix] = {}
+
+    def add(self, panorama: LadderInput) -> None:
+        """Count one panorama.
+
+        Raises:
+            ValueError: it has other rungs than those before: rungs would be measured on different pixels.
+        """
+        if self.images == 0:
+            self._start(panorama.predictions)
+        require_same_rungs(self._pixels, panorama.predictions)
+        weights = solid_angles(*panorama.labels_HW.shape, self.vertical_fov)
+        for name, prediction in panorama.predictions.items():
+            self._pixels[name].add(panorama.labels_HW, prediction)
+            self._solid[name].add(panorama.labels_HW, prediction, weights)
+        self.images += 1
+
+    def _start(self, names: Iterable[str]) -> None:
+        for name in in_ladder_order(names):
+            self._pixels[name] = ConfusionMatrix(self.classes)
+            self._solid[name] = ConfusionMatrix(self.classes, weighted=True)
+
+    def rungs(self) -> list[Rung]:
+        """The rungs in order; none if no panorama was added."""
+        return [self._rung(name) for name in self._pixels]
+
+    def _rung(self, name: str) -> Rung:
+        pixels = self._pixels[name]
+        iou = tuple(float(value) for value in pixels.per_class_iou)
+        return Rung(name, pixels.miou, self._solid[name].miou, iou, pixels.coverage)
+
+
+def measure_ladder(
+    panoramas: Iterable[LadderInput], classes: int, vertical_fov: float = FULL_SPHERE_DEGREES
+) -> list[Rung]:
+    """Rungs of labelled panoramas, which are taken one at a time."""
+    ladder = Ladder(classes, vertical_fov)
+    for panorama in panoramas:
+        ladder.add(panorama)
+    return ladder.rungs()
+
+
+def require_same_rungs(known: Iterable[str], found: Iterable[str]) -> None:
+    """Refuse a panorama whose rungs differ from those of the panoramas before."""
+    if set(known) != set(found):
+        raise ValueError(f"rungs are {sorted(found)}; the panoramas before had {sorted(known)}")

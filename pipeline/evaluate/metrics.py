@@ -1,0 +1,203 @@
+"""The benchmarks' protocol: scores to labels at the truth's size, one confusion matrix over all images, IoU.
+
+Method, "Benchmarks' protocol (DensePASS)": scores are bilinear-upsampled to the label's size before the argmax; only
+pixels whose truth is a class count; IoU = diagonal / (row + column - diagonal); mIoU is its mean over the classes that
+occur.
+
+Every measure has a twin weighted by solid angle: pixels of a panorama shrink towards the poles, and plain counts
+measure the street's zenith and nadir far more often than an eye would see them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.classes import IGNORE
+
+# C classes, H W truth (or target size), h w prediction (source size).
+
+LabelArray = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.floating]
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+_STRIP_VALUES = 1 << 20
+"""Scores held at once while large outputs are made: 4 MB of float32, about what a cache holds."""
+
+
+class ConfusionMatrix:
+    """Counts of (truth, prediction) pairs, streamed image by image.
+
+    Args:
+        classes: number of classes C; ids are 0..C-1.
+        weighted: count solid angle (float64) rather than pixels (int64).
+    """
+
+    def __init__(self, classes: int, weighted: bool = False) -> None:
+        if not 0 < classes < IGNORE:
+            raise ValueError(f"classes is {classes}; expected 1..{IGNORE - 1}: ids are uint8 and {IGNORE} is ignored")
+        self.classes = classes
+        self.weighted = weighted
+        dtype = np.float64 if weighted else np.int64
+        self.matrix: npt.NDArray[Any] = np.zeros((classes, classes), dtype)
+        """[C, C] int64 or float64; rows = truth, columns = prediction."""
+        self.uncovered: npt.NDArray[Any] = np.zeros(classes, dtype)
+        """[C], truth of pixels that the prediction does not cover (IGNORE)."""
+
+    def add(self, labels_HW: LabelArray, predictions_HW: LabelArray, weights_H: FloatArray | None = None) -> None:
+        """Count one image.
+
+        Args:
+            labels_HW: truth; ids that are no class are left out.
+            predictions_HW: class ids, or IGNORE where nothing is predicted.
+            weights_H: weight of a pixel per row (`sphere.solid_angles`), for weighted matrices only.
+
+        Raises:
+            ValueError: shapes differ, weights are missing or superfluous, or a prediction is neither class nor IGNORE.
+        """
+        if labels_HW.shape != predictions_HW.shape:
+            raise ValueError(f"predictions are {predictions_HW.shape}, labels {labels_HW.shape}; resize predictions")
+        if (weights_H is not None) != self.weighted:
+            raise ValueError("weights belong to weighted matrices, and to all of them")
+        counts = self._count(labels_HW, predictions_HW, weights_H)[: self.classes]
+        if counts[:, -1].any():
+            raise ValueError(f"predictions hold ids that are neither below {self.classes} nor {IGNORE}")
+        self.matrix += counts[:, : self.classes]
+        self.uncovered += counts[:, self.classes]
+
+    def _count(
+        self, labels_HW: LabelArray, predictions_HW: LabelArray, weights_H: FloatArray | None
+    ) -> npt.NDArray[Any]:
+        """[C + 1, C + 2] counts; the last row is truth without class, the last columns are IGNORE and invalid."""
+        rows, columns = self.classes + 1, self.classes + 2
+        joint = _truth_table(self.classes, columns)[labels_HW] + _prediction_table(self.classes)[predictions_HW]
+        weights = None if weights_H is None else np.broadcast_to(weights_H[:, None], joint.shape).ravel()
+        return np.bincount(joint.ravel(), weights, minlength=rows * columns).reshape(rows, columns)
+
+    @property
+    def per_class_iou(self) -> npt.NDArray[np.float64]:
+        """IoU [C]; nan for a class that occurs neither in the (covered) truth nor in the predictions."""
+        hits = np.diagonal(self.matrix).astype(np.float64)
+        union = self.matrix.sum(axis=0) + self.matrix.sum(axis=1) - hits
+        return np.divide(hits, union, out=np.full(self.classes, np.nan), where=union > 0)
+
+    @property
+    def miou(self) -> float:
+        """Mean IoU over the classes that occur; nan if none does."""
+        iou = self.per_class_iou
+        return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the covered pixels that are right; nan if none is covered."""
+        return _ratio(np.trace(self.matrix), self.matrix.sum())
+
+    @property
+    def coverage(self) -> float:
+        """Share of the pixels with a true class that have a prediction; nan if there are none."""
+        covered = self.matrix.sum()
+        return _ratio(covered, covered + self.uncovered.sum())
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole > 0 else float("nan")
+
+
+def _truth_table(classes: int, columns: int) -> npt.NDArray[np.uint16]:
+    """[256] first bin of each true id; ids that are no class share the last row."""
+    return (np.minimum(np.arange(256), classes) * columns).astype(np.uint16)
+
+
+def _prediction_table(classes: int) -> npt.NDArray[np.uint16]:
+    """[256] column of each predicted id: the class, then one for IGNORE, then one for ids that must not occur."""
+    table = np.minimum(np.arange(256), classes + 1)
+    table[classes] = classes + 1
+    table[IGNORE] = classes
+    return table.astype(np.uint16)
+
+
+def class_shares(labels_HW: LabelArray, classes: int, weights_H: FloatArray) -> npt.NDArray[np.float64]:
+    """Share of each class, and last of all other ids, in the weighted area: [C + 1], sum 1."""
+    counts_H256 = np.stack([np.bincount(row, minlength=256) for row in labels_HW])
+    areas = np.asarray(weights_H, np.float64) @ counts_H256
+    areas = np.append(areas[:classes], areas[classes:].sum())
+    return areas / areas.sum()
+
+
+@dataclass(frozen=True)
+class _Taps:
+    """Two source indices and the weight of the second, per target index: linear interpolation of pixel centres."""
+
+    lower: npt.NDArray[np.intp]
+    upper: npt.NDArray[np.intp]
+    weight: npt.NDArray[np.float32]
+
+    def __getitem__(self, part: slice) -> _Taps:
+        return _Taps(self.lower[part], self.upper[part], self.weight[part])
+
+    def above(self, first: int) -> _Taps:
+        """The same taps into a source whose rows before `first` were cut off."""
+        return _Taps(self.lower - first, self.upper - first, self.weight)
+
+
+def _taps(source: int, target: int, wrap: bool) -> _Taps:
+    position = (np.arange(target) + 0.5) * (source / target) - 0.5
+    lower = np.floor(position).astype(np.intp)
+    weight = (position - lower).astype(np.float32)
+    if wrap:
+        return _Taps(lower % source, (lower + 1) % source, weight)
+    return _Taps(np.clip(lower, 0, source - 1), np.clip(lower + 1, 0, source - 1), weight)
+
+
+def _lerp(values: npt.NDArray[np.float32], taps: _Taps, axis: int) -> npt.NDArray[np.float32]:
+    """Interpolate one axis of [C, h, w]: axis 1 rows, axis 2 columns."""
+    lower, mixed = values.take(taps.lower, axis), values.take(taps.upper, axis)
+    mixed -= lower
+    mixed *= taps.weight[:, None] if axis == 1 else taps.weight
+    mixed += lower
+    return mixed
+
+
+def resize_probabilities(scores_Chw: FloatArray, height: int, width: int) -> npt.NDArray[np.float32]:
+    """Bilinear resize of probabilities or logits to [C, height, width]; columns wrap over the seam.
+
+    Pixel centres as in the spherical convention (torch's align_corners=False); no antialiasing, as in the benchmarks.
+    """
+    scores = np.asarray(scores_Chw, np.float32)
+    if scores.shape[1:] == (height, width):
+        return scores
+    rows, columns = _taps(scores.shape[1], height, wrap=False), _taps(scores.shape[2], width, wrap=True)
+    return _lerp(_lerp(scores, columns, axis=2), rows, axis=1)
+
+
+def best_class(scores_CHW: FloatArray) -> tuple[LabelArray, npt.NDArray[np.float32]]:
+    """(labels_HW, their scores_HW) of the highest score; ties go to the lower class."""
+    return scores_CHW.argmax(axis=0).astype(np.uint8), np.asarray(scores_CHW.max(axis=0), np.float32)
+
+
+def labels_at(scores_Chw: FloatArray, height: int, width: int) -> LabelArray:
+    """Labels of `resize_probabilities`, strip by strip: the resized scores are never held all at once."""
+    scores = np.asarray(scores_Chw, np.float32)
+    if scores.shape[1:] == (height, width):
+        return best_class(scores)[0]
+    rows, columns = _taps(scores.shape[1], height, wrap=False), _taps(scores.shape[2], width, wrap=True)
+    labels = np.empty((height, width), np.uint8)
+    step = max(1, _STRIP_VALUES // (len(scores) * width))
+    for top in range(0, height, step):
+        strip = rows[top : top + step]
+        first = strip.lower[0]
+        widened = _lerp(scores[:, first : strip.upper[-1] + 1], columns, axis=2)
+        labels[top : top + step], _ = best_class(_lerp(widened, strip.above(first), axis=1))
+    return labels
+
+
+def resize_nearest(values_hw: npt.NDArray[Scalar], height: int, width: int) -> npt.NDArray[Scalar]:
+    """Nearest resize of labels, masks or flags [h, w, ...] to [height, width, ...]: no value that was not there."""
+    if values_hw.shape[:2] == (height, width):
+        return values_hw
+    rows = ((np.arange(height) + 0.5) * values_hw.shape[0] / height).astype(np.intp)
+    columns = ((np.arange(width) + 0.5) * values_hw.shape[1] / width).astype(np.intp)
+    return values_hw[rows[:, None], columns]

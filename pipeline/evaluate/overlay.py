@@ -1,0 +1,275 @@
+"""Pictures: labels, masks and reliability over the panorama, and the panel that shows them side by side.
+
+Everything takes arrays and returns uint8 RGB arrays. Columns wrap, so a boundary at the seam is found like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from pipeline.classes import IGNORE, LabelSet
+from pipeline.evaluate.metrics import LabelArray, resize_nearest
+
+# H W picture, 3 = RGB, C classes.
+
+ImageArray = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
+Colour = tuple[int, int, int]
+
+WHITE: Colour = (255, 255, 255)
+NO_MASK = -1
+"""Id of pixels without a mask in a map of masks."""
+
+
+def colourise(labels_HW: LabelArray, labels: LabelSet) -> ImageArray:
+    """Labels in the colours of their set [H, W, 3]; ids that are no class are black."""
+    return labels.palette_array[labels_HW]
+
+
+def blend(image_HW3: ImageArray, colours_HW3: ImageArray, opacity: float | npt.NDArray[np.floating]) -> ImageArray:
+    """Lay colours over an image; opacity 0..1, one for all or [H, W]."""
+    alpha = np.asarray(opacity, np.float32)
+    alpha = alpha[..., None] if alpha.ndim else alpha
+    mixed = image_HW3 + (colours_HW3.astype(np.float32) - image_HW3) * alpha
+    return np.rint(mixed).astype(np.uint8)
+
+
+def boundaries(ids_HW: npt.NDArray[np.integer]) -> BoolArray:
+    """Pixels whose right or lower neighbour has another id [H, W]; the last column's right neighbour is the first."""
+    edges = ids_HW != np.roll(ids_HW, -1, axis=1)
+    edges[:-1] |= ids_HW[:-1] != ids_HW[1:]
+    return edges
+
+
+def draw_boundaries(
+    image_HW3: ImageArray, ids_HW: npt.NDArray[np.integer], colour: Colour = WHITE, opacity: float = 0.7
+) -> ImageArray:
+    """The image with the boundaries between ids as thin lines."""
+    return blend(image_HW3, np.full_like(image_HW3, colour), boundaries(ids_HW) * np.float32(opacity))
+
+
+def paint_labels(image_HW3: ImageArray, labels_HW: LabelArray, labels: LabelSet, opacity: float = 0.62) -> ImageArray:
+    """Labels over the image, their boundaries drawn; where there is no class the image is dark."""
+    covered = labels_HW != IGNORE
+    painted = blend(_grey(image_HW3), colourise(labels_HW, labels), np.where(covered, opacity, 0.8))
+    return draw_boundaries(painted, labels_HW, WHITE, 0.45)
+
+
+def paint_masks(image_HW3: ImageArray, masks_HW: npt.NDArray[np.integer], opacity: float = 0.6) -> ImageArray:
+    """Class-agnostic masks in distinct colours over a grey image; NO_MASK stays grey."""
+    painted = blend(_grey(image_HW3), mask_colours(masks_HW), np.where(masks_HW == NO_MASK, 0.0, opacity))
+    return draw_boundaries(painted, masks_HW, WHITE, 0.8)
+
+
+def mask_colours(masks_HW: npt.NDArray[np.integer]) -> ImageArray:
+    """A colour per id [H, W, 3], the same in every picture: hues by the golden ratio, so that close ids differ."""
+    ids, inverse = np.unique(masks_HW, return_inverse=True)
+    hue = (ids * 0.61803398875 + 0.1) % 1.0
+    value = np.where(ids % 2, 1.0, 0.8)
+    saturation = np.where(ids % 3, 0.75, 0.5)
+    table = _rgb_from_hsv(hue, saturation, value)
+    return table[inverse.reshape(masks_HW.shape)]
+
+
+def hatch_unreliable(image_HW3: ImageArray, reliable_HW: BoolArray, period: int = 10) -> ImageArray:
+    """Dim what is not reliable (M = 0) and hatch it, so that it is told apart without colour vision too."""
+    height, width = reliable_HW.shape
+    stripe = (np.arange(height)[:, None] + np.arange(width)) % period < max(1, period // 5)
+    dimmed = blend(image_HW3, np.full_like(image_HW3, 24), np.where(reliable_HW, 0.0, 0.55))
+    return blend(dimmed, np.full_like(image_HW3, 235), np.where(stripe & ~reliable_HW, 0.55, 0.0))
+
+
+def _grey(image_HW3: ImageArray) -> ImageArray:
+    """Luminance as RGB: colours laid over it keep the hue of their class."""
+    luminance = image_HW3 @ np.array([0.299, 0.587, 0.114], np.float32)
+    return np.repeat(np.rint(luminance).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _rgb_from_hsv(
+    hue: npt.NDArray[np.floating], saturation: npt.NDArray[np.floating], value: npt.NDArray[np.floating]
+) -> ImageArray:
+    """[N, 3] uint8 from arrays [N] in 0..1."""
+    distance = np.abs((hue[:, None] * 6 + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1
+    pure = np.clip(distance, 0, 1)
+    return np.rint(255 * value[:, None] * (1 - saturation[:, None] * (1 - pure))).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture of the comparison."""
+
+    caption: str
+    """What it is ("Student")."""
+    image_HW3: ImageArray
+    """Any size; it is scaled to the panel's width."""
+    note: str = ""
+    """What to know of it, in small letters ("71.2 % mIoU")."""
+
+
+BACKGROUND: Colour = (17, 19, 24)
+BAND: Colour = (30, 34, 43)
+INK: Colour = (236, 239, 244)
+MUTED: Colour = (148, 156, 170)
+ACCENT: Colour = (94, 176, 255)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes of the comparison, pixels."""
+
+    width: int = 1024
+    """Width of one panel."""
+    columns: int = 0
+    """Panels side by side; 0 chooses 1 for bands and 2 for full spheres, so that the picture fits a screen."""
+    margin: int = 24
+    """Around and between panels."""
+    header: int = 76
+    """Height of the band at the top."""
+    caption: int = 34
+    """Height of a caption."""
+
+
+def comparison(
+    panels: Sequence[Panel], labels: LabelSet, title: str, subtitle: str = "", layout: Layout | None = None
+) -> ImageArray:
+    """Panels with captions under a header band, and the legend of the classes at the foot.
+
+    Args:
+        panels: at least one; reading order is rows first.
+        labels: classes of the legend.
+        title: what is shown (the panorama's name).
+        subtitle: what to know of it.
+        layout: sizes; the default suits panoramas of any aspect.
+
+    Returns:
+        [H, W, 3] uint8.
+    """
+    layout = layout or Layout()
+    pictures = [_fit(panel.image_HW3, layout.width) for panel in panels]
+    columns = layout.columns or _columns_for(pictures[0])
+    columns = min(columns, len(panels))
+    width = columns * layout.width + (columns + 1) * layout.margin
+    row_height = layout.caption + max(picture.height for picture in pictures) + layout.margin
+    body = -(-len(panels) // columns) * row_height
+    legend = _legend(labels, width - 2 * layout.margin)
+    canvas = Image.new("RGB", (width, layout.header + body + legend.height + 2 * layout.margin), BACKGROUND)
+    _draw_header(canvas, title, subtitle, layout)
+    for i, (panel, picture) in enumerate(zip(panels, pictures, strict=True)):
+        left = layout.margin + (i % columns) * (layout.width + layout.margin)
+        top = layout.header + layout.margin // 2 + (i // columns) * row_height
+        _draw_panel(canvas, panel, picture, left, top, layout)
+    canvas.paste(legend, (layout.margin, layout.header + body + layout.margin))
+    return np.asarray(canvas)
+
+
+def _fit(image_HW3: ImageArray, width: int) -> Image.Image:
+    picture = Image.fromarray(image_HW3)
+    height = max(1, round(picture.height * width / picture.width))
+    return picture if picture.width == width else picture.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _columns_for(picture: Image.Image) -> int:
+    return 1 if picture.width >= 3 * picture.height else 2
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))
+
+
+def _draw_header(canvas: Image.Image, title: str, subtitle: str, layout: Layout) -> None:
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle((0, 0, canvas.width, layout.header - 1), fill=BAND)
+    draw.rectangle((0, layout.header - 3, canvas.width, layout.header - 1), fill=ACCENT)
+    middle = layout.header // 2
+    draw.text((layout.margin, middle), title, INK, _font(30), anchor="lm")
+    draw.text((canvas.width - layout.margin, middle), subtitle, MUTED, _font(18), anchor="rm")
+
+
+def _draw_panel(canvas: Image.Image, panel: Panel, picture: Image.Image, left: int, top: int, layout: Layout) -> None:
+    draw = ImageDraw.Draw(canvas)
+    baseline = top + layout.caption - 10
+    draw.text((left, baseline), panel.caption, INK, _font(21), anchor="ls")
+    draw.text((left + layout.width, baseline), panel.note, MUTED, _font(16), anchor="rs")
+    canvas.paste(picture, (left, top + layout.caption))
+
+
+def _legend(labels: LabelSet, width: int) -> Image.Image:
+    """Colour and name of every class, and of what is ignored, in as many rows as the width asks for."""
+    names, colours = (*labels.names, "ignored"), (*labels.palette, (0, 0, 0))
+    font, chip, gap, row = _font(17), 18, 26, 32
+    places, x, y = list[tuple[int, int]](), 0, 0
+    for name in names:
+        length = chip + 8 + round(font.getlength(name))
+        x, y = (x, y) if x + length <= width else (0, y + row)
+        places.append((x, y))
+        x += length + gap
+    picture = Image.new("RGB", (width, y + row), BACKGROUND)
+    draw = ImageDraw.Draw(picture)
+    for (left, top), name, colour in zip(places, names, colours, strict=True):
+        draw.rounded_rectangle((left, top + 4, left + chip, top + 4 + chip), 4, fill=colour, outline=MUTED)
+        draw.text((left + chip + 8, top + 4 + chip // 2), name, INK, font, anchor="lm")
+    return picture
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is known of one panorama; what is None gets no panel. All arrays may have different sizes."""
+
+    image_HW3: ImageArray
+    assistant_HW: LabelArray | None = None
+    masks_HW: npt.NDArray[np.integer] | None = None
+    """Map of mask ids, NO_MASK where there is none."""
+    ensemble_HW: LabelArray | None = None
+    reliable_HW: BoolArray | None = None
+    student_HW: LabelArray | None = None
+    truth_HW: LabelArray | None = None
+
+
+def scene_panels(scene: Scene, labels: LabelSet, width: int = Layout.width) -> list[Panel]:
+    """Panorama, assistant, masks, ensemble (unreliable hatched), student, truth: those that are there."""
+    small = np.asarray(_fit(scene.image_HW3, width))
+    panels = [Panel("Panorama", small, f"{scene.image_HW3.shape[1]} x {scene.image_HW3.shape[0]}")]
+    if scene.assistant_HW is not None:
+        note = _match(scene, scene.assistant_HW)
+        panels.append(Panel("Assistant", _labelled(small, scene.assistant_HW, labels), note))
+    if scene.masks_HW is not None:
+        masks = resize_nearest(scene.masks_HW, *small.shape[:2])
+        panels.append(Panel("SAM masks", paint_masks(small, masks), f"{np.unique(masks[masks != NO_MASK]).size} masks"))
+    if scene.ensemble_HW is not None:
+        note = _match(scene, scene.ensemble_HW)
+        panels.append(_ensemble_panel(small, scene.ensemble_HW, scene.reliable_HW, labels, note))
+    if scene.student_HW is not None:
+        panels.append(Panel("Student", _labelled(small, scene.student_HW, labels), _match(scene, scene.student_HW)))
+    if scene.truth_HW is not None:
+        panels.append(Panel("Truth", _labelled(small, scene.truth_HW, labels)))
+    return panels
+
+
+def _labelled(image_HW3: ImageArray, ids_HW: LabelArray, labels: LabelSet) -> ImageArray:
+    return paint_labels(image_HW3, resize_nearest(ids_HW, *image_HW3.shape[:2]), labels)
+
+
+def _ensemble_panel(
+    image_HW3: ImageArray, ensemble_HW: LabelArray, reliable_HW: BoolArray | None, labels: LabelSet, note: str
+) -> Panel:
+    painted = _labelled(image_HW3, ensemble_HW, labels)
+    if reliable_HW is None:
+        return Panel("Ensemble", painted, note)
+    small = resize_nearest(reliable_HW, *image_HW3.shape[:2])
+    hatched = f"hatched: unreliable, {100 * (1 - small.mean()):.0f} %"
+    return Panel("Ensemble", hatch_unreliable(painted, small), f"{note}, {hatched}" if note else hatched)
+
+
+def _match(scene: Scene, prediction_HW: LabelArray) -> str:
+    """Share of the truth's pixels that the prediction has right, as a note."""
+    if scene.truth_HW is None:
+        return ""
+    known = scene.truth_HW != IGNORE
+    right = (resize_nearest(prediction_HW, *scene.truth_HW.shape) == scene.truth_HW)[known]
+    return f"{100 * right.mean():.0f} % of pixels right" if right.size else ""

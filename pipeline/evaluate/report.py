@@ -1,0 +1,176 @@
+"""Results for machines (strict JSON), for readers (Markdown) and for the terminal (plain text)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.classes import LabelSet
+from pipeline.evaluate.consensus import ConsensusSummary
+from pipeline.evaluate.ladder import Rung
+
+ABSENT = "–"
+"""Stands in tables for what could not be measured."""
+
+
+def rung_record(rung: Rung, labels: LabelSet) -> dict[str, Any]:
+    """One rung as it stands in metrics.json; IoU by class name."""
+    per_class = dict(zip(labels.names, rung.per_class_iou, strict=True))
+    return {**dataclasses.asdict(rung), "per_class_iou": per_class}
+
+
+def consensus_record(summary: ConsensusSummary, labels: LabelSet) -> dict[str, Any]:
+    """What was measured without labels, as it stands in metrics.json."""
+    shares = {name: dict(zip(labels.names, values, strict=False)) for name, values in summary.class_shares.items()}
+    pairwise = [{"rungs": list(pair), "agreement": value} for pair, value in summary.pairwise.items()]
+    return {
+        "images": summary.images,
+        "window_agreement": summary.window_agreement,
+        "coverage": summary.coverage,
+        "class_shares": shares,
+        "pairwise": pairwise,
+    }
+
+
+def rung_of(record: Mapping[str, Any]) -> Rung:
+    """A rung from its record, null being nan again: old results print like new ones."""
+    iou = tuple(_number(value) for value in record["per_class_iou"].values())
+    miou, solid, coverage = (_number(record[key]) for key in ("miou", "miou_solid_angle", "coverage"))
+    return Rung(record["name"], miou, solid, iou, coverage)
+
+
+def consensus_of(record: Mapping[str, Any]) -> ConsensusSummary:
+    """A consensus from its record."""
+    return ConsensusSummary(
+        images=record["images"],
+        coverage={name: _number(value) for name, value in record["coverage"].items()},
+        class_shares={name: tuple(shares.values()) for name, shares in record["class_shares"].items()},
+        pairwise={(a, b): _number(pair["agreement"]) for pair in record["pairwise"] for a, b in [pair["rungs"]]},
+        window_agreement=_number(record["window_agreement"]),
+    )
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def to_json(record: Mapping[str, Any]) -> str:
+    """Strict JSON that any parser reads: what is not a number becomes null."""
+    return json.dumps(_strict(record), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _strict(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_strict(inner) for inner in value]
+    if isinstance(value, np.generic):
+        return _strict(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def text_of(metrics: Mapping[str, Any]) -> str:
+    """The content of a metrics.json as tables for the terminal."""
+    rungs = [rung_of(record) for record in metrics["ladder"]]
+    agreement = consensus_of(metrics["agreement"])
+    return "\n\n".join(([ladder_text(rungs)] if rungs else []) + [consensus_text(agreement)])
+
+
+def ladder_markdown(rungs: Sequence[Rung], labels: LabelSet) -> str:
+    """Two Markdown tables: the ladder, and IoU per class with the rungs as columns. All in percent."""
+    per_class = [
+        [name, *(percent(rung.per_class_iou[class_id]) for rung in rungs)] for class_id, name in enumerate(labels.names)
+    ]
+    return "\n\n".join(
+        (
+            _markdown(_HEAD, _ladder_rows(rungs)),
+            _markdown(["IoU, %", *(_readable(rung.name) for rung in rungs)], per_class),
+        )
+    )
+
+
+def ladder_text(rungs: Sequence[Rung]) -> str:
+    """The ladder as an aligned table for the terminal, in percent."""
+    return _aligned(_HEAD, _ladder_rows(rungs))
+
+
+def consensus_markdown(summary: ConsensusSummary, labels: LabelSet) -> str:
+    """Markdown tables of what was measured without labels: coverage and agreement, then class shares. In percent."""
+    names = list(summary.coverage)
+    head = ["agreement, %", "coverage", *(_readable(name) for name in names)]
+    agreement = [
+        [_readable(row), percent(summary.coverage[row]), *(_pair(summary, row, column) for column in names)]
+        for row in names
+    ]
+    shares = [
+        [name, *(_share(summary, rung, class_id) for rung in names)] for class_id, name in enumerate(labels.names)
+    ]
+    return "\n\n".join(
+        (_markdown(head, agreement), _markdown(["share of the view, %", *(_readable(name) for name in names)], shares))
+    )
+
+
+def consensus_text(summary: ConsensusSummary) -> str:
+    """Coverage and agreement of the rungs for the terminal, in percent."""
+    names = list(summary.coverage)
+    rows = [
+        [_readable(row), percent(summary.coverage[row]), *(_pair(summary, row, column) for column in names)]
+        for row in names
+    ]
+    return _aligned(["agreement, %", "coverage", *(_readable(name) for name in names)], rows)
+
+
+def percent(value: float) -> str:
+    """0.4213 -> "42.1"; a dash for what could not be measured."""
+    return f"{100 * value:.1f}" if math.isfinite(value) else ABSENT
+
+
+_HEAD = ["rung", "mIoU, %", "by solid angle, %", "coverage, %", "step"]
+
+
+def _ladder_rows(rungs: Sequence[Rung]) -> list[list[str]]:
+    """Rows of the ladder; the last column is the change of mIoU against the rung before."""
+    before = [float("nan"), *(rung.miou for rung in rungs)]
+    return [
+        [_readable(r.name), percent(r.miou), percent(r.miou_solid_angle), percent(r.coverage), _step(r.miou - last)]
+        for r, last in zip(rungs, before, strict=False)
+    ]
+
+
+def _step(change: float) -> str:
+    return f"{100 * change:+.1f}" if math.isfinite(change) else ""
+
+
+def _pair(summary: ConsensusSummary, row: str, column: str) -> str:
+    value = summary.pairwise.get((row, column), summary.pairwise.get((column, row), float("nan")))
+    return "" if row == column else percent(value)
+
+
+def _share(summary: ConsensusSummary, rung: str, class_id: int) -> str:
+    shares = summary.class_shares[rung]
+    return percent(shares[class_id]) if shares else ABSENT
+
+
+def _readable(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    alignment = ["---", *("---:" for _ in head[1:])]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, alignment, *rows))
+
+
+def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        for row in (head, *rows)
+    ]
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])

@@ -1,0 +1,219 @@
+"""A recipe: all settings of a run in one small TOML file.
+
+A table of the file is a settings dataclass of the code; every key has its sentence there. What a recipe does not
+name keeps its default. Unknown keys, values of the wrong type and values out of range are refused with the key's name
+and what it may be.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import tomllib
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.classes import LabelSet, label_set
+from pipeline.errors import RecipeError
+from pipeline.panorama.config import PanoramaConfig, WindowConfig
+from pipeline.settings import require, require_choice
+from pipeline.student.config import DistillConfig, LossConfig, StudentConfig
+from pipeline.teacher.config import AssistantConfig, BoundaryConfig, FusionConfig, SamConfig
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the panoramas are; relative paths start at the folder of the recipe file."""
+
+    panoramas: str = ""
+    """Folder of unlabelled panoramas that the student learns from, nested or flat."""
+    evaluation: str = ""
+    """Folder of panoramas to evaluate on; empty to evaluate on `panoramas`."""
+    labels: str = ""
+    """Folder of labels of the evaluation panoramas; empty if there are none."""
+    labels_set: str = ""
+    """Label set of those label files where it is not the recipe's (merged when read)."""
+    limit: int = 0
+    """Use only the first so many panoramas of each folder; 0 for all."""
+
+    def __post_init__(self) -> None:
+        require(self.limit >= 0, "data.limit", self.limit, "0 or a positive number")
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Evaluation and pictures."""
+
+    overlays: int = 8
+    """Number of panoramas for which pictures are made."""
+    student_start: bool = False
+    """Also measure the student before distillation (where its initial weights are a whole segmentation network)."""
+
+    def __post_init__(self) -> None:
+        require(self.overlays >= 0, "evaluation.overlays", self.overlays, "0 or a positive number")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All settings of a run."""
+
+    name: str = "run"
+    """Names the run's folder under cache/."""
+    label_set: str = "cityscapes19"
+    """Classes of the run: cityscapes19 or densepass13."""
+    seed: int = 0
+    """Seed of all that is random in distillation."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Folders."""
+    panorama: PanoramaConfig = field(default_factory=PanoramaConfig)
+    """How panoramas are read."""
+    windows: WindowConfig = field(default_factory=WindowConfig)
+    """Windows of SAM and assistant."""
+    sam: SamConfig = field(default_factory=SamConfig)
+    """The teacher."""
+    assistant: AssistantConfig = field(default_factory=AssistantConfig)
+    """The teacher assistant."""
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    """Cross-task complementary fusion."""
+    boundary: BoundaryConfig = field(default_factory=BoundaryConfig)
+    """Boundary enhancement."""
+    student: StudentConfig = field(default_factory=StudentConfig)
+    """The student."""
+    losses: LossConfig = field(default_factory=LossConfig)
+    """Weights of the MKA losses."""
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    """Training."""
+    evaluation: EvalConfig = field(default_factory=EvalConfig)
+    """Evaluation."""
+
+    def __post_init__(self) -> None:
+        plain = self.name.replace("-", "").replace("_", "").replace(".", "")
+        require(
+            plain.isalnum() and not self.name.startswith("."), "name", self.name, "letters, digits, '-', '_' and '.'"
+        )
+        require_choice("label_set", self.label_set, ("cityscapes19", "densepass13"))
+        require(self.panorama.width % self.windows.stride_x == 0, "windows.stride_x", self.windows.stride_x,
+                f"a divisor of panorama.width ({self.panorama.width}), so that windows meet at the seam")  # fmt: skip
+
+    @property
+    def classes(self) -> LabelSet:
+        """The label set itself."""
+        return label_set(self.label_set)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe; relative paths in it are taken from its folder.
+
+    Raises:
+        RecipeError: no such file, not TOML, unknown key, wrong type, value out of range.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(f"recipe {path} does not exist", "a TOML file", "Check the path") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"recipe {path} cannot be read ({error})", "a TOML file", "Mend the file") from error
+    return _anchor(parse_recipe(table), path.parent)
+
+
+def parse_recipe(table: dict[str, Any]) -> Recipe:
+    """A recipe from a parsed TOML table; paths stay as they are.
+
+    Raises:
+        RecipeError: unknown key, wrong type, value out of range.
+    """
+    return _build(Recipe, table, "")
+
+
+def merge_recipe(recipe: Recipe, table: dict[str, Any]) -> Recipe:
+    """The recipe with the settings of a (partial) TOML table put over it.
+
+    Raises:
+        RecipeError: as `parse_recipe`.
+    """
+    merged = tomllib.loads(to_toml(recipe))
+    for key, value in table.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] |= value
+        else:
+            merged[key] = value
+    return parse_recipe(merged)
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe with all its settings as TOML; `parse_recipe(tomllib.loads(...))` gives it back."""
+    lines = [f"{f.name} = {_literal(getattr(recipe, f.name))}" for f in dataclasses.fields(recipe) if not _is_table(f)]
+    for table in filter(_is_table, dataclasses.fields(recipe)):
+        lines += ["", f"[{table.name}]"]
+        settings = getattr(recipe, table.name)
+        lines += [f"{f.name} = {_literal(getattr(settings, f.name))}" for f in dataclasses.fields(settings)]
+    return "\n".join(lines) + "\n"
+
+
+PATH_KEYS = (
+    ("data", "panoramas"),
+    ("data", "evaluation"),
+    ("data", "labels"),
+    ("panorama", "ignore_mask"),
+    ("sam", "checkpoint"),
+)
+"""Settings that are always paths."""
+NAME_OR_PATH_KEYS = (("assistant", "name"), ("student", "weights"))
+"""Settings that are a path if that exists beside the recipe, else a hub name."""
+
+T = TypeVar("T")
+
+
+def _anchor(recipe: Recipe, folder: Path) -> Recipe:
+    for table, key in (*PATH_KEYS, *NAME_OR_PATH_KEYS):
+        settings = getattr(recipe, table)
+        value: str = getattr(settings, key)
+        anchored = folder / Path(value).expanduser()
+        if value and ((table, key) in PATH_KEYS or anchored.exists()):
+            changed = dataclasses.replace(settings, **{key: str(anchored)})
+            recipe = dataclasses.replace(recipe, **{table: changed})
+    return recipe
+
+
+def _is_table(f: dataclasses.Field[Any]) -> bool:
+    return isinstance(f.default_factory, type) and dataclasses.is_dataclass(f.default_factory)
+
+
+def _build(kind: type[T], table: dict[str, Any], prefix: str) -> T:
+    hints = typing.get_type_hints(kind)
+    for key in table:
+        if key not in hints:
+            close = difflib.get_close_matches(key, hints, n=1)
+            remedy = f"Perhaps {prefix}{close[0]} is meant" if close else "Remove it"
+            raise RecipeError(f"{prefix}{key} is no setting", f"known are {', '.join(hints)}", remedy)
+    return kind(**{key: _value(hints[key], value, f"{prefix}{key}") for key, value in table.items()})
+
+
+_TYPE_NAMES: dict[Any, str] = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}
+
+
+def _value(hint: Any, value: Any, key: str) -> Any:
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        require(isinstance(value, dict), key, value, f"a table [{key}]")
+        return _build(hint, value, f"{key}.")
+    if typing.get_origin(hint) is tuple:
+        require(isinstance(value, list), key, value, "a list")
+        return tuple(_value(typing.get_args(hint)[0], item, key) for item in value)
+    if hint is float and type(value) is int:
+        return float(value)
+    require(type(value) is hint and (hint is not float or math.isfinite(value)), key, value, _TYPE_NAMES[hint])
+    return value
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(_literal, value))}]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return repr(value)

@@ -1,0 +1,112 @@
+"""Changes of a sample that keep its targets right. What is drawn depends on (seed, step, index) alone.
+
+Exact on a panorama: a yaw of the camera (a roll of the columns) and a mirror, for image and targets together. Rolls
+and crops start at multiples of 32 columns, so that they are whole steps of every feature level. Colours change in the
+image alone.
+
+Legend: B batch, H W panorama, 3 = RGB.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pipeline.panorama.config import GRID
+from pipeline.student.config import DistillConfig
+from pipeline.student.sample import PanoramaSample
+
+Array = npt.NDArray[Any]
+_STREAM = 1
+"""Tells these random numbers from those of the order of samples, which has stream 0."""
+_GREY = (0.299, 0.587, 0.114)
+"""Luma of RGB (ITU-R BT.601)."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What happens to one sample."""
+
+    start: int
+    """Column of the panorama that becomes the first one."""
+    width: int
+    """Columns that are kept from there on; they wrap over the seam."""
+    mirror: bool = False
+    """Left and right change places afterwards."""
+    colours: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Factors of brightness, contrast and saturation."""
+
+
+def draw_augmentation(config: DistillConfig, width: int, seed: int, step: int, index: int) -> Augmentation:
+    """What happens to sample `index` of the batch of `step`, for panoramas of `width` columns (a multiple of 32)."""
+    rng = np.random.default_rng((seed, _STREAM, step, index))
+    start, mirror = GRID * int(rng.integers(width // GRID)), bool(rng.integers(2))
+    strengths = rng.uniform(-config.colour_jitter, config.colour_jitter, 3)
+    kept = min(config.crop_width or width, width)
+    return Augmentation(
+        start=start if config.yaw_roll or kept < width else 0,
+        width=kept,
+        mirror=mirror and config.mirror,
+        colours=(float(1 + strengths[0]), float(1 + strengths[1]), float(1 + strengths[2])),
+    )
+
+
+def transform(sample: PanoramaSample, augmentation: Augmentation) -> PanoramaSample:
+    """Roll, crop and mirror image and targets together. Colours are left to `jitter_colours`.
+
+    Features move along, but those of a mirrored sample are not what the assistant would make of the mirrored image
+    (its filters have a left and a right); `TrainingBatch.mirrored_B` keeps them out of the loss.
+    """
+    maps = {field.name: getattr(sample, field.name) for field in dataclasses.fields(sample) if field.name != "features"}
+    moved = {name: _move(array, augmentation, sample.width) for name, array in maps.items() if name != "image_HW3"}
+    image_HW3 = _move(sample.image_HW3.transpose(2, 0, 1), augmentation, sample.width).transpose(1, 2, 0)
+    features = {level: _move(array, augmentation, sample.width) for level, array in sample.features.items()}
+    return PanoramaSample(image_HW3=image_HW3, features=features, **moved)
+
+
+def _move(array: Array, augmentation: Augmentation, panorama_width: int) -> Array:
+    """The augmentation's columns (last axis) of an array whose columns are whole steps of the panorama's."""
+    columns = array.shape[-1]
+    start, width = (
+        _exact(pixels * columns, panorama_width, array.shape) for pixels in (augmentation.start, augmentation.width)
+    )
+    moved = take_columns(array, start, width)
+    return moved[..., ::-1] if augmentation.mirror else moved
+
+
+def _exact(numerator: int, denominator: int, shape: tuple[int, ...]) -> int:
+    quotient, rest = divmod(numerator, denominator)
+    if rest:
+        raise ValueError(
+            f"an array of shape {shape} cannot follow a panorama of {denominator} columns in steps of {GRID}"
+        )
+    return quotient
+
+
+def take_columns(array: Array, start: int, width: int) -> Array:
+    """`width` columns from `start` on, along the last axis, going on at column 0 after the last; width <= columns."""
+    columns = array.shape[-1]
+    inside = min(width, columns - start)
+    if inside == width:
+        return array[..., start : start + width]
+    return np.concatenate((array[..., start:], array[..., : width - inside]), axis=-1)
+
+
+def jitter_colours(images_B3HW: Tensor, colours_B3: Tensor) -> Tensor:
+    """Change brightness, then contrast, then saturation of RGB in [0, 1] by each image's factors; 1 changes nothing."""
+    brightness, contrast, saturation = colours_B3.view(-1, 3, 1, 1, 1).unbind(dim=1)
+    x = images_B3HW * brightness
+    mean = _luma(x).mean(dim=(2, 3), keepdim=True)
+    x = mean + (x - mean) * contrast
+    grey = _luma(x)
+    return (grey + (x - grey) * saturation).clamp(0, 1)
+
+
+def _luma(x_B3HW: Tensor) -> Tensor:
+    return (x_B3HW * torch.tensor(_GREY, device=x_B3HW.device).view(3, 1, 1)).sum(dim=1, keepdim=True)

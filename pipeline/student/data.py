@@ -1,0 +1,174 @@
+"""Batches for distillation. The batch of step k is a function of (seed, k) alone, so that resuming is exact.
+
+Legend: B batch, C classes, D feature channels, H W panorama or crop, 3 = RGB.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict, deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pipeline.errors import CacheError, GoodSAMError
+from pipeline.student.augment import Augmentation, draw_augmentation, transform
+from pipeline.student.config import DistillConfig
+from pipeline.student.sample import PanoramaSample, SampleReader
+
+T = TypeVar("T")
+_STREAM = 0
+"""Tells these random numbers from the augmentations', which have stream 1."""
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Samples, moved and stacked; codes stay codes until they are on the device."""
+
+    image_BHW3: Tensor
+    """uint8 RGB."""
+    assistant_BCHW: Tensor
+    """uint8 codes of the stitched assistant's probabilities."""
+    ensemble_BCHW: Tensor
+    """uint8 codes of the ensemble's."""
+    reliable_BHW: Tensor
+    """bool: M."""
+    boundary_BHW: Tensor
+    """bool: B_ref."""
+    ignored_BHW: Tensor
+    """bool: nothing is learned here."""
+    features: Mapping[int, Tensor]
+    """float16 [B, D, rows, columns] by level."""
+    mirrored_B: Tensor
+    """bool: the sample was mirrored, so that the assistant's features are not its own."""
+    colours_B3: Tensor
+    """Factors of brightness, contrast and saturation for `jitter_colours`."""
+    whole: bool
+    """Panoramas are whole: their first and last columns are neighbours."""
+
+    def to(self, device: torch.device) -> TrainingBatch:
+        """The same on `device`."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> TrainingBatch:
+        """The same in page-locked memory, from where a GPU copies without waiting."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> TrainingBatch:
+        tensors = {name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        features = {level: change(value) for level, value in self.features.items()}
+        return dataclasses.replace(self, **tensors, features=features)
+
+
+class TrainingSet:
+    """Endless shuffled batches of a set of panoramas; ids that cannot be read are set aside and replaced."""
+
+    def __init__(self, ids: Sequence[str], read: SampleReader, config: DistillConfig, seed: int) -> None:
+        """`ids` in an order that does not change between runs."""
+        self._ids = tuple(ids)
+        self._read = remember(read, int(config.sample_memory_gb * 1e9))
+        self._config = config
+        self._seed = seed
+        self.failed: dict[str, str] = {}
+        """Ids that could not be read, with the reason."""
+
+    def sample(self, number: int) -> PanoramaSample:
+        """The sample that is used as the `number`-th (from 0): each epoch has every panorama once, in its own order.
+
+        In the place of an unreadable one stands the next in that order.
+
+        Raises:
+            CacheError: none can be read.
+        """
+        epoch, position = divmod(number, len(self._ids))
+        for index in np.roll(shuffled(len(self._ids), self._seed, epoch), -position):
+            sample = self._try_to_read(self._ids[index])
+            if sample is not None:
+                return sample
+        raise CacheError(f"none of {len(self._ids)} panoramas can be read ({next(iter(self.failed.values()))})",
+                         "a finished stage one and its panoramas", "Run stage one again")  # fmt: skip
+
+    def batch(self, step: int) -> TrainingBatch:
+        """The batch of `step`, augmented."""
+        size = self._config.batch_size
+        samples = [self.sample(step * size + index) for index in range(size)]
+        augmentations = [
+            draw_augmentation(self._config, sample.width, self._seed, step, index)
+            for index, sample in enumerate(samples)
+        ]
+        return collate(samples, augmentations)
+
+    def _try_to_read(self, panorama_id: str) -> PanoramaSample | None:
+        if panorama_id in self.failed:
+            return None
+        try:
+            return self._read(panorama_id)
+        except GoodSAMError as error:
+            self.failed[panorama_id] = str(error)
+            return None
+
+
+@lru_cache(maxsize=4)
+def shuffled(count: int, seed: int, epoch: int) -> npt.NDArray[np.intp]:
+    """The order of an epoch: a permutation of 0 .. count - 1, a function of its arguments alone."""
+    return np.random.default_rng((seed, _STREAM, epoch)).permutation(count)
+
+
+def collate(samples: Sequence[PanoramaSample], augmentations: Sequence[Augmentation]) -> TrainingBatch:
+    """Move every sample by its augmentation and stack them."""
+    moved = [transform(sample, change) for sample, change in zip(samples, augmentations, strict=True)]
+    return TrainingBatch(
+        image_BHW3=_stack([sample.image_HW3 for sample in moved]),
+        assistant_BCHW=_stack([sample.assistant_CHW for sample in moved]),
+        ensemble_BCHW=_stack([sample.ensemble_CHW for sample in moved]),
+        reliable_BHW=_stack([sample.reliable_HW for sample in moved]),
+        boundary_BHW=_stack([sample.boundary_HW for sample in moved]),
+        ignored_BHW=_stack([sample.ignored_HW for sample in moved]),
+        features={level: _stack([sample.features[level] for sample in moved]) for level in moved[0].features},
+        mirrored_B=torch.tensor([change.mirror for change in augmentations]),
+        colours_B3=torch.tensor([change.colours for change in augmentations]),
+        whole=augmentations[0].width == samples[0].width,
+    )
+
+
+def _stack(arrays: Sequence[npt.NDArray[Any]]) -> Tensor:
+    return torch.from_numpy(np.stack(arrays))
+
+
+def remember(read: SampleReader, limit: int) -> SampleReader:
+    """`read`, with the samples used last kept in memory, at most `limit` bytes of them. For one thread."""
+    kept: OrderedDict[str, PanoramaSample] = OrderedDict()
+
+    def read_or_recall(panorama_id: str) -> PanoramaSample:
+        sample = kept.pop(panorama_id, None) or read(panorama_id)
+        kept[panorama_id] = sample
+        while kept and sum(other.nbytes for other in kept.values()) > limit:
+            kept.popitem(last=False)
+        return sample
+
+    return read_or_recall
+
+
+def read_ahead(load: Callable[[int], T], steps: range, ahead: int = 2) -> Generator[T]:
+    """`load(step)` for all steps in order, done by one background thread up to `ahead` steps early.
+
+    Closing the iterator ends the thread after the load it is at; an error of `load` is raised where its step is due.
+    """
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead")
+    waiting: deque[Future[T]] = deque()
+    try:
+        for step in steps:
+            waiting.append(pool.submit(load, step))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

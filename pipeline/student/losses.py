@@ -1,0 +1,195 @@
+"""Multi-level Knowledge Adaptation (MKA): one function per loss of the paper's figure 2, each a scalar, all float32.
+
+    L_CE^{TA,S}  assistant_loss   P_S against S_TA^w, whole image             paper
+    L_CE^{T,S}   ensemble_loss    P_i against E_i, window                     paper
+    L_CE^{T,S}   reliable_loss    P_i against E_H^i, window                   paper
+    L_bd^{T,S}   boundary_loss    soft boundary of P_S against B_ref          paper; form ours
+    L_feat       feature_loss     projected student levels against the TA's   abstract; form ours
+
+The paper crops P_S into the windows and sums their terms. We bring the windows' E_i together on the panorama before (in
+stage one), and take one mean over the panorama here, because on a wrapping row of windows every pixel lies in the same
+number of windows: the sum over windows is the mean over pixels times a constant. (Grids of several rows see their
+outer rows less often; there we differ.) Both window terms are divided by the number of valid pixels, also the reliable
+one, so that with unit weights they are one cross-entropy with the pixel weight (1 + M).
+
+Legend: B batch, C classes, D feature channels, H W losses' resolution, h w student's own (a quarter of the panorama).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.student.config import LossConfig
+from pipeline.student.model import StudentOutput, resize_logits
+from pipeline.student.targets import MkaTargets
+
+LOSSES = ("assistant", "ensemble", "reliable", "boundary", "features")
+"""Names of the losses, which are the names of their weights in LossConfig."""
+
+
+class FeatureProjections(nn.Module):
+    """One 1x1 convolution per level, from the student's channels to the assistant's."""
+
+    def __init__(self, student_channels: Sequence[int], assistant_channels: Mapping[int, int]) -> None:
+        """`student_channels` of levels 1..4; `assistant_channels` by level number, may be empty."""
+        super().__init__()
+        self.layers = nn.ModuleDict(
+            {str(level): nn.Conv2d(student_channels[level - 1], d, 1) for level, d in assistant_channels.items()}
+        )
+
+    def forward(self, levels: Sequence[Tensor]) -> dict[int, Tensor]:
+        """Encoder levels 1..4 -> projected maps by level number."""
+        return {int(level): layer(levels[int(level) - 1]) for level, layer in self.layers.items()}
+
+
+def mka_losses(
+    output: StudentOutput, targets: MkaTargets, projections: FeatureProjections, config: LossConfig, wrap: bool
+) -> dict[str, Tensor]:
+    """All losses that have a weight, unweighted, by name.
+
+    Args:
+        output: the student's logits and encoder levels.
+        targets: from `make_targets` with `config.stride`.
+        projections: for the features' loss.
+        config: weights (zero: not computed), temperature, hard or soft targets.
+        wrap: the first and last column are neighbours (a whole panorama, no crop).
+    """
+    losses: dict[str, Tensor] = {}
+    with torch.autocast(output.logits_BChw.device.type, enabled=False):
+        logits_BChw = output.logits_BChw.float()
+        losses |= _label_losses(logits_BChw, targets, config, wrap)
+        if config.boundary:
+            losses["boundary"] = boundary_loss(
+                logits_BChw.softmax(dim=1), targets.boundary_Bhw, targets.boundary_valid_Bhw, wrap
+            )
+        if config.features:
+            projected = projections([level.float() for level in output.levels])
+            losses["features"] = feature_loss(projected, targets)
+    return losses
+
+
+def total(losses: Mapping[str, Tensor], config: LossConfig) -> Tensor:
+    """Weighted sum of `mka_losses`."""
+    return torch.stack([getattr(config, name) * loss for name, loss in losses.items()]).sum()
+
+
+def _label_losses(logits_BChw: Tensor, targets: MkaTargets, config: LossConfig, wrap: bool) -> dict[str, Tensor]:
+    losses: dict[str, Tensor] = {}
+    if not (config.assistant or config.ensemble or config.reliable):
+        return losses
+    logits_BCHW = resize_logits(logits_BChw, *targets.valid_Bhw.shape[1:], wrap=wrap)
+    if config.assistant:
+        losses["assistant"] = assistant_loss(logits_BCHW, targets, config)
+    if config.ensemble or config.reliable:
+        divergence_BHW = divergence(logits_BCHW, targets.ensemble_BChw, config)
+        if config.ensemble:
+            losses["ensemble"] = ensemble_loss(divergence_BHW, targets)
+        if config.reliable:
+            losses["reliable"] = reliable_loss(divergence_BHW, targets)
+    return losses
+
+
+def assistant_loss(logits_BCHW: Tensor, targets: MkaTargets, config: LossConfig) -> Tensor:
+    """L_CE^{TA,S}: the whole panorama against the stitched assistant (the wisdom of all windows)."""
+    return weighted_mean(divergence(logits_BCHW, targets.assistant_BChw, config), targets.valid_Bhw, targets.valid_Bhw)
+
+
+def ensemble_loss(divergence_BHW: Tensor, targets: MkaTargets) -> Tensor:
+    """L_CE^{T,S} against E: `divergence_BHW` of the ensemble, everywhere."""
+    return weighted_mean(divergence_BHW, targets.valid_Bhw, targets.valid_Bhw)
+
+
+def reliable_loss(divergence_BHW: Tensor, targets: MkaTargets) -> Tensor:
+    """L_CE^{T,S} against E_H: the same where M = 1 only, so that reliable pixels count twice."""
+    return weighted_mean(divergence_BHW, targets.reliable_Bhw, targets.valid_Bhw)
+
+
+def divergence(logits_BCHW: Tensor, targets_BCHW: Tensor, config: LossConfig) -> Tensor:
+    """Per pixel [B, H, W], what the student's prediction is off its target, nats; at least 0.
+
+    Soft (ours, because the teachers' doubts are knowledge too): T^2 KL(q_T || p_T), where q_T and p_T are targets and
+    predictions at temperature T. Hard (as the paper's figure draws it): cross-entropy with the target's argmax, without
+    temperature.
+    """
+    if config.hard:
+        return functional.cross_entropy(logits_BCHW, targets_BCHW.argmax(dim=1), reduction="none")
+    log_p_BCHW = (logits_BCHW / config.temperature).log_softmax(dim=1)
+    q_BCHW = _soften(targets_BCHW, config.temperature)
+    return config.temperature**2 * (torch.xlogy(q_BCHW, q_BCHW) - q_BCHW * log_p_BCHW).sum(dim=1)
+
+
+def weighted_mean(x_BHW: Tensor, weight_BHW: Tensor, valid_BHW: Tensor) -> Tensor:
+    """Sum of weight * x over the weight of the valid pixels; 0 where there are none."""
+    return (x_BHW * weight_BHW).sum() / valid_BHW.sum().clamp_min(1.0)
+
+
+def _soften(probabilities_BCHW: Tensor, temperature: float) -> Tensor:
+    if temperature == 1:
+        return probabilities_BCHW
+    powers = probabilities_BCHW.pow(1 / temperature)
+    return powers / powers.sum(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def boundary_loss(probabilities_BChw: Tensor, boundary_Bhw: Tensor, valid_Bhw: Tensor, wrap: bool) -> Tensor:
+    """L_bd^{T,S}: 1 - F1 of the student's soft boundary against B_ref, both within one cell of tolerance.
+
+    Paper: the loss is drawn between B_S and B_ref, its form is not to be had. We: the soft boundary F1, because few
+    pixels are boundary (a mean over pixels would be won by predicting none) and because a student that works at a
+    quarter of the resolution cannot be held to the pixel. Computed at that resolution whatever the others' stride is.
+    Cells next to ignored ones are left out: their boundary depends on ignored predictions.
+    """
+    known_B1hw = 1 - _dilate((valid_Bhw == 0).float().unsqueeze(1), wrap)
+    found = soft_boundary(probabilities_BChw, wrap).unsqueeze(1) * known_B1hw
+    wanted = boundary_Bhw.unsqueeze(1) * known_B1hw
+    correct = (found * _dilate(wanted, wrap)).sum()  # precision's numerator
+    recalled = (wanted * _dilate(found, wrap)).sum()  # recall's
+    one_cell = 1.0  # keeps panoramas without any boundary defined
+    return 1 - (correct + recalled + one_cell) / (found.sum() + wanted.sum() + one_cell)
+
+
+def soft_boundary(probabilities_BChw: Tensor, wrap: bool) -> Tensor:
+    """Soft boundary [B, h, w] in [0, 1]: the largest range of a class's probability over a cell and its 8 neighbours.
+
+    It is 1 on both sides of an edge between two certain labels, and 0 where predictions are constant, if uncertain.
+    """
+    highest = _dilate(probabilities_BChw, wrap)
+    lowest = -_dilate(-probabilities_BChw, wrap)
+    return (highest - lowest).amax(dim=1)
+
+
+def _dilate(x_BChw: Tensor, wrap: bool) -> Tensor:
+    """Maximum of each cell and its 8 neighbours; columns wrap, or end like the rows."""
+    if wrap:
+        x_BChw = torch.cat((x_BChw[..., -1:], x_BChw, x_BChw[..., :1]), dim=-1)
+    return functional.max_pool2d(x_BChw, 3, stride=1, padding=(1, 0) if wrap else 1)
+
+
+def feature_loss(projected: Mapping[int, Tensor], targets: MkaTargets) -> Tensor:
+    """L_feat: mean over levels of 1 - cosine(projected student, assistant) per cell; in [0, 2].
+
+    Paper: "multi-level feature knowledge" by the abstract, no form. We: the cosine, because the scale of another
+    network's features is arbitrary. Ignored cells and samples whose features are not known have no weight.
+    """
+    losses = [
+        _level_loss(projected[level], assistant_BDhw, targets) for level, assistant_BDhw in targets.features.items()
+    ]
+    return torch.stack(losses).mean()
+
+
+def _level_loss(student_BDhw: Tensor, assistant_BDhw: Tensor, targets: MkaTargets) -> Tensor:
+    size = (student_BDhw.shape[-2], student_BDhw.shape[-1])
+    aligned_BDhw = _resize_map(assistant_BDhw.float(), size)
+    valid_Bhw = functional.adaptive_avg_pool2d(targets.boundary_valid_Bhw.unsqueeze(1), size).squeeze(1)
+    weight_Bhw = valid_Bhw * targets.features_known_B.view(-1, 1, 1)
+    return weighted_mean(1 - functional.cosine_similarity(student_BDhw, aligned_BDhw, dim=1), weight_Bhw, weight_Bhw)
+
+
+def _resize_map(x_BDhw: Tensor, size: tuple[int, int]) -> Tensor:
+    """Area mean where the map gets smaller, bilinear where it gets larger."""
+    if x_BDhw.shape[-2] >= size[0] and x_BDhw.shape[-1] >= size[1]:
+        return functional.adaptive_avg_pool2d(x_BDhw, size)
+    return functional.interpolate(x_BDhw, size=size, mode="bilinear")

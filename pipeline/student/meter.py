@@ -1,0 +1,52 @@
+"""What the log says of the losses, and the watch that stops a training that has blown up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import GoodSAMError
+
+
+class LossMeter:
+    """Means of losses since the last reading, summed on the device: only reading waits for it."""
+
+    def __init__(self) -> None:
+        """Empty."""
+        self._sums: dict[str, Tensor] = {}
+        self._first = self._last = 0
+        self._count = 0
+
+    def add(self, step: int, values: Mapping[str, Tensor]) -> None:
+        """Count the values of one step."""
+        self._first = step if self._count == 0 else self._first
+        self._last = step
+        self._count += 1
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
+
+    def read(self) -> dict[str, float]:
+        """Means by name; counts from zero afterwards."""
+        means = self.check()
+        self._sums, self._count = {}, 0
+        return means
+
+    def check(self) -> dict[str, float]:
+        """Means by name.
+
+        Raises:
+            GoodSAMError: one is not a number or infinite; the weights are lost then, and no checkpoint may be written.
+        """
+        means = {name: float(value) / self._count for name, value in self._sums.items()}
+        broken = [name for name, mean in means.items() if not math.isfinite(mean)]
+        if broken:
+            raise GoodSAMError(
+                f"{', '.join(broken)} became nan or infinite in steps {self._first + 1} to {self._last + 1}",
+                "all losses stay finite",
+                "Lower distill.learning_rate, lengthen distill.warmup_steps or set distill.precision to float32;"
+                " the last checkpoint is untouched",
+            )
+        return means

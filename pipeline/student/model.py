@@ -1,0 +1,230 @@
+"""The student: a SegFormer that sees the whole panorama, whose left and right borders are neighbours.
+
+Legend: B batch, C classes, D feature channels, H W panorama, h w the student's own resolution (H/4, W/4), 3 = RGB.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.nn import functional
+from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
+
+from pipeline.classes import IGNORE, LabelSet
+from pipeline.errors import WeightsError
+from pipeline.student.config import WRAP, StudentConfig
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+"""ImageNet's mean colour (RGB in [0, 1]), which SegFormer's published weights expect to be subtracted ..."""
+IMAGE_DEVIATION = (0.229, 0.224, 0.225)
+"""... and the standard deviation to divide by."""
+STRIDE = 4
+"""Pixels per logit: the decode head works at a quarter of the resolution."""
+LEVEL_STRIDES = (4, 8, 16, 32)
+"""Pixels per feature of the encoder's levels 1..4."""
+DEMO_START = Path(__file__).parents[1] / "demo" / "student_start"
+"""The embedded small start, `student.weights = "demo"`."""
+
+_ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
+    "tiny": {"depths": [2, 2, 2, 2], "hidden_sizes": [16, 32, 64, 128], "num_attention_heads": [1, 2, 4, 8],
+             "decoder_hidden_size": 64},
+    "b0": {"depths": [2, 2, 2, 2], "hidden_sizes": [32, 64, 160, 256], "num_attention_heads": [1, 2, 5, 8],
+           "decoder_hidden_size": 256},
+    "b1": {"depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 320, 512], "num_attention_heads": [1, 2, 5, 8],
+           "decoder_hidden_size": 256},
+    "b2": {"depths": [3, 4, 6, 3], "hidden_sizes": [64, 128, 320, 512], "num_attention_heads": [1, 2, 5, 8],
+           "decoder_hidden_size": 768},
+}  # fmt: skip
+"""SegFormer paper, table 6 (encoders) and section 3.2 (decoders); tiny is ours."""
+
+_LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+"""What transformers raises for weights that are missing, broken or of another kind."""
+
+
+@dataclass(frozen=True)
+class StudentOutput:
+    """What the student makes of a batch."""
+
+    logits_BChw: Tensor
+    """Class logits at a quarter of the resolution."""
+    levels: tuple[Tensor, ...]
+    """Encoder levels 1..4, each [B, D, H / stride, W / stride] with the strides of LEVEL_STRIDES."""
+
+
+def build_student(config: StudentConfig, label_set: LabelSet) -> SegformerForSemanticSegmentation:
+    """A student with the classes of `label_set`; random parts come from torch's global generator.
+
+    Raises:
+        WeightsError: `config.weights` is missing, broken, no SegFormer, or of another size than `config.size`.
+    """
+    if config.weights == "":
+        return SegformerForSemanticSegmentation(_with_labels(SegformerConfig(**_ARCHITECTURES[config.size]), label_set))
+    source = _source(config.weights)
+    architecture = _architecture_of(source)
+    if config.size != "tiny":
+        _check_size(source, architecture, config.size)
+    return _pretrained(source, _with_labels(architecture, label_set))
+
+
+def load_student(folder: Path) -> SegformerForSemanticSegmentation:
+    """A student that `save_student` wrote, ready to predict.
+
+    Raises:
+        WeightsError: the folder holds no student, or a broken one.
+    """
+    if not (folder / "config.json").is_file():
+        raise WeightsError(f"{folder} holds no student", "a folder with config.json and model.safetensors",
+                           "Distil a student first, or correct the path")  # fmt: skip
+    return _pretrained(str(folder), _architecture_of(str(folder)), whole=True).eval()
+
+
+def save_student(
+    model: SegformerForSemanticSegmentation, folder: Path, working_size: tuple[int, int] | None = None
+) -> None:
+    """Write the student (float32) as a folder that transformers' own `from_pretrained` and pipelines understand.
+
+    Args:
+        model: the student.
+        folder: made if it does not exist.
+        working_size: (height, width) that transformers' pipelines shall resize images to; None leaves their size.
+    """
+    model.save_pretrained(folder)
+    size = {"height": working_size[0], "width": working_size[1]} if working_size else None
+    processor = SegformerImageProcessor(
+        do_resize=size is not None, size=size, do_reduce_labels=False,
+        image_mean=list(IMAGE_MEAN), image_std=list(IMAGE_DEVIATION),
+    )  # fmt: skip
+    processor.save_pretrained(folder)
+
+
+def normalise(images_B3HW: Tensor) -> Tensor:
+    """RGB in [0, 1] -> what the network expects (ImageNet's mean and deviation)."""
+    mean = images_B3HW.new_tensor(IMAGE_MEAN).view(3, 1, 1)
+    deviation = images_B3HW.new_tensor(IMAGE_DEVIATION).view(3, 1, 1)
+    return (images_B3HW - mean) / deviation
+
+
+def to_unit(images_BHW3: Tensor) -> Tensor:
+    """uint8 RGB [B, H, W, 3] -> float32 [B, 3, H, W] in [0, 1]."""
+    return images_BHW3.permute(0, 3, 1, 2).float() / 255
+
+
+def forward_wrapped(model: SegformerForSemanticSegmentation, pixels_B3HW: Tensor, wrap: int) -> StudentOutput:
+    """Run the student on normalised pixels that continue on the other side of the seam by `wrap` columns.
+
+    Args:
+        model: the student, in whatever mode it is.
+        pixels_B3HW: from `normalise`.
+        wrap: columns added on either side and cut off the outputs, a multiple of 32; 0 for crops, which have borders.
+    """
+    wrap = min(wrap, pixels_B3HW.shape[-1])
+    output = model(pixel_values=_wrap_columns(pixels_B3HW, wrap), output_hidden_states=True)
+    levels = tuple(
+        _unwrap_columns(level, wrap // stride)
+        for level, stride in zip(output.hidden_states, LEVEL_STRIDES, strict=True)
+    )
+    return StudentOutput(_unwrap_columns(output.logits, wrap // STRIDE), levels)
+
+
+@torch.inference_mode()
+def predict_logits(model: SegformerForSemanticSegmentation, images: Tensor, wrap: int = WRAP) -> Tensor:
+    """Logits logits_BChw of whole panoramas; `resize_logits` brings them to the size of labels.
+
+    Args:
+        model: the student in eval mode.
+        images: uint8 RGB [B, H, W, 3], or float pixels [B, 3, H, W] from `normalise`; on the model's device.
+        wrap: as for `forward_wrapped`.
+    """
+    pixels_B3HW = normalise(to_unit(images)) if images.dtype == torch.uint8 else images
+    return forward_wrapped(model, pixels_B3HW, wrap).logits_BChw.float()
+
+
+def resize_logits(logits_BChw: Tensor, height: int, width: int, wrap: bool = True) -> Tensor:
+    """Bilinear resize to [B, C, height, width]; with `wrap`, the first and last column are neighbours."""
+    columns = logits_BChw.shape[-1]
+    if (logits_BChw.shape[-2], columns) == (height, width):
+        return logits_BChw
+    # The fewest columns whose resized width is whole: one when `width` is a multiple of `columns`.
+    margin = columns // math.gcd(columns, width) if wrap else 0
+    margin_resized = margin * width // columns
+    resized = functional.interpolate(
+        _wrap_columns(logits_BChw, margin), size=(height, width + 2 * margin_resized), mode="bilinear"
+    )
+    return _unwrap_columns(resized, margin_resized)
+
+
+def _wrap_columns(x: Tensor, count: int) -> Tensor:
+    return torch.cat((x[..., -count:], x, x[..., :count]), dim=-1) if count else x
+
+
+def _unwrap_columns(x: Tensor, count: int) -> Tensor:
+    return x[..., count:-count] if count else x
+
+
+def _source(weights: str) -> str:
+    if weights != "demo":
+        return weights
+    if not (DEMO_START / "config.json").is_file():
+        raise WeightsError(f"the demo's student start is not at {DEMO_START}", "it comes with the project",
+                           "Reinstall the project, or set student.weights")  # fmt: skip
+    return str(DEMO_START)
+
+
+def _architecture_of(source: str) -> SegformerConfig:
+    try:
+        values, _ = SegformerConfig.get_config_dict(source)
+    except _LOAD_ERRORS as error:
+        raise _unreadable(source, error) from error
+    if values.get("model_type") != "segformer":
+        found = f"is of type {values['model_type']}" if "model_type" in values else "has no config.json"
+        raise WeightsError(f"{source} {found}", "the student is a SegFormer",
+                           "Set student.weights to a SegFormer, such as nvidia/mit-b0")  # fmt: skip
+    architecture = SegformerConfig.from_dict(values)
+    architecture.reshape_last_stage = True  # else the last level loses its shape, and panoramas are not square
+    return architecture
+
+
+def _check_size(source: str, architecture: SegformerConfig, size: str) -> None:
+    for key in ("depths", "hidden_sizes", "num_attention_heads"):
+        found, expected = list(getattr(architecture, key)), _ARCHITECTURES[size][key]
+        if found != expected:
+            raise WeightsError(f"{source} has {key} {found}", f"student.size {size!r} has {expected}",
+                               "Let student.size and student.weights fit each other")  # fmt: skip
+
+
+def _with_labels(architecture: SegformerConfig, label_set: LabelSet) -> SegformerConfig:
+    """Name the classes in the config, so that a saved folder explains itself."""
+    architecture.id2label = dict(enumerate(label_set.names))
+    architecture.label2id = {name: i for i, name in enumerate(label_set.names)}
+    architecture.semantic_loss_ignore_index = IGNORE
+    return architecture
+
+
+def _pretrained(source: str, architecture: SegformerConfig, whole: bool = False) -> SegformerForSemanticSegmentation:
+    """Load weights as float32; what the head lacks, or has in another size, stays random (never with `whole`)."""
+    try:
+        loaded: Any = SegformerForSemanticSegmentation.from_pretrained(
+            source, config=architecture, ignore_mismatched_sizes=not whole, output_loading_info=True
+        )
+    except _LOAD_ERRORS as error:
+        raise _unreadable(source, error) from error
+    model, report = loaded
+    lacking = [str(key) for key in report["missing_keys"] if whole or not str(key).startswith("decode_head.")]
+    lacking += [str(key) for key in report["mismatched_keys"] if "decode_head." not in str(key)]
+    if lacking:
+        raise WeightsError(f"{source} lacks {len(lacking)} of the network's tensors ({lacking[0]}, ...)",
+                           "a SegFormer with all its weights", "Fetch the weights again, or choose others")  # fmt: skip
+    return model.float()
+
+
+def _unreadable(source: str, error: Exception) -> WeightsError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return WeightsError(f"{source} cannot be loaded ({reason})", "a folder with a SegFormer, or its name on the hub",
+                        "Check student.weights; without network, pass a folder")  # fmt: skip

@@ -1,0 +1,67 @@
+"""Samples out of stage one's store, and the images that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.cache.codec import decode_features
+from pipeline.cache.store import Part, TeacherStore
+from pipeline.errors import CacheError
+from pipeline.student.sample import PanoramaSample
+
+
+@dataclass(frozen=True)
+class StoreReader:
+    """A `SampleReader` of what stage one has stored under two fingerprints."""
+
+    store: TeacherStore
+    """Open for reading."""
+    assistant: str
+    """Fingerprint of the assistant's part."""
+    ensemble: str
+    """Fingerprint of the ensemble's part."""
+    open_image: Callable[[str], npt.NDArray[np.uint8]]
+    """image_HW3 of a panorama's id, at the working size."""
+    levels: tuple[int, ...] = ()
+    """Feature levels to read; none where their loss is off."""
+
+    def __call__(self, panorama_id: str) -> PanoramaSample:
+        """The sample of one panorama.
+
+        Raises:
+            CacheError: it is not in the store, damaged, or of another size than its image.
+            InputError: the image cannot be read.
+        """
+        features = [f"features_{level}{suffix}" for level in self.levels for suffix in ("", "_scale")]
+        assistant = self.store.read(Part.ASSISTANT, self.assistant, panorama_id, ["assistant_logits", *features])
+        ensemble = self.store.read(
+            Part.ENSEMBLE, self.ensemble, panorama_id, ["ensemble_logits", "reliability", "boundary", "ignored"]
+        )
+        image_HW3 = self.open_image(panorama_id)
+        _require_size(panorama_id, image_HW3, ensemble["ignored"])
+        return PanoramaSample(
+            image_HW3=image_HW3,
+            assistant_CHW=assistant["assistant_logits"],
+            ensemble_CHW=ensemble["ensemble_logits"],
+            reliable_HW=ensemble["reliability"].astype(np.bool_),
+            boundary_HW=ensemble["boundary"].astype(np.bool_),
+            ignored_HW=ensemble["ignored"].astype(np.bool_),
+            features={
+                level: decode_features(assistant[f"features_{level}"], assistant[f"features_{level}_scale"]).astype(
+                    np.float16
+                )
+                for level in self.levels
+            },
+        )
+
+
+def _require_size(panorama_id: str, image_HW3: npt.NDArray[np.uint8], stored_HW: npt.NDArray[Any]) -> None:
+    if image_HW3.shape[:2] != stored_HW.shape:
+        height, width = image_HW3.shape[:2]
+        raise CacheError(f"{panorama_id} is {width}x{height}, but stage one has seen {stored_HW.shape[::-1]}",
+                         "the same panorama at the same working size", "Run stage one again")  # fmt: skip

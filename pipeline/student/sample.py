@@ -1,0 +1,48 @@
+"""One panorama as the student learns from it: the image and what stage one knows about it.
+
+Legend: C classes, D feature channels, H W panorama, h w a feature level's resolution, 3 = RGB.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class PanoramaSample:
+    """Arrays of one panorama at the working size; columns are the second axis of the image, the last of all others."""
+
+    image_HW3: npt.NDArray[np.uint8]
+    """RGB."""
+    assistant_CHW: npt.NDArray[np.uint8]
+    """S_TA^w as the store has it: 255 * sqrt(probability), a quarter of the memory of float32."""
+    ensemble_CHW: npt.NDArray[np.uint8]
+    """Soft E, likewise."""
+    reliable_HW: npt.NDArray[np.bool_]
+    """M: the ensemble is trusted here."""
+    boundary_HW: npt.NDArray[np.bool_]
+    """B_ref."""
+    ignored_HW: npt.NDArray[np.bool_]
+    """Nothing is learned here."""
+    features: Mapping[int, npt.NDArray[np.float16]]
+    """The assistant's encoder levels by number (1 = finest), [D, h, w] each; may be empty."""
+
+    @property
+    def width(self) -> int:
+        """Columns of the panorama."""
+        return self.image_HW3.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all arrays, bytes."""
+        maps = (getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "features")
+        return sum(array.nbytes for array in maps) + sum(level.nbytes for level in self.features.values())
+
+
+SampleReader = Callable[[str], PanoramaSample]
+"""Reads the sample of a panorama's id; raises a GoodSAMError where it cannot."""

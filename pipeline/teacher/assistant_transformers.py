@@ -1,0 +1,162 @@
+"""Assistants from transformers: any semantic-segmentation network of the hub or of a folder, and the demo's own.
+
+For example `nvidia/segformer-b5-finetuned-cityscapes-1024-1024`, the paper's choice. Features are the encoder's
+hidden states where these form a pyramid (SegFormer, most convolutional backbones).
+
+Legend: K images of a batch, C classes, D feature channels, H W image, h w the output's own resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from huggingface_hub import snapshot_download
+from transformers import AutoModelForSemanticSegmentation
+from transformers.utils import logging as transformers_logging
+
+from pipeline.classes import LabelSet
+from pipeline.errors import WeightsError
+from pipeline.teacher.assistant import (
+    LEVEL_OF_STRIDE,
+    AssistantOutput,
+    Normalisation,
+    cut_back,
+    digest_of,
+    first_line,
+    require_classes,
+    require_levels,
+)
+
+_SETTINGS = ("config.json", "preprocessor_config.json")
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_INDEX = ("*.safetensors.index.json", "pytorch_model*.bin.index.json")
+_PROBE = (64, 96)
+"""Height and width of the image that tells how a network's outputs are laid out."""
+_REMEDY = "Check assistant.name: a folder written by save_pretrained, or a name on the Hugging Face hub"
+
+
+@dataclass(frozen=True)
+class TransformersAssistant:
+    """See `pipeline.teacher.assistant.Assistant`."""
+
+    network: torch.nn.Module
+    """In evaluation mode, float32, without gradients."""
+    label_set: LabelSet
+    identity: str
+    device: torch.device
+    normalisation: Normalisation
+    level_positions: dict[int, int] = field(default_factory=dict[int, int])
+    """Encoder level -> which of the network's hidden states it is."""
+
+    @property
+    def feature_levels(self) -> tuple[int, ...]:
+        """The encoder levels that it can give."""
+        return tuple(sorted(self.level_positions))
+
+    @torch.no_grad()
+    def __call__(self, images_KHW3: npt.NDArray[np.uint8], levels: Sequence[int] = ()) -> AssistantOutput:
+        """See `Assistant`."""
+        require_levels(levels, self.feature_levels, self.identity)
+        inputs = self.normalisation.prepare(images_KHW3, self.device)
+        size = (images_KHW3.shape[1], images_KHW3.shape[2])
+        raw = self.network(pixel_values=inputs, output_hidden_states=bool(levels))
+        states = {level: raw.hidden_states[self.level_positions[level]] for level in levels}
+        return AssistantOutput(
+            cut_back(raw.logits, inputs.shape, size),
+            {level: cut_back(state, inputs.shape, size) for level, state in states.items()},
+        )
+
+
+def load_transformers(
+    name: str, labels: LabelSet, device: torch.device, kind: str = "transformers"
+) -> TransformersAssistant:
+    """A network by hub name or folder; hub files are kept in huggingface_hub's cache and found there without network.
+
+    Raises:
+        WeightsError: there is no such network, it does not segment, lacks weights, or has other classes than `labels`.
+    """
+    folder, content = _find(name)
+    network = _network(folder, name).to(device)
+    classes, positions = _layout(network, device, name)
+    require_classes(classes, labels, f"the assistant {name}")
+    return TransformersAssistant(network, labels, f"{kind} {content}", device, Normalisation.beside(folder), positions)
+
+
+def _find(name: str) -> tuple[Path, str]:
+    """(folder with the network's files, what names them and their content)."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        files = [p for pattern in (*_SETTINGS, *_WEIGHTS) for p in folder.glob(pattern)]
+        return folder, f"{folder.name} sha256:{digest_of(files)}"
+    if folder.exists() or name.startswith((".", "~", "/")) or name.count("/") > 1:
+        raise WeightsError(f"{name} is not a folder", "the assistant is a folder or a hub name", _REMEDY)
+    folder = _download(name)
+    return folder, f"{name} commit:{folder.name}"
+
+
+def _download(name: str) -> Path:
+    """The hub's snapshot of a network; safetensors where the hub has them, else PyTorch's own format."""
+    folder = _snapshot(name, (*_SETTINGS, "*.safetensors", *_INDEX))
+    return folder if any(folder.glob("*.safetensors")) else _snapshot(name, (*_SETTINGS, *_WEIGHTS, *_INDEX))
+
+
+def _snapshot(name: str, patterns: tuple[str, ...]) -> Path:
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+    except Exception as error:  # the hub's client has no common base for what can go wrong on the way
+        raise WeightsError(f"the assistant {name} cannot be had ({first_line(error)})",
+                           "the hub must have it and be reachable, or it must be in the hub's cache",
+                           _REMEDY) from error  # fmt: skip
+
+
+def _network(folder: Path, name: str) -> torch.nn.Module:
+    """The network of a folder, complete, float32, in evaluation mode."""
+    try:
+        with _quiet():
+            network, report = AutoModelForSemanticSegmentation.from_pretrained(
+                folder, output_loading_info=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32
+            )
+    except Exception as error:  # loading raises nearly anything, from json, pickle, safetensors and torch
+        raise WeightsError(f"{name} cannot be loaded ({first_line(error)})",
+                           "it must be a segmentation network of transformers", _REMEDY) from error  # fmt: skip
+    missing = sorted(report["missing_keys"])
+    if missing:
+        # transformers fills what is missing with random numbers: a bare encoder such as mit-b0 would load, and guess.
+        raise WeightsError(f"{name} lacks {len(missing)} weights, the first of them {missing[0]}",
+                           "an assistant is a whole segmentation network, not an encoder alone", _REMEDY)  # fmt: skip
+    return network.eval().requires_grad_(False)
+
+
+def _layout(network: torch.nn.Module, device: torch.device, name: str) -> tuple[int, dict[int, int]]:
+    """(number of classes, encoder level -> position among the hidden states), found by looking at a small image."""
+    try:
+        with torch.no_grad():
+            raw: Any = network(pixel_values=torch.zeros(1, 3, *_PROBE, device=device), output_hidden_states=True)
+    except Exception as error:
+        raise WeightsError(f"{name} cannot segment an image of {_PROBE[0]}x{_PROBE[1]} pixels ({first_line(error)})",
+                           "an assistant takes images of any size", "Choose another network") from error  # fmt: skip
+    sizes = {tuple(extent // stride for extent in _PROBE): level for stride, level in LEVEL_OF_STRIDE.items()}
+    states = [state for state in raw.hidden_states or () if state is not None]
+    found = {sizes.get(tuple(state.shape[2:]), 0): position for position, state in enumerate(states)}
+    return int(raw.logits.shape[1]), {level: position for level, position in found.items() if level}
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """No progress bars and load reports from transformers: what matters is raised."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,110 @@
+"""Boundary enhancement: B_ref, the edges on which SAM and the assistant agree (paper figures 2 and 3).
+
+Paper: B_SAM and the assistant's boundaries of both windows of an overlap go in, B_ref comes out. We define it: SAM's
+edge pixels of any window that have a label edge of a window that sees them within `radius` pixels; and, where no mask
+covers, the assistant's label edges on which two windows agree (an edge that runs along a window's frame is seen by
+those windows alone that have both sides). Not thinned: an edge is two pixels wide, one on each
+side, and wider only where windows put it differently.
+
+Legend: H W panorama, h w window, K windows, M masks of one window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.panorama.windows import Window, add_to
+from pipeline.teacher.config import BoundaryConfig
+from pipeline.teacher.masks import MaskSet
+
+Bools = npt.NDArray[np.bool_]
+
+AGREEMENT_RADIUS = 1
+"""Two windows agree on an edge if theirs lie within this many pixels of the same pixel."""
+
+
+def label_edges(labels_HW: npt.NDArray[np.generic], wrap: bool = False) -> Bools:
+    """Pixels with another label than one of their four neighbours: both sides of every border.
+
+    Args:
+        labels_HW: labels of any type.
+        wrap: the first column is a neighbour of the last (panoramas). Beyond the frame lies no neighbour otherwise.
+    """
+    edges_HW = np.zeros(labels_HW.shape, np.bool_)
+    down = labels_HW[1:] != labels_HW[:-1]
+    edges_HW[1:] |= down
+    edges_HW[:-1] |= down
+    across = labels_HW[:, 1:] != labels_HW[:, :-1]
+    edges_HW[:, 1:] |= across
+    edges_HW[:, :-1] |= across
+    if wrap:
+        seam = labels_HW[:, 0] != labels_HW[:, -1]
+        edges_HW[:, 0] |= seam
+        edges_HW[:, -1] |= seam
+    return edges_HW
+
+
+def mask_edges(masks: MaskSet) -> Bools:
+    """B_SAM: edges_hw of all masks, both sides. Where the window's frame cuts a mask off is no edge."""
+    edges_hw = np.zeros((masks.height, masks.width), np.bool_)
+    for (y0, x0, y1, x1), bitmap in zip(masks.boxes_M4.tolist(), masks.bitmaps, strict=True):
+        top, left = max(y0 - 1, 0), max(x0 - 1, 0)
+        around = np.zeros((min(y1 + 1, masks.height) - top, min(x1 + 1, masks.width) - left), np.bool_)
+        around[y0 - top : y1 - top, x0 - left : x1 - left] = bitmap
+        edges_hw[top : top + around.shape[0], left : left + around.shape[1]] |= label_edges(around)
+    return edges_hw
+
+
+def covered(masks: MaskSet) -> Bools:
+    """Pixels covered_hw that lie in any mask."""
+    covered_hw = np.zeros((masks.height, masks.width), np.bool_)
+    for (y0, x0, y1, x1), bitmap in zip(masks.boxes_M4.tolist(), masks.bitmaps, strict=True):
+        covered_hw[y0:y1, x0:x1] |= bitmap
+    return covered_hw
+
+
+def dilate(flags_HW: Bools, radius: int, wrap: bool = False) -> Bools:
+    """Pixels with a set pixel at most `radius` rows and columns away (a square); columns wrap if asked."""
+    height, width = flags_HW.shape
+    tall = np.pad(flags_HW, ((radius, radius), (0, 0)))
+    rows = _any_of(tall[i : i + height] for i in range(2 * radius + 1))
+    wide = np.pad(rows, ((0, 0), (radius, radius)), mode="wrap") if wrap else np.pad(rows, ((0, 0), (radius, radius)))
+    return _any_of(wide[:, i : i + width] for i in range(2 * radius + 1))
+
+
+def refine_boundary(
+    windows: Sequence[Window],
+    masks: Sequence[MaskSet],
+    window_labels: Sequence[npt.NDArray[np.uint8]],
+    ignored_HW: Bools,
+    config: BoundaryConfig,
+) -> Bools:
+    """B_ref of a panorama, boundary_HW.
+
+    Args:
+        windows: covering the panorama.
+        masks: one set per window, in the windows' order.
+        window_labels: S_i, the assistant's labels_hw per window.
+        ignored_HW: no boundary lies there, nor right beside it: the rim of the camera rig is none of the scene's.
+    """
+    shape = ignored_HW.shape
+    sam_HW, covered_HW, assistant_HW, near_HW = (np.zeros(shape, np.bool_) for _ in range(4))
+    votes_HW = np.zeros(shape, np.uint8)
+    for window, own_masks, labels_hw in zip(windows, masks, window_labels, strict=True):
+        full_circle = window.width == shape[1]
+        edges_hw = label_edges(labels_hw, wrap=full_circle)
+        add_to(sam_HW, window, mask_edges(own_masks))
+        add_to(covered_HW, window, covered(own_masks))
+        add_to(assistant_HW, window, edges_hw)
+        add_to(near_HW, window, dilate(edges_hw, config.radius, wrap=full_circle))
+        add_to(votes_HW, window, dilate(edges_hw, AGREEMENT_RADIUS, wrap=full_circle).astype(np.uint8))
+    confirmed_HW = sam_HW & near_HW
+    agreed_HW = assistant_HW & (votes_HW >= 2) & ~covered_HW
+    return (confirmed_HW | agreed_HW) & ~dilate(ignored_HW, 1, wrap=True)
+
+
+def _any_of(layers: Iterable[Bools]) -> Bools:
+    return np.logical_or.reduce(list(layers))

@@ -1,0 +1,126 @@
+"""Masks of one window as a struct of arrays: a box and the bitmap inside it, run lengths for the store.
+
+Legend: M masks, h w window, T runs. Boxes are (y0, x0, y1, x1) in window pixels, ends exclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Bitmap = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class MaskSet:
+    """Class-agnostic masks K_i^m of one window, in the order of the generator."""
+
+    boxes_M4: npt.NDArray[np.int32]
+    """Tight boxes (y0, x0, y1, x1), ends exclusive; all zero for an empty mask."""
+    bitmaps: tuple[Bitmap, ...]
+    """Each mask inside its box."""
+    predicted_iou_M: npt.NDArray[np.float32]
+    """SAM's own estimate of each mask's quality."""
+    stability_M: npt.NDArray[np.float32]
+    """Stability of each mask under a shift of the threshold."""
+    height: int
+    """Window height, pixels."""
+    width: int
+    """Window width, pixels."""
+
+    def __len__(self) -> int:
+        return len(self.bitmaps)
+
+    @classmethod
+    def from_dense(
+        cls,
+        masks_Mhw: npt.NDArray[np.bool_],
+        predicted_iou_M: npt.ArrayLike | None = None,
+        stability_M: npt.ArrayLike | None = None,
+    ) -> MaskSet:
+        """From full-size bitmaps [M, h, w]; scores are 1 where they are not given."""
+        count, height, width = masks_Mhw.shape
+        boxes = np.array([_tight_box(mask) for mask in masks_Mhw], np.int32).reshape(count, 4)
+        bitmaps = tuple(mask[y0:y1, x0:x1].copy() for mask, (y0, x0, y1, x1) in zip(masks_Mhw, boxes, strict=True))
+        ones = np.ones(count, np.float32)
+        return cls(boxes, bitmaps, _scores(predicted_iou_M, ones), _scores(stability_M, ones), height, width)
+
+    def filter(self, keep_M: npt.NDArray[np.bool_] | npt.NDArray[np.integer]) -> MaskSet:
+        """The masks that a flag per mask, or a list of indices in the order wanted, selects."""
+        indices = np.arange(len(self))[keep_M]
+        return MaskSet(
+            self.boxes_M4[indices],
+            tuple(self.bitmaps[i] for i in indices),
+            self.predicted_iou_M[indices],
+            self.stability_M[indices],
+            self.height,
+            self.width,
+        )
+
+    def areas(self) -> npt.NDArray[np.int64]:
+        """Pixels per mask, shape [M]."""
+        return np.array([np.count_nonzero(bitmap) for bitmap in self.bitmaps], np.int64)
+
+    def dense(self) -> npt.NDArray[np.bool_]:
+        """Full-size bitmaps masks_Mhw."""
+        masks = np.zeros((len(self), self.height, self.width), np.bool_)
+        for mask, bitmap, (y0, x0, y1, x1) in zip(masks, self.bitmaps, self.boxes_M4, strict=True):
+            mask[y0:y1, x0:x1] = bitmap
+        return masks
+
+
+def encode_runs(masks: MaskSet) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+    """Run lengths of all masks after one another [T], and how many belong to each mask [M].
+
+    A mask is read row by row inside its box; runs alternate, background first (a first run of 0 starts in the mask).
+    """
+    runs = [_runs_of(bitmap.ravel()) for bitmap in masks.bitmaps]
+    counts = np.array([len(r) for r in runs], np.uint32)
+    return np.concatenate(runs) if runs else np.empty(0, np.uint32), counts
+
+
+def decode_runs(
+    runs: npt.NDArray[np.integer],
+    run_counts: npt.NDArray[np.integer],
+    boxes_M4: npt.NDArray[np.int32],
+    predicted_iou_M: npt.NDArray[np.float32],
+    stability_M: npt.NDArray[np.float32],
+    height: int,
+    width: int,
+) -> MaskSet:
+    """The masks whose runs `encode_runs` gave.
+
+    Raises:
+        ValueError: the runs of a mask do not fill its box.
+    """
+    parts: Sequence[npt.NDArray[np.integer]] = np.split(runs, np.cumsum(run_counts[:-1], dtype=np.int64))
+    bitmaps = tuple(_bitmap_of(part, box) for part, box in zip(parts, boxes_M4, strict=False))
+    return MaskSet(boxes_M4, bitmaps, predicted_iou_M, stability_M, height, width)
+
+
+def _runs_of(flat: Bitmap) -> npt.NDArray[np.uint32]:
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    first = [0] if len(flat) and flat[0] else []
+    return np.diff(np.concatenate((first, [0], changes, [len(flat)]))).astype(np.uint32)
+
+
+def _bitmap_of(runs: npt.NDArray[np.integer], box: npt.NDArray[np.int32]) -> Bitmap:
+    y0, x0, y1, x1 = box.tolist()
+    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    if len(flat) != (y1 - y0) * (x1 - x0):
+        raise ValueError(f"runs of {len(flat)} pixels cannot fill the box {(y0, x0, y1, x1)}")
+    return flat.reshape(y1 - y0, x1 - x0)
+
+
+def _tight_box(mask_hw: Bitmap) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask_hw.any(axis=1)), np.flatnonzero(mask_hw.any(axis=0))
+    if len(rows) == 0:
+        return 0, 0, 0, 0
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def _scores(given: npt.ArrayLike | None, otherwise: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return otherwise if given is None else np.asarray(given, np.float32)

@@ -1,0 +1,209 @@
+"""The assistant over a panorama: windows, their agreement, and the stitched prediction S_TA^w (paper figure 2).
+
+Paper: consistency of S_i and S_j on overlaps is a loss, L_CC, that trains the assistant. We: offline, the windows are
+blended with raised-cosine weights, and how far they agree is kept per pixel.
+
+Legend: C classes of the run, H W panorama, h w window, K windows, D feature channels, i j feature cells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from pipeline.classes import LabelSet, merge_probabilities
+from pipeline.panorama.windows import FloatArray, Stitcher, Window, add_to, cut
+from pipeline.teacher.assistant import Assistant
+from pipeline.teacher.config import AssistantConfig
+
+Image8 = npt.NDArray[np.uint8]
+Features = dict[int, torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class AssistantView:
+    """All that the assistant says about one panorama, in the label set of the run."""
+
+    assistant_CHW: FloatArray
+    """S_TA^w as probabilities: the windows', stitched, with the whole image's share of `whole_weight`."""
+    whole_CHW: FloatArray
+    """Probabilities of the panorama seen whole: the naive use of the assistant, for comparison."""
+    agreement_HW: FloatArray
+    """A = 1 - JSD(p_1..p_k) / log k over the k windows that see the pixel, in [0, 1]; 1 where k = 1."""
+    window_labels_Khw: tuple[npt.NDArray[np.uint8], ...]
+    """S_i as labels: argmax per window, in the windows' order."""
+    features: dict[int, FloatArray]
+    """Encoder features per level, stitched: [D, ceil(H / s), ceil(W / s)], s = 4, 8, 16, 32 for levels 1 to 4."""
+
+
+class _Said(NamedTuple):
+    """What the assistant says about one image of h x w pixels that it saw resized to `seen` (height, width)."""
+
+    probabilities_Chw: FloatArray
+    features_Dij: Features
+    seen: tuple[int, int]
+
+
+def rectify(
+    image_HW3: Image8,
+    windows: Sequence[Window],
+    assistant: Assistant,
+    config: AssistantConfig,
+    target: LabelSet,
+    batch: int = 4,
+) -> AssistantView:
+    """Show the assistant all windows, `batch` at a time, and the whole panorama, and stitch what it says.
+
+    Args:
+        image_HW3: RGB, uint8; W a multiple of 32.
+        windows: of one size, covering the panorama (`window_grid`).
+        assistant: predicts its own label set, which is merged into `target` after the softmax.
+    """
+    height, width = image_HW3.shape[:2]
+    stitcher = Stitcher(height, width, len(target), windows)
+    agreement = _Agreement(height, width, len(target))
+    features = _FeatureStitcher(height, width, windows)
+    labels: list[npt.NDArray[np.uint8]] = []
+    for window, said in _windows_said(image_HW3, windows, assistant, config, target, batch):
+        stitcher.add(window, said.probabilities_Chw)
+        agreement.add(window, said.probabilities_Chw)
+        features.add(window, said)
+        labels.append(said.probabilities_Chw.argmax(axis=0).astype(np.uint8))
+    whole = next(_ask([image_HW3], assistant, (), config.whole_scale, target)).probabilities_Chw
+    stitched = _mix(stitcher.result(), whole, config.whole_weight)
+    return AssistantView(stitched, whole, agreement.result(), tuple(labels), features.result())
+
+
+def _mix(windows_CHW: FloatArray, whole_CHW: FloatArray, whole_weight: float) -> FloatArray:
+    """The whole image knows the context, the windows know the detail."""
+    if whole_weight == 0:
+        return windows_CHW
+    return ((1 - whole_weight) * windows_CHW + whole_weight * whole_CHW).astype(np.float32, copy=False)
+
+
+def _windows_said(
+    image_HW3: Image8,
+    windows: Sequence[Window],
+    assistant: Assistant,
+    config: AssistantConfig,
+    target: LabelSet,
+    batch: int,
+) -> Iterator[tuple[Window, _Said]]:
+    for start in range(0, len(windows), batch):
+        group = windows[start : start + batch]
+        images = [cut(image_HW3, window) for window in group]
+        yield from zip(group, _ask(images, assistant, config.feature_levels, config.window_scale, target), strict=True)
+
+
+def _ask(
+    images: Sequence[Image8], assistant: Assistant, levels: tuple[int, ...], scale: float, target: LabelSet
+) -> Iterator[_Said]:
+    """What the assistant says about images of one size, shown together, resized by `scale`."""
+    seen_KHW3 = np.stack([_resize(image, scale) for image in images])
+    seen, size = _size(seen_KHW3[0]), _size(images[0])
+    with torch.inference_mode():
+        output = assistant(seen_KHW3, levels)
+        probabilities_KChw = _upsample(output.logits_KChw, seen, size).softmax(dim=1).cpu().numpy()
+    for k, own_Chw in enumerate(probabilities_KChw):
+        merged = merge_probabilities(own_Chw, assistant.label_set, target)
+        yield _Said(merged, {level: output.features[level][k] for level in levels}, seen)
+
+
+def _size(image_HW3: Image8) -> tuple[int, int]:
+    return image_HW3.shape[0], image_HW3.shape[1]
+
+
+def _upsample(logits_KChw: torch.Tensor, seen: tuple[int, int], size: tuple[int, int]) -> torch.Tensor:
+    """Logits of an image of `seen` pixels, bilinearly at `size` pixels; the last cell may reach beyond the image."""
+    stride = 2 ** round(math.log2(max(seen) / max(logits_KChw.shape[2:])))
+    # A hair more than exact: the output's size is rounded down.
+    scales = [stride * out / into * (1 + 1e-6) for out, into in zip(size, seen, strict=True)]
+    larger = functional.interpolate(logits_KChw, scale_factor=scales, mode="bilinear", align_corners=False)
+    return larger[..., : size[0], : size[1]]
+
+
+def _resize(image_HW3: Image8, scale: float) -> Image8:
+    """Resized by `scale` (bilinear, with the support widened when shrinking, so without aliasing)."""
+    if scale == 1:
+        return image_HW3
+    height, width = (max(1, round(side * scale)) for side in image_HW3.shape[:2])
+    return np.asarray(Image.fromarray(image_HW3).resize((width, height), Image.Resampling.BILINEAR))
+
+
+class _Agreement:
+    """A = 1 - JSD(p_1..p_k) / log k in one pass: JSD = H(mean of p) - mean of H(p), every window weighing the same."""
+
+    def __init__(self, height: int, width: int, classes: int) -> None:
+        # Unit weights: adding up p, H(p) and the number of windows is all that the formula needs.
+        self._sums_CHW = np.zeros((classes, height, width), np.float32)
+        self._entropies_HW = np.zeros((height, width), np.float32)
+        self._counts_HW = np.zeros((height, width), np.float32)
+
+    def add(self, window: Window, probabilities_Chw: FloatArray) -> None:
+        add_to(self._sums_CHW, window, probabilities_Chw)
+        add_to(self._entropies_HW, window, _entropy(probabilities_Chw))
+        add_to(self._counts_HW, window, np.ones(probabilities_Chw.shape[1:], np.float32))
+
+    def result(self) -> FloatArray:
+        divergence_HW = _entropy(self._sums_CHW / self._counts_HW) - self._entropies_HW / self._counts_HW
+        most_HW = np.log(np.maximum(self._counts_HW, 2))
+        return np.where(self._counts_HW > 1, np.clip(1 - divergence_HW / most_HW, 0, 1), np.float32(1))
+
+
+def _entropy(probabilities_CHW: FloatArray) -> FloatArray:
+    """Shannon entropy over the first axis, nats; 0 log 0 = 0."""
+    return -(probabilities_CHW * np.log(np.maximum(probabilities_CHW, 1e-30))).sum(axis=0)
+
+
+class _FeatureStitcher:
+    """Blends the windows' features per level on the panorama's own grid of cells of s x s pixels.
+
+    Windows start on that grid unless they were moved up to the last row or the assistant saw them resized; then
+    their features are resampled to it, bilinearly.
+    """
+
+    def __init__(self, height: int, width: int, windows: Sequence[Window]) -> None:
+        self._size = (height, width)
+        self._windows = windows
+        self._stitchers: dict[int, Stitcher] = {}
+
+    def add(self, window: Window, said: _Said) -> None:
+        for level, feature_Dij in said.features_Dij.items():
+            stride = 2 ** (level + 1)
+            if level not in self._stitchers:
+                self._stitchers[level] = self._stitcher(stride, feature_Dij.shape[0])
+            on_grid = _resample(feature_Dij.float(), window, stride, said.seen)
+            self._stitchers[level].add(window.in_cells(stride), on_grid.cpu().numpy())
+
+    def result(self) -> dict[int, FloatArray]:
+        return {level: stitcher.result() for level, stitcher in self._stitchers.items()}
+
+    def _stitcher(self, stride: int, channels: int) -> Stitcher:
+        height, width = (-(-side // stride) for side in self._size)
+        return Stitcher(height, width, channels, [window.in_cells(stride) for window in self._windows])
+
+
+def _resample(feature_Dij: torch.Tensor, window: Window, stride: int, seen: tuple[int, int]) -> torch.Tensor:
+    """Features of a window at the centres of the panorama's cells that it touches: [D, cells down, cells across]."""
+    cells = window.in_cells(stride)
+    rows_i = _cell_centres(cells.row, cells.height, stride) - window.row
+    columns_j = _cell_centres(cells.column, cells.width, stride) - window.column
+    # grid_sample's unit: from -1 at the outer edge of the first feature to 1 at that of the last.
+    rows = rows_i * (seen[0] / window.height / stride) * (2 / feature_Dij.shape[1]) - 1
+    columns = columns_j * (seen[1] / window.width / stride) * (2 / feature_Dij.shape[2]) - 1
+    grid_ij2 = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).to(feature_Dij)
+    sampled = functional.grid_sample(feature_Dij[None], grid_ij2[None], padding_mode="border", align_corners=False)
+    return sampled[0]
+
+
+def _cell_centres(first: int, cells: int, stride: int) -> torch.Tensor:
+    """Positions of the centres of cells first .. first + cells, pixels from the panorama's edge."""
+    return (torch.arange(first, first + cells, dtype=torch.float64) + 0.5) * stride

@@ -1,0 +1,121 @@
+"""SAM (F_T): loading the demo model or a real checkpoint, and automatic masks of a window.
+
+The only module that needs segment_anything; stage two never imports it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
+from segment_anything.modeling import Sam
+
+from pipeline.errors import WeightsError
+from pipeline.teacher.config import SamConfig
+from pipeline.teacher.demo_sam import build_demo_sam
+from pipeline.teacher.masks import MaskSet
+
+DEMO_WEIGHTS = Path(__file__).parents[1] / "demo" / "sam.pth"
+"""Weights of the embedded demo SAM, half precision."""
+
+_WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
+"""Channels of the encoder tell SAM's sizes apart."""
+
+
+def load_sam(config: SamConfig, device: torch.device) -> Sam:
+    """The SAM of a recipe in float32, in evaluation mode.
+
+    Raises:
+        WeightsError: the checkpoint is missing, no checkpoint, or that of another model.
+    """
+    path = weights_path(config)
+    state = _read_state(path)
+    sam = build_demo_sam() if config.model == "demo" else sam_model_registry[config.model]()
+    try:
+        sam.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(f"{path} {_looks_like(state)}", f"weights of {config.model}",
+                           "Correct sam.model or sam.checkpoint") from error  # fmt: skip
+    return sam.float().eval().to(device)
+
+
+def weights_path(config: SamConfig) -> Path:
+    """File of the weights."""
+    return DEMO_WEIGHTS if config.model == "demo" and not config.checkpoint else Path(config.checkpoint)
+
+
+def weights_digest(config: SamConfig) -> str:
+    """SHA-256 of the weights' file, for fingerprints.
+
+    Raises:
+        WeightsError: the file is missing or unreadable.
+    """
+    path = weights_path(config)
+    try:
+        stat = path.stat()
+        return _digest(path, stat.st_mtime_ns, stat.st_size)
+    except OSError as error:
+        raise _missing(path, config.model, error) from error
+
+
+class SamMaskGenerator:
+    """Automatic masks of one window at a time, in the stock generator's order."""
+
+    def __init__(self, sam: Sam, config: SamConfig) -> None:
+        self._generator = SamAutomaticMaskGenerator(
+            sam,
+            points_per_side=config.points_per_side,
+            points_per_batch=config.points_per_batch,
+            pred_iou_thresh=config.pred_iou_thresh,
+            stability_score_thresh=config.stability_score_thresh,
+            stability_score_offset=config.stability_score_offset,
+            box_nms_thresh=config.box_nms_thresh,
+        )
+
+    def __call__(self, window_hw3: npt.NDArray[np.uint8]) -> MaskSet:
+        """Masks of an RGB window; none is a MaskSet of length 0."""
+        found = self._generator.generate(np.ascontiguousarray(window_hw3))
+        height, width = window_hw3.shape[:2]
+        masks = [mask["segmentation"] for mask in found]
+        return MaskSet.from_dense(
+            np.stack(masks) if masks else np.empty((0, height, width), np.bool_),
+            [mask["predicted_iou"] for mask in found],
+            [mask["stability_score"] for mask in found],
+        )
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise _missing(path, "SAM", error) from error
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise WeightsError(f"{path} is no checkpoint, or a broken one", "a file of torch.save",
+                           "Download it again (`goodsam fetch-weights` checks the hash)") from error  # fmt: skip
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise WeightsError(f"{path} holds no weights", "a state dict of SAM", "Check sam.checkpoint")
+    return state
+
+
+def _looks_like(state: dict[str, torch.Tensor]) -> str:
+    embedding = state.get("image_encoder.pos_embed")
+    if embedding is None:
+        return "holds weights of something that is no SAM"
+    return f"holds weights of {_WIDTHS.get(embedding.shape[-1], 'another SAM')}"
+
+
+def _missing(path: Path, model: str, error: OSError) -> WeightsError:
+    remedy = "Check sam.checkpoint" if model in ("demo", "SAM") else f"`goodsam fetch-weights {model}` brings it"
+    return WeightsError(f"{path} cannot be read ({error.strerror})", f"the checkpoint of {model}", remedy)
+
+
+@lru_cache(maxsize=8)
+def _digest(path: Path, modified_ns: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

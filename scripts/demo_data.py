@@ -1,0 +1,181 @@
+"""Renders what the demo's own networks are trained on: street scenes of the built-in world, as shards on disk.
+
+    python -m scripts.demo_data --kind windows --count 2000 --out data/sam/windows
+    python -m scripts.demo_data --kind views   --count 3000 --out data/assistant/views --split validation
+
+`views` are perspective views as a car's camera has them; `windows` are squares cut out of equirectangular panoramas,
+as stage one cuts them. Seeds come from MODEL_TRAINING or MODEL_VALIDATION, never from the demo's own scenes.
+
+Legend: N images, H W pixels, 3 = RGB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.world import Scene, View, build_scene, render_panorama, render_perspective
+from pipeline.world.seeds import MODEL_TRAINING, MODEL_VALIDATION
+
+SIZE = 256
+"""Side of all images, pixels: the demo's window."""
+FOV_RANGE = (50.0, 80.0)
+"""Horizontal field of view of perspective views, degrees."""
+PITCH_DEVIATION = 6.0
+"""Standard deviation of their pitch, degrees."""
+PANORAMA_HEIGHT = 512
+"""Height of the panoramas that windows are cut from, pixels: the demo's working size."""
+SPLITS = {"training": MODEL_TRAINING, "validation": MODEL_VALIDATION}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rendered images with exact labels."""
+
+    images_NHW3: npt.NDArray[np.uint8]
+    """RGB."""
+    labels_NHW: npt.NDArray[np.uint8]
+    """Class ids of DENSEPASS_13."""
+    instances_NHW: npt.NDArray[np.uint16]
+    """Objects, numbered 0, 1, ... within each image."""
+    parts_NHW: npt.NDArray[np.uint16]
+    """Parts of objects, numbered likewise."""
+
+    def __len__(self) -> int:
+        return len(self.images_NHW3)
+
+    def save(self, path: Path) -> None:
+        """Write a compressed shard; it appears under its name only when it is complete."""
+        partial_path = path.with_suffix(".partial.npz")
+        np.savez_compressed(partial_path, **vars(self))
+        partial_path.rename(path)
+
+    @staticmethod
+    def load(path: Path) -> Batch:
+        """Read a shard."""
+        with np.load(path) as arrays:
+            return Batch(**{name: arrays[name] for name in arrays.files})
+
+    @staticmethod
+    def join(batches: Sequence[Batch]) -> Batch:
+        """All images of several batches, in order."""
+        return Batch(**{name: np.concatenate([vars(b)[name] for b in batches]) for name in vars(batches[0])})
+
+
+def load_shards(folder: Path) -> Batch:
+    """All shards of a folder, in the order of their names.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    paths = sorted(p for p in folder.glob("*.npz") if not p.name.endswith(".partial.npz"))
+    if not paths:
+        raise FileNotFoundError(f"{folder} holds no shards; render them with `python -m scripts.demo_data`")
+    return Batch.join([Batch.load(p) for p in paths])
+
+
+def render_views(
+    seeds: Sequence[int], per_scene: int = 3, size: int = SIZE, fov_range: tuple[float, float] = FOV_RANGE
+) -> Batch:
+    """`per_scene` perspective views of each scene: any yaw, pitch around the horizon, no roll; equal seeds, equal views."""
+    return _batch(_views(seeds, per_scene, size, fov_range))
+
+
+def render_windows(
+    seeds: Sequence[int], per_scene: int = 3, size: int = SIZE, panorama_height: int = PANORAMA_HEIGHT
+) -> Batch:
+    """`per_scene` squares of each scene's panorama, at any column and row, the outermost rows included."""
+    return _batch(_windows(seeds, per_scene, size, panorama_height))
+
+
+def _views(seeds: Sequence[int], per_scene: int, size: int, fov_range: tuple[float, float]) -> Iterator[View]:
+    for seed in seeds:
+        scene, rng = build_scene(seed), np.random.default_rng((seed, 1))
+        start = rng.uniform(0, 360)
+        for turn in range(per_scene):
+            yield _look(scene, rng, size, fov_range, start + 360 * (turn + rng.uniform()) / per_scene)
+
+
+def _look(scene: Scene, rng: np.random.Generator, size: int, fov_range: tuple[float, float], yaw: float) -> View:
+    fov, pitch = rng.uniform(*fov_range), rng.normal(0, PITCH_DEVIATION)
+    return render_perspective(scene, size, size, fov, yaw=yaw, pitch=pitch)
+
+
+def _windows(seeds: Sequence[int], per_scene: int, size: int, panorama_height: int) -> Iterator[View]:
+    for seed in seeds:
+        rng = np.random.default_rng((seed, 2))
+        panorama = render_panorama(build_scene(seed), panorama_height, 2 * panorama_height)
+        last = panorama_height - size
+        for _ in range(per_scene):
+            row = round(last * float(np.clip(rng.uniform(-0.15, 1.15), 0, 1)))
+            yield _cut(panorama, row, int(rng.integers(2 * panorama_height)), size)
+
+
+def _cut(panorama: View, row: int, column: int, size: int) -> View:
+    """A square of a panorama; columns wrap."""
+    columns = np.arange(column, column + size) % panorama.labels_HW.shape[1]
+    return View(**{name: values[row : row + size][:, columns] for name, values in vars(panorama).items()})
+
+
+def _batch(views: Iterator[View]) -> Batch:
+    rows = [(v.image_HW3, v.labels_HW, _renumbered(v.instances_HW), _renumbered(v.parts_HW)) for v in views]
+    images, labels, instances, parts = (np.stack(column) for column in zip(*rows, strict=True))
+    return Batch(images, labels.astype(np.uint8), instances, parts)
+
+
+def _renumbered(ids_HW: npt.NDArray[np.int32]) -> npt.NDArray[np.uint16]:
+    """Ids 0, 1, ... in the order of the originals."""
+    return np.unique(ids_HW, return_inverse=True)[1].reshape(ids_HW.shape).astype(np.uint16)
+
+
+RENDERERS: dict[str, Callable[..., Batch]] = {"views": render_views, "windows": render_windows}
+
+
+def _render_shard(render: Callable[..., Batch], per_scene: int, out: Path, seeds: Sequence[int]) -> int:
+    render(seeds, per_scene).save(out / f"{seeds[0]:07d}.npz")
+    return len(seeds) * per_scene
+
+
+def render_shards(
+    kind: str, count: int, out: Path, split: str = "training", seed_offset: int = 0,
+    per_scene: int = 4, scenes_per_shard: int = 16, workers: int = 2,
+) -> None:  # fmt: skip
+    """Render at least `count` images into `out`; shards that are there already are not rendered again."""
+    out.mkdir(parents=True, exist_ok=True)
+    scenes = SPLITS[split][seed_offset : seed_offset + -(-count // per_scene)]
+    shards = [scenes[i : i + scenes_per_shard] for i in range(0, len(scenes), scenes_per_shard)]
+    missing = [seeds for seeds in shards if not (out / f"{seeds[0]:07d}.npz").exists()]
+    job = partial(_render_shard, RENDERERS[kind], per_scene, out)
+    start, done = time.monotonic(), 0
+    with ProcessPoolExecutor(workers) as pool:
+        for rendered in pool.map(job, missing):
+            done += rendered
+            print(f"{done}/{len(missing) * scenes_per_shard * per_scene} {kind}, "
+                  f"{(time.monotonic() - start) / done:.2f} s each", flush=True)  # fmt: skip
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kind", choices=RENDERERS, required=True, help="perspective views or panorama windows")
+    parser.add_argument("--count", type=int, required=True, help="images, at least")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
+    parser.add_argument("--split", choices=SPLITS, default="training", help="which range of seeds")
+    parser.add_argument("--seed-offset", type=int, default=0, help="scenes of that range to leave out at its start")
+    parser.add_argument("--per-scene", type=int, default=4, help="images of each scene")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    options = parser.parse_args()
+    render_shards(options.kind, options.count, options.out, options.split, options.seed_offset,
+                  options.per_scene, workers=options.workers)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

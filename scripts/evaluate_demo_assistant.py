@@ -1,0 +1,151 @@
+"""Measures the demo's assistant and the demo student's start on scenes that no training has seen.
+
+    python -m scripts.demo_data --kind views --split validation --count 180 --out data/assistant/validation
+    python -m scripts.evaluate_demo_assistant assistant --panoramas 16 --pictures data/assistant/pictures
+
+mIoU over the 13 classes of DensePASS, from one confusion matrix over all pixels: on perspective views, on panoramas
+(512x1024) shown whole, and on windows of them (256x256, half overlapping rows and columns, each window for itself),
+enlarged by several factors before the network sees them. Seeds come from MODEL_VALIDATION.
+
+Legend: C classes, H W panorama, h w view or window, K views.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from pipeline.classes import DENSEPASS_13
+from pipeline.teacher.assistant import Assistant
+from pipeline.teacher.assistant_transformers import load_transformers
+from pipeline.world import View, build_scene, render_panorama
+from pipeline.world.seeds import MODEL_VALIDATION
+from scripts.train_demo_assistant import DEMO, SHAPES
+
+HEIGHT, WINDOW = 512, 256
+PANORAMA_SCENES = MODEL_VALIDATION[5_000:]
+"""Apart from the scenes of the perspective views."""
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass
+class Score:
+    """A confusion matrix, rows true, columns predicted."""
+
+    confusion_CC: npt.NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros((len(DENSEPASS_13), len(DENSEPASS_13)), np.int64)
+    )
+
+    def add(self, truth: Bytes, predicted: Bytes) -> None:
+        """Count pixels."""
+        pairs = truth.ravel().astype(np.int64) * len(DENSEPASS_13) + predicted.ravel()
+        self.confusion_CC += np.bincount(pairs, minlength=self.confusion_CC.size).reshape(self.confusion_CC.shape)
+
+    def per_class(self) -> npt.NDArray[np.float64]:
+        """IoU of each class; nan where it does not occur."""
+        both = self.confusion_CC.diagonal()
+        either = self.confusion_CC.sum(0) + self.confusion_CC.sum(1) - both
+        return np.where(either > 0, both / np.maximum(either, 1), np.nan)
+
+    def summary(self) -> dict[str, float]:
+        """mIoU, pixel accuracy and the classes' IoU, in per cent."""
+        accuracy = self.confusion_CC.trace() / max(1, self.confusion_CC.sum())
+        values = {"mIoU": float(np.nanmean(self.per_class())), "accuracy": float(accuracy)}
+        values.update(zip(DENSEPASS_13.names, self.per_class().tolist(), strict=True))
+        return {name: round(100 * value, 1) for name, value in values.items()}
+
+
+def predict(assistant: Assistant, images_KHW3: Bytes, scale: float = 1.0) -> Bytes:
+    """Labels [K, H, W] of images that the network sees enlarged by `scale`."""
+    size = images_KHW3.shape[1:3]
+    if scale != 1:
+        tensor = torch.from_numpy(images_KHW3).permute(0, 3, 1, 2).float()
+        larger = functional.interpolate(tensor, scale_factor=scale, mode="bilinear", align_corners=False)
+        images_KHW3 = larger.round().byte().permute(0, 2, 3, 1).numpy()
+    logits = assistant(images_KHW3).logits_KChw
+    return functional.interpolate(logits, size, mode="bilinear", align_corners=False).argmax(1).byte().numpy()
+
+
+def views_score(assistant: Assistant, folder: Path) -> Score:
+    """Perspective views from shards."""
+    score = Score()
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path) as shard:
+            images, labels = shard["images_NHW3"], shard["labels_NHW"]
+        for first in range(0, len(images), 8):
+            score.add(labels[first : first + 8], predict(assistant, images[first : first + 8]))
+    return score
+
+
+def panoramas(count: int) -> Iterator[View]:
+    """Validation panoramas."""
+    for seed in PANORAMA_SCENES[:count]:
+        yield render_panorama(build_scene(seed), HEIGHT, 2 * HEIGHT)
+
+
+def windows_of(values_HW: Bytes) -> Bytes:
+    """All windows [K, h, w, ...] of a panorama; columns wrap."""
+    wrapped = np.concatenate((values_HW, values_HW[:, :WINDOW]), 1)
+    half = WINDOW // 2
+    corners = [(row, column) for row in range(0, HEIGHT - half, half) for column in range(0, 2 * HEIGHT, half)]
+    return np.stack([wrapped[row : row + WINDOW, column : column + WINDOW] for row, column in corners])
+
+
+def windows_labels(assistant: Assistant, view: View, scale: float) -> Bytes:
+    """Labels of all windows of a panorama, a few windows at a time."""
+    images = windows_of(view.image_HW3)
+    return np.concatenate([predict(assistant, images[k : k + 4], scale) for k in range(0, len(images), 4)])
+
+
+def evaluate(name: str, views: Path, count: int, scales: list[float], pictures: Path | None) -> dict[str, object]:
+    """All scores of one network."""
+    assistant = load_transformers(str(DEMO / name), DENSEPASS_13, torch.device("cpu"))
+    whole, windows = Score(), {scale: Score() for scale in scales}
+    for number, view in enumerate(panoramas(count)):
+        labels = predict(assistant, view.image_HW3[None])[0]
+        whole.add(view.labels_HW, labels)
+        for scale, score in windows.items():
+            score.add(windows_of(view.labels_HW), windows_labels(assistant, view, scale))
+        if pictures:
+            save_picture(pictures / f"{name}_{number}.png", view, labels)
+    return {
+        "views": views_score(assistant, views).summary(),
+        "whole panorama": whole.summary(),
+        **{f"windows x{scale:g}": score.summary() for scale, score in windows.items()},
+    }
+
+
+def save_picture(path: Path, view: View, labels_HW: Bytes) -> None:
+    """Image, truth and prediction, one below the other."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    palette = DENSEPASS_13.palette_array
+    Image.fromarray(np.concatenate((view.image_HW3, palette[view.labels_HW], palette[labels_HW]))).save(path)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=SHAPES, help="which network of pipeline/demo")
+    parser.add_argument("--views", type=Path, default=Path("data/assistant/validation"), help="shards of views")
+    parser.add_argument("--panoramas", type=int, default=16, help="how many")
+    parser.add_argument("--scales", type=float, nargs="*", default=[1.0, 1.5, 2.0], help="enlargements of windows")
+    parser.add_argument("--pictures", type=Path, help="folder for pictures of the whole-panorama labels")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(
+        json.dumps(evaluate(options.name, options.views, options.panoramas, options.scales, options.pictures), indent=1)
+    )
+
+
+if __name__ == "__main__":
+    main()

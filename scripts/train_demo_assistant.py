@@ -1,0 +1,264 @@
+"""Trains the demo's assistant and the demo student's start on perspective views of the built-in world.
+
+    python -m scripts.demo_data --kind views --count 4800 --per-scene 6 --out data/assistant/views
+    python -m scripts.train_demo_assistant assistant --minutes 38
+    python -m scripts.train_demo_assistant student_start --minutes 14
+
+Neither network ever sees a panorama: what they lose there is the gap that GoodSAM closes. The schedule follows the
+clock, so that a busy machine trains less, not longer; a killed run goes on from its last checkpoint.
+`python -m scripts.evaluate_demo_assistant` measures what comes out.
+
+Legend: B images of a batch, N images in memory, H W pixels, 3 = RGB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
+from transformers.utils.logging import disable_progress_bar
+
+from pipeline.classes import DENSEPASS_13
+
+DEMO = Path(__file__).resolve().parents[1] / "pipeline" / "demo"
+SHAPES: dict[str, dict[str, Any]] = {
+    "assistant": {
+        "hidden_sizes": [32, 64, 128, 192],
+        "depths": [2, 2, 2, 2],
+        "num_attention_heads": [1, 2, 4, 6],
+        "decoder_hidden_size": 192,
+    },
+    "student_start": {
+        "hidden_sizes": [16, 32, 64, 128],
+        "depths": [2, 2, 2, 2],
+        "num_attention_heads": [1, 2, 4, 8],
+        "decoder_hidden_size": 64,
+    },
+}
+"""What differs from SegFormer-B0: 2.4 and 0.78 million parameters."""
+CROPS = (128, 160, 192, 256)
+"""Sides of the square crops, pixels, drawn per batch: a network that has seen one size only is poor on others."""
+MAGNIFICATION = (0.7, 1.9)
+"""Views are resized by a factor in this range before they are cropped."""
+BATCH = 8
+LOSS_STRIDE = 2
+"""The loss looks at every second row and column of labels, in turn the even and the odd ones: a fifth less time."""
+PEAK_RATE = 1e-3
+WEIGHT_DECAY = 0.01
+WARM_UP = 0.03
+"""Share of the time in which the learning rate rises."""
+AVERAGE_DECAY = 0.998
+"""Per step, of the running average of the weights, which is what is saved."""
+RARITY_EXPONENT = 0.25
+"""Classes weigh frequency ** -this in the loss: poles count, and the probabilities stay nearly calibrated."""
+CHECKPOINT_SECONDS = 120.0
+
+
+def network_of(name: str) -> SegformerForSemanticSegmentation:
+    """A fresh network of `SHAPES`."""
+    labels = dict(enumerate(DENSEPASS_13.names))
+    return SegformerForSemanticSegmentation(
+        SegformerConfig(
+            **SHAPES[name],
+            id2label=labels,
+            label2id={v: k for k, v in labels.items()},
+            drop_path_rate=0.0,
+            classifier_dropout_prob=0.0,
+        )
+    )
+
+
+@dataclass
+class ViewPool:
+    """The rendered views in memory; shards that appear while training runs are taken in."""
+
+    folder: Path
+    images_NHW3: list[npt.NDArray[np.uint8]] = field(default_factory=list[npt.NDArray[np.uint8]])
+    labels_NHW: list[npt.NDArray[np.uint8]] = field(default_factory=list[npt.NDArray[np.uint8]])
+    read: set[str] = field(default_factory=set[str])
+
+    def refresh(self) -> None:
+        """Read the shards that are new."""
+        for path in sorted(self.folder.glob("*.npz")):
+            if path.name not in self.read and not path.name.endswith(".partial.npz"):
+                with np.load(path) as shard:
+                    self.images_NHW3.extend(shard["images_NHW3"])
+                    self.labels_NHW.extend(shard["labels_NHW"])
+                self.read.add(path.name)
+
+    def wait(self, count: int) -> None:
+        """Return when there are `count` views."""
+        self.refresh()
+        while len(self.images_NHW3) < count:
+            time.sleep(5)
+            self.refresh()
+
+    def class_weights(self) -> torch.Tensor:
+        """Weight of each class in the loss, mean 1 over the pixels."""
+        sample = np.stack(self.labels_NHW[:400]).ravel()
+        share = np.bincount(sample, minlength=256)[: len(DENSEPASS_13)] / sample.size
+        weights = np.maximum(share, 1e-4) ** -RARITY_EXPONENT
+        return torch.from_numpy(weights / (weights * share).sum()).float()
+
+    def batch(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """(images [B, 3, h, w] in 0..1, labels [B, h, w]), augmented."""
+        crop = int(rng.choice(CROPS))
+        picks = rng.integers(len(self.images_NHW3), size=BATCH)
+        pairs = [_crop(self.images_NHW3[i], self.labels_NHW[i], crop, rng) for i in picks]
+        return torch.stack([image for image, _ in pairs]), torch.stack([labels for _, labels in pairs])
+
+
+def _crop(
+    image_HW3: npt.NDArray[np.uint8], labels_HW: npt.NDArray[np.uint8], crop: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A random square of the view, magnified to `crop` pixels, perhaps mirrored, in other light."""
+    side = min(image_HW3.shape[:2])
+    low, high = np.log(max(MAGNIFICATION[0], crop / side)), np.log(MAGNIFICATION[1])
+    size = min(side, round(crop / float(np.exp(rng.uniform(low, high)))))
+    top, left = (int(rng.integers(extent - size + 1)) for extent in image_HW3.shape[:2])
+    square = np.s_[top : top + size, left : left + size]
+    image = torch.from_numpy(image_HW3[square]).permute(2, 0, 1)[None].float() / 255
+    labels = torch.from_numpy(labels_HW[square])[None, None].float()
+    image = functional.interpolate(image, (crop, crop), mode="bilinear", align_corners=False, antialias=True)[0]
+    labels = functional.interpolate(labels, (crop, crop), mode="nearest-exact")[0, 0].long()
+    if rng.random() < 0.5:
+        image, labels = image.flip(-1), labels.flip(-1)
+    return _recoloured(image, rng), labels
+
+
+def _recoloured(image_3HW: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Other exposure, white balance, contrast and saturation."""
+    gain = torch.from_numpy(np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.04, 3))).float()[:, None, None]
+    image = image_3HW * gain
+    grey = image.mean(0, keepdim=True)
+    image = grey + (image - grey) * float(rng.uniform(0.6, 1.4))
+    image = image.mean() + (image - image.mean()) * float(rng.uniform(0.75, 1.3))
+    return image.clamp(0, 1)
+
+
+def learning_rate(progress: float) -> float:
+    """Linear warm-up, then a cosine down to zero; `progress` in 0..1."""
+    if progress < WARM_UP:
+        return PEAK_RATE * max(progress, 1e-4) / WARM_UP
+    return PEAK_RATE * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - WARM_UP) / (1 - WARM_UP))))
+
+
+class Training:
+    """One network on its way: weights, their running average, optimiser, and how long it has been trained."""
+
+    def __init__(self, name: str, seconds: float, checkpoint: Path) -> None:
+        torch.manual_seed(0)
+        self.name, self.seconds, self.checkpoint = name, seconds, checkpoint
+        self.network = network_of(name).train()
+        self.average = deepcopy(self.network).eval()
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), PEAK_RATE, weight_decay=WEIGHT_DECAY)
+        self.step, self.elapsed = 0, 0.0
+        processor = SegformerImageProcessor()
+        self.mean_311 = torch.tensor(processor.image_mean)[:, None, None]
+        self.std_311 = torch.tensor(processor.image_std)[:, None, None]
+        if checkpoint.exists():
+            self._resume()
+
+    def _resume(self) -> None:
+        state = torch.load(self.checkpoint, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.elapsed = state["step"], state["elapsed"]
+
+    def keep(self) -> None:
+        """Write the checkpoint; a kill in between leaves the last one."""
+        partial = self.checkpoint.with_suffix(".partial")
+        state = {"network": self.network.state_dict(), "average": self.average.state_dict(),
+                 "optimiser": self.optimiser.state_dict(), "step": self.step, "elapsed": self.elapsed}  # fmt: skip
+        torch.save(state, partial)
+        partial.rename(self.checkpoint)
+
+    def publish(self, folder: Path) -> None:
+        """Save the averaged weights in half precision, as transformers loads them."""
+        half = deepcopy(self.average).half()
+        half.save_pretrained(folder)
+        (folder / "model.safetensors").chmod(0o644)
+        SegformerImageProcessor(do_resize=False).save_pretrained(folder)
+
+    def learn(self, images_B3HW: torch.Tensor, labels_BHW: torch.Tensor, weights_C: torch.Tensor) -> float:
+        """One step; returns the loss."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.elapsed / self.seconds)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = self.network(pixel_values=(images_B3HW - self.mean_311) / self.std_311).logits
+        first_row, first_column = self.step // LOSS_STRIDE % LOSS_STRIDE, self.step % LOSS_STRIDE
+        labels_Bhw = labels_BHW[:, first_row::LOSS_STRIDE, first_column::LOSS_STRIDE]
+        logits = functional.interpolate(logits.float(), labels_Bhw.shape[-2:], mode="bilinear", align_corners=False)
+        loss = functional.cross_entropy(logits, labels_Bhw, weights_C)
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self._follow()
+        self.step += 1
+        return loss.item()
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        decay = min(AVERAGE_DECAY, (1 + self.step) / (10 + self.step))
+        for mine, theirs in zip(self.average.parameters(), self.network.parameters(), strict=True):
+            mine.lerp_(theirs, 1 - decay)
+        for mine, theirs in zip(self.average.buffers(), self.network.buffers(), strict=True):
+            mine.copy_(theirs)
+
+
+def train(name: str, minutes: float, views: Path, out: Path, checkpoint: Path, first_views: int) -> None:
+    """Train until `minutes` are used up, publishing the weights with every checkpoint."""
+    pool = ViewPool(views)
+    pool.wait(first_views)
+    weights_C = pool.class_weights()
+    training = Training(name, 60 * minutes, checkpoint)
+    last = kept = time.monotonic()
+    losses: list[float] = []
+    while training.elapsed < training.seconds:
+        rng = np.random.default_rng((training.step, 7))
+        losses.append(training.learn(*pool.batch(rng), weights_C))
+        now = time.monotonic()
+        training.elapsed, last = training.elapsed + now - last, now
+        if now - kept > CHECKPOINT_SECONDS or training.elapsed >= training.seconds:
+            training.keep()
+            training.publish(out)
+            pool.refresh()
+            print(f"step {training.step}, {training.elapsed / 60:.1f} min, {len(pool.images_NHW3)} views, "
+                  f"loss {np.mean(losses):.3f}", flush=True)  # fmt: skip
+            kept, losses = now, []
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=SHAPES, help="which network")
+    parser.add_argument("--minutes", type=float, required=True, help="wall-clock time of the whole training")
+    parser.add_argument("--views", type=Path, default=Path("data/assistant/views"), help="folder of the shards")
+    parser.add_argument("--out", type=Path, help="where the weights go; pipeline/demo/<name> unless given")
+    parser.add_argument("--checkpoint", type=Path, help="data/assistant/<name>.pt unless given")
+    parser.add_argument("--first-views", type=int, default=400, help="start when there are so many views")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    disable_progress_bar()
+    checkpoint = options.checkpoint or Path(f"data/assistant/{options.name}.pt")
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    train(options.name, options.minutes, options.views, options.out or DEMO / options.name, checkpoint,
+          options.first_views)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

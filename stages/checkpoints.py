@@ -1,0 +1,66 @@
+"""Checkpoints that a kill at any moment leaves whole: the latest one and the one before."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.errors import CacheError
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write `state` (tensors, numbers, strings and containers of them); what was at `path` becomes the previous one.
+
+    Raises:
+        CacheError: no room, or no permission. The checkpoints that were there stay.
+    """
+    partial = path.with_suffix(".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        raise CacheError(
+            f"{path} cannot be written ({error})", "a folder with room and write permission",
+            "Free space and run the same command again; it goes on from the last checkpoint",
+        ) from error  # fmt: skip
+    if path.exists():
+        path.replace(previous_of(path))
+    partial.replace(path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The latest checkpoint that can be read, on the CPU; None where there is none."""
+    for candidate in (path, previous_of(path)):
+        try:
+            return torch.load(candidate, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+            continue
+    return None
+
+
+def previous_of(path: Path) -> Path:
+    """Where the checkpoint before the latest one lies."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write a new folder, and put it in the place of `folder` only when it is complete."""
+    partial, old = folder.with_name(f"{folder.name}.partial"), folder.with_name(f"{folder.name}.old")
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir(parents=True)
+    fill(partial)
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,203 @@
+"""The command line: `goodsam COMMAND`. A command is a thin shell over a stage; heavy imports wait until one runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from stages.listeners import RunListeners
+    from stages.runs import Run
+
+app = typer.Typer(
+    name="goodsam",
+    help="From a folder of unlabelled 360-degree panoramas to a compact semantic segmentation network.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RecipeArgument = Annotated[str, typer.Argument(help="Built-in recipe (demo, goodsam, street) or path of a TOML file.")]
+CacheOption = Annotated[Path, typer.Option("--cache", help="Folder that holds the runs.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a setting, as in fusion.theta=0.6.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, or auto (cuda where there is one).")]
+WorkersOption = Annotated[int, typer.Option(min=0, help="Worker processes on this machine; 0 works in turn.")]
+
+CACHE = Path("cache")
+
+
+@app.command()
+def world(
+    recipe: RecipeArgument = "demo",
+    cache: CacheOption = CACHE,
+    learning: Annotated[int, typer.Option(min=1, help="Unlabelled panoramas to learn from.")] = 24,
+    evaluation: Annotated[int, typer.Option(min=1, help="Labelled panoramas to evaluate on.")] = 12,
+    workers: WorkersOption = 0,
+) -> None:
+    """Render the demo world's panoramas into cache/<run>/world."""
+    from stages.world import render_world
+
+    run = _run(recipe, cache, None)
+    with _listeners(run) as listener:
+        render_world(run.folder / "world", learning, evaluation, listener, workers=workers)
+
+
+@app.command("teacher-cache")
+def teacher_cache(
+    recipe: RecipeArgument = "demo",
+    cache: CacheOption = CACHE,
+    set_: SetOption = None,
+    workers: WorkersOption = 0,
+    scheduler: Annotated[str, typer.Option(help="Address of a running dask scheduler, tcp://host:port.")] = "",
+    device: DeviceOption = "auto",
+) -> None:
+    """Stage one: SAM and assistant over windows, rectified, fused and cached. A rerun does only what is missing."""
+    from stages.teacher_cache import teacher_cache as stage
+
+    run = _run(recipe, cache, set_)
+    with _listeners(run) as listener:
+        summary = stage(run, listener, workers=workers, scheduler=scheduler, device=_device(device))
+    _list_failures(summary.failed)
+
+
+@app.command()
+def distill(
+    recipe: RecipeArgument = "demo", cache: CacheOption = CACHE, set_: SetOption = None, device: DeviceOption = "auto"
+) -> None:
+    """Stage two: train the student from the cache. A killed run goes on from its last checkpoint."""
+    from stages.wiring import distill_run
+
+    run = _run(recipe, cache, set_)
+    with _listeners(run) as listener:
+        folder = distill_run(run, listener, device=_device(device))
+    typer.echo(f"student: {folder}")
+
+
+@app.command("eval")
+def evaluate(
+    recipe: RecipeArgument = "demo", cache: CacheOption = CACHE, set_: SetOption = None, device: DeviceOption = "auto"
+) -> None:
+    """Measure every rung from assistant to student; write tables and overlay pictures."""
+    from stages.wiring import evaluate_run
+
+    run = _run(recipe, cache, set_)
+    with _listeners(run) as listener:
+        table = evaluate_run(run, listener, device=_device(device))
+    typer.echo(table)
+
+
+@app.command("fetch-weights")
+def fetch_weights(
+    names: Annotated[list[str], typer.Argument(help="vit_b, vit_l, vit_h.")],
+    out: Annotated[Path, typer.Option(help="Folder for the checkpoints.")] = CACHE / "weights",
+    base_url: Annotated[str, typer.Option(help="Where the checkpoints lie; a mirror, say.")] = "",
+) -> None:
+    """Download SAM's checkpoints, going on where a broken download stopped, and check their hash."""
+    from stages.fetch_weights import fetch
+
+    with _listeners_at(out) as listener:
+        for name in names:
+            typer.echo(fetch(name, out, listener, base_url=base_url))
+
+
+@app.command()
+def predict(
+    panoramas: Annotated[Path, typer.Argument(help="Folder of panoramas.")],
+    out: Annotated[Path, typer.Argument(help="Folder for label maps, overlays and class_shares.csv.")],
+    student: Annotated[Path, typer.Option(help="Folder of the student, <run>/student/final.")] = CACHE
+    / "demo/student/final",
+    width: Annotated[int, typer.Option(help="Working width, pixels; best that of the student's training.")] = 1024,
+    vertical_fov: Annotated[float, typer.Option(help="Vertical field of view, degrees: below 180 for bands.")] = 180.0,
+    ignore_mask: Annotated[str, typer.Option(help="Image whose non-zero pixels are ignored (the camera rig).")] = "",
+    overlays: Annotated[bool, typer.Option(help="Also write pictures of the labels over the panoramas.")] = True,
+    overwrite: Annotated[bool, typer.Option(help="Do again what is done.")] = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Run a student over a folder: indexed PNGs, overlays, class shares by solid angle. A rerun does only the rest."""
+    from pipeline.panorama.config import PanoramaConfig
+    from stages.predict import PredictJob
+    from stages.predict import predict as stage
+
+    panorama = PanoramaConfig(width, vertical_fov, ignore_mask)
+    job = PredictJob(student, panoramas, out, panorama, overlays, overwrite, _device(device))
+    with _listeners_at(out) as listener:
+        summary = stage(job, listener)
+    _list_failures(summary.failed)
+
+
+@app.command()
+def verify(
+    recipe: RecipeArgument = "demo",
+    cache: CacheOption = CACHE,
+    discard: Annotated[bool, typer.Option(help="Remove what is damaged, so that teacher-cache does it again.")] = False,
+) -> None:
+    """Read a run's whole teacher cache and check every checksum."""
+    from stages.wiring import verify_run
+
+    problems = verify_run(_run(recipe, cache, None), remove=discard)
+    for problem in problems:
+        typer.echo(problem, err=True)
+    typer.echo(f"{len(problems)} problems{', removed' if problems and discard else ''}")
+    if problems and not discard:
+        raise typer.Exit(1)
+
+
+@app.command("recipe")
+def show_recipe(recipe: RecipeArgument = "demo", set_: SetOption = None) -> None:
+    """Print a recipe with all its settings, as a start for one's own."""
+    from pipeline.recipe import to_toml
+    from stages.runs import open_recipe
+
+    typer.echo(to_toml(open_recipe(recipe, tuple(set_ or ()))), nl=False)
+
+
+def main() -> None:
+    """Run the command line; errors that a user can mend are one sentence, never a traceback."""
+    from pipeline.errors import GoodSAMError
+
+    try:
+        app()
+    except GoodSAMError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; what was done is kept, run the same command again to go on", err=True)
+        sys.exit(130)
+
+
+def _run(recipe: str, cache: Path, set_: list[str] | None) -> Run:
+    from stages.runs import Run, open_recipe
+
+    opened = open_recipe(recipe, tuple(set_ or ()))
+    return Run(opened, cache / opened.name)
+
+
+def _listeners(run: Run) -> RunListeners:
+    run.prepare()
+    return _listeners_at(run.folder)
+
+
+def _listeners_at(folder: Path) -> RunListeners:
+    from stages.listeners import RunListeners
+
+    return RunListeners(folder)
+
+
+def _device(name: str) -> str:
+    from stages.wiring import choose_device
+
+    return choose_device(name)
+
+
+def _list_failures(failed: dict[str, str]) -> None:
+    if failed:
+        typer.echo(f"{len(failed)} panoramas were set aside:", err=True)
+        for name, reason in failed.items():
+            typer.echo(f"  {name}: {reason}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""Stage two: train the student from what stage one has cached. No SAM, no assistant, no windows any more.
+
+A killed run goes on from its last checkpoint and ends with the weights that it would have had anyway (bit for bit on a
+CPU): the batch, the augmentation and the dropout of step k are functions of (seed, k) alone, so weights, optimiser and
+step are all the state there is.
+
+<run>/student/checkpoint.pt            the latest state; checkpoint.previous.pt is the one before
+<run>/student/final/                   the student, as transformers saves it, and training.json
+
+Legend: B batch, H W panorama, 3 = RGB.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import SegformerForSemanticSegmentation
+
+from pipeline.classes import LabelSet
+from pipeline.errors import InputError, RecipeError
+from pipeline.settings import fingerprint
+from pipeline.student.augment import jitter_colours
+from pipeline.student.config import WRAP, DistillConfig, LossConfig, StudentConfig
+from pipeline.student.data import TrainingBatch, TrainingSet, read_ahead
+from pipeline.student.losses import FeatureProjections, mka_losses, total
+from pipeline.student.meter import LossMeter
+from pipeline.student.model import build_student, forward_wrapped, normalise, save_student, to_unit
+from pipeline.student.sample import PanoramaSample, SampleReader
+from pipeline.student.schedule import parameter_groups, set_learning_rates
+from pipeline.student.targets import make_targets
+from stages.checkpoints import load_checkpoint, replace_folder, save_checkpoint
+from stages.events import ItemFailed, Listener, Note, Scalars, StageAdvanced, StageFinished, StageStarted
+
+STAGE = "distill"
+_STREAM = 2
+"""Tells the seeds of dropout from those of the order of samples (0) and of augmentations (1)."""
+
+
+@dataclass(frozen=True)
+class DistillJob:
+    """All that determines a student."""
+
+    run_folder: Path
+    """cache/<run>; everything is written below its folder `student`."""
+    ids: tuple[str, ...]
+    """Panoramas to learn from, in an order that does not change between runs."""
+    read_sample: SampleReader
+    """Reads one of them."""
+    data_fingerprint: str
+    """Name of stage one's output; other data, other student."""
+    label_set: LabelSet
+    """Classes of the student."""
+    student: StudentConfig
+    """The network."""
+    losses: LossConfig
+    """Weights of the losses."""
+    distill: DistillConfig
+    """Training."""
+    seed: int = 0
+    """Seed of all that is random."""
+    device: str = "cpu"
+    """torch device."""
+
+    @property
+    def folder(self) -> Path:
+        """Where checkpoints and the student go."""
+        return self.run_folder / "student"
+
+    @property
+    def final(self) -> Path:
+        """Where the finished student goes."""
+        return self.folder / "final"
+
+    @property
+    def fingerprint(self) -> str:
+        """Name of the student that comes out; how often is logged and saved has no part in it."""
+        training = dataclasses.replace(self.distill, log_every=1, checkpoint_every=1, sample_memory_gb=0)
+        return fingerprint(self.student, self.losses, training, self.seed, self.label_set.name, self.ids,
+                           self.data_fingerprint)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """What learns, and what makes it learn."""
+
+    model: SegformerForSemanticSegmentation
+    """The student."""
+    projections: FeatureProjections
+    """Needed for the features' loss, not part of the student."""
+    optimizer: torch.optim.AdamW
+    """Its groups carry their peak learning rate under `peak`."""
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All that is trained."""
+        return [*self.model.parameters(), *self.projections.parameters()]
+
+    def state(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {name: getattr(self, name).state_dict() for name in ("model", "projections", "optimizer")}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """From the checkpoint."""
+        for name in ("model", "projections", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+
+
+def distill(job: DistillJob, listener: Listener) -> Path:
+    """Train the student of `job`, or go on with it; a finished one is left alone.
+
+    Returns:
+        The folder of the student.
+
+    Raises:
+        GoodSAMError: no panoramas, unusable weights, no cached features for their loss, a loss that is no longer
+            finite, or no room for a checkpoint.
+    """
+    if _is_finished(job):
+        listener(Note(STAGE, f"{job.final} is finished; nothing to do"))
+        return job.final
+    if not job.ids:
+        raise InputError("there are no panoramas to learn from", "stage one's output", "Run stage one first")
+    began = time.monotonic()
+    data = TrainingSet(job.ids, job.read_sample, job.distill, job.seed)
+    example = data.sample(0)
+    trainee = prepare(job, example)
+    start, losses = _resume(job, trainee, listener)
+    listener(StageStarted(STAGE, job.distill.steps - start, "steps"))
+    losses = train(job, trainee, data, start, listener) or losses
+    _finish(job, trainee, example, losses, data.failed)
+    listener(StageFinished(STAGE, time.monotonic() - began, {"student": str(job.final), **losses}))
+    return job.final
+
+
+def prepare(job: DistillJob, example: PanoramaSample) -> Trainee:
+    """The student, the projections that the example's features need, and their optimiser, at the very beginning."""
+    torch.manual_seed(job.seed)
+    model = build_student(job.student, job.label_set)
+    nn.Module.to(model, torch.device(job.device)).train()
+    if job.losses.features and not example.features:
+        raise RecipeError("losses.features is above 0, but stage one has cached no features",
+                          "features of at least one level, or a weight of 0",
+                          "Set losses.features = 0, or assistant.feature_levels and run stage one again")  # fmt: skip
+    channels = {level: array.shape[0] for level, array in example.features.items()} if job.losses.features else {}
+    projections = FeatureProjections(model.config.hidden_sizes, channels).to(job.device).train()
+    groups = parameter_groups(model, projections, job.distill)
+    return Trainee(model, projections, torch.optim.AdamW(groups, fused=torch.device(job.device).type == "cuda"))
+
+
+def train(job: DistillJob, trainee: Trainee, data: TrainingSet, start: int, listener: Listener) -> dict[str, float]:
+    """Steps `start` .. steps - 1. Returns the mean losses since the last line of the log."""
+    config, cuda = job.distill, torch.device(job.device).type == "cuda"
+    meter = LossMeter()
+    logged: dict[str, float] = {}
+    steps = range(start, config.steps)
+    with closing(read_ahead(lambda step: data.batch(step).pinned() if cuda else data.batch(step), steps)) as batches:
+        told = _tell_failures(data, set(), listener)
+        for step, batch in zip(steps, batches, strict=True):
+            began = time.monotonic()
+            rate = set_learning_rates(trainee.optimizer, step, config)
+            torch.manual_seed(seed_of_step(job.seed, step))  # dropout and drop path
+            meter.add(step, training_step(job, trainee, batch.to(torch.device(job.device))))
+            done = step + 1
+            if done % config.log_every == 0 or done == config.steps:
+                logged = meter.read()
+                listener(Scalars(STAGE, done, {**logged, "learning_rate": rate}))
+            if done % config.checkpoint_every == 0 or done == config.steps:
+                meter.check()
+                save_checkpoint(_checkpoint(job), {"fingerprint": job.fingerprint, "step": done, "losses": logged,
+                                                   **trainee.state()})  # fmt: skip
+            told = _tell_failures(data, told, listener)
+            listener(StageAdvanced(STAGE, done - start, f"step {done}", time.monotonic() - began))
+    return logged
+
+
+def training_step(job: DistillJob, trainee: Trainee, batch: TrainingBatch) -> dict[str, Tensor]:
+    """One step of the optimiser. Returns each loss unweighted, their weighted total and the gradient's norm, as tensors
+    on the device, so that nothing waits for them."""
+    pixels_B3HW = normalise(jitter_colours(to_unit(batch.image_BHW3), batch.colours_B3))
+    targets = make_targets(batch, job.losses.stride)
+    with torch.autocast(pixels_B3HW.device.type, torch.bfloat16, enabled=mixed_precision(job)):
+        output = forward_wrapped(trainee.model, pixels_B3HW, WRAP if batch.whole else 0)
+    losses = mka_losses(output, targets, trainee.projections, job.losses, wrap=batch.whole)
+    loss = total(losses, job.losses)
+    trainee.optimizer.zero_grad()
+    loss.backward()
+    gradients = [p.grad for p in trainee.parameters if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    trainee.optimizer.step()
+    return {**losses, "total": loss.detach(), "gradient_norm": norm}
+
+
+def mixed_precision(job: DistillJob) -> bool:
+    """Whether the network computes in bfloat16 where that is safe."""
+    automatic = job.distill.precision == "auto" and torch.device(job.device).type == "cuda"
+    return automatic or job.distill.precision == "bfloat16"
+
+
+def seed_of_step(seed: int, step: int) -> int:
+    """Seed of what is random inside the network at `step`."""
+    return int(np.random.SeedSequence((seed, _STREAM, step)).generate_state(1, np.uint64)[0])
+
+
+def _checkpoint(job: DistillJob) -> Path:
+    return job.folder / "checkpoint.pt"
+
+
+def _resume(job: DistillJob, trainee: Trainee, listener: Listener) -> tuple[int, dict[str, float]]:
+    """Load the run's checkpoint if it is of this job. Returns the steps done and the losses last read."""
+    state = load_checkpoint(_checkpoint(job))
+    if state is None:
+        return 0, {}
+    if state["fingerprint"] != job.fingerprint:
+        listener(Note(STAGE, "the checkpoint is of other settings or data: training starts anew"))
+        return 0, {}
+    trainee.load_state(state)
+    listener(Note(STAGE, f"going on from step {state['step']} of {job.distill.steps}"))
+    return state["step"], state["losses"]
+
+
+def _is_finished(job: DistillJob) -> bool:
+    try:
+        return json.loads((job.final / "training.json").read_text(encoding="utf-8"))["fingerprint"] == job.fingerprint
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _finish(job: DistillJob, trainee: Trainee, example: PanoramaSample, losses: Mapping[str, float],
+            failed: Mapping[str, str]) -> None:  # fmt: skip
+    """Write the student and where it comes from, as one folder that is complete or not there."""
+    height, width = example.ignored_HW.shape
+    report = {
+        "fingerprint": job.fingerprint, "steps": job.distill.steps, "losses": dict(losses),
+        "parameters": sum(p.numel() for p in trainee.model.parameters()), "panoramas": len(job.ids),
+        "panoramas_set_aside": dict(failed), "data": job.data_fingerprint, "label_set": job.label_set.name,
+        "working_size": [height, width], "seed": job.seed, "device": job.device, "torch": torch.__version__,
+        "settings": {"student": dataclasses.asdict(job.student), "losses": dataclasses.asdict(job.losses),
+                     "distill": dataclasses.asdict(job.distill)},
+    }  # fmt: skip
+
+    def fill(folder: Path) -> None:
+        save_student(trainee.model, folder, (height, width))
+        (folder / "training.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
+
+    replace_folder(job.final, fill)
+
+
+def _tell_failures(data: TrainingSet, told: set[str], listener: Listener) -> set[str]:
+    failed = dict(data.failed)
+    for panorama_id in failed.keys() - told:
+        listener(ItemFailed(STAGE, panorama_id, failed[panorama_id]))
+    return set(failed)

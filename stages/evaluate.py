@@ -1,0 +1,292 @@
+"""Measure every rung of the ladder on the evaluation panoramas; write tables and pictures.
+
+<run>/eval/
+    metrics.json       everything that was measured
+    ladder.md          the same as tables: the ladder, IoU per class, agreement of the rungs, class shares
+    overlays/<id>.png  panorama, assistant, masks, ensemble, student and truth side by side
+
+Panoramas are taken one at a time, twice where there is a teacher cache: first for the thresholds of the baseline.
+"""
+
+from __future__ import annotations
+
+import io
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pipeline.classes import IGNORE, LabelSet
+from pipeline.errors import GoodSAMError, InputError, WeightsError
+from pipeline.evaluate import report
+from pipeline.evaluate.consensus import Consensus
+from pipeline.evaluate.ladder import Ladder, LadderInput
+from pipeline.evaluate.metrics import LabelArray, best_class, labels_at, resize_nearest, resize_probabilities
+from pipeline.evaluate.overlay import Scene, comparison, scene_panels
+from pipeline.evaluate.threshold import ConfidenceHistograms, confidence_threshold
+from stages.events import ItemFailed, Listener, StageAdvanced, StageFinished, StageStarted, silent
+from stages.files import write_whole
+from stages.predictor import Predictor
+
+# C classes, H W working size of the panorama.
+
+STAGE = "eval"
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class TeacherArrays:
+    """What stage one knows of one panorama, at the working size."""
+
+    assistant_CHW: npt.NDArray[np.float32]
+    """S_TA^w: stitched probabilities."""
+    whole_CHW: npt.NDArray[np.float32]
+    """The assistant's probabilities on the whole image."""
+    agreement_HW: npt.NDArray[np.float32]
+    """A: agreement of the windows, 0..1."""
+    ensemble_HW: LabelArray
+    """E: class ids, 255 where nothing was seen."""
+    reliable_HW: npt.NDArray[np.bool_]
+    """M."""
+    ignored_HW: npt.NDArray[np.bool_]
+    """Pixels where nothing was seen (rig, black nadir)."""
+
+
+@dataclass(frozen=True)
+class EvaluateJob:
+    """What to measure; arrays come from callables, so that only one panorama is held."""
+
+    ids: Sequence[str]
+    """Evaluation panoramas."""
+    label_set: LabelSet
+    """Classes that are measured."""
+    out: Path
+    """Folder of the results, <run>/eval."""
+    open_image: Callable[[str], npt.NDArray[np.uint8]]
+    """Id -> RGB image [H, W, 3] at the working size."""
+    open_labels: Callable[[str], LabelArray | None]
+    """Id -> human labels at their own size, or None."""
+    read_teacher: Callable[[str], TeacherArrays] | None = None
+    """Id -> stage one's arrays; None measures students alone."""
+    read_masks: Callable[[str], npt.NDArray[np.integer]] | None = None
+    """Id -> map of SAM's masks [H, W], -1 where there is none, for the pictures."""
+    students: Mapping[str, Predictor] = field(default_factory=dict[str, Predictor])
+    """Rung ("student", "student_start") -> student."""
+    vertical_fov: float = 180.0
+    """Vertical field of view of the panoramas, degrees."""
+    overlays: int = 8
+    """Number of panoramas for which pictures are made, the first ones."""
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """More to stand in metrics.json (recipe, name of the run)."""
+
+
+def evaluate(job: EvaluateJob, listener: Listener = silent) -> dict[str, Any]:
+    """Measure, write, and return what metrics.json holds; `report.text_of` makes a table of it.
+
+    Raises:
+        InputError: not one panorama could be measured.
+        WeightsError: a student predicts other classes than are measured.
+        CacheError: results cannot be written.
+    """
+    started = time.monotonic()
+    _require_same_classes(job)
+    passes = 1 if job.read_teacher is None else 2
+    listener(StageStarted(STAGE, passes * len(job.ids), "panoramas"))
+    evaluation = _Evaluation(job, listener)
+    evaluation.find_thresholds()
+    evaluation.measure()
+    _require_some(job.ids, evaluation.failed)
+    metrics = evaluation.write()
+    facts = {"panoramas": evaluation.consensus.images, "labelled": evaluation.ladder.images}
+    listener(StageFinished(STAGE, time.monotonic() - started, facts | {"set aside": len(evaluation.failed)}))
+    return metrics
+
+
+def _require_same_classes(job: EvaluateJob) -> None:
+    for rung, student in job.students.items():
+        if student.label_set.names != job.label_set.names:
+            raise WeightsError(
+                f"{rung} predicts the {len(student.label_set)} classes of {student.label_set.name}",
+                f"the {len(job.label_set)} of {job.label_set.name} are measured",
+                "Measure a student of the same label set",
+            )
+
+
+def _require_some(ids: Sequence[str], failed: Mapping[str, str]) -> None:
+    if len(failed) == len(ids):
+        first = f"; the first error: {next(iter(failed.values())).rstrip('.')}" if failed else ""
+        raise InputError(
+            f"none of {len(ids)} panoramas could be measured",
+            f"at least one must be usable{first}",
+            "Mend the files, or name other panoramas",
+        )
+
+
+class _Evaluation:
+    """The two passes over the panoramas and what they gather."""
+
+    def __init__(self, job: EvaluateJob, listener: Listener) -> None:
+        classes = len(job.label_set)
+        self.job = job
+        self.listener = listener
+        self.ladder = Ladder(classes, job.vertical_fov)
+        self.consensus = Consensus(classes, job.vertical_fov)
+        self.histograms = ConfidenceHistograms(classes)
+        self.seconds: dict[str, list[float]] = {rung: [] for rung in job.students}
+        self.failed: dict[str, str] = {}
+        self._done = 0
+
+    def find_thresholds(self) -> None:
+        """First pass: the confidence of the assistant over the whole set."""
+        if self.job.read_teacher is not None:
+            for id_ in self.job.ids:
+                self._try(id_, self._count_confidence)
+
+    def measure(self) -> None:
+        """Second pass: every rung on every panorama, and the pictures of the first ones."""
+        _clear_pictures(self.job.out)
+        for id_ in self.job.ids:
+            picture = self._try(id_, self._measure)
+            if picture is not None:
+                _write_picture(picture, self.job.out / "overlays" / f"{id_.replace('/', '__')}.png")
+
+    def _try(self, id_: str, work: Callable[[str], Result]) -> Result | None:
+        """Do the work unless the panorama was set aside; set it aside if it cannot be used."""
+        began = time.monotonic()
+        result = None
+        if id_ not in self.failed:
+            try:
+                result = work(id_)
+            except GoodSAMError as error:
+                self.failed[id_] = str(error)
+                self.listener(ItemFailed(STAGE, id_, str(error)))
+        self._done += 1
+        self.listener(StageAdvanced(STAGE, self._done, id_, time.monotonic() - began))
+        return result
+
+    def _count_confidence(self, id_: str) -> None:
+        assert self.job.read_teacher is not None
+        teacher = self.job.read_teacher(id_)
+        self.histograms.add(*best_class(teacher.assistant_CHW), ~teacher.ignored_HW)
+
+    def _measure(self, id_: str) -> npt.NDArray[np.uint8] | None:
+        """Count one panorama and return its picture, if one is wanted.
+
+        All is computed before anything is counted: a panorama counts wholly or not at all.
+        """
+        image, labels = self.job.open_image(id_), self.job.open_labels(id_)
+        teacher = self.job.read_teacher(id_) if self.job.read_teacher else None
+        size = image.shape[:2] if labels is None else labels.shape
+        predictions = dict(self._predictions(image, teacher, *size))
+        picture = self._picture(id_, image, teacher, predictions, labels)
+        self._count(predictions, labels, teacher)
+        return picture
+
+    def _predictions(
+        self, image_HW3: npt.NDArray[np.uint8], teacher: TeacherArrays | None, height: int, width: int
+    ) -> Iterator[tuple[str, LabelArray]]:
+        """Rung and labels at the truth's size."""
+        if teacher is not None:
+            yield from teacher_rungs(teacher, self.histograms.thresholds(), height, width).items()
+        for rung, student in self.job.students.items():
+            began = time.perf_counter()
+            scores = student(image_HW3)
+            self.seconds[rung].append(time.perf_counter() - began)
+            yield rung, labels_at(scores, height, width)
+
+    def _count(
+        self, predictions: Mapping[str, LabelArray], labels: LabelArray | None, teacher: TeacherArrays | None
+    ) -> None:
+        if labels is not None:
+            self.ladder.add(LadderInput(labels, predictions))
+        if teacher is None:
+            self.consensus.add(predictions)
+            return
+        size = next(iter(predictions.values())).shape
+        agreement = resize_nearest(teacher.agreement_HW, *size)
+        self.consensus.add(predictions, agreement, ~resize_nearest(teacher.ignored_HW, *size))
+
+    def _picture(
+        self, id_: str, image_HW3: npt.NDArray[np.uint8], teacher: TeacherArrays | None,
+        predictions: Mapping[str, LabelArray], labels: LabelArray | None,
+    ) -> npt.NDArray[np.uint8] | None:  # fmt: skip
+        if self.consensus.images >= self.job.overlays:
+            return None
+        scene = Scene(
+            image_HW3,
+            assistant_HW=predictions.get("assistant_windows"),
+            masks_HW=self.job.read_masks(id_) if self.job.read_masks else None,
+            ensemble_HW=predictions.get("ensemble"),
+            reliable_HW=None if teacher is None else teacher.reliable_HW | teacher.ignored_HW,
+            student_HW=predictions.get("student"),
+            truth_HW=labels,
+        )
+        return comparison(scene_panels(scene, self.job.label_set), self.job.label_set, title=id_)
+
+    def write(self) -> dict[str, Any]:
+        """Write metrics.json and ladder.md; return the former."""
+        job, rungs, summary = self.job, self.ladder.rungs(), self.consensus.summary()
+        metrics: dict[str, Any] = {
+            **job.facts,
+            "label_set": job.label_set.name,
+            "images": summary.images,
+            "labelled": self.ladder.images,
+            "ladder": [report.rung_record(rung, job.label_set) for rung in rungs],
+            **{rung: self._student_record(rung) for rung in job.students},
+            "agreement": report.consensus_record(summary, job.label_set),
+            "thresholds": self._threshold_record(),
+            "set_aside": self.failed,
+        }
+        tables = [report.ladder_markdown(rungs, job.label_set)] if rungs else []
+        tables.append(report.consensus_markdown(summary, job.label_set))
+        write_whole(job.out / "metrics.json", report.to_json(metrics))
+        write_whole(job.out / "ladder.md", "\n\n".join(tables) + "\n")
+        return metrics
+
+    def _student_record(self, rung: str) -> dict[str, Any]:
+        student = self.job.students[rung]
+        milliseconds = 1000 * statistics.median(self.seconds[rung])
+        return {
+            "parameters": student.parameters,
+            "milliseconds_per_panorama": round(milliseconds, 2),
+            "device": student.device,
+        }
+
+    def _threshold_record(self) -> dict[str, float]:
+        if self.job.read_teacher is None:
+            return {}
+        return dict(zip(self.job.label_set.names, self.histograms.thresholds().tolist(), strict=True))
+
+
+def teacher_rungs(
+    teacher: TeacherArrays, thresholds_C: npt.NDArray[np.float32], height: int, width: int
+) -> dict[str, LabelArray]:
+    """Stage one's rungs at the truth's size: probabilities are resized before the argmax, E (hard labels) nearest."""
+    windows, confidence = best_class(resize_probabilities(teacher.assistant_CHW, height, width))
+    ensemble = resize_nearest(teacher.ensemble_HW, height, width)
+    reliable = resize_nearest(teacher.reliable_HW, height, width)
+    return {
+        "assistant_whole": labels_at(teacher.whole_CHW, height, width),
+        "assistant_windows": windows,
+        "confidence_threshold": confidence_threshold(windows, confidence, thresholds_C),
+        "ensemble": ensemble,
+        "ensemble_reliable": np.where(reliable, ensemble, np.uint8(IGNORE)),
+    }
+
+
+def _clear_pictures(out: Path) -> None:
+    """Pictures of an earlier evaluation would pass for this one's."""
+    for path in (out / "overlays").glob("*.png"):
+        path.unlink(missing_ok=True)
+
+
+def _write_picture(picture_HW3: npt.NDArray[np.uint8], path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(picture_HW3).save(buffer, "PNG")
+    write_whole(path, buffer.getvalue())

@@ -1,0 +1,96 @@
+"""What a stage tells while it runs. Progress bar, log, TensorBoard and tests all listen to the same events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """A stage knows what it has to do."""
+
+    stage: str
+    """Name of the stage ("teacher-cache")."""
+    total: int
+    """Number of units to do now; what earlier runs did is not counted."""
+    unit: str
+    """What is counted ("panoramas", "steps")."""
+
+
+@dataclass(frozen=True)
+class StageAdvanced:
+    """Units were done."""
+
+    stage: str
+    """Name of the stage."""
+    done: int
+    """Units done so far in this run."""
+    item: str
+    """The unit done last (a panorama's id), or empty."""
+    seconds: float
+    """Time that it took."""
+
+
+@dataclass(frozen=True)
+class Scalars:
+    """Measured numbers of one step (losses, rates)."""
+
+    stage: str
+    """Name of the stage."""
+    step: int
+    """Step that they belong to."""
+    values: Mapping[str, float]
+    """Name to number."""
+
+
+@dataclass(frozen=True)
+class ItemFailed:
+    """One item was set aside; the stage goes on."""
+
+    stage: str
+    """Name of the stage."""
+    item: str
+    """The panorama's id or file."""
+    error: str
+    """One sentence for people."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something worth a line."""
+
+    stage: str
+    """Name of the stage."""
+    text: str
+    """The line."""
+
+
+@dataclass(frozen=True)
+class StageFinished:
+    """A stage came to its end."""
+
+    stage: str
+    """Name of the stage."""
+    seconds: float
+    """Wall-clock time of this run."""
+    summary: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What was done, for the log."""
+
+
+Event = StageStarted | StageAdvanced | Scalars | ItemFailed | Note | StageFinished
+Listener = Callable[[Event], None]
+
+
+def silent(event: Event) -> None:
+    """Listen to nothing."""
+
+
+def fan_out(*listeners: Listener) -> Listener:
+    """One listener that passes every event on to several."""
+
+    def listen(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return listen

@@ -1,0 +1,107 @@
+"""Download SAM's checkpoints: resumable, with progress, checked against the hash that their names carry."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from pipeline.errors import WeightsError
+from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted
+
+STAGE = "fetch-weights"
+BASE_URL = "https://dl.fbaipublicfiles.com/segment_anything"
+CHECKPOINTS = {
+    "vit_b": "sam_vit_b_01ec64.pth",
+    "vit_l": "sam_vit_l_0b3195.pth",
+    "vit_h": "sam_vit_h_4b8939.pth",
+}
+"""SAM's published checkpoints; the last part of a name is the start of its SHA-256."""
+
+_BLOCK = 1 << 20
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Download:
+    url: str
+    target: Path
+
+    @property
+    def partial(self) -> Path:
+        return self.target.with_name(self.target.name + ".partial")
+
+
+def fetch(name: str, folder: Path, listener: Listener, *, base_url: str = "") -> Path:
+    """Bring one checkpoint into `folder` and return its path; a complete one is only checked.
+
+    A broken download stays beside as `.partial` and is gone on with. A file whose SHA-256 does not start with the
+    digits in its name is never put in place.
+
+    Raises:
+        WeightsError: unknown name, server or network failure, or a wrong hash.
+    """
+    if name not in CHECKPOINTS:
+        raise WeightsError(
+            f"{name!r} is no known checkpoint", f"known are {', '.join(CHECKPOINTS)}", "Choose one of them"
+        )
+    started = time.monotonic()
+    job = _Download(f"{(base_url or BASE_URL).rstrip('/')}/{CHECKPOINTS[name]}", folder / CHECKPOINTS[name])
+    folder.mkdir(parents=True, exist_ok=True)
+    if job.target.exists():
+        _check(job.target, job.target.name)
+        listener(Note(STAGE, f"{job.target} is here already and its hash is right"))
+        return job.target
+    _download(job, listener)
+    _check(job.partial, job.target.name)
+    job.partial.replace(job.target)
+    listener(StageFinished(STAGE, time.monotonic() - started, {"file": str(job.target)}))
+    return job.target
+
+
+def _download(job: _Download, listener: Listener) -> None:
+    have = job.partial.stat().st_size if job.partial.exists() else 0
+    request = urllib.request.Request(job.url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            if response.status != 206:
+                have = 0
+            total = have + int(response.headers.get("Content-Length") or 0)
+            _copy(response, job.partial, have, total, listener)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # 416: nothing is left to send, the partial file is whole
+            raise WeightsError(f"{job.url} answers {error.code} {error.reason}", "the checkpoint",
+                               "Check --base-url") from error  # fmt: skip
+    except (OSError, urllib.error.URLError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise WeightsError(f"the download of {job.url} broke off ({reason})", "a connection and room on the disk",
+                           "Run the command again; it goes on where it stopped") from error  # fmt: skip
+
+
+def _copy(response: IO[bytes], partial: Path, have: int, total: int, listener: Listener) -> None:
+    listener(StageStarted(STAGE, total // _MIB, "MiB"))
+    with partial.open("ab" if have else "wb") as file:
+        while block := response.read(_BLOCK):
+            started = time.monotonic()
+            file.write(block)
+            have += len(block)
+            listener(StageAdvanced(STAGE, have // _MIB, "", time.monotonic() - started))
+    if have < total:
+        raise OSError(f"{have} of {total} bytes came")
+
+
+def _check(path: Path, name: str) -> None:
+    match = re.search(r"_([0-9a-f]{6})\.pth$", name)
+    assert match, f"{name} carries no hash"
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(match[1]):
+        wrong = path.with_name(f"{name}.wrong")
+        path.replace(wrong)
+        raise WeightsError(f"{name} has SHA-256 {digest[:6]}..., put aside as {wrong.name}",
+                           f"one that starts with {match[1]}", "Download it again")  # fmt: skip

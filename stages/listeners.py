@@ -1,0 +1,162 @@
+"""Listeners: a progress bar with rate and time left, a JSON-lines log, TensorBoard scalars."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from stages.events import Event, ItemFailed, Note, Scalars, StageAdvanced, StageFinished, StageStarted
+
+
+class _RateColumn(ProgressColumn):
+    """Units per second, or seconds per unit where that reads better."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
+
+
+class ProgressConsole:
+    """Progress bars and notes on a terminal; plain lines where the output is no terminal."""
+
+    def __init__(self, console: Console | None = None, plain_interval: float = 10.0) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self._plain_interval = plain_interval
+        self._progress: Progress | None = None
+        self._task_total = 0
+        self._started = self._last_line = 0.0
+        self._unit = ""
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        match event:
+            case StageStarted():
+                self._start(event)
+            case StageAdvanced():
+                self._advance(event)
+            case Scalars():
+                self._describe(event)
+            case ItemFailed():
+                self._line(f"[yellow]set aside[/] {escape(event.item)}: {escape(event.error)}")
+            case Note():
+                self._line(f"{event.stage}: {escape(event.text)}")
+            case StageFinished():
+                self._finish(event)
+
+    def _start(self, event: StageStarted) -> None:
+        self._task_total, self._unit = event.total, event.unit
+        if event.total and self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _RateColumn(),
+                       TimeRemainingColumn(), TextColumn("{task.fields[note]}"))  # fmt: skip
+            self._progress = Progress(*columns, console=self.console)
+            self._progress.add_task(event.stage, total=event.total, note="")
+            self._progress.start()
+        self._started = self._last_line = time.monotonic()
+
+    def _advance(self, event: StageAdvanced) -> None:
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], completed=event.done)
+        elif time.monotonic() - self._last_line >= self._plain_interval:
+            self._last_line = time.monotonic()
+            rate = event.done / max(self._last_line - self._started, 1e-9)
+            left = (self._task_total - event.done) / rate if rate else 0
+            self._line(
+                f"{event.stage}: {event.done}/{self._task_total} {self._unit}, {rate:.2f}/s, about {left:.0f} s left"
+            )
+
+    def _describe(self, event: Scalars) -> None:
+        if self._progress is not None:
+            text = " ".join(f"{name} {value:.3f}" for name, value in list(event.values.items())[:4])
+            self._progress.update(self._progress.task_ids[0], note=text)
+
+    def _finish(self, event: StageFinished) -> None:
+        self.close()
+        facts = ", ".join(f"{key} {value}" for key, value in event.summary.items())
+        self._line(f"[green]{event.stage}[/] done in {event.seconds:.1f} s{': ' if facts else ''}{escape(facts)}")
+
+    def _line(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+class JsonLines:
+    """Appends one JSON object per event: {"time": seconds since 1970, "event": name, ...its fields}."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def __call__(self, event: Event) -> None:
+        """Write one event."""
+        record = {"time": round(time.time(), 3), "event": type(event).__name__, **dataclasses.asdict(event)}
+        self._file.write(json.dumps(record, default=str) + "\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class TensorBoard:
+    """Writes scalars for TensorBoard; the folder and the import come with the first one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer: object | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Write the scalars of one event."""
+        if not isinstance(event, Scalars):
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        if self._writer is None:
+            self._writer = SummaryWriter(str(self._folder))
+        assert isinstance(self._writer, SummaryWriter)
+        for name, value in event.values.items():
+            self._writer.add_scalar(f"{event.stage}/{name}", value, event.step)
+
+    def close(self) -> None:
+        """Flush and close."""
+        if self._writer is not None:
+            self._writer.close()  # type: ignore[attr-defined]
+
+
+class RunListeners:
+    """The listeners of a run folder as one context: progress bar, `log.jsonl`, `tensorboard/`."""
+
+    def __init__(self, run_folder: Path, console: Console | None = None) -> None:
+        self._parts = (
+            ProgressConsole(console),
+            JsonLines(run_folder / "log.jsonl"),
+            TensorBoard(run_folder / "tensorboard"),
+        )
+
+    def __call__(self, event: Event) -> None:
+        """Pass an event on."""
+        for part in self._parts:
+            part(event)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for part in self._parts:
+            part.close()

@@ -1,0 +1,183 @@
+"""One panorama through stage one: masks, assistant, ensemble, each stored as soon as it is computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import traceback
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pipeline.cache import records
+from pipeline.cache.store import DamagedError, Part, TeacherStore
+from pipeline.cache.verify import Entry, verify_entry
+from pipeline.errors import CacheError, GoodSAMError
+from pipeline.panorama.ignore import ignored_region
+from pipeline.panorama.images import OpenedPanorama, open_panorama
+from pipeline.panorama.windows import Window, cut, window_grid
+from pipeline.recipe import Recipe
+from pipeline.settings import fingerprint
+from pipeline.teacher.assistant import Assistant, load_assistant
+from pipeline.teacher.boundary import refine_boundary
+from pipeline.teacher.config import AssistantConfig, SamConfig
+from pipeline.teacher.fuse import fuse
+from pipeline.teacher.rectify import rectify
+from stages.files import digest
+from stages.runs import Fingerprints
+from stages.splits import SplitPanorama
+
+if TYPE_CHECKING:
+    from pipeline.teacher.sam import SamMaskGenerator
+
+VERSIONS = {Part.MASKS: 1, Part.ASSISTANT: 1, Part.ENSEMBLE: 1}
+"""Raised when the code of a part changes what it computes, so that older results are not read any more."""
+
+
+@dataclass(frozen=True)
+class PanoramaTask:
+    """All that a worker needs to know about one panorama."""
+
+    panorama: SplitPanorama
+    """Id and file."""
+    recipe: Recipe
+    """All settings."""
+    store: Path
+    """Folder of the store."""
+    fingerprints: Fingerprints
+    """Names of the three parts."""
+    device: str
+    """Torch device of SAM and the assistant."""
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """What became of one task."""
+
+    id: str
+    """The panorama."""
+    seconds: dict[str, float]
+    """Wall-clock seconds per part that was computed."""
+    error: str = ""
+    """One sentence if the panorama was set aside."""
+    fatal: bool = False
+    """The store cannot be written: going on would be in vain."""
+    trace: str = ""
+    """Traceback of an error that was not foreseen, for the log."""
+
+
+def part_fingerprints(recipe: Recipe, device: str = "cpu") -> Fingerprints:
+    """Fingerprints of the three parts: everything that determines their content, and nothing else."""
+    from pipeline.teacher.sam import weights_digest
+
+    size = (recipe.panorama.width, recipe.panorama.vertical_fov)
+    sam = dataclasses.replace(recipe.sam, points_per_batch=1)
+    masks = fingerprint(Part.MASKS, VERSIONS[Part.MASKS], size, recipe.windows, _without_path(sam, "checkpoint"),
+                        weights_digest(recipe.sam))  # fmt: skip
+    identity = _assistant(recipe.assistant, device).identity
+    assistant = fingerprint(Part.ASSISTANT, VERSIONS[Part.ASSISTANT], size, recipe.windows, recipe.label_set,
+                            _without_path(recipe.assistant, "name"), identity)  # fmt: skip
+    ensemble = fingerprint(Part.ENSEMBLE, VERSIONS[Part.ENSEMBLE], masks, assistant, recipe.fusion, recipe.boundary,
+                           recipe.panorama.find_constant_border, _mask_digest(recipe.panorama.ignore_mask))  # fmt: skip
+    return Fingerprints(masks, assistant, ensemble)
+
+
+def cache_panorama(task: PanoramaTask) -> TaskReport:
+    """Compute the missing parts of one panorama; errors come back in the report."""
+    seconds: dict[str, float] = {}
+    try:
+        try:
+            _compute(task, seconds)
+        except DamagedError:  # what earlier runs stored has rotted: do those parts again
+            _discard_damaged(task)
+            _compute(task, seconds)
+    except CacheError as error:
+        return TaskReport(task.panorama.id, seconds, str(error), fatal=True)
+    except GoodSAMError as error:
+        return TaskReport(task.panorama.id, seconds, str(error))
+    except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
+        return TaskReport(task.panorama.id, seconds, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+    return TaskReport(task.panorama.id, seconds)
+
+
+def _compute(task: PanoramaTask, seconds: dict[str, float]) -> None:
+    panorama = open_panorama(task.panorama.path, task.recipe.panorama)
+    store = TeacherStore.open(task.store, "a")
+    for part, compute in ((Part.MASKS, _masks), (Part.ASSISTANT, _assistant_view), (Part.ENSEMBLE, _ensemble)):
+        name = getattr(task.fingerprints, part.value)
+        if store.is_done(part, name, task.panorama.id, source_sha256=panorama.sha256):
+            continue
+        started = time.monotonic()
+        arrays = compute(task, panorama, store)
+        store.write(part, name, task.panorama.id, arrays, _provenance(task, panorama))
+        seconds[part.value] = time.monotonic() - started
+
+
+def _discard_damaged(task: PanoramaTask) -> None:
+    store = TeacherStore.open(task.store, "a")
+    for part in Part:
+        entry = Entry(part, getattr(task.fingerprints, part.value), task.panorama.id)
+        if verify_entry(store, entry) is not None:
+            store.discard(entry.part, entry.fingerprint, entry.panorama_id)
+
+
+def _masks(task: PanoramaTask, panorama: OpenedPanorama, store: TeacherStore) -> dict[str, np.ndarray]:
+    generate = _sam(task.recipe.sam, task.device)
+    windows = _windows(task.recipe)
+    return records.pack_masks([generate(cut(panorama.image_HW3, window)) for window in windows])
+
+
+def _assistant_view(task: PanoramaTask, panorama: OpenedPanorama, store: TeacherStore) -> dict[str, np.ndarray]:
+    windows = _windows(task.recipe)
+    assistant = _assistant(task.recipe.assistant, task.device)
+    view = rectify(panorama.image_HW3, windows, assistant, task.recipe.assistant, task.recipe.classes)
+    return records.pack_assistant(view)
+
+
+def _ensemble(task: PanoramaTask, panorama: OpenedPanorama, store: TeacherStore) -> dict[str, np.ndarray]:
+    """Fuse what the store holds, not what memory holds: a resumed run then equals a fresh one."""
+    recipe, prints, id_ = task.recipe, task.fingerprints, task.panorama.id
+    windows = _windows(recipe)
+    masks = records.unpack_masks(store.read(Part.MASKS, prints.masks, id_), windows)
+    view = records.unpack_assistant(store.read(Part.ASSISTANT, prints.assistant, id_))
+    ignored = ignored_region(panorama.image_HW3, recipe.panorama, panorama.transparent_HW)
+    fusion = fuse(view.assistant_CHW, view.agreement_HW, ignored, windows, masks, recipe.classes, recipe.fusion)
+    boundary = refine_boundary(windows, masks, view.window_labels_Khw, ignored, recipe.boundary)
+    return records.pack_ensemble(fusion, boundary, ignored)
+
+
+def _windows(recipe: Recipe) -> tuple[Window, ...]:
+    return window_grid(recipe.panorama.height, recipe.panorama.width, recipe.windows)
+
+
+@lru_cache(maxsize=1)
+def _sam(config: SamConfig, device: str) -> SamMaskGenerator:
+    from pipeline.teacher.sam import SamMaskGenerator, load_sam
+
+    return SamMaskGenerator(load_sam(config, torch.device(device)), config)
+
+
+@lru_cache(maxsize=1)
+def _assistant(config: AssistantConfig, device: str) -> Assistant:
+    return load_assistant(config, torch.device(device))
+
+
+def _provenance(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, Any]:
+    return {
+        "source": str(task.panorama.path),
+        "source_sha256": panorama.sha256,
+        "source_height": panorama.source_height,
+        "source_width": panorama.source_width,
+    }
+
+
+def _without_path(config: Any, key: str) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(config).items() if name != key}
+
+
+def _mask_digest(path: str) -> str:
+    return digest(Path(path)) if path else ""

@@ -1,0 +1,199 @@
+"""Predict a folder of panoramas with a student.
+
+<out>/
+    labels/<id>.png        class ids with the label set's palette, at the source's size; 255 where nothing was seen
+    overlays/<id>.jpg      the labels over the panorama, if asked for
+    class_shares.csv       share of the view (solid angle) of every class, one row per panorama
+
+A label file carries the fingerprint of student, settings and source: a rerun does only what is missing or changed.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from pipeline.classes import IGNORE, LabelSet
+from pipeline.errors import CacheError, GoodSAMError, InputError
+from pipeline.evaluate.metrics import LabelArray, class_shares, labels_at, resize_nearest
+from pipeline.evaluate.overlay import paint_labels
+from pipeline.panorama.config import PanoramaConfig
+from pipeline.panorama.ignore import ignored_region
+from pipeline.panorama.images import OpenedPanorama, PanoramaFile, find_panoramas, open_panorama
+from pipeline.panorama.sphere import solid_angles
+from pipeline.settings import fingerprint
+from stages.events import ItemFailed, Listener, StageAdvanced, StageFinished, StageStarted, silent
+from stages.files import digest, write_whole
+from stages.predictor import Predictor, load_predictor
+
+STAGE = "predict"
+VERSION = 1
+"""Raised when the code changes what is predicted, so that older outputs are made anew."""
+_FINGERPRINT_KEY = "goodsam-fingerprint"
+
+
+@dataclass(frozen=True)
+class PredictJob:
+    """What to predict, with what, and where to."""
+
+    student: Path
+    """Folder of the student."""
+    panoramas: Path
+    """Folder of panoramas, flat or nested."""
+    out: Path
+    """Folder of the outputs; not inside `panoramas`."""
+    panorama: PanoramaConfig = field(default_factory=PanoramaConfig)
+    """Working size that the student sees, field of view, and what is ignored."""
+    overlays: bool = False
+    """Also write pictures of the labels over the panoramas."""
+    overwrite: bool = False
+    """Do everything anew."""
+    device: str = "cpu"
+    """Torch device."""
+
+
+@dataclass(frozen=True)
+class PredictSummary:
+    """What became of the panoramas."""
+
+    done: int
+    """Predicted now."""
+    skipped: int
+    """Predicted by earlier runs."""
+    failed: dict[str, str]
+    """Id -> one sentence, for those that were set aside."""
+
+
+def predict(job: PredictJob, listener: Listener = silent) -> PredictSummary:
+    """Predict every panorama that has no up-to-date output; broken files are set aside.
+
+    Raises:
+        InputError: no panoramas, `out` inside `panoramas`, or not one panorama could be read.
+        WeightsError: the student cannot be loaded.
+        CacheError: outputs cannot be written.
+    """
+    started = time.monotonic()
+    files = _panoramas(job)
+    predictor = load_predictor(job.student, job.device)
+    settings = _settings(job)
+    failed: dict[str, str] = {}
+    missing = [file for file in files if not _is_done(file, job, settings)]
+    listener(StageStarted(STAGE, len(missing), "panoramas"))
+    for done, file in enumerate(missing, start=1):
+        began = time.monotonic()
+        try:
+            _predict_file(file, job, predictor, settings)
+        except CacheError:
+            raise
+        except GoodSAMError as error:
+            failed[file.id] = str(error)
+            listener(ItemFailed(STAGE, file.id, str(error)))
+        listener(StageAdvanced(STAGE, done, file.id, time.monotonic() - began))
+    _require_some(files, failed)
+    whole = [file for file in files if file.id not in failed]
+    _write_shares(whole, job, predictor.label_set)
+    summary = _summary(files, missing, failed)
+    facts = {"predicted": summary.done, "kept": summary.skipped, "set aside": len(failed)}
+    listener(StageFinished(STAGE, time.monotonic() - started, facts))
+    return summary
+
+
+def predict_labels(panorama: OpenedPanorama, predictor: Predictor, config: PanoramaConfig) -> LabelArray:
+    """Labels at the source's size [source_height, source_width]; IGNORE where nothing was seen."""
+    height, width = panorama.source_height, panorama.source_width
+    labels = labels_at(predictor(panorama.image_HW3), height, width)
+    ignored = ignored_region(panorama.image_HW3, config, panorama.transparent_HW)
+    labels[resize_nearest(ignored, height, width)] = IGNORE
+    return labels
+
+
+def _panoramas(job: PredictJob) -> list[PanoramaFile]:
+    if job.out.resolve().is_relative_to(job.panoramas.resolve()):
+        raise InputError(f"{job.out} lies inside {job.panoramas}", "outputs must not be taken for panoramas next time",
+                         "Choose an output folder beside it")  # fmt: skip
+    return find_panoramas(job.panoramas)
+
+
+def _predict_file(file: PanoramaFile, job: PredictJob, predictor: Predictor, settings: str) -> None:
+    panorama = open_panorama(file.path, job.panorama)
+    labels = predict_labels(panorama, predictor, job.panorama)
+    if job.overlays:
+        small = resize_nearest(labels, *panorama.image_HW3.shape[:2])
+        picture = Image.fromarray(paint_labels(panorama.image_HW3, small, predictor.label_set))
+        write_whole(_overlay_path(job, file), _encoded(picture, "JPEG", quality=90))
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text(_FINGERPRINT_KEY, fingerprint(settings, panorama.sha256))
+    # Last: this file is the mark that all of the panorama's outputs are there.
+    write_whole(_label_path(job, file), _encoded(_indexed(labels, predictor.label_set), "PNG", pnginfo=mark))
+
+
+def _indexed(labels_HW: LabelArray, label_set: LabelSet) -> Image.Image:
+    picture = Image.fromarray(labels_HW)
+    picture.putpalette(label_set.palette_array.tobytes())
+    return picture
+
+
+def _encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _is_done(file: PanoramaFile, job: PredictJob, settings: str) -> bool:
+    path = _label_path(job, file)
+    if job.overwrite or not path.is_file() or (job.overlays and not _overlay_path(job, file).is_file()):
+        return False
+    try:
+        with Image.open(path) as picture:
+            found = picture.info.get(_FINGERPRINT_KEY)
+        return found == fingerprint(settings, digest(file.path))
+    except (OSError, SyntaxError, InputError):
+        return False  # predicting it again tells what is wrong
+
+
+def _label_path(job: PredictJob, file: PanoramaFile) -> Path:
+    return job.out / "labels" / f"{file.id}.png"
+
+
+def _overlay_path(job: PredictJob, file: PanoramaFile) -> Path:
+    return job.out / "overlays" / f"{file.id}.jpg"
+
+
+def _write_shares(files: Iterable[PanoramaFile], job: PredictJob, label_set: LabelSet) -> None:
+    """The table of all panoramas, those of earlier runs too, from the label files."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["panorama", *label_set.names, "ignored"])
+    for file in files:
+        with Image.open(_label_path(job, file)) as picture:
+            labels = np.asarray(picture)
+        weights = solid_angles(*labels.shape, job.panorama.vertical_fov)
+        writer.writerow([file.id, *(f"{share:.6f}" for share in class_shares(labels, len(label_set), weights))])
+    write_whole(job.out / "class_shares.csv", table.getvalue())
+
+
+def _require_some(files: list[PanoramaFile], failed: dict[str, str]) -> None:
+    if len(failed) == len(files):
+        first = next(iter(failed.items()))
+        raise InputError(f"none of {len(files)} panoramas could be predicted", f"the first is {first[0]}: {first[1]}",
+                         "Mend or replace the files")  # fmt: skip
+
+
+def _summary(files: list[PanoramaFile], missing: list[PanoramaFile], failed: dict[str, str]) -> PredictSummary:
+    done = sum(file.id not in failed for file in missing)
+    return PredictSummary(done, len(files) - done - len(failed), failed)
+
+
+def _settings(job: PredictJob) -> str:
+    """Fingerprint of all that decides what is predicted, the source apart: files by content, not by name."""
+    student = [digest(job.student / name) for name in ("config.json", "model.safetensors")]
+    mask = digest(Path(job.panorama.ignore_mask)) if job.panorama.ignore_mask else ""
+    return fingerprint(VERSION, student, dataclasses.replace(job.panorama, ignore_mask=""), mask)

@@ -1,0 +1,97 @@
+"""A student as a function from panorama to scores; what prediction and evaluation share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.classes import LABEL_SETS, LabelSet
+from pipeline.evaluate.overlay import mask_colours
+
+WRAP = 64
+"""Columns by which the panorama continues over the seam while the student looks at it, a multiple of 32."""
+
+
+class Predictor(Protocol):
+    """What predicts panoramas."""
+
+    @property
+    def label_set(self) -> LabelSet:
+        """Its classes."""
+        ...
+
+    @property
+    def parameters(self) -> int:
+        """Number of its parameters."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it runs, for reports ("cpu, 2 threads")."""
+        ...
+
+    def __call__(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Class scores [C, h, w] of an RGB panorama; h and w may be smaller than H and W."""
+        ...
+
+
+@dataclass(frozen=True)
+class StudentPredictor:
+    """A student on a device."""
+
+    model: Any
+    """SegFormer in eval mode."""
+    label_set: LabelSet
+    """Its classes."""
+    torch_device: str = "cpu"
+    """Name of the device that holds the model."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def device(self) -> str:
+        """The device's name, with the number of threads on a CPU."""
+        import torch
+
+        if self.torch_device == "cpu":
+            return f"cpu, {torch.get_num_threads()} threads"
+        return torch.cuda.get_device_name(self.torch_device) if "cuda" in self.torch_device else self.torch_device
+
+    def __call__(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Logits at the student's own resolution, a quarter of the panorama's."""
+        import torch
+
+        from pipeline.student.model import predict_logits
+
+        images = torch.from_numpy(np.ascontiguousarray(image_HW3))[None].to(self.torch_device)
+        return predict_logits(self.model, images, WRAP)[0].cpu().numpy()
+
+
+def load_predictor(folder: Path, device: str = "cpu") -> StudentPredictor:
+    """The student of a folder, with the classes that its config names.
+
+    Raises:
+        WeightsError: the folder holds no student, or a broken one.
+    """
+    from pipeline.student.model import load_student
+
+    model: Any = load_student(folder)
+    return StudentPredictor(model.to(device), label_set_named(model.config.id2label), device)
+
+
+def label_set_named(id2label: Mapping[int, str]) -> LabelSet:
+    """The known label set with these class names, or else one made of them, in made-up colours."""
+    names = tuple(id2label[class_id] for class_id in sorted(id2label))
+    for known in LABEL_SETS.values():
+        if known.names == names:
+            return known
+    red, green, blue = np.moveaxis(mask_colours(np.arange(len(names))[None])[0].astype(int), -1, 0).tolist()
+    return LabelSet("custom", names, tuple(zip(red, green, blue, strict=True)), thin=())

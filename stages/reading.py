@@ -1,0 +1,127 @@
+"""What stage two and evaluation read of a run: samples and teacher arrays from the store, images from their files.
+
+Legend: C classes, H W panorama (working size), 3 = RGB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.cache import codec, records
+from pipeline.cache.store import Part, TeacherStore
+from pipeline.errors import CacheError
+from pipeline.panorama.images import open_panorama
+from pipeline.panorama.windows import window_grid
+from pipeline.recipe import Recipe
+from pipeline.settings import fingerprint
+from pipeline.student.reader import StoreReader
+from stages.evaluate import TeacherArrays
+from stages.runs import Fingerprints, Run, read_manifest
+from stages.splits import SplitPanorama
+
+TEACHER_ARRAYS = ("assistant_logits", "assistant_whole_logits", "agreement")
+
+
+@dataclass(frozen=True)
+class RunReader:
+    """Reads one run's panoramas; picklable, holds no handles."""
+
+    recipe: Recipe
+    """All settings."""
+    store: TeacherStore
+    """Stage one's output."""
+    fingerprints: Fingerprints
+    """Names of its parts."""
+    paths: Mapping[str, Path]
+    """Image file by id."""
+
+    @classmethod
+    def open(cls, run: Run, panoramas: list[SplitPanorama]) -> RunReader:
+        """A reader of the cached ones among `panoramas`.
+
+        Raises:
+            CacheError: there is no cache of this recipe, or none of the panoramas is in it.
+        """
+        fingerprints = read_manifest(run)
+        store = TeacherStore.open(run.store, "r")
+        done = set(store.ids(Part.ENSEMBLE, fingerprints.ensemble))
+        paths = {p.id: p.path for p in panoramas if p.id in done}
+        if not paths:
+            raise CacheError(f"none of {len(panoramas)} panoramas is in {run.store}", "a finished stage one",
+                             "Run teacher-cache first")  # fmt: skip
+        return cls(run.recipe, store, fingerprints, paths)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Cached panoramas, sorted."""
+        return tuple(sorted(self.paths))
+
+    def content_fingerprint(self) -> str:
+        """Names what can be read here: settings and source files of every panorama."""
+        sources = [self._provenance(panorama_id).get("source_sha256") for panorama_id in self.ids]
+        return fingerprint(self.fingerprints.ensemble, self.ids, sources)
+
+    def image(self, panorama_id: str) -> npt.NDArray[np.uint8]:
+        """RGB image [H, W, 3] at the working size.
+
+        Raises:
+            InputError: the file cannot be read.
+            CacheError: the file is no longer the one that was cached.
+        """
+        panorama = open_panorama(self.paths[panorama_id], self.recipe.panorama)
+        if self._provenance(panorama_id).get("source_sha256") != panorama.sha256:
+            raise CacheError(f"{self.paths[panorama_id]} has changed since it was cached", "the file of then",
+                             "Run teacher-cache again")  # fmt: skip
+        return panorama.image_HW3
+
+    @property
+    def sample_reader(self) -> StoreReader:
+        """Reads what the student learns from."""
+        recipe = self.recipe
+        levels = recipe.assistant.feature_levels if recipe.losses.features > 0 else ()
+        return StoreReader(self.store, self.fingerprints.assistant, self.fingerprints.ensemble, self.image, levels)
+
+    def teacher(self, panorama_id: str) -> TeacherArrays:
+        """What the ladder measures of stage one."""
+        assistant = self._assistant(panorama_id, TEACHER_ARRAYS)
+        ensemble = self._ensemble(panorama_id, ("ensemble_labels", "reliability", "ignored"))
+        return TeacherArrays(
+            assistant_CHW=codec.decode_probabilities(assistant["assistant_logits"]),
+            whole_CHW=codec.decode_probabilities(assistant["assistant_whole_logits"]),
+            agreement_HW=codec.decode_unit(assistant["agreement"]),
+            ensemble_HW=ensemble["ensemble_labels"],
+            reliable_HW=ensemble["reliability"].astype(bool),
+            ignored_HW=ensemble["ignored"].astype(bool),
+        )
+
+    def mask_map(self, panorama_id: str) -> npt.NDArray[np.int32]:
+        """SAM's masks of all windows as one map of ids [H, W], -1 where there is none; small masks lie on top."""
+        config = self.recipe.panorama
+        windows = window_grid(config.height, config.width, self.recipe.windows)
+        arrays = self.store.read(Part.MASKS, self.fingerprints.masks, panorama_id)
+        placed = [(window, box, bitmap)
+                  for window, masks in zip(windows, records.unpack_masks(arrays, windows), strict=True)
+                  for box, bitmap in zip(masks.boxes_M4.tolist(), masks.bitmaps, strict=True)]  # fmt: skip
+        placed.sort(key=lambda mask: -int(mask[2].sum()))
+        painted = np.full((config.height, config.width), -1, np.int32)
+        for number, (window, (top, left, bottom, right), bitmap) in enumerate(placed):
+            rows = np.arange(window.row + top, window.row + bottom)
+            columns = np.arange(window.column + left, window.column + right) % config.width
+            region = painted[np.ix_(rows, columns)]
+            region[bitmap] = number
+            painted[np.ix_(rows, columns)] = region
+        return painted
+
+    def _provenance(self, panorama_id: str) -> Mapping[str, object]:
+        return self.store.provenance(Part.ENSEMBLE, self.fingerprints.ensemble, panorama_id)
+
+    def _assistant(self, panorama_id: str, names: tuple[str, ...]) -> records.Arrays:
+        return self.store.read(Part.ASSISTANT, self.fingerprints.assistant, panorama_id, names)
+
+    def _ensemble(self, panorama_id: str, names: tuple[str, ...]) -> records.Arrays:
+        return self.store.read(Part.ENSEMBLE, self.fingerprints.ensemble, panorama_id, names)

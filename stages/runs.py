@@ -1,0 +1,161 @@
+"""A run's folder under cache/, recipes by name, and the manifest that hands stage one's cache to stage two.
+
+cache/<run>/
+    recipe.toml        all settings of the last stage that ran
+    teacher.zarr/      stage one's store
+    teacher.json       which fingerprints of the store the recipe stands for
+    student/           checkpoints, final/
+    eval/              metrics.json, ladder.md, overlays
+    log.jsonl          every event of every stage
+    tensorboard/       scalars
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import CacheError, RecipeError
+from pipeline.recipe import Recipe, load_recipe, merge_recipe, parse_recipe, to_toml
+
+BUILT_IN = Path(__file__).parent / "recipes"
+"""Recipes that come with the project; their relative paths start at the current folder."""
+
+
+def open_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
+    """A built-in recipe by its name, or one from a TOML file, with `key=value` overrides.
+
+    Raises:
+        RecipeError: no such recipe, or a setting is refused.
+    """
+    built_in = BUILT_IN / f"{name_or_path}.toml"
+    if built_in.is_file():
+        recipe = parse_recipe(tomllib.loads(built_in.read_text(encoding="utf-8")))
+    elif "/" in name_or_path or name_or_path.endswith(".toml"):
+        recipe = load_recipe(Path(name_or_path))
+    else:
+        known = ", ".join(sorted(p.stem for p in BUILT_IN.glob("*.toml")))
+        raise RecipeError(
+            f"recipe {name_or_path!r} is unknown", f"{known}, or the path of a .toml file", "Check the name"
+        )
+    return merge_recipe(recipe, _overrides(overrides)) if overrides else recipe
+
+
+def _overrides(pairs: tuple[str, ...]) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {pair} has no '='", "key=value, as in fusion.theta=0.6", "Add the value")
+        *tables, last = key.strip().split(".")
+        inner = table
+        for name in tables:
+            inner = inner.setdefault(name, {})
+        inner[last] = _toml_value(text.strip())
+    return table
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe and the folder that its results go to."""
+
+    recipe: Recipe
+    """All settings."""
+    folder: Path
+    """cache/<run>."""
+
+    @property
+    def store(self) -> Path:
+        """Stage one's Zarr store."""
+        return self.folder / "teacher.zarr"
+
+    @property
+    def manifest(self) -> Path:
+        """Which fingerprints of the store the recipe stands for."""
+        return self.folder / "teacher.json"
+
+    @property
+    def student(self) -> Path:
+        """Folder of checkpoints and of the final student."""
+        return self.folder / "student"
+
+    @property
+    def evaluation(self) -> Path:
+        """Folder of tables and pictures."""
+        return self.folder / "eval"
+
+    def prepare(self) -> None:
+        """Make the folder and write the recipe into it.
+
+        Raises:
+            CacheError: the folder cannot be made or written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "recipe.toml").write_text(to_toml(self.recipe), encoding="utf-8")
+        except OSError as error:
+            raise CacheError(
+                f"{self.folder} cannot be written ({error.strerror})", "a folder with room and write permission",
+                "Free space, or pass another --cache folder",
+            ) from error  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """Names of the three parts of stage one in the store."""
+
+    masks: str
+    """SAM's masks: source size, windows, SAM's weights and settings."""
+    assistant: str
+    """Assistant output: source size, windows, label set, the assistant's weights and settings."""
+    ensemble: str
+    """Fusion and boundaries: both of the above, fusion and boundary settings, ignore mask."""
+
+
+TEACHER_SETTINGS = ("label_set", "panorama", "windows", "sam", "assistant", "fusion", "boundary")
+"""Settings that decide what stage one computes."""
+
+
+def teacher_settings(recipe: Recipe) -> dict[str, Any]:
+    """The part of a recipe that decides what stage one computes, as plain JSON values."""
+    everything = dataclasses.asdict(recipe)
+    return json.loads(json.dumps({key: everything[key] for key in TEACHER_SETTINGS}))
+
+
+def write_manifest(run: Run, fingerprints: Fingerprints) -> None:
+    """Record what the store's fingerprints mean for this recipe."""
+    record = {"settings": teacher_settings(run.recipe), "fingerprints": dataclasses.asdict(fingerprints)}
+    partial = run.manifest.with_suffix(".json.partial")
+    partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    partial.replace(run.manifest)
+
+
+def read_manifest(run: Run) -> Fingerprints:
+    """The fingerprints that stage one recorded for this recipe.
+
+    Raises:
+        CacheError: stage one has not run, or it ran with other settings.
+    """
+    if not run.manifest.is_file():
+        raise CacheError(f"{run.folder} has no teacher cache", "stage one's output", "Run teacher-cache first")
+    record = json.loads(run.manifest.read_text(encoding="utf-8"))
+    now = teacher_settings(run.recipe)
+    changed = [key for key in TEACHER_SETTINGS if record["settings"].get(key) != now[key]]
+    if changed:
+        raise CacheError(
+            f"the cache in {run.folder} was made with other settings of {', '.join(changed)}",
+            "a cache of this recipe",
+            "Run teacher-cache again; it computes only what changed",
+        )
+    return Fingerprints(**record["fingerprints"])

@@ -1,0 +1,129 @@
+"""From a run to the jobs of its stages: what the command line and Python callers share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipeline.cache.store import TeacherStore
+from pipeline.cache.verify import discard, verify
+from pipeline.classes import label_set
+from pipeline.errors import InputError, RecipeError
+from pipeline.evaluate import report
+from pipeline.panorama.images import PanoramaFile
+from pipeline.panorama.labels import find_labels, open_labels
+from pipeline.recipe import Recipe
+from pipeline.student.model import build_student
+from stages.distill import DistillJob, distill
+from stages.evaluate import EvaluateJob, evaluate
+from stages.events import Listener, Note
+from stages.predictor import Predictor, StudentPredictor, load_predictor
+from stages.reading import RunReader
+from stages.runs import Run
+from stages.splits import SplitPanorama, evaluation_panoramas, learning_panoramas
+
+
+def choose_device(name: str) -> str:
+    """cpu, cuda (or cuda:<n>), or what `auto` finds.
+
+    Raises:
+        RecipeError: the device is unknown or not there.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name != "cpu" and not (name.startswith("cuda") and torch.cuda.is_available()):
+        raise RecipeError(f"device {name!r} is not there", "cpu, cuda where there is one, or auto", "Use --device auto")
+    return name
+
+
+def distill_job(run: Run, device: str = "cpu") -> DistillJob:
+    """Stage two of a run.
+
+    Raises:
+        GoodSAMError: no panoramas, or no cache of this recipe.
+    """
+    reader = RunReader.open(run, learning_panoramas(run.recipe))
+    recipe = run.recipe
+    return DistillJob(
+        run_folder=run.folder,
+        ids=reader.ids,
+        read_sample=reader.sample_reader,
+        data_fingerprint=reader.content_fingerprint(),
+        label_set=recipe.classes,
+        student=recipe.student,
+        losses=recipe.losses,
+        distill=recipe.distill,
+        seed=recipe.seed,
+        device=device,
+    )
+
+
+def distill_run(run: Run, listener: Listener, *, device: str = "cpu") -> Path:
+    """Train the student of a run, or go on with it; returns its folder."""
+    job = distill_job(run, device)
+    left_out = len(learning_panoramas(run.recipe)) - len(job.ids)
+    if left_out:
+        listener(Note("distill", f"{left_out} panoramas are not in the cache and are left out"))
+    return distill(job, listener)
+
+
+def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
+    """Measure a run's ladder, write tables and pictures into <run>/eval, and return the table for a terminal."""
+    panoramas = evaluation_panoramas(run.recipe)
+    reader = RunReader.open(run, panoramas)
+    job = EvaluateJob(
+        ids=reader.ids,
+        label_set=run.recipe.classes,
+        out=run.evaluation,
+        open_image=reader.image,
+        open_labels=partial(_open_label, _labels(run.recipe, panoramas), run.recipe),
+        read_teacher=reader.teacher,
+        read_masks=reader.mask_map,
+        students=_students(run, device),
+        vertical_fov=run.recipe.panorama.vertical_fov,
+        overlays=run.recipe.evaluation.overlays,
+        facts={"run": run.recipe.name},
+    )
+    return report.text_of(evaluate(job, listener))
+
+
+def verify_run(run: Run, *, remove: bool = False) -> list[str]:
+    """Read a run's whole cache; one sentence per damaged panorama, which `remove` deletes so that it is done again."""
+    store = TeacherStore.open(run.store, "a" if remove else "r")
+    problems = verify(store)
+    if remove:
+        discard(store, problems)
+    return [str(problem) for problem in problems]
+
+
+def _labels(recipe: Recipe, panoramas: list[SplitPanorama]) -> Mapping[str, Path]:
+    """Label file by id in the store."""
+    if not recipe.data.labels:
+        return {}
+    plain = {p.id.partition("/")[2]: p for p in panoramas}
+    files = [PanoramaFile(name, p.path) for name, p in plain.items()]
+    return {plain[name].id: path for name, path in find_labels(Path(recipe.data.labels), files).items()}
+
+
+def _open_label(files: Mapping[str, Path], recipe: Recipe, panorama_id: str) -> npt.NDArray[np.uint8] | None:
+    if panorama_id not in files:
+        return None
+    source = label_set(recipe.data.labels_set) if recipe.data.labels_set else None
+    return open_labels(files[panorama_id], recipe.classes, recipe.panorama, source)
+
+
+def _students(run: Run, device: str) -> dict[str, Predictor]:
+    students: dict[str, Predictor] = {}
+    if run.recipe.evaluation.student_start:
+        start = build_student(run.recipe.student, run.recipe.classes).to(device).eval()  # type: ignore[arg-type]
+        students["student_start"] = StudentPredictor(start, run.recipe.classes, device)
+    final = run.student / "final"
+    if not final.is_dir():
+        raise InputError(f"{run.folder} has no finished student", "the output of stage two", "Run distill first")
+    students["student"] = load_predictor(final, device)
+    return students

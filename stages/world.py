@@ -1,0 +1,62 @@
+"""The demo's data: panoramas of the demo world, some to learn from without labels, some with labels to evaluate on."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from pipeline.world import build_scene, render_panorama
+from pipeline.world.seeds import DEMO_EVALUATION, DEMO_TRAIN
+from stages.events import Listener, StageAdvanced, StageFinished, StageStarted
+from stages.runner import run_tasks
+
+STAGE = "world"
+HEIGHT, WIDTH = 512, 1024
+
+
+@dataclass(frozen=True)
+class SceneTask:
+    """One panorama to render."""
+
+    seed: int
+    """Seed of the scene."""
+    image: Path
+    """PNG to write."""
+    labels: Path | None
+    """PNG of the labels, or None for a panorama to learn from."""
+
+
+def render_world(folder: Path, learning: int, evaluation: int, listener: Listener, *, workers: int = 0) -> None:
+    """Render `learning` unlabelled and `evaluation` labelled panoramas (512x1024); what is there stays.
+
+    Files: `panoramas/<seed>.png`, `evaluation/<seed>.png`, `labels/<seed>.png` (label set densepass13).
+    """
+    started = time.monotonic()
+    tasks = [SceneTask(s, folder / "panoramas" / f"{s:05d}.png", None) for s in DEMO_TRAIN[:learning]]
+    tasks += [SceneTask(s, folder / "evaluation" / f"{s:05d}.png", folder / "labels" / f"{s:05d}.png")
+              for s in DEMO_EVALUATION[:evaluation]]  # fmt: skip
+    tasks = [task for task in tasks if not task.image.exists()]
+    listener(StageStarted(STAGE, len(tasks), "panoramas"))
+    for done, (name, seconds) in enumerate(run_tasks(render_scene, tasks, workers), start=1):
+        listener(StageAdvanced(STAGE, done, name, seconds))
+    listener(StageFinished(STAGE, time.monotonic() - started, {"rendered": len(tasks), "folder": str(folder)}))
+
+
+def render_scene(task: SceneTask) -> tuple[str, float]:
+    """Render and write one panorama, the image last and by renaming, so that it marks the pair as done."""
+    started = time.monotonic()
+    view = render_panorama(build_scene(task.seed), HEIGHT, WIDTH)
+    if task.labels is not None:
+        _save(view.labels_HW, task.labels)
+    _save(view.image_HW3, task.image)
+    return task.image.stem, time.monotonic() - started
+
+
+def _save(array: object, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    Image.fromarray(array).save(partial, format="PNG")  # type: ignore[arg-type]
+    partial.replace(path)

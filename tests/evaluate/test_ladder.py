@@ -1,0 +1,106 @@
+"""The ladder and the consensus on maps whose measures are known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from pipeline.classes import IGNORE
+from pipeline.evaluate.consensus import Consensus
+from pipeline.evaluate.ladder import RUNGS, Ladder, LadderInput, measure_ladder
+
+LABELS = np.array([[0, 0, 1, 1], [0, 0, 1, 1]], np.uint8)
+
+
+def flipped(columns: int) -> np.ndarray:
+    found = LABELS.copy()
+    found[:, :columns] = 1
+    return found
+
+
+def test_rungs_come_in_the_ladders_order_whatever_the_order_given() -> None:
+    predictions: dict[str, np.ndarray] = dict.fromkeys(("extra", *reversed(RUNGS)), LABELS)
+    rungs = measure_ladder([LadderInput(LABELS, predictions)], 2)
+    assert [rung.name for rung in rungs] == [*RUNGS, "extra"]
+
+
+def test_a_better_prediction_stands_higher() -> None:
+    worse, better = measure_ladder([LadderInput(LABELS, {"assistant_whole": flipped(1), "student": LABELS})], 2)
+    assert worse.miou == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert better.miou == better.miou_solid_angle == 1.0
+    assert better.per_class_iou == (1.0, 1.0)
+
+
+def test_blanked_pixels_show_as_coverage() -> None:
+    reliable = flipped(1)
+    reliable[:, 0] = IGNORE
+    (rung,) = measure_ladder([LadderInput(LABELS, {"ensemble_reliable": reliable})], 2)
+    assert (rung.miou, rung.coverage) == (1.0, 0.75)
+
+
+def test_one_panorama_without_a_rung_is_refused_since_rungs_share_their_pixels() -> None:
+    ladder = Ladder(2)
+    ladder.add(LadderInput(LABELS, {"ensemble": LABELS, "student": LABELS}))
+    with pytest.raises(ValueError, match="rungs are"):
+        ladder.add(LadderInput(LABELS, {"student": LABELS}))
+
+
+def test_panoramas_are_taken_one_at_a_time() -> None:
+    alive = 0
+
+    def stream():
+        nonlocal alive
+        for _ in range(3):
+            alive += 1
+            yield LadderInput(LABELS, {"student": LABELS})
+
+    panoramas = stream()
+    next(panoramas)
+    assert alive == 1
+    assert measure_ladder(panoramas, 2)[0].miou == 1.0
+
+
+def test_no_panoramas_give_no_rungs() -> None:
+    assert measure_ladder([], 2) == []
+
+
+def test_the_solid_angle_twin_uses_the_bands_field_of_view() -> None:
+    labels = np.zeros((8, 16), np.uint8)
+    labels[:4] = 1
+    found = labels.copy()
+    found[0] = 0
+    sphere, band = (
+        measure_ladder([LadderInput(labels, {"student": found})], 2, vertical_fov=fov)[0] for fov in (180.0, 20.0)
+    )
+    assert sphere.miou == band.miou
+    assert sphere.miou_solid_angle > band.miou_solid_angle == pytest.approx(band.miou, abs=0.01)
+
+
+def test_consensus_counts_agreement_where_both_cover() -> None:
+    half = LABELS.copy()
+    half[:, :2] = IGNORE
+    consensus = Consensus(2)
+    consensus.add({"student": half, "ensemble": flipped(1)}, agreement_HW=np.full(LABELS.shape, 0.5))
+    summary = consensus.summary()
+    assert list(summary.coverage) == ["ensemble", "student"]
+    assert summary.coverage["student"] == pytest.approx(0.5)
+    assert summary.pairwise == {("ensemble", "student"): pytest.approx(1.0)}
+    assert summary.class_shares["ensemble"] == pytest.approx((0.25, 0.75))
+    assert summary.window_agreement == pytest.approx(0.5)
+
+
+def test_consensus_leaves_out_what_is_not_valid() -> None:
+    valid = np.array([[False, True, True, True]] * 2)
+    consensus = Consensus(2)
+    consensus.add({"ensemble": LABELS, "student": flipped(1)}, valid_HW=valid)
+    summary = consensus.summary()
+    assert summary.pairwise["ensemble", "student"] == pytest.approx(1.0)
+    assert summary.class_shares["student"] == pytest.approx((1 / 3, 2 / 3))
+    assert math.isnan(summary.window_agreement)
+
+
+def test_consensus_is_the_mean_over_panoramas_of_any_size() -> None:
+    consensus = Consensus(2)
+    consensus.add({"ensemble": LABELS, "student": LABELS})
+    consensus.add({"ensemble": np.zeros((4, 8), np.uint8), "student": np.ones((4, 8), np.uint8)})
+    assert consensus.summary().pairwise["ensemble", "student"] == pytest.approx(0.5)

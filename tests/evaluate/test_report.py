@@ -1,0 +1,78 @@
+"""Reports: strict JSON that reads back, tables that hold every number."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from pipeline.classes import DENSEPASS_13
+from pipeline.evaluate import report
+from pipeline.evaluate.consensus import ConsensusSummary
+from pipeline.evaluate.ladder import Rung
+
+IOU = (0.5, *(float("nan") for _ in range(11)), 0.25)
+RUNGS = [
+    Rung("assistant_whole", 0.375, 0.4, IOU, 1.0),
+    Rung("ensemble_reliable", 0.475, 0.41, IOU, 0.62),
+    Rung("student", float("nan"), float("nan"), (float("nan"),) * 13, 0.0),
+]
+SUMMARY = ConsensusSummary(
+    images=3,
+    coverage={"ensemble": 1.0, "student": 0.9},
+    class_shares={"ensemble": (1.0, *(0.0,) * 12), "student": (0.8, *(0.0,) * 11, 0.2)},
+    pairwise={("ensemble", "student"): 0.83},
+    window_agreement=float("nan"),
+)
+
+
+def metrics() -> dict[str, Any]:
+    return {
+        "ladder": [report.rung_record(rung, DENSEPASS_13) for rung in RUNGS],
+        "agreement": report.consensus_record(SUMMARY, DENSEPASS_13),
+    }
+
+
+def refuse(text: str) -> float:
+    raise AssertionError(f"{text} is no strict JSON")
+
+
+def test_json_is_strict_and_what_is_not_a_number_is_null() -> None:
+    record = json.loads(report.to_json(metrics()), parse_constant=refuse)
+    assert record["ladder"][0]["per_class_iou"]["road"] == 0.5
+    assert record["ladder"][0]["per_class_iou"]["sidewalk"] is None
+    assert record["ladder"][2]["miou"] is None
+    assert record["agreement"]["window_agreement"] is None
+
+
+def test_numpy_values_become_plain_ones() -> None:
+    record = {"a": np.float32(0.5), "b": np.arange(3), "c": np.bool_(True), "d": [np.nan, np.inf]}
+    assert json.loads(report.to_json(record)) == {"a": 0.5, "b": [0, 1, 2], "c": True, "d": [None, None]}
+
+
+def test_results_read_back_print_like_fresh_ones() -> None:
+    assert report.text_of(json.loads(report.to_json(metrics()))) == report.text_of(metrics())
+
+
+def test_the_ladder_shows_each_step_in_points() -> None:
+    table = report.ladder_text(RUNGS).splitlines()
+    assert all(name in table[0] for name in ("rung", "mIoU, %", "by solid angle, %", "coverage, %", "step"))
+    assert table[3].split() == ["ensemble", "reliable", "47.5", "41.0", "62.0", "+10.0"]
+    assert table[4].split() == ["student", report.ABSENT, report.ABSENT, "0.0"]
+    assert len({len(line) for line in table}) == 1
+
+
+def test_markdown_tables_are_rectangular_and_name_every_class() -> None:
+    tables = [*report.ladder_markdown(RUNGS, DENSEPASS_13).split("\n\n"),
+              *report.consensus_markdown(SUMMARY, DENSEPASS_13).split("\n\n")]  # fmt: skip
+    assert len(tables) == 4
+    for table in tables:
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+    for name in DENSEPASS_13.names:
+        assert f"| {name} |" in tables[1]
+        assert f"| {name} |" in tables[3]
+
+
+def test_percent_shows_a_dash_for_what_was_not_measured() -> None:
+    assert report.percent(0.4213) == "42.1"
+    assert report.percent(math.nan) == report.ABSENT

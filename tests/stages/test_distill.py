@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.errors import CacheError, GoodSAMError, InputError, RecipeError, WeightsError
+from pipeline.student.config import DistillConfig, LossConfig, StudentConfig
+from pipeline.student.losses import LOSSES
+from pipeline.student.model import load_student
+from pipeline.student.sample import PanoramaSample
+from stages import checkpoints
+from stages.checkpoints import load_checkpoint, previous_of, replace_folder, save_checkpoint
+from stages.distill import DistillJob, distill
+from stages.events import Event, ItemFailed, Note, Scalars, StageAdvanced, StageFinished, StageStarted, silent
+from tests.student.toy import CHANNELS, HEIGHT, TOY, WIDTH, read_toy, toy_sample
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = 12
+KILL_AT = 8
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums are bit for bit the same only with the same number of threads, here and in the killed process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def toy_job(folder: Path, **changes: Any) -> DistillJob:
+    training = DistillConfig(
+        steps=STEPS, batch_size=2, learning_rate=1e-3, warmup_steps=2, checkpoint_every=5, log_every=4,
+        precision="float32",
+    )  # fmt: skip
+    job = DistillJob(
+        run_folder=folder, ids=("0", "1", "2", "3", "4"), read_sample=read_toy, data_fingerprint="toy", label_set=TOY,
+        student=StudentConfig(size="tiny"), losses=LossConfig(stride=4), distill=training, seed=1,
+    )  # fmt: skip
+    for key, value in changes.items():
+        if key in ("losses", "distill") and isinstance(value, dict):
+            value = dataclasses.replace(getattr(job, key), **value)
+        job = dataclasses.replace(job, **{key: value})
+    return job
+
+
+def kill_at(step: int) -> Callable[[Event], None]:
+    """A listener that ends the process without warning."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, StageAdvanced) and event.item == f"step {step}":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return listen
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "student" / "final" / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
+    folder, events = tmp_path_factory.mktemp("undisturbed"), list[Event]()
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    distill(toy_job(folder), events.append)
+    torch.set_num_threads(before)
+    return folder, events
+
+
+def test_killed_run_goes_on_and_ends_with_the_same_weights_bit_for_bit(
+    undisturbed: tuple[Path, list[Event]], tmp_path: Path
+) -> None:
+    code = (
+        "import torch, sys; from pathlib import Path; from tests.stages import test_distill as t; "
+        "torch.set_num_threads(1); t.distill(t.toy_job(Path(sys.argv[1])), t.kill_at(t.KILL_AT))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, env=environment, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert not (tmp_path / "student" / "final").exists()
+
+    events: list[Event] = []
+    distill(toy_job(tmp_path), events.append)
+    assert StageStarted("distill", STEPS - 5, "steps") in events
+    ours, expected = weights(tmp_path), weights(undisturbed[0])
+    assert ours.keys() == expected.keys()
+    assert all(torch.equal(ours[name], expected[name]) for name in expected)
+
+
+def test_finished_run_does_nothing_when_run_again(undisturbed: tuple[Path, list[Event]]) -> None:
+    def read(panorama_id: str) -> PanoramaSample:
+        raise AssertionError("nothing is to be read")
+
+    events: list[Event] = []
+    folder = distill(toy_job(undisturbed[0], read_sample=read), events.append)
+    assert folder == undisturbed[0] / "student" / "final"
+    assert [type(event) for event in events] == [Note]
+
+
+def test_every_loss_is_logged_on_its_own_and_progress_told(undisturbed: tuple[Path, list[Event]]) -> None:
+    events = undisturbed[1]
+    scalars = [event for event in events if isinstance(event, Scalars)]
+    assert [event.step for event in scalars] == [4, 8, 12]
+    assert all(set(event.values) == {*LOSSES, "total", "gradient_norm", "learning_rate"} for event in scalars)
+    assert [event.done for event in events if isinstance(event, StageAdvanced)] == list(range(1, STEPS + 1))
+    assert isinstance(events[-1], StageFinished)
+
+
+def test_final_student_says_where_it_comes_from(undisturbed: tuple[Path, list[Event]]) -> None:
+    report = json.loads((undisturbed[0] / "student" / "final" / "training.json").read_text())
+    assert report["steps"] == STEPS
+    assert set(LOSSES) <= set(report["losses"])
+    assert report["settings"]["losses"]["stride"] == 4
+    assert report["working_size"] == [HEIGHT, WIDTH]
+    assert report["fingerprint"] == toy_job(undisturbed[0]).fingerprint
+
+
+def test_changed_settings_start_anew_and_say_so(undisturbed: tuple[Path, list[Event]], tmp_path: Path) -> None:
+    distill(toy_job(tmp_path, distill={"steps": 2}), silent)
+    events: list[Event] = []
+    distill(toy_job(tmp_path), events.append)
+    assert any(isinstance(event, Note) and "anew" in event.text for event in events)
+    assert StageStarted("distill", STEPS, "steps") in events
+    ours, expected = weights(tmp_path), weights(undisturbed[0])
+    assert all(torch.equal(ours[name], expected[name]) for name in expected)
+
+
+def test_how_often_is_saved_and_logged_does_not_change_the_students_name(tmp_path: Path) -> None:
+    name = toy_job(tmp_path).fingerprint
+    assert (
+        toy_job(tmp_path, distill={"log_every": 1, "checkpoint_every": 7, "sample_memory_gb": 9.0}).fingerprint == name
+    )
+    assert toy_job(tmp_path, distill={"learning_rate": 1e-4}).fingerprint != name
+    assert toy_job(tmp_path, data_fingerprint="other").fingerprint != name
+    assert toy_job(tmp_path, ids=("0",)).fingerprint != name
+
+
+def test_the_student_learns_the_toy(tmp_path: Path) -> None:
+    events: list[Event] = []
+    training = {"steps": 30, "log_every": 5, "learning_rate": 2e-3, "colour_jitter": 0.0, "mirror": False}
+    folder = distill(toy_job(tmp_path, distill=training, ids=("0", "1")), events.append)
+    first, *_, last = [event.values for event in events if isinstance(event, Scalars)]
+    for name in ("assistant", "ensemble", "reliable", "features", "total"):
+        assert last[name] < 0.7 * first[name], name
+    assert last["boundary"] < first["boundary"]
+    assert load_student(folder).config.id2label == dict(enumerate(TOY.names))
+
+
+def test_mixed_precision_and_crops_train_too(tmp_path: Path) -> None:
+    events: list[Event] = []
+    distill(toy_job(tmp_path, distill={"steps": 2, "precision": "bfloat16", "crop_width": 32}), events.append)
+    assert all(value.dtype == torch.float32 for value in weights(tmp_path).values() if value.is_floating_point())
+    assert any(isinstance(event, Scalars) for event in events)
+
+
+def test_a_loss_switched_off_is_neither_logged_nor_needs_its_targets(tmp_path: Path) -> None:
+    events: list[Event] = []
+    job = toy_job(tmp_path, losses={"features": 0.0, "boundary": 0.0}, distill={"steps": 2, "log_every": 1},
+                  read_sample=lambda i: toy_sample(int(i), levels=()))  # fmt: skip
+    distill(job, events.append)
+    logged = [set(event.values) for event in events if isinstance(event, Scalars)]
+    assert logged == [{"assistant", "ensemble", "reliable", "total", "gradient_norm", "learning_rate"}] * 2
+
+
+def test_features_that_were_not_cached_are_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"losses\.features = 0"):
+        distill(toy_job(tmp_path, read_sample=lambda i: toy_sample(int(i), levels=())), silent)
+
+
+def test_a_loss_that_is_no_number_stops_training_and_leaves_the_checkpoint(tmp_path: Path) -> None:
+    broken = False
+
+    def read(panorama_id: str) -> PanoramaSample:
+        sample = read_toy(panorama_id)
+        features = {level: array * (float("nan") if broken else 1) for level, array in sample.features.items()}
+        return dataclasses.replace(sample, features=features)
+
+    def break_data(event: Event) -> None:
+        nonlocal broken
+        broken = broken or isinstance(event, StageAdvanced)
+
+    training = {"checkpoint_every": 1, "log_every": 100, "mirror": False, "sample_memory_gb": 0.0}
+    with pytest.raises(GoodSAMError, match=r"features.* nan .*learning_rate"):
+        distill(toy_job(tmp_path, read_sample=read, distill=training), break_data)
+    state = load_checkpoint(tmp_path / "student" / "checkpoint.pt")
+    assert state is not None
+    assert 1 <= state["step"] < STEPS
+    assert all(torch.isfinite(value).all() for value in state["model"].values())
+    assert not (tmp_path / "student" / "final").exists()
+
+
+def test_unreadable_panoramas_are_reported_and_training_goes_on(tmp_path: Path) -> None:
+    def read(panorama_id: str) -> PanoramaSample:
+        if panorama_id == "3":
+            raise CacheError("3 is damaged", "a whole sample", "Run stage one again")
+        return read_toy(panorama_id)
+
+    events: list[Event] = []
+    folder = distill(toy_job(tmp_path, read_sample=read, distill={"steps": 6}), events.append)
+    assert [event.item for event in events if isinstance(event, ItemFailed)] == ["3"]
+    assert list(json.loads((folder / "training.json").read_text())["panoramas_set_aside"]) == ["3"]
+
+
+def test_nothing_to_learn_from_and_unknown_weights_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no panoramas"):
+        distill(toy_job(tmp_path, ids=()), silent)
+    with pytest.raises(WeightsError):
+        distill(toy_job(tmp_path, student=StudentConfig("tiny", weights=str(tmp_path / "missing" / "weights"))), silent)
+
+
+# Checkpoints
+
+
+def test_the_latest_checkpoint_that_can_be_read_counts(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    assert load_checkpoint(path) is None
+    for step in (1, 2):
+        save_checkpoint(path, {"step": step, "weights": torch.ones(3)})
+    assert load_checkpoint(path) is not None and load_checkpoint(path)["step"] == 2  # type: ignore[index]
+    path.write_bytes(path.read_bytes()[:200])
+    state = load_checkpoint(path)
+    assert state is not None and state["step"] == 1
+    previous_of(path).unlink()
+    assert load_checkpoint(path) is None
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"step": 1})
+
+    def no_room(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints.torch, "save", no_room)
+    with pytest.raises(CacheError, match="No space left"):
+        save_checkpoint(path, {"step": 2})
+    state = load_checkpoint(path)
+    assert state is not None and state["step"] == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_folder_is_replaced_only_when_its_successor_is_complete(tmp_path: Path) -> None:
+    folder = tmp_path / "final"
+
+    def write(text: str) -> Callable[[Path], None]:
+        def fill(new: Path) -> None:
+            (new / "a").write_text(text)
+
+        return fill
+
+    replace_folder(folder, write("1"))
+
+    def fail(new: Path) -> None:
+        write("2")(new)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace_folder(folder, fail)
+    assert (folder / "a").read_text() == "1"
+    replace_folder(folder, write("3"))
+    assert (folder / "a").read_text() == "3"
+    assert [path.name for path in tmp_path.iterdir()] == ["final"]
+
+
+def test_feature_channels_of_the_assistant_need_not_be_the_students(tmp_path: Path) -> None:
+    distill(toy_job(tmp_path, distill={"steps": 1}), silent)
+    state = load_checkpoint(tmp_path / "student" / "checkpoint.pt")
+    assert state is not None
+    shapes = {name: tuple(value.shape[:2]) for name, value in state["projections"].items() if name.endswith("weight")}
+    assert shapes == {"layers.1.weight": (CHANNELS, 16), "layers.4.weight": (CHANNELS, 128)}

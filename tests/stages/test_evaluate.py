@@ -1,0 +1,193 @@
+"""Evaluation from callables: the ladder's rungs, what is written, and what is set aside."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, IGNORE, LabelSet
+from pipeline.errors import CacheError, InputError, WeightsError
+from pipeline.evaluate import report
+from pipeline.evaluate.ladder import RUNGS
+from stages.evaluate import EvaluateJob, TeacherArrays, evaluate, teacher_rungs
+from stages.events import Event, ItemFailed, StageAdvanced, StageStarted
+
+HEIGHT, WIDTH, CLASSES = 16, 32, 13
+IDS = ("evaluation/a", "evaluation/b", "evaluation/c")
+
+
+def truth(id_: str) -> np.ndarray:
+    """Four wide stripes of classes, other ones per panorama."""
+    return ((np.arange(WIDTH) // 8 + IDS.index(id_)) % CLASSES).astype(np.uint8)[None].repeat(HEIGHT, axis=0)
+
+
+def probabilities(labels: np.ndarray, confidence: float) -> np.ndarray:
+    rest = (1 - confidence) / (CLASSES - 1)
+    return np.where(np.arange(CLASSES)[:, None, None] == labels, confidence, rest).astype(np.float32)
+
+
+def spoiled(id_: str, rows: int) -> np.ndarray:
+    labels = truth(id_)
+    labels[:rows] = 12
+    return labels
+
+
+def teacher(id_: str) -> TeacherArrays:
+    """Stage one that is better with every step: 8, 6, 4 wrong rows of 16; E_H blanks half of those of E."""
+    reliable = np.ones((HEIGHT, WIDTH), np.bool_)
+    reliable[:2] = False
+    confidence = np.where(np.arange(HEIGHT)[:, None] < 6, 0.5, 0.8)
+    windows = probabilities(spoiled(id_, 6), 1.0) * confidence + (1 - confidence) / CLASSES
+    return TeacherArrays(
+        assistant_CHW=windows.astype(np.float32),
+        whole_CHW=probabilities(spoiled(id_, 8), 0.6),
+        agreement_HW=np.full((HEIGHT, WIDTH), 0.75, np.float32),
+        ensemble_HW=spoiled(id_, 4),
+        reliable_HW=reliable,
+        ignored_HW=np.zeros((HEIGHT, WIDTH), np.bool_),
+    )
+
+
+def image(id_: str) -> np.ndarray:
+    """Each panorama's pixels tell the made-up student which one it is."""
+    return np.full((HEIGHT, WIDTH, 3), IDS.index(id_), np.uint8)
+
+
+@dataclass
+class Oracle:
+    """A student that knows the truth but for some rows."""
+
+    wrong_rows: int = 1
+    label_set: LabelSet = DENSEPASS_13
+    parameters: int = 42
+    device: str = "cpu, 1 threads"
+
+    def __call__(self, image_HW3: np.ndarray) -> np.ndarray:
+        return probabilities(spoiled(IDS[int(image_HW3[0, 0, 0])], self.wrong_rows), 0.9)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> EvaluateJob:
+    return EvaluateJob(
+        ids=IDS, label_set=DENSEPASS_13, out=tmp_path / "eval", open_image=image, open_labels=truth,
+        read_teacher=teacher, read_masks=lambda id_: truth(id_).astype(np.int32),
+        students={"student_start": Oracle(wrong_rows=12), "student": Oracle()}, overlays=2, facts={"run": "test"},
+    )  # fmt: skip
+
+
+def failing(work: Callable[[str], TeacherArrays], bad: str) -> Callable[[str], TeacherArrays]:
+    def read(id_: str) -> TeacherArrays:
+        if id_ == bad:
+            raise CacheError(f"{id_} fails its checksum", "what was written", "Cache it again")
+        return work(id_)
+
+    return read
+
+
+def test_rungs_stand_in_order_and_show_what_each_step_adds(job: EvaluateJob) -> None:
+    metrics = evaluate(job)
+    rungs = {record["name"]: record for record in metrics["ladder"]}
+    assert tuple(rungs) == RUNGS
+    order = ("assistant_whole", "assistant_windows", "ensemble", "ensemble_reliable", "student")
+    assert [rungs[name]["miou"] for name in order] == sorted(rungs[name]["miou"] for name in order)
+    assert rungs["ensemble_reliable"]["coverage"] == pytest.approx(14 / 16)
+    assert metrics["images"] == metrics["labelled"] == 3
+    assert metrics["agreement"]["window_agreement"] == pytest.approx(0.75)
+
+
+def test_the_student_is_described_with_its_size_time_and_device(job: EvaluateJob) -> None:
+    student = evaluate(job)["student"]
+    assert student["parameters"] == 42
+    assert student["milliseconds_per_panorama"] >= 0
+    assert student["device"] == "cpu, 1 threads"
+
+
+def test_what_is_written_is_what_is_returned(job: EvaluateJob) -> None:
+    metrics = evaluate(job)
+    written = json.loads((job.out / "metrics.json").read_text())
+    assert written["run"] == "test"
+    assert report.text_of(written) == report.text_of(metrics)
+    table = (job.out / "ladder.md").read_text()
+    assert "| ensemble reliable |" in table
+    assert "| vegetation |" in table
+
+
+def test_pictures_are_made_of_the_first_panoramas_and_old_ones_go(job: EvaluateJob) -> None:
+    evaluate(job)
+    names = sorted(path.name for path in (job.out / "overlays").iterdir())
+    assert names == ["evaluation__a.png", "evaluation__b.png"]
+    assert Image.open(job.out / "overlays" / names[0]).width > 1000
+    evaluate(replace(job, overlays=0))
+    assert not list((job.out / "overlays").iterdir())
+
+
+def test_both_passes_are_announced_and_counted(job: EvaluateJob) -> None:
+    events: list[Event] = []
+    evaluate(job, events.append)
+    assert events[0] == StageStarted("eval", 6, "panoramas")
+    assert [event.done for event in events if isinstance(event, StageAdvanced)] == list(range(1, 7))
+
+
+def test_an_unusable_panorama_is_set_aside_and_the_others_measured(job: EvaluateJob) -> None:
+    events: list[Event] = []
+    metrics = evaluate(replace(job, read_teacher=failing(teacher, IDS[1])), events.append)
+    without = evaluate(replace(job, ids=(IDS[0], IDS[2])))
+    assert metrics["ladder"] == without["ladder"]
+    assert list(metrics["set_aside"]) == [IDS[1]]
+    assert [event.item for event in events if isinstance(event, ItemFailed)] == [IDS[1]]
+
+
+def test_a_panorama_that_fails_late_counts_for_no_rung(job: EvaluateJob) -> None:
+    def labels(id_: str) -> np.ndarray:
+        if id_ == IDS[2]:
+            raise InputError("c.png is broken", "a PNG", "Copy it again")
+        return truth(id_)
+
+    metrics = evaluate(replace(job, open_labels=labels))
+    assert (metrics["images"], metrics["labelled"]) == (2, 2)
+
+
+def test_it_is_an_error_if_nothing_could_be_measured(job: EvaluateJob) -> None:
+    with pytest.raises(InputError, match="fails its checksum"):
+        evaluate(replace(job, ids=IDS[:1], read_teacher=failing(teacher, IDS[0])))
+    with pytest.raises(InputError, match="none of 0"):
+        evaluate(replace(job, ids=()))
+
+
+def test_without_labels_coverage_and_agreement_are_measured(job: EvaluateJob) -> None:
+    metrics = evaluate(replace(job, open_labels=lambda id_: None))
+    assert metrics["ladder"] == []
+    assert metrics["agreement"]["coverage"]["ensemble_reliable"] < 1
+    assert sum(metrics["agreement"]["class_shares"]["student"].values()) == pytest.approx(1)
+    assert "coverage" in report.text_of(metrics)
+
+
+def test_some_labels_are_enough_for_a_ladder(job: EvaluateJob) -> None:
+    metrics = evaluate(replace(job, open_labels=lambda id_: truth(id_) if id_ == IDS[0] else None))
+    assert (metrics["images"], metrics["labelled"]) == (3, 1)
+    assert len(metrics["ladder"]) == len(RUNGS)
+
+
+def test_a_student_alone_can_be_measured(job: EvaluateJob) -> None:
+    metrics = evaluate(replace(job, read_teacher=None, read_masks=None, students={"student": Oracle(wrong_rows=0)}))
+    (rung,) = metrics["ladder"]
+    assert (rung["name"], rung["miou"]) == ("student", 1.0)
+
+
+def test_a_student_of_other_classes_is_refused(job: EvaluateJob) -> None:
+    with pytest.raises(WeightsError, match="cityscapes19"):
+        evaluate(replace(job, students={"student": Oracle(label_set=CITYSCAPES_19)}))
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_predictions_take_the_labels_size(factor: int) -> None:
+    rungs = teacher_rungs(teacher(IDS[0]), np.full(CLASSES, 0.7, np.float32), factor * HEIGHT, factor * WIDTH)
+    block = np.ones((factor, factor), np.uint8)
+    assert (rungs["ensemble"] == np.kron(spoiled(IDS[0], 4), block)).all()
+    assert (rungs["ensemble_reliable"][: 2 * factor] == IGNORE).all()
+    assert (rungs["confidence_threshold"][: 5 * factor] == IGNORE).all()
+    assert (rungs["assistant_whole"] == np.kron(spoiled(IDS[0], 8), block)).mean() > 0.9

@@ -1,0 +1,229 @@
+"""Predicting a folder: sizes, palette, resuming, broken files, and no break at the seam."""
+
+import csv
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.classes import DENSEPASS_13, IGNORE
+from pipeline.errors import CacheError, InputError, WeightsError
+from pipeline.panorama.config import PanoramaConfig
+from pipeline.student.config import StudentConfig
+from pipeline.student.model import build_student, save_student
+from stages import predict as stage
+from stages.events import Event, ItemFailed, StageAdvanced, StageStarted
+from stages.files import write_whole
+from stages.predict import PredictJob, predict
+from stages.predictor import label_set_named, load_predictor
+
+HEIGHT, WIDTH = 64, 128
+NAMES = ("one", "street/two", "street/three")
+
+
+@dataclass
+class ByColour:
+    """A student that looks at one pixel at a time, so that rolls move its predictions exactly."""
+
+    label_set = DENSEPASS_13
+    parameters = 1
+    device = "cpu, 1 threads"
+    calls = 0
+
+    def __call__(self, image_HW3: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        quarter = image_HW3[::4, ::4].astype(np.float32) / 255
+        phase = np.arange(13, dtype=np.float32)[:, None, None]
+        return np.sin(phase * (1 + quarter @ np.array([3.0, 5.0, 7.0], np.float32)))
+
+
+@pytest.fixture
+def student(monkeypatch: pytest.MonkeyPatch) -> ByColour:
+    found = ByColour()
+    monkeypatch.setattr(stage, "load_predictor", lambda folder, device: found)
+    return found
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> PredictJob:
+    for seed, name in enumerate(NAMES):
+        write_panorama(tmp_path / "in" / f"{name}.png", seed)
+    (tmp_path / "student").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "student" / name).write_text("first")
+    return PredictJob(tmp_path / "student", tmp_path / "in", tmp_path / "out", PanoramaConfig(width=WIDTH // 2))
+
+
+def write_panorama(path: Path, seed: int, roll: int = 0, black_rows: int = 0) -> None:
+    coarse = np.random.default_rng(seed).integers(10, 256, (8, 16, 3)).astype(np.uint8)
+    image = coarse.repeat(HEIGHT // 8, axis=0).repeat(WIDTH // 16, axis=1)
+    image[HEIGHT - black_rows :] = 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.roll(image, roll, axis=1)).save(path)
+
+
+def read_labels(job: PredictJob, name: str) -> np.ndarray:
+    return np.asarray(Image.open(job.out / "labels" / f"{name}.png"))
+
+
+def read_shares(job: PredictJob) -> dict[str, dict[str, float]]:
+    with (job.out / "class_shares.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return {row.pop("panorama"): {name: float(value) for name, value in row.items()} for row in rows}
+
+
+def test_labels_are_indexed_images_of_the_sources_size_under_the_sources_names(
+    student: ByColour, job: PredictJob
+) -> None:
+    summary = predict(job)
+    assert (summary.done, summary.skipped, summary.failed) == (3, 0, {})
+    for name in NAMES:
+        picture = Image.open(job.out / "labels" / f"{name}.png")
+        assert (picture.mode, picture.size) == ("P", (WIDTH, HEIGHT))
+        assert picture.getpalette()[:39] == [value for colour in DENSEPASS_13.palette for value in colour]
+    assert not list(job.out.rglob("*.partial"))
+
+
+def test_rerun_predicts_nothing_and_keeps_the_whole_table(student: ByColour, job: PredictJob) -> None:
+    predict(job)
+    table = (job.out / "class_shares.csv").read_text()
+    events: list[Event] = []
+    summary = predict(job, events.append)
+    assert student.calls == 3
+    assert (summary.done, summary.skipped) == (0, 3)
+    assert events[0] == StageStarted("predict", 0, "panoramas")
+    assert (job.out / "class_shares.csv").read_text() == table
+
+
+def test_only_what_is_missing_is_predicted(student: ByColour, job: PredictJob) -> None:
+    predict(job)
+    (job.out / "labels" / "street" / "two.png").unlink()
+    events: list[Event] = []
+    predict(job, events.append)
+    assert [event.item for event in events if isinstance(event, StageAdvanced)] == ["street/two"]
+
+
+def test_outputs_of_another_source_student_or_setting_are_not_kept(student: ByColour, job: PredictJob) -> None:
+    predict(job)
+    write_panorama(job.panoramas / "one.png", seed=9)
+    assert predict(job).done == 1
+    (job.student / "model.safetensors").write_text("second")
+    assert predict(job).done == 3
+    other = replace(job, panorama=replace(job.panorama, find_constant_border=False))
+    assert predict(other).done == 3
+    assert predict(replace(other, overwrite=True)).done == 3
+
+
+def test_overlays_are_made_where_they_are_missing(student: ByColour, job: PredictJob) -> None:
+    predict(job)
+    with_overlays = replace(job, overlays=True)
+    assert predict(with_overlays).done == 3
+    assert predict(with_overlays).done == 0
+    sizes = {Image.open(path).size for path in (job.out / "overlays").rglob("*.jpg")}
+    assert sizes == {(WIDTH // 2, HEIGHT // 2)}
+
+
+def test_half_written_labels_are_done_again(student: ByColour, job: PredictJob) -> None:
+    predict(job)
+    path = job.out / "labels" / "one.png"
+    path.write_bytes(path.read_bytes()[:20])
+    assert predict(job).done == 1
+    assert read_labels(job, "one").shape == (HEIGHT, WIDTH)
+
+
+def test_a_broken_file_is_set_aside_and_the_others_done(student: ByColour, job: PredictJob) -> None:
+    (job.panoramas / "street" / "two.png").write_bytes(b"no image")
+    events: list[Event] = []
+    summary = predict(job, events.append)
+    assert summary.done == 2
+    assert list(summary.failed) == ["street/two"]
+    assert [event.item for event in events if isinstance(event, ItemFailed)] == ["street/two"]
+    assert sorted(read_shares(job)) == ["one", "street/three"]
+
+
+def test_it_is_an_error_if_no_file_can_be_used(student: ByColour, job: PredictJob) -> None:
+    for path in job.panoramas.rglob("*.png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(InputError, match="none of 3 panoramas"):
+        predict(job)
+
+
+def test_outputs_among_the_panoramas_are_refused(student: ByColour, job: PredictJob) -> None:
+    with pytest.raises(InputError, match="lies inside"):
+        predict(replace(job, out=job.panoramas / "labels"))
+
+
+def test_a_folder_without_a_student_is_named(job: PredictJob, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="holds no student"):
+        predict(replace(job, student=tmp_path))
+
+
+def test_shares_are_of_solid_angle_and_sum_to_one(student: ByColour, job: PredictJob) -> None:
+    write_panorama(job.panoramas / "one.png", seed=0, black_rows=HEIGHT // 4)
+    predict(job)
+    assert (read_labels(job, "one")[-HEIGHT // 4 :] == IGNORE).all()
+    shares = read_shares(job)
+    # The lowest quarter of the rows lies below 45 degrees: (1 - sin 45) / 2 of the sphere.
+    assert shares["one"]["ignored"] == pytest.approx((1 - np.sin(np.pi / 4)) / 2, abs=1e-5)
+    assert [sum(row.values()) for row in shares.values()] == pytest.approx([1, 1, 1], abs=1e-4)
+
+
+@pytest.mark.parametrize("roll", [32, 64, -32])
+def test_a_rolled_panorama_gives_the_rolled_prediction(student: ByColour, job: PredictJob, roll: int) -> None:
+    predict(job)
+    before = read_labels(job, "one")
+    write_panorama(job.panoramas / "one.png", seed=0, roll=roll)
+    predict(job)
+    assert len(np.unique(before)) > 3
+    assert (read_labels(job, "one") == np.roll(before, roll, axis=1)).all()
+
+
+def tiny_student(folder: Path) -> None:
+    torch.manual_seed(0)
+    save_student(build_student(StudentConfig(size="tiny"), DENSEPASS_13), folder)
+
+
+def test_a_real_students_predictions_go_on_over_the_seam(tmp_path: Path) -> None:
+    """Its attention is global, so rolls move its predictions nearly, not exactly; without wrapping 80 to 85 %."""
+    tiny_student(tmp_path / "student")
+    write_panorama(tmp_path / "in" / "plain.png", seed=3)
+    write_panorama(tmp_path / "in" / "rolled.png", seed=3, roll=32)
+    job = PredictJob(tmp_path / "student", tmp_path / "in", tmp_path / "out", PanoramaConfig(width=WIDTH))
+    predict(job)
+    plain, rolled = read_labels(job, "plain"), read_labels(job, "rolled")
+    assert len(np.unique(plain)) > 3
+    assert (np.roll(plain, 32, axis=1) == rolled).mean() > 0.95
+    seam = np.abs(np.diff(logits_round_the_seam(job.student, tmp_path / "in" / "plain.png"), axis=2)).mean(axis=(0, 1))
+    assert seam[0] < 2 * np.median(seam)
+
+
+def logits_round_the_seam(student: Path, path: Path) -> np.ndarray:
+    """Logits [C, h, 1 + w]: the last column, then all."""
+    logits = load_predictor(student)(np.asarray(Image.open(path)))
+    return np.concatenate((logits[..., -1:], logits), axis=2)
+
+
+def test_the_label_set_is_read_from_the_student(tmp_path: Path) -> None:
+    tiny_student(tmp_path)
+    predictor = load_predictor(tmp_path)
+    assert predictor.label_set == DENSEPASS_13
+    assert predictor.parameters > 100_000
+    custom = label_set_named({0: "rail", 1: "ballast", 2: "mast"})
+    assert custom.names == ("rail", "ballast", "mast")
+    assert len(set(custom.palette)) == 3
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "sub" / "file.txt"
+    write_whole(path, "old")
+
+    def full(self: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(CacheError, match="No space left"):
+        write_whole(path, "new")
+    assert path.read_text() == "old"

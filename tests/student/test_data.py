@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.cache.codec import encode_features
+from pipeline.cache.store import Part, TeacherStore
+from pipeline.errors import CacheError, InputError
+from pipeline.student.config import DistillConfig
+from pipeline.student.data import TrainingSet, read_ahead, remember, shuffled
+from pipeline.student.reader import StoreReader
+from pipeline.student.sample import PanoramaSample
+from tests.student.toy import HEIGHT, WIDTH, read_toy, toy_sample
+
+IDS = ("0", "1", "2", "3", "4")
+CONFIG = DistillConfig(batch_size=2)
+
+
+def test_batch_of_a_step_is_a_function_of_seed_and_step() -> None:
+    first, later = TrainingSet(IDS, read_toy, CONFIG, seed=3), TrainingSet(IDS, read_toy, CONFIG, seed=3)
+    for step in range(4):
+        first.batch(step)
+    a, b = first.batch(7), later.batch(7)
+    assert torch.equal(a.image_BHW3, b.image_BHW3)
+    assert torch.equal(a.colours_B3, b.colours_B3)
+    assert not torch.equal(a.image_BHW3, TrainingSet(IDS, read_toy, CONFIG, seed=4).batch(7).image_BHW3)
+
+
+def test_every_epoch_has_every_panorama_once_in_another_order() -> None:
+    orders = [shuffled(50, 0, epoch).tolist() for epoch in range(3)]
+    assert all(sorted(order) == list(range(50)) for order in orders)
+    assert orders[0] != orders[1] != orders[2]
+
+
+def test_crops_are_not_whole() -> None:
+    config = DistillConfig(batch_size=1, crop_width=32)
+    batch = TrainingSet(IDS, read_toy, config, 0).batch(0)
+    assert batch.image_BHW3.shape == (1, HEIGHT, 32, 3)
+    assert batch.assistant_BCHW.shape == (1, 3, HEIGHT, 32)
+    assert batch.features[4].shape[-1] == 1
+    assert not batch.whole
+    assert TrainingSet(IDS, read_toy, CONFIG, 0).batch(0).whole
+
+
+def test_unreadable_panoramas_are_set_aside_and_replaced() -> None:
+    reads: list[str] = []
+
+    def read(panorama_id: str) -> PanoramaSample:
+        reads.append(panorama_id)
+        if panorama_id == "2":
+            raise InputError("2.jpg is broken", "an image", "Replace it")
+        return read_toy(panorama_id)
+
+    data = TrainingSet(IDS, read, DistillConfig(batch_size=1, sample_memory_gb=0), seed=0)
+    for step in range(15):
+        data.batch(step)
+    assert list(data.failed) == ["2"]
+    assert "2.jpg is broken" in data.failed["2"]
+    assert reads.count("2") == 1
+
+
+def test_a_set_that_cannot_be_read_at_all_is_refused() -> None:
+    def read(panorama_id: str) -> PanoramaSample:
+        raise InputError(f"{panorama_id} is broken", "an image", "Replace it")
+
+    with pytest.raises(CacheError, match="none of 5"):
+        TrainingSet(IDS, read, CONFIG, seed=0).batch(0)
+
+
+def test_remembered_samples_are_read_once_while_they_fit() -> None:
+    reads: list[str] = []
+
+    def read(panorama_id: str) -> PanoramaSample:
+        reads.append(panorama_id)
+        return read_toy(panorama_id)
+
+    two = remember(read, 2 * toy_sample(0).nbytes)
+    for panorama_id in ("0", "1", "0", "1", "2", "1", "0"):
+        two(panorama_id)
+    assert reads == ["0", "1", "2", "0"]
+
+
+def test_reading_ahead_keeps_the_order_and_stops_when_closed() -> None:
+    loaded: list[int] = []
+
+    def load(step: int) -> int:
+        loaded.append(step)
+        return step
+
+    assert list(read_ahead(load, range(3, 9))) == [3, 4, 5, 6, 7, 8]
+    loaded.clear()
+    batches = read_ahead(load, range(1000), ahead=2)
+    assert next(batches) == 0
+    batches.close()
+    assert max(loaded) <= 3
+    assert not any(thread.name.startswith("read-ahead") for thread in threading.enumerate())
+
+
+def test_an_error_while_reading_ahead_is_raised_at_its_step() -> None:
+    def load(step: int) -> int:
+        return 1 // (step - 2)
+
+    batches = read_ahead(load, range(5))
+    assert [next(batches), next(batches)] == [-1, -1]
+    with pytest.raises(ZeroDivisionError):
+        next(batches)
+
+
+def test_samples_come_out_of_the_store_as_stage_one_put_them_in(tmp_path: Path) -> None:
+    sample, store = toy_sample(5, levels=(2,)), TeacherStore.open(tmp_path / "teacher.zarr", "a")
+    codes, scale = encode_features(sample.features[2].astype(np.float32))
+    store.write(Part.ASSISTANT, "a1", "street/1", {
+        "assistant_logits": sample.assistant_CHW, "features_2": codes, "features_2_scale": scale}, {})  # fmt: skip
+    store.write(Part.ENSEMBLE, "e1", "street/1", {
+        "ensemble_logits": sample.ensemble_CHW, "reliability": sample.reliable_HW.astype(np.uint8),
+        "boundary": sample.boundary_HW.astype(np.uint8), "ignored": sample.ignored_HW.astype(np.uint8),
+    }, {})  # fmt: skip
+    reader = StoreReader(
+        TeacherStore.open(tmp_path / "teacher.zarr", "r"), "a1", "e1", lambda _: sample.image_HW3, (2,)
+    )
+    read = reader("street/1")
+    for name in ("image_HW3", "assistant_CHW", "ensemble_CHW", "reliable_HW", "boundary_HW", "ignored_HW"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(sample, name))
+        assert getattr(read, name).dtype == getattr(sample, name).dtype
+    np.testing.assert_allclose(read.features[2], sample.features[2], atol=0.02)
+    smaller = StoreReader(reader.store, "a1", "e1", lambda _: sample.image_HW3[:, : WIDTH // 2])
+    with pytest.raises(CacheError, match=f"is {WIDTH // 2}x{HEIGHT}"):
+        smaller("street/1")

@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.student.config import LossConfig
+from pipeline.student.data import TrainingBatch
+from pipeline.student.losses import (
+    LOSSES,
+    FeatureProjections,
+    assistant_loss,
+    boundary_loss,
+    divergence,
+    feature_loss,
+    mka_losses,
+    soft_boundary,
+    total,
+)
+from pipeline.student.model import StudentOutput
+from pipeline.student.targets import MkaTargets, decode, make_targets
+
+# B batch, C classes, h w the losses' resolution; here equal to the student's own, so that no resize stands in between.
+B, C, HEIGHT, WIDTH = 2, 5, 6, 8
+
+
+def random_probabilities(seed: int, shape: tuple[int, ...] = (B, C, HEIGHT, WIDTH)) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).softmax(dim=1)
+
+
+def some_targets() -> MkaTargets:
+    generator = torch.Generator().manual_seed(7)
+    valid = (torch.rand(B, HEIGHT, WIDTH, generator=generator) < 0.8).float()
+    return MkaTargets(
+        assistant_BChw=random_probabilities(1), ensemble_BChw=random_probabilities(2),
+        reliable_Bhw=(torch.rand(B, HEIGHT, WIDTH, generator=generator) < 0.5).float() * valid,
+        valid_Bhw=valid,
+        boundary_Bhw=(torch.rand(B, HEIGHT, WIDTH, generator=generator) < 0.3).float(),
+        boundary_valid_Bhw=valid,
+        features={level: torch.randn(B, 4, HEIGHT // level, WIDTH // level, generator=generator) for level in (1, 2)},
+        features_known_B=torch.ones(B),
+    )  # fmt: skip
+
+
+def some_output(logits: Tensor | None = None) -> StudentOutput:
+    generator = torch.Generator().manual_seed(9)
+    levels = tuple(torch.randn(B, 3, HEIGHT // s, WIDTH // s, generator=generator) for s in (1, 2, 2, 2))
+    logits = torch.randn(B, C, HEIGHT, WIDTH, generator=generator) if logits is None else logits
+    return StudentOutput(logits, levels)
+
+
+def some_projections() -> FeatureProjections:
+    torch.manual_seed(3)
+    return FeatureProjections([3, 3, 3, 3], {1: 4, 2: 4})
+
+
+def test_soft_divergence_is_torch_kl_div_times_squared_temperature() -> None:
+    logits, target, t = torch.randn(B, C, HEIGHT, WIDTH), random_probabilities(5), 2.5
+    softened = (target.log() / t).softmax(dim=1)
+    expected = t * t * functional.kl_div((logits / t).log_softmax(1), softened, reduction="none").sum(1)
+    torch.testing.assert_close(divergence(logits, target, LossConfig(temperature=t)), expected)
+
+
+def test_soft_divergence_has_the_gradient_of_soft_cross_entropy() -> None:
+    logits, target = torch.randn(B, C, HEIGHT, WIDTH, requires_grad=True), random_probabilities(5)
+    (ours,) = torch.autograd.grad(divergence(logits, target, LossConfig()).sum(), logits)
+    (theirs,) = torch.autograd.grad(functional.cross_entropy(logits, target, reduction="sum"), logits)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_hard_divergence_is_cross_entropy_with_the_argmax_whatever_the_temperature() -> None:
+    logits, target = torch.randn(B, C, HEIGHT, WIDTH), random_probabilities(5)
+    expected = functional.cross_entropy(logits, target.argmax(1), reduction="none")
+    torch.testing.assert_close(divergence(logits, target, LossConfig(hard=True, temperature=3.0)), expected)
+
+
+def test_hard_assistant_loss_is_cross_entropy_that_ignores_255() -> None:
+    targets = some_targets()
+    labels = torch.where(targets.valid_Bhw > 0, targets.assistant_BChw.argmax(1), 255)
+    logits = torch.randn(B, C, HEIGHT, WIDTH)
+    expected = functional.cross_entropy(logits, labels, ignore_index=255)
+    torch.testing.assert_close(assistant_loss(logits, targets, LossConfig(hard=True)), expected)
+
+
+def test_window_terms_are_one_divergence_with_pixel_weight_one_plus_m() -> None:
+    targets, output, config = some_targets(), some_output(), LossConfig()
+    losses = mka_losses(output, targets, some_projections(), config, wrap=True)
+    weight = (1 + targets.reliable_Bhw) * targets.valid_Bhw
+    per_pixel = divergence(output.logits_BChw, targets.ensemble_BChw, config)
+    torch.testing.assert_close(
+        losses["ensemble"] + losses["reliable"], (per_pixel * weight).sum() / targets.valid_Bhw.sum()
+    )
+
+
+def test_sum_over_wrapping_windows_is_the_mean_over_the_panorama_times_their_number() -> None:
+    per_pixel, width, stride = torch.rand(HEIGHT, WIDTH), 4, 2
+    windows = [per_pixel.roll(-start, dims=1)[:, :width].mean() for start in range(0, WIDTH, stride)]
+    torch.testing.assert_close(torch.stack(windows).sum(), per_pixel.mean() * len(windows))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_label_losses_are_zero_where_the_student_agrees(temperature: float) -> None:
+    targets = some_targets()
+    targets = dataclasses.replace(targets, ensemble_BChw=targets.assistant_BChw)
+    config = LossConfig(boundary=0, features=0, temperature=temperature)
+    losses = mka_losses(some_output(targets.assistant_BChw.log()), targets, some_projections(), config, wrap=True)
+    assert sorted(losses) == ["assistant", "ensemble", "reliable"]
+    assert all(abs(float(loss)) < 1e-5 for loss in losses.values())
+
+
+def test_ignored_pixels_have_no_gradient_in_any_loss_on_logits() -> None:
+    targets = some_targets()
+    for name in ("assistant", "ensemble", "reliable", "boundary"):
+        logits = torch.randn(B, C, HEIGHT, WIDTH, requires_grad=True)
+        mka_losses(some_output(logits), targets, some_projections(), LossConfig(), wrap=True)[name].backward()
+        assert logits.grad is not None
+        gradient = logits.grad.abs().sum(1)
+        assert gradient[targets.valid_Bhw == 0].sum() == 0, name
+        assert gradient.sum() > 0, name
+
+
+def test_reliable_loss_has_gradient_only_where_m_is_one() -> None:
+    targets, logits = some_targets(), torch.randn(B, C, HEIGHT, WIDTH, requires_grad=True)
+    mka_losses(some_output(logits), targets, some_projections(), LossConfig(), wrap=True)["reliable"].backward()
+    assert logits.grad is not None
+    assert torch.equal(logits.grad.abs().sum(1) > 0, targets.reliable_Bhw > 0)
+
+
+def test_a_batch_without_valid_pixels_costs_nothing() -> None:
+    nothing = torch.zeros(B, HEIGHT, WIDTH)
+    targets = dataclasses.replace(some_targets(), valid_Bhw=nothing, reliable_Bhw=nothing, boundary_valid_Bhw=nothing)
+    losses = mka_losses(some_output(), targets, some_projections(), LossConfig(temperature=2.0), wrap=True)
+    assert all(loss.item() == 0 for loss in losses.values())
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_of_weight_zero_is_not_computed(name: str) -> None:
+    config = dataclasses.replace(LossConfig(), **{name: 0.0})
+    losses = mka_losses(some_output(), some_targets(), some_projections(), config, wrap=True)
+    assert sorted(losses) == sorted(set(LOSSES) - {name})
+
+
+def test_total_is_the_weighted_sum() -> None:
+    config = LossConfig(assistant=1, ensemble=2, reliable=3, boundary=4, features=5)
+    losses = mka_losses(some_output(), some_targets(), some_projections(), config, wrap=True)
+    expected = sum(weight * float(losses[name]) for weight, name in zip((1, 2, 3, 4, 5), LOSSES, strict=True))
+    assert float(total(losses, config)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_losses_are_float32_under_autocast() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        output = some_output(torch.randn(B, C, HEIGHT, WIDTH).bfloat16())
+        losses = mka_losses(output, some_targets(), some_projections(), LossConfig(), wrap=True)
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}
+
+
+# Boundary
+
+
+def halves(height: int = 6, width: int = 12, at: int = 4) -> Tensor:
+    """Certain probabilities [1, 2, h, w]: class 1 from column `at` on, class 0 before."""
+    labels = (torch.arange(width) >= at).long().expand(height, width)
+    return functional.one_hot(labels, 2).permute(2, 0, 1)[None].float()
+
+
+@pytest.mark.parametrize(("wrap", "columns"), [(False, [3, 4]), (True, [0, 3, 4, 11])])
+def test_soft_boundary_marks_both_sides_of_an_edge_and_of_the_seam(wrap: bool, columns: list[int]) -> None:
+    boundary = soft_boundary(halves(), wrap)[0]
+    assert torch.equal(boundary, torch.isin(torch.arange(12), torch.tensor(columns)).float().expand(6, 12))
+
+
+def test_soft_boundary_of_certain_labels_is_the_morphological_gradient() -> None:
+    labels = np.random.default_rng(0).integers(0, 3, (9, 11))
+    probabilities = functional.one_hot(torch.from_numpy(labels), 3).permute(2, 0, 1)[None].float()
+    mode: Any = ("nearest", "wrap")
+    highest, lowest = (f(labels, 3, mode=mode) for f in (ndimage.maximum_filter, ndimage.minimum_filter))
+    np.testing.assert_array_equal(soft_boundary(probabilities, wrap=True)[0].numpy() > 0, highest != lowest)
+
+
+def test_constant_doubt_is_no_boundary() -> None:
+    assert soft_boundary(torch.full((1, 4, 5, 6), 0.25), wrap=True).sum() == 0
+
+
+def test_boundary_loss_is_zero_on_the_boundary_within_a_cell_and_near_one_far_from_it() -> None:
+    valid, boundary = torch.ones(1, 6, 12), torch.zeros(1, 6, 12)
+    boundary[..., 4] = 1
+    assert float(boundary_loss(halves(at=4), boundary, valid, wrap=False)) == pytest.approx(0, abs=1e-6)
+    assert float(boundary_loss(halves(at=9), boundary, valid, wrap=False)) > 0.9
+    assert float(boundary_loss(torch.full((1, 2, 6, 12), 0.5), boundary, valid, wrap=False)) > 0.8
+
+
+def test_boundary_loss_of_a_panorama_is_the_same_after_a_roll() -> None:
+    probabilities, boundary = random_probabilities(4), (torch.rand(B, HEIGHT, WIDTH) < 0.3).float()
+    valid = torch.ones(B, HEIGHT, WIDTH)
+    rolled = boundary_loss(probabilities.roll(3, -1), boundary.roll(3, -1), valid, wrap=True)
+    torch.testing.assert_close(rolled, boundary_loss(probabilities, boundary, valid, wrap=True))
+
+
+def test_descending_the_boundary_loss_moves_the_student_to_the_boundary() -> None:
+    boundary, valid = torch.zeros(1, 6, 12), torch.ones(1, 6, 12)
+    boundary[..., 6] = 1
+    torch.manual_seed(0)
+    logits = (0.1 * torch.randn(1, 2, 6, 12)).requires_grad_()
+    optimizer = torch.optim.Adam([logits], lr=0.1)
+    for _ in range(100):
+        optimizer.zero_grad()
+        boundary_loss(logits.softmax(1), boundary, valid, wrap=False).backward()
+        optimizer.step()
+    found = soft_boundary(logits.softmax(1), wrap=False)[0].mean(0)
+    assert found[5:8].max() > 0.9
+    assert found[[0, 1, 2, 10, 11]].max() < 0.2
+
+
+# Features
+
+
+def test_feature_loss_is_one_minus_the_mean_cosine() -> None:
+    targets = dataclasses.replace(some_targets(), boundary_valid_Bhw=torch.ones(B, HEIGHT, WIDTH))
+    projected = {1: torch.randn(B, 4, HEIGHT, WIDTH), 2: torch.randn(B, 4, 3, 4)}
+    cosines = [functional.cosine_similarity(projected[level], targets.features[level]).mean() for level in (1, 2)]
+    torch.testing.assert_close(feature_loss(projected, targets), 1 - torch.stack(cosines).mean())
+
+
+def test_feature_loss_is_zero_for_equal_directions_of_another_resolution_and_scale() -> None:
+    targets = dataclasses.replace(some_targets(), features={1: torch.ones(B, 4, 2 * HEIGHT, 2 * WIDTH)})
+    assert float(feature_loss({1: torch.full((B, 4, HEIGHT, WIDTH), 0.1)}, targets)) == pytest.approx(0, abs=1e-6)
+
+
+def test_features_of_mirrored_samples_and_ignored_cells_have_no_gradient() -> None:
+    targets = dataclasses.replace(some_targets(), features_known_B=torch.tensor([1.0, 0.0]))
+    projected = torch.randn(B, 4, HEIGHT, WIDTH, requires_grad=True)
+    feature_loss({1: projected, 2: torch.randn(B, 4, 3, 4)}, targets).backward()
+    assert projected.grad is not None
+    gradient = projected.grad.abs().sum(1)
+    assert gradient[1].sum() == 0
+    assert torch.equal(gradient[0] > 0, targets.valid_Bhw[0] > 0)
+
+
+def test_feature_loss_trains_projections_and_encoder_but_no_logits() -> None:
+    output, projections = some_output(torch.randn(B, C, HEIGHT, WIDTH, requires_grad=True)), some_projections()
+    level = output.levels[0].requires_grad_()
+    mka_losses(output, some_targets(), projections, LossConfig(), wrap=True)["features"].backward()
+    assert level.grad is not None and level.grad.abs().sum() > 0
+    assert all(p.grad is not None for p in projections.parameters())
+    assert output.logits_BChw.grad is None
+
+
+# Targets
+
+
+def batch_of(height: int, width: int) -> TrainingBatch:
+    rng = np.random.default_rng(1)
+    codes = torch.from_numpy(rng.integers(0, 256, (2, 1, C, height, width), dtype=np.uint8))
+    flags = torch.from_numpy(rng.random((3, 1, height, width)) < 0.4)
+    return TrainingBatch(
+        image_BHW3=torch.zeros(1, height, width, 3, dtype=torch.uint8), assistant_BCHW=codes[0], ensemble_BCHW=codes[1],
+        reliable_BHW=flags[0], boundary_BHW=flags[1], ignored_BHW=flags[2], features={},
+        mirrored_B=torch.tensor([False]), colours_B3=torch.ones(1, 3), whole=True,
+    )  # fmt: skip
+
+
+def test_decoded_codes_are_what_the_store_decodes() -> None:
+    from pipeline.cache.codec import decode_probabilities
+
+    codes = np.random.default_rng(2).integers(0, 256, (C, 4, 5), dtype=np.uint8)
+    np.testing.assert_allclose(decode(torch.from_numpy(codes)[None])[0], decode_probabilities(codes), atol=1e-6)
+
+
+def test_pooled_targets_are_means_of_valid_pixels_only() -> None:
+    batch = batch_of(8, 12)
+    targets = make_targets(batch, stride=4)
+    probabilities, valid = decode(batch.ensemble_BCHW)[0], ~batch.ignored_BHW[0]
+    for row, column in ((0, 0), (1, 2)):
+        block = (slice(4 * row, 4 * row + 4), slice(4 * column, 4 * column + 4))
+        mean = probabilities[:, *block][:, valid[block]].mean(1)
+        torch.testing.assert_close(targets.ensemble_BChw[0, :, row, column], mean)
+        assert targets.valid_Bhw[0, row, column] == valid[block].float().mean()
+        assert targets.reliable_Bhw[0, row, column] == (batch.reliable_BHW[0][block] & valid[block]).float().mean()
+        assert targets.boundary_Bhw[0, row, column] == (batch.boundary_BHW[0][block] & valid[block]).any()
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_rows_beyond_the_panorama_have_no_weight(stride: int) -> None:
+    targets = make_targets(batch_of(10, 12), stride)
+    rows = -(-10 // stride)
+    assert targets.valid_Bhw.shape == (1, rows, 12 // stride)
+    assert float(targets.valid_Bhw.sum()) * stride**2 == pytest.approx(float((~batch_of(10, 12).ignored_BHW).sum()))
+    logits = torch.randn(1, C, 3, 3)
+    losses = mka_losses(
+        StudentOutput(logits, ()), targets, FeatureProjections([], {}), LossConfig(features=0), wrap=True
+    )
+    assert all(torch.isfinite(loss) for loss in losses.values())

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional
+from transformers import (
+    AutoImageProcessor,
+    SegformerConfig,
+    SegformerForImageClassification,
+    SegformerForSemanticSegmentation,
+    pipeline,
+)
+
+from pipeline.classes import CITYSCAPES_19, DENSEPASS_13
+from pipeline.errors import WeightsError
+from pipeline.student.config import StudentConfig
+from pipeline.student.model import (
+    DEMO_START,
+    build_student,
+    forward_wrapped,
+    load_student,
+    normalise,
+    predict_logits,
+    resize_logits,
+    save_student,
+    to_unit,
+)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> SegformerForSemanticSegmentation:
+    torch.manual_seed(0)
+    return build_student(StudentConfig(size="tiny"), DENSEPASS_13).eval()
+
+
+@pytest.fixture(scope="module")
+def folder(tiny: SegformerForSemanticSegmentation, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("student")
+    save_student(tiny, path, working_size=(32, 64))
+    return path
+
+
+def pixels(seed: int = 0, width: int = 128) -> torch.Tensor:
+    return torch.randn(1, 3, 64, width, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("size", "millions"), [("tiny", 0.78), ("b0", 3.7), ("b1", 13.7), ("b2", 27.4)])
+def test_students_have_the_number_of_parameters_that_they_should(size: str, millions: float) -> None:
+    with torch.device("meta"):
+        model = build_student(StudentConfig(size=size), CITYSCAPES_19)
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.01)
+
+
+def test_saved_student_loads_with_transformers_and_gives_equal_logits(
+    tiny: SegformerForSemanticSegmentation, folder: Path
+) -> None:
+    with torch.inference_mode():
+        expected = tiny(pixels()).logits
+        assert torch.equal(SegformerForSemanticSegmentation.from_pretrained(folder).eval()(pixels()).logits, expected)
+        assert torch.equal(load_student(folder)(pixels()).logits, expected)
+    assert json.loads((folder / "config.json").read_text())["id2label"]["12"] == "car"
+
+
+def test_saved_processor_normalises_as_we_do(folder: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (32, 64, 3), dtype=np.uint8)
+    theirs = AutoImageProcessor.from_pretrained(folder)(Image.fromarray(image), return_tensors="pt").pixel_values
+    torch.testing.assert_close(theirs, normalise(to_unit(torch.from_numpy(image)[None])), atol=1e-5, rtol=0)
+
+
+def test_transformers_pipeline_segments_with_a_saved_student(folder: Path) -> None:
+    segments = pipeline("image-segmentation", model=str(folder))(Image.new("RGB", (100, 50)), subtask="semantic")
+    assert {segment["label"] for segment in segments} <= set(DENSEPASS_13.names)
+    assert segments[0]["mask"].size == (100, 50)
+
+
+def test_pretrained_network_keeps_its_encoder_and_gets_a_head_for_our_classes(
+    tiny: SegformerForSemanticSegmentation, folder: Path
+) -> None:
+    model = build_student(StudentConfig(size="tiny", weights=str(folder)), CITYSCAPES_19)
+    assert model.decode_head.classifier.out_channels == 19
+    ours, theirs = model.state_dict(), tiny.state_dict()
+    same = {name for name in ours if ours[name].shape == theirs[name].shape and torch.equal(ours[name], theirs[name])}
+    assert set(ours) - same == {"decode_head.classifier.weight", "decode_head.classifier.bias"}
+
+
+def test_encoder_alone_is_a_start_too(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    config = SegformerConfig(depths=[1, 1, 1, 1], hidden_sizes=[8, 16, 16, 32], num_attention_heads=[1, 1, 1, 1])
+    classifier = SegformerForImageClassification(config)
+    classifier.save_pretrained(tmp_path)
+    model = build_student(StudentConfig(size="tiny", weights=str(tmp_path)), DENSEPASS_13)
+    encoder = {name: value for name, value in classifier.state_dict().items() if name.startswith("segformer.")}
+    assert encoder
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in encoder.items())
+
+
+def test_weights_of_another_size_are_refused(folder: Path) -> None:
+    with pytest.raises(WeightsError, match=r"hidden_sizes \[16, 32, 64, 128\]"):
+        build_student(StudentConfig(size="b0", weights=str(folder)), DENSEPASS_13)
+
+
+@pytest.mark.parametrize("broken", ["nothing", "no config", "other network", "cut short", "no encoder"])
+def test_weights_that_are_none_are_refused_by_name(
+    broken: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    source = tmp_path / "weights"
+    if broken != "nothing":
+        source.mkdir()
+    if broken == "other network":
+        (source / "config.json").write_text('{"model_type": "bert"}')
+    if broken in ("cut short", "no encoder"):
+        for name in ("config.json", "model.safetensors"):
+            (source / name).write_bytes((folder / name).read_bytes())
+    if broken == "cut short":
+        (source / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:5000])
+    if broken == "no encoder":
+        from safetensors.torch import load_file, save_file
+
+        tensors = {k: v for k, v in load_file(source / "model.safetensors").items() if k.startswith("decode_head.")}
+        save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match="weights"):
+        build_student(StudentConfig(size="tiny", weights=str(source)), DENSEPASS_13)
+
+
+def test_a_folder_without_student_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="holds no student"):
+        load_student(tmp_path)
+
+
+def test_demo_start_loads() -> None:
+    if not (DEMO_START / "config.json").is_file():
+        pytest.skip("pipeline/demo/student_start is not there: its loading was not tested")
+    model = build_student(StudentConfig(size="tiny", weights="demo"), DENSEPASS_13)
+    assert model.config.num_labels == 13
+    assert sum(p.numel() for p in model.parameters()) < 1.5e6
+
+
+def test_wrapped_outputs_have_the_panoramas_size(tiny: SegformerForSemanticSegmentation) -> None:
+    with torch.inference_mode():
+        output = forward_wrapped(tiny, pixels(), wrap=64)
+    assert output.logits_BChw.shape == (1, 13, 16, 32)
+    assert [tuple(level.shape[1:]) for level in output.levels] == [(16, 16, 32), (32, 8, 16), (64, 4, 8), (128, 2, 4)]
+
+
+def test_the_seam_is_less_of_a_border_with_wrapping(tiny: SegformerForSemanticSegmentation) -> None:
+    """Turning the panorama by half should turn the logits; zero padding at the seam breaks that."""
+
+    def difference(wrap: int) -> float:
+        turned = predict_logits(tiny, pixels(width=256).roll(128, -1), wrap).roll(-32, -1)
+        return float((turned - predict_logits(tiny, pixels(width=256), wrap)).abs().max())
+
+    assert difference(wrap=64) < 0.3 * difference(wrap=0)
+
+
+def test_bytes_and_normalised_pixels_predict_the_same(tiny: SegformerForSemanticSegmentation) -> None:
+    images = torch.randint(0, 256, (2, 32, 64, 3), dtype=torch.uint8)
+    assert torch.equal(predict_logits(tiny, images), predict_logits(tiny, normalise(to_unit(images))))
+
+
+def test_wrapped_resize_is_torch_resize_of_the_repeated_panorama() -> None:
+    logits = torch.randn(1, 3, 5, 8)
+    for height, width in ((20, 32), (7, 20)):
+        repeated = functional.interpolate(logits.repeat(1, 1, 1, 3), size=(height, 3 * width), mode="bilinear")
+        torch.testing.assert_close(resize_logits(logits, height, width), repeated[..., width : 2 * width])
+    plain = functional.interpolate(logits, size=(20, 32), mode="bilinear")
+    torch.testing.assert_close(resize_logits(logits, 20, 32, wrap=False), plain)

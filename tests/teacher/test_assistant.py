@@ -1,0 +1,101 @@
+"""What all assistants share: normalisation, padding and cutting back; and the demo's own assistant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.classes import CITYSCAPES_19, DENSEPASS_13
+from pipeline.errors import WeightsError
+from pipeline.teacher.assistant import (
+    DEMO_FOLDER,
+    Normalisation,
+    cut_back,
+    digest_of,
+    load_assistant,
+    require_classes,
+    require_levels,
+)
+from pipeline.teacher.config import AssistantConfig
+from pipeline.world import build_scene, render_perspective
+from pipeline.world.seeds import MODEL_VALIDATION
+
+CPU = torch.device("cpu")
+
+
+def noise(count: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(height + width).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70))
+def test_padding_repeats_the_last_row_and_column_up_to_a_multiple_of_32(height: int, width: int) -> None:
+    images = noise(1, height, width)
+    padded = np.pad(images, ((0, 0), (0, -height % 32), (0, -width % 32), (0, 0)), mode="edge")
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    expected = np.moveaxis((padded / 255 - mean) / deviation, -1, 1)
+    np.testing.assert_allclose(Normalisation().prepare(images, CPU).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8, 16, 32])
+@pytest.mark.parametrize("size", [(64, 96), (50, 33), (400, 1)])
+def test_cutting_back_keeps_exactly_the_cells_that_touch_the_image(stride: int, size: tuple[int, int]) -> None:
+    padded = torch.Size((1, 3, *(-(-extent // 32) * 32 for extent in size)))
+    inside = torch.zeros(padded[2:])
+    inside[: size[0], : size[1]] = 1
+    cells = torch.nn.functional.max_pool2d(inside[None, None], stride)
+    kept = cut_back(cells.half(), padded, size)
+    assert kept.dtype == torch.float32
+    assert bool((kept == 1).all())
+    assert kept.sum() == cells.sum()
+
+
+def test_a_processor_can_switch_rescaling_and_normalising_off() -> None:
+    images = noise(1, 32, 32)
+    raw = Normalisation.from_processor({"do_rescale": False, "do_normalize": False}).prepare(images, CPU)
+    np.testing.assert_array_equal(raw.numpy(), np.moveaxis(images, -1, 1).astype(np.float32))
+
+
+def test_a_folder_without_processor_settings_is_normalised_as_for_imagenet(tmp_path: Path) -> None:
+    assert Normalisation.beside(tmp_path) == Normalisation()
+
+
+def test_missing_levels_are_named_with_those_there_are() -> None:
+    with pytest.raises(WeightsError, match=r"no features of level 4; it gives 1, 2, 3\. "):
+        require_levels((1, 4), (1, 2, 3), "network")
+
+
+def test_a_wrong_number_of_classes_names_both_numbers() -> None:
+    with pytest.raises(WeightsError, match="13 classes; the label set cityscapes19 has 19"):
+        require_classes(13, CITYSCAPES_19, "the assistant")
+
+
+def test_the_digest_depends_on_names_and_contents_but_not_on_order_or_place(tmp_path: Path) -> None:
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        for name in "ab":
+            (tmp_path / place / name).write_text(name)
+    here, there = [[tmp_path / place / name for name in names] for place, names in (("here", "ab"), ("there", "ba"))]
+    assert digest_of(here) == digest_of(there)
+    (tmp_path / "there" / "a").write_text("other")
+    assert digest_of(here) != digest_of(there)
+    assert digest_of(here[:1]) != digest_of(here[1:])
+
+
+def test_the_demo_assistant_labels_a_street_it_has_never_seen() -> None:
+    assistant = load_assistant(AssistantConfig(kind="demo"), CPU)
+    assert assistant.label_set == DENSEPASS_13
+    assert assistant.feature_levels == (1, 2, 3, 4)
+    view = render_perspective(build_scene(MODEL_VALIDATION[9_000]), 256, 256, 65.0)
+    logits = assistant(view.image_HW3[None]).logits_KChw
+    labels = torch.nn.functional.interpolate(logits, (256, 256), mode="bilinear").argmax(1)[0].numpy()
+    assert (labels == view.labels_HW).mean() > 0.8
+
+
+def test_the_demo_assistant_is_small_and_kept_in_half_precision() -> None:
+    assert (DEMO_FOLDER / "model.safetensors").stat().st_size < 5.5e6

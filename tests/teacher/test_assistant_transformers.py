@@ -1,0 +1,231 @@
+"""Assistants from transformers, against transformers' own processor, model and pipeline."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    BeitConfig,
+    BeitForSemanticSegmentation,
+    SegformerConfig,
+    SegformerForImageClassification,
+    SegformerForSemanticSegmentation,
+    SegformerImageProcessor,
+    pipeline,
+)
+
+from pipeline.classes import DENSEPASS_13
+from pipeline.errors import WeightsError
+from pipeline.teacher.assistant import load_assistant
+from pipeline.teacher.assistant_transformers import TransformersAssistant, _layout, load_transformers
+from pipeline.teacher.config import AssistantConfig
+
+CPU = torch.device("cpu")
+HEIGHT, WIDTH = 64, 96
+SHAPE = {
+    "hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 1, 1],
+    "decoder_hidden_size": 16,
+}  # fmt: skip
+
+
+def tiny_network(labels: int = 13) -> SegformerForSemanticSegmentation:
+    """Random, but not a network that says the same everywhere: weights are large and no class is ahead."""
+    torch.manual_seed(0)
+    network = SegformerForSemanticSegmentation(SegformerConfig(**SHAPE, num_labels=labels)).eval()
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    with torch.no_grad():
+        logits = network(torch.randn(1, 3, HEIGHT, WIDTH)).logits
+        network.decode_head.classifier.bias -= logits.mean((0, 2, 3))
+    return network
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random SegFormer with a normalisation of its own."""
+    path = tmp_path_factory.mktemp("assistants") / "tiny"
+    tiny_network().save_pretrained(path)
+    SegformerImageProcessor(
+        size={"height": HEIGHT, "width": WIDTH}, image_mean=[0.3, 0.4, 0.5], image_std=[0.2, 0.25, 0.3]
+    ).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def assistant(folder: Path) -> TransformersAssistant:
+    return load_transformers(str(folder), DENSEPASS_13, CPU)
+
+
+def images(count: int = 2, height: int = HEIGHT, width: int = WIDTH) -> npt.NDArray[np.uint8]:
+    coarse = np.random.default_rng(1).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+    return np.stack([np.asarray(Image.fromarray(image).resize((width, height))) for image in coarse])
+
+
+def full_size_labels(logits_KChw: torch.Tensor, size: tuple[int, int]) -> npt.NDArray[np.int64]:
+    return torch.nn.functional.interpolate(logits_KChw, size, mode="bilinear").argmax(1).numpy()
+
+
+def test_logits_are_those_of_the_models_own_processor_and_network(
+    folder: Path, assistant: TransformersAssistant
+) -> None:
+    processor = SegformerImageProcessor.from_pretrained(folder)
+    inputs = processor(images=list(images()), return_tensors="pt")
+    with torch.no_grad():
+        expected = SegformerForSemanticSegmentation.from_pretrained(folder)(**inputs).logits
+    torch.testing.assert_close(assistant(images()).logits_KChw, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_labels_are_those_of_the_image_segmentation_pipeline(folder: Path, assistant: TransformersAssistant) -> None:
+    segments = pipeline("image-segmentation", model=str(folder), device=CPU)(Image.fromarray(images()[0]))
+    expected = np.full((HEIGHT, WIDTH), -1)
+    for segment in segments:
+        expected[np.asarray(segment["mask"]) > 0] = assistant.network.config.label2id[segment["label"]]
+    labels = full_size_labels(assistant(images()[:1]).logits_KChw, (HEIGHT, WIDTH))[0]
+    assert len(np.unique(labels)) > 2, "a constant picture would prove nothing"
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_features_are_the_encoders_hidden_states(folder: Path, assistant: TransformersAssistant) -> None:
+    assert assistant.feature_levels == (1, 2, 3, 4)
+    inputs = SegformerImageProcessor.from_pretrained(folder)(images=list(images()), return_tensors="pt")
+    with torch.no_grad():
+        states = SegformerForSemanticSegmentation.from_pretrained(folder)(**inputs, output_hidden_states=True)
+    features = assistant(images(), levels=(4, 1, 2)).features
+    assert list(features) == [4, 1, 2]
+    for level, feature in features.items():
+        assert feature.shape == (2, SHAPE["hidden_sizes"][level - 1], HEIGHT >> level + 1, WIDTH >> level + 1)
+        torch.testing.assert_close(feature, states.hidden_states[level - 1], atol=1e-5, rtol=1e-5)
+
+
+def test_no_features_are_kept_unless_asked_for(assistant: TransformersAssistant) -> None:
+    assert assistant(images()).features == {}
+
+
+def test_odd_sizes_see_repeated_borders_and_lose_them_again(assistant: TransformersAssistant) -> None:
+    odd = images(1, 50, 70)
+    padded = np.pad(odd, ((0, 0), (0, 14), (0, 26), (0, 0)), mode="edge")
+    here, there = assistant(odd, levels=(1, 4)), assistant(padded, levels=(1, 4))
+    assert here.logits_KChw.shape[2:] == (13, 18)
+    torch.testing.assert_close(here.logits_KChw, there.logits_KChw[..., :13, :18])
+    torch.testing.assert_close(here.features[4], there.features[4][..., :2, :3])
+
+
+def test_the_assistant_is_frozen_and_answers_the_same_twice(assistant: TransformersAssistant) -> None:
+    first, second = (assistant(images()).logits_KChw for _ in range(2))
+    assert not assistant.network.training
+    assert not first.requires_grad
+    assert not any(parameter.requires_grad for parameter in assistant.network.parameters())
+    torch.testing.assert_close(first, second, atol=0, rtol=0)
+
+
+def test_half_precision_weights_are_computed_with_in_float32(folder: Path, tmp_path: Path) -> None:
+    tiny_network().half().save_pretrained(tmp_path)
+    half = load_transformers(str(tmp_path), DENSEPASS_13, CPU)
+    assert {parameter.dtype for parameter in half.network.parameters()} == {torch.float32}
+    assert half(images()).logits_KChw.dtype == torch.float32
+
+
+def test_a_recipe_loads_a_folder(folder: Path) -> None:
+    config = AssistantConfig(kind="transformers", name=str(folder), label_set="densepass13")
+    assert load_assistant(config, CPU).label_set == DENSEPASS_13
+
+
+def test_the_identity_follows_the_weights_and_not_the_place(folder: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(folder, tmp_path / "elsewhere" / "tiny")
+    original, copy = (load_transformers(str(path), DENSEPASS_13, CPU).identity for path in (folder, moved))
+    assert original == copy
+    network = tiny_network()
+    network.decode_head.classifier.bias.data[0] += 1
+    network.save_pretrained(moved)
+    assert load_transformers(str(moved), DENSEPASS_13, CPU).identity != original
+
+
+def test_the_identity_follows_the_normalisation(folder: Path, tmp_path: Path) -> None:
+    changed = shutil.copytree(folder, tmp_path / "tiny")
+    settings = json.loads((changed / "preprocessor_config.json").read_text())
+    (changed / "preprocessor_config.json").write_text(json.dumps({**settings, "image_mean": [0.5, 0.5, 0.5]}))
+    first, second = (load_transformers(str(path), DENSEPASS_13, CPU).identity for path in (folder, changed))
+    assert first != second
+
+
+def test_other_classes_than_the_label_sets_are_refused(folder: Path) -> None:
+    config = AssistantConfig(kind="transformers", name=str(folder), label_set="cityscapes19")
+    with pytest.raises(WeightsError, match="predicts 13 classes; the label set cityscapes19 has 19"):
+        load_assistant(config, CPU)
+
+
+def test_levels_of_a_network_without_a_pyramid_are_refused(tmp_path: Path) -> None:
+    BeitForSemanticSegmentation(
+        BeitConfig(hidden_size=8, num_hidden_layers=4, num_attention_heads=1, intermediate_size=8, image_size=32,
+                   out_indices=[1, 2, 3, 4], num_labels=13, pool_scales=[1], use_auxiliary_head=False)
+    ).save_pretrained(tmp_path)  # fmt: skip
+    plain = load_transformers(str(tmp_path), DENSEPASS_13, CPU)
+    assert plain.feature_levels == ()
+    assert plain(images()).logits_KChw.shape[:2] == (2, 13)
+    with pytest.raises(WeightsError, match="no features of level 1, 2; it gives none"):
+        plain(images(), levels=(1, 2))
+
+
+class FixedSize(torch.nn.Module):
+    def forward(self, pixel_values: torch.Tensor, output_hidden_states: bool) -> None:
+        raise ValueError(f"expected 512x512\nbut got {tuple(pixel_values.shape)}")
+
+
+def test_a_network_for_one_image_size_only_is_refused() -> None:
+    with pytest.raises(WeightsError, match=r"beit cannot segment an image of 64x96 pixels \(expected 512x512\)"):
+        _layout(FixedSize(), CPU, "beit")
+
+
+def encoder_alone(path: Path) -> None:
+    SegformerForImageClassification(SegformerConfig(**SHAPE, num_labels=13)).save_pretrained(path)
+
+
+def broken_weights(path: Path) -> None:
+    tiny_network().save_pretrained(path)
+    whole = (path / "model.safetensors").read_bytes()
+    (path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+
+
+def other_shapes(path: Path) -> None:
+    tiny_network().save_pretrained(path)
+    settings = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**settings, "decoder_hidden_size": 24}))
+
+
+def no_weights(path: Path) -> None:
+    tiny_network().config.save_pretrained(path)
+
+
+def no_network(path: Path) -> None:
+    (path / "config.json").write_text("{}")
+
+
+def no_json(path: Path) -> None:
+    (path / "config.json").write_text("weights")
+
+
+def empty(path: Path) -> None:
+    pass
+
+
+@pytest.mark.parametrize("make", [encoder_alone, broken_weights, other_shapes, no_weights, no_network, no_json, empty])
+def test_a_folder_that_is_no_whole_network_is_refused_in_one_sentence(make, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    make(tmp_path)
+    with pytest.raises(WeightsError) as refusal:
+        load_transformers(str(tmp_path), DENSEPASS_13, CPU)
+    assert str(tmp_path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["./nothing", "/nothing/here", "~/nothing", "no/such/folder"])
+def test_a_missing_folder_is_refused_without_asking_the_hub(name: str) -> None:
+    with pytest.raises(WeightsError, match=f"{name} is not a folder"):
+        load_transformers(name, DENSEPASS_13, CPU)

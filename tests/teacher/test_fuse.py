@@ -1,0 +1,323 @@
+"""Fusion: every rule by a hand-made example, all of them against a loop over masks and pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.classes import IGNORE, LabelSet
+from pipeline.panorama.config import WindowConfig
+from pipeline.panorama.windows import Window, cut, window_grid
+from pipeline.teacher.config import FusionConfig
+from pipeline.teacher.fuse import WindowFusion, fuse, fuse_window
+from pipeline.teacher.masks import MaskSet
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
+
+GREY = (0, 0, 0)
+FOUR = LabelSet("four", ("road", "wall", "pole", "sky"), (GREY,) * 4, thin=(2,))
+ROAD, WALL, POLE, SKY = range(4)
+DEFAULT = FusionConfig()
+SIZE = 8
+
+
+def mask_set(flags_Mhw: list[Bools], shape: tuple[int, int] = (SIZE, SIZE)) -> MaskSet:
+    return MaskSet.from_dense(np.array(flags_Mhw, np.bool_).reshape(-1, *shape))
+
+
+def area(rows: slice, columns: slice, shape: tuple[int, int] = (SIZE, SIZE)) -> Bools:
+    flags = np.zeros(shape, np.bool_)
+    flags[rows, columns] = True
+    return flags
+
+
+def sure(labels_hw: npt.NDArray[np.integer], probability: float = 0.9, classes: int = 4) -> Floats:
+    """Probabilities whose argmax is the labels; the rest is shared evenly."""
+    one_hot = labels_hw[None] == np.arange(classes)[:, None, None]
+    return np.where(one_hot, probability, (1 - probability) / (classes - 1)).astype(np.float32)
+
+
+def fused(
+    labels_hw: npt.NDArray[np.integer],
+    flags: list[Bools],
+    config: FusionConfig = DEFAULT,
+    *,
+    probability: float = 0.9,
+    agreement: float = 1.0,
+    ignored_hw: Bools | None = None,
+) -> WindowFusion:
+    shape = labels_hw.shape
+    ignored = np.zeros(shape, np.bool_) if ignored_hw is None else ignored_hw
+    return fuse_window(
+        sure(labels_hw, probability),
+        np.full(shape, agreement, np.float32),
+        ignored,
+        mask_set(flags, shape),
+        FOUR,
+        config,
+    )
+
+
+LEFT_HALF = area(slice(0, 8), slice(0, 4))
+
+
+def mostly_wall(minority: int, wrong: int = 8) -> npt.NDArray[np.uint8]:
+    """The left half (32 pixels) is wall but for `wrong` pixels of `minority`; the right half is sky."""
+    labels = np.full((SIZE, SIZE), SKY, np.uint8)
+    labels[:, :4] = WALL
+    labels[: wrong // 4, :4] = minority
+    return labels
+
+
+def test_the_winner_is_painted_over_the_whole_mask() -> None:
+    result = fused(mostly_wall(ROAD), [LEFT_HALF])
+    assert (result.labels_hw[:, :4] == WALL).all()
+    assert (result.labels_hw[:, 4:] == SKY).all()
+
+
+def test_the_soft_form_gives_the_winner_its_coverage_and_the_assistant_the_rest() -> None:
+    result = fused(mostly_wall(ROAD), [LEFT_HALF])
+    soft_C = result.ensemble_Chw[:, 0, 0]
+    rest = 0.1 / 3
+    np.testing.assert_allclose(soft_C, [0.25 * 0.9, 0.75 + 0.25 * rest, 0.25 * rest, 0.25 * rest], atol=1e-6)
+    np.testing.assert_allclose(result.ensemble_Chw.sum(axis=0), 1, atol=1e-6)
+
+
+def test_ties_go_to_the_lower_label() -> None:
+    result = fused(mostly_wall(ROAD, wrong=16), [LEFT_HALF])
+    assert (result.labels_hw[:, :4] == ROAD).all()
+
+
+@pytest.mark.parametrize(("theta", "reliable"), [(0.75, True), (0.76, False)])
+def test_a_mask_is_reliable_from_theta_on(theta: float, reliable: bool) -> None:
+    result = fused(mostly_wall(ROAD), [LEFT_HALF], FusionConfig(theta=theta))
+    assert (result.reliable_hw[:, :4] == reliable).all()
+    assert result.reliable_hw[:, 4:].all()
+
+
+def test_unreliable_masks_are_painted_or_kept_as_asked() -> None:
+    paint = fused(mostly_wall(ROAD), [LEFT_HALF], FusionConfig(theta=0.8, unreliable="paint"))
+    keep = fused(mostly_wall(ROAD), [LEFT_HALF], FusionConfig(theta=0.8, unreliable="keep"))
+    assert (paint.labels_hw[:, :4] == WALL).all()
+    np.testing.assert_array_equal(keep.labels_hw, mostly_wall(ROAD))
+    np.testing.assert_array_equal(keep.ensemble_Chw, sure(mostly_wall(ROAD)))
+    assert not paint.reliable_hw[:, :4].any()
+    assert not keep.reliable_hw[:, :4].any()
+
+
+@pytest.mark.parametrize("small_first", [True, False])
+def test_small_masks_win_over_large_ones(small_first: bool) -> None:
+    labels = mostly_wall(ROAD)
+    small = area(slice(0, 2), slice(0, 4))
+    order = [small, LEFT_HALF] if small_first else [LEFT_HALF, small]
+    result = fused(labels, order)
+    np.testing.assert_array_equal(result.labels_hw, labels)
+    assert result.reliable_hw.all()
+
+
+def test_an_unreliable_small_mask_on_a_reliable_one_is_unreliable() -> None:
+    labels = mostly_wall(ROAD)
+    small = area(slice(1, 3), slice(0, 4))
+    result = fused(labels, [LEFT_HALF, small])
+    assert not result.reliable_hw[1:3, :4].any()
+    assert result.reliable_hw[3:, :4].all()
+
+
+def test_of_equal_masks_the_later_one_wins() -> None:
+    """The order of masks of one area is the generator's: swapping them may change the result, and is meant to."""
+    labels = np.full((SIZE, SIZE), SKY, np.uint8)
+    labels[:, :2], labels[:, 4:6] = ROAD, WALL
+    labels[:, 2:4] = POLE
+    plain = FusionConfig(protect_thin=False)
+    left, right = area(slice(0, 8), slice(0, 4)), area(slice(0, 8), slice(2, 6))
+    assert (fused(labels, [left, right], plain).labels_hw[:, 2:4] == WALL).all()
+    assert (fused(labels, [right, left], plain).labels_hw[:, 2:4] == ROAD).all()
+
+
+@pytest.mark.parametrize("large_mask", [0.02, 0.5])
+def test_thin_classes_survive_a_large_mask_of_another_class(large_mask: float) -> None:
+    labels = mostly_wall(POLE)
+    result = fused(labels, [LEFT_HALF], FusionConfig(large_mask=large_mask))
+    np.testing.assert_array_equal(result.labels_hw, labels)
+    np.testing.assert_array_equal(result.ensemble_Chw[:, :2], sure(labels)[:, :2])
+
+
+@pytest.mark.parametrize("config", [FusionConfig(protect_thin=False), FusionConfig(large_mask=0.51)])
+def test_thin_classes_are_painted_over_without_protection_or_by_small_masks(config: FusionConfig) -> None:
+    result = fused(mostly_wall(POLE), [LEFT_HALF], config)
+    assert (result.labels_hw[:, :4] == WALL).all()
+
+
+def test_a_large_mask_won_by_a_thin_class_is_painted() -> None:
+    result = fused(mostly_wall(ROAD) * 0 + np.where(LEFT_HALF, POLE, SKY), [LEFT_HALF])
+    np.testing.assert_array_equal(result.labels_hw[:, :4], POLE)
+    np.testing.assert_allclose(result.ensemble_Chw[POLE, :, :4], 1)
+
+
+@pytest.mark.parametrize(
+    ("probability", "agreement", "reliable"), [(0.9, 0.9, True), (0.6, 0.9, False), (0.9, 0.7, False)]
+)
+def test_uncovered_pixels_keep_the_assistant_and_rely_on_its_confidence_and_agreement(
+    probability: float, agreement: float, reliable: bool
+) -> None:
+    labels = mostly_wall(ROAD)
+    result = fused(labels, [], probability=probability, agreement=agreement)
+    np.testing.assert_array_equal(result.labels_hw, labels)
+    np.testing.assert_array_equal(result.ensemble_Chw, sure(labels, probability))
+    assert (result.reliable_hw == reliable).all()
+
+
+def test_ignored_pixels_neither_vote_nor_get_a_label() -> None:
+    """Without the ignored road, the mask is wall through and through."""
+    ignored = area(slice(0, 6), slice(0, 4))
+    result = fused(mostly_wall(ROAD, wrong=24), [LEFT_HALF], ignored_hw=ignored)
+    assert (result.labels_hw[ignored] == IGNORE).all()
+    assert not result.reliable_hw[ignored].any()
+    np.testing.assert_allclose(result.ensemble_Chw[WALL, 6:, :4], 1)
+
+
+def test_masks_without_a_valid_pixel_or_any_pixel_are_skipped() -> None:
+    labels, nothing = mostly_wall(ROAD), np.zeros((SIZE, SIZE), np.bool_)
+    result = fused(labels, [LEFT_HALF, nothing], ignored_hw=LEFT_HALF)
+    np.testing.assert_array_equal(result.labels_hw, np.where(LEFT_HALF, IGNORE, labels))
+    assert np.isfinite(result.ensemble_Chw).all()
+
+
+def by_the_loop(
+    probabilities: Floats, agreement: Floats, ignored: Bools, flags: list[Bools], config: FusionConfig
+) -> tuple[npt.NDArray[np.int64], Floats, Bools]:
+    """The rules, one mask and one pixel at a time: (labels, soft, reliable)."""
+    classes, height, width = probabilities.shape
+    assistant = probabilities.argmax(axis=0)
+    labels, soft = assistant.astype(np.int64), probabilities.copy()
+    confident = probabilities.max(axis=0) >= config.uncovered_confidence
+    reliable = confident & (agreement >= config.uncovered_agreement)
+    for flag in sorted(flags, key=lambda f: -int(f.sum())):
+        votes = [int((assistant[flag & ~ignored] == c).sum()) for c in range(classes)]
+        if sum(votes) == 0:
+            continue
+        winner, coverage = votes.index(max(votes)), np.float32(max(votes) / sum(votes))
+        large = flag.sum() >= config.large_mask * height * width
+        for y, x in np.argwhere(flag & ~ignored):
+            own = assistant[y, x]
+            if config.protect_thin and large and own in FOUR.thin and own != winner:
+                continue
+            reliable[y, x] = coverage >= config.theta
+            paint = config.unreliable == "paint" or coverage >= config.theta
+            labels[y, x] = winner if paint else own
+            one_hot = np.arange(classes) == winner
+            soft[:, y, x] = probabilities[:, y, x]
+            if paint:
+                soft[:, y, x] = coverage * one_hot + (1 - coverage) * probabilities[:, y, x]
+    labels[ignored], reliable[ignored] = IGNORE, False
+    return labels, soft, reliable
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 6),
+    st.sampled_from((0.3, 0.5, 0.7)),
+    st.sampled_from(("paint", "keep")),
+    st.booleans(),
+    st.sampled_from((0.0, 0.1, 0.4)),
+)
+def test_fusion_equals_the_loop_over_masks_and_pixels(
+    seed: int, masks: int, theta: float, unreliable: str, protect_thin: bool, large_mask: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (7, 9)
+    probabilities = rng.dirichlet(np.full(4, 0.4), shape).transpose(2, 0, 1).astype(np.float32)
+    agreement, ignored = rng.random(shape, np.float32), rng.random(shape) < 0.15
+    flags = [
+        area(slice(y, y + rng.integers(1, 6)), slice(x, x + rng.integers(1, 8)), shape) & (rng.random(shape) < 0.8)
+        for y, x in rng.integers(0, 6, (masks, 2))
+    ]
+    config = FusionConfig(theta, unreliable, protect_thin, large_mask, 0.5, 0.3)
+    result = fuse_window(probabilities, agreement, ignored, mask_set(flags, shape), FOUR, config)
+    labels, soft, reliable = by_the_loop(probabilities, agreement, ignored, flags, config)
+    np.testing.assert_array_equal(result.labels_hw, labels)
+    np.testing.assert_allclose(result.ensemble_Chw, soft, atol=1e-6)
+    np.testing.assert_array_equal(result.reliable_hw, reliable)
+
+
+def panorama_case(seed: int) -> tuple[Floats, Floats, Bools, tuple[Window, ...], list[list[Bools]]]:
+    rng = np.random.default_rng(seed)
+    height, width = 32, 128
+    windows = window_grid(height, width, WindowConfig(32, 64, 32, 32))
+    probabilities = rng.dirichlet(np.full(4, 0.4), (height, width)).transpose(2, 0, 1).astype(np.float32)
+    agreement, ignored = rng.random((height, width), np.float32), rng.random((height, width)) < 0.1
+    flags = [
+        [area(slice(y, y + 9), slice(x, x + 20), (32, 64)) for y, x in rng.integers(0, 40, (5, 2)) % (24, 50)]
+        for _ in windows
+    ]
+    return probabilities, agreement, ignored, windows, flags
+
+
+def sets(flags_K: list[list[Bools]]) -> list[MaskSet]:
+    return [mask_set(flags, (32, 64)) for flags in flags_K]
+
+
+def test_the_panorama_is_the_weighted_mean_of_its_windows() -> None:
+    """Half-overlapping windows: every pixel has two, whose sin^2 weights sum to one."""
+    probabilities, agreement, ignored, windows, flags = panorama_case(1)
+    result = fuse(probabilities, agreement, ignored, windows, sets(flags), FOUR, DEFAULT)
+    parts = [
+        fuse_window(cut(probabilities, w, axis=1), cut(agreement, w), cut(ignored, w), own, FOUR, DEFAULT)
+        for w, own in zip(windows, sets(flags), strict=True)
+    ]
+    weight = np.sin(np.pi * (np.arange(64) + 0.5) / 64) ** 2
+    soft = weight[32:] * parts[0].ensemble_Chw[..., 32:] + weight[:32] * parts[1].ensemble_Chw[..., :32]
+    vote = weight[32:] * parts[0].reliable_hw[:, 32:] + weight[:32] * parts[1].reliable_hw[:, :32]
+    np.testing.assert_allclose(result.ensemble_CHW[..., 32:64], soft, atol=1e-5)
+    np.testing.assert_array_equal(result.reliable_HW[:, 32:64], vote >= 0.5)
+    expected = np.where(ignored, IGNORE, result.ensemble_CHW.argmax(axis=0))
+    np.testing.assert_array_equal(result.labels_HW, expected)
+
+
+def test_a_mask_cut_off_by_the_frame_yields_to_the_neighbour_that_sees_it_whole() -> None:
+    labels = np.full((32, 128), SKY, np.uint8)
+    windows = window_grid(32, 128, WindowConfig(32, 64, 32, 32))
+    flags: list[list[Bools]] = [[] for _ in windows]
+    labels[:, 58:62] = WALL
+    flags[0] = [area(slice(0, 32), slice(57, 64), (32, 64))]
+    flags[1] = [area(slice(0, 32), slice(26, 30), (32, 64)), area(slice(0, 32), slice(30, 40), (32, 64))]
+    no, one = np.zeros(labels.shape, np.bool_), np.ones(labels.shape, np.float32)
+    result = fuse(sure(labels), one, no, windows, sets(flags), FOUR, DEFAULT)
+    np.testing.assert_array_equal(result.labels_HW, labels)
+    assert result.reliable_HW[:, 58:64].all()
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 3), st.integers(0, 1000))
+def test_turning_the_camera_turns_the_fusion(steps: int, seed: int) -> None:
+    """A roll by whole strides, seam and all; masks move along with their windows."""
+    probabilities, agreement, ignored, windows, flags = panorama_case(seed)
+    config = dataclasses.replace(DEFAULT, protect_thin=False)
+    straight = fuse(probabilities, agreement, ignored, windows, sets(flags), FOUR, config)
+    turned = fuse(
+        np.roll(probabilities, 32 * steps, axis=2),
+        np.roll(agreement, 32 * steps, axis=1),
+        np.roll(ignored, 32 * steps, axis=1),
+        windows,
+        sets(flags[-steps:] + flags[:-steps] if steps else flags),
+        FOUR,
+        config,
+    )
+    np.testing.assert_allclose(turned.ensemble_CHW, np.roll(straight.ensemble_CHW, 32 * steps, axis=2), atol=1e-6)
+
+
+def test_fusion_is_deterministic_and_leaves_its_input_alone() -> None:
+    probabilities, agreement, ignored, windows, flags = panorama_case(3)
+    before = probabilities.copy()
+    first, second = (fuse(probabilities, agreement, ignored, windows, sets(flags), FOUR, DEFAULT) for _ in range(2))
+    np.testing.assert_array_equal(probabilities, before)
+    np.testing.assert_array_equal(first.labels_HW, second.labels_HW)
+    np.testing.assert_array_equal(first.ensemble_CHW, second.ensemble_CHW)
+    np.testing.assert_array_equal(first.reliable_HW, second.reliable_HW)

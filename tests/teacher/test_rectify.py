@@ -1,0 +1,195 @@
+"""The assistant over windows: agreement, stitching, merging, scales and features, with assistants made of colour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
+
+from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, LabelSet
+from pipeline.panorama.config import WindowConfig
+from pipeline.panorama.windows import Window, window_grid
+from pipeline.teacher.assistant import AssistantOutput
+from pipeline.teacher.config import AssistantConfig
+from pipeline.teacher.rectify import _Agreement, rectify
+
+Images = npt.NDArray[np.uint8]
+TWO = LabelSet("two", ("dark", "bright"), ((0, 0, 0), (255, 255, 255)), ())
+WINDOWS = WindowConfig(height=64, width=64, stride_y=32, stride_x=32)
+PLAIN = AssistantConfig(feature_levels=())
+
+
+class ColourAssistant:
+    """Logits and features are functions of the pixels alone, averaged over the cells of the stride."""
+
+    identity = "colour"
+    feature_levels = (1, 2, 3, 4)
+
+    def __init__(
+        self,
+        label_set: LabelSet = TWO,
+        logits: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        stride: int = 1,
+    ) -> None:
+        self.label_set = label_set
+        self.shapes: list[tuple[int, ...]] = []
+        self._logits = logits or (lambda images_K3HW: torch.cat((-images_K3HW[:, :1], images_K3HW[:, :1]), 1) * 10)
+        self._stride = stride
+
+    def __call__(self, images_KHW3: Images, levels: Sequence[int] = ()) -> AssistantOutput:
+        self.shapes.append(images_KHW3.shape)
+        images = torch.from_numpy(images_KHW3).permute(0, 3, 1, 2).float() / 127.5 - 1
+        height, width = images.shape[2:]
+        padded = torch.nn.functional.pad(images, (0, -width % 32, 0, -height % 32), mode="replicate")
+
+        def pooled(stride: int) -> torch.Tensor:
+            cells = torch.nn.functional.avg_pool2d(padded, stride)
+            return cells[..., : -(-height // stride), : -(-width // stride)]
+
+        return AssistantOutput(
+            self._logits(pooled(self._stride)), {level: pooled(2 ** (level + 1)) for level in levels}
+        )
+
+
+def noise(height: int, width: int, seed: int = 0) -> Images:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def smooth_panorama(height: int, width: int) -> Images:
+    """A picture of low frequencies that closes over the seam."""
+    rows, columns = np.mgrid[:height, :width]
+    waves = [np.sin(2 * np.pi * columns / width + phase) * np.cos(rows / height * 2) for phase in (0, 1, 2)]
+    return np.stack([127.5 + 120 * w for w in waves], axis=-1).astype(np.uint8)
+
+
+def test_a_pixelwise_assistant_gives_the_same_in_windows_as_on_the_whole() -> None:
+    image = noise(64, 128)
+    view = rectify(image, window_grid(64, 128, WINDOWS), ColourAssistant(), PLAIN, TWO)
+    np.testing.assert_allclose(view.assistant_CHW, view.whole_CHW, atol=1e-5)
+    np.testing.assert_allclose(view.agreement_HW, 1, atol=1e-4)
+    expected = 1 / (1 + np.exp(-20 * (image[..., 0] / 127.5 - 1)))
+    np.testing.assert_allclose(view.assistant_CHW[1], expected, atol=1e-4)
+
+
+def test_window_labels_are_the_argmax_of_each_window() -> None:
+    image, windows = noise(64, 128), window_grid(64, 128, WINDOWS)
+    view = rectify(image, windows, ColourAssistant(), PLAIN, TWO)
+    assert len(view.window_labels_Khw) == len(windows)
+    wrapped = np.roll(image, 32, axis=1)[:, :64, 0]
+    np.testing.assert_array_equal(view.window_labels_Khw[3], wrapped >= 128)
+
+
+def test_windows_are_shown_in_small_batches_and_the_whole_once() -> None:
+    assistant = ColourAssistant()
+    rectify(noise(64, 160), window_grid(64, 160, WINDOWS), assistant, PLAIN, TWO, batch=2)
+    assert assistant.shapes == [(2, 64, 64, 3), (2, 64, 64, 3), (1, 64, 64, 3), (1, 64, 160, 3)]
+
+
+def test_scales_change_what_the_network_sees_but_not_the_result_size() -> None:
+    assistant = ColourAssistant()
+    config = AssistantConfig(window_scale=1.5, whole_scale=0.5, feature_levels=())
+    view = rectify(smooth_panorama(64, 128), window_grid(64, 128, WINDOWS), assistant, config, TWO)
+    assert assistant.shapes == [(4, 96, 96, 3), (1, 32, 64, 3)]
+    assert view.assistant_CHW.shape == view.whole_CHW.shape == (2, 64, 128)
+    assert np.abs(view.assistant_CHW - view.whole_CHW).mean() < 0.02
+
+
+@pytest.mark.parametrize(("height", "scale"), [(64, 1.0), (50, 1.0), (50, 1.3), (64, 0.7)])
+def test_coarse_logits_are_put_back_where_they_belong(height: int, scale: float) -> None:
+    """A coarse network's softmax on a vertical ramp must rise where the ramp does, also when cells reach beyond."""
+    ramp = np.linspace(0, 255, height).astype(np.uint8)
+    image = np.broadcast_to(ramp[:, None, None], (height, 64, 3)).copy()
+    linear = ColourAssistant(logits=lambda x: torch.cat((-x[:, :1], x[:, :1]), 1), stride=4)
+    config = AssistantConfig(window_scale=scale, feature_levels=())
+    view = rectify(image, window_grid(height, 64, WINDOWS), linear, config, TWO)
+    logit = np.log(view.assistant_CHW[1] / view.assistant_CHW[0])[:, 32] / 2
+    np.testing.assert_allclose(logit[5:-5], (ramp / 127.5 - 1)[5:-5], atol=0.02)
+
+
+def test_the_whole_image_enters_with_its_weight() -> None:
+    def relative(images: torch.Tensor) -> torch.Tensor:
+        """Depends on the mean of the picture, so windows and whole differ."""
+        return torch.cat((-images[:, :1], images.mean(dim=(2, 3), keepdim=True)[:, :1] + 0 * images[:, :1]), 1)
+
+    image, windows = noise(64, 128), window_grid(64, 128, WINDOWS)
+    image[:, :40] //= 4
+    alone = rectify(image, windows, ColourAssistant(logits=relative), PLAIN, TWO)
+    config = AssistantConfig(whole_weight=0.25, feature_levels=())
+    mixed = rectify(image, windows, ColourAssistant(logits=relative), config, TWO)
+    np.testing.assert_allclose(mixed.assistant_CHW, 0.75 * alone.assistant_CHW + 0.25 * alone.whole_CHW, atol=1e-6)
+    assert np.abs(mixed.assistant_CHW - alone.assistant_CHW).max() > 0.01
+    np.testing.assert_array_equal(mixed.agreement_HW, alone.agreement_HW)
+
+
+def test_classes_are_merged_after_the_softmax() -> None:
+    """Person 0.3 and rider 0.3 beat road's 0.4 as one class, though neither does alone."""
+    shares = torch.full((19,), 1e-9)
+    shares[[0, 11, 12]] = torch.tensor([0.4, 0.3, 0.3])
+    assistant = ColourAssistant(
+        CITYSCAPES_19, lambda x: shares.log()[None, :, None, None].expand(len(x), 19, *x.shape[2:])
+    )
+    view = rectify(noise(64, 64), window_grid(64, 64, WINDOWS), assistant, PLAIN, DENSEPASS_13)
+    assert view.assistant_CHW.shape == (13, 64, 64)
+    np.testing.assert_allclose(view.assistant_CHW[11], 0.6, atol=1e-5)
+    assert (view.window_labels_Khw[0] == 11).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 5), st.integers(2, 6), st.integers(0, 2**16))
+def test_agreement_is_one_minus_the_normalised_divergence(k: int, classes: int, seed: int) -> None:
+    """Against scipy, for two distributions; against the definition by Kullback-Leibler for more."""
+    said_KC = np.random.default_rng(seed).dirichlet(np.full(classes, 0.3), k).astype(np.float32)
+    agreement = _Agreement(1, 1, classes)
+    for p_C in said_KC:
+        agreement.add(Window(0, 0, 1, 1), p_C[:, None, None])
+    mean_C = said_KC.mean(axis=0)
+    logs = np.log(np.maximum(said_KC, 1e-30) / np.maximum(mean_C, 1e-30))
+    divergence = (said_KC * logs).sum(axis=1).mean()
+    found = float(agreement.result()[0, 0])
+    assert found == pytest.approx(1 - divergence / np.log(k), abs=1e-4)
+    if k == 2:
+        assert found == pytest.approx(1 - jensenshannon(*said_KC.astype(np.float64)) ** 2 / np.log(2), abs=1e-4)
+
+
+def test_full_contradiction_is_zero_and_a_single_window_agrees_with_itself() -> None:
+    agreement = _Agreement(1, 64, 2)
+    yes = np.zeros((2, 1, 40), np.float32)
+    yes[0] = 1
+    agreement.add(Window(0, 0, 1, 40), yes)
+    agreement.add(Window(0, 32, 1, 40), yes[::-1])
+    result = agreement.result()[0]
+    seen_twice = (np.arange(64) < 8) | ((np.arange(64) >= 32) & (np.arange(64) < 40))
+    np.testing.assert_allclose(result[seen_twice], 0, atol=1e-5)
+    np.testing.assert_array_equal(result[~seen_twice], 1)
+
+
+def test_aligned_features_are_stitched_as_if_the_panorama_had_been_seen_whole() -> None:
+    image = noise(64, 128)
+    view = rectify(image, window_grid(64, 128, WINDOWS), ColourAssistant(), AssistantConfig(), TWO)
+    whole = ColourAssistant()(image[None], (1, 2, 3, 4)).features
+    for level in (1, 2, 3, 4):
+        np.testing.assert_allclose(view.features[level], whole[level][0].numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize(("scale", "height"), [(2.0, 64), (0.5, 64), (1.0, 80)])
+def test_resized_or_moved_up_windows_give_features_on_the_panoramas_grid(scale: float, height: int) -> None:
+    image = smooth_panorama(height, 256)
+    config = AssistantConfig(window_scale=scale, feature_levels=(1, 2))
+    view = rectify(image, window_grid(height, 256, WINDOWS), ColourAssistant(), config, TWO)
+    whole = ColourAssistant()(image[None], (1, 2)).features
+    for level in (1, 2):
+        assert view.features[level].shape == whole[level][0].shape
+        assert np.abs(view.features[level] - whole[level][0].numpy())[:, 1:-1].max() < 0.08
+
+
+def test_only_the_asked_levels_are_stitched() -> None:
+    view = rectify(
+        noise(64, 64), window_grid(64, 64, WINDOWS), ColourAssistant(), AssistantConfig(feature_levels=(3,)), TWO
+    )
+    assert set(view.features) == {3}

@@ -1,0 +1,93 @@
+"""SAM: loading, refusing, and the stock generator's masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from segment_anything import SamAutomaticMaskGenerator
+
+from pipeline.errors import WeightsError
+from pipeline.teacher import sam as sam_module
+from pipeline.teacher.config import SamConfig
+from pipeline.teacher.demo_sam import build_demo_sam
+from pipeline.teacher.sam import SamMaskGenerator, load_sam, weights_digest
+
+LOOSE = SamConfig(points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def random_sam():
+    torch.manual_seed(0)
+    sam = build_demo_sam()
+    for parameter in sam.mask_decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return sam
+
+
+@pytest.fixture(scope="module", params=[(96, 96), (64, 112), (300, 200)], ids=str)
+def window(request):
+    return np.random.default_rng(0).integers(0, 255, (*request.param, 3), dtype=np.uint8)
+
+
+def test_masks_boxes_and_scores_are_those_of_the_stock_generator_in_its_order(random_sam, window):
+    stock = SamAutomaticMaskGenerator(
+        random_sam, points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0
+    ).generate(window)
+    ours = SamMaskGenerator(random_sam, LOOSE)(window)
+    assert len(ours) == len(stock) > 0
+    np.testing.assert_array_equal(ours.dense(), np.stack([mask["segmentation"] for mask in stock]))
+    np.testing.assert_allclose(ours.predicted_iou_M, [mask["predicted_iou"] for mask in stock], atol=1e-6)
+    np.testing.assert_allclose(ours.stability_M, [mask["stability_score"] for mask in stock], atol=1e-6)
+
+
+def test_a_window_without_masks_gives_an_empty_set(random_sam, window):
+    none = SamConfig(points_per_side=2, pred_iou_thresh=1.0, stability_score_thresh=1.0, stability_score_offset=50.0)
+    masks = SamMaskGenerator(random_sam, none)(window)
+    assert len(masks) == 0
+    assert masks.dense().shape == (0, *window.shape[:2])
+
+
+def test_weights_that_were_saved_are_the_weights_that_are_loaded(random_sam, tmp_path):
+    torch.save(random_sam.state_dict(), tmp_path / "sam.pth")
+    loaded = load_sam(SamConfig(checkpoint=str(tmp_path / "sam.pth")), CPU)
+    for name, value in random_sam.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "cannot be read"), (b"", "no checkpoint"), (b"<html>404</html>", "no checkpoint")],
+    ids=["missing", "empty", "a web page"],
+)
+def test_a_file_that_is_no_checkpoint_is_told_in_one_sentence(tmp_path, content, says):
+    path = tmp_path / "sam_vit_b.pth"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(WeightsError, match=says):
+        load_sam(SamConfig(model="vit_b", checkpoint=str(path)), CPU)
+
+
+def test_weights_of_another_model_are_named(random_sam, tmp_path, monkeypatch):
+    monkeypatch.setitem(sam_module.sam_model_registry, "vit_h", build_demo_sam)
+    torch.save({"image_encoder.pos_embed": torch.zeros(1, 64, 64, 768)}, tmp_path / "b.pth")
+    with pytest.raises(WeightsError, match=r"weights of vit_b; weights of vit_h"):
+        load_sam(SamConfig(model="vit_h", checkpoint=str(tmp_path / "b.pth")), CPU)
+    torch.save({"backbone.weight": torch.zeros(1)}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match="no SAM"):
+        load_sam(SamConfig(model="vit_h", checkpoint=str(tmp_path / "x.pth")), CPU)
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(WeightsError, match="no weights"):
+        load_sam(SamConfig(model="vit_h", checkpoint=str(tmp_path / "list.pth")), CPU)
+
+
+def test_the_digest_follows_the_content(tmp_path):
+    path = tmp_path / "sam.pth"
+    config = SamConfig(checkpoint=str(path))
+    path.write_bytes(b"one")
+    first = weights_digest(config)
+    path.write_bytes(b"three")
+    assert weights_digest(config) != first
+    with pytest.raises(WeightsError, match="fetch-weights vit_l"):
+        weights_digest(SamConfig(model="vit_l", checkpoint=str(tmp_path / "none.pth")))

@@ -1,0 +1,60 @@
+"""Imports run downward only, and stage two needs nothing of segment-anything."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ORDER = ("errors", "settings", "classes", "panorama", "world", "teacher", "cache", "student", "evaluate", "recipe")
+SOURCES = [p for top in ("pipeline", "stages", "scripts") for p in sorted((ROOT / top).rglob("*.py"))]
+
+
+def _imports(path: Path) -> set[str]:
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+    return modules
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_downward(path: Path):
+    top, *rest = path.relative_to(ROOT).with_suffix("").parts
+    for module in _imports(path):
+        target = module.split(".")
+        if target[0] == "scripts":
+            assert top == "scripts", f"{path} imports {module}"
+        if target[0] == "stages":
+            assert top != "pipeline", f"{path} imports {module}"
+        if top == "pipeline" and target[0] == "pipeline" and rest[0] in ORDER and len(target) > 1:
+            assert ORDER.index(target[1]) <= ORDER.index(rest[0]), f"{path} imports {module}"
+
+
+def test_the_student_never_imports_the_teacher():
+    for path in (ROOT / "pipeline" / "student").glob("*.py"):
+        assert not any(module.startswith("pipeline.teacher") for module in _imports(path)), path
+
+
+def test_stage_two_and_prediction_work_without_segment_anything():
+    code = (
+        "import sys; sys.modules['segment_anything'] = None\n"
+        "import stages.distill, stages.wiring, stages.evaluate, stages.predict, pipeline.cache.records"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_command_line_answers_help_without_heavy_imports():
+    code = (
+        "import sys, stages.cli\nassert not {'torch', 'transformers', 'zarr', 'dask', 'numpy'} & set(sys.modules), "
+        "sorted(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

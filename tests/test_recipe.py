@@ -1,0 +1,103 @@
+"""Recipes: what they accept, what they refuse, and that nothing is lost on the way to TOML and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import RecipeError
+from pipeline.recipe import Recipe, load_recipe, merge_recipe, parse_recipe, to_toml
+from pipeline.settings import fingerprint
+from stages.runs import BUILT_IN, open_recipe
+
+
+@pytest.mark.parametrize("path", sorted(BUILT_IN.glob("*.toml")), ids=lambda p: p.stem)
+def test_built_in_recipes_survive_the_way_to_toml_and_back(path: Path):
+    recipe = open_recipe(path.stem)
+    assert parse_recipe(tomllib.loads(to_toml(recipe))) == recipe
+    assert recipe.name == path.stem
+
+
+@pytest.mark.parametrize(
+    ("table", "names"),
+    [
+        ({"sam": {"poins_per_side": 3}}, ["sam.poins_per_side", "sam.points_per_side"]),
+        ({"sam": 3}, ["sam", "table"]),
+        ({"seed": 1.5}, ["seed", "whole number"]),
+        ({"seed": True}, ["seed", "whole number"]),
+        ({"fusion": {"theta": 2}}, ["fusion.theta", "between 0 and 1"]),
+        ({"fusion": {"theta": float("nan")}}, ["fusion.theta", "finite"]),
+        ({"fusion": {"unreliable": "drop"}}, ["fusion.unreliable", "'paint'", "'keep'"]),
+        ({"assistant": {"feature_levels": [1, 9]}}, ["assistant.feature_levels", "1, 2, 3, 4"]),
+        ({"windows": {"stride_x": 48}}, ["windows.stride_x", "multiple of 32"]),
+        ({"windows": {"stride_x": 160}}, ["windows.stride_x", "2048"]),
+        ({"sam": {"model": "vit_h"}}, ["sam.checkpoint", "fetch-weights vit_h"]),
+        ({"name": "../up"}, ["name"]),
+        ({"label_set": "ade20k"}, ["label_set", "cityscapes19"]),
+    ],
+)
+def test_a_bad_setting_is_refused_with_its_name_and_what_it_may_be(table, names):
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(table)
+    assert all(name in str(caught.value) for name in names)
+
+
+def test_paths_in_a_recipe_start_at_its_folder_and_hub_names_stay(tmp_path):
+    (tmp_path / "net").mkdir()
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        '[data]\npanoramas = "photos"\n'
+        '[assistant]\nkind = "transformers"\nname = "org/net"\n'
+        '[student]\nweights = "net"\n'
+    )
+    recipe = load_recipe(file)
+    assert recipe.data.panoramas == str(tmp_path / "photos")
+    assert recipe.assistant.name == "org/net"
+    assert recipe.student.weights == str(tmp_path / "net")
+
+
+def test_a_recipe_that_is_no_toml_or_not_there_is_told_in_one_sentence(tmp_path):
+    with pytest.raises(RecipeError, match="does not exist"):
+        load_recipe(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("a = = 1")
+    with pytest.raises(RecipeError, match="cannot be read"):
+        load_recipe(tmp_path / "bad.toml")
+    with pytest.raises(RecipeError, match="demo, goodsam, street"):
+        open_recipe("dmeo")
+
+
+def test_overrides_change_one_setting_and_leave_the_rest():
+    plain, changed = open_recipe("demo"), open_recipe("demo", ("fusion.theta=0.6", "name=other"))
+    assert changed.fusion.theta == 0.6
+    assert changed.name == "other"
+    assert dataclasses.replace(changed, name="demo", fusion=plain.fusion) == plain
+    with pytest.raises(RecipeError, match="no '='"):
+        open_recipe("demo", ("fusion.theta",))
+
+
+def test_merging_nothing_changes_nothing():
+    assert merge_recipe(Recipe(), {}) == Recipe()
+
+
+def test_a_fingerprint_follows_values_not_spelling():
+    assert fingerprint(Recipe()) == fingerprint(parse_recipe({"fusion": {"theta": 0.7}}))
+    assert fingerprint(Recipe()) != fingerprint(parse_recipe({"fusion": {"theta": 0.71}}))
+
+
+def test_every_setting_has_its_sentence():
+    """A string literal must follow every field of every settings dataclass."""
+    import ast
+    import inspect
+
+    for owner in {
+        Recipe,
+        *(f.default_factory for f in dataclasses.fields(Recipe) if isinstance(f.default_factory, type)),
+    }:
+        body = ast.parse(inspect.getsource(owner).strip()).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for node, following in zip(body.body, body.body[1:], strict=False):
+            if isinstance(node, ast.AnnAssign):
+                assert isinstance(following, ast.Expr), f"{owner.__name__}.{ast.unparse(node.target)} has no sentence"
