@@ -13,7 +13,7 @@ class GoodSAMError(Exception):
     """
 
     def __init__(self, found: str, expected: str, remedy: str) -> None:
-        super().__init__(found, expected, remedy)
+        super().__init__(found, expected, remedy)  # the arguments, so that it survives pickling
         self.found = found
         self.expected = expected
         self.remedy = remedy

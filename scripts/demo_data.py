@@ -85,7 +85,7 @@ def load_shards(folder: Path) -> Batch:
 def render_views(
     seeds: Sequence[int], per_scene: int = 3, size: int = SIZE, fov_range: tuple[float, float] = FOV_RANGE
 ) -> Batch:
-    """`per_scene` perspective views of each scene: any yaw, pitch around the horizon, no roll; equal seeds, equal views."""
+    """`per_scene` perspective views of each scene: any yaw, pitch around the horizon; equal seeds, equal views."""
     return _batch(_views(seeds, per_scene, size, fov_range))
 
 

@@ -35,6 +35,7 @@ from pipeline.student.data import TrainingBatch, TrainingSet, read_ahead
 from pipeline.student.losses import FeatureProjections, mka_losses, total
 from pipeline.student.meter import LossMeter
 from pipeline.student.model import build_student, forward_wrapped, normalise, save_student, to_unit
+from pipeline.student.precision import mixed_precision
 from pipeline.student.sample import PanoramaSample, SampleReader
 from pipeline.student.schedule import parameter_groups, set_learning_rates
 from pipeline.student.targets import make_targets
@@ -188,7 +189,7 @@ def training_step(job: DistillJob, trainee: Trainee, batch: TrainingBatch) -> di
     on the device, so that nothing waits for them."""
     pixels_B3HW = normalise(jitter_colours(to_unit(batch.image_BHW3), batch.colours_B3))
     targets = make_targets(batch, job.losses.stride)
-    with torch.autocast(pixels_B3HW.device.type, torch.bfloat16, enabled=mixed_precision(job)):
+    with mixed_precision(pixels_B3HW.device.type, enabled=uses_bfloat16(job)):
         output = forward_wrapped(trainee.model, pixels_B3HW, WRAP if batch.whole else 0)
     losses = mka_losses(output, targets, trainee.projections, job.losses, wrap=batch.whole)
     loss = total(losses, job.losses)
@@ -200,7 +201,7 @@ def training_step(job: DistillJob, trainee: Trainee, batch: TrainingBatch) -> di
     return {**losses, "total": loss.detach(), "gradient_norm": norm}
 
 
-def mixed_precision(job: DistillJob) -> bool:
+def uses_bfloat16(job: DistillJob) -> bool:
     """Whether the network computes in bfloat16 where that is safe."""
     automatic = job.distill.precision == "auto" and torch.device(job.device).type == "cuda"
     return automatic or job.distill.precision == "bfloat16"

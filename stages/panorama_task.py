@@ -64,7 +64,7 @@ class TaskReport:
     """Wall-clock seconds per part that was computed."""
     error: str = ""
     """One sentence if the panorama was set aside."""
-    fatal: bool = False
+    fatal: CacheError | None = None
     """The store cannot be written: going on would be in vain."""
     trace: str = ""
     """Traceback of an error that was not foreseen, for the log."""
@@ -96,7 +96,7 @@ def cache_panorama(task: PanoramaTask) -> TaskReport:
             _discard_damaged(task)
             _compute(task, seconds)
     except CacheError as error:
-        return TaskReport(task.panorama.id, seconds, str(error), fatal=True)
+        return TaskReport(task.panorama.id, seconds, fatal=error)
     except GoodSAMError as error:
         return TaskReport(task.panorama.id, seconds, str(error))
     except Exception as error:  # one panorama must not stop a night's run; the log has the traceback

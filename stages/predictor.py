@@ -71,7 +71,7 @@ class StudentPredictor:
 
         from pipeline.student.model import predict_logits
 
-        images = torch.from_numpy(np.ascontiguousarray(image_HW3))[None].to(self.torch_device)
+        images = torch.tensor(image_HW3)[None].to(self.torch_device)
         return predict_logits(self.model, images, WRAP)[0].cpu().numpy()
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.cache.store import Part, TeacherStore
-from pipeline.errors import CacheError, InputError
+from pipeline.errors import InputError
 from pipeline.recipe import Recipe
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted
 from stages.files import digest
@@ -34,6 +35,8 @@ class CacheSummary:
     """Panoramas of which at least one part was computed now."""
     failed: dict[str, str]
     """Panoramas set aside, with the reason."""
+    parts: dict[str, int]
+    """How many panoramas each part was computed for now."""
 
 
 def teacher_cache(
@@ -53,47 +56,58 @@ def teacher_cache(
     """
     started = time.monotonic()
     panoramas = all_panoramas(run.recipe)
+    tasks = _missing(run, panoramas, device)
+    listener(StageStarted(STAGE, len(tasks), "panoramas"))
+    if len(tasks) < len(panoramas):
+        listener(Note(STAGE, f"{len(panoramas) - len(tasks)} of {len(panoramas)} panoramas are cached already"))
+    reports = list(_follow(run_tasks(cache_panorama, tasks, workers, scheduler), listener))
+    summary = _summary(len(panoramas), reports)
+    facts = {"panoramas": summary.total, "computed": summary.computed, "set aside": len(summary.failed)}
+    listener(StageFinished(STAGE, time.monotonic() - started, facts))
+    if len(summary.failed) == len(panoramas):
+        raise InputError(f"none of {len(panoramas)} panoramas could be used", f"the first: {reports[0].error}",
+                         "Mend or replace the files")  # fmt: skip
+    return summary
+
+
+def _missing(run: Run, panoramas: Sequence[SplitPanorama], device: str) -> list[PanoramaTask]:
+    """Prepare the run's folder and store; a task for every panorama that is not complete."""
     run.prepare()
     store = TeacherStore.open(run.store, "a")
     prints = part_fingerprints(run.recipe, device)
     _describe(store, prints, run.recipe)
     write_manifest(run, prints)
-    tasks = [
-        PanoramaTask(p, run.recipe, run.store, prints, device) for p in panoramas if not _is_complete(store, prints, p)
-    ]
-    listener(StageStarted(STAGE, len(tasks), "panoramas"))
-    if len(tasks) < len(panoramas):
-        listener(Note(STAGE, f"{len(panoramas) - len(tasks)} of {len(panoramas)} panoramas are cached already"))
-    failed = _follow(run_tasks(cache_panorama, tasks, workers, scheduler), len(tasks), listener)
-    summary = CacheSummary(len(panoramas), len(tasks) - len(failed), failed)
-    listener(StageFinished(STAGE, time.monotonic() - started, {
-        "panoramas": summary.total, "computed": summary.computed, "set aside": len(failed)}))  # fmt: skip
-    if len(failed) == len(panoramas):
-        raise InputError("none of the panoramas could be used", "at least one that can", "See the reasons above")
-    return summary
+    missing = [panorama for panorama in panoramas if not _is_complete(store, prints, panorama)]
+    return [PanoramaTask(panorama, run.recipe, run.store.resolve(), prints, device) for panorama in missing]
 
 
-def _follow(reports: Iterator[TaskReport], total: int, listener: Listener) -> dict[str, str]:
-    failed: dict[str, str] = {}
+def _follow(reports: Iterator[TaskReport], listener: Listener) -> Iterator[TaskReport]:
+    """Tell the listener of every report; stop at one that says that going on is in vain."""
     for done, report in enumerate(reports, start=1):
-        if report.fatal:
-            raise CacheError(
-                report.error.split("; ")[0], "a store that can be written", "What was cached before is kept"
-            )
+        if report.fatal is not None:
+            raise report.fatal
         if report.error:
-            failed[report.id] = report.error
             listener(ItemFailed(STAGE, report.id, report.error))
         if report.trace:
             listener(Note(STAGE, report.trace))
         listener(StageAdvanced(STAGE, done, report.id, sum(report.seconds.values())))
-    return failed
+        yield report
+
+
+def _summary(total: int, reports: Sequence[TaskReport]) -> CacheSummary:
+    failed = {report.id: report.error for report in reports if report.error}
+    parts = Counter(part for report in reports for part in report.seconds)
+    return CacheSummary(total, len(reports) - len(failed), failed, dict(parts))
 
 
 def _is_complete(store: TeacherStore, prints: Fingerprints, panorama: SplitPanorama) -> bool:
     names = ((part, getattr(prints, part.value)) for part in Part)
     if not all(store.is_done(part, name, panorama.id) for part, name in names):
         return False
-    source = digest(panorama.path)
+    try:
+        source = digest(panorama.path)
+    except InputError:  # the task says what is wrong with the file
+        return False
     return all(store.is_done(part, getattr(prints, part.value), panorama.id, source_sha256=source) for part in Part)
 
 

@@ -222,13 +222,19 @@ class Scene:
     """What is known of one panorama; what is None gets no panel. All arrays may have different sizes."""
 
     image_HW3: ImageArray
+    """The panorama, RGB."""
     assistant_HW: LabelArray | None = None
+    """Labels of S_TA^w."""
     masks_HW: npt.NDArray[np.integer] | None = None
     """Map of mask ids, NO_MASK where there is none."""
     ensemble_HW: LabelArray | None = None
+    """E."""
     reliable_HW: BoolArray | None = None
+    """M; what is False is hatched."""
     student_HW: LabelArray | None = None
+    """Labels of the student."""
     truth_HW: LabelArray | None = None
+    """Human labels; with them, notes tell how many of a prediction's pixels are right."""
 
 
 def scene_panels(scene: Scene, labels: LabelSet, width: int = Layout.width) -> list[Panel]:

@@ -1,8 +1,8 @@
 """The architecture of the embedded demo SAM: segment_anything's own modules, small, for 256-pixel windows.
 
 Nothing in it differs in kind from SAM ViT-B: a ViT encoder with windowed and global attention, the prompt encoder, the
-two-way mask decoder with three mask outputs. A patch is 10 pixels wide instead of 16 and a window of 256 pixels is seen at
-240, because the demo's poles are 3 pixels wide: masks are decoded at 96x96, a cell for every 2.7 pixels of the window.
+two-way mask decoder with three mask outputs. A patch is 10 pixels wide instead of 16 and a window of 256 pixels is seen
+at 240, because the demo's poles are 3 pixels wide: masks are decoded at 96x96, a cell for every 2.7 pixels.
 """
 
 from __future__ import annotations

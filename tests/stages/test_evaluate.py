@@ -75,7 +75,7 @@ def job(tmp_path: Path) -> EvaluateJob:
     return EvaluateJob(
         ids=IDS, label_set=DENSEPASS_13, out=tmp_path / "eval", open_image=image, open_labels=truth,
         read_teacher=teacher, read_masks=lambda id_: truth(id_).astype(np.int32),
-        students={"student_start": Oracle(wrong_rows=12), "student": Oracle()}, overlays=2, facts={"run": "test"},
+        students={"student_start": Oracle(wrong_rows=12), "student": Oracle()}, overlays=0, facts={"run": "test"},
     )  # fmt: skip
 
 
@@ -117,11 +117,11 @@ def test_what_is_written_is_what_is_returned(job: EvaluateJob) -> None:
 
 
 def test_pictures_are_made_of_the_first_panoramas_and_old_ones_go(job: EvaluateJob) -> None:
-    evaluate(job)
-    names = sorted(path.name for path in (job.out / "overlays").iterdir())
-    assert names == ["evaluation__a.png", "evaluation__b.png"]
+    evaluate(replace(job, overlays=1))
+    names = [path.name for path in (job.out / "overlays").iterdir()]
+    assert names == ["evaluation__a.png"]
     assert Image.open(job.out / "overlays" / names[0]).width > 1000
-    evaluate(replace(job, overlays=0))
+    evaluate(job)
     assert not list((job.out / "overlays").iterdir())
 
 
@@ -136,7 +136,7 @@ def test_an_unusable_panorama_is_set_aside_and_the_others_measured(job: Evaluate
     events: list[Event] = []
     metrics = evaluate(replace(job, read_teacher=failing(teacher, IDS[1])), events.append)
     without = evaluate(replace(job, ids=(IDS[0], IDS[2])))
-    assert metrics["ladder"] == without["ladder"]
+    assert report.to_json({"ladder": metrics["ladder"]}) == report.to_json({"ladder": without["ladder"]})
     assert list(metrics["set_aside"]) == [IDS[1]]
     assert [event.item for event in events if isinstance(event, ItemFailed)] == [IDS[1]]
 

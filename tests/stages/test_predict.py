@@ -57,10 +57,9 @@ def job(tmp_path: Path) -> PredictJob:
     return PredictJob(tmp_path / "student", tmp_path / "in", tmp_path / "out", PanoramaConfig(width=WIDTH // 2))
 
 
-def write_panorama(path: Path, seed: int, roll: int = 0, black_rows: int = 0) -> None:
+def write_panorama(path: Path, seed: int, roll: int = 0) -> None:
     coarse = np.random.default_rng(seed).integers(10, 256, (8, 16, 3)).astype(np.uint8)
     image = coarse.repeat(HEIGHT // 8, axis=0).repeat(WIDTH // 16, axis=1)
-    image[HEIGHT - black_rows :] = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.roll(image, roll, axis=1)).save(path)
 
@@ -83,7 +82,7 @@ def test_labels_are_indexed_images_of_the_sources_size_under_the_sources_names(
     for name in NAMES:
         picture = Image.open(job.out / "labels" / f"{name}.png")
         assert (picture.mode, picture.size) == ("P", (WIDTH, HEIGHT))
-        assert picture.getpalette()[:39] == [value for colour in DENSEPASS_13.palette for value in colour]
+        assert (picture.getpalette() or [])[:39] == [value for colour in DENSEPASS_13.palette for value in colour]
     assert not list(job.out.rglob("*.partial"))
 
 
@@ -161,14 +160,26 @@ def test_a_folder_without_a_student_is_named(job: PredictJob, tmp_path: Path) ->
         predict(replace(job, student=tmp_path))
 
 
-def test_shares_are_of_solid_angle_and_sum_to_one(student: ByColour, job: PredictJob) -> None:
-    write_panorama(job.panoramas / "one.png", seed=0, black_rows=HEIGHT // 4)
-    predict(job)
-    assert (read_labels(job, "one")[-HEIGHT // 4 :] == IGNORE).all()
+def test_shares_are_of_solid_angle_and_sum_to_one(student: ByColour, job: PredictJob, tmp_path: Path) -> None:
+    rig = np.zeros((HEIGHT, WIDTH), np.uint8)
+    rig[-HEIGHT // 4 :] = 255
+    Image.fromarray(rig).save(tmp_path / "rig.png")
+    predict(replace(job, panorama=replace(job.panorama, ignore_mask=str(tmp_path / "rig.png"))))
+    assert ((read_labels(job, "one") == IGNORE) == (rig > 0)).all()
     shares = read_shares(job)
     # The lowest quarter of the rows lies below 45 degrees: (1 - sin 45) / 2 of the sphere.
     assert shares["one"]["ignored"] == pytest.approx((1 - np.sin(np.pi / 4)) / 2, abs=1e-5)
     assert [sum(row.values()) for row in shares.values()] == pytest.approx([1, 1, 1], abs=1e-4)
+
+
+def test_black_where_no_camera_looked_is_ignored(student: ByColour, job: PredictJob) -> None:
+    image = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
+    image[-HEIGHT // 4 :] = 0
+    Image.fromarray(image).save(job.panoramas / "one.png")
+    predict(job)
+    labels = read_labels(job, "one")
+    assert (labels[-HEIGHT // 4 :] == IGNORE).all()
+    assert (labels[: HEIGHT // 2] != IGNORE).all()
 
 
 @pytest.mark.parametrize("roll", [32, 64, -32])

@@ -149,8 +149,8 @@ def test_a_loss_of_weight_zero_is_not_computed(name: str) -> None:
 def test_total_is_the_weighted_sum() -> None:
     config = LossConfig(assistant=1, ensemble=2, reliable=3, boundary=4, features=5)
     losses = mka_losses(some_output(), some_targets(), some_projections(), config, wrap=True)
-    expected = sum(weight * float(losses[name]) for weight, name in zip((1, 2, 3, 4, 5), LOSSES, strict=True))
-    assert float(total(losses, config)) == pytest.approx(expected, rel=1e-5)
+    expected = sum(weight * losses[name].item() for weight, name in zip((1, 2, 3, 4, 5), LOSSES, strict=True))
+    assert total(losses, config).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_losses_are_float32_under_autocast() -> None:

@@ -48,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
         self.hub = hub
         super().__init__(*request)  # type: ignore[arg-type]
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
 
     def do_HEAD(self) -> None:
@@ -110,7 +110,7 @@ def network() -> SegformerForSemanticSegmentation:
     torch.manual_seed(0)
     return SegformerForSemanticSegmentation(
         SegformerConfig(hidden_sizes=[8, 8, 8, 8], depths=[1] * 4, num_attention_heads=[1] * 4, decoder_hidden_size=8,
-                        num_labels=13)
+                        id2label=dict(enumerate(DENSEPASS_13.names)))
     ).eval()  # fmt: skip
 
 

@@ -29,16 +29,17 @@ from pipeline.teacher.config import AssistantConfig
 
 CPU = torch.device("cpu")
 HEIGHT, WIDTH = 64, 96
-SHAPE = {
-    "hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 1, 1],
-    "decoder_hidden_size": 16,
-}  # fmt: skip
+WIDTHS = [8, 16, 24, 32]
+CONFIG = SegformerConfig(
+    hidden_sizes=WIDTHS, depths=[1] * 4, num_attention_heads=[1] * 4, decoder_hidden_size=16,
+    id2label=dict(enumerate(DENSEPASS_13.names)),
+)  # fmt: skip
 
 
-def tiny_network(labels: int = 13) -> SegformerForSemanticSegmentation:
+def tiny_network() -> SegformerForSemanticSegmentation:
     """Random, but not a network that says the same everywhere: weights are large and no class is ahead."""
     torch.manual_seed(0)
-    network = SegformerForSemanticSegmentation(SegformerConfig(**SHAPE, num_labels=labels)).eval()
+    network = SegformerForSemanticSegmentation(CONFIG).eval()
     for parameter in network.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.3)
@@ -87,7 +88,7 @@ def test_labels_are_those_of_the_image_segmentation_pipeline(folder: Path, assis
     segments = pipeline("image-segmentation", model=str(folder), device=CPU)(Image.fromarray(images()[0]))
     expected = np.full((HEIGHT, WIDTH), -1)
     for segment in segments:
-        expected[np.asarray(segment["mask"]) > 0] = assistant.network.config.label2id[segment["label"]]
+        expected[np.asarray(segment["mask"]) > 0] = DENSEPASS_13.names.index(segment["label"])
     labels = full_size_labels(assistant(images()[:1]).logits_KChw, (HEIGHT, WIDTH))[0]
     assert len(np.unique(labels)) > 2, "a constant picture would prove nothing"
     np.testing.assert_array_equal(labels, expected)
@@ -101,7 +102,7 @@ def test_features_are_the_encoders_hidden_states(folder: Path, assistant: Transf
     features = assistant(images(), levels=(4, 1, 2)).features
     assert list(features) == [4, 1, 2]
     for level, feature in features.items():
-        assert feature.shape == (2, SHAPE["hidden_sizes"][level - 1], HEIGHT >> level + 1, WIDTH >> level + 1)
+        assert feature.shape == (2, WIDTHS[level - 1], HEIGHT >> level + 1, WIDTH >> level + 1)
         torch.testing.assert_close(feature, states.hidden_states[level - 1], atol=1e-5, rtol=1e-5)
 
 
@@ -143,7 +144,8 @@ def test_the_identity_follows_the_weights_and_not_the_place(folder: Path, tmp_pa
     original, copy = (load_transformers(str(path), DENSEPASS_13, CPU).identity for path in (folder, moved))
     assert original == copy
     network = tiny_network()
-    network.decode_head.classifier.bias.data[0] += 1
+    with torch.no_grad():
+        next(network.decode_head.parameters()).add_(1)
     network.save_pretrained(moved)
     assert load_transformers(str(moved), DENSEPASS_13, CPU).identity != original
 
@@ -163,10 +165,10 @@ def test_other_classes_than_the_label_sets_are_refused(folder: Path) -> None:
 
 
 def test_levels_of_a_network_without_a_pyramid_are_refused(tmp_path: Path) -> None:
-    BeitForSemanticSegmentation(
-        BeitConfig(hidden_size=8, num_hidden_layers=4, num_attention_heads=1, intermediate_size=8, image_size=32,
-                   out_indices=[1, 2, 3, 4], num_labels=13, pool_scales=[1], use_auxiliary_head=False)
-    ).save_pretrained(tmp_path)  # fmt: skip
+    config = BeitConfig(hidden_size=8, num_hidden_layers=4, num_attention_heads=1, intermediate_size=8, image_size=32,
+                        id2label=CONFIG.id2label, pool_scales=[1], use_auxiliary_head=False,
+                        out_indices=[1, 2, 3, 4])  # fmt: skip # pyright: ignore[reportCallIssue]
+    BeitForSemanticSegmentation(config).save_pretrained(tmp_path)
     plain = load_transformers(str(tmp_path), DENSEPASS_13, CPU)
     assert plain.feature_levels == ()
     assert plain(images()).logits_KChw.shape[:2] == (2, 13)
@@ -185,7 +187,7 @@ def test_a_network_for_one_image_size_only_is_refused() -> None:
 
 
 def encoder_alone(path: Path) -> None:
-    SegformerForImageClassification(SegformerConfig(**SHAPE, num_labels=13)).save_pretrained(path)
+    SegformerForImageClassification(CONFIG).save_pretrained(path)
 
 
 def broken_weights(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ def _decoded(masks: MaskSet) -> MaskSet:
 
 
 @given(DENSE)
-def test_dense_masks_survive_boxes_and_run_lengths(dense):
+def test_dense_masks_survive_boxes_and_run_lengths(dense: npt.NDArray[np.bool_]) -> None:
     masks = MaskSet.from_dense(dense)
     np.testing.assert_array_equal(masks.dense(), dense)
     np.testing.assert_array_equal(_decoded(masks).dense(), dense)
@@ -28,13 +29,13 @@ def test_dense_masks_survive_boxes_and_run_lengths(dense):
 
 
 @given(DENSE)
-def test_boxes_are_tight(dense):
+def test_boxes_are_tight(dense: npt.NDArray[np.bool_]) -> None:
     for mask, (y0, x0, y1, x1) in zip(dense, MaskSet.from_dense(dense).boxes_M4, strict=True):
         ys, xs = np.nonzero(mask)
         assert (y0, x0, y1, x1) == ((ys.min(), xs.min(), ys.max() + 1, xs.max() + 1) if len(ys) else (0, 0, 0, 0))
 
 
-def test_filtering_takes_flags_or_an_order():
+def test_filtering_takes_flags_or_an_order() -> None:
     dense = np.stack([np.eye(4, dtype=bool), np.ones((4, 4), bool), np.tri(4, dtype=bool)])
     masks = MaskSet.from_dense(dense, [0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
     np.testing.assert_array_equal(masks.filter(np.array([True, False, True])).dense(), dense[[0, 2]])
@@ -43,7 +44,7 @@ def test_filtering_takes_flags_or_an_order():
     np.testing.assert_allclose(reordered.predicted_iou_M, [0.3, 0.1])
 
 
-def test_runs_that_do_not_fill_their_box_are_refused():
+def test_runs_that_do_not_fill_their_box_are_refused() -> None:
     masks = MaskSet.from_dense(np.ones((1, 3, 3), bool))
     runs, counts = encode_runs(masks)
     with pytest.raises(ValueError, match="cannot fill"):

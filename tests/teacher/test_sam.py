@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from segment_anything import SamAutomaticMaskGenerator
+from segment_anything.modeling import Sam
 
 from pipeline.errors import WeightsError
 from pipeline.teacher import sam as sam_module
@@ -18,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def random_sam():
+def random_sam() -> Sam:
     torch.manual_seed(0)
     sam = build_demo_sam()
     for parameter in sam.mask_decoder.parameters():
@@ -27,11 +31,13 @@ def random_sam():
 
 
 @pytest.fixture(scope="module", params=[(96, 96), (64, 112), (300, 200)], ids=str)
-def window(request):
+def window(request: pytest.FixtureRequest) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 255, (*request.param, 3), dtype=np.uint8)
 
 
-def test_masks_boxes_and_scores_are_those_of_the_stock_generator_in_its_order(random_sam, window):
+def test_masks_boxes_and_scores_are_those_of_the_stock_generator_in_its_order(
+    random_sam: Sam, window: npt.NDArray[np.uint8]
+) -> None:
     stock = SamAutomaticMaskGenerator(
         random_sam, points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0
     ).generate(window)
@@ -42,14 +48,14 @@ def test_masks_boxes_and_scores_are_those_of_the_stock_generator_in_its_order(ra
     np.testing.assert_allclose(ours.stability_M, [mask["stability_score"] for mask in stock], atol=1e-6)
 
 
-def test_a_window_without_masks_gives_an_empty_set(random_sam, window):
+def test_a_window_without_masks_gives_an_empty_set(random_sam: Sam, window: npt.NDArray[np.uint8]) -> None:
     none = SamConfig(points_per_side=2, pred_iou_thresh=1.0, stability_score_thresh=1.0, stability_score_offset=50.0)
     masks = SamMaskGenerator(random_sam, none)(window)
     assert len(masks) == 0
     assert masks.dense().shape == (0, *window.shape[:2])
 
 
-def test_weights_that_were_saved_are_the_weights_that_are_loaded(random_sam, tmp_path):
+def test_weights_that_were_saved_are_the_weights_that_are_loaded(random_sam: Sam, tmp_path: Path) -> None:
     torch.save(random_sam.state_dict(), tmp_path / "sam.pth")
     loaded = load_sam(SamConfig(checkpoint=str(tmp_path / "sam.pth")), CPU)
     for name, value in random_sam.state_dict().items():
@@ -61,7 +67,7 @@ def test_weights_that_were_saved_are_the_weights_that_are_loaded(random_sam, tmp
     [(None, "cannot be read"), (b"", "no checkpoint"), (b"<html>404</html>", "no checkpoint")],
     ids=["missing", "empty", "a web page"],
 )
-def test_a_file_that_is_no_checkpoint_is_told_in_one_sentence(tmp_path, content, says):
+def test_a_file_that_is_no_checkpoint_is_told_in_one_sentence(tmp_path: Path, content: bytes | None, says: str) -> None:
     path = tmp_path / "sam_vit_b.pth"
     if content is not None:
         path.write_bytes(content)
@@ -69,7 +75,7 @@ def test_a_file_that_is_no_checkpoint_is_told_in_one_sentence(tmp_path, content,
         load_sam(SamConfig(model="vit_b", checkpoint=str(path)), CPU)
 
 
-def test_weights_of_another_model_are_named(random_sam, tmp_path, monkeypatch):
+def test_weights_of_another_model_are_named(random_sam: Sam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sam_module.sam_model_registry, "vit_h", build_demo_sam)
     torch.save({"image_encoder.pos_embed": torch.zeros(1, 64, 64, 768)}, tmp_path / "b.pth")
     with pytest.raises(WeightsError, match=r"weights of vit_b; weights of vit_h"):
@@ -82,7 +88,7 @@ def test_weights_of_another_model_are_named(random_sam, tmp_path, monkeypatch):
         load_sam(SamConfig(model="vit_h", checkpoint=str(tmp_path / "list.pth")), CPU)
 
 
-def test_the_digest_follows_the_content(tmp_path):
+def test_the_digest_follows_the_content(tmp_path: Path) -> None:
     path = tmp_path / "sam.pth"
     config = SamConfig(checkpoint=str(path))
     path.write_bytes(b"one")

@@ -1,0 +1,100 @@
+"""Training of the demo SAM: what it is asked, what it is told, and how it is measured."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("cv2", reason="training the demo SAM needs OpenCV (a development dependency)")
+
+from pipeline.teacher.demo_sam import build_demo_sam
+from pipeline.teacher.masks import MaskSet
+from scripts.demo_data import Batch, render_windows
+from scripts.demo_sam_examples import POINTS, make_example, region_around
+from scripts.demo_sam_trainee import LOW, Trainee, mask_losses, speed_up_global_attention
+from scripts.evaluate_demo_sam import achievable, segments_of
+from scripts.train_demo_sam import Schedule, draw, start, train_step
+
+
+@pytest.fixture(scope="module")
+def windows() -> Batch:
+    return render_windows([100_000], per_scene=1, panorama_height=256)
+
+
+def test_a_pole_in_front_does_not_part_a_facade_but_a_wide_gap_does() -> None:
+    ids = np.zeros((20, 30), np.int32)
+    ids[:, 10:13] = 1
+    assert region_around(ids, 5, 2).sum() == 20 * 27
+    ids[:, 10:18] = 1
+    assert region_around(ids, 5, 2).sum() == 20 * 10
+
+
+def test_the_masks_around_a_point_hold_it_and_are_nested(windows: Batch) -> None:
+    example = make_example(windows, 0, np.random.default_rng(0))
+    part, whole, region = np.moveaxis(example.masks_NLHW, 1, 0).astype(bool)
+    assert len(part) == POINTS
+    assert not (part & ~whole).any()
+    assert not (whole & ~region).any()
+    for mask, (x, y) in zip(part, example.points_N2, strict=True):
+        assert mask[int(y), int(x)]
+
+
+def test_the_training_attention_is_sams_own() -> None:
+    torch.manual_seed(0)
+    stock = build_demo_sam().image_encoder
+    for parameter in stock.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    folded = copy.deepcopy(stock)
+    sam = build_demo_sam()
+    sam.image_encoder = folded
+    speed_up_global_attention(sam)
+    x = torch.randn(1, 3, 240, 240)
+    with torch.no_grad():
+        torch.testing.assert_close(folded(x), stock(x), atol=2e-5, rtol=1e-4)
+
+
+def test_the_mask_loss_is_least_for_the_mask_itself() -> None:
+    target = torch.zeros(1, 1, 24, 24)
+    target[..., 4:9, 4:9] = 1
+    right = mask_losses(20 * target - 10, target)
+    for wrong in (torch.full_like(target, -10), torch.full_like(target, 10), 20 * target.roll(2, -1) - 10):
+        assert (mask_losses(wrong, target) > right + 0.1).all()
+    assert right < 0.01
+
+
+def test_a_step_changes_encoder_and_decoder_and_the_average_follows(windows: Batch) -> None:
+    schedule = Schedule(minutes=1, batch_size=1)
+    state = start(schedule)
+    before = copy.deepcopy(state.trainee.sam.state_dict())
+    losses = train_step(state, draw(windows, 1, np.random.default_rng(0)), schedule)
+    assert all(np.isfinite(value) for value in losses.values())
+    after, average = state.trainee.sam.state_dict(), state.average.sam.state_dict()
+    for name in ("image_encoder.blocks.0.attn.qkv.weight", "mask_decoder.iou_prediction_head.layers.0.weight"):
+        assert not torch.equal(before[name], after[name])
+        assert not torch.equal(before[name], average[name])
+
+
+def test_a_point_is_answered_with_four_masks() -> None:
+    trainee = Trainee()
+    with torch.no_grad():
+        logits, iou = trainee.answer(trainee.embed(torch.zeros(1, 3, 256, 256))[0], torch.tensor([[3.5, 250.5]]))
+    assert logits.shape == (1, 4, LOW, LOW)
+    assert iou.shape == (1, 4)
+
+
+def test_a_pixel_belongs_to_the_smallest_mask_over_it_and_a_segment_to_its_majority() -> None:
+    large, small = np.zeros((2, 4, 4), bool)
+    large[:, :3] = True
+    small[:2, :2] = True
+    segments = segments_of(MaskSet.from_dense(np.stack([large, small])))
+    np.testing.assert_array_equal(segments[0], [1, 1, 0, -1])
+    labels = np.zeros((4, 4), int)
+    labels[0, 0] = 7  # one of four pixels of the small segment
+    labels[3, :] = -1  # not labelled
+    coverage, accuracy = achievable(segments, labels)
+    assert coverage == pytest.approx(9 / 12)
+    assert accuracy == pytest.approx(8 / 9)
+    assert achievable(np.full((4, 4), -1, np.int32), labels) == (0, 0)

@@ -1,0 +1,78 @@
+"""A run small enough for tests: four tiny panoramas of the demo world, the embedded models, few prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from pipeline.recipe import Recipe, load_recipe
+from pipeline.world import build_scene, render_panorama
+from stages.runs import Run
+
+HEIGHT, WIDTH = 64, 128
+SEEDS = (0, 1, 2)
+
+RECIPE = """
+name = "small"
+label_set = "densepass13"
+[data]
+panoramas = "photos"
+evaluation = "held_out"
+labels = "labels"
+[panorama]
+width = 128
+find_constant_border = false
+[windows]
+height = 64
+width = 64
+stride_y = 32
+stride_x = 64
+[sam]
+points_per_side = 2
+pred_iou_thresh = 0.0
+stability_score_thresh = 0.0
+[assistant]
+kind = "demo"
+label_set = "densepass13"
+[student]
+size = "tiny"
+[losses]
+stride = 4
+[distill]
+steps = 4
+batch_size = 1
+warmup_steps = 1
+checkpoint_every = 2
+log_every = 1
+precision = "float32"
+[evaluation]
+overlays = 1
+"""
+
+
+def write_panorama(path: Path, seed: int, labels: Path | None = None) -> None:
+    """Render one panorama, and its labels where a path is given."""
+    view = render_panorama(build_scene(seed), HEIGHT, WIDTH)
+    for array, target in ((view.image_HW3, path), (view.labels_HW, labels)):
+        if target is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(target)
+
+
+def make_folders(folder: Path) -> Path:
+    """Three panoramas to learn from and one to evaluate on, with a recipe; returns the recipe's path."""
+    for seed in SEEDS:
+        write_panorama(folder / "photos" / f"{seed}.png", seed)
+    write_panorama(folder / "held_out" / "9.png", 9, folder / "labels" / "9.png")
+    recipe = folder / "small.toml"
+    recipe.write_text(RECIPE)
+    return recipe
+
+
+def small_run(folder: Path, **tables: dict[str, object]) -> Run:
+    """The run of `make_folders(folder)`, with settings changed by table."""
+    from pipeline.recipe import merge_recipe
+
+    recipe: Recipe = merge_recipe(load_recipe(folder / "small.toml"), tables)
+    return Run(recipe, folder / "cache" / "small")

@@ -1,0 +1,202 @@
+"""Stage one as a program: resuming, going parallel, and never reading what is stale."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.cache.store import Part, TeacherStore
+from pipeline.errors import CacheError, InputError
+from stages.events import Event, ItemFailed, StageStarted, silent
+from stages.runs import Run, read_manifest
+from stages.teacher_cache import teacher_cache
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small_run import make_folders, small_run, write_panorama
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """Folder of a finished run, not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    make_folders(folder)
+    teacher_cache(small_run(folder), silent)
+    return folder
+
+
+@pytest.fixture
+def folder(finished, tmp_path) -> Path:
+    """A copy of the finished run, to be changed."""
+    shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def arrays_of(run: Run) -> dict[tuple[str, str, str], np.ndarray]:
+    prints, store = read_manifest(run), TeacherStore.open(run.store, "r")
+    return {
+        (part.value, panorama_id, name): array
+        for part in Part
+        for panorama_id in store.ids(part, getattr(prints, part.value))
+        for name, array in store.read(part, getattr(prints, part.value), panorama_id).items()
+    }
+
+
+def assert_equal_caches(one: Run, other: Run) -> None:
+    first, second = arrays_of(one), arrays_of(other)
+    assert first.keys() == second.keys()
+    assert len({key[1] for key in first}) == 4
+    for key, array in first.items():
+        np.testing.assert_array_equal(array, second[key], err_msg=str(key))
+
+
+def to_do(run: Run, **options) -> int:
+    """Panoramas that a run of the stage works on."""
+    events: list[Event] = []
+    teacher_cache(run, events.append, **options)
+    return next(event.total for event in events if isinstance(event, StageStarted))
+
+
+def test_every_panorama_gets_masks_assistant_and_ensemble(finished):
+    arrays = arrays_of(small_run(finished))
+    assert {name for part, _, name in arrays if part == "ensemble"} == {
+        "ensemble_labels", "ensemble_logits", "reliability", "boundary", "ignored"}  # fmt: skip
+    assert arrays["ensemble", "panoramas/0", "ensemble_logits"].shape == (13, 64, 128)
+    assert arrays["assistant", "panoramas/0", "features_1"].shape[1:] == (16, 32)
+    assert len(arrays["masks", "panoramas/0", "run_counts"]) > 0
+
+
+def test_a_finished_run_has_nothing_to_do(folder):
+    assert to_do(small_run(folder)) == 0
+
+
+def test_a_resumed_run_does_only_the_missing_panoramas(folder, finished):
+    run = small_run(folder)
+    prints = read_manifest(run)
+    TeacherStore.open(run.store, "a").discard(Part.ENSEMBLE, prints.ensemble, "panoramas/1")
+    assert to_do(run) == 1
+    assert_equal_caches(run, small_run(finished))
+
+
+def test_a_changed_fusion_setting_computes_the_ensemble_alone(folder):
+    before = read_manifest(small_run(folder))
+    run = small_run(folder, fusion={"theta": 0.9})
+    summary = teacher_cache(run, silent)
+    after = read_manifest(run)
+    assert (after.masks, after.assistant) == (before.masks, before.assistant)
+    assert after.ensemble != before.ensemble
+    assert summary.parts == {"ensemble": 4}
+
+
+def test_a_changed_prompt_grid_keeps_the_assistant_and_never_reads_old_masks(folder):
+    before = read_manifest(small_run(folder))
+    run = small_run(folder, sam={"points_per_side": 3})
+    assert teacher_cache(run, silent).parts == {"masks": 4, "ensemble": 4}
+    after = read_manifest(run)
+    assert after.assistant == before.assistant
+    assert after.masks != before.masks
+    assert after.ensemble != before.ensemble
+
+
+def test_batching_of_prompts_is_no_other_result(folder):
+    assert to_do(small_run(folder, sam={"points_per_batch": 1})) == 0
+
+
+def test_a_changed_picture_is_done_again(folder):
+    write_panorama(folder / "photos" / "1.png", 77)
+    assert to_do(small_run(folder)) == 1
+
+
+def test_a_damaged_part_is_done_again(folder, finished):
+    run = small_run(folder)
+    prints = read_manifest(run)
+    store = TeacherStore.open(run.store, "a")
+    store.discard(Part.ENSEMBLE, prints.ensemble, "panoramas/0")
+    chunk = next(p for p in (run.store / "masks" / prints.masks).rglob("runs/c*") if "0" in p.parts[-3])
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 4
+    chunk.write_bytes(content)
+    teacher_cache(run, silent)
+    assert_equal_caches(run, small_run(finished))
+
+
+def test_worker_processes_give_the_same_cache(finished, tmp_path):
+    make_folders(tmp_path)
+    teacher_cache(small_run(tmp_path), silent, workers=2)
+    assert_equal_caches(small_run(tmp_path), small_run(finished))
+
+
+def test_a_run_killed_in_the_middle_and_gone_on_with_gives_the_same_cache(finished, tmp_path):
+    make_folders(tmp_path)
+    run = small_run(tmp_path)
+    command = [sys.executable, "-m", "stages.cli", "teacher-cache", str(tmp_path / "small.toml")]
+    process = subprocess.Popen([*command, "--cache", str(tmp_path / "cache")], cwd=ROOT, stderr=subprocess.DEVNULL)
+    done = run.store / "ensemble"
+    deadline = time.monotonic() + 240
+    while not any(done.glob("*/*/zarr.json")) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 0 < len({p.parent.name for p in done.glob("*/*/zarr.json")}) < 4
+    assert 0 < to_do(run) < 4
+    assert_equal_caches(run, small_run(finished))
+
+
+def test_broken_pictures_are_set_aside_and_the_rest_is_done(folder):
+    (folder / "photos" / "empty.jpg").write_bytes(b"")
+    (folder / "photos" / "text.png").write_text("no picture")
+    events: list[Event] = []
+    summary = teacher_cache(small_run(folder), events.append)
+    assert sorted(summary.failed) == ["panoramas/empty", "panoramas/text"]
+    assert all("jpg" in reason or "png" in reason for reason in summary.failed.values())
+    assert sum(isinstance(event, ItemFailed) for event in events) == 2
+
+
+def test_a_folder_of_nothing_but_broken_pictures_is_an_error(tmp_path):
+    make_folders(tmp_path)
+    for path in [*(tmp_path / "photos").iterdir(), *(tmp_path / "held_out").iterdir()]:
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match="none of the panoramas"):
+        teacher_cache(small_run(tmp_path), silent)
+
+
+def test_a_full_disk_stops_the_stage_and_keeps_what_is_there(folder, monkeypatch):
+    run = small_run(folder, fusion={"theta": 0.8})
+    write = TeacherStore.write
+    written: list[str] = []
+
+    def full_after_two(self, part, fingerprint, panorama_id, arrays, provenance):
+        if len(written) == 2:
+            raise CacheError("the disk is full", "there must be room", "Free some")
+        written.append(panorama_id)
+        write(self, part, fingerprint, panorama_id, arrays, provenance)
+
+    monkeypatch.setattr(TeacherStore, "write", full_after_two)
+    with pytest.raises(CacheError, match="the disk is full"):
+        teacher_cache(run, silent)
+    monkeypatch.undo()
+    assert to_do(run) == 2
+
+
+def test_an_address_without_a_scheduler_is_told_in_one_sentence(tmp_path):
+    make_folders(tmp_path)
+    with pytest.raises(InputError, match="no dask scheduler"):
+        teacher_cache(small_run(tmp_path), silent, scheduler="tcp://127.0.0.1:9")
+
+
+def test_a_running_scheduler_gives_the_same_cache(finished, tmp_path):
+    from dask.distributed import LocalCluster
+
+    make_folders(tmp_path)
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+        teacher_cache(small_run(tmp_path), silent, scheduler=cluster.scheduler_address)
+    assert_equal_caches(small_run(tmp_path), small_run(finished))
