@@ -53,13 +53,16 @@ def teacher_cache(
     workers: WorkersOption = 0,
     scheduler: Annotated[str, typer.Option(help="Address of a running dask scheduler, tcp://host:port.")] = "",
     device: DeviceOption = "auto",
+    threads: Annotated[
+        int, typer.Option(min=1, help="Threads per process; on a CPU, --workers uses cores better.")
+    ] = 1,
 ) -> None:
     """Stage one: SAM and assistant over windows, rectified, fused and cached. A rerun does only what is missing."""
     from stages.teacher_cache import teacher_cache as stage
 
     run = _run(recipe, cache, set_)
     with _listeners(run) as listener:
-        summary = stage(run, listener, workers=workers, scheduler=scheduler, device=_device(device))
+        summary = stage(run, listener, workers=workers, scheduler=scheduler, device=_device(device), threads=threads)
     _list_failures(summary.failed)
 
 

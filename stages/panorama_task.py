@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import time
 import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -52,6 +54,8 @@ class PanoramaTask:
     """Names of the three parts."""
     device: str
     """Torch device of SAM and the assistant."""
+    threads: int = 1
+    """Torch threads; results of another number may differ in the last digit."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,8 @@ def cache_panorama(task: PanoramaTask) -> TaskReport:
     """Compute the missing parts of one panorama; errors come back in the report."""
     seconds: dict[str, float] = {}
     try:
-        try:
-            _compute(task, seconds)
-        except DamagedError:  # what earlier runs stored has rotted: do those parts again
-            _discard_damaged(task)
-            _compute(task, seconds)
+        with _threads(task.threads):
+            _compute_or_mend(task, seconds)
     except CacheError as error:
         return TaskReport(task.panorama.id, seconds, fatal=error)
     except GoodSAMError as error:
@@ -102,6 +103,24 @@ def cache_panorama(task: PanoramaTask) -> TaskReport:
     except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
         return TaskReport(task.panorama.id, seconds, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
     return TaskReport(task.panorama.id, seconds)
+
+
+@contextmanager
+def _threads(count: int) -> Generator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _compute_or_mend(task: PanoramaTask, seconds: dict[str, float]) -> None:
+    try:
+        _compute(task, seconds)
+    except DamagedError:  # what earlier runs stored has rotted: do those parts again
+        _discard_damaged(task)
+        _compute(task, seconds)
 
 
 def _compute(task: PanoramaTask, seconds: dict[str, float]) -> None:

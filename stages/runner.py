@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
-
-import torch
 
 from pipeline.errors import InputError
 
@@ -53,8 +52,9 @@ def _client(workers: int, scheduler: str) -> Generator[Any]:
             yield client
         return
     with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR
+        ) as cluster,
         Client(cluster) as client,
     ):
-        client.run(torch.set_num_threads, max(1, torch.get_num_threads() // workers))
         yield client

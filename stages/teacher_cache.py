@@ -10,7 +10,7 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.cache.store import Part, TeacherStore
 from pipeline.errors import InputError
@@ -40,7 +40,7 @@ class CacheSummary:
 
 
 def teacher_cache(
-    run: Run, listener: Listener, *, workers: int = 0, scheduler: str = "", device: str = "cpu"
+    run: Run, listener: Listener, *, workers: int = 0, scheduler: str = "", device: str = "cpu", threads: int = 1
 ) -> CacheSummary:
     """Compute and store what is missing of a run's teacher cache.
 
@@ -50,13 +50,15 @@ def teacher_cache(
         workers: worker processes on this machine; 0 works in this process, in turn.
         scheduler: address of a running dask scheduler ("tcp://..."), instead of workers.
         device: torch device.
+        threads: torch threads per process. With one (the default) results do not depend on workers; on a CPU,
+            workers are the better use of cores.
 
     Raises:
         GoodSAMError: input, weights or store are unusable, or every panorama failed.
     """
     started = time.monotonic()
     panoramas = all_panoramas(run.recipe)
-    tasks = _missing(run, panoramas, device)
+    tasks = [replace(task, threads=threads) for task in _missing(run, panoramas, device)]
     listener(StageStarted(STAGE, len(tasks), "panoramas"))
     if len(tasks) < len(panoramas):
         listener(Note(STAGE, f"{len(panoramas) - len(tasks)} of {len(panoramas)} panoramas are cached already"))
@@ -65,8 +67,9 @@ def teacher_cache(
     facts = {"panoramas": summary.total, "computed": summary.computed, "set aside": len(summary.failed)}
     listener(StageFinished(STAGE, time.monotonic() - started, facts))
     if len(summary.failed) == len(panoramas):
-        raise InputError(f"none of {len(panoramas)} panoramas could be used", f"the first: {reports[0].error}",
-                         "Mend or replace the files")  # fmt: skip
+        raise InputError(
+            f"none of {len(panoramas)} panoramas could be used", "the reasons stand above", "Mend or replace the files"
+        )
     return summary
 
 

@@ -165,7 +165,7 @@ def test_a_folder_of_nothing_but_broken_pictures_is_an_error(tmp_path):
     make_folders(tmp_path)
     for path in [*(tmp_path / "photos").iterdir(), *(tmp_path / "held_out").iterdir()]:
         path.write_bytes(b"")
-    with pytest.raises(InputError, match="none of the panoramas"):
+    with pytest.raises(InputError, match="none of 4 panoramas"):
         teacher_cache(small_run(tmp_path), silent)
 
 

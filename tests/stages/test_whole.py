@@ -1,0 +1,123 @@
+"""Both stages and the evaluation, from a folder of panoramas to a measured student, through the command line."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from transformers import SegformerForSemanticSegmentation
+
+from stages import cli
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small_run import make_folders, write_panorama
+
+
+def goodsam(*arguments: object) -> int:
+    """Exit code of the command line."""
+    argv, sys.argv = sys.argv, ["goodsam", *map(str, arguments)]
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    finally:
+        sys.argv = argv
+    return 0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder in which all stages have run."""
+    folder = tmp_path_factory.mktemp("whole")
+    recipe = make_folders(folder)
+    for stage in ("teacher-cache", "distill", "eval"):
+        assert goodsam(stage, recipe, "--cache", folder / "cache") == 0
+    return folder
+
+
+def test_the_ladder_is_measured_rung_by_rung(folder):
+    metrics = json.loads((folder / "cache/small/eval/metrics.json").read_text())
+    names = [rung["name"] for rung in metrics["ladder"]]
+    assert names == [
+        "assistant_whole", "assistant_windows", "confidence_threshold", "ensemble", "ensemble_reliable", "student"
+    ]  # fmt: skip
+    for rung in metrics["ladder"]:
+        assert rung.keys() >= {"name", "miou", "miou_solid_angle", "per_class_iou", "coverage"}
+        assert rung["miou"] is None or 0 <= rung["miou"] <= 1
+        assert 0 <= rung["coverage"] <= 1
+    assert math.isclose(metrics["ladder"][0]["coverage"], 1)
+
+
+def test_tables_and_pictures_are_written(folder):
+    results = folder / "cache/small/eval"
+    assert "ensemble" in (results / "ladder.md").read_text()
+    pictures = list((results / "overlays").rglob("*.png"))
+    assert len(pictures) == 1
+    assert np.asarray(Image.open(pictures[0])).std() > 10
+
+
+def test_the_student_is_one_that_transformers_loads(folder):
+    student = SegformerForSemanticSegmentation.from_pretrained(folder / "cache/small/student/final")
+    assert student.config.id2label[0] == "road"
+    assert len(student.config.id2label) == 13
+
+
+def test_every_loss_is_logged_on_its_own(folder):
+    records = [json.loads(line) for line in (folder / "cache/small/log.jsonl").read_text().splitlines()]
+    logged = {name for record in records if record["event"] == "Scalars" for name in record["values"]}
+    assert logged >= {"assistant", "ensemble", "reliable", "boundary", "features", "total"}
+
+
+def test_the_student_predicts_a_folder_and_a_broken_file_is_named(folder, tmp_path, capsys):
+    write_panorama(tmp_path / "in" / "street" / "1.png", 5)
+    (tmp_path / "in" / "bad.jpg").write_bytes(b"")
+    student = folder / "cache/small/student/final"
+    code = goodsam("predict", tmp_path / "in", tmp_path / "out", "--student", student, "--width", 128)
+    assert code == 0
+    assert Image.open(tmp_path / "out/labels/street/1.png").size == (128, 64)
+    assert "bad" in capsys.readouterr().err
+    shares = (tmp_path / "out/class_shares.csv").read_text().splitlines()
+    assert shares[0].startswith("panorama,road,")
+    assert sum(map(float, shares[1].split(",")[1:])) == pytest.approx(1, abs=1e-4)
+
+
+def test_stage_two_refuses_a_cache_of_other_settings(folder, capsys):
+    assert goodsam("distill", folder / "small.toml", "--cache", folder / "cache", "--set", "fusion.theta=0.5") == 1
+    assert "made with other settings of fusion" in capsys.readouterr().err
+
+
+def test_the_cache_verifies(folder, capsys):
+    assert goodsam("verify", folder / "small.toml", "--cache", folder / "cache") == 0
+    assert "0 problems" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("teacher-cache", "nowhere.toml"), "does not exist"),
+        (("teacher-cache", "demo", "--set", "fusion.teta=1"), "fusion.theta"),
+        (("teacher-cache", "demo", "--set", "data.panoramas=/nowhere"), "/nowhere"),
+        (("teacher-cache", "street", "--set", "sam.checkpoint=none.pth", "--set", "data.panoramas={photos}"), "vit_b"),
+        (("distill", "street", "--set", "data.panoramas={photos}"), "Run teacher-cache first"),
+        (("eval", "street", "--set", "data.panoramas={photos}"), "Run teacher-cache first"),
+        (("verify", "street"), "teacher-cache"),
+        (("distill", "demo", "--device", "cuda:7"), "cuda:7"),
+        (("predict", "{photos}", "{out}", "--student", "/nowhere"), "/nowhere"),
+        (("fetch-weights", "vit_q", "--out", "{out}"), "vit_b, vit_l, vit_h"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
+)
+def test_what_a_user_gets_wrong_is_told_in_one_sentence_without_a_traceback(folder, tmp_path, capsys, arguments, says):
+    places = {"photos": folder / "photos", "out": tmp_path / "out"}
+    filled = [argument.format(**places) for argument in arguments]
+    cache = [] if filled[0] in ("predict", "fetch-weights") else ["--cache", tmp_path / "cache"]
+    assert goodsam(*filled, *cache) == 1
+    shown = capsys.readouterr().err
+    assert says in shown
+    assert "Traceback" not in shown
+    assert len([line for line in shown.splitlines() if line.startswith("error: ")]) == 1
