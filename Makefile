@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 RECIPE ?= demo
 WORKERS ?= 0
+DATA ?= ../shared/data
 GOODSAM = $(VENV)/bin/goodsam
 UV = $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo world teacher-cache distill eval test lint typecheck evidence real-check bench clean
+.PHONY: help setup dev demo world teacher-cache distill eval test lint typecheck real-check clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 18
@@ -39,6 +40,9 @@ distill: setup  ## Stage two: RECIPE=my.toml.
 
 eval: setup  ## Tables and overlays: RECIPE=my.toml.
 	$(GOODSAM) eval $(RECIPE)
+
+real-check: setup  ## The method on a folder of real panoramas: DATA=folder with panoramas/, assistant/*.onnx.
+	$(VENV)/bin/python -m scripts.real_check --data $(DATA)
 
 test: dev  ## The tests, below ten minutes on two cores.
 	$(VENV)/bin/python -m pytest

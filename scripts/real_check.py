@@ -1,0 +1,81 @@
+"""The whole method on real street panoramas: stage one, a student, overlays, agreement with machine labels.
+
+    python -m scripts.real_check --data ../shared/data            (or `make real-check DATA=...`)
+
+The data folder holds `panoramas/` (2:1 JPEGs of one recording car), `assistant/*.onnx` (a Cityscapes network) and, if
+there are any, `machine_labels/` (Cityscapes train ids of another run of that network: an opinion to compare with, not
+truth). Nothing is scored as right or wrong; the report says how far the rungs agree, and pictures are to be looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from pipeline.errors import InputError
+from pipeline.recipe import merge_recipe
+from stages.listeners import RunListeners
+from stages.runs import Run, open_recipe
+from stages.teacher_cache import teacher_cache
+from stages.wiring import distill_run, evaluate_run
+
+RIG = ((0.00, 0.775), (0.36, 0.775), (0.46, 0.70), (0.50, 0.655), (0.65, 0.655), (0.70, 0.71), (0.75, 0.775),
+       (1.00, 0.765), (1.00, 1.00), (0.00, 1.00))  # fmt: skip
+"""Outline of the roof rack, (x, y) as fractions of the image, drawn by hand on the median of the panoramas."""
+
+
+def write_rig_mask(path: Path, width: int = 1024) -> None:
+    """The rig as an image: 255 where the car shows."""
+    mask = Image.new("L", (width, width // 2))
+    ImageDraw.Draw(mask).polygon([(x * width, y * width / 2) for x, y in RIG], fill=255)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask.save(path)
+
+
+def real_run(data: Path, cache: Path, steps: int, limit: int) -> Run:
+    """The run: ONNX assistant, demo SAM, 19 classes, rig and nadir ignored, a student from random weights."""
+    networks = sorted((data / "assistant").glob("*.onnx"))
+    if not networks:
+        raise InputError(f"{data / 'assistant'} has no .onnx file", "a Cityscapes network", "Pass --data")
+    folder = cache / "real"
+    write_rig_mask(folder / "rig.png")
+    demo = open_recipe("demo")
+    recipe = merge_recipe(demo, {
+        "name": "real",
+        "label_set": "cityscapes19",
+        "data": {"panoramas": str(data / "panoramas"), "evaluation": "", "labels": str(data / "machine_labels"),
+                 "limit": limit},
+        "panorama": {"find_constant_border": True, "ignore_mask": str(folder / "rig.png")},
+        "assistant": {"kind": "onnx", "name": str(networks[0]), "label_set": "cityscapes19", "window_scale": 2.0,
+                      "whole_weight": 0.5, "feature_levels": [1, 2, 3]},
+        "fusion": {"unreliable": "keep"},
+        "student": {"size": "b0", "weights": ""},
+        "distill": {"steps": steps, "learning_rate": 6e-4, "crop_width": 512, "warmup_steps": steps // 10,
+                    "precision": "bfloat16"},
+        "evaluation": {"overlays": 8, "student_start": False},
+    })  # fmt: skip
+    return Run(recipe, folder)
+
+
+def main() -> None:
+    """Run everything and print the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with panoramas/, assistant/, machine_labels/")
+    parser.add_argument("--cache", type=Path, default=Path("cache"))
+    parser.add_argument("--steps", type=int, default=400, help="distillation steps")
+    parser.add_argument("--limit", type=int, default=0, help="only so many panoramas; 0 for all")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    run = real_run(options.data, options.cache, options.steps, options.limit)
+    run.prepare()
+    with RunListeners(run.folder) as listener:
+        teacher_cache(run, listener, workers=options.workers)
+        distill_run(run, listener)
+        print(evaluate_run(run, listener))
+    print(f"pictures: {run.evaluation / 'overlays'}")
+
+
+if __name__ == "__main__":
+    main()
