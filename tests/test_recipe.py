@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from stages.runs import BUILT_IN, open_recipe
 
 
 @pytest.mark.parametrize("path", sorted(BUILT_IN.glob("*.toml")), ids=lambda p: p.stem)
-def test_built_in_recipes_survive_the_way_to_toml_and_back(path: Path):
+def test_built_in_recipes_survive_the_way_to_toml_and_back(path: Path) -> None:
     recipe = open_recipe(path.stem)
     assert parse_recipe(tomllib.loads(to_toml(recipe))) == recipe
     assert recipe.name == path.stem
@@ -39,13 +40,13 @@ def test_built_in_recipes_survive_the_way_to_toml_and_back(path: Path):
         ({"label_set": "ade20k"}, ["label_set", "cityscapes19"]),
     ],
 )
-def test_a_bad_setting_is_refused_with_its_name_and_what_it_may_be(table, names):
+def test_a_bad_setting_is_refused_with_its_name_and_what_it_may_be(table: dict[str, Any], names: list[str]) -> None:
     with pytest.raises(RecipeError) as caught:
         parse_recipe(table)
     assert all(name in str(caught.value) for name in names)
 
 
-def test_paths_in_a_recipe_start_at_its_folder_and_hub_names_stay(tmp_path):
+def test_paths_in_a_recipe_start_at_its_folder_and_hub_names_stay(tmp_path: Path) -> None:
     (tmp_path / "net").mkdir()
     file = tmp_path / "mine.toml"
     file.write_text(
@@ -59,7 +60,7 @@ def test_paths_in_a_recipe_start_at_its_folder_and_hub_names_stay(tmp_path):
     assert recipe.student.weights == str(tmp_path / "net")
 
 
-def test_a_recipe_that_is_no_toml_or_not_there_is_told_in_one_sentence(tmp_path):
+def test_a_recipe_that_is_no_toml_or_not_there_is_told_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="does not exist"):
         load_recipe(tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("a = = 1")
@@ -69,7 +70,7 @@ def test_a_recipe_that_is_no_toml_or_not_there_is_told_in_one_sentence(tmp_path)
         open_recipe("dmeo")
 
 
-def test_overrides_change_one_setting_and_leave_the_rest():
+def test_overrides_change_one_setting_and_leave_the_rest() -> None:
     plain, changed = open_recipe("demo"), open_recipe("demo", ("fusion.theta=0.6", "name=other"))
     assert changed.fusion.theta == 0.6
     assert changed.name == "other"
@@ -78,16 +79,16 @@ def test_overrides_change_one_setting_and_leave_the_rest():
         open_recipe("demo", ("fusion.theta",))
 
 
-def test_merging_nothing_changes_nothing():
+def test_merging_nothing_changes_nothing() -> None:
     assert merge_recipe(Recipe(), {}) == Recipe()
 
 
-def test_a_fingerprint_follows_values_not_spelling():
+def test_a_fingerprint_follows_values_not_spelling() -> None:
     assert fingerprint(Recipe()) == fingerprint(parse_recipe({"fusion": {"theta": 0.7}}))
     assert fingerprint(Recipe()) != fingerprint(parse_recipe({"fusion": {"theta": 0.71}}))
 
 
-def test_every_setting_has_its_sentence():
+def test_every_setting_has_its_sentence() -> None:
     """A string literal must follow every field of every settings dataclass."""
     import ast
     import inspect

@@ -41,7 +41,7 @@ def one_thread() -> Iterator[None]:
 
 def toy_job(folder: Path, **changes: Any) -> DistillJob:
     training = DistillConfig(
-        steps=STEPS, batch_size=2, learning_rate=1e-3, warmup_steps=2, checkpoint_every=5, log_every=4,
+        steps=STEPS, batch_size=1, learning_rate=1e-3, warmup_steps=2, checkpoint_every=5, log_every=4,
         precision="float32",
     )  # fmt: skip
     job = DistillJob(
@@ -148,7 +148,14 @@ def test_how_often_is_saved_and_logged_does_not_change_the_students_name(tmp_pat
 
 def test_the_student_learns_the_toy(tmp_path: Path) -> None:
     events: list[Event] = []
-    training = {"steps": 30, "log_every": 5, "learning_rate": 2e-3, "colour_jitter": 0.0, "mirror": False}
+    training = {
+        "steps": 30,
+        "batch_size": 2,
+        "log_every": 5,
+        "learning_rate": 2e-3,
+        "colour_jitter": 0.0,
+        "mirror": False,
+    }
     folder = distill(toy_job(tmp_path, distill=training, ids=("0", "1")), events.append)
     first, *_, last = [event.values for event in events if isinstance(event, Scalars)]
     for name in ("assistant", "ensemble", "reliable", "features", "total"):

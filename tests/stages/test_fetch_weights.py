@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -51,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.served.answer(self)
 
-    def log_message(self, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
 
 
@@ -68,14 +69,14 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, str]]:
     http.server_close()
 
 
-def test_a_checkpoint_arrives_whole_with_progress(server, tmp_path):
+def test_a_checkpoint_arrives_whole_with_progress(server: tuple[Server, str], tmp_path: Path) -> None:
     events: list[Event] = []
     path = fetch_weights.fetch("vit_b", tmp_path, events.append, base_url=server[1])
     assert path.read_bytes() == CONTENT
     assert [e.done for e in events if isinstance(e, StageAdvanced)][-1] == len(CONTENT) >> 20
 
 
-def test_a_broken_download_goes_on_where_it_stopped(server, tmp_path):
+def test_a_broken_download_goes_on_where_it_stopped(server: tuple[Server, str], tmp_path: Path) -> None:
     served, url = server
     served.break_after = 3_000_000
     with pytest.raises(WeightsError, match="broke off"):
@@ -86,12 +87,12 @@ def test_a_broken_download_goes_on_where_it_stopped(server, tmp_path):
     assert served.ranges == ["", f"bytes={have}-"]
 
 
-def test_a_whole_partial_file_needs_no_more_bytes(server, tmp_path):
+def test_a_whole_partial_file_needs_no_more_bytes(server: tuple[Server, str], tmp_path: Path) -> None:
     (tmp_path / f"{NAME}.partial").write_bytes(CONTENT)
     assert fetch_weights.fetch("vit_b", tmp_path, silent, base_url=server[1]).read_bytes() == CONTENT
 
 
-def test_a_file_with_a_wrong_hash_is_never_put_in_place(server, tmp_path):
+def test_a_file_with_a_wrong_hash_is_never_put_in_place(server: tuple[Server, str], tmp_path: Path) -> None:
     served, url = server
     served.content = CONTENT[:-1] + b"x"
     with pytest.raises(WeightsError, match="SHA-256"):
@@ -99,14 +100,14 @@ def test_a_file_with_a_wrong_hash_is_never_put_in_place(server, tmp_path):
     assert not (tmp_path / NAME).exists()
 
 
-def test_a_complete_file_is_checked_and_not_fetched_again(server, tmp_path):
+def test_a_complete_file_is_checked_and_not_fetched_again(server: tuple[Server, str], tmp_path: Path) -> None:
     served, url = server
     (tmp_path / NAME).write_bytes(CONTENT)
     fetch_weights.fetch("vit_b", tmp_path, silent, base_url=url)
     assert served.ranges == []
 
 
-def test_a_missing_file_and_a_dead_server_are_told_in_one_sentence(server, tmp_path):
+def test_a_missing_file_and_a_dead_server_are_told_in_one_sentence(server: tuple[Server, str], tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="404"):
         fetch_weights.fetch("vit_l", tmp_path, silent, base_url=server[1])
     with pytest.raises(WeightsError, match="broke off"):

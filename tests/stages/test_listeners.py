@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 from rich.console import Console
 
@@ -21,7 +22,7 @@ STORY = (
 )
 
 
-def test_the_log_has_one_json_object_per_event(tmp_path):
+def test_the_log_has_one_json_object_per_event(tmp_path: Path) -> None:
     log = JsonLines(tmp_path / "log.jsonl")
     for event in STORY:
         log(event)
@@ -31,7 +32,7 @@ def test_the_log_has_one_json_object_per_event(tmp_path):
     assert records[2]["values"] == {"loss": 2.5}
 
 
-def test_a_pipe_gets_plain_lines_with_rate_and_time_left():
+def test_a_pipe_gets_plain_lines_with_rate_and_time_left() -> None:
     out = io.StringIO()
     console = ProgressConsole(Console(file=out, width=200), plain_interval=0.0)
     for event in STORY:
@@ -41,7 +42,7 @@ def test_a_pipe_gets_plain_lines_with_rate_and_time_left():
     assert "street/1.jpg is empty" in out.getvalue()
 
 
-def test_a_terminal_gets_a_bar_that_ends():
+def test_a_terminal_gets_a_bar_that_ends() -> None:
     out = io.StringIO()
     console = ProgressConsole(Console(file=out, width=120, force_terminal=True))
     for event in STORY:
@@ -49,14 +50,14 @@ def test_a_terminal_gets_a_bar_that_ends():
     assert "3/3" in out.getvalue()
 
 
-def test_text_in_brackets_is_shown_as_it_is():
+def test_text_in_brackets_is_shown_as_it_is() -> None:
     out = io.StringIO()
     ProgressConsole(Console(file=out, width=200))(ItemFailed("s", "photo[1]", "found [red]"))
     assert "photo[1]" in out.getvalue()
     assert "found [red]" in out.getvalue()
 
 
-def test_a_run_folder_gets_log_and_tensorboard(tmp_path):
+def test_a_run_folder_gets_log_and_tensorboard(tmp_path: Path) -> None:
     with RunListeners(tmp_path, Console(file=io.StringIO())) as listener:
         for event in STORY:
             listener(event)
@@ -64,7 +65,7 @@ def test_a_run_folder_gets_log_and_tensorboard(tmp_path):
     assert list((tmp_path / "tensorboard").glob("events.*"))
 
 
-def test_fan_out_passes_every_event_to_all():
+def test_fan_out_passes_every_event_to_all() -> None:
     first: list[object] = []
     second: list[object] = []
     fan_out(first.append, second.append)(STORY[0])

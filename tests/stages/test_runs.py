@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.errors import CacheError
@@ -11,35 +13,35 @@ from stages.runs import Fingerprints, Run, read_manifest, teacher_settings, writ
 PRINTS = Fingerprints("a" * 16, "b" * 16, "c" * 16)
 
 
-def test_the_manifest_hands_fingerprints_to_stage_two(tmp_path):
+def test_the_manifest_hands_fingerprints_to_stage_two(tmp_path: Path) -> None:
     run = Run(Recipe(), tmp_path)
     write_manifest(run, PRINTS)
     assert read_manifest(run) == PRINTS
 
 
-def test_stage_two_refuses_a_cache_of_other_settings_and_names_them(tmp_path):
+def test_stage_two_refuses_a_cache_of_other_settings_and_names_them(tmp_path: Path) -> None:
     write_manifest(Run(Recipe(), tmp_path), PRINTS)
     changed = merge_recipe(Recipe(), {"fusion": {"theta": 0.5}})
     with pytest.raises(CacheError, match="fusion"):
         read_manifest(Run(changed, tmp_path))
 
 
-def test_settings_of_stage_two_do_not_make_the_cache_stale(tmp_path):
+def test_settings_of_stage_two_do_not_make_the_cache_stale(tmp_path: Path) -> None:
     write_manifest(Run(Recipe(), tmp_path), PRINTS)
     changed = merge_recipe(Recipe(), {"distill": {"steps": 7}, "losses": {"boundary": 0.0}, "seed": 3})
     assert read_manifest(Run(changed, tmp_path)) == PRINTS
 
 
-def test_without_stage_one_the_message_says_what_to_run(tmp_path):
+def test_without_stage_one_the_message_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="Run teacher-cache first"):
         read_manifest(Run(Recipe(), tmp_path))
 
 
-def test_a_run_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path):
+def test_a_run_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CacheError, match="cannot be written"):
         Run(Recipe(), tmp_path / "file" / "run").prepare()
 
 
-def test_teacher_settings_are_plain_json():
+def test_teacher_settings_are_plain_json() -> None:
     assert teacher_settings(Recipe())["assistant"]["feature_levels"] == [1, 2, 3, 4]

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from pipeline.cache.store import Part, TeacherStore
@@ -26,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a finished run, not to be changed."""
     folder = tmp_path_factory.mktemp("finished")
     make_folders(folder)
@@ -35,13 +37,13 @@ def finished(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def folder(finished, tmp_path) -> Path:
+def folder(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, to be changed."""
     shutil.copytree(finished, tmp_path / "run")
     return tmp_path / "run"
 
 
-def arrays_of(run: Run) -> dict[tuple[str, str, str], np.ndarray]:
+def arrays_of(run: Run) -> dict[tuple[str, str, str], npt.NDArray[Any]]:
     prints, store = read_manifest(run), TeacherStore.open(run.store, "r")
     return {
         (part.value, panorama_id, name): array
@@ -59,14 +61,14 @@ def assert_equal_caches(one: Run, other: Run) -> None:
         np.testing.assert_array_equal(array, second[key], err_msg=str(key))
 
 
-def to_do(run: Run, **options) -> int:
+def to_do(run: Run) -> int:
     """Panoramas that a run of the stage works on."""
     events: list[Event] = []
-    teacher_cache(run, events.append, **options)
+    teacher_cache(run, events.append)
     return next(event.total for event in events if isinstance(event, StageStarted))
 
 
-def test_every_panorama_gets_masks_assistant_and_ensemble(finished):
+def test_every_panorama_gets_masks_assistant_and_ensemble(finished: Path) -> None:
     arrays = arrays_of(small_run(finished))
     assert {name for part, _, name in arrays if part == "ensemble"} == {
         "ensemble_labels", "ensemble_logits", "reliability", "boundary", "ignored"}  # fmt: skip
@@ -75,11 +77,11 @@ def test_every_panorama_gets_masks_assistant_and_ensemble(finished):
     assert len(arrays["masks", "panoramas/0", "run_counts"]) > 0
 
 
-def test_a_finished_run_has_nothing_to_do(folder):
+def test_a_finished_run_has_nothing_to_do(folder: Path) -> None:
     assert to_do(small_run(folder)) == 0
 
 
-def test_a_resumed_run_does_only_the_missing_panoramas(folder, finished):
+def test_a_resumed_run_does_only_the_missing_panoramas(folder: Path, finished: Path) -> None:
     run = small_run(folder)
     prints = read_manifest(run)
     TeacherStore.open(run.store, "a").discard(Part.ENSEMBLE, prints.ensemble, "panoramas/1")
@@ -87,7 +89,7 @@ def test_a_resumed_run_does_only_the_missing_panoramas(folder, finished):
     assert_equal_caches(run, small_run(finished))
 
 
-def test_a_changed_fusion_setting_computes_the_ensemble_alone(folder):
+def test_a_changed_fusion_setting_computes_the_ensemble_alone(folder: Path) -> None:
     before = read_manifest(small_run(folder))
     run = small_run(folder, fusion={"theta": 0.9})
     summary = teacher_cache(run, silent)
@@ -97,7 +99,7 @@ def test_a_changed_fusion_setting_computes_the_ensemble_alone(folder):
     assert summary.parts == {"ensemble": 4}
 
 
-def test_a_changed_prompt_grid_keeps_the_assistant_and_never_reads_old_masks(folder):
+def test_a_changed_prompt_grid_keeps_the_assistant_and_never_reads_old_masks(folder: Path) -> None:
     before = read_manifest(small_run(folder))
     run = small_run(folder, sam={"points_per_side": 3})
     assert teacher_cache(run, silent).parts == {"masks": 4, "ensemble": 4}
@@ -107,16 +109,16 @@ def test_a_changed_prompt_grid_keeps_the_assistant_and_never_reads_old_masks(fol
     assert after.ensemble != before.ensemble
 
 
-def test_batching_of_prompts_is_no_other_result(folder):
+def test_batching_of_prompts_is_no_other_result(folder: Path) -> None:
     assert to_do(small_run(folder, sam={"points_per_batch": 1})) == 0
 
 
-def test_a_changed_picture_is_done_again(folder):
+def test_a_changed_picture_is_done_again(folder: Path) -> None:
     write_panorama(folder / "photos" / "1.png", 77)
     assert to_do(small_run(folder)) == 1
 
 
-def test_a_damaged_part_is_done_again(folder, finished):
+def test_a_damaged_part_is_done_again(folder: Path, finished: Path) -> None:
     run = small_run(folder)
     prints = read_manifest(run)
     store = TeacherStore.open(run.store, "a")
@@ -129,13 +131,13 @@ def test_a_damaged_part_is_done_again(folder, finished):
     assert_equal_caches(run, small_run(finished))
 
 
-def test_worker_processes_give_the_same_cache(finished, tmp_path):
+def test_worker_processes_give_the_same_cache(finished: Path, tmp_path: Path) -> None:
     make_folders(tmp_path)
     teacher_cache(small_run(tmp_path), silent, workers=2)
     assert_equal_caches(small_run(tmp_path), small_run(finished))
 
 
-def test_a_run_killed_in_the_middle_and_gone_on_with_gives_the_same_cache(finished, tmp_path):
+def test_a_run_killed_in_the_middle_and_gone_on_with_gives_the_same_cache(finished: Path, tmp_path: Path) -> None:
     make_folders(tmp_path)
     run = small_run(tmp_path)
     command = [sys.executable, "-m", "stages.cli", "teacher-cache", str(tmp_path / "small.toml")]
@@ -151,7 +153,7 @@ def test_a_run_killed_in_the_middle_and_gone_on_with_gives_the_same_cache(finish
     assert_equal_caches(run, small_run(finished))
 
 
-def test_broken_pictures_are_set_aside_and_the_rest_is_done(folder):
+def test_broken_pictures_are_set_aside_and_the_rest_is_done(folder: Path) -> None:
     (folder / "photos" / "empty.jpg").write_bytes(b"")
     (folder / "photos" / "text.png").write_text("no picture")
     events: list[Event] = []
@@ -161,7 +163,7 @@ def test_broken_pictures_are_set_aside_and_the_rest_is_done(folder):
     assert sum(isinstance(event, ItemFailed) for event in events) == 2
 
 
-def test_a_folder_of_nothing_but_broken_pictures_is_an_error(tmp_path):
+def test_a_folder_of_nothing_but_broken_pictures_is_an_error(tmp_path: Path) -> None:
     make_folders(tmp_path)
     for path in [*(tmp_path / "photos").iterdir(), *(tmp_path / "held_out").iterdir()]:
         path.write_bytes(b"")
@@ -169,16 +171,16 @@ def test_a_folder_of_nothing_but_broken_pictures_is_an_error(tmp_path):
         teacher_cache(small_run(tmp_path), silent)
 
 
-def test_a_full_disk_stops_the_stage_and_keeps_what_is_there(folder, monkeypatch):
+def test_a_full_disk_stops_the_stage_and_keeps_what_is_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = small_run(folder, fusion={"theta": 0.8})
     write = TeacherStore.write
     written: list[str] = []
 
-    def full_after_two(self, part, fingerprint, panorama_id, arrays, provenance):
+    def full_after_two(store: TeacherStore, *arguments: Any) -> None:
         if len(written) == 2:
             raise CacheError("the disk is full", "there must be room", "Free some")
-        written.append(panorama_id)
-        write(self, part, fingerprint, panorama_id, arrays, provenance)
+        written.append(arguments[2])
+        write(store, *arguments)
 
     monkeypatch.setattr(TeacherStore, "write", full_after_two)
     with pytest.raises(CacheError, match="the disk is full"):
@@ -187,16 +189,17 @@ def test_a_full_disk_stops_the_stage_and_keeps_what_is_there(folder, monkeypatch
     assert to_do(run) == 2
 
 
-def test_an_address_without_a_scheduler_is_told_in_one_sentence(tmp_path):
+def test_an_address_without_a_scheduler_is_told_in_one_sentence(tmp_path: Path) -> None:
     make_folders(tmp_path)
     with pytest.raises(InputError, match="no dask scheduler"):
         teacher_cache(small_run(tmp_path), silent, scheduler="tcp://127.0.0.1:9")
 
 
-def test_a_running_scheduler_gives_the_same_cache(finished, tmp_path):
+def test_a_running_scheduler_gives_the_same_cache(finished: Path, tmp_path: Path) -> None:
     from dask.distributed import LocalCluster
 
     make_folders(tmp_path)
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+    cluster: Any = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+    with cluster:
         teacher_cache(small_run(tmp_path), silent, scheduler=cluster.scheduler_address)
     assert_equal_caches(small_run(tmp_path), small_run(finished))

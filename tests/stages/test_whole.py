@@ -31,7 +31,7 @@ def goodsam(*arguments: object) -> int:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which all stages have run."""
     folder = tmp_path_factory.mktemp("whole")
     recipe = make_folders(folder)
@@ -40,7 +40,7 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_ladder_is_measured_rung_by_rung(folder):
+def test_the_ladder_is_measured_rung_by_rung(folder: Path) -> None:
     metrics = json.loads((folder / "cache/small/eval/metrics.json").read_text())
     names = [rung["name"] for rung in metrics["ladder"]]
     assert names == [
@@ -53,7 +53,7 @@ def test_the_ladder_is_measured_rung_by_rung(folder):
     assert math.isclose(metrics["ladder"][0]["coverage"], 1)
 
 
-def test_tables_and_pictures_are_written(folder):
+def test_tables_and_pictures_are_written(folder: Path) -> None:
     results = folder / "cache/small/eval"
     assert "ensemble" in (results / "ladder.md").read_text()
     pictures = list((results / "overlays").rglob("*.png"))
@@ -61,19 +61,22 @@ def test_tables_and_pictures_are_written(folder):
     assert np.asarray(Image.open(pictures[0])).std() > 10
 
 
-def test_the_student_is_one_that_transformers_loads(folder):
+def test_the_student_is_one_that_transformers_loads(folder: Path) -> None:
     student = SegformerForSemanticSegmentation.from_pretrained(folder / "cache/small/student/final")
-    assert student.config.id2label[0] == "road"
-    assert len(student.config.id2label) == 13
+    names = dict(student.config.id2label or {})
+    assert len(names) == 13
+    assert next(iter(names.values())) == "road"
 
 
-def test_every_loss_is_logged_on_its_own(folder):
+def test_every_loss_is_logged_on_its_own(folder: Path) -> None:
     records = [json.loads(line) for line in (folder / "cache/small/log.jsonl").read_text().splitlines()]
     logged = {name for record in records if record["event"] == "Scalars" for name in record["values"]}
     assert logged >= {"assistant", "ensemble", "reliable", "boundary", "features", "total"}
 
 
-def test_the_student_predicts_a_folder_and_a_broken_file_is_named(folder, tmp_path, capsys):
+def test_the_student_predicts_a_folder_and_a_broken_file_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_panorama(tmp_path / "in" / "street" / "1.png", 5)
     (tmp_path / "in" / "bad.jpg").write_bytes(b"")
     student = folder / "cache/small/student/final"
@@ -86,12 +89,12 @@ def test_the_student_predicts_a_folder_and_a_broken_file_is_named(folder, tmp_pa
     assert sum(map(float, shares[1].split(",")[1:])) == pytest.approx(1, abs=1e-4)
 
 
-def test_stage_two_refuses_a_cache_of_other_settings(folder, capsys):
+def test_stage_two_refuses_a_cache_of_other_settings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert goodsam("distill", folder / "small.toml", "--cache", folder / "cache", "--set", "fusion.theta=0.5") == 1
     assert "made with other settings of fusion" in capsys.readouterr().err
 
 
-def test_the_cache_verifies(folder, capsys):
+def test_the_cache_verifies(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert goodsam("verify", folder / "small.toml", "--cache", folder / "cache") == 0
     assert "0 problems" in capsys.readouterr().out
 
@@ -112,7 +115,9 @@ def test_the_cache_verifies(folder, capsys):
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
 )
-def test_what_a_user_gets_wrong_is_told_in_one_sentence_without_a_traceback(folder, tmp_path, capsys, arguments, says):
+def test_what_a_user_gets_wrong_is_told_in_one_sentence_without_a_traceback(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
+) -> None:
     places = {"photos": folder / "photos", "out": tmp_path / "out"}
     filled = [argument.format(**places) for argument in arguments]
     cache = [] if filled[0] in ("predict", "fetch-weights") else ["--cache", tmp_path / "cache"]
