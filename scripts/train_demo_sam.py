@@ -45,6 +45,8 @@ class Schedule:
     """How long and how fast the training goes; recorded in the model card."""
 
     minutes: float
+    helper_minutes: float = 0
+    """At the beginning the encoder learns through the helper alone, at a third of the cost of a whole step."""
     batch_size: int = 4
     learning_rate: float = 1e-3
     muon_rate: float = 2e-3
@@ -95,6 +97,12 @@ class State:
                     "step": self.step, "seconds": self.seconds, "history": self.history}, partial_path)  # fmt: skip
         partial_path.rename(path)
 
+    def begin_with(self, path: Path) -> None:
+        """Take the averaged weights of another training's checkpoint, nothing else."""
+        weights = torch.load(path, weights_only=True)["average"]
+        self.trainee.load_state_dict(weights)
+        self.average.load_state_dict(weights)
+
     def load(self, path: Path) -> None:
         """Go on from a checkpoint."""
         saved = torch.load(path, weights_only=True)
@@ -120,10 +128,11 @@ def train_step(state: State, examples: list[Example], schedule: Schedule) -> dic
     trainee = state.trainee
     embedding = trainee.embed(images_of(examples))
     pixels = trainee.pixels(embedding)
+    answers = state.seconds >= 60 * schedule.helper_minutes
     totals = torch.zeros(4)
     for example, one, near in zip(examples, embedding, pixels[:, CLASSES + 2 :], strict=True):
         points, targets = torch.from_numpy(example.points_N2), targets_of(example)
-        losses = point_loss(*trainee.answer(one, points), targets)
+        losses = point_loss(*trainee.answer(one, points), targets) if answers else totals.new_zeros(3)
         totals = totals + torch.stack((*losses, affinity_loss(near, points, targets))) / len(examples)
     helper = helper_loss(pixels, examples)
     (totals[0] + totals[1] + 0.5 * totals[3] + 0.3 * helper).backward()
@@ -208,18 +217,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of training shards")
     parser.add_argument("--validation", type=Path, required=True, help="folder of held-out windows")
-    parser.add_argument("--begin-with", type=Path, help="weights of an earlier training; may be partial")
+    parser.add_argument("--begin-with", type=Path, help="checkpoint of an earlier training, whose averaged weights are the start")
     parser.add_argument("--minutes", type=float, default=60, help="length of the training")
+    parser.add_argument("--helper-minutes", type=float, default=0, help="of these, through the helper alone")
     parser.add_argument("--work", type=Path, default=Path("data/sam"), help="folder of the checkpoint")
     parser.add_argument("--out", type=Path, default=Path("pipeline/demo"), help="folder of the weights")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    schedule = Schedule(options.minutes)
+    schedule = Schedule(options.minutes, options.helper_minutes)
     state = start(schedule)
     if options.begin_with:
-        weights = torch.load(options.begin_with, weights_only=True)
-        state.trainee.sam.load_state_dict(weights, strict=False)
-        state.average.sam.load_state_dict(weights, strict=False)
+        state.begin_with(options.begin_with)
     if (options.work / "checkpoint.pt").exists():
         state.load(options.work / "checkpoint.pt")
     data = Batch.join([load_shards(folder) for folder in options.data])
