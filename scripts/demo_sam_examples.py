@@ -6,6 +6,7 @@ Legend: N points of an image, L levels (part, object, class region), H W image.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ WHERE = np.array((0.5, 0.35, 0.15))
 """Shares of points at any pixel, in a random object, in a random part."""
 RECOLOURED = 0.6
 """Share of images whose colours are changed."""
+Arrays = list[npt.NDArray[Any]]
 IMAGE_AND_IDS = (cv2.INTER_LINEAR, cv2.INTER_NEAREST, cv2.INTER_NEAREST, cv2.INTER_NEAREST)
 
 
@@ -66,12 +68,13 @@ def sample_point(
 
 def make_example(batch: Batch, index: int, rng: np.random.Generator, augment: bool = True) -> Example:
     """Cut, mirror and recolour image `index`, and draw its points."""
-    arrays = [a[index] for a in (batch.images_NHW3, batch.labels_NHW, batch.instances_NHW, batch.parts_NHW)]
+    arrays: Arrays = [a[index] for a in (batch.images_NHW3, batch.labels_NHW, batch.instances_NHW, batch.parts_NHW)]
     if augment:
         arrays = _cut_and_mirror(arrays, rng)
         arrays[0] = recolour(arrays[0], rng) if rng.uniform() < RECOLOURED else arrays[0]
     image, labels, instances, parts = arrays
-    points, masks = [], []
+    points: list[tuple[float, float]] = []
+    masks: list[npt.NDArray[np.uint8]] = []
     while len(points) < POINTS:
         row, column = sample_point(instances, parts, rng)
         levels = np.stack([region_around(ids, row, column) for ids in (parts, instances, labels)])
@@ -81,7 +84,7 @@ def make_example(batch: Batch, index: int, rng: np.random.Generator, augment: bo
     return Example(image, labels, instances, parts, np.array(points, np.float32), np.stack(masks))
 
 
-def _cut_and_mirror(arrays: list[npt.NDArray[np.generic]], rng: np.random.Generator) -> list[npt.NDArray[np.generic]]:
+def _cut_and_mirror(arrays: Arrays, rng: np.random.Generator) -> Arrays:
     """Sometimes a smaller square, enlarged; half of the time the mirror image."""
     if rng.uniform() < 0.35:
         side = int(rng.integers(int(0.6 * SIZE), SIZE))

@@ -5,6 +5,8 @@ Legend: B images, N points of an image, L levels (part, object, class region), h
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import segment_anything.modeling.image_encoder as image_encoder
 import torch
@@ -55,8 +57,9 @@ def folded_attention(self: image_encoder.Attention, x_BhwC: Tensor) -> Tensor:
 def speed_up_global_attention(sam: Sam) -> None:
     """Train the global blocks with `folded_attention`."""
     for block in sam.image_encoder.blocks:
-        if block.window_size == 0:
-            block.attn.forward = folded_attention.__get__(block.attn)
+        attention = cast(Any, block).attn
+        if cast(Any, block).window_size == 0:
+            attention.forward = folded_attention.__get__(attention)
 
 
 class Trainee(nn.Module):
@@ -105,8 +108,8 @@ def _initialise(sam: Sam) -> None:
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)
             nn.init.zeros_(module.bias)
-    nn.init.trunc_normal_(sam.image_encoder.pos_embed, std=0.02)
-    sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix.mul_(2)
+    nn.init.trunc_normal_(cast(Tensor, sam.image_encoder.pos_embed), std=0.02)
+    cast(Tensor, sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix).mul_(2)
     for attention in cross_attentions(sam):
         nn.init.orthogonal_(attention.q_proj.weight, gain=2.0)
         attention.k_proj.weight.data.copy_(attention.q_proj.weight.data)
@@ -116,7 +119,7 @@ def _initialise(sam: Sam) -> None:
 
 def cross_attentions(sam: Sam) -> list[Attention]:
     """Those between prompt tokens and image cells."""
-    transformer = sam.mask_decoder.transformer
+    transformer = cast(Any, sam.mask_decoder.transformer)
     pairs = [(layer.cross_attn_token_to_image, layer.cross_attn_image_to_token) for layer in transformer.layers]
     return [*(attention for pair in pairs for attention in pair), transformer.final_attn_token_to_image]
 

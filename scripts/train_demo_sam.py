@@ -217,7 +217,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of training shards")
     parser.add_argument("--validation", type=Path, required=True, help="folder of held-out windows")
-    parser.add_argument("--begin-with", type=Path, help="checkpoint of an earlier training, whose averaged weights are the start")
+    parser.add_argument(
+        "--begin-with", type=Path, help="checkpoint of an earlier training, whose averaged weights are the start"
+    )
     parser.add_argument("--minutes", type=float, default=60, help="length of the training")
     parser.add_argument("--helper-minutes", type=float, default=0, help="of these, through the helper alone")
     parser.add_argument("--work", type=Path, default=Path("data/sam"), help="folder of the checkpoint")

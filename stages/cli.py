@@ -33,8 +33,8 @@ CACHE = Path("cache")
 def world(
     recipe: RecipeArgument = "demo",
     cache: CacheOption = CACHE,
-    learning: Annotated[int, typer.Option(min=1, help="Unlabelled panoramas to learn from.")] = 24,
-    evaluation: Annotated[int, typer.Option(min=1, help="Labelled panoramas to evaluate on.")] = 12,
+    learning: Annotated[int, typer.Option(min=1, help="Unlabelled panoramas to learn from.")] = 16,
+    evaluation: Annotated[int, typer.Option(min=1, help="Labelled panoramas to evaluate on.")] = 8,
     workers: WorkersOption = 0,
 ) -> None:
     """Render the demo world's panoramas into cache/<run>/world."""
