@@ -131,7 +131,7 @@ def _batch(views: Iterator[View]) -> Batch:
     return Batch(images, labels.astype(np.uint8), instances, parts)
 
 
-def _renumbered(ids_HW: npt.NDArray[np.int32]) -> npt.NDArray[np.uint16]:
+def _renumbered(ids_HW: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
     """Ids 0, 1, ... in the order of the originals."""
     return np.unique(ids_HW, return_inverse=True)[1].reshape(ids_HW.shape).astype(np.uint16)
 

@@ -14,14 +14,12 @@ import numpy.typing as npt
 
 from scripts.demo_data import SIZE, Batch
 
-SMALLEST = 32
+SMALLEST = 16
 """Parts below this area are rarely asked for, pixels."""
 POINTS = 8
 """Points per image and step."""
-WHERE = np.array((0.5, 0.35, 0.15))
+WHERE = np.array((0.4, 0.3, 0.3))
 """Shares of points at any pixel, in a random object, in a random part."""
-RECOLOURED = 0.6
-"""Share of images whose colours are changed."""
 Arrays = list[npt.NDArray[Any]]
 IMAGE_AND_IDS = (cv2.INTER_LINEAR, cv2.INTER_NEAREST, cv2.INTER_NEAREST, cv2.INTER_NEAREST)
 
@@ -51,17 +49,13 @@ def region_around(ids_HW: npt.NDArray[np.integer], row: int, column: int) -> npt
 def sample_point(
     instances_HW: npt.NDArray[np.uint16], parts_HW: npt.NDArray[np.uint16], rng: np.random.Generator
 ) -> tuple[int, int]:
-    """A pixel: any, as the mask generator's grid asks, or of a random object or part, so that small ones count.
-
-    Objects are drawn by the square root of their area: most objects of a street are far away and a few pixels large.
-    """
+    """A pixel: any, as the mask generator's grid asks, or of a random object or part, so that small ones count."""
     kind = rng.choice(3, p=WHERE)
     if kind == 0:
         return int(rng.integers(SIZE)), int(rng.integers(SIZE))
     ids_HW = instances_HW if kind == 1 else parts_HW
     ids, counts = np.unique(ids_HW, return_counts=True)
-    chance = np.sqrt(counts) * (counts >= min(SMALLEST, counts.max()))
-    rows, columns = np.nonzero(ids_HW == rng.choice(ids, p=chance / chance.sum()))
+    rows, columns = np.nonzero(ids_HW == rng.choice(ids[counts >= min(SMALLEST, counts.max())]))
     pick = rng.integers(len(rows))
     return int(rows[pick]), int(columns[pick])
 
@@ -71,7 +65,7 @@ def make_example(batch: Batch, index: int, rng: np.random.Generator, augment: bo
     arrays: Arrays = [a[index] for a in (batch.images_NHW3, batch.labels_NHW, batch.instances_NHW, batch.parts_NHW)]
     if augment:
         arrays = _cut_and_mirror(arrays, rng)
-        arrays[0] = recolour(arrays[0], rng) if rng.uniform() < RECOLOURED else arrays[0]
+        arrays[0] = recolour(arrays[0], rng)
     image, labels, instances, parts = arrays
     points: list[tuple[float, float]] = []
     masks: list[npt.NDArray[np.uint8]] = []

@@ -142,7 +142,7 @@ def mask_losses(logits: Tensor, targets: Tensor) -> Tensor:
     Small masks weigh more, and their insides more again, so that they are learned too instead of being left empty.
     """
     area, cells = targets.sum((-2, -1)), logits[0, 0].numel()
-    inside = (cells / (area + 8)).sqrt()[..., None, None].clamp(max=4)
+    inside = (cells / (area + 8)).sqrt()[..., None, None].clamp(max=8)
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none", pos_weight=inside).sum((-2, -1))
     p = logits.sigmoid()
     dice = 1 - (2 * (p * targets).sum((-2, -1)) + 1) / (p.sum((-2, -1)) + area + 1)

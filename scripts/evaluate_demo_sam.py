@@ -1,7 +1,7 @@
 """Measures the automatic masks of the demo SAM against reference labels.
 
     python -m scripts.evaluate_demo_sam --windows data/sam/val --count 40
-    python -m scripts.evaluate_demo_sam --frames ../shared/data/camvid/val --count 20 --overlays <folder>
+    python -m scripts.evaluate_demo_sam --frames <folder with images and labels> --count 20 --overlays <folder>
 
 Segments: every pixel belongs to the smallest mask that covers it (as stage one paints them); the visible pixels of a
 mask are its segment. Achievable segmentation accuracy (ASA): the share of covered, labelled pixels that have the

@@ -8,6 +8,7 @@ at 240, because the demo's poles are 3 pixels wide: masks are decoded at 96x96, 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any, cast
 
 import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
@@ -40,7 +41,7 @@ def _image_encoder() -> ImageEncoderViT:
         num_heads=3,
         mlp_ratio=4,
         out_chans=CHANNELS,
-        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+        norm_layer=cast(Any, partial(torch.nn.LayerNorm, eps=1e-6)),  # SAM calls it, it need not be a class
         use_rel_pos=True,
         window_size=8,
         global_attn_indexes=(2, 5),
