@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from pipeline.cache.store import TeacherStore
 from pipeline.cache.verify import discard, verify
@@ -65,6 +66,7 @@ def distill_job(run: Run, device: str = "cpu") -> DistillJob:
 
 def distill_run(run: Run, listener: Listener, *, device: str = "cpu") -> Path:
     """Train the student of a run, or go on with it; returns its folder."""
+    disable_progress_bar()  # transformers' own bars for loading weights would break ours
     job = distill_job(run, device)
     left_out = len(learning_panoramas(run.recipe)) - len(job.ids)
     if left_out:
@@ -74,6 +76,7 @@ def distill_run(run: Run, listener: Listener, *, device: str = "cpu") -> Path:
 
 def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
     """Measure a run's ladder, write tables and pictures into <run>/eval, and return the table for a terminal."""
+    disable_progress_bar()
     panoramas = evaluation_panoramas(run.recipe)
     reader = RunReader.open(run, panoramas)
     job = EvaluateJob(
