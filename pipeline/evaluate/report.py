@@ -132,16 +132,25 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}" if math.isfinite(value) else ABSENT
 
 
+COMPLETE = 0.999
+"""Coverage from which a rung counts as covering everything."""
 _HEAD = ["rung", "mIoU, %", "by solid angle, %", "coverage, %", "step"]
 
 
 def _ladder_rows(rungs: Sequence[Rung]) -> list[list[str]]:
-    """Rows of the ladder; the last column is the change of mIoU against the rung before."""
-    before = [float("nan"), *(rung.miou for rung in rungs)]
-    return [
-        [_readable(r.name), percent(r.miou), percent(r.miou_solid_angle), percent(r.coverage), _step(r.miou - last)]
-        for r, last in zip(rungs, before, strict=False)
-    ]
+    """Rows of the ladder; the last column is the change of mIoU against the last rung before that covers everything.
+
+    A rung that leaves out its doubtful pixels is measured on easier ones: no step can be taken from it.
+    """
+    rows: list[list[str]] = []
+    last = float("nan")
+    for rung in rungs:
+        step = _step(rung.miou - last)
+        rows.append(
+            [_readable(rung.name), percent(rung.miou), percent(rung.miou_solid_angle), percent(rung.coverage), step]
+        )
+        last = rung.miou if rung.coverage > COMPLETE else last
+    return rows
 
 
 def _step(change: float) -> str:

@@ -76,3 +76,12 @@ def test_markdown_tables_are_rectangular_and_name_every_class() -> None:
 def test_percent_shows_a_dash_for_what_was_not_measured() -> None:
     assert report.percent(0.4213) == "42.1"
     assert report.percent(math.nan) == report.ABSENT
+
+
+def test_no_step_is_taken_from_a_rung_that_left_its_doubtful_pixels_out() -> None:
+    rungs = [
+        Rung("assistant_windows", 0.30, 0.30, (), 1.0),
+        Rung("confidence_threshold", 0.50, 0.50, (), 0.6),
+        Rung("ensemble", 0.35, 0.35, (), 1.0),
+    ]
+    assert report.ladder_text(rungs).splitlines()[-1].split()[-1] == "+5.0"
