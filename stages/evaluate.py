@@ -128,6 +128,16 @@ def _require_some(ids: Sequence[str], failed: Mapping[str, str]) -> None:
         )
 
 
+def without_ignored(labels: LabelArray, ignored_HW: npt.NDArray[np.bool_]) -> LabelArray:
+    """Labels [h, w] that are IGNORE where the recipe ignores the image (rig, nadir): no rung is measured there.
+
+    Benchmarks are not touched by it: their recipes ignore nothing of the image.
+    """
+    kept = labels.copy()
+    kept[resize_nearest(ignored_HW, *labels.shape)] = IGNORE
+    return kept
+
+
 class _Evaluation:
     """The two passes over the panoramas and what they gather."""
 
@@ -182,6 +192,8 @@ class _Evaluation:
         """
         image, labels = self.job.open_image(id_), self.job.open_labels(id_)
         teacher = self.job.read_teacher(id_) if self.job.read_teacher else None
+        if labels is not None and teacher is not None:
+            labels = without_ignored(labels, teacher.ignored_HW)
         size = image.shape[:2] if labels is None else labels.shape
         predictions = dict(self._predictions(image, teacher, *size))
         picture = self._picture(id_, image, teacher, predictions, labels)

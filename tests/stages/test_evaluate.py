@@ -13,7 +13,7 @@ from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, IGNORE, LabelSet
 from pipeline.errors import CacheError, InputError, WeightsError
 from pipeline.evaluate import report
 from pipeline.evaluate.ladder import RUNGS
-from stages.evaluate import EvaluateJob, TeacherArrays, evaluate, teacher_rungs
+from stages.evaluate import EvaluateJob, TeacherArrays, evaluate, teacher_rungs, without_ignored
 from stages.events import Event, ItemFailed, StageAdvanced, StageStarted
 
 HEIGHT, WIDTH, CLASSES = 16, 32, 13
@@ -191,3 +191,11 @@ def test_predictions_take_the_labels_size(factor: int) -> None:
     assert (rungs["ensemble_reliable"][: 2 * factor] == IGNORE).all()
     assert (rungs["confidence_threshold"][: 5 * factor] == IGNORE).all()
     assert (rungs["assistant_whole"] == np.kron(spoiled(IDS[0], 8), block)).mean() > 0.9
+
+
+def test_no_rung_is_measured_where_the_recipe_ignores_the_image() -> None:
+    ignored_HW = np.array([[False, True], [False, False]])
+    labels = np.full((4, 4), 3, np.uint8)
+    kept = without_ignored(labels, ignored_HW)
+    assert (kept == IGNORE).tolist() == np.kron(ignored_HW, np.ones((2, 2), bool)).tolist()
+    assert (labels == 3).all()
