@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,8 +112,3 @@ def merge_probabilities(
             merged[target_id] += probabilities[source_id]
     total = merged.sum(axis=0, keepdims=True)
     return np.where(total > 0, merged / np.maximum(total, 1e-12), np.float32(1 / len(target)))
-
-
-def names_of(label_ids: Sequence[int], of: LabelSet) -> list[str]:
-    """Names of class ids, for messages and tables."""
-    return [of.names[i] if i < len(of) else f"id {i}" for i in label_ids]

@@ -12,9 +12,7 @@ import numpy.typing as npt
 
 from pipeline.classes import LABEL_SETS, LabelSet
 from pipeline.evaluate.overlay import mask_colours
-
-WRAP = 64
-"""Columns by which the panorama continues over the seam while the student looks at it, a multiple of 32."""
+from pipeline.student.config import WRAP
 
 
 class Predictor(Protocol):
