@@ -36,10 +36,13 @@ class DataConfig:
     """Folder of labels of the evaluation panoramas; empty if there are none."""
     labels_set: str = ""
     """Label set of those label files where it is not the recipe's (merged when read)."""
+    labels_by: str = "people"
+    """Who made the labels: people, or a network; agreement with a network's is reported as that, not as truth."""
     limit: int = 0
     """Use only the first so many panoramas of each folder; 0 for all."""
 
     def __post_init__(self) -> None:
+        require_choice("data.labels_by", self.labels_by, ("people", "network"))
         require(self.limit >= 0, "data.limit", self.limit, "0 or a positive number")
 
 

@@ -46,6 +46,7 @@ def real_run(data: Path, cache: Path, steps: int, limit: int) -> Run:
         "name": "real",
         "label_set": "cityscapes19",
         "data": {"panoramas": str(data / "panoramas"), "evaluation": "", "labels": str(data / "machine_labels"),
+                 "labels_by": "network",
                  "limit": limit},
         "panorama": {"find_constant_border": True, "ignore_mask": str(folder / "rig.png")},
         "assistant": {"kind": "onnx", "name": str(networks[0]), "label_set": "cityscapes19", "window_scale": 2.0,

@@ -78,6 +78,8 @@ class EvaluateJob:
     """Id -> map of SAM's masks [H, W], -1 where there is none, for the pictures."""
     students: Mapping[str, Predictor] = field(default_factory=dict[str, Predictor])
     """Rung ("student", "student_start") -> student."""
+    labels_by: str = "people"
+    """Who made the labels, people or a network; see DataConfig."""
     vertical_fov: float = 180.0
     """Vertical field of view of the panoramas, degrees."""
     overlays: int = 8
@@ -230,16 +232,18 @@ class _Evaluation:
     ) -> npt.NDArray[np.uint8] | None:  # fmt: skip
         if self.consensus.images >= self.job.overlays:
             return None
+        job = self.job
         scene = Scene(
             image_HW3,
             assistant_HW=predictions.get("assistant_windows"),
-            masks_HW=self.job.read_masks(id_) if self.job.read_masks else None,
+            masks_HW=job.read_masks(id_) if job.read_masks else None,
             ensemble_HW=predictions.get("ensemble"),
             reliable_HW=None if teacher is None else teacher.reliable_HW | teacher.ignored_HW,
             student_HW=predictions.get("student"),
             truth_HW=labels,
+            labels_by=job.labels_by,
         )
-        return comparison(scene_panels(scene, self.job.label_set), self.job.label_set, title=id_)
+        return comparison(scene_panels(scene, job.label_set), job.label_set, title=id_)
 
     def write(self) -> dict[str, Any]:
         """Write metrics.json and ladder.md; return the former."""
@@ -249,13 +253,15 @@ class _Evaluation:
             "label_set": job.label_set.name,
             "images": summary.images,
             "labelled": self.ladder.images,
+            "labels_by": job.labels_by,
             "ladder": [report.rung_record(rung, job.label_set) for rung in rungs],
             **{rung: self._student_record(rung) for rung in job.students},
             "agreement": report.consensus_record(summary, job.label_set),
             "thresholds": self._threshold_record(),
             "set_aside": self.failed,
         }
-        tables = [report.ladder_markdown(rungs, job.label_set)] if rungs else []
+        tables = [report.MACHINE_LABELS] if rungs and job.labels_by == "network" else []
+        tables += [report.ladder_markdown(rungs, job.label_set)] if rungs else []
         tables.append(report.consensus_markdown(summary, job.label_set))
         write_whole(job.out / "metrics.json", report.to_json(metrics))
         write_whole(job.out / "ladder.md", "\n\n".join(tables) + "\n")

@@ -88,6 +88,7 @@ def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
         read_teacher=reader.teacher,
         read_masks=reader.mask_map,
         students=_students(run, device),
+        labels_by=run.recipe.data.labels_by,
         vertical_fov=run.recipe.panorama.vertical_fov,
         overlays=run.recipe.evaluation.overlays,
         facts={"run": run.recipe.name},

@@ -11,7 +11,7 @@ Rungs, in order (method: "What to report"):
     student_start         the student before distillation
     student               the student
 
-`Ladder` measures against human labels; what can be said without any is in `consensus`.
+`Ladder` measures against labels; what can be said without any is in `consensus`.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class Rung:
     """IoU per class, nan for classes that do not occur."""
     coverage: float
     """Share of the labelled pixels that have a prediction."""
+    pixel_accuracy: float
+    """Share of the covered pixels that have the label's class; nan if nothing was covered."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class LadderInput:
 
 
 class Ladder:
-    """Measures rungs against human labels, panorama by panorama.
+    """Measures rungs against labels, panorama by panorama.
 
     Args:
         classes: number of classes.
@@ -105,7 +107,7 @@ class Ladder:
     def _rung(self, name: str) -> Rung:
         pixels = self._pixels[name]
         iou = tuple(float(value) for value in pixels.per_class_iou)
-        return Rung(name, pixels.miou, self._solid[name].miou, iou, pixels.coverage)
+        return Rung(name, pixels.miou, self._solid[name].miou, iou, pixels.coverage, pixels.accuracy)
 
 
 def measure_ladder(

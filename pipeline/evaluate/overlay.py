@@ -234,7 +234,12 @@ class Scene:
     student_HW: LabelArray | None = None
     """Labels of the student."""
     truth_HW: LabelArray | None = None
-    """Human labels; with them, notes tell how many of a prediction's pixels are right."""
+    """Labels; with them, notes tell how many of a prediction's pixels are right."""
+    labels_by: str = "people"
+    """Who made them: people, or a network, with which predictions agree rather than being right."""
+
+
+_LABELS_CAPTION = {"people": "Truth", "network": "Labels of a network"}
 
 
 def scene_panels(scene: Scene, labels: LabelSet, width: int = Layout.width) -> list[Panel]:
@@ -253,7 +258,7 @@ def scene_panels(scene: Scene, labels: LabelSet, width: int = Layout.width) -> l
     if scene.student_HW is not None:
         panels.append(Panel("Student", _labelled(small, scene.student_HW, labels), _match(scene, scene.student_HW)))
     if scene.truth_HW is not None:
-        panels.append(Panel("Truth", _labelled(small, scene.truth_HW, labels)))
+        panels.append(Panel(_LABELS_CAPTION[scene.labels_by], _labelled(small, scene.truth_HW, labels)))
     return panels
 
 
@@ -278,4 +283,5 @@ def _match(scene: Scene, prediction_HW: LabelArray) -> str:
         return ""
     known = scene.truth_HW != IGNORE
     right = (resize_nearest(prediction_HW, *scene.truth_HW.shape) == scene.truth_HW)[known]
-    return f"{100 * right.mean():.0f} % of pixels right" if right.size else ""
+    verb = "right" if scene.labels_by == "people" else "agree"
+    return f"{100 * right.mean():.0f} % of pixels {verb}" if right.size else ""

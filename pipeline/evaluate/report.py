@@ -16,6 +16,10 @@ from pipeline.evaluate.ladder import Rung
 
 ABSENT = "–"
 """Stands in tables for what could not be measured."""
+MACHINE_LABELS = (
+    "The labels were made by a network: the ladder says how far each rung agrees with it, not how right it is."
+)
+"""Stands before a ladder of such labels."""
 
 
 def rung_record(rung: Rung, labels: LabelSet) -> dict[str, Any]:
@@ -41,7 +45,7 @@ def rung_of(record: Mapping[str, Any]) -> Rung:
     """A rung from its record, null being nan again: old results print like new ones."""
     iou = tuple(_number(value) for value in record["per_class_iou"].values())
     miou, solid, coverage = (_number(record[key]) for key in ("miou", "miou_solid_angle", "coverage"))
-    return Rung(record["name"], miou, solid, iou, coverage)
+    return Rung(record["name"], miou, solid, iou, coverage, _number(record.get("pixel_accuracy")))
 
 
 def consensus_of(record: Mapping[str, Any]) -> ConsensusSummary:
@@ -80,7 +84,8 @@ def text_of(metrics: Mapping[str, Any]) -> str:
     """The content of a metrics.json as tables for the terminal."""
     rungs = [rung_of(record) for record in metrics["ladder"]]
     agreement = consensus_of(metrics["agreement"])
-    return "\n\n".join(([ladder_text(rungs)] if rungs else []) + [consensus_text(agreement)])
+    caution = [MACHINE_LABELS] if rungs and metrics.get("labels_by") == "network" else []
+    return "\n\n".join(caution + ([ladder_text(rungs)] if rungs else []) + [consensus_text(agreement)])
 
 
 def ladder_markdown(rungs: Sequence[Rung], labels: LabelSet) -> str:
@@ -134,7 +139,7 @@ def percent(value: float) -> str:
 
 COMPLETE = 0.999
 """Coverage from which a rung counts as covering everything."""
-_HEAD = ["rung", "mIoU, %", "by solid angle, %", "coverage, %", "step"]
+_HEAD = ["rung", "mIoU, %", "by solid angle, %", "pixels, %", "coverage, %", "step"]
 
 
 def _ladder_rows(rungs: Sequence[Rung]) -> list[list[str]]:
@@ -147,7 +152,11 @@ def _ladder_rows(rungs: Sequence[Rung]) -> list[list[str]]:
     for rung in rungs:
         step = _step(rung.miou - last)
         rows.append(
-            [_readable(rung.name), percent(rung.miou), percent(rung.miou_solid_angle), percent(rung.coverage), step]
+            [
+                _readable(rung.name),
+                *map(percent, (rung.miou, rung.miou_solid_angle, rung.pixel_accuracy, rung.coverage)),
+                step,
+            ]
         )
         last = rung.miou if rung.coverage > COMPLETE else last
     return rows

@@ -29,13 +29,14 @@ def test_a_better_prediction_stands_higher() -> None:
     assert worse.miou == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert better.miou == better.miou_solid_angle == 1.0
     assert better.per_class_iou == (1.0, 1.0)
+    assert (worse.pixel_accuracy, better.pixel_accuracy) == (0.75, 1.0)
 
 
 def test_blanked_pixels_show_as_coverage() -> None:
     reliable = flipped(1)
     reliable[:, 0] = IGNORE
     (rung,) = measure_ladder([LadderInput(LABELS, {"ensemble_reliable": reliable})], 2)
-    assert (rung.miou, rung.coverage) == (1.0, 0.75)
+    assert (rung.miou, rung.pixel_accuracy, rung.coverage) == (1.0, 1.0, 0.75)
 
 
 def test_one_panorama_without_a_rung_is_refused_since_rungs_share_their_pixels() -> None:

@@ -116,3 +116,11 @@ def test_a_scene_shows_what_there_is_whatever_its_size() -> None:
     assert {panel.image_HW3.shape for panel in panels} == {(32, 64, 3)}
     assert panels[4].note == "100 % of pixels right"
     assert [panel.caption for panel in scene_panels(Scene(grey_image()), DENSEPASS_13, 64)] == ["Panorama"]
+
+
+def test_predictions_agree_with_a_networks_labels_rather_than_being_right() -> None:
+    labels = np.zeros((8, 16), np.uint8)
+    scene = Scene(grey_image(), student_HW=labels, truth_HW=labels, labels_by="network")
+    panels = scene_panels(scene, DENSEPASS_13, width=64)
+    assert [panel.caption for panel in panels] == ["Panorama", "Student", "Labels of a network"]
+    assert panels[1].note == "100 % of pixels agree"

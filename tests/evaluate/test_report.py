@@ -13,9 +13,9 @@ from pipeline.evaluate.ladder import Rung
 
 IOU = (0.5, *(float("nan") for _ in range(11)), 0.25)
 RUNGS = [
-    Rung("assistant_whole", 0.375, 0.4, IOU, 1.0),
-    Rung("ensemble_reliable", 0.475, 0.41, IOU, 0.62),
-    Rung("student", float("nan"), float("nan"), (float("nan"),) * 13, 0.0),
+    Rung("assistant_whole", 0.375, 0.4, IOU, 1.0, 0.7),
+    Rung("ensemble_reliable", 0.475, 0.41, IOU, 0.62, 0.8),
+    Rung("student", float("nan"), float("nan"), (float("nan"),) * 13, 0.0, float("nan")),
 ]
 SUMMARY = ConsensusSummary(
     images=3,
@@ -57,8 +57,8 @@ def test_results_read_back_print_like_fresh_ones() -> None:
 def test_the_ladder_shows_each_step_in_points() -> None:
     table = report.ladder_text(RUNGS).splitlines()
     assert all(name in table[0] for name in ("rung", "mIoU, %", "by solid angle, %", "coverage, %", "step"))
-    assert table[3].split() == ["ensemble", "reliable", "47.5", "41.0", "62.0", "+10.0"]
-    assert table[4].split() == ["student", report.ABSENT, report.ABSENT, "0.0"]
+    assert table[3].split() == ["ensemble", "reliable", "47.5", "41.0", "80.0", "62.0", "+10.0"]
+    assert table[4].split() == ["student", report.ABSENT, report.ABSENT, report.ABSENT, "0.0"]
     assert len({len(line) for line in table}) == 1
 
 
@@ -80,8 +80,13 @@ def test_percent_shows_a_dash_for_what_was_not_measured() -> None:
 
 def test_no_step_is_taken_from_a_rung_that_left_its_doubtful_pixels_out() -> None:
     rungs = [
-        Rung("assistant_windows", 0.30, 0.30, (), 1.0),
-        Rung("confidence_threshold", 0.50, 0.50, (), 0.6),
-        Rung("ensemble", 0.35, 0.35, (), 1.0),
+        Rung("assistant_windows", 0.30, 0.30, (), 1.0, 0.7),
+        Rung("confidence_threshold", 0.50, 0.50, (), 0.6, 0.8),
+        Rung("ensemble", 0.35, 0.35, (), 1.0, 0.7),
     ]
     assert report.ladder_text(rungs).splitlines()[-1].split()[-1] == "+5.0"
+
+
+def test_a_ladder_of_a_networks_labels_says_that_it_is_no_truth() -> None:
+    assert report.MACHINE_LABELS not in report.text_of(metrics())
+    assert report.text_of({**metrics(), "labels_by": "network"}).startswith(report.MACHINE_LABELS)
