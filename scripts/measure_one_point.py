@@ -1,0 +1,138 @@
+"""Measures the demo SAM as a promptable model: the IoU of its best of three masks for one point.
+
+    python -m scripts.measure_one_point --windows data/sam/val --count 40
+
+Two ways to place the points, both against the part, the object and the class region (its connected piece) at the point:
+
+    grid      where the automatic generator asks, on a regular grid: every pixel counts alike, so large masks come often
+    centres   at the pixel of each mask that is farthest from its border, as SAM's own evaluation does: every mask
+              counts alike, so small ones come often (masks from `--smallest` pixels)
+
+Legend: P points, L levels (part, object, class region), H W window.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from segment_anything import SamPredictor
+
+from pipeline.teacher.config import SamConfig
+from pipeline.teacher.sam import load_sam
+from scripts.demo_data import Batch, load_shards
+from scripts.demo_sam_examples import region_around
+
+LEVELS = ("part", "object", "region")
+BANDS = (0, 256, 1024, 4096, 16384, 65537)
+"""Limits of the areas, pixels of 65,536, by which the centres' table is split."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One mask that was asked for with one point."""
+
+    level: int
+    area: int
+    """Pixels of the true mask."""
+    iou: float
+    """Of the best of the three answers."""
+
+
+def levels_of(batch: Batch, index: int) -> tuple[npt.NDArray[np.integer], ...]:
+    """Maps of ids [H, W]: parts, objects, classes."""
+    return batch.parts_NHW[index], batch.instances_NHW[index], batch.labels_NHW[index]
+
+
+def grid_prompts(batch: Batch, index: int, side: int) -> Iterator[tuple[int, int, int]]:
+    """(level, row, column) of all points of a regular grid, at every level."""
+    size = batch.parts_NHW[index].shape[0]
+    places = ((np.arange(side) + 0.5) * size / side).astype(int)
+    yield from ((level, int(row), int(column)) for level in range(3) for row in places for column in places)
+
+
+def centre_prompts(batch: Batch, index: int, smallest: int) -> Iterator[tuple[int, int, int]]:
+    """(level, row, column) of the innermost pixel of every mask of at least `smallest` pixels."""
+    for level, ids_HW in enumerate(levels_of(batch, index)):
+        left_HW = np.ones(ids_HW.shape, bool)
+        for row, column in zip(*np.nonzero(left_HW), strict=True):
+            if not left_HW[row, column]:
+                continue
+            mask_HW = region_around(ids_HW, row, column)
+            left_HW &= mask_HW == 0
+            if mask_HW.sum() >= smallest:
+                depth_HW = cv2.distanceTransform(np.pad(mask_HW, 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+                innermost = divmod(int(depth_HW.argmax()), ids_HW.shape[1])
+                yield level, *innermost
+
+
+def answers(predictor: SamPredictor, batch: Batch, index: int, prompts: list[tuple[int, int, int]]) -> list[Answer]:
+    """What the network answers to all prompts of one window."""
+    predictor.set_image(batch.images_NHW3[index])
+    places = sorted({(row, column) for _, row, column in prompts})
+    points_P12 = torch.tensor([[(column + 0.5, row + 0.5)] for row, column in places])
+    points_P12 = predictor.transform.apply_coords_torch(points_P12, predictor.original_size)
+    masks_P3HW, _, _ = predictor.predict_torch(points_P12, torch.ones(len(places), 1, dtype=torch.int))
+    found = dict(zip(places, masks_P3HW.numpy(), strict=True))
+    return [
+        score_answer(level, levels_of(batch, index)[level], row, column, found[row, column])
+        for level, row, column in prompts
+    ]
+
+
+def score_answer(
+    level: int, ids_HW: npt.NDArray[np.integer], row: int, column: int, said_3HW: npt.NDArray[np.bool_]
+) -> Answer:
+    """The best of three masks for a point, against the mask around it."""
+    true_HW = region_around(ids_HW, row, column).astype(bool)
+    overlap = (said_3HW & true_HW).sum((1, 2)) / np.maximum((said_3HW | true_HW).sum((1, 2)), 1)
+    return Answer(level, int(true_HW.sum()), float(overlap.max()))
+
+
+def by_level(said: list[Answer]) -> str:
+    """Mean IoU per level and over all."""
+    means = [np.mean([a.iou for a in said if a.level == level]) for level in range(3)]
+    named = "  ".join(f"{name} {mean:.3f}" for name, mean in zip(LEVELS, means, strict=True))
+    return f"{named}  all {np.mean([a.iou for a in said]):.3f}  ({len(said)} answers)"
+
+
+def by_area(said: list[Answer]) -> str:
+    """Mean IoU per band of the mask's area."""
+    lines: list[str] = []
+    for low, high in pairwise(BANDS):
+        band = [a.iou for a in said if low <= a.area < high]
+        lines.append(f"  {low:6d} to {high - 1:6d} pixels: {np.mean(band) if band else np.nan:.3f} ({len(band)})")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--windows", type=Path, required=True, help="folder of rendered shards")
+    parser.add_argument("--count", type=int, default=40, help="windows")
+    parser.add_argument("--side", type=int, default=12, help="points per side of the grid")
+    parser.add_argument("--smallest", type=int, default=64, help="pixels of the smallest mask for the centres")
+    parser.add_argument("--weights", default="", help="weights; the embedded ones if not given")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    predictor = SamPredictor(load_sam(SamConfig(checkpoint=options.weights), torch.device("cpu")))
+    batch = load_shards(options.windows)
+    chosen = np.linspace(0, len(batch) - 1, min(options.count, len(batch))).astype(int)
+    with torch.inference_mode():
+        for name, prompts in (
+            ("grid", lambda k: grid_prompts(batch, k, options.side)),
+            ("centres", lambda k: centre_prompts(batch, k, options.smallest)),
+        ):
+            said = [a for k in chosen for a in answers(predictor, batch, int(k), list(prompts(int(k))))]
+            print(f"{name}: {by_level(said)}\n{by_area(said)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""The points that are asked, and how an answer is scored."""
+
+import numpy as np
+
+from scripts.demo_data import Batch
+from scripts.measure_one_point import by_area, by_level, centre_prompts, grid_prompts, score_answer
+
+SIDE = 32
+
+
+def one_square() -> Batch:
+    """A window of 32 pixels: a square object of two parts on a ground of one part."""
+    instances = np.zeros((1, SIDE, SIDE), np.uint16)
+    instances[0, 8:24, 8:24] = 1
+    parts = instances.copy()
+    parts[0, 8:24, 16:24] = 2
+    return Batch(np.zeros((1, SIDE, SIDE, 3), np.uint8), instances.astype(np.uint8), instances, parts)
+
+
+def test_the_grid_asks_all_levels_at_every_point() -> None:
+    prompts = list(grid_prompts(one_square(), 0, side=4))
+    assert len(prompts) == 3 * 16
+    assert {prompt[1:] for prompt in prompts} == {(r, c) for r in (4, 12, 20, 28) for c in (4, 12, 20, 28)}
+
+
+def test_centres_ask_every_mask_once_at_its_innermost_pixel() -> None:
+    prompts = list(centre_prompts(one_square(), 0, smallest=64))
+    assert [level for level, _, _ in prompts] == [0, 0, 0, 1, 1, 2, 2]
+    objects = [(row, column) for level, row, column in prompts if level == 1]
+    assert any(12 <= row <= 19 and 12 <= column <= 19 for row, column in objects)
+    right_part = [(row, column) for level, row, column in prompts if level == 0][2]
+    assert 18 <= right_part[1] <= 21
+
+
+def test_small_masks_are_not_asked_for() -> None:
+    assert len(list(centre_prompts(one_square(), 0, smallest=200))) == 1 + 2 + 2
+
+
+def test_an_answer_counts_the_best_of_three_masks() -> None:
+    instances = one_square().instances_NHW[0]
+    said = np.stack([instances == 0, instances == 1, np.ones((SIDE, SIDE), bool)])
+    answer = score_answer(1, instances, 12, 12, said)
+    assert (answer.level, answer.area, answer.iou) == (1, 256, 1.0)
+    half = np.stack([instances == 0, np.zeros((SIDE, SIDE), bool), np.ones((SIDE, SIDE), bool)])
+    assert score_answer(1, instances, 12, 12, half).iou == 256 / 1024
+    assert "object 1.000" in by_level([score_answer(k, instances, 12, 12, said) for k in range(3)])
+    assert "256 to   1023 pixels: 1.000 (1)" in by_area([answer])
