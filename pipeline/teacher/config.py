@@ -27,15 +27,35 @@ class SamConfig:
     """That shift, in logits."""
     box_nms_thresh: float = 0.7
     """Of two masks whose boxes overlap more (IoU), the one with the lower predicted IoU is dropped."""
+    crop_n_layers: int = 0
+    """How often the window is halved into crops that are asked too, for small objects: layer i has 4^i of them."""
+    crop_nms_thresh: float = 0.7
+    """The same IoU between crops; the mask of the smaller crop stays."""
+    crop_overlap_ratio: float = 512 / 1500
+    """Overlap of the first layer's crops, of the window's shorter side; it halves from layer to layer."""
+    crop_n_points_downscale_factor: int = 1
+    """Points per side shrink by this factor from layer to layer."""
+    min_mask_region_area: int = 0
+    """Holes and islands of masks with fewer pixels are removed; 0 leaves them. Needs `goodsam[regions]` (OpenCV)."""
+    precision: str = "float32"
+    """float32: the stock generator's masks. bfloat16: faster where the processor has it, with slightly other masks."""
 
     def __post_init__(self) -> None:
         require_choice("sam.model", self.model, ("demo", "vit_b", "vit_l", "vit_h"))
         require(self.model == "demo" or self.checkpoint != "", "sam.checkpoint", self.checkpoint,
                 f"the path of a {self.model} checkpoint (`goodsam fetch-weights {self.model}` brings it)")  # fmt: skip
-        for key in ("points_per_side", "points_per_batch"):
+        require_choice("sam.precision", self.precision, ("float32", "bfloat16"))
+        for key in ("points_per_side", "points_per_batch", "crop_n_points_downscale_factor"):
             require(getattr(self, key) > 0, f"sam.{key}", getattr(self, key), "a positive number")
-        for key in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh"):
+        for key in ("crop_n_layers", "min_mask_region_area"):
+            require(getattr(self, key) >= 0, f"sam.{key}", getattr(self, key), "zero or a positive number")
+        for key in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh"):
             require_fraction(f"sam.{key}", getattr(self, key))
+        require(0 <= self.crop_overlap_ratio < 1, "sam.crop_overlap_ratio", self.crop_overlap_ratio,
+                "at least 0 and below 1")  # fmt: skip
+        require(self.points_per_side >= self.crop_n_points_downscale_factor**self.crop_n_layers,
+                "sam.crop_n_points_downscale_factor", self.crop_n_points_downscale_factor,
+                "small enough that the last layer of crops has points")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
+from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
 from pipeline.errors import WeightsError
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.demo_sam import build_demo_sam
+from pipeline.teacher.generator.generator import AutomaticMaskGenerator
 from pipeline.teacher.masks import MaskSet
 
 DEMO_WEIGHTS = Path(__file__).parents[1] / "demo" / "sam.pth"
@@ -26,6 +27,7 @@ DEMO_WEIGHTS = Path(__file__).parents[1] / "demo" / "sam.pth"
 
 _WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 """Channels of the encoder tell SAM's sizes apart."""
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def load_sam(config: SamConfig, device: torch.device) -> Sam:
@@ -65,10 +67,10 @@ def weights_digest(config: SamConfig) -> str:
 
 
 class SamMaskGenerator:
-    """Automatic masks of one window at a time, in the stock generator's order."""
+    """Automatic masks of one window at a time: those of the stock generator, in its order."""
 
     def __init__(self, sam: Sam, config: SamConfig) -> None:
-        self._generator = SamAutomaticMaskGenerator(
+        self._generator = AutomaticMaskGenerator(
             sam,
             points_per_side=config.points_per_side,
             points_per_batch=config.points_per_batch,
@@ -76,18 +78,17 @@ class SamMaskGenerator:
             stability_score_thresh=config.stability_score_thresh,
             stability_score_offset=config.stability_score_offset,
             box_nms_thresh=config.box_nms_thresh,
+            crop_n_layers=config.crop_n_layers,
+            crop_nms_thresh=config.crop_nms_thresh,
+            crop_overlap_ratio=config.crop_overlap_ratio,
+            crop_n_points_downscale_factor=config.crop_n_points_downscale_factor,
+            min_mask_region_area=config.min_mask_region_area,
+            precision=_PRECISIONS[config.precision],
         )
 
     def __call__(self, window_hw3: npt.NDArray[np.uint8]) -> MaskSet:
         """Masks of an RGB window; none is a MaskSet of length 0."""
-        found = self._generator.generate(np.ascontiguousarray(window_hw3))
-        height, width = window_hw3.shape[:2]
-        masks = [mask["segmentation"] for mask in found]
-        return MaskSet.from_dense(
-            np.stack(masks) if masks else np.empty((0, height, width), np.bool_),
-            [mask["predicted_iou"] for mask in found],
-            [mask["stability_score"] for mask in found],
-        )
+        return self._generator.generate(window_hw3)
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:

@@ -1,0 +1,215 @@
+"""SAM's mask decoder for many point prompts on one image: logits only of the masks whose predicted IoU suffices.
+
+What does not depend on the prompt is computed once per image, the rest in the order that costs least (`folding`), and
+prompts of which no mask passes are never upscaled. Decoders that are not segment_anything's own are called as they are.
+
+Legend: P prompts, B prompts of a chunk, T tokens of a prompt, N cells of the image embedding, C channels, M masks of a
+prompt (3), K kept masks, h w their low-resolution grid; after `embedding`, h w is the grid of the cells.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar, cast
+
+import torch
+from segment_anything.modeling import PromptEncoder, Sam, TwoWayTransformer
+from torch import Tensor, nn
+
+from pipeline.teacher.generator.architecture import why_not_folded
+from pipeline.teacher.generator.folded_transformer import FoldedImage, FoldedTransformer
+from pipeline.teacher.generator.folding import Upscaling, shuffle_pixels
+
+_PROMPT_TOKENS = 2
+"""The point, and SAM's padding point where no box is given."""
+_CHUNK_NUMBERS = {"cpu": 1 << 21, "cuda": 1 << 26}
+"""Numbers in the cells of a chunk: what CPU caches hold (2 prompts of ViT-B, measured); on a GPU 64 prompts of ViT-B, the
+stock generator's number (not measured)."""
+_PLAIN_CHUNK = 64
+"""Prompts at a time as in the stock generator."""
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+class Decoded(NamedTuple):
+    """Answers to P prompts."""
+
+    predicted_iou_P3: Tensor
+    """SAM's estimate of the quality of each mask, float32."""
+    kept_P3: Tensor
+    """Which masks exceed the threshold, bool."""
+    logits_Khw: Tensor
+    """Low-resolution logits of these, float32, in the order of `kept_P3.nonzero()`."""
+
+
+@dataclass(frozen=True)
+class PlainImage:
+    """The embedding as the encoder gave it."""
+
+    embedding_1Chw: Tensor
+
+
+PreparedImage = FoldedImage | PlainImage
+"""What a decoder keeps of one image; only the kind of decoder that made it can read it."""
+
+
+class Decoder(Protocol):
+    """Answers point prompts on prepared images."""
+
+    @property
+    def plain_because(self) -> str | None:
+        """Why SAM's own decoder is called; None where the folded one answers."""
+        ...
+
+    def prepare(self, embedding_1Chw: Tensor) -> PreparedImage:
+        """All that the prompts of one image share, from its embedding (float32)."""
+        ...
+
+    def decode(self, prepared: PreparedImage, points_P2: Tensor, predicted_iou_thresh: float | None) -> Decoded:
+        """Masks of single foreground points (x, y), pixels of the encoder's frame; a threshold of None keeps all."""
+        ...
+
+
+def fold_decoder(sam: Sam, precision: torch.dtype = torch.float32, chunk: int | None = None) -> Decoder:
+    """The fastest decoder that is right for this SAM; the weights are read now, later changes are not seen.
+
+    Args:
+        sam: on the device where it shall work.
+        precision: of all that is as large as the image (float32 or bfloat16); tokens, prompts and the predicted IoU
+            are float32 always. A plain decoder ignores it.
+        chunk: prompts at a time; None for what suits the device.
+    """
+    reason = why_not_folded(sam)
+    if reason is not None:
+        return PlainDecoder(sam, chunk or _PLAIN_CHUNK, reason)
+    return FoldedDecoder(sam, precision, chunk or _suitable_chunk(sam))
+
+
+class FoldedDecoder:
+    """`MaskDecoder` with a `TwoWayTransformer` of any size."""
+
+    plain_because: str | None = None
+
+    def __init__(self, sam: Sam, precision: torch.dtype, chunk: int) -> None:
+        decoder = _snapshot(sam.mask_decoder)
+        self._precision = precision
+        self._chunk = chunk
+        self._prompts = _Prompts(sam.prompt_encoder)
+        self._output_tokens = torch.cat((decoder.iou_token.weight, decoder.mask_tokens.weight))[None]
+        self._transformer = FoldedTransformer(
+            cast(TwoWayTransformer, decoder.transformer), 1 + decoder.num_mask_tokens + _PROMPT_TOKENS, precision
+        )
+        self._iou_head = decoder.iou_prediction_head
+        self._mask_heads = list(decoder.output_hypernetworks_mlps)[1:]  # the first is for unambiguous prompts
+        self._upscale = Upscaling(decoder.output_upscaling, precision)
+
+    @torch.no_grad()
+    def prepare(self, embedding_1Chw: Tensor) -> FoldedImage:
+        """See `Decoder`."""
+        return self._transformer.prepare(
+            _cells(embedding_1Chw + self._prompts.dense_1Chw).to(self._precision),
+            _cells(self._prompts.position_1Chw).to(self._precision),
+        )
+
+    @torch.no_grad()
+    def decode(self, prepared: PreparedImage, points_P2: Tensor, predicted_iou_thresh: float | None) -> Decoded:
+        """See `Decoder`."""
+        if not isinstance(prepared, FoldedImage):
+            raise TypeError("the image was prepared by another decoder")
+        chunks = [self._decode(prepared, points, predicted_iou_thresh) for points in points_P2.split(self._chunk)]
+        return _joined(chunks)
+
+    def _decode(self, image: FoldedImage, points_B2: Tensor, threshold: float | None) -> Decoded:
+        prompts_BTC = self._prompts(points_B2)
+        output_tokens = self._output_tokens.expand(len(prompts_BTC), -1, -1)
+        tokens_BTC, cells_BNC = self._transformer(torch.cat((output_tokens, prompts_BTC), 1), image)
+        predicted_iou_BM = self._iou_head(tokens_BTC[:, 0])[:, 1:]
+        kept_BM = _passing(predicted_iou_BM, threshold)
+        return Decoded(predicted_iou_BM, kept_BM, self._draw(tokens_BTC, cells_BNC, kept_BM))
+
+    def _draw(self, tokens_BTC: Tensor, cells_BNC: Tensor, kept_BM: Tensor) -> Tensor:
+        """Logits [K, 4h, 4w] of the kept masks; prompts without one are not upscaled."""
+        height, width = self._prompts.position_1Chw.shape[2:]
+        alive = kept_BM.any(1)
+        if not bool(alive.all()):
+            tokens_BTC, cells_BNC, kept_BM = tokens_BTC[alive], cells_BNC[alive], kept_BM[alive]
+        if len(cells_BNC) == 0:
+            return tokens_BTC.new_empty(0, 4 * height, 4 * width)
+        masks = [head(tokens_BTC[:, 2 + mask]) for mask, head in enumerate(self._mask_heads)]
+        pixels_BPc = self._upscale(cells_BNC)
+        maps_BMP = torch.stack(masks, 1).to(self._precision) @ pixels_BPc.transpose(1, 2)
+        return shuffle_pixels(maps_BMP[kept_BM].float(), height, width)
+
+
+class _Prompts:
+    """SAM's prompt encoder for single foreground points, in float32 (it refuses bfloat16)."""
+
+    def __init__(self, encoder: PromptEncoder) -> None:
+        self._encoder = _snapshot(encoder)
+        with torch.no_grad():
+            self.dense_1Chw = self._encoder(points=None, boxes=None, masks=None)[1]
+            self.position_1Chw = self._encoder.get_dense_pe()
+
+    def __call__(self, points_B2: Tensor) -> Tensor:
+        labels = torch.ones(len(points_B2), 1, dtype=torch.int, device=points_B2.device)
+        return self._encoder(points=(points_B2[:, None], labels), boxes=None, masks=None)[0]
+
+
+class PlainDecoder:
+    """SAM's own prompt encoder and mask decoder, whatever they are."""
+
+    def __init__(self, sam: Sam, chunk: int, plain_because: str) -> None:
+        self._sam = sam
+        self._chunk = chunk
+        self.plain_because: str | None = plain_because
+
+    def prepare(self, embedding_1Chw: Tensor) -> PlainImage:
+        """See `Decoder`."""
+        return PlainImage(embedding_1Chw)
+
+    @torch.no_grad()
+    def decode(self, prepared: PreparedImage, points_P2: Tensor, predicted_iou_thresh: float | None) -> Decoded:
+        """See `Decoder`."""
+        if not isinstance(prepared, PlainImage):
+            raise TypeError("the image was prepared by another decoder")
+        embedding = prepared.embedding_1Chw
+        return _joined(
+            [self._decode(embedding, points, predicted_iou_thresh) for points in points_P2.split(self._chunk)]
+        )
+
+    def _decode(self, embedding_1Chw: Tensor, points_B2: Tensor, threshold: float | None) -> Decoded:
+        labels = torch.ones(len(points_B2), 1, dtype=torch.int, device=points_B2.device)
+        sparse, dense = self._sam.prompt_encoder(points=(points_B2[:, None], labels), boxes=None, masks=None)
+        logits_BMhw, predicted_iou_BM = self._sam.mask_decoder(
+            image_embeddings=embedding_1Chw,
+            image_pe=self._sam.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=True,
+        )
+        kept_BM = _passing(predicted_iou_BM, threshold)
+        return Decoded(predicted_iou_BM.float(), kept_BM, logits_BMhw[kept_BM].float())
+
+
+def _suitable_chunk(sam: Sam) -> int:
+    height, width = sam.prompt_encoder.image_embedding_size
+    numbers = _CHUNK_NUMBERS.get(sam.device.type, _CHUNK_NUMBERS["cuda"])
+    return max(1, numbers // (height * width * sam.prompt_encoder.embed_dim))
+
+
+def _passing(predicted_iou_BM: Tensor, threshold: float | None) -> Tensor:
+    if threshold is None:
+        return torch.ones_like(predicted_iou_BM, dtype=torch.bool)
+    return predicted_iou_BM > threshold
+
+
+def _joined(chunks: list[Decoded]) -> Decoded:
+    return Decoded(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
+
+
+def _cells(map_1Chw: Tensor) -> Tensor:
+    return map_1Chw.flatten(2).transpose(1, 2).contiguous()
+
+
+def _snapshot(module: _Module) -> _Module:
+    return copy.deepcopy(module).float().eval().requires_grad_(False)

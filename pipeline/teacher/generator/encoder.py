@@ -1,0 +1,146 @@
+"""SAM's image encoder with fused attention: its decomposed relative positions without the matrix of all scores.
+
+SAM adds to each score q.k two terms that depend on the query and on the key's row or column (`add_decomposed_rel_pos`).
+Either they are handed to the fused attention as a bias (windows, and float32), or they become part of the product: with
+q' = [s q, q.R_rows, q.R_columns] and k' = [k, onehot(row), onehot(column)], q'.k' is the score itself. On a CPU the
+second wins in bfloat16 where a block sees the whole image (measured). The model is walked, not changed.
+
+Legend: B images or windows, H W grid of patches (rows, columns), T = H W, A heads, d channels of a head, C = A d
+channels, S side of the image in pixels, c h w the embedding.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from segment_anything.modeling import ImageEncoderViT
+from segment_anything.modeling.image_encoder import Attention, Block, get_rel_pos, window_partition, window_unpartition
+from torch import Tensor, nn
+
+from pipeline.teacher.generator.architecture import full_name, is_hooked
+
+_BIAS_NUMBERS = 1 << 24
+"""Numbers of a bias held at once: 64 MiB in float32, where all of ViT-B's would be 768 MiB."""
+
+
+class FastEncoder:
+    """Embeds preprocessed images; as fast as was found where the encoder is SAM's, as it is where not."""
+
+    def __init__(self, encoder: nn.Module, precision: torch.dtype, plain_because: str | None) -> None:
+        self.plain_because = plain_because
+        """Why the encoder is called as it is; None where its blocks are walked."""
+        self._encoder = encoder
+        self._precision = precision
+        if plain_because is None:
+            self._blocks = _cast_blocks(cast(ImageEncoderViT, encoder), precision)
+
+    @torch.no_grad()
+    def __call__(self, images_B3SS: Tensor) -> Tensor:
+        """Embeddings [B, c, h, w], float32, of images that `Sam.preprocess` normalised and padded."""
+        embed = self._walk if self.plain_because is None else self._encoder
+        if images_B3SS.device.type == "cpu":  # a batch gains nothing there and costs memory
+            return torch.cat([embed(image).float() for image in images_B3SS.split(1)])
+        return embed(images_B3SS).float()
+
+    def _walk(self, images_B3SS: Tensor) -> Tensor:
+        """`ImageEncoderViT.forward`; the first and last modules stay in their own precision: they cost little."""
+        encoder = cast(ImageEncoderViT, self._encoder)
+        patches = encoder.patch_embed(images_B3SS)
+        if encoder.pos_embed is not None:
+            patches = patches + encoder.pos_embed
+        inside = patches.to(self._precision)
+        for block in self._blocks:
+            inside = _through_block(block, inside)
+        return encoder.neck(inside.to(patches.dtype).permute(0, 3, 1, 2))
+
+
+def fast_encoder(encoder: nn.Module, precision: torch.dtype = torch.float32) -> FastEncoder:
+    """A fast way through an image encoder, which stays as it is.
+
+    In float32 the encoder's own blocks are called, in another precision a copy of them made now. An encoder that is not
+    segment_anything's is called as it is, and the precision is ignored.
+    """
+    return FastEncoder(encoder, precision, _why_not_walked(encoder))
+
+
+def _why_not_walked(encoder: nn.Module) -> str | None:
+    if type(encoder) is not ImageEncoderViT:
+        return f"{full_name(type(encoder))} is not {full_name(ImageEncoderViT)}"
+    walked: list[tuple[nn.Module, type[nn.Module]]] = [(encoder, ImageEncoderViT)]
+    for block in encoder.blocks:
+        walked += [(block, Block), (cast(nn.Module, getattr(block, "attn", block)), Attention)]
+    for module, expected in walked:
+        if type(module) is not expected:
+            return f"{full_name(type(module))} is not {full_name(expected)}"
+        if is_hooked(module):
+            return f"{full_name(expected)} has hooks or a forward of its own"
+    return None
+
+
+def _cast_blocks(encoder: ImageEncoderViT, precision: torch.dtype) -> list[Block]:
+    if all(parameter.dtype == precision for parameter in encoder.blocks.parameters()):
+        return cast(list[Block], list(encoder.blocks))
+    return cast(list[Block], list(copy.deepcopy(encoder.blocks).to(precision)))
+
+
+def _through_block(block: Block, x_BHWC: Tensor) -> Tensor:
+    x = block.norm1(x_BHWC)
+    if block.window_size > 0:
+        windows, padded = window_partition(x, block.window_size)
+        windows = fused_attention(block.attn, windows, fold=False)
+        x = window_unpartition(windows, block.window_size, padded, (x.shape[1], x.shape[2]))
+    else:
+        x = fused_attention(block.attn, x, fold=x.dtype != torch.float32)
+    x = x_BHWC + x
+    return x + block.mlp(block.norm2(x))
+
+
+def fused_attention(attention: Attention, x_BHWC: Tensor, fold: bool) -> Tensor:
+    """`Attention.forward`, shape [B, H, W, C]; `fold` takes the positions into the product, else they are a bias."""
+    B, H, W, _ = x_BHWC.shape
+    q, k, v = attention.qkv(x_BHWC).reshape(B, H * W, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    if not attention.use_rel_pos:
+        out = F.scaled_dot_product_attention(q, k, v, scale=attention.scale)
+    else:
+        by_row, by_column = _position_terms(attention, q, H, W)
+        attend = _attend_folded if fold else _attend_biased
+        out = attend(q, k, v, by_row, by_column, attention.scale)
+    return attention.proj(out.transpose(1, 2).reshape(B, H, W, -1))
+
+
+def _position_terms(attention: Attention, q_BATd: Tensor, H: int, W: int) -> tuple[Tensor, Tensor]:
+    """What each query adds to its score with every row [B, A, T, H] and every column [B, A, T, W]."""
+    rows_HHd = get_rel_pos(H, H, attention.rel_pos_h).to(q_BATd)
+    columns_WWd = get_rel_pos(W, W, attention.rel_pos_w).to(q_BATd)
+    grid = q_BATd.unflatten(2, (H, W))
+    by_row = torch.einsum("bahwd,hkd->bahwk", grid, rows_HHd)
+    by_column = torch.einsum("bahwd,wkd->bahwk", grid, columns_WWd)
+    return by_row.flatten(2, 3), by_column.flatten(2, 3)
+
+
+def _attend_biased(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor, scale: float) -> Tensor:
+    """Fused attention [B, A, T, d] with the two terms as bias, as many queries at a time as memory should hold."""
+    B, A, T, _ = q.shape
+    queries = max(1, _BIAS_NUMBERS // (B * A * T))
+    parts: list[Tensor] = []
+    for q_part, rows, columns in zip(*(x.split(queries, 2) for x in (q, by_row, by_column)), strict=True):
+        bias = (rows[..., :, None] + columns[..., None, :]).flatten(3)
+        parts.append(F.scaled_dot_product_attention(q_part, k, v, attn_mask=bias, scale=scale))
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+
+
+def _attend_folded(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor, scale: float) -> Tensor:
+    """Fused attention [B, A, T, d] with the two terms inside the product."""
+    H, W = by_row.shape[-1], by_column.shape[-1]
+    places_TP = torch.cat((_onehot(H, q).repeat_interleave(W, 0), _onehot(W, q).repeat(H, 1)), 1)
+    long_q = torch.cat((q * scale, by_row, by_column), -1)
+    long_k = torch.cat((k, places_TP.expand(*k.shape[:2], -1, -1)), -1)
+    long_v = F.pad(v, (0, H + W))  # the fused kernels want values as long as keys
+    return F.scaled_dot_product_attention(long_q, long_k, long_v, scale=1.0)[..., : v.shape[-1]]
+
+
+def _onehot(size: int, like: Tensor) -> Tensor:
+    return torch.eye(size, dtype=like.dtype, device=like.device)

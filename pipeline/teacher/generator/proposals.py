@@ -1,0 +1,92 @@
+"""Masks with where they come from, as a struct of arrays; duplicates; the stock generator's records.
+
+Legend: M masks, H W image. Boxes of a `MaskSet` are (y0, x0, y1, x1) with exclusive ends; SAM's are (x0, y0, x1, y1)
+with inclusive ends for masks and exclusive ends for crops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchvision.ops.boxes import batched_nms
+
+from pipeline.teacher.masks import MaskSet
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Masks of one image, in the order of the generator."""
+
+    masks: MaskSet
+    """The masks and their scores."""
+    points_M2: npt.NDArray[np.float64]
+    """The point (x, y) that each answers, image pixels."""
+    crops_M4: npt.NDArray[np.int64]
+    """The crop (x0, y0, x1, y1) that each was found in, ends exclusive."""
+
+    def filter(self, keep_M: npt.NDArray[np.bool_] | npt.NDArray[np.integer]) -> Proposals:
+        """A selection, in the order wanted; see `MaskSet.filter`."""
+        return Proposals(self.masks.filter(keep_M), self.points_M2[keep_M], self.crops_M4[keep_M])
+
+
+def joined(parts: Sequence[Proposals]) -> Proposals:
+    """All proposals of at least one part, one part after the other."""
+    masks = [part.masks for part in parts]
+    return Proposals(
+        MaskSet(
+            np.concatenate([m.boxes_M4 for m in masks]),
+            tuple(bitmap for m in masks for bitmap in m.bitmaps),
+            np.concatenate([m.predicted_iou_M for m in masks]),
+            np.concatenate([m.stability_M for m in masks]),
+            masks[0].height,
+            masks[0].width,
+        ),
+        np.concatenate([part.points_M2 for part in parts]),
+        np.concatenate([part.crops_M4 for part in parts]),
+    )
+
+
+def inclusive_boxes(masks: MaskSet) -> npt.NDArray[np.int64]:
+    """SAM's boxes (x0, y0, x1, y1) with inclusive ends; that of an empty mask is a point."""
+    y0, x0, y1, x1 = masks.boxes_M4.astype(np.int64).T
+    return np.stack([x0, y0, np.maximum(x1 - 1, x0), np.maximum(y1 - 1, y0)], axis=1)
+
+
+def survivors(boxes_M4: npt.NDArray[np.int64], scores_M: npt.ArrayLike, threshold: float) -> npt.NDArray[np.int64]:
+    """Indices, best score first, of the boxes that overlap no better one by more than the threshold (IoU).
+
+    torchvision's NMS on the CPU with the stock generator's arguments: ties break as they do there.
+    """
+    boxes = torch.from_numpy(boxes_M4).float()
+    scores = torch.from_numpy(np.asarray(scores_M, np.float32))
+    return batched_nms(boxes, scores, torch.zeros(len(boxes)), iou_threshold=threshold).numpy()
+
+
+def stock_records(proposals: Proposals) -> list[dict[str, Any]]:
+    """The list of dicts that `SamAutomaticMaskGenerator.generate` returns (output_mode="binary_mask")."""
+    masks = proposals.masks
+    return [
+        {
+            "segmentation": mask_HW,
+            "area": int(area),
+            "bbox": _origin_and_size(box),
+            "predicted_iou": float(predicted_iou),
+            "point_coords": [point.tolist()],
+            "stability_score": float(stability),
+            "crop_box": _origin_and_size(crop),
+        }
+        for mask_HW, area, box, predicted_iou, point, stability, crop in zip(
+            masks.dense(), masks.areas(), inclusive_boxes(masks), masks.predicted_iou_M, proposals.points_M2,
+            masks.stability_M, proposals.crops_M4, strict=True,
+        )
+    ]  # fmt: skip
+
+
+def _origin_and_size(box: npt.NDArray[np.int64]) -> list[int]:
+    x0, y0, x1, y1 = box.tolist()
+    return [x0, y0, x1 - x0, y1 - y0]

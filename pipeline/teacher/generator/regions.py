@@ -1,0 +1,167 @@
+"""From low-resolution logits to masks: each is upsampled where it can be foreground, and nowhere else.
+
+SAM resizes its mask logits twice (`Sam.postprocess_masks`): to the padded square that the encoder saw, then, without
+the padding, to the image. Both steps give convex combinations of the logits, so a pixel whose logits all lie below a
+threshold lies below it too: the rows and columns around the others are all that stability, mask and box need.
+
+Legend: K masks, h w low resolution, H W image, S side of the encoder's square. A span is (start, stop), ends exclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from pipeline.teacher.generator.interpolation import Axis, Resize, Span, axis
+from pipeline.teacher.masks import Bitmap
+
+Size = tuple[int, int]
+
+ROUNDING = 1e-5
+"""Relative slack for where to look: weights whose float32 sum is not quite 1 can lift a value over a threshold."""
+
+
+class Thresholds(NamedTuple):
+    """What a logit must exceed."""
+
+    mask: float
+    """Foreground."""
+    offset: float
+    """Shift of that for the stability score."""
+
+    @property
+    def lowest(self) -> float:
+        """Below this nothing is counted anywhere."""
+        lowest = self.mask - abs(self.offset)
+        return lowest - ROUNDING * abs(lowest)
+
+
+class Region(NamedTuple):
+    """One mask in the frame of the image (or crop) that was upsampled to."""
+
+    number: int
+    """Which of the K masks."""
+    box: tuple[int, int, int, int]
+    """Tight (y0, x0, y1, x1), ends exclusive; zeros for an empty mask."""
+    bitmap: Bitmap
+    """The mask inside its box."""
+    stability: np.float32
+    """Area above the raised threshold over area above the lowered one; NaN where both are empty."""
+
+
+class _Way(NamedTuple):
+    """What has to be read for a part of the image, along one axis."""
+
+    low: Span
+    square: Span
+    image: Span
+
+
+@dataclass(frozen=True, eq=False)
+class Upsampling:
+    """Both resizes of `Sam.postprocess_masks` for one size of image."""
+
+    to_square: Resize
+    """h w -> S S."""
+    to_image: Resize
+    """The square without its padding -> H W."""
+    is_exact: bool
+    """Parts equal torch's; otherwise everything is upsampled by torch."""
+
+    def regions(self, logits_Khw: Tensor, thresholds: Thresholds, least_stability: float) -> Iterator[Region]:
+        """The masks that are stable enough, in their order.
+
+        Args:
+            logits_Khw: float32, on the CPU.
+            thresholds: foreground, and its shift.
+            least_stability: masks below it are dropped; 0 keeps all.
+        """
+        on_Khw = logits_Khw > thresholds.lowest
+        rows_Kh, columns_Kw = on_Khw.any(2).numpy(), on_Khw.any(1).numpy()
+        for index, logits_hw in enumerate(logits_Khw):
+            values_HW, origin = self._values(logits_hw, _span(rows_Kh[index]), _span(columns_Kw[index]))
+            stability = _stability(values_HW, thresholds)
+            if least_stability <= 0 or stability >= np.float32(least_stability):
+                (y0, x0, y1, x1), bitmap = tight(values_HW > np.float32(thresholds.mask))
+                y, x = origin if bitmap.size else (0, 0)
+                yield Region(index, (y + y0, x + x0, y + y1, x + x1), bitmap, stability)
+
+    def _values(
+        self, logits_hw: Tensor, rows: Span | None, columns: Span | None
+    ) -> tuple[npt.NDArray[np.float32], Size]:
+        """Upsampled logits where rows and columns of low resolution reach, and where in the image that is."""
+        down = _way(rows, self.to_square.rows, self.to_image.rows)
+        across = _way(columns, self.to_square.columns, self.to_image.columns)
+        if down is None or across is None:
+            return np.empty((0, 0), np.float32), (0, 0)
+        if self.is_exact:
+            return self._part(logits_hw, down, across).numpy(), (down.image[0], across.image[0])
+        square_SS = self.to_square.whole(logits_hw)
+        inside = square_SS[: self.to_image.rows.source, : self.to_image.columns.source]
+        return self.to_image.whole(inside).numpy(), (0, 0)
+
+    def _part(self, logits_hw: Tensor, down: _Way, across: _Way) -> Tensor:
+        low = logits_hw[slice(*down.low), slice(*across.low)]
+        square = self.to_square.part(low, (down.low[0], across.low[0]), down.square, across.square)
+        if self.to_image.is_identity:
+            return square
+        return self.to_image.part(square, (down.square[0], across.square[0]), down.image, across.image)
+
+
+@lru_cache(maxsize=16)
+def upsampling(low: Size, square: int, inside: Size, image: Size, channels: int) -> Upsampling:
+    """The upsampling for one size of image.
+
+    Args:
+        low: h, w.
+        square: S.
+        inside: height and width of the square without its padding.
+        image: H, W.
+        channels: masks per prompt, which torch resizes as channels.
+    """
+    to_square = Resize(axis(low[0], square), axis(low[1], square), channels)
+    to_image = Resize(axis(inside[0], image[0]), axis(inside[1], image[1]), channels)
+    return Upsampling(to_square, to_image, all(step.agrees_with_torch() for step in (to_square, to_image)))
+
+
+def _way(low: Span | None, to_square: Axis, to_image: Axis) -> _Way | None:
+    """What is read for the pixels that a span of low resolution reaches; None if that is only padding."""
+    if low is None:
+        return None
+    start, stop = to_square.reached(low)
+    stop = min(stop, to_image.source)
+    if start >= stop:
+        return None
+    image = to_image.reached((start, stop))
+    if image[0] >= image[1]:  # shrinking, the image looks at no pixel of the span
+        return None
+    square = to_image.needed(image)
+    return _Way(to_square.needed(square), square, image)
+
+
+def _span(on: npt.ArrayLike) -> Span | None:
+    """From the first to the last."""
+    where = np.flatnonzero(on)
+    return (int(where[0]), int(where[-1]) + 1) if len(where) else None
+
+
+def _stability(values_HW: npt.NDArray[np.float32], thresholds: Thresholds) -> np.float32:
+    above = np.count_nonzero(values_HW > np.float32(thresholds.mask + thresholds.offset))
+    below = np.count_nonzero(values_HW > np.float32(thresholds.mask - thresholds.offset))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.float32(above) / np.float32(below)
+
+
+def tight(mask_hw: Bitmap) -> tuple[tuple[int, int, int, int], Bitmap]:
+    """Box (y0, x0, y1, x1) of a mask, ends exclusive, and the mask inside it; zeros and nothing for an empty one."""
+    rows, columns = _span(mask_hw.any(axis=1)), _span(mask_hw.any(axis=0))
+    if rows is None or columns is None:
+        return (0, 0, 0, 0), np.empty((0, 0), np.bool_)
+    (y0, y1), (x0, x1) = rows, columns
+    return (y0, x0, y1, x1), mask_hw[y0:y1, x0:x1].copy()

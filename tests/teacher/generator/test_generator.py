@@ -1,0 +1,145 @@
+"""The generator's masks, boxes, scores and order are those of `SamAutomaticMaskGenerator`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from segment_anything import SamAutomaticMaskGenerator
+from segment_anything.modeling import Sam
+
+from pipeline.errors import InputError, RecipeError
+from pipeline.teacher.config import SamConfig
+from pipeline.teacher.demo_sam import build_demo_sam
+from pipeline.teacher.generator.decoder import PlainDecoder
+from pipeline.teacher.generator.generator import AutomaticMaskGenerator
+from pipeline.teacher.generator.proposals import stock_records
+from pipeline.teacher.sam import load_sam
+
+PANORAMAS = sorted((Path(__file__).resolve().parents[3].parent / "shared" / "data" / "panoramas").glob("*.jpg"))
+LOOSE: dict[str, Any] = {
+    "points_per_side": 4,
+    "pred_iou_thresh": 0.2,
+    "stability_score_thresh": 0.3,
+    "box_nms_thresh": 0.9,
+}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "no filter": {**LOOSE, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0},
+    "small chunks": {**LOOSE, "points_per_batch": 5},
+    "crops": {**LOOSE, "points_per_side": 3, "crop_n_layers": 1, "crop_n_points_downscale_factor": 2},
+    "small regions": {**LOOSE, "min_mask_region_area": 50},
+    "own points": {**LOOSE, "points_per_side": None, "point_grids": [np.array([[0.31, 0.6], [0.5, 0.5], [0.9, 0.1]])]},
+}
+
+Picture = npt.NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def sam() -> Sam:
+    return load_sam(SamConfig(), torch.device("cpu"))
+
+
+@pytest.fixture(scope="module", params=[(256, 256), (120, 250), (300, 97)], ids=str)
+def window(request: pytest.FixtureRequest) -> Picture:
+    """A window of a real panorama."""
+    if not PANORAMAS:
+        pytest.skip("no ../shared/data/panoramas: identity on real panoramas is not checked")
+    height, width = request.param
+    with Image.open(PANORAMAS[height % len(PANORAMAS)]) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    y, x = (pixels.shape[0] - height) // 2, pixels.shape[1] // 3
+    return pixels[y : y + height, x : x + width]
+
+
+@pytest.fixture(scope="module")
+def street() -> Picture:
+    """A coarse picture with edges, for what needs no real panorama."""
+    rng = np.random.default_rng(3)
+    return np.kron(rng.integers(0, 255, (8, 8, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+
+
+def plain(sam: Sam, settings: dict[str, Any]) -> AutomaticMaskGenerator:
+    """Ours around SAM's own encoder and decoder: all roundings are the stock's."""
+    generator = AutomaticMaskGenerator(sam, **settings)
+    generator._encoder = sam.image_encoder  # type: ignore[assignment]
+    generator._decoder = PlainDecoder(sam, settings.get("points_per_batch", 64), "the test wants SAM's own roundings")
+    return generator
+
+
+def assert_same_records(ours: list[dict[str, Any]], stock: list[dict[str, Any]], flips: int = 0) -> None:
+    """Equal but for `flips` pixels in all masks together, and 1e-5 in scores."""
+    assert len(ours) == len(stock)
+    flipped = 0
+    for mine, theirs in zip(ours, stock, strict=True):
+        flipped += np.count_nonzero(mine["segmentation"] != theirs["segmentation"])
+        for key in ("bbox", "point_coords", "crop_box"):
+            assert mine[key] == theirs[key]
+        assert abs(mine["area"] - theirs["area"]) <= flips
+        for key in ("predicted_iou", "stability_score"):
+            np.testing.assert_allclose(mine[key], theirs[key], atol=1e-5 if flips else 0, rtol=0)
+    assert flipped <= flips
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
+def test_with_sams_own_networks_everything_is_bit_identical(
+    sam: Sam, window: Picture, settings: dict[str, Any]
+) -> None:
+    if settings.get("min_mask_region_area"):
+        pytest.importorskip("cv2", reason="small regions need OpenCV: goodsam[regions]")
+    stock = SamAutomaticMaskGenerator(sam, **settings).generate(window)
+    assert_same_records(stock_records(plain(sam, settings).propose(window)), stock)
+
+
+def test_with_the_faster_networks_masks_differ_by_a_pixel_at_most(sam: Sam, window: Picture) -> None:
+    """Their logits differ in the seventh digit, so that now and then a pixel exactly at the threshold flips."""
+    stock = SamAutomaticMaskGenerator(sam, **LOOSE).generate(window)
+    ours = AutomaticMaskGenerator(sam, **LOOSE).propose(window)
+    assert_same_records(stock_records(ours), stock, flips=1)
+
+
+def test_masks_that_touch_everything_and_bgr_models_are_as_in_stock(street: Picture) -> None:
+    torch.manual_seed(1)
+    noisy = build_demo_sam()
+    for parameter in noisy.mask_decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    noisy.image_format = "BGR"
+    stock = SamAutomaticMaskGenerator(noisy, **SETTINGS["no filter"]).generate(street)
+    assert len(stock) > 0
+    assert_same_records(stock_records(plain(noisy, SETTINGS["no filter"]).propose(street)), stock)
+
+
+def test_nothing_good_enough_is_an_empty_set_with_and_without_crops(sam: Sam, street: Picture) -> None:
+    for layers in (0, 1):
+        generator = AutomaticMaskGenerator(sam, 2, pred_iou_thresh=1.5, crop_n_layers=layers)
+        proposals = generator.propose(street)
+        assert len(proposals.masks) == 0
+        assert proposals.masks.dense().shape == (0, 128, 128)
+        assert stock_records(proposals) == []
+
+
+def test_a_flat_grey_image_goes_through(sam: Sam) -> None:
+    grey = np.full((40, 40, 3), 128, np.uint8)
+    stock = SamAutomaticMaskGenerator(sam, **SETTINGS["no filter"]).generate(grey)
+    assert_same_records(stock_records(plain(sam, SETTINGS["no filter"]).propose(grey)), stock)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
+    ids=["no channels", "four channels", "float", "empty"],
+)
+def test_what_is_no_image_is_told_in_one_sentence(sam: Sam, image: Any) -> None:
+    with pytest.raises(InputError, match="uint8"):
+        AutomaticMaskGenerator(sam, 2).generate(image)
+
+
+def test_points_are_given_once(sam: Sam) -> None:
+    with pytest.raises(RecipeError, match="points_per_side"):
+        AutomaticMaskGenerator(sam, points_per_side=None)
+    with pytest.raises(RecipeError, match="points_per_side"):
+        AutomaticMaskGenerator(sam, point_grids=[np.full((1, 2), 0.5)])

@@ -1,0 +1,142 @@
+"""Upsampling where a mask is equals upsampling everywhere, bit for bit."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.teacher.generator import regions as regions_module
+from pipeline.teacher.generator.interpolation import Resize, axis
+from pipeline.teacher.generator.regions import Region, Thresholds, Upsampling, upsampling
+
+THRESHOLDS = Thresholds(0.0, 1.0)
+sides = st.integers(1, 90)
+
+
+def two_steps(logits_Khw: Tensor, square: int, inside: tuple[int, int], image: tuple[int, int]) -> Tensor:
+    """`Sam.postprocess_masks` of three masks."""
+    large = functional.interpolate(logits_Khw[None], (square, square), mode="bilinear", align_corners=False)
+    cut = large[..., : inside[0], : inside[1]]
+    return functional.interpolate(cut, image, mode="bilinear", align_corners=False)[0]
+
+
+def blobs(seed: int, size: tuple[int, int]) -> Tensor:
+    """Three masks: noise in a corner, a single cell, noise everywhere."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(-1, 4, (3, *size)).astype(np.float32)
+    logits[0, size[0] // 2 :] = -9
+    logits[1] = -5
+    logits[1, rng.integers(size[0]), rng.integers(size[1])] = 6
+    return torch.from_numpy(logits)
+
+
+def dense(region: Region, image: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    mask = np.zeros(image, np.bool_)
+    y0, x0, y1, x1 = region.box
+    mask[y0:y1, x0:x1] = region.bitmap
+    return mask
+
+
+def assert_equal_to_two_steps(way: Upsampling, logits: Tensor, expected: Tensor) -> None:
+    found = list(way.regions(logits, THRESHOLDS, 0.0))
+    assert [region.number for region in found] == [0, 1, 2]
+    for region, values in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(dense(region, cast(tuple[int, int], tuple(values.shape))), (values > 0).numpy())
+        above, below = (values > 1).sum().to(torch.int32), (values > -1).sum().to(torch.int32)
+        np.testing.assert_array_equal(region.stability, (above / below).numpy())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**31), st.tuples(sides, sides), sides, st.floats(0.05, 1), st.booleans(), st.tuples(sides, sides)
+)
+def test_regions_are_those_of_both_full_interpolations(
+    seed: int, low: tuple[int, int], square: int, ratio: float, is_wide: bool, image: tuple[int, int]
+) -> None:
+    short = max(1, round(ratio * square))
+    inside = (short, square) if is_wide else (square, short)
+    logits = blobs(seed, low)
+    way = upsampling(low, square, inside, image, 3)
+    assert_equal_to_two_steps(way, logits, two_steps(logits, square, inside, image))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.tuples(sides, sides), st.tuples(st.integers(1, 300), st.integers(1, 300)))
+def test_a_part_has_the_bits_of_the_whole_where_the_kernel_is_known(
+    data: st.DataObject, source: tuple[int, int], target: tuple[int, int]
+) -> None:
+    resize = Resize(axis(source[0], target[0]), axis(source[1], target[1]), 3)
+    if not resize.agrees_with_torch():
+        pytest.skip("torch's kernel on this machine rounds in another order: parts are not used here")
+    values = torch.from_numpy(np.random.default_rng(0).normal(0, 9, source).astype(np.float32))
+    spans = [sorted(data.draw(st.lists(st.integers(0, side), min_size=2, max_size=2, unique=True))) for side in target]
+    (top, bottom), (left, right) = spans
+    rows, columns = resize.rows.needed((top, bottom)), resize.columns.needed((left, right))
+    part = resize.part(values[slice(*rows), slice(*columns)], (rows[0], columns[0]), (top, bottom), (left, right))
+    whole = functional.interpolate(values.expand(1, 3, *source).contiguous(), target, mode="bilinear")[0, 0]
+    assert torch.equal(part, whole[top:bottom, left:right])
+
+
+@pytest.mark.parametrize(
+    ("low", "square", "inside", "image"),
+    [((64, 64), 256, (256, 256), (256, 256)), ((96, 96), 240, (240, 120), (512, 256)),
+     ((24, 24), 60, (45, 60), (30, 40))],
+    ids=["four times, as SAM", "two and a half times, half padding", "shrunk again"],
+)  # fmt: skip
+@pytest.mark.parametrize("is_exact", [True, False], ids=["by parts", "by torch"])
+def test_sizes_of_real_windows_by_parts_and_where_parts_are_not_trusted(
+    low: tuple[int, int], square: int, inside: tuple[int, int], image: tuple[int, int], is_exact: bool
+) -> None:
+    way = upsampling(low, square, inside, image, 3)
+    way = Upsampling(way.to_square, way.to_image, way.is_exact and is_exact)
+    logits = blobs(1, low)
+    assert_equal_to_two_steps(way, logits, two_steps(logits, square, inside, image))
+
+
+@pytest.mark.parametrize(
+    ("value", "box"), [(-30.0, (0, 0, 0, 0)), (30.0, (0, 0, 40, 32))], ids=["nothing", "everything"]
+)
+def test_an_empty_mask_and_one_of_the_whole_frame(value: float, box: tuple[int, int, int, int]) -> None:
+    way = upsampling((16, 16), 40, (40, 32), (40, 32), 3)
+    (region,) = way.regions(torch.full((1, 16, 16), value), THRESHOLDS, 0.0)
+    assert region.box == box
+    assert region.bitmap.all()
+    assert np.isnan(region.stability) if value < 0 else region.stability == 1
+    assert len(list(way.regions(torch.full((1, 16, 16), value), THRESHOLDS, 0.5))) == (value > 0)
+
+
+def test_a_mask_of_one_pixel_is_found() -> None:
+    way = upsampling((8, 8), 8, (8, 8), (8, 8), 3)
+    logits = torch.full((1, 8, 8), -5.0)
+    logits[0, 3, 7] = 5
+    (region,) = way.regions(logits, THRESHOLDS, 0.9)
+    assert region.box == (3, 7, 4, 8)
+
+
+def test_what_lies_only_in_the_padding_is_no_mask() -> None:
+    way = upsampling((8, 8), 32, (32, 8), (32, 8), 3)
+    logits = torch.full((1, 8, 8), -5.0)
+    logits[0, :, 6:] = 5
+    (region,) = way.regions(logits, THRESHOLDS, 0.0)
+    assert region.bitmap.size == 0
+
+
+def test_flat_logits_just_at_a_threshold_count_as_torch_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding lifts some of these pixels over -1: the search must not stop short of them."""
+    logits = torch.full((3, 13, 13), -1.0)
+    way = upsampling((13, 13), 80, (80, 80), (97, 97), 3)
+    expected = two_steps(logits, 80, (80, 80), (97, 97))
+    above, below = (expected > 1).sum(), (expected > -1).sum()
+    region = next(iter(way.regions(logits, THRESHOLDS, 0.0)))
+    np.testing.assert_array_equal(region.stability, (above.int() / below.int()).numpy())
+    if below > 0:
+        monkeypatch.setattr(regions_module, "ROUNDING", 0.0)
+        assert np.isnan(next(iter(way.regions(logits, THRESHOLDS, 0.0))).stability)
