@@ -1,14 +1,15 @@
-# make demo | test | teacher-cache | distill | eval | real-check: each sets up a virtual environment first, if it must.
+# make demo | test | teacher-cache | distill | eval | real-check | bench: each sets up a virtual environment first, if it must.
 PYTHON ?= python3
 VENV ?= .venv
 RECIPE ?= demo
 WORKERS ?= 0
 DATA ?= ../shared/data
+DEVICE ?= cpu
 GOODSAM = $(VENV)/bin/goodsam
 UV = $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo world teacher-cache distill eval test lint typecheck real-check clean
+.PHONY: help setup dev demo world teacher-cache distill eval test lint typecheck real-check bench clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 18
@@ -43,6 +44,9 @@ eval: setup  ## Tables and overlays: RECIPE=my.toml.
 
 real-check: setup  ## The method on a folder of real panoramas: DATA=folder with panoramas/, assistant/*.onnx.
 	$(VENV)/bin/python -m scripts.real_check --data $(DATA)
+
+bench: dev  ## The hot spots beside their peers, into cache/bench/: DEVICE=cuda on a GPU; tens of minutes on one core.
+	$(VENV)/bin/python -m scripts.bench --device $(DEVICE)
 
 test: dev  ## The tests, below ten minutes on two cores.
 	$(VENV)/bin/python -m pytest

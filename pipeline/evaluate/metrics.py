@@ -62,20 +62,11 @@ class ConfusionMatrix:
             raise ValueError(f"predictions are {predictions_HW.shape}, labels {labels_HW.shape}; resize predictions")
         if (weights_H is not None) != self.weighted:
             raise ValueError("weights belong to weighted matrices, and to all of them")
-        counts = self._count(labels_HW, predictions_HW, weights_H)[: self.classes]
-        if counts[:, -1].any():
+        counts = _pair_counts(labels_HW, predictions_HW, weights_H)[: self.classes]
+        if counts[:, self.classes : IGNORE].any():
             raise ValueError(f"predictions hold ids that are neither below {self.classes} nor {IGNORE}")
         self.matrix += counts[:, : self.classes]
-        self.uncovered += counts[:, self.classes]
-
-    def _count(
-        self, labels_HW: LabelArray, predictions_HW: LabelArray, weights_H: FloatArray | None
-    ) -> npt.NDArray[Any]:
-        """[C + 1, C + 2] counts; the last row is truth without class, the last columns are IGNORE and invalid."""
-        rows, columns = self.classes + 1, self.classes + 2
-        joint = _truth_table(self.classes, columns)[labels_HW] + _prediction_table(self.classes)[predictions_HW]
-        weights = None if weights_H is None else np.broadcast_to(weights_H[:, None], joint.shape).ravel()
-        return np.bincount(joint.ravel(), weights, minlength=rows * columns).reshape(rows, columns)
+        self.uncovered += counts[:, IGNORE]
 
     @property
     def per_class_iou(self) -> npt.NDArray[np.float64]:
@@ -106,17 +97,17 @@ def _ratio(part: float, whole: float) -> float:
     return float(part / whole) if whole > 0 else float("nan")
 
 
-def _truth_table(classes: int, columns: int) -> npt.NDArray[np.uint16]:
-    """[256] first bin of each true id; ids that are no class share the last row."""
-    return (np.minimum(np.arange(256), classes) * columns).astype(np.uint16)
+def _pair_counts(labels_HW: LabelArray, predictions_HW: LabelArray, weights_H: FloatArray | None) -> npt.NDArray[Any]:
+    """[256, 256] pixels, or weight, of each (truth id, predicted id).
 
-
-def _prediction_table(classes: int) -> npt.NDArray[np.uint16]:
-    """[256] column of each predicted id: the class, then one for IGNORE, then one for ids that must not occur."""
-    table = np.minimum(np.arange(256), classes + 1)
-    table[classes] = classes + 1
-    table[IGNORE] = classes
-    return table.astype(np.uint16)
+    All ids there are, not the classes only: a pair of bytes is its own bin, while tables that map ids to classes cost
+    more than the counting.
+    """
+    pairs_HW = labels_HW.astype(np.uint16)
+    pairs_HW <<= 8
+    pairs_HW |= predictions_HW
+    weights = None if weights_H is None else np.broadcast_to(weights_H[:, None], pairs_HW.shape).ravel()
+    return np.bincount(pairs_HW.ravel(), weights, minlength=1 << 16).reshape(256, 256)
 
 
 def class_shares(labels_HW: LabelArray, classes: int, weights_H: FloatArray) -> npt.NDArray[np.float64]:

@@ -46,6 +46,16 @@ def test_counts_equal_scikit_learns(labels: np.ndarray, predictions: np.ndarray)
     assert matrix.uncovered.sum() == ((labels != IGNORE) & (predictions == IGNORE)).sum()
 
 
+def test_counts_equal_torchmetrics_at_the_benchmarks_size() -> None:
+    torchmetrics = pytest.importorskip("torchmetrics.classification")
+    labels, predictions = random_maps(19, (512, 1024))
+    labels[:40] = IGNORE
+    peer, matrix = torchmetrics.MulticlassConfusionMatrix(19, ignore_index=IGNORE), ConfusionMatrix(19)
+    peer.update(torch.from_numpy(predictions).long(), torch.from_numpy(labels).long())
+    matrix.add(labels, predictions)
+    assert (matrix.matrix == peer.compute().numpy()).all()
+
+
 def test_iou_and_accuracy_equal_scikit_learns() -> None:
     sklearn_metrics = pytest.importorskip("sklearn.metrics")
     labels, predictions = random_maps()

@@ -14,7 +14,7 @@ from pipeline.classes import IGNORE, LabelSet
 from pipeline.panorama.config import WindowConfig
 from pipeline.panorama.windows import Window, cut, window_grid
 from pipeline.teacher.config import FusionConfig
-from pipeline.teacher.fuse import WindowFusion, fuse, fuse_window
+from pipeline.teacher.fuse import WindowFusion, fuse, fuse_window, vote
 from pipeline.teacher.masks import MaskSet
 
 Bools = npt.NDArray[np.bool_]
@@ -187,6 +187,23 @@ def test_masks_without_a_valid_pixel_or_any_pixel_are_skipped() -> None:
     result = fused(labels, [LEFT_HALF, nothing], ignored_hw=LEFT_HALF)
     np.testing.assert_array_equal(result.labels_hw, np.where(LEFT_HALF, IGNORE, labels))
     assert np.isfinite(result.ensemble_Chw).all()
+
+
+@pytest.mark.parametrize("classes", [1, 19, 126, 127, 200])
+def test_votes_are_the_counts_of_a_loop_over_full_size_masks(classes: int) -> None:
+    """Sizes odd and even, few classes and many: none may take another way to count that counts otherwise."""
+    rng = np.random.default_rng(classes)
+    shape = (33, 41)
+    labels, ignored = rng.integers(0, classes, shape).astype(np.uint8), rng.random(shape) < 0.1
+    masks_Mhw = rng.random((9, *shape)) < 0.5
+    for flags, size in zip(masks_Mhw, range(1, 28, 3), strict=True):
+        flags[size:] = flags[:, size + 1 :] = False
+    votes = vote(labels, ignored, mask_set(list(masks_Mhw), shape), classes)
+    for m, flags in enumerate(masks_Mhw):
+        counts = np.bincount(labels[flags & ~ignored], minlength=classes)
+        assert votes.winners_M[m] == counts.argmax()
+        assert votes.coverage_M[m] == np.float32(counts.max() / max(counts.sum(), 1))
+        assert votes.areas_M[m] == flags.sum()
 
 
 def by_the_loop(

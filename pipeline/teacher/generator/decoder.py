@@ -24,8 +24,8 @@ from pipeline.teacher.generator.folding import Upscaling, shuffle_pixels
 _PROMPT_TOKENS = 2
 """The point, and SAM's padding point where no box is given."""
 _CHUNK_NUMBERS = {"cpu": 1 << 21, "cuda": 1 << 26}
-"""Numbers in the cells of a chunk: what CPU caches hold (2 prompts of ViT-B, measured); on a GPU 64 prompts of ViT-B, the
-stock generator's number (not measured)."""
+"""Numbers in the cells of a chunk: what CPU caches hold (2 prompts of ViT-B, measured); on a GPU 64 prompts of ViT-B,
+the stock generator's number (not measured)."""
 _PLAIN_CHUNK = 64
 """Prompts at a time as in the stock generator."""
 _Module = TypeVar("_Module", bound=nn.Module)
