@@ -21,7 +21,7 @@ def why_not_folded(sam: Sam) -> str | None:
     for module, expected in (
         (sam.prompt_encoder, PromptEncoder),  # another one may give each prompt its own dense embedding
         (sam.mask_decoder, MaskDecoder),
-        (sam.mask_decoder.transformer, TwoWayTransformer),
+        (getattr(sam.mask_decoder, "transformer", None), TwoWayTransformer),
     ):
         if type(module) is not expected:
             return f"{full_name(type(module))} is not {full_name(expected)}"

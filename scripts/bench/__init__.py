@@ -1,0 +1,1 @@
+"""How fast the hot spots are, beside the programs that do the same: see `__main__`."""

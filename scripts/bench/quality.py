@@ -1,0 +1,81 @@
+"""Masks of the only trained SAM at hand, the demo's, on windows of the built-in world: what bfloat16 costs.
+
+Legend: M masks, H W panorama.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from segment_anything.modeling import Sam
+
+from pipeline.panorama.windows import cut, window_grid
+from pipeline.teacher.config import SamConfig
+from pipeline.teacher.generator.generator import AutomaticMaskGenerator
+from pipeline.teacher.masks import MaskSet
+from pipeline.teacher.sam import load_sam
+from pipeline.world import build_scene, render_panorama
+from pipeline.world.seeds import MODEL_VALIDATION
+from scripts.bench.stage import StockMasks
+from stages.runs import open_recipe
+
+Picture = npt.NDArray[np.uint8]
+
+
+@lru_cache(maxsize=1)
+def bfloat16_quality(windows: int = 4, device: str = "cpu") -> str:
+    """One sentence: the share of masks that bfloat16 changes, and how much of them stays."""
+    sam, config = _demo_sam(device)
+    exact, rough = (_ours(sam, config, precision) for precision in (torch.float32, torch.bfloat16))
+    pairs = [(exact.generate(seen), rough.generate(seen)) for seen in _street_windows(windows)]
+    best_M = np.concatenate([best_overlaps(*pair) for pair in pairs])
+    return (
+        f"with the demo's trained SAM {np.mean(best_M < 1):.1%} of {len(best_M)} masks differ from float32, "
+        f"mean IoU {best_M.mean():.4f}"
+    )
+
+
+def count_differences(precision: torch.dtype, device: str, windows: int = 8) -> str:
+    """One sentence: for how many windows the number of masks is not the stock generator's."""
+    sam, config = _demo_sam(device)
+    ours, stock = _ours(sam, config, precision), StockMasks(sam, config)
+    pictures = _street_windows(windows)
+    differing = sum(len(ours.generate(seen)) != len(stock(seen)) for seen in pictures)
+    return f"with the demo's trained SAM the number of masks differs for {differing} of {len(pictures)} windows"
+
+
+def _demo_sam(device: str) -> tuple[Sam, SamConfig]:
+    config = open_recipe("demo").sam
+    return load_sam(config, torch.device(device)), config
+
+
+def _ours(sam: Sam, config: SamConfig, precision: torch.dtype) -> AutomaticMaskGenerator:
+    return AutomaticMaskGenerator(
+        sam,
+        config.points_per_side,
+        pred_iou_thresh=config.pred_iou_thresh,
+        stability_score_thresh=config.stability_score_thresh,
+        precision=precision,
+    )
+
+
+@lru_cache(maxsize=2)
+def _street_windows(count: int) -> list[Picture]:
+    """Windows of one panorama, out of the middle row, which sees the street."""
+    recipe = open_recipe("demo")
+    height, width = recipe.panorama.height, recipe.panorama.width
+    image_HW3 = render_panorama(build_scene(MODEL_VALIDATION[0]), height, width).image_HW3
+    row = [w for w in window_grid(height, width, recipe.windows) if w.row == recipe.windows.stride_y]
+    return [np.ascontiguousarray(cut(image_HW3, window)) for window in row[:: max(1, len(row) // count)][:count]]
+
+
+def best_overlaps(masks: MaskSet, others: MaskSet) -> npt.NDArray[np.floating]:
+    """For each mask, the IoU with the most similar of the others; 0 where there is none."""
+    ours, theirs = (m.dense().reshape(len(m), m.height * m.width).astype(np.float32) for m in (masks, others))
+    if len(theirs) == 0:
+        return np.zeros(len(ours))
+    both = ours @ theirs.T
+    return (both / np.maximum(ours.sum(1)[:, None] + theirs.sum(1) - both, 1)).max(axis=1)

@@ -1,0 +1,108 @@
+"""Stage one as a whole, with the stock generator in place of ours: what the change is worth to whoever runs it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from segment_anything import SamAutomaticMaskGenerator
+from segment_anything.modeling import Sam
+
+from pipeline.cache.store import Part, TeacherStore
+from pipeline.teacher.config import SamConfig
+from pipeline.teacher.masks import MaskSet
+from scripts.bench.figure import Figure, now
+from scripts.bench.setup import Setup
+from scripts.profile_teacher_cache import demo_run
+from stages import panorama_task
+from stages.events import silent
+from stages.runs import Run
+from stages.splits import all_panoramas
+from stages.teacher_cache import teacher_cache
+
+NAME = "teacher-cache"
+NAMES = (NAME,)
+PANORAMAS = 2
+
+
+class StockMasks:
+    """`SamMaskGenerator` as it would be over the stock generator."""
+
+    def __init__(self, sam: Sam, config: SamConfig) -> None:
+        self._generator = SamAutomaticMaskGenerator(
+            sam,
+            points_per_side=config.points_per_side,
+            points_per_batch=config.points_per_batch,
+            pred_iou_thresh=config.pred_iou_thresh,
+            stability_score_thresh=config.stability_score_thresh,
+            stability_score_offset=config.stability_score_offset,
+            box_nms_thresh=config.box_nms_thresh,
+        )
+
+    def __call__(self, window_hw3: npt.NDArray[np.uint8]) -> MaskSet:
+        """Masks of an RGB window."""
+        found = self._generator.generate(np.ascontiguousarray(window_hw3))
+        masks = [mask["segmentation"] for mask in found]
+        return MaskSet.from_dense(
+            np.stack(masks) if masks else np.empty((0, *window_hw3.shape[:2]), np.bool_),
+            [mask["predicted_iou"] for mask in found],
+            [mask["stability_score"] for mask in found],
+        )
+
+
+def stage_figures(setup: Setup) -> Iterator[Figure]:
+    """Stage one of the demo, CPU seconds per panorama."""
+    if NAME not in setup.wanted:
+        return
+    before: list[float] = []
+    after: list[float] = []
+    same = True
+    with tempfile.TemporaryDirectory() as folder:
+        for repeat in range(setup.repeats):
+            stock, ours = (demo_run(Path(folder) / f"{kind}{repeat}", PANORAMAS) for kind in ("stock", "ours"))
+            with stock_generator():
+                before.append(_seconds(stock, setup.device))
+            after.append(_seconds(ours, setup.device))
+            same &= all(_equal(_stored(stock, id_), _stored(ours, id_)) for id_ in _ids(stock))
+    note = f"demo recipe, {PANORAMAS} panoramas, seconds per panorama, networks loaded anew"
+    peer = "the same stage over SamAutomaticMaskGenerator"
+    yield Figure(NAME, peer, float(np.median(before)), float(np.median(after)), None, same, note)
+
+
+@contextmanager
+def stock_generator() -> Generator[None]:
+    """Stage one asks the stock generator."""
+    with mock.patch("pipeline.teacher.sam.SamMaskGenerator", StockMasks):
+        panorama_task._sam.cache_clear()
+        yield
+    panorama_task._sam.cache_clear()
+
+
+def _seconds(run: Run, device: str) -> float:
+    panorama_task._sam.cache_clear()
+    panorama_task._assistant.cache_clear()
+    threads, started = torch.get_num_threads(), now(device)
+    teacher_cache(run, silent, device=device, threads=threads)
+    return (now(device) - started) / PANORAMAS
+
+
+def _ids(run: Run) -> list[str]:
+    return [panorama.id for panorama in all_panoramas(run.recipe)]
+
+
+def _stored(run: Run, panorama_id: str) -> dict[str, npt.NDArray[Any]]:
+    """The masks of one panorama in a run's store, which has been written once."""
+    store = TeacherStore.open(run.store, "r")
+    (fingerprint,) = store.fingerprints(Part.MASKS)
+    return dict(store.read(Part.MASKS, fingerprint, panorama_id))
+
+
+def _equal(one: dict[str, npt.NDArray[Any]], other: dict[str, npt.NDArray[Any]]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)

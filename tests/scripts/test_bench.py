@@ -1,0 +1,99 @@
+"""The benchmark's own machinery: fair races, answers that are told to everyone alike, reports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from segment_anything.modeling import Sam
+
+from pipeline.teacher.demo_sam import build_demo_sam
+from pipeline.teacher.generator.decoder import fold_decoder
+from pipeline.teacher.masks import MaskSet
+from scripts.bench import masks
+from scripts.bench.__main__ import names
+from scripts.bench.answers import invent
+from scripts.bench.figure import Figure, race, skipped
+from scripts.bench.quality import best_overlaps
+from scripts.bench.report import table, write_report
+from scripts.bench.sams import equal_masks, our_masks, stock_masks, told_sam
+from scripts.bench.setup import Setup
+
+POINTS = 3
+
+
+@pytest.fixture(scope="module")
+def small_sam() -> Sam:
+    torch.manual_seed(0)
+    return build_demo_sam().eval()
+
+
+def test_contestants_take_turns_and_the_median_counts() -> None:
+    order: list[str] = []
+    laps = race({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
+    assert "".join(order) == "ab" * 4  # one round to warm up
+    assert set(laps) == {"a", "b"}
+
+
+def test_both_generators_find_the_masks_that_they_are_told(small_sam: Sam) -> None:
+    grid = 4 * small_sam.prompt_encoder.image_embedding_size[0]
+    answers, image = invent(POINTS, grid, steepness=40.0), masks.photograph(small_sam.image_encoder.img_size)
+    ours = our_masks(small_sam, answers, POINTS, image)
+    stock = stock_masks(small_sam, answers, POINTS, image)
+    first = ours()
+    assert len(first) > 0
+    assert equal_masks(stock(), first)
+    assert equal_masks(stock(), ours())  # told anew for each image
+    assert fold_decoder(small_sam).plain_because is None  # the stock's hook is gone when its turn is over
+
+
+def test_answers_that_reach_over_the_frame_have_boxes_that_do() -> None:
+    sam = told_sam(invent(POINTS, 32, full_frame=True), 128)
+    image = masks.photograph(128)
+    found = masks.our_masks_alone(sam, POINTS, image)()
+    assert equal_masks(masks.stock_masks_alone(sam, POINTS, image)(), found)
+    for box in found.boxes_M4.tolist():
+        assert box == [0, 0, 128, 128]
+
+
+def test_other_masks_are_not_called_equal() -> None:
+    flags = np.zeros((1, 4, 4), np.bool_)
+    flags[0, 1:3, 1:3] = True
+    record = {"segmentation": flags[0], "predicted_iou": 1.0, "stability_score": 1.0}
+    assert equal_masks([record], MaskSet.from_dense(flags))
+    assert not equal_masks([record | {"predicted_iou": 0.5}], MaskSet.from_dense(flags))
+    assert not equal_masks([record], MaskSet.from_dense(~flags))
+    assert not equal_masks([], MaskSet.from_dense(flags))
+
+
+def test_overlaps_are_those_with_the_most_similar_mask() -> None:
+    flags = np.zeros((2, 4, 4), np.bool_)
+    flags[0, :2], flags[1, :1] = True, True
+    assert best_overlaps(MaskSet.from_dense(flags[:1]), MaskSet.from_dense(flags)).tolist() == [1.0]
+    assert best_overlaps(MaskSet.from_dense(flags), MaskSet.from_dense(flags[:1])).tolist() == [1.0, 0.5]
+    assert best_overlaps(MaskSet.from_dense(flags), MaskSet.from_dense(flags[:0])).tolist() == [0.0, 0.0]
+
+
+def test_bfloat16_is_left_out_with_a_reason_where_the_cpu_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masks, "has_fast_bfloat16", lambda: False)
+    (figure,) = masks.mask_figures(Setup(frozenset({"masks 16x16 bfloat16"})))
+    assert figure.ratio is None
+    assert "skipped" in figure.note
+
+
+def test_figures_are_found_by_words_of_their_names() -> None:
+    assert names(["confusion"]) == {"confusion matrix"}
+    assert names(["no such figure"]) == set()
+    assert {"masks 16x16", "class votes", "teacher-cache"} <= names([])
+
+
+def test_reports_hold_the_ratio_and_what_was_skipped(tmp_path: Path) -> None:
+    figures = [Figure("fast", "peer", 3.0, 0.5, 5.0, True), skipped("absent", "peer", "it is not installed", 2.0)]
+    write_report(tmp_path, figures, {"cpu": "some"})
+    rows = json.loads((tmp_path / "bench.json").read_text())["figures"]
+    assert [row["ratio"] for row in rows] == [6.0, None]
+    assert "| fast | peer | 3.00 s | 500.00 ms | 6.0 | 5 | yes |" in table(figures, {})
+    assert "it is not installed" in (tmp_path / "bench.md").read_text()
