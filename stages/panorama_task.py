@@ -72,6 +72,8 @@ class TaskReport:
     """The store cannot be written: going on would be in vain."""
     trace: str = ""
     """Traceback of an error that was not foreseen, for the log."""
+    notes: tuple[str, ...] = ()
+    """What the user should know once, however many tasks say it."""
 
 
 def part_fingerprints(recipe: Recipe, device: str = "cpu") -> Fingerprints:
@@ -102,7 +104,7 @@ def cache_panorama(task: PanoramaTask) -> TaskReport:
         return TaskReport(task.panorama.id, seconds, str(error))
     except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
         return TaskReport(task.panorama.id, seconds, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
-    return TaskReport(task.panorama.id, seconds)
+    return TaskReport(task.panorama.id, seconds, notes=_notes(task, seconds))
 
 
 @contextmanager
@@ -171,6 +173,10 @@ def _ensemble(task: PanoramaTask, panorama: OpenedPanorama, store: TeacherStore)
 
 def _windows(recipe: Recipe) -> tuple[Window, ...]:
     return window_grid(recipe.panorama.height, recipe.panorama.width, recipe.windows)
+
+
+def _notes(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str, ...]:
+    return _sam(task.recipe.sam, task.device).notes if Part.MASKS.value in seconds else ()
 
 
 @lru_cache(maxsize=1)

@@ -86,6 +86,7 @@ def _missing(run: Run, panoramas: Sequence[SplitPanorama], device: str) -> list[
 
 def _follow(reports: Iterator[TaskReport], listener: Listener) -> Iterator[TaskReport]:
     """Tell the listener of every report; stop at one that says that going on is in vain."""
+    noted: set[str] = set()
     for done, report in enumerate(reports, start=1):
         if report.fatal is not None:
             raise report.fatal
@@ -93,6 +94,10 @@ def _follow(reports: Iterator[TaskReport], listener: Listener) -> Iterator[TaskR
             listener(ItemFailed(STAGE, report.id, report.error))
         if report.trace:
             listener(Note(STAGE, report.trace))
+        for note in report.notes:
+            if note not in noted:
+                listener(Note(STAGE, note))
+        noted.update(report.notes)
         listener(StageAdvanced(STAGE, done, report.id, sum(report.seconds.values())))
         yield report
 

@@ -86,6 +86,12 @@ class SamMaskGenerator:
             precision=_PRECISIONS[config.precision],
         )
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about what works more slowly than it could; most runs have none."""
+        reasons = self._generator.plain_because
+        return tuple(f"{part} works the plain, slower way ({reason})" for part, reason in reasons.items())
+
     def __call__(self, window_hw3: npt.NDArray[np.uint8]) -> MaskSet:
         """Masks of an RGB window; none is a MaskSet of length 0."""
         return self._generator.generate(window_hw3)

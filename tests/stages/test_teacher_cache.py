@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,9 @@ import pytest
 
 from pipeline.cache.store import Part, TeacherStore
 from pipeline.errors import CacheError, InputError
-from stages.events import Event, ItemFailed, StageStarted, silent
+from stages import panorama_task
+from stages.events import Event, ItemFailed, Note, StageStarted, silent
+from stages.panorama_task import PanoramaTask, TaskReport
 from stages.runs import Run, read_manifest
 from stages.teacher_cache import teacher_cache
 
@@ -135,6 +138,32 @@ def test_worker_processes_give_the_same_cache(finished: Path, tmp_path: Path) ->
     make_folders(tmp_path)
     teacher_cache(small_run(tmp_path), silent, workers=2)
     assert_equal_caches(small_run(tmp_path), small_run(finished))
+
+
+def test_a_slower_way_is_told_once_however_many_tasks_say_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports are pickled here as workers send them."""
+    work = panorama_task.cache_panorama
+
+    def in_another_process(task: PanoramaTask) -> TaskReport:
+        decoder = panorama_task._sam(task.recipe.sam, task.device)._generator._decoder
+        decoder.plain_because = "a test wants it"  # type: ignore[misc]
+        return pickle.loads(pickle.dumps(work(task)))
+
+    monkeypatch.setattr("stages.teacher_cache.cache_panorama", in_another_process)
+    events: list[Event] = []
+    try:
+        summary = teacher_cache(small_run(folder, sam={"points_per_side": 1}), events.append)
+    finally:
+        panorama_task._sam.cache_clear()
+    assert summary.computed == 4
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert notes == ["SAM's mask decoder works the plain, slower way (a test wants it)"]
+
+
+def test_nothing_is_told_of_the_demo_sam(folder: Path) -> None:
+    events: list[Event] = []
+    teacher_cache(small_run(folder, sam={"points_per_side": 1}), events.append)
+    assert not any(isinstance(event, Note) for event in events)
 
 
 def test_a_run_killed_in_the_middle_and_gone_on_with_gives_the_same_cache(finished: Path, tmp_path: Path) -> None:

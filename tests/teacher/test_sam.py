@@ -44,7 +44,7 @@ def test_masks_boxes_and_scores_are_those_of_the_stock_generator_in_its_order(
     ours = SamMaskGenerator(random_sam, LOOSE)(window)
     assert len(ours) == len(stock) > 0
     np.testing.assert_array_equal(ours.dense(), np.stack([mask["segmentation"] for mask in stock]))
-    np.testing.assert_allclose(ours.predicted_iou_M, [mask["predicted_iou"] for mask in stock], atol=1e-6)
+    np.testing.assert_allclose(ours.predicted_iou_M, [mask["predicted_iou"] for mask in stock], atol=1e-5)
     np.testing.assert_allclose(ours.stability_M, [mask["stability_score"] for mask in stock], atol=1e-6)
 
 

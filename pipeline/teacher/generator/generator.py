@@ -10,6 +10,7 @@ Legend: P points of a chunk, K kept masks, M masks, H W image, S side of the enc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,8 @@ from pipeline.teacher.generator.small_regions import load_opencv, mend
 from pipeline.teacher.masks import MaskSet
 
 Image = npt.NDArray[np.uint8]
+
+_ODD_KERNEL = "torch rounds bilinear interpolation in another order on this machine"
 
 
 class AutomaticMaskGenerator:
@@ -88,6 +91,17 @@ class AutomaticMaskGenerator:
         self._crop_nms_thresh = crop_nms_thresh
         self._crop_overlap_ratio = crop_overlap_ratio
         self._min_region = min_mask_region_area
+        self._has_plain_upsampling = False
+
+    @property
+    def plain_because(self) -> dict[str, str]:
+        """What works the plain, slower way up to now, and why; results are the same. Nothing for SAM's own models."""
+        reasons = {
+            "SAM's image encoder": self._encoder.plain_because,
+            "SAM's mask decoder": self._decoder.plain_because,
+            "the upsampling of masks": _ODD_KERNEL if self._has_plain_upsampling else None,
+        }
+        return {part: reason for part, reason in reasons.items() if reason is not None}
 
     def generate(self, image_HW3: Image) -> MaskSet:
         """Masks of an RGB image, uint8; none is a MaskSet of length 0.
@@ -135,6 +149,7 @@ class AutomaticMaskGenerator:
         logits_Khw = decoded.logits_Khw.cpu()
         way = upsampling(tuple(logits_Khw.shape[1:]), self._resize.target_length, inside, crop.size,
                          decoded.kept_P3.shape[1])  # fmt: skip
+        self._has_plain_upsampling |= not way.is_exact
         regions = list(way.regions(logits_Khw, self._thresholds, self._least_stability))
         chosen = [region.number for region in regions]
         masks = MaskSet(
@@ -155,17 +170,14 @@ class AutomaticMaskGenerator:
             mend((y0, x0, y1, x1), bitmap, (masks.height, masks.width), self._min_region)
             for (y0, x0, y1, x1), bitmap in zip(masks.boxes_M4.tolist(), masks.bitmaps, strict=True)
         ]
-        masks = MaskSet(
-            np.array([mask.box for mask in mended], np.int32).reshape(-1, 4),
-            tuple(mask.bitmap for mask in mended),
-            masks.predicted_iou_M,
-            masks.stability_M,
-            masks.height,
-            masks.width,
-        )
+        boxes_M4 = np.array([mask.box for mask in mended], np.int32).reshape(-1, 4)
+        changed_M = np.array([mask.changed for mask in mended], np.bool_)
+        masks = replace(masks, boxes_M4=boxes_M4, bitmaps=tuple(mask.bitmap for mask in mended))
         threshold = max(self._box_nms_thresh, self._crop_nms_thresh)
-        keep = survivors(inclusive_boxes(masks), [not mask.changed for mask in mended], threshold)
-        return Proposals(masks, found.points_M2, found.crops_M4).filter(keep)
+        keep = survivors(inclusive_boxes(masks), ~changed_M, threshold)
+        # As in stock, an empty mask is compared as a box at the image's origin, but keeps that of its crop.
+        masks = replace(masks, boxes_M4=np.where(changed_M[:, None], boxes_M4, found.masks.boxes_M4))
+        return replace(found, masks=masks).filter(keep)
 
 
 def _grids(

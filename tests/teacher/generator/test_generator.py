@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,21 @@ from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 
 from pipeline.errors import InputError, RecipeError
+from pipeline.panorama.windows import cut, window_grid
+from pipeline.recipe import Recipe, load_recipe
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.demo_sam import build_demo_sam
 from pipeline.teacher.generator.decoder import PlainDecoder
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
+from pipeline.teacher.generator.interpolation import Resize
 from pipeline.teacher.generator.proposals import stock_records
-from pipeline.teacher.sam import load_sam
+from pipeline.teacher.generator.regions import upsampling
+from pipeline.teacher.sam import SamMaskGenerator, load_sam
+from pipeline.world import build_scene, render_panorama
 
-PANORAMAS = sorted((Path(__file__).resolve().parents[3].parent / "shared" / "data" / "panoramas").glob("*.jpg"))
+ROOT = Path(__file__).resolve().parents[3]
+PANORAMAS = sorted((ROOT.parent / "shared" / "data" / "panoramas").glob("*.jpg"))
+FRAMES = sorted((ROOT.parent / "shared" / "data" / "camvid" / "val" / "images").glob("*.jpg"))
 LOOSE: dict[str, Any] = {
     "points_per_side": 4,
     "pred_iou_thresh": 0.2,
@@ -63,6 +71,27 @@ def street() -> Picture:
     return np.kron(rng.integers(0, 255, (8, 8, 3)), np.ones((16, 16, 1))).astype(np.uint8)
 
 
+@pytest.fixture(scope="module")
+def demo() -> Recipe:
+    """The recipe of the demo: its windows, its SAM."""
+    return load_recipe(ROOT / "stages" / "recipes" / "demo.toml")
+
+
+@pytest.fixture(scope="module")
+def demo_windows(demo: Recipe) -> list[Picture]:
+    """Two windows across the horizon of a panorama of the demo world."""
+    height, width = demo.panorama.height, demo.panorama.width
+    pixels = render_panorama(build_scene(4), height, width).image_HW3
+    grid = window_grid(height, width, demo.windows)
+    return [cut(pixels, grid[number]) for number in (9, 14)]
+
+
+def recipe_settings(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe says to the generator, by the stock's names."""
+    names = ("points_per_side", "pred_iou_thresh", "stability_score_thresh", "stability_score_offset", "box_nms_thresh")
+    return {name: getattr(recipe.sam, name) for name in names}
+
+
 def plain(sam: Sam, settings: dict[str, Any]) -> AutomaticMaskGenerator:
     """Ours around SAM's own encoder and decoder: all roundings are the stock's."""
     generator = AutomaticMaskGenerator(sam, **settings)
@@ -100,6 +129,67 @@ def test_with_the_faster_networks_masks_differ_by_a_pixel_at_most(sam: Sam, wind
     stock = SamAutomaticMaskGenerator(sam, **LOOSE).generate(window)
     ours = AutomaticMaskGenerator(sam, **LOOSE).propose(window)
     assert_same_records(stock_records(ours), stock, flips=1)
+
+
+def test_the_demos_masks_are_the_stock_generators(sam: Sam, demo: Recipe, demo_windows: list[Picture]) -> None:
+    """Order and boxes equal, scores to 1e-5; of all pixels of a window one may lie just at the threshold and flip."""
+    settings, found = recipe_settings(demo), 0
+    for window in demo_windows:
+        stock = SamAutomaticMaskGenerator(sam, **settings).generate(window)
+        assert_same_records(stock_records(AutomaticMaskGenerator(sam, **settings).propose(window)), stock, flips=1)
+        assert len(SamMaskGenerator(sam, demo.sam)(window)) == len(stock)
+        found += len(stock)
+    assert found > 0
+
+
+@pytest.mark.parametrize("size", [None, (256, 256)], ids=["own shape", "window"])
+def test_masks_of_a_photograph_are_the_stock_generators(sam: Sam, demo: Recipe, size: tuple[int, int] | None) -> None:
+    if not FRAMES:
+        pytest.skip("no ../shared/data/camvid: identity on photographs is not checked")
+    with Image.open(FRAMES[0]) as image:
+        pixels = np.asarray((image.resize(size) if size else image).convert("RGB"))
+    stock = SamAutomaticMaskGenerator(sam, **recipe_settings(demo)).generate(pixels)
+    ours = AutomaticMaskGenerator(sam, **recipe_settings(demo)).propose(pixels)
+    assert len(stock) > 0
+    assert_same_records(stock_records(ours), stock, flips=1)
+
+
+def test_empty_masks_of_crops_keep_their_places_when_small_regions_go(sam: Sam) -> None:
+    pytest.importorskip("cv2", reason="small regions need OpenCV: goodsam[regions]")
+    blind = copy.copy(sam)
+    blind.mask_threshold = 1e6
+    settings: dict[str, Any] = {
+        **SETTINGS["no filter"],
+        "points_per_side": 1,
+        "crop_n_layers": 1,
+        "min_mask_region_area": 5,
+    }
+    grey = np.full((40, 40, 3), 128, np.uint8)
+    stock = SamAutomaticMaskGenerator(blind, **settings).generate(grey)
+    assert any(record["area"] == 0 and record["bbox"][0] > 0 for record in stock)
+    assert_same_records(stock_records(plain(blind, settings).propose(grey)), stock)
+
+
+def test_what_works_the_plain_way_is_told_with_its_reason(sam: Sam) -> None:
+    assert AutomaticMaskGenerator(sam, 2).plain_because == {}
+    hooked = copy.deepcopy(sam)
+    hooked.mask_decoder.register_forward_hook(lambda *_: None)
+    hooked.image_encoder.blocks[0].register_forward_hook(lambda *_: None)
+    reasons = AutomaticMaskGenerator(hooked, 2).plain_because
+    assert reasons.keys() == {"SAM's image encoder", "SAM's mask decoder"}
+    assert all("hooks" in reason for reason in reasons.values())
+
+
+def test_upsampling_by_torch_is_told_once_it_was_needed(
+    sam: Sam, street: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Resize, "agrees_with_torch", lambda _: False)
+    upsampling.cache_clear()
+    generator = AutomaticMaskGenerator(sam, 2)
+    assert generator.plain_because == {}
+    generator.generate(street)
+    upsampling.cache_clear()
+    assert generator.plain_because.keys() == {"the upsampling of masks"}
 
 
 def test_masks_that_touch_everything_and_bgr_models_are_as_in_stock(street: Picture) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.teacher.generator import interpolation
 from pipeline.teacher.generator import regions as regions_module
 from pipeline.teacher.generator.interpolation import Resize, axis
 from pipeline.teacher.generator.regions import Region, Thresholds, Upsampling, upsampling
@@ -68,11 +69,10 @@ def test_regions_are_those_of_both_full_interpolations(
     assert_equal_to_two_steps(way, logits, two_steps(logits, square, inside, image))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.data(), st.tuples(sides, sides), st.tuples(st.integers(1, 300), st.integers(1, 300)))
-def test_a_part_has_the_bits_of_the_whole_where_the_kernel_is_known(
-    data: st.DataObject, source: tuple[int, int], target: tuple[int, int]
-) -> None:
+targets = st.tuples(st.integers(1, 300), st.integers(1, 300))
+
+
+def assert_part_is_that_of_the_whole(data: st.DataObject, source: tuple[int, int], target: tuple[int, int]) -> None:
     resize = Resize(axis(source[0], target[0]), axis(source[1], target[1]), 3)
     if not resize.agrees_with_torch():
         pytest.skip("torch's kernel on this machine rounds in another order: parts are not used here")
@@ -83,6 +83,31 @@ def test_a_part_has_the_bits_of_the_whole_where_the_kernel_is_known(
     part = resize.part(values[slice(*rows), slice(*columns)], (rows[0], columns[0]), (top, bottom), (left, right))
     whole = functional.interpolate(values.expand(1, 3, *source).contiguous(), target, mode="bilinear")[0, 0]
     assert torch.equal(part, whole[top:bottom, left:right])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.tuples(sides, sides), targets)
+def test_a_part_has_the_bits_of_the_whole_where_the_kernel_is_known(
+    data: st.DataObject, source: tuple[int, int], target: tuple[int, int]
+) -> None:
+    assert_part_is_that_of_the_whole(data, source, target)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data(), st.integers(2, 40), st.sampled_from((2, 3, 4, 5, 8)), st.tuples(sides, sides), st.integers(64, 2048))
+def test_so_has_a_part_of_an_image_enlarged_by_a_whole_factor(
+    data: st.DataObject, rows: int, factor: int, columns: tuple[int, int], block: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:  # small blocks, so that there are several
+        patch.setattr(interpolation, "BLOCK", block)
+        assert_part_is_that_of_the_whole(data, (rows, columns[0]), (rows * factor, columns[1]))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "period"), [(64, 256, 4), (256, 1024, 4), (24, 60, 1), (64, 64, 1), (1, 4, 1), (90, 30, 1)]
+)
+def test_rows_share_their_sources_where_the_factor_is_sams(source: int, target: int, period: int) -> None:
+    assert axis(source, target).period == period
 
 
 @pytest.mark.parametrize(
