@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from scripts.demo_data import SIZE, Batch
 
-SMALLEST = 16
+SMALLEST = 24
 """Parts below this area are rarely asked for, pixels."""
 POINTS = 8
 """Points per image and step."""
-WHERE = np.array((0.4, 0.3, 0.3))
+WHERE = np.array((0.6, 0.25, 0.15))
 """Shares of points at any pixel, in a random object, in a random part."""
 Arrays = list[npt.NDArray[Any]]
 IMAGE_AND_IDS = (cv2.INTER_LINEAR, cv2.INTER_NEAREST, cv2.INTER_NEAREST, cv2.INTER_NEAREST)

@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.classes import DENSEPASS_13
-from pipeline.teacher.demo_sam import CHANNELS, PATCH, build_demo_sam
-from pipeline.teacher.demo_sam import SIZE as SEEN
-from scripts.demo_data import SIZE
+from pipeline.teacher.demo_sam import CHANNELS, PATCH, SIZE, build_demo_sam
 from scripts.demo_sam_examples import Example
 
 LEVEL_OF_OUTPUT = (1, 0, 1, 2)
@@ -26,7 +24,7 @@ LEVEL_OF_OUTPUT = (1, 0, 1, 2)
 WEIGHT_OF_OUTPUT = (0.1, 0.3, 0.3, 0.3)
 """The single-mask answer is not used by the mask generator and counts less."""
 CLASSES = len(DENSEPASS_13)
-LOW = SEEN // PATCH * 4
+LOW = SIZE // PATCH * 4
 """Side of the decoder's masks."""
 AFFINITY = 16
 """Channels per level of the helper's pixel embeddings."""
@@ -77,20 +75,31 @@ class Trainee(nn.Module):
         self.helper = nn.Conv2d(CHANNELS, (CLASSES + 2 + 3 * AFFINITY) * 16, 1)
 
     def embed(self, images_B3HW: Tensor) -> Tensor:
-        """Image embeddings [B, C, 24, 24] of windows of 256 pixels."""
-        seen = F.interpolate(images_B3HW, (SEEN, SEEN), mode="bilinear", antialias=True, align_corners=False)
+        """Image embeddings [B, C, 16, 16]."""
         with torch.autocast("cpu", torch.bfloat16):
-            embedded = self.sam.image_encoder(self.sam.preprocess(seen))
+            embedded = self.sam.image_encoder(self.sam.preprocess(images_B3HW))
         return embedded.float()
 
-    def answer(self, embedding_Chw: Tensor, points_N2: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [N, 4, LOW, LOW] and predicted IoU [N, 4] of all outputs for single points."""
-        labels = torch.ones(len(points_N2), 1, dtype=torch.int)
+    def answer(self, embedding_BChw: Tensor, points_BN2: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B, N, 4, LOW, LOW] and predicted IoU [B, N, 4] of all outputs for single points.
+
+        `MaskDecoder.predict_masks` for several images at once; it takes the prompts of one.
+        """
+        B, N, _ = points_BN2.shape
+        decoder = self.sam.mask_decoder
+        labels = torch.ones(B * N, 1, dtype=torch.int)
         sparse, dense = self.sam.prompt_encoder(
-            points=(points_N2[:, None] * (SEEN / SIZE), labels), boxes=None, masks=None
+            points=(points_BN2.reshape(B * N, 1, 2), labels), boxes=None, masks=None
         )
-        position = self.sam.prompt_encoder.get_dense_pe()
-        return self.sam.mask_decoder.predict_masks(embedding_Chw[None], position, sparse, dense)
+        own = torch.cat((decoder.iou_token.weight, decoder.mask_tokens.weight))
+        tokens = torch.cat((own.expand(B * N, -1, -1), sparse), 1)
+        cells = embedding_BChw.repeat_interleave(N, 0) + dense
+        position = self.sam.prompt_encoder.get_dense_pe().expand(B * N, -1, -1, -1)
+        said, seen = decoder.transformer(cells, position, tokens)
+        upscaled = decoder.output_upscaling(seen.transpose(1, 2).reshape(cells.shape)).flatten(2)
+        weights = [head(said[:, 1 + k]) for k, head in enumerate(decoder.output_hypernetworks_mlps)]
+        logits = torch.stack(weights, 1) @ upscaled
+        return logits.reshape(B, N, 4, LOW, LOW), decoder.iou_prediction_head(said[:, 0]).reshape(B, N, 4)
 
     def pixels(self, embedding_BChw: Tensor) -> Tensor:
         """The helper's class logits, edge logits and pixel embeddings [B, CLASSES + 2 + 3 * AFFINITY, LOW, LOW]."""
@@ -104,7 +113,7 @@ def _initialise(sam: Sam) -> None:
     equal attend to the place of the point at once, which otherwise takes a thousand steps to learn. Twice SAM's
     frequencies make that place one cell wide.
     """
-    for module in sam.image_encoder.modules():
+    for module in sam.image_encoder.blocks.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)
             nn.init.zeros_(module.bias)

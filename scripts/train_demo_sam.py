@@ -45,9 +45,7 @@ class Schedule:
     """How long and how fast the training goes; recorded in the model card."""
 
     minutes: float
-    helper_minutes: float = 0
-    """At the beginning the encoder learns through the helper alone, at a third of the cost of a whole step."""
-    batch_size: int = 4
+    batch_size: int = 8
     learning_rate: float = 1e-3
     muon_rate: float = 2e-3
     weight_decay: float = 0.02
@@ -128,12 +126,14 @@ def train_step(state: State, examples: list[Example], schedule: Schedule) -> dic
     trainee = state.trainee
     embedding = trainee.embed(images_of(examples))
     pixels = trainee.pixels(embedding)
-    answers = state.seconds >= 60 * schedule.helper_minutes
     totals = torch.zeros(4)
-    for example, one, near in zip(examples, embedding, pixels[:, CLASSES + 2 :], strict=True):
-        points, targets = torch.from_numpy(example.points_N2), targets_of(example)
-        losses = point_loss(*trainee.answer(one, points), targets) if answers else totals.new_zeros(3)
-        totals = totals + torch.stack((*losses, affinity_loss(near, points, targets))) / len(examples)
+    points_BN2 = torch.from_numpy(np.stack([e.points_N2 for e in examples]))
+    logits, predicted = trainee.answer(embedding, points_BN2)
+    for k, example in enumerate(examples):
+        targets = targets_of(example)
+        losses = point_loss(logits[k], predicted[k], targets)
+        near = affinity_loss(pixels[k, CLASSES + 2 :], points_BN2[k], targets)
+        totals = totals + torch.stack((*losses, near)) / len(examples)
     helper = helper_loss(pixels, examples)
     (totals[0] + totals[1] + 0.5 * totals[3] + 0.3 * helper).backward()
     nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
@@ -175,7 +175,8 @@ def point_quality(trainee: Trainee, batch: Batch, images: int) -> dict[str, floa
     by_level, best, error = [], [], []
     for index in np.linspace(0, len(batch) - 1, min(images, len(batch))).astype(int):
         example = make_example(batch, int(index), rng, augment=False)
-        logits, predicted = trainee.answer(trainee.embed(images_of([example]))[0], torch.from_numpy(example.points_N2))
+        points_1N2 = torch.from_numpy(example.points_N2)[None]
+        (logits,), (predicted,) = trainee.answer(trainee.embed(images_of([example])), points_1N2)
         targets_NLhw = targets_of(example)
         iou_NL3 = iou_of(logits[:, None, 1:], targets_NLhw[:, :, None])
         by_level.append(iou_NL3.diagonal(dim1=1, dim2=2).mean(0))
@@ -221,12 +222,11 @@ def main() -> None:
         "--begin-with", type=Path, help="checkpoint of an earlier training, whose averaged weights are the start"
     )
     parser.add_argument("--minutes", type=float, default=60, help="length of the training")
-    parser.add_argument("--helper-minutes", type=float, default=0, help="of these, through the helper alone")
     parser.add_argument("--work", type=Path, default=Path("data/sam"), help="folder of the checkpoint")
     parser.add_argument("--out", type=Path, default=Path("pipeline/demo"), help="folder of the weights")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    schedule = Schedule(options.minutes, options.helper_minutes)
+    schedule = Schedule(options.minutes)
     state = start(schedule)
     if options.begin_with:
         state.begin_with(options.begin_with)

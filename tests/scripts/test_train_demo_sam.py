@@ -10,7 +10,7 @@ import torch
 
 pytest.importorskip("cv2", reason="training the demo SAM needs OpenCV (a development dependency)")
 
-from pipeline.teacher.demo_sam import build_demo_sam
+from pipeline.teacher.demo_sam import CHANNELS, PATCH, SIZE, build_demo_sam
 from pipeline.teacher.masks import MaskSet
 from scripts.demo_data import Batch, render_windows
 from scripts.demo_sam_examples import POINTS, make_example, region_around
@@ -51,7 +51,7 @@ def test_the_training_attention_is_sams_own() -> None:
     sam = build_demo_sam()
     sam.image_encoder = folded
     speed_up_global_attention(sam)
-    x = torch.randn(1, 3, 240, 240)
+    x = torch.randn(1, 3, SIZE, SIZE)
     with torch.no_grad():
         torch.testing.assert_close(folded(x), stock(x), atol=2e-5, rtol=1e-4)
 
@@ -77,12 +77,21 @@ def test_a_step_changes_encoder_and_decoder_and_the_average_follows(windows: Bat
         assert not torch.equal(before[name], average[name])
 
 
-def test_a_point_is_answered_with_four_masks() -> None:
+def test_points_of_several_images_are_answered_as_sams_decoder_answers_them_one_by_one() -> None:
+    torch.manual_seed(0)
     trainee = Trainee()
+    embeddings = torch.randn(2, CHANNELS, SIZE // PATCH, SIZE // PATCH)
+    points = torch.tensor([[[3.5, 250.5], [100.0, 20.0]], [[0.5, 0.5], [200.0, 130.0]]])
+    encoder = trainee.sam.prompt_encoder
     with torch.no_grad():
-        logits, iou = trainee.answer(trainee.embed(torch.zeros(1, 3, 256, 256))[0], torch.tensor([[3.5, 250.5]]))
-    assert logits.shape == (1, 4, LOW, LOW)
-    assert iou.shape == (1, 4)
+        logits, iou = trainee.answer(embeddings, points)
+        for k in range(2):
+            sparse, dense = encoder((points[k][:, None], torch.ones(2, 1, dtype=torch.int)), None, None)
+            expected = trainee.sam.mask_decoder.predict_masks(
+                embeddings[k : k + 1], encoder.get_dense_pe(), sparse, dense
+            )
+            torch.testing.assert_close((logits[k], iou[k]), expected, atol=1e-4, rtol=1e-4)
+    assert logits.shape == (2, 2, 4, LOW, LOW)
 
 
 def test_a_pixel_belongs_to_the_smallest_mask_over_it_and_a_segment_to_its_majority() -> None:
