@@ -33,7 +33,7 @@ CACHE = Path("cache")
 def world(
     recipe: RecipeArgument = "demo",
     cache: CacheOption = CACHE,
-    learning: Annotated[int, typer.Option(min=1, help="Unlabelled panoramas to learn from.")] = 16,
+    learning: Annotated[int, typer.Option(min=1, help="Unlabelled panoramas to learn from.")] = 24,
     evaluation: Annotated[int, typer.Option(min=1, help="Labelled panoramas to evaluate on.")] = 8,
     workers: WorkersOption = 0,
 ) -> None:
