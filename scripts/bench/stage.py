@@ -35,6 +35,8 @@ PANORAMAS = 2
 class StockMasks:
     """`SamMaskGenerator` as it would be over the stock generator."""
 
+    notes: tuple[str, ...] = ()
+
     def __init__(self, sam: Sam, config: SamConfig) -> None:
         self._generator = SamAutomaticMaskGenerator(
             sam,
@@ -105,4 +107,11 @@ def _stored(run: Run, panorama_id: str) -> dict[str, npt.NDArray[Any]]:
 
 
 def _equal(one: dict[str, npt.NDArray[Any]], other: dict[str, npt.NDArray[Any]]) -> bool:
-    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+    """Masks and boxes to the pixel, scores to 1e-5."""
+    return one.keys() == other.keys() and all(_close(one[name], other[name]) for name in one)
+
+
+def _close(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
+    if one.shape != other.shape:
+        return False
+    return np.allclose(one, other, rtol=0, atol=1e-5) if one.dtype.kind == "f" else np.array_equal(one, other)
