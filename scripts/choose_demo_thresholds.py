@@ -20,8 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pipeline.classes import IGNORE
 from pipeline.evaluate.ladder import LadderInput, Rung, measure_ladder
 from pipeline.evaluate.metrics import LabelArray
+from pipeline.evaluate.report import COMPLETE, percent
 from pipeline.panorama.windows import Window, cut, window_grid
 from pipeline.recipe import Recipe
 from pipeline.teacher.assistant import load_assistant
@@ -60,7 +62,7 @@ def rendered_panoramas(recipe: Recipe, windows: tuple[Window, ...], count: int) 
 def describe(rungs: list[Rung]) -> str:
     """Rungs with mIoU and, where it is not everything, coverage."""
     parts = [
-        f"{r.name} {100 * r.miou:.1f}" + (f" ({100 * r.coverage:.0f} %)" if r.coverage < 0.999 else "") for r in rungs
+        f"{r.name} {percent(r.miou)}" + (f" ({percent(r.coverage)} %)" if r.coverage < COMPLETE else "") for r in rungs
     ]
     return "  ".join(parts)
 
@@ -86,7 +88,7 @@ def ensembles(
                  recipe.fusion)  # fmt: skip
     return {
         "ensemble": found.labels_HW,
-        "ensemble_reliable": np.where(found.reliable_HW, found.labels_HW, np.uint8(255)),
+        "ensemble_reliable": np.where(found.reliable_HW, found.labels_HW, np.uint8(IGNORE)),
     }
 
 

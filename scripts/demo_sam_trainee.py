@@ -5,10 +5,10 @@ Legend: B images, N points of an image, L levels (part, object, class region), h
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
-import segment_anything.modeling.image_encoder as image_encoder
 import torch
 from segment_anything.modeling import Sam
 from segment_anything.modeling.transformer import Attention
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from pipeline.classes import DENSEPASS_13
 from pipeline.teacher.demo_sam import CHANNELS, PATCH, SIZE, build_demo_sam
+from pipeline.teacher.generator.encoder import fused_attention
 from scripts.demo_sam_examples import Example
 
 LEVEL_OF_OUTPUT = (1, 0, 1, 2)
@@ -30,34 +31,12 @@ AFFINITY = 16
 """Channels per level of the helper's pixel embeddings."""
 
 
-def folded_attention(self: image_encoder.Attention, x_BhwC: Tensor) -> Tensor:
-    """SAM's global attention with its relative position folded into queries and keys: equal to 3e-6, far less memory.
-
-    q' = [q s, q.Rh, q.Rw], k' = [k, onehot(row), onehot(column)], so q'.k' = s q.k + the two position terms.
-    """
-    B, H, W, _ = x_BhwC.shape
-    T, heads = H * W, self.num_heads
-    q, k, v = self.qkv(x_BhwC).reshape(B, T, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-    rows = image_encoder.get_rel_pos(H, H, self.rel_pos_h).to(q.dtype)
-    columns = image_encoder.get_rel_pos(W, W, self.rel_pos_w).to(q.dtype)
-    grid = q.reshape(B, heads, H, W, -1)
-    by_row = torch.einsum("bnhwc,hkc->bnhwk", grid, rows).reshape(B, heads, T, H)
-    by_column = torch.einsum("bnhwc,wkc->bnhwk", grid, columns).reshape(B, heads, T, W)
-    row_onehot = torch.eye(H, dtype=q.dtype).repeat_interleave(W, 0).expand(B, heads, T, H)
-    column_onehot = torch.eye(W, dtype=q.dtype).repeat(H, 1).expand(B, heads, T, W)
-    long_q = torch.cat((q * self.scale, by_row, by_column), -1)
-    long_k = torch.cat((k, row_onehot, column_onehot), -1)
-    long_v = F.pad(v, (0, long_q.shape[-1] - v.shape[-1]))
-    out = F.scaled_dot_product_attention(long_q, long_k, long_v, scale=1.0)[..., : v.shape[-1]]
-    return self.proj(out.transpose(1, 2).reshape(B, H, W, -1))
-
-
 def speed_up_global_attention(sam: Sam) -> None:
-    """Train the global blocks with `folded_attention`."""
+    """Train the global blocks with fused attention, positions folded into the product: far less memory."""
     for block in sam.image_encoder.blocks:
         attention = cast(Any, block).attn
         if cast(Any, block).window_size == 0:
-            attention.forward = folded_attention.__get__(attention)
+            attention.forward = partial(fused_attention, attention, fold=True)
 
 
 class Trainee(nn.Module):

@@ -260,9 +260,8 @@ class _Evaluation:
             "thresholds": self._threshold_record(),
             "set_aside": self.failed,
         }
-        tables = [report.MACHINE_LABELS] if rungs and job.labels_by == "network" else []
-        tables += [report.ladder_markdown(rungs, job.label_set)] if rungs else []
-        tables.append(report.consensus_markdown(summary, job.label_set))
+        ladder = [*report.cautions(job.labels_by), report.ladder_markdown(rungs, job.label_set)] if rungs else []
+        tables = [*ladder, report.consensus_markdown(summary, job.label_set)]
         write_whole(job.out / "metrics.json", report.to_json(metrics))
         write_whole(job.out / "ladder.md", "\n\n".join(tables) + "\n")
         return metrics

@@ -84,8 +84,13 @@ def text_of(metrics: Mapping[str, Any]) -> str:
     """The content of a metrics.json as tables for the terminal."""
     rungs = [rung_of(record) for record in metrics["ladder"]]
     agreement = consensus_of(metrics["agreement"])
-    caution = [MACHINE_LABELS] if rungs and metrics.get("labels_by") == "network" else []
-    return "\n\n".join(caution + ([ladder_text(rungs)] if rungs else []) + [consensus_text(agreement)])
+    ladder = [*cautions(metrics.get("labels_by", "people")), ladder_text(rungs)] if rungs else []
+    return "\n\n".join([*ladder, consensus_text(agreement)])
+
+
+def cautions(labels_by: str) -> list[str]:
+    """What stands before a ladder, by who made its labels (see DataConfig)."""
+    return [MACHINE_LABELS] if labels_by == "network" else []
 
 
 def ladder_markdown(rungs: Sequence[Rung], labels: LabelSet) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.settings import require, require_choice, require_fraction
 
@@ -56,6 +57,10 @@ class SamConfig:
         require(self.points_per_side >= self.crop_n_points_downscale_factor**self.crop_n_layers,
                 "sam.crop_n_points_downscale_factor", self.crop_n_points_downscale_factor,
                 "small enough that the last layer of crops has points")  # fmt: skip
+
+    def generator_settings(self) -> dict[str, Any]:
+        """What the automatic mask generator is told, by its own names: all but the network and its precision."""
+        return {name: value for name, value in vars(self).items() if name not in ("model", "checkpoint", "precision")}
 
 
 @dataclass(frozen=True)

@@ -70,21 +70,8 @@ class SamMaskGenerator:
     """Automatic masks of one window at a time: those of the stock generator, in its order."""
 
     def __init__(self, sam: Sam, config: SamConfig) -> None:
-        self._generator = AutomaticMaskGenerator(
-            sam,
-            points_per_side=config.points_per_side,
-            points_per_batch=config.points_per_batch,
-            pred_iou_thresh=config.pred_iou_thresh,
-            stability_score_thresh=config.stability_score_thresh,
-            stability_score_offset=config.stability_score_offset,
-            box_nms_thresh=config.box_nms_thresh,
-            crop_n_layers=config.crop_n_layers,
-            crop_nms_thresh=config.crop_nms_thresh,
-            crop_overlap_ratio=config.crop_overlap_ratio,
-            crop_n_points_downscale_factor=config.crop_n_points_downscale_factor,
-            min_mask_region_area=config.min_mask_region_area,
-            precision=_PRECISIONS[config.precision],
-        )
+        precision = _PRECISIONS[config.precision]
+        self._generator = AutomaticMaskGenerator(sam, **config.generator_settings(), precision=precision)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -53,13 +53,7 @@ def _demo_sam(device: str) -> tuple[Sam, SamConfig]:
 
 
 def _ours(sam: Sam, config: SamConfig, precision: torch.dtype) -> AutomaticMaskGenerator:
-    return AutomaticMaskGenerator(
-        sam,
-        config.points_per_side,
-        pred_iou_thresh=config.pred_iou_thresh,
-        stability_score_thresh=config.stability_score_thresh,
-        precision=precision,
-    )
+    return AutomaticMaskGenerator(sam, **config.generator_settings(), precision=precision)
 
 
 @lru_cache(maxsize=2)

@@ -38,15 +38,7 @@ class StockMasks:
     notes: tuple[str, ...] = ()
 
     def __init__(self, sam: Sam, config: SamConfig) -> None:
-        self._generator = SamAutomaticMaskGenerator(
-            sam,
-            points_per_side=config.points_per_side,
-            points_per_batch=config.points_per_batch,
-            pred_iou_thresh=config.pred_iou_thresh,
-            stability_score_thresh=config.stability_score_thresh,
-            stability_score_offset=config.stability_score_offset,
-            box_nms_thresh=config.box_nms_thresh,
-        )
+        self._generator = SamAutomaticMaskGenerator(sam, **config.generator_settings())
 
     def __call__(self, window_hw3: npt.NDArray[np.uint8]) -> MaskSet:
         """Masks of an RGB window."""

@@ -198,10 +198,9 @@ def _check(image_HW3: Image) -> None:
 
 def _in_image(found: Proposals, crop: Crop) -> Proposals:
     """Boxes and points of a crop as those of the image."""
-    masks = found.masks
-    boxes_M4 = masks.boxes_M4 + np.array([crop.y0, crop.x0, crop.y0, crop.x0], np.int32)
-    moved = MaskSet(boxes_M4, masks.bitmaps, masks.predicted_iou_M, masks.stability_M, masks.height, masks.width)
-    return Proposals(moved, found.points_M2 + np.array([crop.x0, crop.y0]), found.crops_M4)
+    boxes_M4 = found.masks.boxes_M4 + np.array([crop.y0, crop.x0, crop.y0, crop.x0], np.int32)
+    points_M2 = found.points_M2 + np.array([crop.x0, crop.y0])
+    return replace(found, masks=replace(found.masks, boxes_M4=boxes_M4), points_M2=points_M2)
 
 
 def _smallness(found: Proposals) -> npt.NDArray[np.float32]:

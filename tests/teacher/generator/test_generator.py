@@ -86,12 +86,6 @@ def demo_windows(demo: Recipe) -> list[Picture]:
     return [cut(pixels, grid[number]) for number in (9, 14)]
 
 
-def recipe_settings(recipe: Recipe) -> dict[str, Any]:
-    """What a recipe says to the generator, by the stock's names."""
-    names = ("points_per_side", "pred_iou_thresh", "stability_score_thresh", "stability_score_offset", "box_nms_thresh")
-    return {name: getattr(recipe.sam, name) for name in names}
-
-
 def plain(sam: Sam, settings: dict[str, Any]) -> AutomaticMaskGenerator:
     """Ours around SAM's own encoder and decoder: all roundings are the stock's."""
     generator = AutomaticMaskGenerator(sam, **settings)
@@ -133,7 +127,7 @@ def test_with_the_faster_networks_masks_differ_by_a_pixel_at_most(sam: Sam, wind
 
 def test_the_demos_masks_are_the_stock_generators(sam: Sam, demo: Recipe, demo_windows: list[Picture]) -> None:
     """Order and boxes equal, scores to 1e-5; of all pixels of a window one may lie just at the threshold and flip."""
-    settings, found = recipe_settings(demo), 0
+    settings, found = demo.sam.generator_settings(), 0
     for window in demo_windows:
         stock = SamAutomaticMaskGenerator(sam, **settings).generate(window)
         assert_same_records(stock_records(AutomaticMaskGenerator(sam, **settings).propose(window)), stock, flips=1)
@@ -148,8 +142,8 @@ def test_masks_of_a_photograph_are_the_stock_generators(sam: Sam, demo: Recipe, 
         pytest.skip("no ../shared/data/camvid: identity on photographs is not checked")
     with Image.open(FRAMES[0]) as image:
         pixels = np.asarray((image.resize(size) if size else image).convert("RGB"))
-    stock = SamAutomaticMaskGenerator(sam, **recipe_settings(demo)).generate(pixels)
-    ours = AutomaticMaskGenerator(sam, **recipe_settings(demo)).propose(pixels)
+    stock = SamAutomaticMaskGenerator(sam, **demo.sam.generator_settings()).generate(pixels)
+    ours = AutomaticMaskGenerator(sam, **demo.sam.generator_settings()).propose(pixels)
     assert len(stock) > 0
     assert_same_records(stock_records(ours), stock, flips=1)
 
