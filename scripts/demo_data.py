@@ -3,8 +3,9 @@
     python -m scripts.demo_data --kind windows --count 2000 --out data/sam/windows
     python -m scripts.demo_data --kind views   --count 3000 --out data/assistant/views --split validation
 
-`views` are perspective views as a car's camera has them; `windows` are squares cut out of equirectangular panoramas,
-as stage one cuts them. Seeds come from MODEL_TRAINING or MODEL_VALIDATION, never from the demo's own scenes.
+`views` are perspective views as a car's camera has them; `tilted` those of a camera in a hand, which also looks down at
+the ground; `windows` are squares cut out of equirectangular panoramas, as stage one cuts them. Seeds come from
+MODEL_TRAINING or MODEL_VALIDATION, never from the demo's own scenes.
 
 Legend: N images, H W pixels, 3 = RGB.
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.world import Scene, View, build_scene, render_panorama, render_perspective
+from pipeline.world import View, build_scene, render_panorama, render_perspective
 from pipeline.world.seeds import MODEL_TRAINING, MODEL_VALIDATION
 
 SIZE = 256
@@ -31,6 +32,8 @@ FOV_RANGE = (50.0, 80.0)
 """Horizontal field of view of perspective views, degrees."""
 PITCH_DEVIATION = 6.0
 """Standard deviation of their pitch, degrees."""
+TILTED_PITCH = (-75.0, 30.0)
+"""Pitch of tilted views, degrees above the horizon, all values alike."""
 PANORAMA_HEIGHT = 512
 """Height of the panoramas that windows are cut from, pixels: the demo's working size."""
 SPLITS = {"training": MODEL_TRAINING, "validation": MODEL_VALIDATION}
@@ -86,7 +89,14 @@ def render_views(
     seeds: Sequence[int], per_scene: int = 3, size: int = SIZE, fov_range: tuple[float, float] = FOV_RANGE
 ) -> Batch:
     """`per_scene` perspective views of each scene: any yaw, pitch around the horizon; equal seeds, equal views."""
-    return _batch(_views(seeds, per_scene, size, fov_range))
+    return _batch(_views(seeds, per_scene, size, fov_range, _level_pitch, stream=1))
+
+
+def render_tilted(
+    seeds: Sequence[int], per_scene: int = 3, size: int = SIZE, fov_range: tuple[float, float] = FOV_RANGE
+) -> Batch:
+    """`per_scene` perspective views of each scene: any yaw, any pitch of `TILTED_PITCH`; equal seeds, equal views."""
+    return _batch(_views(seeds, per_scene, size, fov_range, _tilted_pitch, stream=3))
 
 
 def render_windows(
@@ -96,17 +106,25 @@ def render_windows(
     return _batch(_windows(seeds, per_scene, size, panorama_height))
 
 
-def _views(seeds: Sequence[int], per_scene: int, size: int, fov_range: tuple[float, float]) -> Iterator[View]:
+def _level_pitch(rng: np.random.Generator) -> float:
+    return float(rng.normal(0, PITCH_DEVIATION))
+
+
+def _tilted_pitch(rng: np.random.Generator) -> float:
+    return float(rng.uniform(*TILTED_PITCH))
+
+
+def _views(
+    seeds: Sequence[int], per_scene: int, size: int, fov_range: tuple[float, float],
+    draw_pitch: Callable[[np.random.Generator], float], stream: int,
+) -> Iterator[View]:  # fmt: skip
     for seed in seeds:
-        scene, rng = build_scene(seed), np.random.default_rng((seed, 1))
+        scene, rng = build_scene(seed), np.random.default_rng((seed, stream))
         start = rng.uniform(0, 360)
         for turn in range(per_scene):
-            yield _look(scene, rng, size, fov_range, start + 360 * (turn + rng.uniform()) / per_scene)
-
-
-def _look(scene: Scene, rng: np.random.Generator, size: int, fov_range: tuple[float, float], yaw: float) -> View:
-    fov, pitch = rng.uniform(*fov_range), rng.normal(0, PITCH_DEVIATION)
-    return render_perspective(scene, size, size, fov, yaw=yaw, pitch=pitch)
+            yaw = start + 360 * (turn + rng.uniform()) / per_scene
+            fov, pitch = rng.uniform(*fov_range), draw_pitch(rng)
+            yield render_perspective(scene, size, size, fov, yaw=yaw, pitch=pitch)
 
 
 def _windows(seeds: Sequence[int], per_scene: int, size: int, panorama_height: int) -> Iterator[View]:
@@ -136,7 +154,11 @@ def _renumbered(ids_HW: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
     return np.unique(ids_HW, return_inverse=True)[1].reshape(ids_HW.shape).astype(np.uint16)
 
 
-RENDERERS: dict[str, Callable[..., Batch]] = {"views": render_views, "windows": render_windows}
+RENDERERS: dict[str, Callable[..., Batch]] = {
+    "views": render_views,
+    "tilted": render_tilted,
+    "windows": render_windows,
+}
 
 
 def _render_shard(render: Callable[..., Batch], per_scene: int, out: Path, seeds: Sequence[int]) -> int:
@@ -165,7 +187,9 @@ def render_shards(
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kind", choices=RENDERERS, required=True, help="perspective views or panorama windows")
+    parser.add_argument(
+        "--kind", choices=RENDERERS, required=True, help="level or tilted perspective views, or panorama windows"
+    )
     parser.add_argument("--count", type=int, required=True, help="images, at least")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
     parser.add_argument("--split", choices=SPLITS, default="training", help="which range of seeds")

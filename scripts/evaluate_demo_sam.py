@@ -124,11 +124,14 @@ def main() -> None:
     parser.add_argument("--stability", type=float, default=0.8, help="threshold of the stability")
     parser.add_argument("--offset", type=float, default=1.0, help="offset of the stability")
     parser.add_argument("--nms", type=float, default=0.7, help="IoU of boxes that are the same mask")
+    parser.add_argument("--crops", type=int, default=0, help="layers of crops that are asked too")
+    parser.add_argument("--crop-nms", type=float, default=0.7, help="the same IoU between crops")
     parser.add_argument("--overlays", type=Path, help="folder for pictures")
     options = parser.parse_args()
     config = SamConfig(checkpoint=options.weights, points_per_side=options.points, pred_iou_thresh=options.iou,
                        stability_score_thresh=options.stability, stability_score_offset=options.offset,
-                       box_nms_thresh=options.nms)  # fmt: skip
+                       box_nms_thresh=options.nms, crop_n_layers=options.crops,
+                       crop_nms_thresh=options.crop_nms)  # fmt: skip
     torch.set_num_threads(1)
     generator = SamMaskGenerator(load_sam(config, torch.device("cpu")), config)
     pairs = list(

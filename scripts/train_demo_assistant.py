@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,19 +84,19 @@ def network_of(name: str) -> SegformerForSemanticSegmentation:
 class ViewPool:
     """The rendered views in memory; shards that appear while training runs are taken in."""
 
-    folder: Path
+    folders: Sequence[Path]
     images_NHW3: list[npt.NDArray[np.uint8]] = field(default_factory=list[npt.NDArray[np.uint8]])
     labels_NHW: list[npt.NDArray[np.uint8]] = field(default_factory=list[npt.NDArray[np.uint8]])
-    read: set[str] = field(default_factory=set[str])
+    read: set[Path] = field(default_factory=set[Path])
 
     def refresh(self) -> None:
         """Read the shards that are new."""
-        for path in sorted(self.folder.glob("*.npz")):
-            if path.name not in self.read and not path.name.endswith(".partial.npz"):
+        for path in sorted(path for folder in self.folders for path in folder.glob("*.npz")):
+            if path not in self.read and not path.name.endswith(".partial.npz"):
                 with np.load(path) as shard:
                     self.images_NHW3.extend(shard["images_NHW3"])
                     self.labels_NHW.extend(shard["labels_NHW"])
-                self.read.add(path.name)
+                self.read.add(path)
 
     def wait(self, count: int) -> None:
         """Return when there are `count` views."""
@@ -177,6 +178,12 @@ class Training:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.elapsed = state["step"], state["elapsed"]
 
+    def begin_with(self, folder: Path) -> None:
+        """Take the weights of a published network of the same shape, nothing else."""
+        weights = SegformerForSemanticSegmentation.from_pretrained(folder, dtype=torch.float32).state_dict()
+        self.network.load_state_dict(weights)
+        self.average.load_state_dict(weights)
+
     def keep(self) -> None:
         """Write the checkpoint; a kill in between leaves the last one."""
         partial = self.checkpoint.with_suffix(".partial")
@@ -219,12 +226,9 @@ class Training:
             mine.copy_(theirs)
 
 
-def train(name: str, minutes: float, views: Path, out: Path, checkpoint: Path, first_views: int) -> None:
-    """Train until `minutes` are used up, publishing the weights with every checkpoint."""
-    pool = ViewPool(views)
-    pool.wait(first_views)
+def train(training: Training, pool: ViewPool, out: Path) -> None:
+    """Train until the time is used up, publishing the weights with every checkpoint."""
     weights_C = pool.class_weights()
-    training = Training(name, 60 * minutes, checkpoint)
     last = kept = time.monotonic()
     losses: list[float] = []
     while training.elapsed < training.seconds:
@@ -246,7 +250,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=SHAPES, help="which network")
     parser.add_argument("--minutes", type=float, required=True, help="wall-clock time of the whole training")
-    parser.add_argument("--views", type=Path, default=Path("data/assistant/views"), help="folder of the shards")
+    parser.add_argument(
+        "--views", type=Path, nargs="+", default=[Path("data/assistant/views")], help="folders of the shards"
+    )
+    parser.add_argument("--begin-with", type=Path, help="folder of a published network, whose weights are the start")
     parser.add_argument("--out", type=Path, help="where the weights go; pipeline/demo/<name> unless given")
     parser.add_argument("--checkpoint", type=Path, help="data/assistant/<name>.pt unless given")
     parser.add_argument("--first-views", type=int, default=400, help="start when there are so many views")
@@ -256,8 +263,12 @@ def main() -> None:
     disable_progress_bar()
     checkpoint = options.checkpoint or Path(f"data/assistant/{options.name}.pt")
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    train(options.name, options.minutes, options.views, options.out or DEMO / options.name, checkpoint,
-          options.first_views)  # fmt: skip
+    pool = ViewPool(options.views)
+    pool.wait(options.first_views)
+    training = Training(options.name, 60 * options.minutes, checkpoint)
+    if options.begin_with and training.step == 0:
+        training.begin_with(options.begin_with)
+    train(training, pool, options.out or DEMO / options.name)
 
 
 if __name__ == "__main__":

@@ -96,10 +96,10 @@ class State:
         partial_path.rename(path)
 
     def begin_with(self, path: Path) -> None:
-        """Take the averaged weights of another training's checkpoint, nothing else."""
-        weights = torch.load(path, weights_only=True)["average"]
-        self.trainee.load_state_dict(weights)
-        self.average.load_state_dict(weights)
+        """Take published weights; the helper, which is not published, starts anew."""
+        weights = torch.load(path, weights_only=True)
+        self.trainee.sam.load_state_dict(weights)
+        self.average.sam.load_state_dict(weights)
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint."""
@@ -218,9 +218,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of training shards")
     parser.add_argument("--validation", type=Path, required=True, help="folder of held-out windows")
-    parser.add_argument(
-        "--begin-with", type=Path, help="checkpoint of an earlier training, whose averaged weights are the start"
-    )
+    parser.add_argument("--begin-with", type=Path, help="published weights (sam.pth) to start from")
     parser.add_argument("--minutes", type=float, default=60, help="length of the training")
     parser.add_argument("--work", type=Path, default=Path("data/sam"), help="folder of the checkpoint")
     parser.add_argument("--out", type=Path, default=Path("pipeline/demo"), help="folder of the weights")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from scripts.demo_data import Batch, render_windows
 from scripts.demo_sam_examples import POINTS, make_example, region_around
 from scripts.demo_sam_trainee import LOW, Trainee, mask_losses, speed_up_global_attention
 from scripts.evaluate_demo_sam import achievable, segments_of
-from scripts.train_demo_sam import Schedule, draw, start, train_step
+from scripts.train_demo_sam import Schedule, draw, save_weights, start, train_step
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +108,14 @@ def test_a_pixel_belongs_to_the_smallest_mask_over_it_and_a_segment_to_its_major
     assert coverage == pytest.approx(9 / 12)
     assert accuracy == pytest.approx(8 / 9)
     assert achievable(np.full((4, 4), -1, np.int32), labels) == (0, 0)
+
+
+def test_a_training_begins_with_published_weights(tmp_path: Path) -> None:
+    published, fresh = start(Schedule(minutes=1)), start(Schedule(minutes=1))
+    for parameter in published.average.sam.parameters():
+        torch.nn.init.normal_(parameter)
+    save_weights(published.average, tmp_path / "sam.pth")
+    fresh.begin_with(tmp_path / "sam.pth")
+    for network in (fresh.trainee, fresh.average):
+        for mine, theirs in zip(network.sam.parameters(), published.average.sam.parameters(), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
