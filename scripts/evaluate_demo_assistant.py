@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from PIL import Image
 from torch.nn import functional
 
 from pipeline.classes import DENSEPASS_13
+from pipeline.evaluate.metrics import ConfusionMatrix
 from pipeline.teacher.assistant import Assistant
 from pipeline.teacher.assistant_transformers import load_transformers
 from pipeline.world import View, build_scene, render_panorama
@@ -37,31 +37,11 @@ PANORAMA_SCENES = MODEL_VALIDATION[5_000:]
 Bytes = npt.NDArray[np.uint8]
 
 
-@dataclass
-class Score:
-    """A confusion matrix, rows true, columns predicted."""
-
-    confusion_CC: npt.NDArray[np.int64] = field(
-        default_factory=lambda: np.zeros((len(DENSEPASS_13), len(DENSEPASS_13)), np.int64)
-    )
-
-    def add(self, truth: Bytes, predicted: Bytes) -> None:
-        """Count pixels."""
-        pairs = truth.ravel().astype(np.int64) * len(DENSEPASS_13) + predicted.ravel()
-        self.confusion_CC += np.bincount(pairs, minlength=self.confusion_CC.size).reshape(self.confusion_CC.shape)
-
-    def per_class(self) -> npt.NDArray[np.float64]:
-        """IoU of each class; nan where it does not occur."""
-        both = self.confusion_CC.diagonal()
-        either = self.confusion_CC.sum(0) + self.confusion_CC.sum(1) - both
-        return np.where(either > 0, both / np.maximum(either, 1), np.nan)
-
-    def summary(self) -> dict[str, float]:
-        """mIoU, pixel accuracy and the classes' IoU, in per cent."""
-        accuracy = self.confusion_CC.trace() / max(1, self.confusion_CC.sum())
-        values = {"mIoU": float(np.nanmean(self.per_class())), "accuracy": float(accuracy)}
-        values.update(zip(DENSEPASS_13.names, self.per_class().tolist(), strict=True))
-        return {name: round(100 * value, 1) for name, value in values.items()}
+def summary(matrix: ConfusionMatrix) -> dict[str, float]:
+    """mIoU, pixel accuracy and the classes' IoU, in per cent; nan for a class that does not occur."""
+    values = {"mIoU": matrix.miou, "accuracy": matrix.accuracy}
+    values.update(zip(DENSEPASS_13.names, matrix.per_class_iou.tolist(), strict=True))
+    return {name: round(100 * value, 1) for name, value in values.items()}
 
 
 def predict(assistant: Assistant, images_KHW3: Bytes, scale: float = 1.0) -> Bytes:
@@ -75,15 +55,15 @@ def predict(assistant: Assistant, images_KHW3: Bytes, scale: float = 1.0) -> Byt
     return functional.interpolate(logits, size, mode="bilinear", align_corners=False).argmax(1).byte().numpy()
 
 
-def views_score(assistant: Assistant, folder: Path) -> Score:
+def views_matrix(assistant: Assistant, folder: Path) -> ConfusionMatrix:
     """Perspective views from shards."""
-    score = Score()
+    matrix = ConfusionMatrix(len(DENSEPASS_13))
     for path in sorted(folder.glob("*.npz")):
         with np.load(path) as shard:
             images, labels = shard["images_NHW3"], shard["labels_NHW"]
         for first in range(0, len(images), 8):
-            score.add(labels[first : first + 8], predict(assistant, images[first : first + 8]))
-    return score
+            matrix.add(labels[first : first + 8], predict(assistant, images[first : first + 8]))
+    return matrix
 
 
 def panoramas(count: int) -> Iterator[View]:
@@ -109,18 +89,18 @@ def windows_labels(assistant: Assistant, view: View, scale: float) -> Bytes:
 def evaluate(name: str, views: Path, count: int, scales: list[float], pictures: Path | None) -> dict[str, object]:
     """All scores of one network."""
     assistant = load_transformers(str(DEMO / name), DENSEPASS_13, torch.device("cpu"))
-    whole, windows = Score(), {scale: Score() for scale in scales}
+    whole, windows = ConfusionMatrix(len(DENSEPASS_13)), {scale: ConfusionMatrix(len(DENSEPASS_13)) for scale in scales}
     for number, view in enumerate(panoramas(count)):
         labels = predict(assistant, view.image_HW3[None])[0]
         whole.add(view.labels_HW, labels)
-        for scale, score in windows.items():
-            score.add(windows_of(view.labels_HW), windows_labels(assistant, view, scale))
+        for scale, matrix in windows.items():
+            matrix.add(windows_of(view.labels_HW), windows_labels(assistant, view, scale))
         if pictures:
             save_picture(pictures / f"{name}_{number}.png", view, labels)
     return {
-        "views": views_score(assistant, views).summary(),
-        "whole panorama": whole.summary(),
-        **{f"windows x{scale:g}": score.summary() for scale, score in windows.items()},
+        "views": summary(views_matrix(assistant, views)),
+        "whole panorama": summary(whole),
+        **{f"windows x{scale:g}": summary(matrix) for scale, matrix in windows.items()},
     }
 
 

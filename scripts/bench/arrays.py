@@ -108,9 +108,12 @@ def _confusion(setup: Setup) -> Figure:
 
 def _perspective(setup: Setup) -> Figure:
     peer = "py360convert's e2p"
-    if find_spec("py360convert") is None:
-        return skipped(PERSPECTIVE, peer, "py360convert is not installed", 3)
+    if find_spec("py360convert") is None or find_spec("cv2") is None:
+        return skipped(PERSPECTIVE, peer, "py360convert or OpenCV, which it is fast with, is not installed", 3)
+    import cv2
     import py360convert
+
+    cv2.setNumThreads(1)
 
     image = np.random.default_rng(0).integers(0, 256, (1024, 2048, 3), dtype=np.uint8)
     view = PerspectiveSampler(512, 512, 90.0, 30.0, 10.0, 0.0, 1024, 2048)

@@ -176,7 +176,7 @@ def png_header(width: int, height: int) -> bytes:
 
 def test_a_wrong_shape_is_explained_with_the_field_of_view_that_would_fit(tmp_path: Path) -> None:
     (tmp_path / "street.jpg").write_bytes(png_header(4096, 1600))
-    expected = "street.jpg is 4096x1600; a full panorama is 2:1. Pass --vertical-fov 140.6 for a band."
+    expected = "street.jpg is 4096x1600; a full panorama is 2:1. Set panorama.vertical_fov = 140.6 (`predict`: --vertical-fov 140.6) for a band."
     assert message(tmp_path / "street.jpg") == expected
 
 

@@ -1,0 +1,85 @@
+"""What was damaged on the disk is caught, told, and mended by writing it again."""
+
+from __future__ import annotations
+
+import errno
+import random
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.cache.store import DamagedError, Part, TeacherStore
+from pipeline.errors import CacheError
+from tests.cache.small_store import PRINT, assert_reads, chunks_of, failing, files_of, write
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_flipped_bit_in_a_chunk_is_always_caught(store: TeacherStore, seed: int) -> None:
+    write(store, "street/0001")
+    draw = random.Random(seed)
+    flip(draw.choice(chunks_of(store, "street/0001")), draw)
+    with pytest.raises(DamagedError, match=r"street/0001 \(ensemble\).*teacher-cache"):
+        store.read(Part.ENSEMBLE, PRINT, "street/0001")
+
+
+def test_a_flipped_bit_in_metadata_is_caught_or_changes_nothing(store: TeacherStore) -> None:
+    write(store, "a")
+    draw = random.Random(0)
+    for _ in range(40):
+        path = draw.choice([path for path in files_of(store, "a") if path.name == "zarr.json"])
+        content = path.read_bytes()
+        flip(path, draw)
+        with suppress(CacheError):
+            assert_reads(store, "a")
+        path.write_bytes(content)
+    assert_reads(store, "a")
+
+
+def test_every_lost_or_shortened_chunk_counts_as_missing_and_is_never_read_as_fill(store: TeacherStore) -> None:
+    write(store, "a")
+    for chunk in chunks_of(store, "a"):
+        content = chunk.read_bytes()
+        for damage in (lambda c=chunk: c.unlink(), lambda c=chunk, b=content: c.write_bytes(b[:-1])):
+            damage()
+            assert store.missing(Part.ENSEMBLE, PRINT, ["a"]) == ["a"]
+            assert store.damaged(Part.ENSEMBLE, PRINT) == ["a"]
+            with pytest.raises(DamagedError, match=chunk.parent.name):
+                store.read(Part.ENSEMBLE, PRINT, "a")
+            chunk.write_bytes(content)
+    assert_reads(store, "a")
+
+
+def test_a_chunk_of_another_panorama_is_caught_though_it_is_sound(store: TeacherStore) -> None:
+    for panorama_id, value in (("a", 1), ("b", 2)):
+        store.write(Part.ENSEMBLE, PRINT, panorama_id, {"x": np.full((4, 4), value, np.uint8)}, {})
+    shutil.copy(chunks_of(store, "b")[0], chunks_of(store, "a")[0])
+    with pytest.raises(DamagedError, match="checksum"):
+        store.read(Part.ENSEMBLE, PRINT, "a")
+
+
+def test_a_damaged_panorama_is_mended_by_writing_it_again(store: TeacherStore) -> None:
+    write(store, "a", seed=1)
+    (store.path / Part.ENSEMBLE / PRINT / "a" / "zarr.json").write_text("{")
+    assert store.missing(Part.ENSEMBLE, PRINT, ["a"]) == ["a"]
+    write(store, "a", seed=2)
+    assert_reads(store, "a", seed=2)
+
+
+def flip(path: Path, draw: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+    path.write_bytes(content)
+
+
+def test_a_failing_disk_is_not_taken_for_a_damaged_panorama(
+    store: TeacherStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(store, "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", failing(errno.EIO))
+        with pytest.raises(CacheError, match="cannot be read") as caught:
+            store.read(Part.ENSEMBLE, PRINT, "a")
+    assert not isinstance(caught.value, DamagedError)

@@ -1,0 +1,170 @@
+"""Training of the demo's assistant: its views, its start, and going on after a kill."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import SegformerForSemanticSegmentation
+
+from pipeline.classes import DENSEPASS_13
+from scripts import train_demo_assistant
+from scripts.demo_data import Batch
+from scripts.train_demo_assistant import Training, ViewPool, main, train
+
+NAME, SIDE, HOUR = "student_start", 64, 3600.0
+Weights = dict[str, torch.Tensor]
+
+
+class KilledError(Exception):
+    """Stands for the signal."""
+
+
+def save_views(path: Path, count: int, value: int = 0) -> None:
+    """A shard of views of noise, whose first pixel is `value`."""
+    rng = np.random.default_rng(value)
+    images = rng.integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
+    images[:, 0, 0] = value
+    labels = rng.integers(0, len(DENSEPASS_13), (count, SIDE, SIDE), dtype=np.uint8)
+    ids = np.zeros((count, SIDE, SIDE), np.uint16)
+    path.parent.mkdir(exist_ok=True)
+    Batch(images, labels, ids, ids).save(path)
+
+
+def first_pixels(pool: ViewPool) -> list[int]:
+    return [int(image_HW3[0, 0, 0]) for image_HW3 in pool.images_NHW3]
+
+
+def learn(training: Training, steps: range) -> None:
+    """Steps on batches of noise, each at its time."""
+    for step in steps:
+        generator = torch.Generator().manual_seed(step)
+        images = torch.rand((2, 3, SIDE, SIDE), generator=generator)
+        labels = torch.randint(len(DENSEPASS_13), (2, SIDE, SIDE), generator=generator)
+        training.elapsed = 60.0 * step
+        training.learn(images, labels, torch.ones(len(DENSEPASS_13)))
+
+
+def published(folder: Path) -> Weights:
+    return SegformerForSemanticSegmentation.from_pretrained(folder, dtype=torch.float32).state_dict()
+
+
+def assert_equal(one: Weights, other: Weights) -> None:
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        torch.testing.assert_close(values, other[name], rtol=0, atol=0, msg=name)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small batches, and a checkpoint after every step."""
+    monkeypatch.setattr(train_demo_assistant, "CROPS", (SIDE,))
+    monkeypatch.setattr(train_demo_assistant, "BATCH", 2)
+    monkeypatch.setattr(train_demo_assistant, "CHECKPOINT_SECONDS", 0.0)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Path:
+    """A published network that has learned a little."""
+    training = Training(NAME, HOUR, tmp_path / "start.pt")
+    learn(training, range(1, 3))
+    training.publish(tmp_path / "start")
+    return tmp_path / "start"
+
+
+def test_the_pool_reads_all_folders_shards_of_one_name_included_and_each_once(tmp_path: Path) -> None:
+    save_views(tmp_path / "level" / "0.npz", 2, value=1)
+    save_views(tmp_path / "tilted" / "0.npz", 3, value=2)
+    pool = ViewPool([tmp_path / "level", tmp_path / "tilted", tmp_path / "not rendered yet"])
+    pool.wait(5)
+    assert first_pixels(pool) == [1, 1, 2, 2, 2]
+    (tmp_path / "tilted" / "1.partial.npz").write_bytes(b"being written")
+    save_views(tmp_path / "level" / "1.npz", 1, value=3)
+    pool.refresh()
+    assert first_pixels(pool) == [1, 1, 2, 2, 2, 3]
+    assert len(pool.labels_NHW) == 6
+
+
+def test_a_training_begins_with_published_weights_and_takes_nothing_else(tmp_path: Path, start: Path) -> None:
+    training = Training(NAME, HOUR, tmp_path / "new.pt")
+    assert not torch.equal(training.network.state_dict()["decode_head.classifier.weight"],
+                           published(start)["decode_head.classifier.weight"])  # fmt: skip
+    training.begin_with(start)
+    assert_equal(training.network.state_dict(), published(start))
+    assert_equal(training.average.state_dict(), published(start))
+    assert (training.step, training.elapsed, training.optimiser.state_dict()["state"]) == (0, 0.0, {})
+
+
+def test_weights_that_were_taken_over_are_learned_on(tmp_path: Path, start: Path) -> None:
+    training = Training(NAME, HOUR, tmp_path / "new.pt")
+    training.begin_with(start)
+    learn(training, range(1))
+    name = "decode_head.classifier.weight"
+    assert not torch.equal(training.network.state_dict()[name], published(start)[name])
+    assert not torch.equal(training.network.state_dict()[name], training.average.state_dict()[name])
+
+
+def test_a_resumed_training_takes_the_steps_of_an_undisturbed_one(tmp_path: Path) -> None:
+    undisturbed = Training(NAME, HOUR, tmp_path / "undisturbed.pt")
+    learn(undisturbed, range(4))
+    killed = Training(NAME, HOUR, tmp_path / "killed.pt")
+    learn(killed, range(2))
+    killed.keep()
+    learn(killed, range(2, 3))
+    resumed = Training(NAME, HOUR, tmp_path / "killed.pt")
+    assert (resumed.step, resumed.elapsed) == (2, 60.0)
+    learn(resumed, range(2, 4))
+    assert_equal(resumed.network.state_dict(), undisturbed.network.state_dict())
+    assert_equal(resumed.average.state_dict(), undisturbed.average.state_dict())
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_killed_training_goes_on_from_its_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_views(tmp_path / "views" / "0.npz", 4)
+    pool = ViewPool([tmp_path / "views"])
+    pool.refresh()
+    checkpoint, out, batch = tmp_path / "new.pt", tmp_path / "out", ViewPool.batch
+    killed = Training(NAME, HOUR, checkpoint)
+
+    def batch_or_kill(pool: ViewPool, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        if killed.step == 2:
+            raise KilledError
+        return batch(pool, rng)
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(ViewPool, "batch", batch_or_kill)
+        train(killed, pool, out)
+    resumed = Training(NAME, killed.elapsed + 1e-6, checkpoint)
+    assert (resumed.step, resumed.elapsed) == (2, killed.elapsed)
+    assert_equal(resumed.average.state_dict(), killed.average.state_dict())
+    train(resumed, pool, out)
+    assert resumed.step == 3
+    assert_equal(published(out), {n: v.half().to(v.dtype) if v.is_floating_point() else v
+                                  for n, v in resumed.average.state_dict().items()})  # fmt: skip
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_command_begins_with_a_network_once_and_after_a_kill_with_the_checkpoint(
+    tmp_path: Path, start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("level", "tilted"):
+        save_views(tmp_path / folder / "0.npz", 2)
+    views = [str(tmp_path / "level"), str(tmp_path / "tilted")]
+    paths = ["--out", str(tmp_path / "out"), "--checkpoint", str(tmp_path / "new.pt")]
+    options = ["--first-views", "4", "--threads", str(torch.get_num_threads()), "--views", *views, *paths]
+
+    def run(minutes: float, begin_with: Path) -> None:
+        command = ["", NAME, "--minutes", str(minutes), "--begin-with", str(begin_with), *options]
+        monkeypatch.setattr(sys, "argv", command)
+        main()
+
+    run(1e-6, start)
+    state = torch.load(tmp_path / "new.pt", weights_only=True)
+    assert state["step"] == 1
+    name = "decode_head.classifier.weight"
+    torch.testing.assert_close(published(tmp_path / "out")[name], published(start)[name], rtol=0, atol=1e-3)
+    run(state["elapsed"] / 60 + 1e-6, tmp_path / "is not read")
+    assert torch.load(tmp_path / "new.pt", weights_only=True)["step"] == 2
