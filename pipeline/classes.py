@@ -78,6 +78,11 @@ def label_set(name: str) -> LabelSet:
     return LABEL_SETS[name]
 
 
+def can_merge(source: LabelSet, target: LabelSet) -> bool:
+    """Whether the ids of `source` can be read as ids of `target`."""
+    return source.name == target.name or (source.name, target.name) in _MERGES
+
+
 def merge_table(source: LabelSet, target: LabelSet) -> npt.NDArray[np.uint8]:
     """Table [256] from source ids to target ids; ids without a counterpart become IGNORE.
 
@@ -88,7 +93,7 @@ def merge_table(source: LabelSet, target: LabelSet) -> npt.NDArray[np.uint8]:
     if source.name == target.name:
         table[: len(source)] = np.arange(len(source))
         return table
-    if (source.name, target.name) not in _MERGES:
+    if not can_merge(source, target):
         raise RecipeError(
             f"labels of {source.name} cannot be merged into {target.name}",
             f"known merges are {', '.join(f'{a} -> {b}' for a, b in _MERGES)}",

@@ -36,3 +36,7 @@ class WeightsError(GoodSAMError):
 
 class CacheError(GoodSAMError):
     """The store cannot be written, or what it holds is not what is asked for."""
+
+
+class DeviceMemoryError(GoodSAMError):
+    """An accelerator has too little memory for the smallest piece of work."""

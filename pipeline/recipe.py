@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.classes import LabelSet, label_set
+from pipeline.classes import LABEL_SETS, LabelSet, can_merge, label_set
 from pipeline.errors import RecipeError
 from pipeline.panorama.config import PanoramaConfig, WindowConfig
 from pipeline.settings import require, require_choice
@@ -43,6 +43,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require_choice("data.labels_by", self.labels_by, ("people", "network"))
+        require_choice("data.labels_set", self.labels_set, ("", *LABEL_SETS))
         require(self.limit >= 0, "data.limit", self.limit, "0 or a positive number")
 
 
@@ -97,14 +98,26 @@ class Recipe:
         require(
             plain.isalnum() and not self.name.startswith("."), "name", self.name, "letters, digits, '-', '_' and '.'"
         )
-        require_choice("label_set", self.label_set, ("cityscapes19", "densepass13"))
+        require_choice("label_set", self.label_set, tuple(LABEL_SETS))
+        require(self.seed >= 0, "seed", self.seed, "zero or a positive number")
+        self._require_merge("assistant.label_set", self.assistant.label_set)
+        self._require_merge("data.labels_set", self.data.labels_set or self.label_set)
         require(self.panorama.width % self.windows.stride_x == 0, "windows.stride_x", self.windows.stride_x,
                 f"a divisor of panorama.width ({self.panorama.width}), so that windows meet at the seam")  # fmt: skip
+
+        require(self.distill.crop_width <= self.panorama.width, "distill.crop_width", self.distill.crop_width,
+                f"at most panorama.width ({self.panorama.width})")  # fmt: skip
 
     @property
     def classes(self) -> LabelSet:
         """The label set itself."""
         return label_set(self.label_set)
+
+    def _require_merge(self, key: str, source: str) -> None:
+        """Refuse classes that do not merge into the recipe's, before hours are spent on them."""
+        fitting = [s.name for s in LABEL_SETS.values() if can_merge(s, self.classes)]
+        require(source in fitting, key, source,
+                f"one whose classes merge into label_set ({self.label_set}): {', '.join(fitting)}")  # fmt: skip
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -119,7 +132,7 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeError(f"recipe {path} does not exist", "a TOML file", "Check the path") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"recipe {path} cannot be read ({error})", "a TOML file", "Mend the file") from error
-    return _anchor(parse_recipe(table), path.parent)
+    return anchor_recipe(parse_recipe(table), path.parent)
 
 
 def parse_recipe(table: dict[str, Any]) -> Recipe:
@@ -170,12 +183,13 @@ NAME_OR_PATH_KEYS = (("assistant", "name"), ("student", "weights"))
 T = TypeVar("T")
 
 
-def _anchor(recipe: Recipe, folder: Path) -> Recipe:
+def anchor_recipe(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with its relative paths taken from `folder`; absolute ones, hub names and "demo" stay."""
     for table, key in (*PATH_KEYS, *NAME_OR_PATH_KEYS):
         settings = getattr(recipe, table)
         value: str = getattr(settings, key)
         anchored = folder / Path(value).expanduser()
-        if value and ((table, key) in PATH_KEYS or anchored.exists()):
+        if value and ((table, key) in PATH_KEYS or (value != "demo" and anchored.exists())):
             changed = dataclasses.replace(settings, **{key: str(anchored)})
             recipe = dataclasses.replace(recipe, **{table: changed})
     return recipe

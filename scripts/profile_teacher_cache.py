@@ -49,7 +49,7 @@ PARTS = (
     Place(LOADING, "stages.panorama_task", "_assistant"),
     Place(READING, "stages.panorama_task", "open_panorama"),
     Place(READING, "stages.panorama_task", "ignored_region"),
-    Place(MASKS, "pipeline.teacher.sam", "SamMaskGenerator.__call__"),
+    Place(MASKS, "pipeline.teacher.sam", "SamMaskGenerator.many"),
     Place(ENCODER, "pipeline.teacher.generator.encoder", "FastEncoder.__call__"),
     Place(DECODER, "pipeline.teacher.generator.decoder", "FoldedDecoder.prepare"),
     Place(DECODER, "pipeline.teacher.generator.decoder", "FoldedDecoder.decode"),

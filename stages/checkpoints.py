@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from pipeline.errors import CacheError
 
@@ -42,9 +43,11 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """The latest checkpoint that can be read, on the CPU; None where there is none."""
     for candidate in (path, previous_of(path)):
         try:
-            return torch.load(candidate, map_location="cpu", weights_only=True)
+            state = torch.load(candidate, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
             continue
+        if isinstance(state, dict):
+            return state
     return None
 
 
@@ -54,13 +57,24 @@ def previous_of(path: Path) -> Path:
 
 
 def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` write a new folder, and put it in the place of `folder` only when it is complete."""
+    """Let `fill` write a new folder, and put it in the place of `folder` only when it is complete.
+
+    Raises:
+        CacheError: no room, or no permission. The folder that was there stays.
+    """
     partial, old = folder.with_name(f"{folder.name}.partial"), folder.with_name(f"{folder.name}.old")
     for leftover in (partial, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    fill(partial)
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
+    try:
+        partial.mkdir(parents=True)
+        fill(partial)
+        if folder.exists():
+            folder.rename(old)
+        partial.rename(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise CacheError(
+            f"{folder} cannot be written ({error})", "a folder with room and write permission",
+            "Free space and run the same command again; it goes on from the last checkpoint",
+        ) from error  # fmt: skip
     shutil.rmtree(old, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -138,9 +139,11 @@ def verify(
     discard: Annotated[bool, typer.Option(help="Remove what is damaged, so that teacher-cache does it again.")] = False,
 ) -> None:
     """Read a run's whole teacher cache and check every checksum."""
+    from stages.listeners import ProgressConsole
     from stages.wiring import verify_run
 
-    problems = verify_run(_run(recipe, cache, None), remove=discard)
+    with closing(ProgressConsole()) as listener:  # no log: a cache that may only be read can be verified too
+        problems = verify_run(_run(recipe, cache, None), listener, remove=discard)
     for problem in problems:
         typer.echo(problem, err=True)
     typer.echo(f"{len(problems)} problems{', removed' if problems and discard else ''}")
@@ -167,14 +170,28 @@ def main() -> None:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        typer.echo("interrupted; what was done is kept, run the same command again to go on", err=True)
-        sys.exit(130)
+        _tell_interrupted()
+        sys.exit(INTERRUPTED)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # typer makes that of KeyboardInterrupt, without a word
+            _tell_interrupted()
+        raise
+
+
+INTERRUPTED = 130
+"""Exit code of a run stopped by Ctrl-C, as shells have it."""
+
+
+def _tell_interrupted() -> None:
+    typer.echo("interrupted; what was done is kept, run the same command again to go on", err=True)
 
 
 def _run(recipe: str, cache: Path, set_: list[str] | None) -> Run:
+    from pipeline.recipe import anchor_recipe
     from stages.runs import Run, open_recipe
 
-    opened = open_recipe(recipe, tuple(set_ or ()))
+    # Workers of a cluster may have been started in another folder.
+    opened = anchor_recipe(open_recipe(recipe, tuple(set_ or ())), Path.cwd())
     return Run(opened, cache / opened.name)
 
 

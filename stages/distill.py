@@ -126,7 +126,7 @@ def distill(job: DistillJob, listener: Listener) -> Path:
         GoodSAMError: no panoramas, unusable weights, no cached features for their loss, a loss that is no longer
             finite, or no room for a checkpoint.
     """
-    if _is_finished(job):
+    if is_finished(job):
         listener(Note(STAGE, f"{job.final} is finished; nothing to do"))
         return job.final
     if not job.ids:
@@ -221,7 +221,7 @@ def _resume(job: DistillJob, trainee: Trainee, listener: Listener) -> tuple[int,
     state = load_checkpoint(_checkpoint(job))
     if state is None:
         return 0, {}
-    if state["fingerprint"] != job.fingerprint:
+    if state.get("fingerprint") != job.fingerprint:
         listener(Note(STAGE, "the checkpoint is of other settings or data: training starts anew"))
         return 0, {}
     trainee.load_state(state)
@@ -229,7 +229,8 @@ def _resume(job: DistillJob, trainee: Trainee, listener: Listener) -> tuple[int,
     return state["step"], state["losses"]
 
 
-def _is_finished(job: DistillJob) -> bool:
+def is_finished(job: DistillJob) -> bool:
+    """Whether the student that lies in the run's folder is that of `job`."""
     try:
         return json.loads((job.final / "training.json").read_text(encoding="utf-8"))["fingerprint"] == job.fingerprint
     except (OSError, ValueError, KeyError):

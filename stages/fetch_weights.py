@@ -8,11 +8,13 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
 from pipeline.errors import WeightsError
 from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted
+from stages.files import writing
 
 STAGE = "fetch-weights"
 BASE_URL = "https://dl.fbaipublicfiles.com/segment_anything"
@@ -45,6 +47,7 @@ def fetch(name: str, folder: Path, listener: Listener, *, base_url: str = "") ->
 
     Raises:
         WeightsError: unknown name, server or network failure, or a wrong hash.
+        CacheError: the folder cannot be made.
     """
     if name not in CHECKPOINTS:
         raise WeightsError(
@@ -52,7 +55,8 @@ def fetch(name: str, folder: Path, listener: Listener, *, base_url: str = "") ->
         )
     started = time.monotonic()
     job = _Download(f"{(base_url or BASE_URL).rstrip('/')}/{CHECKPOINTS[name]}", folder / CHECKPOINTS[name])
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if job.target.exists():
         _check(job.target, job.target.name)
         listener(Note(STAGE, f"{job.target} is here already and its hash is right"))
@@ -66,8 +70,8 @@ def fetch(name: str, folder: Path, listener: Listener, *, base_url: str = "") ->
 
 def _download(job: _Download, listener: Listener) -> None:
     have = job.partial.stat().st_size if job.partial.exists() else 0
-    request = urllib.request.Request(job.url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
+        request = urllib.request.Request(job.url, headers={"Range": f"bytes={have}-"} if have else {})
         with urllib.request.urlopen(request, timeout=60) as response:
             if response.status != 206:
                 have = 0
@@ -77,9 +81,10 @@ def _download(job: _Download, listener: Listener) -> None:
         if error.code != 416:  # 416: nothing is left to send, the partial file is whole
             raise WeightsError(f"{job.url} answers {error.code} {error.reason}", "the checkpoint",
                                "Check --base-url") from error  # fmt: skip
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: an address that is none
         reason = getattr(error, "reason", None) or error
-        raise WeightsError(f"the download of {job.url} broke off ({reason})", "a connection and room on the disk",
+        raise WeightsError(f"the download of {job.url} broke off ({reason})",
+                           "the address of a server, a connection and room on the disk",
                            "Run the command again; it goes on where it stopped") from error  # fmt: skip
 
 

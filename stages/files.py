@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import CacheError, InputError
@@ -15,12 +17,29 @@ def write_whole(path: Path, content: bytes | str) -> None:
         CacheError: the file cannot be written.
     """
     partial = path.with_name(path.name + ".partial")
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(content.encode() if isinstance(content, str) else content)
+            partial.replace(path)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def writing(path: Path) -> Generator[None]:
+    """Turn what the system says against writing `path` into an error for people.
+
+    Raises:
+        CacheError: the system refused.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
-        partial.replace(path)
+        yield
     except OSError as error:
-        raise CacheError(f"{path} cannot be written ({error.strerror})", "a folder with room and write permission",
+        raise CacheError(f"{path} cannot be written ({error.strerror or error})",
+                         "a folder with room and write permission",
                          "Free space, or choose another output folder") from error  # fmt: skip
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import socket
 import time
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, BinaryIO, Self
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from pipeline.errors import CacheError
 from stages.events import Event, ItemFailed, Note, Scalars, StageAdvanced, StageFinished, StageStarted
+from stages.files import writing
 
 
 class _RateColumn(ProgressColumn):
@@ -99,42 +104,75 @@ class JsonLines:
     """Appends one JSON object per event: {"time": seconds since 1970, "event": name, ...its fields}."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        """Raises CacheError where the file cannot be written."""
+        self._path = path
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def __call__(self, event: Event) -> None:
-        """Write one event."""
+        """Write one event.
+
+        Raises:
+            CacheError: the disk is full.
+        """
         record = {"time": round(time.time(), 3), "event": type(event).__name__, **dataclasses.asdict(event)}
-        self._file.write(json.dumps(record, default=str) + "\n")
+        with writing(self._path):
+            self._file.write(json.dumps(record, default=str) + "\n")
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; raises CacheError where what is left cannot be written."""
+        with writing(self._path):
+            self._file.close()
 
 
 class TensorBoard:
-    """Writes scalars for TensorBoard; the folder and the import come with the first one."""
+    """Writes scalars for TensorBoard; the folder and the import come with the first one.
+
+    Each is on the disk at once and by this thread: a killed run keeps its curves, and a full disk is told to the stage
+    (the usual `SummaryWriter` writes in a thread of its own, which dies with a traceback).
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._writer: object | None = None
+        self._file: BinaryIO | None = None
 
     def __call__(self, event: Event) -> None:
-        """Write the scalars of one event."""
+        """Write the scalars of one event.
+
+        Raises:
+            CacheError: the disk is full, or the folder cannot be written.
+        """
         if not isinstance(event, Scalars):
             return
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
 
-        if self._writer is None:
-            self._writer = SummaryWriter(str(self._folder))
-        assert isinstance(self._writer, SummaryWriter)
-        for name, value in event.values.items():
-            self._writer.add_scalar(f"{event.stage}/{name}", value, event.step)
+        values = [Summary.Value(tag=f"{event.stage}/{name}", simple_value=v) for name, v in event.values.items()]
+        with writing(self._folder):
+            if self._file is None:
+                self._file = self._create()
+                _write_record(self._file, file_version="brain.Event:2")
+            _write_record(self._file, step=event.step, summary=Summary(value=values))
 
     def close(self) -> None:
-        """Flush and close."""
-        if self._writer is not None:
-            self._writer.close()  # type: ignore[attr-defined]
+        """Close the file; raises CacheError where what is left cannot be written."""
+        if self._file is not None:
+            with writing(self._folder):
+                self._file.close()
+
+    def _create(self) -> BinaryIO:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        return (self._folder / name).open("xb")
+
+
+def _write_record(file: BinaryIO, **content: Any) -> None:
+    """One record of TensorBoard's own format."""
+    from tensorboard.compat.proto.event_pb2 import Event as Record  # type: ignore[attr-defined]
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    RecordWriter(file).write(Record(wall_time=time.time(), **content).SerializeToString())
+    file.flush()
 
 
 class RunListeners:
@@ -159,4 +197,5 @@ class RunListeners:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for part in self._parts:
-            part.close()
+            with nullcontext() if error is None else suppress(CacheError):  # what stopped the stage is told, once
+                part.close()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import time
 import traceback
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ import torch
 from pipeline.cache import records
 from pipeline.cache.store import DamagedError, Part, TeacherStore
 from pipeline.cache.verify import Entry, verify_entry
-from pipeline.errors import CacheError, GoodSAMError
+from pipeline.errors import GoodSAMError, InputError
 from pipeline.panorama.ignore import ignored_region
 from pipeline.panorama.images import OpenedPanorama, open_panorama
 from pipeline.panorama.windows import Window, cut, window_grid
@@ -35,6 +36,9 @@ from stages.splits import SplitPanorama
 
 if TYPE_CHECKING:
     from pipeline.teacher.sam import SamMaskGenerator
+
+Config = TypeVar("Config", SamConfig, AssistantConfig)
+Network = TypeVar("Network")
 
 VERSIONS = {Part.MASKS: 1, Part.ASSISTANT: 1, Part.ENSEMBLE: 1}
 """Raised when the code of a part changes what it computes, so that older results are not read any more."""
@@ -68,8 +72,8 @@ class TaskReport:
     """Wall-clock seconds per part that was computed."""
     error: str = ""
     """One sentence if the panorama was set aside."""
-    fatal: CacheError | None = None
-    """The store cannot be written: going on would be in vain."""
+    fatal: GoodSAMError | None = None
+    """What is wrong is not the panorama but the run (weights, settings, the disk): going on would be in vain."""
     trace: str = ""
     """Traceback of an error that was not foreseen, for the log."""
     notes: tuple[str, ...] = ()
@@ -82,11 +86,11 @@ def part_fingerprints(recipe: Recipe, device: str = "cpu") -> Fingerprints:
 
     size = (recipe.panorama.width, recipe.panorama.vertical_fov)
     sam = dataclasses.replace(recipe.sam, points_per_batch=1)
-    masks = fingerprint(Part.MASKS, VERSIONS[Part.MASKS], size, recipe.windows, _without_path(sam, "checkpoint"),
-                        weights_digest(recipe.sam))  # fmt: skip
+    masks = fingerprint(Part.MASKS, VERSIONS[Part.MASKS], size, recipe.windows,
+                        _without(sam, "checkpoint", "memory_gib"), weights_digest(recipe.sam))  # fmt: skip
     identity = _assistant(recipe.assistant, device).identity
     assistant = fingerprint(Part.ASSISTANT, VERSIONS[Part.ASSISTANT], size, recipe.windows, recipe.label_set,
-                            _without_path(recipe.assistant, "name"), identity)  # fmt: skip
+                            _without(recipe.assistant, "name"), identity)  # fmt: skip
     ensemble = fingerprint(Part.ENSEMBLE, VERSIONS[Part.ENSEMBLE], masks, assistant, recipe.fusion, recipe.boundary,
                            recipe.panorama.find_constant_border, _mask_digest(recipe.panorama.ignore_mask))  # fmt: skip
     return Fingerprints(masks, assistant, ensemble)
@@ -96,25 +100,45 @@ def cache_panorama(task: PanoramaTask) -> TaskReport:
     """Compute the missing parts of one panorama; errors come back in the report."""
     seconds: dict[str, float] = {}
     try:
-        with _threads(task.threads):
+        with _TORCH_THREADS.set_to(task.threads):
             _compute_or_mend(task, seconds)
-    except CacheError as error:
-        return TaskReport(task.panorama.id, seconds, fatal=error)
-    except GoodSAMError as error:
+    except InputError as error:
         return TaskReport(task.panorama.id, seconds, str(error))
+    except GoodSAMError as error:
+        return TaskReport(task.panorama.id, seconds, fatal=error)
     except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
         return TaskReport(task.panorama.id, seconds, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
     return TaskReport(task.panorama.id, seconds, notes=_notes(task, seconds))
 
 
-@contextmanager
-def _threads(count: int) -> Generator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+class _TorchThreads:
+    """The number of torch threads while tasks run; when the last of those at work is done, it is as before the first.
+
+    torch keeps a number per thread that calls it, and one for threads that have not called it yet.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._tasks = self._before = 0
+
+    @contextmanager
+    def set_to(self, count: int) -> Generator[None]:
+        """While a task runs in the calling thread."""
+        with self._lock:
+            if self._tasks == 0:
+                self._before = torch.get_num_threads()
+            self._tasks += 1
+            torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._tasks -= 1
+                if self._tasks == 0:
+                    torch.set_num_threads(self._before)
+
+
+_TORCH_THREADS = _TorchThreads()
 
 
 def _compute_or_mend(task: PanoramaTask, seconds: dict[str, float]) -> None:
@@ -147,9 +171,8 @@ def _discard_damaged(task: PanoramaTask) -> None:
 
 
 def _masks(task: PanoramaTask, panorama: OpenedPanorama, store: TeacherStore) -> dict[str, np.ndarray]:
-    generate = _sam(task.recipe.sam, task.device)
-    windows = _windows(task.recipe)
-    return records.pack_masks([generate(cut(panorama.image_HW3, window)) for window in windows])
+    sam, windows = _sam(task.recipe.sam, task.device), _windows(task.recipe)
+    return records.pack_masks(sam.many([cut(panorama.image_HW3, window) for window in windows]))
 
 
 def _assistant_view(task: PanoramaTask, panorama: OpenedPanorama, store: TeacherStore) -> dict[str, np.ndarray]:
@@ -179,14 +202,31 @@ def _notes(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str, ...]:
     return _sam(task.recipe.sam, task.device).notes if Part.MASKS.value in seconds else ()
 
 
-@lru_cache(maxsize=1)
+class _Loaded(Generic[Config, Network]):
+    """A loader that keeps what it loaded last; threads that ask meanwhile wait for it and share it."""
+
+    def __init__(self, load: Callable[[Config, str], Network]) -> None:
+        self._load = lru_cache(maxsize=1)(load)
+        self._lock = Lock()
+
+    def __call__(self, config: Config, device: str) -> Network:
+        """The network of these settings on a device."""
+        with self._lock:
+            return self._load(config, device)
+
+    def cache_clear(self) -> None:
+        """Forget it."""
+        self._load.cache_clear()
+
+
+@_Loaded
 def _sam(config: SamConfig, device: str) -> SamMaskGenerator:
     from pipeline.teacher.sam import SamMaskGenerator, load_sam
 
     return SamMaskGenerator(load_sam(config, torch.device(device)), config)
 
 
-@lru_cache(maxsize=1)
+@_Loaded
 def _assistant(config: AssistantConfig, device: str) -> Assistant:
     return load_assistant(config, torch.device(device))
 
@@ -200,8 +240,8 @@ def _provenance(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, Any]:
     }
 
 
-def _without_path(config: Any, key: str) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(config).items() if name != key}
+def _without(config: Any, *keys: str) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in keys}
 
 
 def _mask_digest(path: str) -> str:

@@ -26,7 +26,7 @@ from pipeline.errors import CacheError, GoodSAMError, InputError
 from pipeline.evaluate.metrics import LabelArray, class_shares, labels_at, resize_nearest
 from pipeline.evaluate.overlay import paint_labels
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.ignore import ignored_region
+from pipeline.panorama.ignore import ignored_region, load_ignore_mask
 from pipeline.panorama.images import OpenedPanorama, PanoramaFile, find_panoramas, open_panorama
 from pipeline.panorama.sphere import solid_angles
 from pipeline.settings import fingerprint
@@ -76,12 +76,14 @@ def predict(job: PredictJob, listener: Listener = silent) -> PredictSummary:
     """Predict every panorama that has no up-to-date output; broken files are set aside.
 
     Raises:
-        InputError: no panoramas, `out` inside `panoramas`, or not one panorama could be read.
+        InputError: no panoramas, `out` inside `panoramas`, an unusable ignore mask, or not one panorama could be read.
         WeightsError: the student cannot be loaded.
         CacheError: outputs cannot be written.
     """
     started = time.monotonic()
     files = _panoramas(job)
+    if job.panorama.ignore_mask:  # once, rather than as a mistake of every panorama
+        load_ignore_mask(Path(job.panorama.ignore_mask), job.panorama.height, job.panorama.width)
     predictor = load_predictor(job.student, job.device)
     settings = _settings(job)
     failed: dict[str, str] = {}
@@ -182,8 +184,9 @@ def _write_shares(files: Iterable[PanoramaFile], job: PredictJob, label_set: Lab
 
 def _require_some(files: list[PanoramaFile], failed: dict[str, str]) -> None:
     if len(failed) == len(files):
-        first = next(iter(failed.items()))
-        raise InputError(f"none of {len(files)} panoramas could be predicted", f"the first is {first[0]}: {first[1]}",
+        name, reason = next(iter(failed.items()))
+        raise InputError(f"none of {len(files)} panoramas could be predicted",
+                         f"at least one must be usable; the first error: {name}: {reason.rstrip('.')}",
                          "Mend or replace the files")  # fmt: skip
 
 

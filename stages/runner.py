@@ -1,9 +1,12 @@
-"""Run tasks in turn, in worker processes of this machine, or on a running dask cluster."""
+"""Run tasks in turn or a few at once in this process, in its worker processes, or on a running dask cluster."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator, Sequence
+import signal
+import threading
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -14,28 +17,39 @@ Report = TypeVar("Report")
 
 
 def run_tasks(
-    work: Callable[[Task], Report], tasks: Sequence[Task], workers: int = 0, scheduler: str = ""
-) -> Iterator[Report]:
-    """Reports of `work` on every task, in the order in which they end.
+    work: Callable[[Task], Report], tasks: Sequence[Task], workers: int = 0, scheduler: str = "", at_once: int = 1
+) -> Generator[Report]:
+    """Reports of `work` on every task, in the order in which they end; once closed, no further task begins.
 
     Args:
         work: an importable function; task and report are pickled where other processes do it.
         tasks: what to do.
-        workers: worker processes on this machine; 0 works in this process, in turn.
+        workers: worker processes on this machine; 0 works in this process.
         scheduler: address of a running dask scheduler, instead of workers.
+        at_once: tasks at the same time in this process, each in a thread; 1 works in turn. Where an accelerator does
+            the work, two keep it busy: one prepares and stores while the other one computes.
 
     Raises:
         InputError: no scheduler answers at the address.
     """
     if not tasks or (workers == 0 and not scheduler):
-        yield from map(work, tasks)
+        yield from map(work, tasks) if at_once == 1 else _in_threads(work, tasks, at_once)
         return
-    from dask.distributed import as_completed
+    from dask.distributed import as_completed as completed_by_dask
 
     with _client(min(workers, len(tasks)), scheduler) as client:
         futures = client.map(work, tasks, pure=False)
-        for _, report in as_completed(futures, with_results=True):
+        for _, report in completed_by_dask(futures, with_results=True):
             yield report
+
+
+def _in_threads(work: Callable[[Task], Report], tasks: Sequence[Task], count: int) -> Generator[Report]:
+    pool = ThreadPoolExecutor(count, thread_name_prefix="task")
+    try:
+        for future in as_completed([pool.submit(work, task) for task in tasks]):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # those at work end first: what they store is whole
 
 
 @contextmanager
@@ -51,10 +65,22 @@ def _client(workers: int, scheduler: str) -> Generator[Any]:
         with client:
             yield client
         return
-    with (
-        LocalCluster(
+    with _deaf_to_interrupts():
+        cluster = LocalCluster(
             n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+        )
+    with cluster, Client(cluster) as client:
         yield client
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Generator[None]:
+    """Processes that are started meanwhile do not hear Ctrl-C, which a terminal sends to all: this one ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

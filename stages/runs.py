@@ -21,6 +21,7 @@ from typing import Any
 
 from pipeline.errors import CacheError, RecipeError
 from pipeline.recipe import Recipe, load_recipe, merge_recipe, parse_recipe, to_toml
+from stages.files import write_whole
 
 BUILT_IN = Path(__file__).parent / "recipes"
 """Recipes that come with the project; their relative paths start at the current folder."""
@@ -124,7 +125,9 @@ class Fingerprints:
 
 
 TEACHER_SETTINGS = ("label_set", "panorama", "windows", "sam", "assistant", "fusion", "boundary")
-"""Settings that decide what stage one computes."""
+"""Settings that decide what stage one computes ..."""
+SPEED_SETTINGS = {"sam": ("points_per_batch", "memory_gib")}
+"""... but for these, on which only its speed depends."""
 
 
 def teacher_settings(recipe: Recipe) -> dict[str, Any]:
@@ -134,28 +137,46 @@ def teacher_settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def write_manifest(run: Run, fingerprints: Fingerprints) -> None:
-    """Record what the store's fingerprints mean for this recipe."""
+    """Record what the store's fingerprints mean for this recipe.
+
+    Raises:
+        CacheError: the file cannot be written.
+    """
     record = {"settings": teacher_settings(run.recipe), "fingerprints": dataclasses.asdict(fingerprints)}
-    partial = run.manifest.with_suffix(".json.partial")
-    partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    partial.replace(run.manifest)
+    write_whole(run.manifest, json.dumps(record, indent=1))
 
 
 def read_manifest(run: Run) -> Fingerprints:
     """The fingerprints that stage one recorded for this recipe.
 
     Raises:
-        CacheError: stage one has not run, or it ran with other settings.
+        CacheError: stage one has not run, it ran with other settings, or its record is damaged.
     """
     if not run.manifest.is_file():
         raise CacheError(f"{run.folder} has no teacher cache", "stage one's output", "Run teacher-cache first")
-    record = json.loads(run.manifest.read_text(encoding="utf-8"))
+    settings, fingerprints = _read_record(run.manifest)
     now = teacher_settings(run.recipe)
-    changed = [key for key in TEACHER_SETTINGS if record["settings"].get(key) != now[key]]
+    changed = [key for key in TEACHER_SETTINGS if _deciding(key, settings.get(key)) != _deciding(key, now[key])]
     if changed:
         raise CacheError(
             f"the cache in {run.folder} was made with other settings of {', '.join(changed)}",
             "a cache of this recipe",
             "Run teacher-cache again; it computes only what changed",
         )
-    return Fingerprints(**record["fingerprints"])
+    return fingerprints
+
+
+def _deciding(table: str, settings: Any) -> Any:
+    """The settings of a table without those that decide nothing."""
+    if table not in SPEED_SETTINGS or not isinstance(settings, dict):
+        return settings
+    return {key: value for key, value in settings.items() if key not in SPEED_SETTINGS[table]}
+
+
+def _read_record(path: Path) -> tuple[dict[str, Any], Fingerprints]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return dict(record["settings"]), Fingerprints(**record["fingerprints"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CacheError(f"{path} is damaged ({type(error).__name__}: {error})", "stage one's record of its settings",
+                         "Run teacher-cache again; it computes only what is missing") from error  # fmt: skip

@@ -1,7 +1,8 @@
 """Stage one: every panorama through SAM and the assistant, rectified, fused and cached.
 
-A panorama is one idempotent task. The stage asks the store what is missing and does that: in turn in this process, in
-worker processes of this machine, or on a running dask cluster; results are equal.
+A panorama is one idempotent task. The stage asks the store what is missing and does that: in this process, in turn or,
+where a GPU must not wait for what the CPU does, two at a time; in worker processes of this machine; or on a running
+dask cluster. Results are equal.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pipeline.cache.store import Part, TeacherStore
 from pipeline.errors import InputError
+from pipeline.panorama.config import PanoramaConfig
+from pipeline.panorama.ignore import load_ignore_mask
 from pipeline.recipe import Recipe
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted
 from stages.files import digest
@@ -47,7 +52,7 @@ def teacher_cache(
     Args:
         run: recipe and folder.
         listener: hears the events.
-        workers: worker processes on this machine; 0 works in this process, in turn.
+        workers: worker processes on this machine; 0 works in this process.
         scheduler: address of a running dask scheduler ("tcp://..."), instead of workers.
         device: torch device.
         threads: torch threads per process. With one (the default) results do not depend on workers; on a CPU,
@@ -62,7 +67,8 @@ def teacher_cache(
     listener(StageStarted(STAGE, len(tasks), "panoramas"))
     if len(tasks) < len(panoramas):
         listener(Note(STAGE, f"{len(panoramas) - len(tasks)} of {len(panoramas)} panoramas are cached already"))
-    reports = list(_follow(run_tasks(cache_panorama, tasks, workers, scheduler), listener))
+    with closing(run_tasks(cache_panorama, tasks, workers, scheduler, _at_once(device))) as running:
+        reports = list(_follow(running, listener))
     summary = _summary(len(panoramas), reports)
     facts = {"panoramas": summary.total, "computed": summary.computed, "set aside": len(summary.failed)}
     listener(StageFinished(STAGE, time.monotonic() - started, facts))
@@ -73,15 +79,27 @@ def teacher_cache(
     return summary
 
 
+def _at_once(device: str) -> int:
+    """Panoramas at the same time in one process."""
+    return 1 if device == "cpu" else 2
+
+
 def _missing(run: Run, panoramas: Sequence[SplitPanorama], device: str) -> list[PanoramaTask]:
     """Prepare the run's folder and store; a task for every panorama that is not complete."""
     run.prepare()
+    _require_ignore_mask(run.recipe.panorama)
     store = TeacherStore.open(run.store, "a")
     prints = part_fingerprints(run.recipe, device)
     _describe(store, prints, run.recipe)
     write_manifest(run, prints)
     missing = [panorama for panorama in panoramas if not _is_complete(store, prints, panorama)]
     return [PanoramaTask(panorama, run.recipe, run.store.resolve(), prints, device) for panorama in missing]
+
+
+def _require_ignore_mask(config: PanoramaConfig) -> None:
+    """Read the mask of the run once, before anything is computed: in vain, for its errors."""
+    if config.ignore_mask:
+        load_ignore_mask(Path(config.ignore_mask), config.height, config.width)
 
 
 def _follow(reports: Iterator[TaskReport], listener: Listener) -> Iterator[TaskReport]:

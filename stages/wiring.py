@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,17 +13,17 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from pipeline.cache.store import TeacherStore
-from pipeline.cache.verify import discard, verify
+from pipeline.cache.verify import Problem, discard, entries, verify_entry
 from pipeline.classes import label_set
-from pipeline.errors import InputError, RecipeError
+from pipeline.errors import GoodSAMError, InputError, RecipeError
 from pipeline.evaluate import report
 from pipeline.panorama.images import PanoramaFile
 from pipeline.panorama.labels import find_labels, open_labels
 from pipeline.recipe import Recipe
 from pipeline.student.model import build_student
-from stages.distill import DistillJob, distill
+from stages.distill import DistillJob, distill, is_finished
 from stages.evaluate import EvaluateJob, evaluate
-from stages.events import Listener, Note
+from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted, silent
 from stages.predictor import Predictor, StudentPredictor, load_predictor
 from stages.reading import RunReader
 from stages.runs import Run
@@ -91,18 +92,40 @@ def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
         labels_by=run.recipe.data.labels_by,
         vertical_fov=run.recipe.panorama.vertical_fov,
         overlays=run.recipe.evaluation.overlays,
-        facts={"run": run.recipe.name},
+        facts={"run": run.recipe.name, "student_is_of_this_recipe": _student_is_current(run, listener)},
     )
     return report.text_of(evaluate(job, listener))
 
 
-def verify_run(run: Run, *, remove: bool = False) -> list[str]:
+def verify_run(run: Run, listener: Listener = silent, *, remove: bool = False) -> list[str]:
     """Read a run's whole cache; one sentence per damaged panorama, which `remove` deletes so that it is done again."""
+    began = time.monotonic()
     store = TeacherStore.open(run.store, "a" if remove else "r")
-    problems = verify(store)
+    stored = list(entries(store))
+    listener(StageStarted("verify", len(stored), "entries"))
+    problems: list[Problem] = []
+    for done, entry in enumerate(stored, start=1):
+        started = time.monotonic()
+        if (problem := verify_entry(store, entry)) is not None:
+            problems.append(problem)
+        listener(StageAdvanced("verify", done, entry.panorama_id, time.monotonic() - started))
+    listener(StageFinished("verify", time.monotonic() - began, {"entries": len(stored)}))
     if remove:
         discard(store, problems)
     return [str(problem) for problem in problems]
+
+
+def _student_is_current(run: Run, listener: Listener) -> bool | None:
+    """Whether the student that lies in the run is what its recipe and cache would give now, telling if it is not; None
+    where the panoramas to learn from are not at hand."""
+    try:
+        current = is_finished(distill_job(run))
+    except GoodSAMError:
+        return None
+    if not current:
+        listener(Note("eval", "the student was distilled with other settings or data than this run has now; "
+                              "run distill for one of this recipe"))  # fmt: skip
+    return current
 
 
 def _labels(recipe: Recipe, panoramas: list[SplitPanorama]) -> Mapping[str, Path]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from pipeline.world import build_scene, render_panorama
 from pipeline.world.seeds import DEMO_EVALUATION, DEMO_TRAIN
 from stages.events import Listener, StageAdvanced, StageFinished, StageStarted
+from stages.files import write_whole
 from stages.runner import run_tasks
 
 STAGE = "world"
@@ -33,6 +37,9 @@ def render_world(folder: Path, learning: int, evaluation: int, listener: Listene
     """Render `learning` unlabelled and `evaluation` labelled panoramas (512x1024); what is there stays.
 
     Files: `panoramas/<seed>.png`, `evaluation/<seed>.png`, `labels/<seed>.png` (label set densepass13).
+
+    Raises:
+        CacheError: a file cannot be written.
     """
     started = time.monotonic()
     tasks = [SceneTask(s, folder / "panoramas" / f"{s:05d}.png", None) for s in DEMO_TRAIN[:learning]]
@@ -55,8 +62,7 @@ def render_scene(task: SceneTask) -> tuple[str, float]:
     return task.image.stem, time.monotonic() - started
 
 
-def _save(array: object, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    Image.fromarray(array).save(partial, format="PNG")  # type: ignore[arg-type]
-    partial.replace(path)
+def _save(array: npt.NDArray[np.uint8], path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG")
+    write_whole(path, buffer.getvalue())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import RecipeError
-from pipeline.recipe import Recipe, load_recipe, merge_recipe, parse_recipe, to_toml
+from pipeline.recipe import Recipe, anchor_recipe, load_recipe, merge_recipe, parse_recipe, to_toml
 from pipeline.settings import fingerprint
 from stages.runs import BUILT_IN, open_recipe
 
@@ -38,6 +38,12 @@ def test_built_in_recipes_survive_the_way_to_toml_and_back(path: Path) -> None:
         ({"sam": {"model": "vit_h"}}, ["sam.checkpoint", "fetch-weights vit_h"]),
         ({"name": "../up"}, ["name"]),
         ({"label_set": "ade20k"}, ["label_set", "cityscapes19"]),
+        ({"seed": -1}, ["seed", "zero or a positive number"]),
+        ({"data": {"labels_set": "ade20k"}}, ["data.labels_set", "densepass13"]),
+        ({"data": {"labels_set": "densepass13"}}, ["data.labels_set", "merge into label_set (cityscapes19)"]),
+        ({"assistant": {"label_set": "ade20k"}}, ["assistant.label_set", "cityscapes19"]),
+        ({"assistant": {"label_set": "densepass13"}}, ["assistant.label_set", "merge into label_set (cityscapes19)"]),
+        ({"distill": {"crop_width": 2080}}, ["distill.crop_width", "2048"]),
     ],
 )
 def test_a_bad_setting_is_refused_with_its_name_and_what_it_may_be(table: dict[str, Any], names: list[str]) -> None:
@@ -58,6 +64,13 @@ def test_paths_in_a_recipe_start_at_its_folder_and_hub_names_stay(tmp_path: Path
     assert recipe.data.panoramas == str(tmp_path / "photos")
     assert recipe.assistant.name == "org/net"
     assert recipe.student.weights == str(tmp_path / "net")
+
+
+def test_the_embedded_weights_are_not_taken_for_a_folder_of_their_name(tmp_path: Path) -> None:
+    (tmp_path / "demo").mkdir()
+    recipe = parse_recipe({"student": {"size": "tiny", "weights": "demo"}, "data": {"panoramas": "/photos"}})
+    anchored = anchor_recipe(recipe, tmp_path)
+    assert (anchored.student.weights, anchored.data.panoramas) == ("demo", "/photos")
 
 
 def test_a_recipe_that_is_no_toml_or_not_there_is_told_in_one_sentence(tmp_path: Path) -> None:

@@ -37,9 +37,10 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 _SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
 _LANCZOS_SUPPORT = 3
+_FOV_REMEDY = "Set panorama.vertical_fov = {0} (`predict`: --vertical-fov {0}) for {1}"
 
-# Pillow warns above its own limit (89 Mpixel; real panoramas are larger) and refuses at twice that.
-Image.MAX_IMAGE_PIXELS = MAXIMUM_PIXELS
+# Pillow would warn in its own words above its limit and refuse at twice that; `_decode` refuses, undecoded, in ours.
+Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True)
@@ -152,8 +153,6 @@ def read_picture(path: Path, check_size: Callable[[int, int], None], wanted: tup
         raise InputError(
             f"{path.name} may not be read (permission denied)", "it must be readable", f"chmod u+r {path}"
         ) from None
-    except Image.DecompressionBombError:
-        raise _too_large(path, f"over {2 * MAXIMUM_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
         raise InputError(
             f"{path.name} is no image that can be opened",
@@ -174,15 +173,19 @@ def require_aspect(path: Path, width: int, height: int, config: PanoramaConfig) 
     Raises:
         InputError: width / height deviates from 360 / vertical_fov by more than 2 %.
     """
-    expected = 360 / config.vertical_fov
-    if abs(width / height / expected - 1) <= ASPECT_TOLERANCE:
+    if fits_aspect(width, height, config):
         return
     shape = (
         "a full panorama is 2:1"
         if config.vertical_fov == 180
-        else f"a band of {config.vertical_fov:g} degrees is {expected:.3g}:1"
+        else f"a band of {config.vertical_fov:g} degrees is {360 / config.vertical_fov:.3g}:1"
     )
     raise InputError(f"{path.name} is {width}x{height}", shape, _aspect_remedy(width, height))
+
+
+def fits_aspect(width: int, height: int, config: PanoramaConfig) -> bool:
+    """Whether width / height is 360 / vertical_fov to within 2 %."""
+    return abs(width / height * config.vertical_fov / 360 - 1) <= ASPECT_TOLERANCE
 
 
 def resize_wrapping(image: Image.Image, width: int, height: int) -> Image.Image:
@@ -281,9 +284,9 @@ def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
 def _aspect_remedy(width: int, height: int) -> str:
     fov = 360 * height / width
     if abs(fov / 180 - 1) <= ASPECT_TOLERANCE:
-        return "Pass --vertical-fov 180 for full panoramas"
+        return _FOV_REMEDY.format("180", "full panoramas")
     if fov < 180:
-        return f"Pass --vertical-fov {fov:.1f} for a band"
+        return _FOV_REMEDY.format(f"{fov:.1f}", "a band")
     if abs(fov / 360 - 1) <= ASPECT_TOLERANCE:
         return "If it is a top-bottom stereo pair, cut out one half; else take it out of the folder"
     return "It is too high for an equirectangular panorama: take it out of the folder"

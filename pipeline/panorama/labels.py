@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline.classes import IGNORE, LABEL_SETS, LabelSet, merge_table
-from pipeline.errors import InputError, RecipeError
+from pipeline.classes import IGNORE, LABEL_SETS, LabelSet, can_merge, merge_table
+from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.images import LABEL_ENDING, LABEL_FOLDER, PanoramaFile, read_picture, require_aspect
+from pipeline.panorama.images import LABEL_ENDING, LABEL_FOLDER, PanoramaFile, fits_aspect, read_picture
 
 IMAGE_FOLDER = "leftImg8bit"
 """Folder of images in the layout of Cityscapes and DensePASS."""
@@ -68,7 +68,7 @@ def open_labels(
     """
     file_set = source or label_set
     table = merge_table(file_set, label_set)
-    picture = read_picture(path, lambda width, height: require_aspect(path, width, height, config))
+    picture = read_picture(path, lambda width, height: _require_aspect(path, width, height, config))
     _require_ids(path, picture.image, picture.format)
     values_HW = np.asarray(picture.image).astype(np.int64) // _grey_step(path)
     _require_classes(path, np.unique(values_HW), file_set, label_set)
@@ -112,6 +112,15 @@ def _label_names(stem: str) -> Iterable[str]:
     yield f"{bare}.png"
 
 
+def _require_aspect(path: Path, width: int, height: int, config: PanoramaConfig) -> None:
+    if not fits_aspect(width, height, config):
+        raise InputError(
+            f"label {path.name} is {width}x{height}",
+            f"a label has the shape of its panorama, {config.width}x{config.height} or a multiple of that",
+            "Export the label anew, or take it out of the folder",
+        )
+
+
 def _require_ids(path: Path, image: Image.Image, image_format: str) -> None:
     if image_format != "PNG" or image.mode not in _MODES:
         raise InputError(
@@ -143,15 +152,7 @@ def _require_classes(path: Path, values: npt.NDArray[np.int64], file_set: LabelS
 
 def _class_remedy(values: npt.NDArray[np.int64], target: LabelSet) -> str:
     highest = int(values[values != IGNORE].max())
-    fitting = [s.name for s in LABEL_SETS.values() if highest < len(s) and _merges(s, target)]
+    fitting = [s.name for s in LABEL_SETS.values() if highest < len(s) and can_merge(s, target)]
     if fitting:
-        return f"Name {fitting[0]} as the label set of these files; it is merged into {target.name}"
+        return f'Set data.labels_set = "{fitting[0]}" if these files have its ids; it is merged into {target.name}'
     return f"Convert the labels to ids of {target.name}; files of Cityscapes must be the labelTrainIds ones"
-
-
-def _merges(source: LabelSet, target: LabelSet) -> bool:
-    try:
-        merge_table(source, target)
-    except RecipeError:
-        return False
-    return True

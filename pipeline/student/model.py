@@ -82,7 +82,12 @@ def load_student(folder: Path) -> SegformerForSemanticSegmentation:
     if not (folder / "config.json").is_file():
         raise WeightsError(f"{folder} holds no student", "a folder with config.json and model.safetensors",
                            "Distil a student first, or correct the path")  # fmt: skip
-    return _pretrained(str(folder), _architecture_of(str(folder)), whole=True).eval()
+    try:
+        return _pretrained(str(folder), _architecture_of(str(folder)), whole=True).eval()
+    except WeightsError as error:
+        raise WeightsError(error.found, "a student as `goodsam distill` writes it",
+                           "Remove that folder and run distill again; it goes on from its last checkpoint"
+                           ) from error  # fmt: skip
 
 
 def save_student(

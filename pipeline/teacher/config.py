@@ -19,7 +19,7 @@ class SamConfig:
     points_per_side: int = 16
     """Prompts per window side; the grid has this number squared."""
     points_per_batch: int = 64
-    """Prompts decoded at once; memory, not results, depends on it."""
+    """Prompts decoded at once on a CPU; memory, not results, depends on it."""
     pred_iou_thresh: float = 0.88
     """Masks with a lower predicted IoU are dropped."""
     stability_score_thresh: float = 0.95
@@ -40,6 +40,9 @@ class SamConfig:
     """Holes and islands of masks with fewer pixels are removed; 0 leaves them. Needs `goodsam[regions]` (OpenCV)."""
     precision: str = "float32"
     """float32: the stock generator's masks. bfloat16: faster where the processor has it, with slightly other masks."""
+    memory_gib: float = 0.0
+    """GiB of a GPU that SAM may use beside its weights; speed, not results, depends on it. 0: half of what is free
+    when SAM is loaded. It says nothing on a CPU."""
 
     def __post_init__(self) -> None:
         require_choice("sam.model", self.model, ("demo", "vit_b", "vit_l", "vit_h"))
@@ -52,6 +55,7 @@ class SamConfig:
             require(getattr(self, key) >= 0, f"sam.{key}", getattr(self, key), "zero or a positive number")
         for key in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh"):
             require_fraction(f"sam.{key}", getattr(self, key))
+        require(self.memory_gib >= 0, "sam.memory_gib", self.memory_gib, "zero or a positive number of GiB")
         require(0 <= self.crop_overlap_ratio < 1, "sam.crop_overlap_ratio", self.crop_overlap_ratio,
                 "at least 0 and below 1")  # fmt: skip
         require(self.points_per_side >= self.crop_n_points_downscale_factor**self.crop_n_layers,
@@ -59,8 +63,9 @@ class SamConfig:
                 "small enough that the last layer of crops has points")  # fmt: skip
 
     def generator_settings(self) -> dict[str, Any]:
-        """What the automatic mask generator is told, by its own names: all but the network and its precision."""
-        return {name: value for name, value in vars(self).items() if name not in ("model", "checkpoint", "precision")}
+        """What the automatic mask generator is told, by its own names: all but the network, precision and memory."""
+        ours = ("model", "checkpoint", "precision", "memory_gib")
+        return {name: value for name, value in vars(self).items() if name not in ours}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -67,21 +68,37 @@ def weights_digest(config: SamConfig) -> str:
 
 
 class SamMaskGenerator:
-    """Automatic masks of one window at a time: those of the stock generator, in its order."""
+    """Automatic masks of windows: those of the stock generator, in its order."""
 
     def __init__(self, sam: Sam, config: SamConfig) -> None:
-        precision = _PRECISIONS[config.precision]
-        self._generator = AutomaticMaskGenerator(sam, **config.generator_settings(), precision=precision)
+        self._generator = AutomaticMaskGenerator(
+            sam,
+            **config.generator_settings(),
+            precision=_PRECISIONS[config.precision],
+            memory_gib=config.memory_gib,
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences about what works more slowly than it could; most runs have none."""
         reasons = self._generator.plain_because
-        return tuple(f"{part} works the plain, slower way ({reason})" for part, reason in reasons.items())
+        return (
+            *(f"{part} works the plain, slower way ({reason})" for part, reason in reasons.items()),
+            *(f"the GPU's memory holds fewer {units} at once than was estimated, which is slower (a lower "
+              "sam.memory_gib avoids the attempt)" for units in self._generator.shrunk),
+        )  # fmt: skip
 
     def __call__(self, window_hw3: npt.NDArray[np.uint8]) -> MaskSet:
         """Masks of an RGB window; none is a MaskSet of length 0."""
         return self._generator.generate(window_hw3)
+
+    def many(self, windows: Sequence[npt.NDArray[np.uint8]]) -> list[MaskSet]:
+        """Masks of each of several RGB windows, in their order.
+
+        Raises:
+            DeviceMemoryError: a GPU's memory is too small for one window, prompt or mask.
+        """
+        return self._generator.generate_many(windows)
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:

@@ -5,7 +5,7 @@ Legend: as in `answers`; H W image, S side of the encoder's square.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -62,9 +62,22 @@ def our_masks(
     sam: Sam, answers: Answers, points_per_side: int, image: Picture, precision: torch.dtype = torch.float32
 ) -> Callable[[], MaskSet]:
     """Our generator; it is told the predicted IoU before it draws, so that it draws as many masks as it would."""
-    generator = AutomaticMaskGenerator(sam, points_per_side, precision=precision)
+    generate_many = our_masks_of_many(sam, answers, points_per_side, [image], precision)
+    return lambda: generate_many()[0]
+
+
+def our_masks_of_many(
+    sam: Sam,
+    answers: Answers,
+    points_per_side: int,
+    images: Sequence[Picture],
+    precision: torch.dtype = torch.float32,
+    batched: bool | None = None,
+) -> Callable[[], list[MaskSet]]:
+    """The same, handed several images at once."""
+    generator = AutomaticMaskGenerator(sam, points_per_side, precision=precision, batched=batched)
     generator._decoder = _ToldDecoder(generator._decoder, answers)
-    return lambda: generator.generate(image)
+    return lambda: generator.generate_many(images)
 
 
 class _ToldDecoder:
@@ -97,8 +110,9 @@ def transformers_masks(answers: Answers, points_per_side: int, image: Picture) -
     """transformers' mask-generation pipeline over a ViT-B of random weights, told the same answers."""
     from transformers import SamConfig, SamImageProcessor, SamModel, pipeline
 
-    model = SamModel(SamConfig()).eval()
-    run: Any = pipeline("mask-generation", model=model, image_processor=SamImageProcessor())
+    device = answers.object_P.device
+    model = SamModel(SamConfig()).eval().to(device)  # type: ignore[arg-type]
+    run: Any = pipeline("mask-generation", model=model, image_processor=SamImageProcessor(), device=device)
     turn, picture = _Turn(answers), Image.fromarray(image)
 
     def tell(_model: nn.Module, _inputs: Any, output: Any) -> Any:

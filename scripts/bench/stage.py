@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,10 @@ class StockMasks:
             [mask["predicted_iou"] for mask in found],
             [mask["stability_score"] for mask in found],
         )
+
+    def many(self, windows: Sequence[npt.NDArray[np.uint8]]) -> list[MaskSet]:
+        """Masks of several windows, one after the other."""
+        return [self(window_hw3) for window_hw3 in windows]
 
 
 def stage_figures(setup: Setup) -> Iterator[Figure]:

@@ -127,7 +127,7 @@ def test_nineteen_classes_merge_into_thirteen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("highest", "label_set", "remedy"),
-    [(18, DENSEPASS_13, "Name cityscapes19 as the label set"), (33, CITYSCAPES_19, "labelTrainIds")],
+    [(18, DENSEPASS_13, 'Set data.labels_set = "cityscapes19"'), (33, CITYSCAPES_19, "labelTrainIds")],
 )
 def test_a_class_outside_the_set_is_refused_with_its_id(
     tmp_path: Path, highest: int, label_set: LabelSet, remedy: str
@@ -149,6 +149,6 @@ def test_colours_and_jpeg_are_refused(tmp_path: Path) -> None:
 
 def test_a_label_of_another_shape_than_the_panorama_is_refused(tmp_path: Path) -> None:
     Image.new("L", (2048, 400)).save(tmp_path / "band.png")
-    with pytest.raises(InputError, match=r"band\.png is 2048x400"):
+    with pytest.raises(InputError, match=r"label band\.png is 2048x400.*shape of its panorama.*Export the label"):
         open_labels(tmp_path / "band.png", DENSEPASS_13, FULL)
     assert open_labels(tmp_path / "band.png", DENSEPASS_13, PanoramaConfig(vertical_fov=70.3)).shape == (400, 2048)

@@ -13,13 +13,13 @@ from segment_anything.modeling import Sam
 from pipeline.teacher.demo_sam import build_demo_sam
 from pipeline.teacher.generator.decoder import fold_decoder
 from pipeline.teacher.masks import MaskSet
-from scripts.bench import masks
+from scripts.bench import gpu, masks
 from scripts.bench.__main__ import names
 from scripts.bench.answers import invent
 from scripts.bench.figure import Figure, race, skipped
-from scripts.bench.quality import best_overlaps
+from scripts.bench.quality import _street_windows, best_overlaps
 from scripts.bench.report import table, write_report
-from scripts.bench.sams import equal_masks, our_masks, stock_masks, told_sam
+from scripts.bench.sams import equal_masks, our_masks, our_masks_of_many, stock_masks, told_sam
 from scripts.bench.setup import Setup
 
 POINTS = 3
@@ -48,6 +48,46 @@ def test_both_generators_find_the_masks_that_they_are_told(small_sam: Sam) -> No
     assert equal_masks(stock(), first)
     assert equal_masks(stock(), ours())  # told anew for each image
     assert fold_decoder(small_sam).plain_because is None  # the stock's hook is gone when its turn is over
+
+
+def test_a_batch_of_windows_is_told_the_same_answers(small_sam: Sam) -> None:
+    grid = 4 * small_sam.prompt_encoder.image_embedding_size[0]
+    answers, image = invent(POINTS, grid, steepness=40.0), masks.photograph(small_sam.image_encoder.img_size)
+    stock = stock_masks(small_sam, answers, POINTS, image)()
+    for batched in (False, True):
+        found = our_masks_of_many(small_sam, answers, POINTS, [image] * 3, batched=batched)()
+        assert [equal_masks(stock, own) for own in found] == [True] * 3
+
+
+def test_the_figures_of_a_gpu_are_skipped_without_one_and_work_where_they_are_tried(small_sam: Sam) -> None:
+    (left_out,) = gpu.gpu_figures(Setup(frozenset(gpu.NAMES)))
+    assert "skipped" in left_out.note
+    case = gpu.Case("vit_b", POINTS, torch.float32)
+    figure = gpu.case_figure(Setup(frozenset(), repeats=1), "tiny", case, small_sam, gpu.Extent(2, 2, 64))
+    assert figure.peer_seconds is not None
+    assert figure.our_seconds is not None
+    for fact in (f"{1 / figure.our_seconds:.1f} windows/s", "differs for 0 of 2 windows (0.0%)", "not counted"):
+        assert fact in figure.note
+
+
+def test_the_stock_arithmetic_of_a_window_is_encoder_plus_points() -> None:
+    assert gpu.CASES["GPU vit_b 32x32 bfloat16"].flops == pytest.approx(972e9 + 3.71e12, rel=1e-2)
+    assert gpu.CASES["GPU vit_h 16x16 float32"].flops == pytest.approx(5961e9 + 0.93e12, rel=1e-2)
+
+
+def test_float32_is_compared_without_tf32_and_the_setting_is_left_as_it_was() -> None:
+    before = torch.backends.cudnn.allow_tf32
+    for precision, allowed in ((torch.float32, False), (torch.bfloat16, before)):
+        with gpu.exact_convolutions(precision):
+            assert torch.backends.cudnn.allow_tf32 is allowed
+        assert torch.backends.cudnn.allow_tf32 is before
+
+
+def test_windows_come_from_as_few_panoramas_as_there_must_be() -> None:
+    windows = _street_windows(9)
+    assert len(windows) == 9
+    assert np.array_equal(windows[0], _street_windows(1)[0])
+    assert len({window.tobytes() for window in windows}) == 9
 
 
 def test_answers_that_reach_over_the_frame_have_boxes_that_do() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pipeline.errors import CacheError, GoodSAMError, InputError, RecipeError, WeightsError
@@ -238,6 +239,10 @@ def test_the_latest_checkpoint_that_can_be_read_counts(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
     state = load_checkpoint(path)
     assert state is not None and state["step"] == 1
+    torch.save([1], path)
+    state = load_checkpoint(path)
+    assert state is not None and state["step"] == 1
+    path.unlink()
     previous_of(path).unlink()
     assert load_checkpoint(path) is None
 
@@ -280,6 +285,30 @@ def test_a_folder_is_replaced_only_when_its_successor_is_complete(tmp_path: Path
     replace_folder(folder, write("3"))
     assert (folder / "a").read_text() == "3"
     assert [path.name for path in tmp_path.iterdir()] == ["final"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left")])
+def test_a_folder_that_cannot_be_written_leaves_the_one_that_is_there(tmp_path: Path, error: Exception) -> None:
+    folder = tmp_path / "final"
+    folder.mkdir()
+    (folder / "a").write_text("1")
+
+    def fail(new: Path) -> None:
+        (new / "a").write_text("2")
+        raise error
+
+    with pytest.raises(CacheError, match="No space left"):
+        replace_folder(folder, fail)
+    assert (folder / "a").read_text() == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["final"]
+
+
+def test_a_checkpoint_of_something_else_is_left_alone_and_training_starts_anew(tmp_path: Path) -> None:
+    job = toy_job(tmp_path, distill={"steps": 1})
+    save_checkpoint(tmp_path / "student" / "checkpoint.pt", {"weights": torch.ones(3)})
+    events: list[Event] = []
+    distill(job, events.append)
+    assert any(isinstance(event, Note) and "starts anew" in event.text for event in events)
 
 
 def test_feature_channels_of_the_assistant_need_not_be_the_students(tmp_path: Path) -> None:

@@ -114,3 +114,8 @@ def test_a_missing_file_and_a_dead_server_are_told_in_one_sentence(server: tuple
         fetch_weights.fetch("vit_h", tmp_path, silent, base_url="http://127.0.0.1:9")
     with pytest.raises(WeightsError, match="vit_b, vit_l, vit_h"):
         fetch_weights.fetch("vit_x", tmp_path, silent)
+
+
+def test_an_address_that_is_none_is_told_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="the address of a server"):
+        fetch_weights.fetch("vit_b", tmp_path, silent, base_url="mirror")

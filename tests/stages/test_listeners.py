@@ -6,10 +6,13 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from pipeline.errors import CacheError, InputError
 from stages.events import ItemFailed, Note, Scalars, StageAdvanced, StageFinished, StageStarted, fan_out
-from stages.listeners import JsonLines, ProgressConsole, RunListeners
+from stages.listeners import JsonLines, ProgressConsole, RunListeners, TensorBoard
 
 STORY = (
     StageStarted("distill", 3, "steps"),
@@ -63,6 +66,34 @@ def test_a_run_folder_gets_log_and_tensorboard(tmp_path: Path) -> None:
             listener(event)
     assert (tmp_path / "log.jsonl").exists()
     assert list((tmp_path / "tensorboard").glob("events.*"))
+
+
+def test_tensorboard_reads_the_scalars_of_a_run_that_was_killed(tmp_path: Path) -> None:
+    board = TensorBoard(tmp_path)
+    for step in (1, 2):
+        board(Scalars("distill", step, {"loss": 2.5 * step, "rate": 0.5}))
+    found = EventAccumulator(str(tmp_path)).Reload()  # nothing was closed or flushed by us
+    assert [(s.step, s.value) for s in found.Scalars("distill/loss")] == [(1, 2.5), (2, 5.0)]
+    assert [(s.step, s.value) for s in found.Scalars("distill/rate")] == [(1, 0.5), (2, 0.5)]
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for make in (RunListeners, lambda folder: TensorBoard(folder)(Scalars("distill", 1, {"loss": 1.0}))):
+        with pytest.raises(CacheError, match=r"file.* cannot be written"):
+            make(tmp_path / "file" / "run")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full, a file on a full disk, here")
+def test_a_full_disk_is_told_by_the_log_and_does_not_hide_what_stopped_the_stage(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").symlink_to("/dev/full")
+    with pytest.raises(CacheError, match="No space left"), RunListeners(tmp_path, Console(file=io.StringIO())) as tell:
+        tell(STORY[0])
+    with pytest.raises(InputError, match="first"), RunListeners(tmp_path, Console(file=io.StringIO())) as tell:
+        try:
+            tell(STORY[0])
+        except CacheError:
+            raise InputError("first", "", "") from None
 
 
 def test_fan_out_passes_every_event_to_all() -> None:

@@ -97,6 +97,18 @@ def test_rerun_predicts_nothing_and_keeps_the_whole_table(student: ByColour, job
     assert (job.out / "class_shares.csv").read_text() == table
 
 
+@pytest.mark.parametrize("mask", ["none.png", "square.png"])
+def test_an_unusable_mask_is_one_error_and_not_one_of_every_panorama(
+    student: ByColour, job: PredictJob, tmp_path: Path, mask: str
+) -> None:
+    Image.new("L", (64, 64)).save(tmp_path / "square.png")
+    events: list[Event] = []
+    panorama = replace(job.panorama, ignore_mask=str(tmp_path / mask))
+    with pytest.raises(InputError, match=mask):
+        predict(replace(job, panorama=panorama), events.append)
+    assert not events
+
+
 def test_only_what_is_missing_is_predicted(student: ByColour, job: PredictJob) -> None:
     predict(job)
     (job.out / "labels" / "street" / "two.png").unlink()

@@ -32,6 +32,12 @@ def test_settings_of_stage_two_do_not_make_the_cache_stale(tmp_path: Path) -> No
     assert read_manifest(Run(changed, tmp_path)) == PRINTS
 
 
+def test_settings_of_speed_do_not_make_the_cache_stale(tmp_path: Path) -> None:
+    write_manifest(Run(Recipe(), tmp_path), PRINTS)
+    changed = merge_recipe(Recipe(), {"sam": {"points_per_batch": 7, "memory_gib": 3.0}})
+    assert read_manifest(Run(changed, tmp_path)) == PRINTS
+
+
 def test_without_stage_one_the_message_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="Run teacher-cache first"):
         read_manifest(Run(Recipe(), tmp_path))
@@ -41,6 +47,14 @@ def test_a_run_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path: Path
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CacheError, match="cannot be written"):
         Run(Recipe(), tmp_path / "file" / "run").prepare()
+
+
+@pytest.mark.parametrize("content", ['{"settings"', "{}", "[]", '{"settings": {}, "fingerprints": {"masks": "a"}}'])
+def test_a_damaged_record_is_told_in_one_sentence(tmp_path: Path, content: str) -> None:
+    run = Run(Recipe(), tmp_path)
+    run.manifest.write_text(content)
+    with pytest.raises(CacheError, match=r"teacher\.json is damaged.*Run teacher-cache again"):
+        read_manifest(run)
 
 
 def test_teacher_settings_are_plain_json() -> None:

@@ -8,24 +8,29 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
+from PIL import Image
 
 from pipeline.cache.store import Part, TeacherStore
-from pipeline.errors import CacheError, InputError
+from pipeline.errors import CacheError, InputError, WeightsError
+from pipeline.teacher.config import SamConfig
 from stages import panorama_task
-from stages.events import Event, ItemFailed, Note, StageStarted, silent
+from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted, silent
 from stages.panorama_task import PanoramaTask, TaskReport
 from stages.runs import Run, read_manifest
-from stages.teacher_cache import teacher_cache
+from stages.teacher_cache import _at_once, teacher_cache
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small_run import make_folders, small_run, write_panorama
+from small_run import WIDTH, make_folders, small_run, write_panorama
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -116,6 +121,10 @@ def test_batching_of_prompts_is_no_other_result(folder: Path) -> None:
     assert to_do(small_run(folder, sam={"points_per_batch": 1})) == 0
 
 
+def test_the_memory_of_a_gpu_is_no_other_result(folder: Path) -> None:
+    assert to_do(small_run(folder, sam={"memory_gib": 3.0})) == 0
+
+
 def test_a_changed_picture_is_done_again(folder: Path) -> None:
     write_panorama(folder / "photos" / "1.png", 77)
     assert to_do(small_run(folder)) == 1
@@ -138,6 +147,76 @@ def test_worker_processes_give_the_same_cache(finished: Path, tmp_path: Path) ->
     make_folders(tmp_path)
     teacher_cache(small_run(tmp_path), silent, workers=2)
     assert_equal_caches(small_run(tmp_path), small_run(finished))
+
+
+@pytest.fixture
+def two_at_once(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Two panoramas at a time as on a GPU; returns the thread and the torch threads of every task, when they came."""
+    seen: list[tuple[str, int]] = []
+    compute = panorama_task._compute
+
+    def watched(task: PanoramaTask, seconds: dict[str, float]) -> None:
+        seen.append((threading.current_thread().name, torch.get_num_threads()))
+        compute(task, seconds)
+
+    monkeypatch.setattr("stages.teacher_cache._at_once", lambda _: 2)
+    monkeypatch.setattr(panorama_task, "_compute", watched)
+    return seen
+
+
+def test_two_panoramas_at_once_give_the_same_cache_and_the_same_events(
+    finished: Path, tmp_path: Path, two_at_once: list[tuple[str, int]]
+) -> None:
+    make_folders(tmp_path)
+    before, events = torch.get_num_threads(), list[Event]()
+    summary = teacher_cache(small_run(tmp_path), events.append)
+    assert_equal_caches(small_run(tmp_path), small_run(finished))
+    assert summary.computed == 4
+    advanced = [event for event in events if isinstance(event, StageAdvanced)]
+    assert [event.done for event in advanced] == [1, 2, 3, 4]
+    assert sorted(event.item for event in advanced) == ["evaluation/9", *(f"panoramas/{seed}" for seed in (0, 1, 2))]
+    assert len({name for name, _ in two_at_once}) == 2
+    assert {threads for _, threads in two_at_once} == {1}
+    assert torch.get_num_threads() == before
+    with ThreadPoolExecutor(1) as pool:  # what torch gives threads that never asked
+        assert pool.submit(torch.get_num_threads).result() == before
+
+
+def test_only_a_gpu_gets_two_panoramas_at_once() -> None:
+    assert (_at_once("cpu"), _at_once("cuda"), _at_once("cuda:1")) == (1, 2, 2)
+
+
+def test_threads_that_need_a_network_at_once_load_it_once() -> None:
+    loaded: list[str] = []
+
+    def load(config: SamConfig, device: str) -> object:
+        loaded.append(device)
+        time.sleep(0.1)
+        return object()
+
+    network = panorama_task._Loaded(load)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: network(SamConfig(), "cpu"), range(4)))
+    assert loaded == ["cpu"]
+    assert len(set(map(id, found))) == 1
+
+
+def test_a_broken_picture_is_set_aside_and_a_full_disk_stops_two_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, two_at_once: list[tuple[str, int]]
+) -> None:
+    (folder / "photos" / "text.png").write_text("no picture")
+    summary = teacher_cache(small_run(folder, fusion={"theta": 0.8}), silent)
+    assert list(summary.failed) == ["panoramas/text"]
+    assert summary.parts == {"ensemble": 4}
+
+    def full(*_: Any) -> None:
+        raise CacheError("the disk is full", "there must be room", "Free some")
+
+    two_at_once.clear()
+    monkeypatch.setattr(panorama_task, "_compute", lambda task, seconds: [two_at_once.append(("", 0)), full()])
+    with pytest.raises(CacheError, match="the disk is full"):
+        teacher_cache(small_run(folder, fusion={"theta": 0.6}), silent)
+    assert not any(thread.name.startswith("task") for thread in threading.enumerate())
 
 
 def test_a_slower_way_is_told_once_however_many_tasks_say_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,6 +259,40 @@ def test_a_run_killed_in_the_middle_and_gone_on_with_gives_the_same_cache(finish
     assert 0 < len({p.parent.name for p in done.glob("*/*/zarr.json")}) < 4
     assert 0 < to_do(run) < 4
     assert_equal_caches(run, small_run(finished))
+
+
+def test_ctrl_c_ends_workers_without_a_traceback_and_the_run_goes_on(finished: Path, tmp_path: Path) -> None:
+    make_folders(tmp_path)
+    run = small_run(tmp_path)
+    command = [sys.executable, "-m", "stages.cli", "teacher-cache", str(tmp_path / "small.toml"), "--workers", "2"]
+    process = subprocess.Popen([*command, "--cache", str(tmp_path / "cache")], cwd=ROOT, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, start_new_session=True)  # fmt: skip
+    deadline = time.monotonic() + 240
+    while not any((run.store / "masks").glob("*/*/zarr.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the command
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == 130
+    assert "interrupted; what was done is kept" in said
+    assert "Traceback" not in said
+    to_do(run)
+    assert_equal_caches(run, small_run(finished))
+
+
+def test_weights_of_the_wrong_kind_stop_the_run_and_are_told_once(folder: Path) -> None:
+    (folder / "sam.pth").write_bytes(b"no weights")
+    events: list[Event] = []
+    with pytest.raises(WeightsError, match=r"sam\.pth is no checkpoint"):
+        teacher_cache(small_run(folder, sam={"checkpoint": str(folder / "sam.pth")}), events.append)
+    assert not any(isinstance(event, (ItemFailed, StageAdvanced)) for event in events)
+
+
+def test_a_wrong_ignore_mask_is_told_before_anything_is_computed(folder: Path) -> None:
+    Image.new("L", (WIDTH, WIDTH)).save(folder / "mask.png")
+    events: list[Event] = []
+    with pytest.raises(InputError, match=f"ignore mask mask.png is {WIDTH}x{WIDTH}"):
+        teacher_cache(small_run(folder, panorama={"ignore_mask": str(folder / "mask.png")}), events.append)
+    assert not events
 
 
 def test_broken_pictures_are_set_aside_and_the_rest_is_done(folder: Path) -> None:

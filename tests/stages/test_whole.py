@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from transformers import SegformerForSemanticSegmentation
 
+from pipeline.recipe import load_recipe
 from stages import cli
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -94,9 +95,43 @@ def test_stage_two_refuses_a_cache_of_other_settings(folder: Path, capsys: pytes
     assert "made with other settings of fusion" in capsys.readouterr().err
 
 
+def test_a_student_of_other_settings_is_measured_but_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("eval", folder / "small.toml", "--cache", folder / "cache")
+    metrics = folder / "cache/small/eval/metrics.json"
+    assert goodsam(*arguments, "--set", "losses.boundary=0.25") == 0
+    assert "distilled with other settings" in capsys.readouterr().err
+    assert json.loads(metrics.read_text())["student_is_of_this_recipe"] is False
+    assert goodsam(*arguments) == 0
+    assert "distilled with other settings" not in capsys.readouterr().err
+    assert json.loads(metrics.read_text())["student_is_of_this_recipe"] is True
+
+
+def test_the_recipe_of_a_run_names_its_folders_wherever_it_is_read(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert goodsam("eval", "small.toml", "--cache", "cache") == 0
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(folder / "cache/small/recipe.toml")
+    assert (recipe.data.panoramas, recipe.data.labels) == (str(folder / "photos"), str(folder / "labels"))
+
+
+def test_ctrl_c_is_told_in_one_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stages.wiring.distill_run", interrupt)
+    assert goodsam("distill", folder / "small.toml", "--cache", folder / "cache") == 130
+    assert "run the same command again" in capsys.readouterr().err
+
+
 def test_the_cache_verifies(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert goodsam("verify", folder / "small.toml", "--cache", folder / "cache") == 0
-    assert "0 problems" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "0 problems" in shown.out
+    assert "verify done" in shown.err
 
 
 @pytest.mark.parametrize(
@@ -111,6 +146,8 @@ def test_the_cache_verifies(folder: Path, capsys: pytest.CaptureFixture[str]) ->
         (("verify", "street"), "teacher-cache"),
         (("distill", "demo", "--device", "cuda:7"), "cuda:7"),
         (("predict", "{photos}", "{out}", "--student", "/nowhere"), "/nowhere"),
+        (("predict", "{photos}", "/dev/null/out"), "/dev/null/out"),
+        (("fetch-weights", "vit_b", "--out", "/dev/null/out"), "/dev/null/out"),
         (("fetch-weights", "vit_q", "--out", "{out}"), "vit_b, vit_l, vit_h"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",

@@ -133,6 +133,13 @@ def test_a_folder_without_student_is_refused(tmp_path: Path) -> None:
         load_student(tmp_path)
 
 
+def test_a_broken_student_is_refused_with_the_way_to_a_whole_one(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(b"cut short")
+    with pytest.raises(WeightsError, match="Remove that folder and run distill again"):
+        load_student(tmp_path)
+
+
 def test_demo_start_loads() -> None:
     if not (DEMO_START / "config.json").is_file():
         pytest.skip("pipeline/demo/student_start is not there: its loading was not tested")

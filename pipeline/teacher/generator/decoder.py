@@ -23,9 +23,8 @@ from pipeline.teacher.generator.folding import Upscaling, shuffle_pixels
 
 _PROMPT_TOKENS = 2
 """The point, and SAM's padding point where no box is given."""
-_CHUNK_NUMBERS = {"cpu": 1 << 21, "cuda": 1 << 26}
-"""Numbers in the cells of a chunk: what CPU caches hold (2 prompts of ViT-B, measured); on a GPU 64 prompts of ViT-B,
-the stock generator's number (not measured)."""
+_CPU_CHUNK_NUMBERS = 1 << 21
+"""Numbers in the cells of a chunk on a CPU: what its caches hold (2 prompts of ViT-B, measured)."""
 _PLAIN_CHUNK = 64
 """Prompts at a time as in the stock generator."""
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -77,7 +76,7 @@ def fold_decoder(sam: Sam, precision: torch.dtype = torch.float32, chunk: int | 
         sam: on the device where it shall work.
         precision: of all that is as large as the image (float32 or bfloat16); tokens, prompts and the predicted IoU
             are float32 always. A plain decoder ignores it.
-        chunk: prompts at a time; None for what suits the device.
+        chunk: prompts at a time; None for what suits a CPU's caches and, on an accelerator, all that are asked at once.
     """
     reason = why_not_folded(sam)
     if reason is not None:
@@ -90,7 +89,7 @@ class FoldedDecoder:
 
     plain_because: str | None = None
 
-    def __init__(self, sam: Sam, precision: torch.dtype, chunk: int) -> None:
+    def __init__(self, sam: Sam, precision: torch.dtype, chunk: int | None) -> None:
         decoder = _snapshot(sam.mask_decoder)
         self._precision = precision
         self._chunk = chunk
@@ -116,8 +115,8 @@ class FoldedDecoder:
         """See `Decoder`."""
         if not isinstance(prepared, FoldedImage):
             raise TypeError("the image was prepared by another decoder")
-        chunks = [self._decode(prepared, points, predicted_iou_thresh) for points in points_P2.split(self._chunk)]
-        return _joined(chunks)
+        size = self._chunk or len(points_P2)
+        return _joined([self._decode(prepared, points, predicted_iou_thresh) for points in points_P2.split(size)])
 
     def _decode(self, image: FoldedImage, points_B2: Tensor, threshold: float | None) -> Decoded:
         prompts_BTC = self._prompts(points_B2)
@@ -191,10 +190,11 @@ class PlainDecoder:
         return Decoded(predicted_iou_BM.float(), kept_BM, logits_BMhw[kept_BM].float())
 
 
-def _suitable_chunk(sam: Sam) -> int:
+def _suitable_chunk(sam: Sam) -> int | None:
+    if sam.device.type != "cpu":
+        return None
     height, width = sam.prompt_encoder.image_embedding_size
-    numbers = _CHUNK_NUMBERS.get(sam.device.type, _CHUNK_NUMBERS["cuda"])
-    return max(1, numbers // (height * width * sam.prompt_encoder.embed_dim))
+    return max(1, _CPU_CHUNK_NUMBERS // (height * width * sam.prompt_encoder.embed_dim))
 
 
 def _passing(predicted_iou_BM: Tensor, threshold: float | None) -> Tensor:

@@ -22,18 +22,21 @@ from torch import Tensor, nn
 
 from pipeline.teacher.generator.architecture import full_name, is_hooked
 
-_BIAS_NUMBERS = 1 << 24
-"""Numbers of a bias held at once: 64 MiB in float32, where all of ViT-B's would be 768 MiB."""
+BIAS_NUMBERS = 1 << 24
+"""Numbers of a bias held at once on a CPU: 64 MiB in float32, where all of ViT-B's would be 768 MiB."""
 
 
 class FastEncoder:
     """Embeds preprocessed images; as fast as was found where the encoder is SAM's, as it is where not."""
 
-    def __init__(self, encoder: nn.Module, precision: torch.dtype, plain_because: str | None) -> None:
+    def __init__(
+        self, encoder: nn.Module, precision: torch.dtype, bias_numbers: int, plain_because: str | None
+    ) -> None:
         self.plain_because = plain_because
         """Why the encoder is called as it is; None where its blocks are walked."""
         self._encoder = encoder
         self._precision = precision
+        self._bias_numbers = bias_numbers
         if plain_because is None:
             self._blocks = _cast_blocks(cast(ImageEncoderViT, encoder), precision)
 
@@ -53,20 +56,28 @@ class FastEncoder:
             patches = patches + encoder.pos_embed
         inside = patches.to(self._precision)
         for block in self._blocks:
-            inside = _through_block(block, inside)
+            inside = _through_block(block, inside, self._bias_numbers)
         return encoder.neck(inside.to(patches.dtype).permute(0, 3, 1, 2))
 
 
-def fast_encoder(encoder: nn.Module, precision: torch.dtype = torch.float32) -> FastEncoder:
+def fast_encoder(
+    encoder: nn.Module, precision: torch.dtype = torch.float32, bias_numbers: int = BIAS_NUMBERS
+) -> FastEncoder:
     """A fast way through an image encoder, which stays as it is.
 
     In float32 the encoder's own blocks are called, in another precision a copy of them made now. An encoder that is not
-    segment_anything's is called as it is, and the precision is ignored.
+    segment_anything's is called as it is; precision and bias are ignored.
+
+    Args:
+        encoder: on the device where it shall work.
+        precision: of its blocks; float32 or bfloat16.
+        bias_numbers: of an attention's bias that are held at once; memory depends on it, results do not.
     """
-    return FastEncoder(encoder, precision, _why_not_walked(encoder))
+    return FastEncoder(encoder, precision, bias_numbers, why_not_walked(encoder))
 
 
-def _why_not_walked(encoder: nn.Module) -> str | None:
+def why_not_walked(encoder: nn.Module) -> str | None:
+    """Why the blocks of an encoder are not ours to walk; None where they are."""
     if type(encoder) is not ImageEncoderViT:
         return f"{full_name(type(encoder))} is not {full_name(ImageEncoderViT)}"
     walked: list[tuple[nn.Module, type[nn.Module]]] = [(encoder, ImageEncoderViT)]
@@ -86,19 +97,19 @@ def _cast_blocks(encoder: ImageEncoderViT, precision: torch.dtype) -> list[Block
     return cast(list[Block], list(copy.deepcopy(encoder.blocks).to(precision)))
 
 
-def _through_block(block: Block, x_BHWC: Tensor) -> Tensor:
+def _through_block(block: Block, x_BHWC: Tensor, bias_numbers: int) -> Tensor:
     x = block.norm1(x_BHWC)
     if block.window_size > 0:
         windows, padded = window_partition(x, block.window_size)
-        windows = fused_attention(block.attn, windows, fold=False)
+        windows = fused_attention(block.attn, windows, False, bias_numbers)
         x = window_unpartition(windows, block.window_size, padded, (x.shape[1], x.shape[2]))
     else:
-        x = fused_attention(block.attn, x, fold=x.dtype != torch.float32)
+        x = fused_attention(block.attn, x, x.dtype != torch.float32, bias_numbers)
     x = x_BHWC + x
     return x + block.mlp(block.norm2(x))
 
 
-def fused_attention(attention: Attention, x_BHWC: Tensor, fold: bool) -> Tensor:
+def fused_attention(attention: Attention, x_BHWC: Tensor, fold: bool, bias_numbers: int = BIAS_NUMBERS) -> Tensor:
     """`Attention.forward`, shape [B, H, W, C]; `fold` takes the positions into the product, else they are a bias."""
     B, H, W, _ = x_BHWC.shape
     q, k, v = attention.qkv(x_BHWC).reshape(B, H * W, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
@@ -106,8 +117,10 @@ def fused_attention(attention: Attention, x_BHWC: Tensor, fold: bool) -> Tensor:
         out = F.scaled_dot_product_attention(q, k, v, scale=attention.scale)
     else:
         by_row, by_column = _position_terms(attention, q, H, W)
-        attend = _attend_folded if fold else _attend_biased
-        out = attend(q, k, v, by_row, by_column, attention.scale)
+        if fold:
+            out = _attend_folded(q, k, v, by_row, by_column, attention.scale)
+        else:
+            out = _attend_biased(q, k, v, by_row, by_column, attention.scale, bias_numbers)
     return attention.proj(out.transpose(1, 2).reshape(B, H, W, -1))
 
 
@@ -121,10 +134,12 @@ def _position_terms(attention: Attention, q_BATd: Tensor, H: int, W: int) -> tup
     return by_row.flatten(2, 3), by_column.flatten(2, 3)
 
 
-def _attend_biased(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor, scale: float) -> Tensor:
+def _attend_biased(
+    q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor, scale: float, bias_numbers: int
+) -> Tensor:
     """Fused attention [B, A, T, d] with the two terms as bias, as many queries at a time as memory should hold."""
     B, A, T, _ = q.shape
-    queries = max(1, _BIAS_NUMBERS // (B * A * T))
+    queries = max(1, bias_numbers // (B * A * T))
     parts: list[Tensor] = []
     for q_part, rows, columns in zip(*(x.split(queries, 2) for x in (q, by_row, by_column)), strict=True):
         bias = (rows[..., :, None] + columns[..., None, :]).flatten(3)

@@ -9,7 +9,9 @@ Legend: P points of a chunk, K kept masks, M masks, H W image, S side of the enc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -22,11 +24,14 @@ from torch import Tensor
 from pipeline.errors import InputError
 from pipeline.settings import require
 from pipeline.teacher.generator import prompts
+from pipeline.teacher.generator.batched_regions import BatchedUpsampling, Sizes
+from pipeline.teacher.generator.candidates import Candidates, all_of
 from pipeline.teacher.generator.crops import Crop, image_crops, is_cut
 from pipeline.teacher.generator.decoder import Decoded, fold_decoder
-from pipeline.teacher.generator.encoder import fast_encoder
+from pipeline.teacher.generator.encoder import BIAS_NUMBERS, fast_encoder
+from pipeline.teacher.generator.memory import Capacity, Pieces, capacity, too_little
 from pipeline.teacher.generator.proposals import Proposals, inclusive_boxes, joined, survivors
-from pipeline.teacher.generator.regions import Thresholds, upsampling
+from pipeline.teacher.generator.regions import Measuring, Thresholds, upsampling
 from pipeline.teacher.generator.small_regions import load_opencv, mend
 from pipeline.teacher.masks import MaskSet
 
@@ -38,10 +43,13 @@ _ODD_KERNEL = "torch rounds bilinear interpolation in another order on this mach
 class AutomaticMaskGenerator:
     """Masks of whole images; the settings are those of the stock generator, by the same names.
 
+    On an accelerator images are embedded in batches, prompts and masks worked on in large chunks, and threads that ask
+    for masks at the same time take turns on it.
+
     Args:
-        sam: the model; its weights are read now.
+        sam: the model, on its device; its weights are read now.
         points_per_side: prompts per side of a regular grid; None where `point_grids` are given.
-        points_per_batch: prompts between two collections of masks; memory depends on it, results do not.
+        points_per_batch: on a CPU, prompts between two collections of masks; memory depends on it, results do not.
         pred_iou_thresh: masks must have a higher predicted IoU; 0 keeps all.
         stability_score_thresh: masks must be at least this stable; 0 keeps all.
         stability_score_offset: shift of the logit threshold for the stability score.
@@ -53,6 +61,8 @@ class AutomaticMaskGenerator:
         point_grids: points [P, 2] (x, y) in [0, 1] per layer, instead of regular grids.
         min_mask_region_area: holes and islands of fewer pixels go; 0 leaves them; needs OpenCV.
         precision: float32, or bfloat16 for what is as large as the image.
+        memory_gib: GiB of an accelerator that may be used beside the weights; 0 for half of what is free now.
+        batched: whether to work as on an accelerator; None for what suits the device.
 
     Raises:
         RecipeError: the points are given twice or not at all, or OpenCV is needed and missing.
@@ -74,15 +84,14 @@ class AutomaticMaskGenerator:
         point_grids: Sequence[npt.ArrayLike] | None = None,
         min_mask_region_area: int = 0,
         precision: torch.dtype = torch.float32,
+        memory_gib: float = 0.0,
+        batched: bool | None = None,
     ) -> None:
         if min_mask_region_area > 0:
             load_opencv()
         self._sam = sam
-        self._encoder = fast_encoder(sam.image_encoder, precision)
-        self._decoder = fold_decoder(sam, precision)
         self._resize = ResizeLongestSide(sam.image_encoder.img_size)
         self._grids = _grids(points_per_side, point_grids, crop_n_layers, crop_n_points_downscale_factor)
-        self._points_per_batch = points_per_batch
         self._least_iou = pred_iou_thresh if pred_iou_thresh > 0 else None
         self._least_stability = stability_score_thresh
         self._thresholds = Thresholds(sam.mask_threshold, stability_score_offset)
@@ -91,6 +100,16 @@ class AutomaticMaskGenerator:
         self._crop_nms_thresh = crop_nms_thresh
         self._crop_overlap_ratio = crop_overlap_ratio
         self._min_region = min_mask_region_area
+        self._is_batched = sam.device.type != "cpu" if batched is None else batched
+        room = Capacity(1, BIAS_NUMBERS, points_per_batch, 0)
+        if self._is_batched:
+            room = capacity(sam, precision, memory_gib, max(len(grid) for grid in self._grids))
+        self._windows = Pieces("window", room.windows)
+        self._prompts = Pieces("prompt", room.prompts)
+        self._pixels = Pieces("mask", room.pixels)
+        self._encoder = fast_encoder(sam.image_encoder, precision, room.bias_numbers)
+        self._decoder = fold_decoder(sam, precision)
+        self._turn = threading.Lock() if self._is_batched else nullcontext()
         self._has_plain_upsampling = False
 
     @property
@@ -103,65 +122,126 @@ class AutomaticMaskGenerator:
         }
         return {part: reason for part, reason in reasons.items() if reason is not None}
 
+    @property
+    def shrunk(self) -> tuple[str, ...]:
+        """What the device's memory holds fewer of at once than was estimated up to now; results are the same."""
+        parts = {"windows": self._windows, "prompts": self._prompts, "masks": self._pixels}
+        return tuple(name for name, pieces in parts.items() if pieces.is_shrunk)
+
     def generate(self, image_HW3: Image) -> MaskSet:
         """Masks of an RGB image, uint8; none is a MaskSet of length 0.
 
         Raises:
             InputError: the image has another type or shape, or is too small for the crops.
+            DeviceMemoryError: the device's memory is too small for one window, prompt or mask.
         """
         return self.propose(image_HW3).masks
 
-    @torch.no_grad()
+    def generate_many(self, images: Sequence[Image]) -> list[MaskSet]:
+        """The same for each of several images of any sizes, which an accelerator embeds in batches."""
+        return [found.masks for found in self.propose_many(images)]
+
     def propose(self, image_HW3: Image) -> Proposals:
-        """The same with the point and the crop of each mask, for `proposals.stock_records`."""
-        _check(image_HW3)
+        """As `generate`, with the point and the crop of each mask, for `proposals.stock_records`."""
+        return self.propose_many([image_HW3])[0]
+
+    def propose_many(self, images: Sequence[Image]) -> list[Proposals]:
+        """As `generate_many`, with the point and the crop of each mask."""
+        for image_HW3 in images:
+            _check(image_HW3)
+        try:
+            return self._propose(images)
+        except torch.OutOfMemoryError as error:  # in what is not done in pieces: it is small
+            raise too_little("window") from error
+
+    @torch.no_grad()
+    def _propose(self, images: Sequence[Image]) -> list[Proposals]:
+        crops = [self._crops(image_HW3) for image_HW3 in images]
+        views = [image[crop.y0 : crop.y1, crop.x0 : crop.x1] for image, own in zip(images, crops, strict=True)
+                 for crop in own]  # fmt: skip
+        embeddings = self._embeddings(views)
+        return [self._in_image(embeddings, own) for own in crops]
+
+    def _crops(self, image_HW3: Image) -> list[Crop]:
         height, width = image_HW3.shape[:2]
-        crops = image_crops(height, width, self._crop_n_layers, self._crop_overlap_ratio)
-        found = joined([self._in_crop(image_HW3, crop) for crop in crops])
+        return image_crops(height, width, self._crop_n_layers, self._crop_overlap_ratio)
+
+    def _in_image(self, embeddings: Iterator[Tensor], crops: Sequence[Crop]) -> Proposals:
+        """Masks of an image; its crops, of which the first is the image itself, take the next embeddings."""
+        found = joined([self._in_crop(embedding, crop, crops[0].size)
+                        for crop, embedding in zip(crops, embeddings, strict=False)])  # fmt: skip
         if len(crops) > 1:
-            found = found.filter(survivors(inclusive_boxes(found.masks), _smallness(found), self._crop_nms_thresh))
+            boxes_M4 = inclusive_boxes(found.masks.boxes_M4)
+            found = found.filter(survivors(boxes_M4, _smallness(found), self._crop_nms_thresh, self._sam.device))
         return self._without_small_regions(found) if self._min_region > 0 else found
 
-    def _in_crop(self, image_HW3: Image, crop: Crop) -> Proposals:
+    def _embeddings(self, views: Sequence[Image]) -> Iterator[Tensor]:
+        """Embeddings [1, C, h, w] of crops, one after the other, made as they are asked for."""
+        for batch in self._windows.of(len(views), lambda some: self._embed(views[some])):
+            yield from batch.split(1)
+
+    def _embed(self, views: Sequence[Image]) -> Tensor:
+        """Embeddings [B, C, h, w] of crops, each resized and padded to the encoder's square."""
+        is_rgb = self._sam.image_format == "RGB"
+        resized = [self._resize.apply_image(view if is_rgb else view[..., ::-1]) for view in views]
+        with self._turn:
+            return self._encoder(torch.cat([self._preprocessed(image) for image in resized]))
+
+    def _preprocessed(self, resized_hw3: Image) -> Tensor:
+        pixels = torch.as_tensor(resized_hw3, device=self._sam.device)
+        return self._sam.preprocess(pixels.permute(2, 0, 1).contiguous()[None])
+
+    def _in_crop(self, embedding_1Chw: Tensor, crop: Crop, image: tuple[int, int]) -> Proposals:
         """Masks found in a crop without duplicates, in the frame of the image."""
         height, width = crop.size
-        embedding_1Chw = self._embed(image_HW3[crop.y0 : crop.y1, crop.x0 : crop.x1])
-        prepared = self._decoder.prepare(embedding_1Chw)
         points_P2 = self._grids[crop.layer] * np.array([width, height])
         asked_P2 = torch.as_tensor(self._resize.apply_coords(points_P2, crop.size), device=embedding_1Chw.device)
-        chunks: list[Proposals] = []
-        for start in range(0, len(points_P2), self._points_per_batch):
-            chunk = slice(start, start + self._points_per_batch)
-            decoded = self._decoder.decode(prepared, asked_P2[chunk], self._least_iou)
-            chunks.append(self._collect(decoded, points_P2[chunk], crop, image_HW3.shape[:2]))
-        found = joined(chunks)
-        return found.filter(survivors(inclusive_boxes(found.masks), found.masks.predicted_iou_M, self._box_nms_thresh))
+        with self._turn:
+            prepared = self._decoder.prepare(embedding_1Chw)
 
-    def _embed(self, crop_hw3: Image) -> Tensor:
-        """Embedding [1, C, h, w] of an image, resized and padded to the encoder's square."""
-        rgb = crop_hw3 if self._sam.image_format == "RGB" else crop_hw3[..., ::-1]
-        resized = torch.as_tensor(self._resize.apply_image(rgb), device=self._sam.device)
-        return self._encoder(self._sam.preprocess(resized.permute(2, 0, 1).contiguous()[None]))
+            def ask(some: slice) -> tuple[slice, Decoded]:
+                return some, self._decoder.decode(prepared, asked_P2[some], self._least_iou)
 
-    def _collect(self, decoded: Decoded, points_P2: prompts.Points, crop: Crop, image: tuple[int, int]) -> Proposals:
+            answers = self._prompts.of(len(points_P2), ask)
+            chunks = [self._collect(decoded, points_P2[some], crop, image) for some, decoded in answers]
+            found = all_of(chunks)
+            boxes_M4 = inclusive_boxes(found.boxes_M4)
+            chosen = survivors(boxes_M4, found.predicted_iou_M, self._box_nms_thresh, self._sam.device)
+            return self._drawn(found.filter(chosen), crop, image)
+
+    def _collect(self, decoded: Decoded, points_P2: prompts.Points, crop: Crop, image: tuple[int, int]) -> Candidates:
         """The stable masks of a chunk that their crop does not cut."""
-        inside = self._resize.get_preprocess_shape(*crop.size, self._resize.target_length)
-        logits_Khw = decoded.logits_Khw.cpu()
-        way = upsampling(tuple(logits_Khw.shape[1:]), self._resize.target_length, inside, crop.size,
-                         decoded.kept_P3.shape[1])  # fmt: skip
-        self._has_plain_upsampling |= not way.is_exact
-        regions = list(way.regions(logits_Khw, self._thresholds, self._least_stability))
-        chosen = [region.number for region in regions]
-        masks = MaskSet(
-            np.array([region.box for region in regions], np.int32).reshape(-1, 4),
-            tuple(region.bitmap for region in regions),
-            decoded.predicted_iou_P3[decoded.kept_P3].cpu().numpy()[chosen],
-            np.array([region.stability for region in regions], np.float32),
-            *image,
-        )
+        way = self._way(decoded, crop)
+        measured = way.measure(decoded.logits_Khw, self._thresholds, self._least_stability)
         prompt_K = decoded.kept_P3.nonzero()[:, 0].cpu().numpy()
-        found = Proposals(masks, points_P2[prompt_K[chosen]], np.tile(np.array(crop[:4]), (len(regions), 1)))
-        return _in_image(found.filter(~is_cut(inclusive_boxes(masks), crop, *image)), crop)
+        found = Candidates(
+            measured.boxes_M4,
+            decoded.predicted_iou_P3[decoded.kept_P3].cpu().numpy()[measured.numbers_M],
+            measured.stability_M,
+            points_P2[prompt_K[measured.numbers_M]],
+            measured.pixels,
+            way,
+        )
+        return found.filter(np.flatnonzero(~is_cut(inclusive_boxes(found.boxes_M4), crop, *image)))
+
+    def _way(self, decoded: Decoded, crop: Crop) -> Measuring:
+        """From logits to masks of a crop, as suits the device."""
+        side, (low_height, low_width) = self._resize.target_length, decoded.logits_Khw.shape[1:]
+        inside = self._resize.get_preprocess_shape(*crop.size, side)
+        sizes = Sizes((low_height, low_width), side, inside, crop.size, decoded.kept_P3.shape[1])
+        if self._is_batched:
+            return BatchedUpsampling(sizes, self._pixels)
+        way = upsampling(*sizes)
+        self._has_plain_upsampling |= not way.is_exact
+        return way
+
+    def _drawn(self, found: Candidates, crop: Crop, image: tuple[int, int]) -> Proposals:
+        """With bitmaps, boxes and points as those of the image."""
+        bitmaps = found.way.draw(found.pixels, found.boxes_M4, self._thresholds)
+        boxes_M4 = found.boxes_M4 + np.array([crop.y0, crop.x0, crop.y0, crop.x0], np.int32)
+        masks = MaskSet(boxes_M4, bitmaps, found.predicted_iou_M, found.stability_M, *image)
+        points_M2 = found.points_M2 + np.array([crop.x0, crop.y0])
+        return Proposals(masks, points_M2, np.tile(np.array(crop[:4]), (len(masks), 1)))
 
     def _without_small_regions(self, found: Proposals) -> Proposals:
         """Mended masks without the duplicates that mending made; masks that were sound stay before mended ones."""
@@ -174,7 +254,7 @@ class AutomaticMaskGenerator:
         changed_M = np.array([mask.changed for mask in mended], np.bool_)
         masks = replace(masks, boxes_M4=boxes_M4, bitmaps=tuple(mask.bitmap for mask in mended))
         threshold = max(self._box_nms_thresh, self._crop_nms_thresh)
-        keep = survivors(inclusive_boxes(masks), ~changed_M, threshold)
+        keep = survivors(inclusive_boxes(boxes_M4), ~changed_M, threshold)
         # As in stock, an empty mask is compared as a box at the image's origin, but keeps that of its crop.
         masks = replace(masks, boxes_M4=np.where(changed_M[:, None], boxes_M4, found.masks.boxes_M4))
         return replace(found, masks=masks).filter(keep)
@@ -194,13 +274,6 @@ def _check(image_HW3: Image) -> None:
     if image_HW3.dtype != np.uint8 or image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or image_HW3.size == 0:
         raise InputError(f"an image of {image_HW3.dtype} and shape {image_HW3.shape}",
                          "SAM takes RGB as uint8 [H, W, 3]", "Convert it first")  # fmt: skip
-
-
-def _in_image(found: Proposals, crop: Crop) -> Proposals:
-    """Boxes and points of a crop as those of the image."""
-    boxes_M4 = found.masks.boxes_M4 + np.array([crop.y0, crop.x0, crop.y0, crop.x0], np.int32)
-    points_M2 = found.points_M2 + np.array([crop.x0, crop.y0])
-    return replace(found, masks=replace(found.masks, boxes_M4=boxes_M4), points_M2=points_M2)
 
 
 def _smallness(found: Proposals) -> npt.NDArray[np.float32]:

@@ -17,6 +17,8 @@ from torchvision.ops.boxes import batched_nms
 
 from pipeline.teacher.masks import MaskSet
 
+_CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Proposals:
@@ -51,20 +53,22 @@ def joined(parts: Sequence[Proposals]) -> Proposals:
     )
 
 
-def inclusive_boxes(masks: MaskSet) -> npt.NDArray[np.int64]:
-    """SAM's boxes (x0, y0, x1, y1) with inclusive ends; that of an empty mask is a point."""
-    y0, x0, y1, x1 = masks.boxes_M4.astype(np.int64).T
+def inclusive_boxes(boxes_M4: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """SAM's boxes (x0, y0, x1, y1) with inclusive ends, from ours; that of an empty mask is a point."""
+    y0, x0, y1, x1 = boxes_M4.astype(np.int64).T
     return np.stack([x0, y0, np.maximum(x1 - 1, x0), np.maximum(y1 - 1, y0)], axis=1)
 
 
-def survivors(boxes_M4: npt.NDArray[np.int64], scores_M: npt.ArrayLike, threshold: float) -> npt.NDArray[np.int64]:
+def survivors(
+    boxes_M4: npt.NDArray[np.int64], scores_M: npt.ArrayLike, threshold: float, device: torch.device = _CPU
+) -> npt.NDArray[np.int64]:
     """Indices, best score first, of the boxes that overlap no better one by more than the threshold (IoU).
 
-    torchvision's NMS on the CPU with the stock generator's arguments: ties break as they do there.
+    torchvision's NMS with the stock generator's arguments, on the device where that runs it: ties break as there.
     """
-    boxes = torch.from_numpy(boxes_M4).float()
-    scores = torch.from_numpy(np.asarray(scores_M, np.float32))
-    return batched_nms(boxes, scores, torch.zeros(len(boxes)), iou_threshold=threshold).numpy()
+    boxes = torch.from_numpy(boxes_M4).to(device).float()
+    scores = torch.from_numpy(np.asarray(scores_M, np.float32)).to(device)
+    return batched_nms(boxes, scores, torch.zeros(len(boxes), device=device), iou_threshold=threshold).cpu().numpy()
 
 
 def stock_records(proposals: Proposals) -> list[dict[str, Any]]:
@@ -81,7 +85,7 @@ def stock_records(proposals: Proposals) -> list[dict[str, Any]]:
             "crop_box": _origin_and_size(crop),
         }
         for mask_HW, area, box, predicted_iou, point, stability, crop in zip(
-            masks.dense(), masks.areas(), inclusive_boxes(masks), masks.predicted_iou_M, proposals.points_M2,
+            masks.dense(), masks.areas(), inclusive_boxes(masks.boxes_M4), masks.predicted_iou_M, proposals.points_M2,
             masks.stability_M, proposals.crops_M4, strict=True,
         )
     ]  # fmt: skip

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,41 @@ class Region(NamedTuple):
     """Area above the raised threshold over area above the lowered one; NaN where both are empty."""
 
 
+Pixels = tuple[Bitmap, ...] | Tensor
+"""Of masks: bitmaps inside their boxes, or low-resolution logits of which these can be drawn."""
+
+
+class Measured(NamedTuple):
+    """The masks of a chunk that are stable enough, in their order."""
+
+    numbers_M: npt.NDArray[np.int64]
+    """Which of the K masks each is."""
+    boxes_M4: npt.NDArray[np.int32]
+    """Tight (y0, x0, y1, x1), ends exclusive; zeros for an empty mask."""
+    stability_M: npt.NDArray[np.float32]
+    """Area above the raised threshold over area above the lowered one; NaN where both are empty."""
+    pixels: Pixels
+    """What the masks look like; whatever measured them can draw it."""
+
+
+class Measuring(Protocol):
+    """From logits to masks for one size of image; the choice of a few comes before their pixels."""
+
+    def measure(self, logits_Khw: Tensor, thresholds: Thresholds, least_stability: float) -> Measured:
+        """Stability and boxes.
+
+        Args:
+            logits_Khw: float32.
+            thresholds: foreground, and its shift.
+            least_stability: masks below it are dropped; 0 keeps all.
+        """
+        ...
+
+    def draw(self, pixels: Pixels, boxes_M4: npt.NDArray[np.int32], thresholds: Thresholds) -> tuple[Bitmap, ...]:
+        """Bitmaps inside their boxes, of masks that were measured here."""
+        ...
+
+
 class _Way(NamedTuple):
     """What has to be read for a part of the image, along one axis."""
 
@@ -65,7 +100,7 @@ class _Way(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Upsampling:
-    """Both resizes of `Sam.postprocess_masks` for one size of image."""
+    """Both resizes of `Sam.postprocess_masks` for one size of image, mask by mask, as suits a CPU."""
 
     to_square: Resize
     """h w -> S S."""
@@ -73,6 +108,22 @@ class Upsampling:
     """The square without its padding -> H W."""
     is_exact: bool
     """Parts equal torch's; otherwise everything is upsampled by torch."""
+
+    def measure(self, logits_Khw: Tensor, thresholds: Thresholds, least_stability: float) -> Measured:
+        """See `Measuring`; the bitmaps come at once, while the values are in the CPU's caches."""
+        regions = list(self.regions(logits_Khw.cpu(), thresholds, least_stability))
+        return Measured(
+            np.array([region.number for region in regions], np.int64),
+            np.array([region.box for region in regions], np.int32).reshape(-1, 4),
+            np.array([region.stability for region in regions], np.float32),
+            tuple(region.bitmap for region in regions),
+        )
+
+    def draw(self, pixels: Pixels, boxes_M4: npt.NDArray[np.int32], thresholds: Thresholds) -> tuple[Bitmap, ...]:
+        """See `Measuring`."""
+        if isinstance(pixels, Tensor):
+            raise TypeError("the masks were measured elsewhere")
+        return pixels
 
     def regions(self, logits_Khw: Tensor, thresholds: Thresholds, least_stability: float) -> Iterator[Region]:
         """The masks that are stable enough, in their order.

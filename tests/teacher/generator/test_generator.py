@@ -86,9 +86,9 @@ def demo_windows(demo: Recipe) -> list[Picture]:
     return [cut(pixels, grid[number]) for number in (9, 14)]
 
 
-def plain(sam: Sam, settings: dict[str, Any]) -> AutomaticMaskGenerator:
+def plain(sam: Sam, settings: dict[str, Any], batched: bool = False) -> AutomaticMaskGenerator:
     """Ours around SAM's own encoder and decoder: all roundings are the stock's."""
-    generator = AutomaticMaskGenerator(sam, **settings)
+    generator = AutomaticMaskGenerator(sam, **settings, batched=batched)
     generator._encoder = sam.image_encoder  # type: ignore[assignment]
     generator._decoder = PlainDecoder(sam, settings.get("points_per_batch", 64), "the test wants SAM's own roundings")
     return generator
@@ -115,14 +115,16 @@ def test_with_sams_own_networks_everything_is_bit_identical(
     if settings.get("min_mask_region_area"):
         pytest.importorskip("cv2", reason="small regions need OpenCV: goodsam[regions]")
     stock = SamAutomaticMaskGenerator(sam, **settings).generate(window)
-    assert_same_records(stock_records(plain(sam, settings).propose(window)), stock)
+    for batched in (False, True):
+        assert_same_records(stock_records(plain(sam, settings, batched).propose(window)), stock)
 
 
 def test_with_the_faster_networks_masks_differ_by_a_pixel_at_most(sam: Sam, window: Picture) -> None:
     """Their logits differ in the seventh digit, so that now and then a pixel exactly at the threshold flips."""
     stock = SamAutomaticMaskGenerator(sam, **LOOSE).generate(window)
-    ours = AutomaticMaskGenerator(sam, **LOOSE).propose(window)
-    assert_same_records(stock_records(ours), stock, flips=1)
+    for batched in (False, True):
+        ours = AutomaticMaskGenerator(sam, **LOOSE, batched=batched).propose(window)
+        assert_same_records(stock_records(ours), stock, flips=1)
 
 
 def test_the_demos_masks_are_the_stock_generators(sam: Sam, demo: Recipe, demo_windows: list[Picture]) -> None:
@@ -161,7 +163,8 @@ def test_empty_masks_of_crops_keep_their_places_when_small_regions_go(sam: Sam) 
     grey = np.full((40, 40, 3), 128, np.uint8)
     stock = SamAutomaticMaskGenerator(blind, **settings).generate(grey)
     assert any(record["area"] == 0 and record["bbox"][0] > 0 for record in stock)
-    assert_same_records(stock_records(plain(blind, settings).propose(grey)), stock)
+    for batched in (False, True):
+        assert_same_records(stock_records(plain(blind, settings, batched).propose(grey)), stock)
 
 
 def test_what_works_the_plain_way_is_told_with_its_reason(sam: Sam) -> None:
@@ -194,12 +197,13 @@ def test_masks_that_touch_everything_and_bgr_models_are_as_in_stock(street: Pict
     noisy.image_format = "BGR"
     stock = SamAutomaticMaskGenerator(noisy, **SETTINGS["no filter"]).generate(street)
     assert len(stock) > 0
-    assert_same_records(stock_records(plain(noisy, SETTINGS["no filter"]).propose(street)), stock)
+    for batched in (False, True):
+        assert_same_records(stock_records(plain(noisy, SETTINGS["no filter"], batched).propose(street)), stock)
 
 
 def test_nothing_good_enough_is_an_empty_set_with_and_without_crops(sam: Sam, street: Picture) -> None:
-    for layers in (0, 1):
-        generator = AutomaticMaskGenerator(sam, 2, pred_iou_thresh=1.5, crop_n_layers=layers)
+    for layers, batched in ((0, False), (1, False), (0, True), (1, True)):
+        generator = AutomaticMaskGenerator(sam, 2, pred_iou_thresh=1.5, crop_n_layers=layers, batched=batched)
         proposals = generator.propose(street)
         assert len(proposals.masks) == 0
         assert proposals.masks.dense().shape == (0, 128, 128)
@@ -209,7 +213,8 @@ def test_nothing_good_enough_is_an_empty_set_with_and_without_crops(sam: Sam, st
 def test_a_flat_grey_image_goes_through(sam: Sam) -> None:
     grey = np.full((40, 40, 3), 128, np.uint8)
     stock = SamAutomaticMaskGenerator(sam, **SETTINGS["no filter"]).generate(grey)
-    assert_same_records(stock_records(plain(sam, SETTINGS["no filter"]).propose(grey)), stock)
+    for batched in (False, True):
+        assert_same_records(stock_records(plain(sam, SETTINGS["no filter"], batched).propose(grey)), stock)
 
 
 @pytest.mark.parametrize(

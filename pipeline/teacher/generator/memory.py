@@ -1,0 +1,142 @@
+"""How much an accelerator works on at once: an estimate beforehand, and halves where it was too bold.
+
+The estimate is of the largest moment of each step, rounded up; it decides how fast masks come, not which. Sizes are
+powers of two, so that a little more or less free memory does not change them.
+
+Legend: C channels of the encoder's blocks or of the decoder, T cells of a window, S side of the encoder's square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar, cast
+
+import torch
+from segment_anything.modeling import Sam
+from segment_anything.modeling.image_encoder import Block
+
+from pipeline.errors import DeviceMemoryError
+from pipeline.teacher.generator.encoder import why_not_walked
+
+GIB = 1 << 30
+_SHARE_OF_FREE = 0.5
+"""Of what is free; the rest is the assistant's, and slack for the allocator."""
+_UNKNOWN = 2 * GIB
+"""Where a device does not tell what is free."""
+_ENCODER_NUMBERS = 16
+"""C T numbers of a window inside the encoder: queries, keys and values, the bias of small windows, the wide layer."""
+_PLAIN_ENCODER_NUMBERS = 80
+"""The same per pixel of S S for encoders that are not SAM's: what ViT-H has."""
+_DECODER_NUMBERS = 10
+"""C T numbers of a prompt inside the decoder: the cells with and without position, the upscaled pixels, the logits."""
+_PIXEL_BYTES = 20
+"""Bytes per pixel of an upsampled mask: its logit, comparisons with thresholds, the place of those that are kept."""
+_MOST_WINDOWS, _MOST_PROMPTS, _MOST_MASKS = 16, 256, 256
+"""More at once is not faster: each fills the largest GPU (by arithmetic; not measured)."""
+_MOST_BIAS_NUMBERS = 1 << 28
+
+Result = TypeVar("Result")
+
+
+class Capacity(NamedTuple):
+    """What is worked on at once."""
+
+    windows: int
+    """Images in a batch of the encoder."""
+    bias_numbers: int
+    """Numbers of the bias that its attention holds at once."""
+    prompts: int
+    """Prompts in a chunk of the decoder."""
+    pixels: int
+    """Pixels in a chunk of upsampled masks."""
+
+
+def capacity(sam: Sam, precision: torch.dtype, memory_gib: float, prompts: int) -> Capacity:
+    """What fits into the memory of the device on which a SAM lies, beside its weights.
+
+    The largest batch of the encoder may take all of the memory. It is gone when the decoder works: that keeps the
+    logits of all masks of a window until duplicates are known, and has half of what is left for a chunk of prompts
+    and half for a chunk of upsampled masks.
+
+    Args:
+        sam: on its device.
+        precision: of the encoder's blocks and of the decoder's cells.
+        memory_gib: GiB that may be used; 0 for half of what is free now.
+        prompts: of one window.
+    """
+    memory = int(memory_gib * GIB) if memory_gib > 0 else _free_memory(sam.device)
+    number = precision.itemsize
+    bias_numbers = min(_MOST_BIAS_NUMBERS, max(1, memory // (4 * number)))
+    side, (rows, columns) = sam.image_encoder.img_size, sam.prompt_encoder.image_embedding_size
+    logits = prompts * 3 * (16 * rows * columns) * torch.float32.itemsize
+    half = max(memory - logits, memory // 4) // 2
+    prompt = _DECODER_NUMBERS * sam.prompt_encoder.embed_dim * rows * columns * number
+    return Capacity(
+        _power_of_two((memory - bias_numbers * number) // (_encoder_numbers(sam) * number), _MOST_WINDOWS),
+        bias_numbers,
+        _power_of_two(half // prompt, _MOST_PROMPTS),
+        _power_of_two(half // _PIXEL_BYTES, _MOST_MASKS * side * side),
+    )
+
+
+def _encoder_numbers(sam: Sam) -> int:
+    if why_not_walked(sam.image_encoder) is not None:
+        return _PLAIN_ENCODER_NUMBERS * sam.image_encoder.img_size**2
+    rows, columns = sam.prompt_encoder.image_embedding_size
+    first = cast(Block, sam.image_encoder.blocks[0])
+    return _ENCODER_NUMBERS * first.attn.qkv.in_features * rows * columns
+
+
+def _free_memory(device: torch.device) -> int:
+    """Bytes to work with where the user says nothing; what torch holds in reserve is free too."""
+    if device.type != "cuda":
+        return _UNKNOWN
+    free, _ = torch.cuda.mem_get_info(device)
+    reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(_SHARE_OF_FREE * (free + reserve))
+
+
+def _power_of_two(number: int, most: int) -> int:
+    """The largest that is at most either; 1 where there is none."""
+    return 1 << (max(1, min(number, most)).bit_length() - 1)
+
+
+class Pieces:
+    """Work cut into pieces; where memory does not hold one it is done in halves, and so is all that follows."""
+
+    def __init__(self, unit: str, size: int) -> None:
+        self.is_shrunk = False
+        """Whether memory was too small for the size given."""
+        self._unit = unit
+        self._size = size
+
+    def of(self, count: int, work: Callable[[slice], Result], weight: int = 1) -> Iterator[Result]:
+        """Results for the units 0 to count, piece by piece.
+
+        Args:
+            count: units to do.
+            work: what to do with a piece of them; it may be called again with a part of the same piece.
+            weight: of a unit; those of a piece together weigh no more than its size, or are one.
+
+        Raises:
+            DeviceMemoryError: not even one unit fits.
+        """
+        start = 0
+        while start < count:
+            length = min(max(1, self._size // weight), count - start)
+            try:
+                result = work(slice(start, start + length))
+            except torch.OutOfMemoryError as error:
+                if length == 1:
+                    raise too_little(self._unit) from error
+                self._size, self.is_shrunk = length * weight // 2, True
+                continue
+            yield result
+            start += length
+
+
+def too_little(unit: str) -> DeviceMemoryError:
+    """The error for a unit that does not fit."""
+    return DeviceMemoryError(f"one {unit} does not fit into the device's memory", "SAM must have room for one",
+                             'Free memory on it, set sam.precision = "bfloat16", take a smaller SAM, '
+                             "or use --device cpu")  # fmt: skip

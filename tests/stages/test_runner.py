@@ -1,0 +1,77 @@
+"""Tasks in threads of this process: at the same time, reported as they end, and no more of them once told to stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import closing
+
+import pytest
+
+from stages.runner import run_tasks
+
+
+def test_two_tasks_are_at_work_at_the_same_time() -> None:
+    meeting = threading.Barrier(2, timeout=20)
+
+    def work(task: int) -> int:
+        meeting.wait()  # alone, nobody gets past
+        return task
+
+    assert sorted(run_tasks(work, range(6), at_once=2)) == list(range(6))
+
+
+def test_never_more_than_two() -> None:
+    lock, busy, most = threading.Lock(), 0, 0
+
+    def work(task: int) -> int:
+        nonlocal busy, most
+        with lock:
+            busy += 1
+            most = max(most, busy)
+        time.sleep(0.01)
+        with lock:
+            busy -= 1
+        return task
+
+    list(run_tasks(work, range(12), at_once=2))
+    assert most == 2
+
+
+def test_reports_come_in_the_order_in_which_tasks_end() -> None:
+    quick_is_reported = threading.Event()
+
+    def work(task: str) -> str:
+        if task == "slow":
+            assert quick_is_reported.wait(20)
+        return task
+
+    reports = run_tasks(work, ["slow", "quick"], at_once=2)
+    assert next(reports) == "quick"
+    quick_is_reported.set()
+    assert list(reports) == ["slow"]
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_once_closed_no_further_task_begins(at_once: int) -> None:
+    begun: list[int] = []
+    gate = threading.Semaphore(at_once)
+
+    def work(task: int) -> int:
+        assert gate.acquire(timeout=20)
+        begun.append(task)
+        return task
+
+    with closing(run_tasks(work, range(50), at_once=at_once)) as reports:
+        next(reports)
+        threading.Timer(0.2, gate.release, [at_once]).start()  # those that wait in the gate end
+    time.sleep(0.3)
+    assert len(begun) <= 2 * at_once
+
+
+def test_an_error_in_a_thread_is_raised_here() -> None:
+    def work(task: int) -> int:
+        raise ValueError(f"task {task}")
+
+    with pytest.raises(ValueError, match="task 0"):
+        list(run_tasks(work, [0], at_once=2))

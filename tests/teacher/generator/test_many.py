@@ -1,0 +1,217 @@
+"""Several images at once: the masks of each, in their order, in whatever pieces memory allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from segment_anything import SamAutomaticMaskGenerator
+from segment_anything.modeling import Sam
+from torch import Tensor
+
+from pipeline.errors import DeviceMemoryError, InputError
+from pipeline.teacher.config import SamConfig
+from pipeline.teacher.generator import batched_regions
+from pipeline.teacher.generator.batched_regions import Sizes, two_steps
+from pipeline.teacher.generator.decoder import Decoded
+from pipeline.teacher.generator.generator import AutomaticMaskGenerator
+from pipeline.teacher.masks import MaskSet
+from pipeline.teacher.sam import SamMaskGenerator, load_sam
+
+Picture = npt.NDArray[np.uint8]
+LOOSE: dict[str, Any] = {
+    "points_per_side": 4,
+    "pred_iou_thresh": 0.2,
+    "stability_score_thresh": 0.3,
+    "box_nms_thresh": 0.9,
+}
+CROPS: dict[str, Any] = {**LOOSE, "points_per_side": 2, "crop_n_layers": 1}
+SHAPES = ((128, 128), (64, 160), (128, 128), (200, 90), (256, 256))
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: the GPU itself is not checked")
+
+
+@pytest.fixture(scope="module")
+def sam() -> Sam:
+    return load_sam(SamConfig(), torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Picture]:
+    """Coarse pictures of several shapes."""
+    rng = np.random.default_rng(5)
+    coarse = [rng.integers(0, 255, (-(-height // 16), -(-width // 16), 3)) for height, width in SHAPES]
+    return [
+        np.kron(own, np.ones((16, 16, 1))).astype(np.uint8)[:height, :width]
+        for own, (height, width) in zip(coarse, SHAPES, strict=True)
+    ]
+
+
+def assert_same_masks(ours: list[MaskSet], others: list[MaskSet], scores: float = 0.0) -> None:
+    """Equal masks and boxes in the same order; scores to a difference."""
+    assert [len(own) for own in ours] == [len(other) for other in others]
+    assert sum(len(own) for own in ours) > 0
+    for own, other in zip(ours, others, strict=True):
+        np.testing.assert_array_equal(own.boxes_M4, other.boxes_M4)
+        np.testing.assert_array_equal(own.dense(), other.dense())
+        np.testing.assert_allclose(own.predicted_iou_M, other.predicted_iou_M, rtol=0, atol=scores)
+        np.testing.assert_allclose(own.stability_M, other.stability_M, rtol=0, atol=scores)
+
+
+@pytest.mark.parametrize("settings", [LOOSE, CROPS], ids=["windows", "crops"])
+@pytest.mark.parametrize("batched", [False, True], ids=["one by one", "batched"])
+def test_the_masks_of_many_are_those_of_each(
+    sam: Sam, pictures: list[Picture], settings: dict[str, Any], batched: bool
+) -> None:
+    generator = AutomaticMaskGenerator(sam, **settings, batched=batched)
+    alone = [generator.generate(picture) for picture in pictures]
+    assert_same_masks(generator.generate_many(pictures), alone)
+    assert generator.generate_many([]) == []
+
+
+def test_small_regions_go_from_many_too(sam: Sam, pictures: list[Picture]) -> None:
+    pytest.importorskip("cv2", reason="small regions need OpenCV: goodsam[regions]")
+    settings: dict[str, Any] = {**LOOSE, "min_mask_region_area": 40}
+    one_by_one, batched = (AutomaticMaskGenerator(sam, **settings, batched=batched) for batched in (False, True))
+    found = batched.generate_many(pictures)
+    assert_same_masks(found, [one_by_one.generate(picture) for picture in pictures], scores=1e-5)
+    raw = AutomaticMaskGenerator(sam, **LOOSE).generate_many(pictures)
+    assert [own.areas().tolist() for own in found] != [own.areas().tolist() for own in raw]
+
+
+def test_one_bad_image_is_refused_before_any_work(sam: Sam, pictures: list[Picture]) -> None:
+    generator = AutomaticMaskGenerator(sam, **LOOSE)
+    generator._encoder = None  # type: ignore[assignment]
+    with pytest.raises(InputError, match="uint8"):
+        generator.generate_many([*pictures, np.zeros((4, 4, 3))])  # type: ignore[list-item]
+
+
+def test_windows_prompts_and_masks_go_in_batches_that_follow_the_memory(sam: Sam, pictures: list[Picture]) -> None:
+    """The demo's encoder has 256 x 256 pixels: all five windows at once, or one."""
+    sizes: dict[float, list[tuple[str, int]]] = {}
+    results: list[list[MaskSet]] = []
+    for gib in (4.0, 1e-4):
+        generator = AutomaticMaskGenerator(sam, **LOOSE, memory_gib=gib, batched=True)
+        sizes[gib] = watch(generator)
+        results.append(generator.generate_many(pictures))
+        assert generator.shrunk == ()
+    assert sizes[4.0] == [("windows", 5), *[("prompts", 16)] * 5]
+    assert sizes[1e-4] == [entry for _ in pictures for entry in (("windows", 1), *[("prompts", 1)] * 16)]
+    assert_same_masks(*results, scores=1e-5)
+
+
+def test_what_does_not_fit_is_done_in_halves_with_equal_masks_and_told_once(
+    sam: Sam, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = forced(SamMaskGenerator(sam, SamConfig(**LOOSE)), sam)
+    expected = generator.many(pictures)
+    assert generator.notes == ()
+    small_memory(generator._generator, monkeypatch, windows=2, prompts=5, masks=3)
+    for _ in range(2):
+        assert_same_masks(generator.many(pictures), expected, scores=1e-5)
+    assert len(generator.notes) == 3
+    for unit, note in zip(("windows", "prompts", "masks"), generator.notes, strict=True):
+        assert f"fewer {unit}" in note
+        assert "sam.memory_gib" in note
+
+
+@pytest.mark.parametrize("unit", ["window", "prompt", "mask"])
+def test_a_gpu_that_is_too_small_for_one_is_told_in_one_sentence(
+    sam: Sam, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch, unit: str
+) -> None:
+    generator = AutomaticMaskGenerator(sam, **LOOSE, batched=True)
+    room = {"windows": 99, "prompts": 99, "masks": 999} | {f"{unit}s": 0}
+    small_memory(generator, monkeypatch, **room)
+    with pytest.raises(DeviceMemoryError, match=f"one {unit} does not fit"):
+        generator.generate_many(pictures)
+
+
+def test_memory_that_is_short_elsewhere_is_told_in_one_sentence_too(sam: Sam, pictures: list[Picture]) -> None:
+    generator = AutomaticMaskGenerator(sam, **LOOSE, batched=True)
+    generator._decoder.prepare = lambda _: no_memory()  # type: ignore[method-assign]
+    with pytest.raises(DeviceMemoryError, match="--device cpu"):
+        generator.generate_many(pictures)
+
+
+@needs_cuda
+def test_on_a_gpu_the_masks_are_those_of_the_stock_generator_there(pictures: list[Picture]) -> None:
+    """Without TF32 in convolutions, which the stock decoder has and ours has not."""
+    sam = load_sam(SamConfig(), torch.device("cuda"))
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        stock = SamAutomaticMaskGenerator(sam, **LOOSE)
+        ours = AutomaticMaskGenerator(sam, **LOOSE).generate_many(pictures)
+        for picture, own in zip(pictures, ours, strict=True):
+            records = stock.generate(picture)
+            assert len(own) == len(records)
+            theirs = np.stack([record["segmentation"] for record in records])
+            assert np.count_nonzero(own.dense() != theirs) <= 2
+            np.testing.assert_allclose(own.stability_M, [r["stability_score"] for r in records], rtol=0, atol=1e-4)
+            np.testing.assert_allclose(own.predicted_iou_M, [r["predicted_iou"] for r in records], rtol=0, atol=1e-5)
+
+
+@needs_cuda
+def test_on_a_gpu_memory_stays_within_the_setting(pictures: list[Picture]) -> None:
+    sam = load_sam(SamConfig(), torch.device("cuda"))
+    generator = AutomaticMaskGenerator(sam, **LOOSE, memory_gib=0.25)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    generator.generate_many(pictures * 4)
+    assert torch.cuda.max_memory_allocated() - before < 0.25 * 2**30
+    assert generator.shrunk == ()
+
+
+def forced(generator: SamMaskGenerator, sam: Sam) -> SamMaskGenerator:
+    """The batched way on the CPU."""
+    generator._generator = AutomaticMaskGenerator(sam, **LOOSE, batched=True)
+    return generator
+
+
+def watch(generator: AutomaticMaskGenerator) -> list[tuple[str, int]]:
+    """Sizes of batches and chunks, as they come."""
+    sizes: list[tuple[str, int]] = []
+    embed, decode = generator._encoder, generator._decoder.decode
+
+    def encoder(images: Tensor) -> Tensor:
+        sizes.append(("windows", len(images)))
+        return embed(images)
+
+    def decoder(prepared: Any, points: Tensor, threshold: float | None) -> Decoded:
+        sizes.append(("prompts", len(points)))
+        return decode(prepared, points, threshold)
+
+    generator._encoder = encoder  # type: ignore[assignment]
+    generator._decoder.decode = decoder  # type: ignore[method-assign]
+    return sizes
+
+
+def small_memory(
+    generator: AutomaticMaskGenerator, monkeypatch: pytest.MonkeyPatch, *, windows: int, prompts: int, masks: int
+) -> None:
+    """A device whose memory holds so many at once."""
+    generator._encoder = Limited(generator._encoder, lambda images: len(images) <= windows)  # type: ignore[assignment]
+    decode = Limited(generator._decoder.decode, lambda _prepared, points, _threshold: len(points) <= prompts)
+    generator._decoder.decode = decode  # type: ignore[method-assign]
+
+    def holds(logits_Khw: Tensor, sizes: Sizes) -> bool:
+        return len(logits_Khw) <= masks
+
+    monkeypatch.setattr(batched_regions, "two_steps", Limited(two_steps, holds))
+
+
+class Limited:
+    """A function of which memory does not hold every call."""
+
+    plain_because = None
+
+    def __init__(self, work: Callable[..., Any], fits: Callable[..., bool]) -> None:
+        self._work, self._fits = work, fits
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._work(*arguments) if self._fits(*arguments) else no_memory()
+
+
+def no_memory() -> Any:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
