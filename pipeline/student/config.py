@@ -42,6 +42,9 @@ class LossConfig:
     """Soft targets and predictions are divided by it; the loss is multiplied by its square (Hinton)."""
     hard: bool = False
     """Learn from argmax labels (CE, as drawn in the paper) rather than soft targets (KL; ours)."""
+    class_balance: float = 0.0
+    """Pixels weigh more the rarer their class is: its share of the batch to the power of minus this, in the first three
+    losses. 0: all alike (paper); 0.25 to 0.5 keeps small classes from being unlearned (ours)."""
     stride: int = 1
     """Losses are computed on targets pooled by this factor: 4 is the student's own resolution and much faster."""
 
@@ -50,6 +53,7 @@ class LossConfig:
             require(getattr(self, key) >= 0, f"losses.{key}", getattr(self, key), "zero or positive")
         weights = (self.assistant, self.ensemble, self.reliable, self.boundary, self.features)
         require(any(weights), "losses", weights, "at least one weight above 0")
+        require(0 <= self.class_balance <= 1, "losses.class_balance", self.class_balance, "from 0 to 1")
         require(self.temperature > 0, "losses.temperature", self.temperature, "positive")
         require_choice("losses.stride", self.stride, (1, 2, 4))
 

@@ -27,6 +27,8 @@ from pipeline.student.config import LossConfig
 from pipeline.student.model import StudentOutput, resize_logits
 from pipeline.student.targets import MkaTargets
 
+_RAREST = 1e-4
+"""Share of the batch below which a class weighs no more."""
 LOSSES = ("assistant", "ensemble", "reliable", "boundary", "features")
 """Names of the losses, which are the names of their weights in LossConfig."""
 
@@ -109,17 +111,34 @@ def reliable_loss(divergence_BHW: Tensor, targets: MkaTargets) -> Tensor:
 
 
 def divergence(logits_BCHW: Tensor, targets_BCHW: Tensor, config: LossConfig) -> Tensor:
-    """Per pixel [B, H, W], what the student's prediction is off its target, nats; at least 0.
+    """Per pixel [B, H, W], what the student's prediction is off its target, nats; at least 0, rare classes more.
 
     Soft (ours, because the teachers' doubts are knowledge too): T^2 KL(q_T || p_T), where q_T and p_T are targets and
     predictions at temperature T. Hard (as the paper's figure draws it): cross-entropy with the target's argmax, without
     temperature.
     """
     if config.hard:
-        return functional.cross_entropy(logits_BCHW, targets_BCHW.argmax(dim=1), reduction="none")
-    log_p_BCHW = (logits_BCHW / config.temperature).log_softmax(dim=1)
-    q_BCHW = _soften(targets_BCHW, config.temperature)
-    return config.temperature**2 * (torch.xlogy(q_BCHW, q_BCHW) - q_BCHW * log_p_BCHW).sum(dim=1)
+        divergence_BHW = functional.cross_entropy(logits_BCHW, targets_BCHW.argmax(dim=1), reduction="none")
+    else:
+        log_p_BCHW = (logits_BCHW / config.temperature).log_softmax(dim=1)
+        q_BCHW = _soften(targets_BCHW, config.temperature)
+        divergence_BHW = config.temperature**2 * (torch.xlogy(q_BCHW, q_BCHW) - q_BCHW * log_p_BCHW).sum(dim=1)
+    if config.class_balance:
+        divergence_BHW = divergence_BHW * rarity(targets_BCHW, config.class_balance)
+    return divergence_BHW
+
+
+def rarity(targets_BCHW: Tensor, exponent: float) -> Tensor:
+    """Weight of each pixel [B, H, W] by how rare its classes are in the batch, in the mean 1 over pixels with a target.
+
+    Paper: all pixels alike. We: a class weighs its share of the targets to the power of -`exponent`, because IoU is a
+    mean over classes, of which some cover a thousandth of a panorama. A weight per pixel, not per class inside the
+    divergence, so that its minimum stays at prediction = target.
+    """
+    mass_C = targets_BCHW.sum(dim=(0, 2, 3))
+    share_C = mass_C / mass_C.sum().clamp_min(1.0)  # without any pixel: zeros
+    weight_C = share_C.clamp_min(_RAREST).pow(-exponent)
+    return torch.einsum("bchw,c->bhw", targets_BCHW, weight_C / (share_C * weight_C).sum().clamp_min(_RAREST))
 
 
 def weighted_mean(x_BHW: Tensor, weight_BHW: Tensor, valid_BHW: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from pipeline.student.losses import (
     divergence,
     feature_loss,
     mka_losses,
+    rarity,
     soft_boundary,
     total,
 )
@@ -80,6 +81,32 @@ def test_hard_divergence_is_cross_entropy_with_the_argmax_whatever_the_temperatu
     torch.testing.assert_close(divergence(logits, target, LossConfig(hard=True, temperature=3.0)), expected)
 
 
+def test_a_class_of_a_quarter_of_the_pixels_weighs_as_much_more_as_its_share_is_smaller() -> None:
+    labels = torch.tensor([[[0, 0, 0, 1]]])  # shares 3/4 and 1/4
+    targets = functional.one_hot(labels, 2).permute(0, 3, 1, 2).float()
+    weights = rarity(targets, exponent=0.5)
+    torch.testing.assert_close(weights[0, 0, 3] / weights[0, 0, 0], torch.tensor(3**0.5))
+    torch.testing.assert_close(weights.mean(), torch.tensor(1.0))
+
+
+def test_doubtful_pixels_weigh_the_mean_of_their_classes_and_pixels_without_target_nothing() -> None:
+    targets = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.0, 0.0]]).T[None, :, None]
+    first, _, second, doubtful, ignored = rarity(targets, exponent=1.0)[0, 0]
+    torch.testing.assert_close(doubtful, (first + second) / 2)
+    assert ignored == 0
+    torch.testing.assert_close(rarity(targets, exponent=1.0).sum() / 4, torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_balanced_divergence_is_the_plain_one_times_the_rarity_and_still_least_at_the_target(hard: bool) -> None:
+    plain, balanced = LossConfig(hard=hard), LossConfig(hard=hard, class_balance=0.5)
+    logits, targets = torch.randn(B, C, HEIGHT, WIDTH), random_probabilities(4)
+    expected = divergence(logits, targets, plain) * rarity(targets, 0.5)
+    torch.testing.assert_close(divergence(logits, targets, balanced), expected)
+    if not hard:
+        assert divergence(targets.log(), targets, balanced).abs().max() < 1e-5
+
+
 def test_hard_assistant_loss_is_cross_entropy_that_ignores_255() -> None:
     targets = some_targets()
     labels = torch.where(targets.valid_Bhw > 0, targets.assistant_BChw.argmax(1), 255)
@@ -132,10 +159,13 @@ def test_reliable_loss_has_gradient_only_where_m_is_one() -> None:
     assert torch.equal(logits.grad.abs().sum(1) > 0, targets.reliable_Bhw > 0)
 
 
-def test_a_batch_without_valid_pixels_costs_nothing() -> None:
-    nothing = torch.zeros(B, HEIGHT, WIDTH)
-    targets = dataclasses.replace(some_targets(), valid_Bhw=nothing, reliable_Bhw=nothing, boundary_valid_Bhw=nothing)
-    losses = mka_losses(some_output(), targets, some_projections(), LossConfig(temperature=2.0), wrap=True)
+@pytest.mark.parametrize("class_balance", [0.0, 0.5])
+def test_a_batch_without_valid_pixels_costs_nothing(class_balance: float) -> None:
+    nothing, nobody = torch.zeros(B, HEIGHT, WIDTH), torch.zeros(B, C, HEIGHT, WIDTH)
+    targets = dataclasses.replace(some_targets(), valid_Bhw=nothing, reliable_Bhw=nothing, boundary_valid_Bhw=nothing,
+                                  assistant_BChw=nobody, ensemble_BChw=nobody)  # fmt: skip
+    config = LossConfig(temperature=2.0, class_balance=class_balance)
+    losses = mka_losses(some_output(), targets, some_projections(), config, wrap=True)
     assert all(loss.item() == 0 for loss in losses.values())
 
 
