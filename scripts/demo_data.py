@@ -4,8 +4,9 @@
     python -m scripts.demo_data --kind views   --count 3000 --out data/assistant/views --split validation
 
 `views` are perspective views as a car's camera has them; `tilted` those of a camera in a hand, which also looks down at
-the ground; `windows` are squares cut out of equirectangular panoramas, as stage one cuts them. Seeds come from
-MODEL_TRAINING or MODEL_VALIDATION, never from the demo's own scenes.
+the ground; `wide` those of an action camera, which shows about as many pixels per degree as a panorama of the demo;
+`windows` are squares cut out of equirectangular panoramas, as stage one cuts them. Seeds come from MODEL_TRAINING or
+MODEL_VALIDATION, never from the demo's own scenes.
 
 Legend: N images, H W pixels, 3 = RGB.
 """
@@ -27,13 +28,7 @@ from pipeline.world import View, build_scene, render_panorama, render_perspectiv
 from pipeline.world.seeds import MODEL_TRAINING, MODEL_VALIDATION
 
 SIZE = 256
-"""Side of all images, pixels: the demo's window."""
-FOV_RANGE = (50.0, 80.0)
-"""Horizontal field of view of perspective views, degrees."""
-PITCH_DEVIATION = 6.0
-"""Standard deviation of their pitch, degrees."""
-TILTED_PITCH = (-75.0, 30.0)
-"""Pitch of tilted views, degrees above the horizon, all values alike."""
+"""Side of windows and of most views, pixels: the demo's window."""
 PANORAMA_HEIGHT = 512
 """Height of the panoramas that windows are cut from, pixels: the demo's working size."""
 SPLITS = {"training": MODEL_TRAINING, "validation": MODEL_VALIDATION}
@@ -85,18 +80,40 @@ def load_shards(folder: Path) -> Batch:
     return Batch.join([Batch.load(p) for p in paths])
 
 
-def render_views(
-    seeds: Sequence[int], per_scene: int = 3, size: int = SIZE, fov_range: tuple[float, float] = FOV_RANGE
-) -> Batch:
-    """`per_scene` perspective views of each scene: any yaw, pitch around the horizon; equal seeds, equal views."""
-    return _batch(_views(seeds, per_scene, size, fov_range, _level_pitch, stream=1))
+@dataclass(frozen=True)
+class Camera:
+    """How the perspective views of one kind are taken."""
+
+    stream: int
+    """Of random numbers: the kinds draw their views apart, and a new kind moves no other."""
+    draw_pitch: Callable[[np.random.Generator], float]
+    """Degrees above the horizon."""
+    fov_range: tuple[float, float] = (50.0, 80.0)
+    """Horizontal field of view, degrees."""
+    size: int = SIZE
+    """Side of the images, pixels."""
 
 
-def render_tilted(
-    seeds: Sequence[int], per_scene: int = 3, size: int = SIZE, fov_range: tuple[float, float] = FOV_RANGE
-) -> Batch:
-    """`per_scene` perspective views of each scene: any yaw, any pitch of `TILTED_PITCH`; equal seeds, equal views."""
-    return _batch(_views(seeds, per_scene, size, fov_range, _tilted_pitch, stream=3))
+def level_pitch(rng: np.random.Generator) -> float:
+    """About the horizon, as on a car."""
+    return float(rng.normal(0, 6))
+
+
+def any_pitch(rng: np.random.Generator) -> float:
+    """From the ground to the roofs, all alike."""
+    return float(rng.uniform(-75, 30))
+
+
+CAMERAS = {
+    "views": Camera(1, level_pitch),
+    "tilted": Camera(3, any_pitch),
+    "wide": Camera(4, any_pitch, fov_range=(80.0, 110.0), size=384),
+}
+
+
+def render_views(camera: Camera, seeds: Sequence[int], per_scene: int = 3) -> Batch:
+    """`per_scene` perspective views of each scene, at any yaw; equal seeds, equal views."""
+    return _batch(_views(camera, seeds, per_scene))
 
 
 def render_windows(
@@ -106,25 +123,14 @@ def render_windows(
     return _batch(_windows(seeds, per_scene, size, panorama_height))
 
 
-def _level_pitch(rng: np.random.Generator) -> float:
-    return float(rng.normal(0, PITCH_DEVIATION))
-
-
-def _tilted_pitch(rng: np.random.Generator) -> float:
-    return float(rng.uniform(*TILTED_PITCH))
-
-
-def _views(
-    seeds: Sequence[int], per_scene: int, size: int, fov_range: tuple[float, float],
-    draw_pitch: Callable[[np.random.Generator], float], stream: int,
-) -> Iterator[View]:  # fmt: skip
+def _views(camera: Camera, seeds: Sequence[int], per_scene: int) -> Iterator[View]:
     for seed in seeds:
-        scene, rng = build_scene(seed), np.random.default_rng((seed, stream))
+        scene, rng = build_scene(seed), np.random.default_rng((seed, camera.stream))
         start = rng.uniform(0, 360)
         for turn in range(per_scene):
             yaw = start + 360 * (turn + rng.uniform()) / per_scene
-            fov, pitch = rng.uniform(*fov_range), draw_pitch(rng)
-            yield render_perspective(scene, size, size, fov, yaw=yaw, pitch=pitch)
+            fov, pitch = rng.uniform(*camera.fov_range), camera.draw_pitch(rng)
+            yield render_perspective(scene, camera.size, camera.size, fov, yaw=yaw, pitch=pitch)
 
 
 def _windows(seeds: Sequence[int], per_scene: int, size: int, panorama_height: int) -> Iterator[View]:
@@ -155,9 +161,8 @@ def _renumbered(ids_HW: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
 
 
 RENDERERS: dict[str, Callable[..., Batch]] = {
-    "views": render_views,
-    "tilted": render_tilted,
     "windows": render_windows,
+    **{kind: partial(render_views, camera) for kind, camera in CAMERAS.items()},
 }
 
 
@@ -188,7 +193,10 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--kind", choices=RENDERERS, required=True, help="level or tilted perspective views, or panorama windows"
+        "--kind",
+        choices=RENDERERS,
+        required=True,
+        help="views of one of three cameras, or panorama windows",
     )
     parser.add_argument("--count", type=int, required=True, help="images, at least")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards")

@@ -179,5 +179,5 @@ def helper_loss(pixels_BChw: Tensor, examples: list[Example]) -> Tensor:
     labels = F.interpolate(labels, (LOW, LOW), mode="nearest-exact")[:, 0].long()
     ids = (np.stack([e.instances_HW for e in examples]), np.stack([e.parts_HW for e in examples]))
     edges = torch.stack([edges_of(torch.from_numpy(x.astype(np.int32))) for x in ids], 1)
-    entropy = F.cross_entropy(pixels_BChw[:, :CLASSES], labels)
-    return entropy + F.binary_cross_entropy_with_logits(pixels_BChw[:, CLASSES : CLASSES + 2], edges)
+    classes_logits, edge_logits = pixels_BChw.split([CLASSES, 2], dim=1)
+    return F.cross_entropy(classes_logits, labels) + F.binary_cross_entropy_with_logits(edge_logits, edges)

@@ -29,7 +29,7 @@ from pipeline.teacher.assistant import Assistant
 from pipeline.teacher.assistant_transformers import load_transformers
 from pipeline.world import View, build_scene, render_panorama
 from pipeline.world.seeds import MODEL_VALIDATION
-from scripts.train_demo_assistant import DEMO, SHAPES
+from scripts.train_demo_assistant import DEMO, PLANS
 
 HEIGHT, WINDOW = 512, 256
 PANORAMA_SCENES = MODEL_VALIDATION[5_000:]
@@ -114,7 +114,7 @@ def save_picture(path: Path, view: View, labels_HW: Bytes) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=SHAPES, help="which network of pipeline/demo")
+    parser.add_argument("name", choices=PLANS, help="which network of pipeline/demo")
     parser.add_argument("--views", type=Path, default=Path("data/assistant/validation"), help="shards of views")
     parser.add_argument("--panoramas", type=int, default=16, help="how many")
     parser.add_argument("--scales", type=float, nargs="*", default=[1.0, 1.5, 2.0], help="enlargements of windows")

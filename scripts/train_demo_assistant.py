@@ -33,25 +33,42 @@ from transformers.utils.logging import disable_progress_bar
 from pipeline.classes import DENSEPASS_13
 
 DEMO = Path(__file__).resolve().parents[1] / "pipeline" / "demo"
-SHAPES: dict[str, dict[str, Any]] = {
-    "assistant": {
-        "hidden_sizes": [32, 64, 128, 192],
-        "depths": [2, 2, 2, 2],
-        "num_attention_heads": [1, 2, 4, 6],
-        "decoder_hidden_size": 192,
-    },
-    "student_start": {
-        "hidden_sizes": [16, 32, 64, 128],
-        "depths": [2, 2, 2, 2],
-        "num_attention_heads": [1, 2, 4, 8],
-        "decoder_hidden_size": 64,
-    },
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a network is, and how large it sees things."""
+
+    shape: dict[str, Any]
+    """What differs from SegFormer-B0."""
+    magnification: tuple[float, float]
+    """Views are resized by a factor in this range before they are cropped. The assistant will look at windows that were
+    enlarged, the student at whole panoramas as they are, where things are half as large."""
+
+
+PLANS = {
+    "assistant": Plan(
+        {
+            "hidden_sizes": [32, 64, 128, 192],
+            "depths": [2, 2, 2, 2],
+            "num_attention_heads": [1, 2, 4, 6],
+            "decoder_hidden_size": 192,
+        },
+        magnification=(0.7, 1.9),
+    ),
+    "student_start": Plan(
+        {
+            "hidden_sizes": [16, 32, 64, 128],
+            "depths": [2, 2, 2, 2],
+            "num_attention_heads": [1, 2, 4, 8],
+            "decoder_hidden_size": 64,
+        },
+        magnification=(0.55, 1.4),
+    ),
 }
-"""What differs from SegFormer-B0: 2.4 and 0.78 million parameters."""
+"""2.4 and 0.78 million parameters."""
 CROPS = (128, 160, 192, 256)
 """Sides of the square crops, pixels, drawn per batch: a network that has seen one size only is poor on others."""
-MAGNIFICATION = (0.7, 1.9)
-"""Views are resized by a factor in this range before they are cropped."""
 BATCH = 8
 LOSS_STRIDE = 2
 """The loss looks at every second row and column of labels, in turn the even and the odd ones: a fifth less time."""
@@ -67,11 +84,11 @@ CHECKPOINT_SECONDS = 120.0
 
 
 def network_of(name: str) -> SegformerForSemanticSegmentation:
-    """A fresh network of `SHAPES`."""
+    """A fresh network of `PLANS`."""
     labels = dict(enumerate(DENSEPASS_13.names))
     return SegformerForSemanticSegmentation(
         SegformerConfig(
-            **SHAPES[name],
+            **PLANS[name].shape,
             id2label=labels,
             label2id={v: k for k, v in labels.items()},
             drop_path_rate=0.0,
@@ -85,6 +102,7 @@ class ViewPool:
     """The rendered views in memory; shards that appear while training runs are taken in."""
 
     folders: Sequence[Path]
+    magnification: tuple[float, float] = (1.0, 1.0)
     images_NHW3: list[npt.NDArray[np.uint8]] = field(default_factory=list[npt.NDArray[np.uint8]])
     labels_NHW: list[npt.NDArray[np.uint8]] = field(default_factory=list[npt.NDArray[np.uint8]])
     read: set[Path] = field(default_factory=set[Path])
@@ -107,7 +125,7 @@ class ViewPool:
 
     def class_weights(self) -> torch.Tensor:
         """Weight of each class in the loss, mean 1 over the pixels."""
-        sample = np.stack(self.labels_NHW[:400]).ravel()
+        sample = np.concatenate([labels_HW.ravel() for labels_HW in self.labels_NHW[:400]])
         share = np.bincount(sample, minlength=256)[: len(DENSEPASS_13)] / sample.size
         weights = np.maximum(share, 1e-4) ** -RARITY_EXPONENT
         return torch.from_numpy(weights / (weights * share).sum()).float()
@@ -116,16 +134,21 @@ class ViewPool:
         """(images [B, 3, h, w] in 0..1, labels [B, h, w]), augmented."""
         crop = int(rng.choice(CROPS))
         picks = rng.integers(len(self.images_NHW3), size=BATCH)
-        pairs = [_crop(self.images_NHW3[i], self.labels_NHW[i], crop, rng) for i in picks]
+        pairs = [_crop(self.images_NHW3[i], self.labels_NHW[i], crop, self.magnification, rng) for i in picks]
         return torch.stack([image for image, _ in pairs]), torch.stack([labels for _, labels in pairs])
 
 
 def _crop(
-    image_HW3: npt.NDArray[np.uint8], labels_HW: npt.NDArray[np.uint8], crop: int, rng: np.random.Generator
+    image_HW3: npt.NDArray[np.uint8],
+    labels_HW: npt.NDArray[np.uint8],
+    crop: int,
+    magnification: tuple[float, float],
+    rng: np.random.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A random square of the view, magnified to `crop` pixels, perhaps mirrored, in other light."""
     side = min(image_HW3.shape[:2])
-    low, high = np.log(max(MAGNIFICATION[0], crop / side)), np.log(MAGNIFICATION[1])
+    smallest, largest = magnification
+    low, high = np.log(max(smallest, crop / side)), np.log(max(largest, crop / side))
     size = min(side, round(crop / float(np.exp(rng.uniform(low, high)))))
     top, left = (int(rng.integers(extent - size + 1)) for extent in image_HW3.shape[:2])
     square = np.s_[top : top + size, left : left + size]
@@ -248,7 +271,7 @@ def train(training: Training, pool: ViewPool, out: Path) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=SHAPES, help="which network")
+    parser.add_argument("name", choices=PLANS, help="which network")
     parser.add_argument("--minutes", type=float, required=True, help="wall-clock time of the whole training")
     parser.add_argument(
         "--views", type=Path, nargs="+", default=[Path("data/assistant/views")], help="folders of the shards"
@@ -263,7 +286,7 @@ def main() -> None:
     disable_progress_bar()
     checkpoint = options.checkpoint or Path(f"data/assistant/{options.name}.pt")
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    pool = ViewPool(options.views)
+    pool = ViewPool(options.views, PLANS[options.name].magnification)
     pool.wait(options.first_views)
     training = Training(options.name, 60 * options.minutes, checkpoint)
     if options.begin_with and training.step == 0:

@@ -28,6 +28,7 @@ from torch import nn
 from scripts.demo_data import Batch, load_shards
 from scripts.demo_sam_examples import Example, make_example
 from scripts.demo_sam_trainee import (
+    AFFINITY,
     CLASSES,
     Trainee,
     affinity_loss,
@@ -126,15 +127,17 @@ def train_step(state: State, examples: list[Example], schedule: Schedule) -> dic
     trainee = state.trainee
     embedding = trainee.embed(images_of(examples))
     pixels = trainee.pixels(embedding)
-    totals = torch.zeros(4)
+    said, embedded = pixels.split([CLASSES + 2, 3 * AFFINITY], dim=1)
     points_BN2 = torch.from_numpy(np.stack([e.points_N2 for e in examples]))
     logits, predicted = trainee.answer(embedding, points_BN2)
-    for k, example in enumerate(examples):
+    totals = torch.zeros(4)
+    for one in zip(logits.unbind(), predicted.unbind(), embedded.unbind(), points_BN2, examples, strict=True):
+        logits_N4hw, iou_N4, embedded_Chw, points_N2, example = one
         targets = targets_of(example)
-        losses = point_loss(logits[k], predicted[k], targets)
-        near = affinity_loss(pixels[k, CLASSES + 2 :], points_BN2[k], targets)
+        losses = point_loss(logits_N4hw, iou_N4, targets)
+        near = affinity_loss(embedded_Chw, points_N2, targets)
         totals = totals + torch.stack((*losses, near)) / len(examples)
-    helper = helper_loss(pixels, examples)
+    helper = helper_loss(said, examples)
     (totals[0] + totals[1] + 0.5 * totals[3] + 0.3 * helper).backward()
     nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
     for optimiser in state.optimisers:

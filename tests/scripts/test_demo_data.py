@@ -1,6 +1,8 @@
-"""What the demo's networks are trained on: level and tilted views, equal for equal seeds."""
+"""What the demo's networks are trained on: perspective views of three cameras, equal for equal seeds."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,20 +10,21 @@ import pytest
 from pipeline.classes import DENSEPASS_13
 from pipeline.world import build_scene, render_perspective
 from scripts import demo_data
-from scripts.demo_data import FOV_RANGE, PITCH_DEVIATION, TILTED_PITCH, Batch, render_tilted, render_views
+from scripts.demo_data import CAMERAS, Batch, Camera, render_views
 
 SEEDS, PER_SCENE, SIZE = (100_000, 100_001), 4, 24
+SMALL = {kind: replace(camera, size=SIZE) for kind, camera in CAMERAS.items()}
 SKY = DENSEPASS_13.names.index("sky")
 
 
 @pytest.fixture(scope="module")
 def level() -> Batch:
-    return render_views(SEEDS, PER_SCENE, SIZE)
+    return render_views(SMALL["views"], SEEDS, PER_SCENE)
 
 
 @pytest.fixture(scope="module")
 def tilted() -> Batch:
-    return render_tilted(SEEDS, PER_SCENE, SIZE)
+    return render_views(SMALL["tilted"], SEEDS, PER_SCENE)
 
 
 def test_tilted_views_show_less_sky_than_level_ones(level: Batch, tilted: Batch) -> None:
@@ -29,7 +32,8 @@ def test_tilted_views_show_less_sky_than_level_ones(level: Batch, tilted: Batch)
     assert 0 < (tilted.labels_NHW == SKY).mean() < (level.labels_NHW == SKY).mean()
 
 
-def test_tilted_views_look_anywhere_from_the_ground_to_the_roofs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["tilted", "wide"])
+def test_these_views_look_anywhere_from_the_ground_to_the_roofs(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pitches: list[float] = []
 
     def recorded(*arguments: float, pitch: float, **rest: float) -> object:
@@ -37,15 +41,22 @@ def test_tilted_views_look_anywhere_from_the_ground_to_the_roofs(monkeypatch: py
         return render_perspective(*arguments, pitch=pitch, **rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(demo_data, "render_perspective", recorded)
-    render_tilted(SEEDS[:1], per_scene=40, size=2)
-    low, high = TILTED_PITCH
-    assert low <= min(pitches) < low + 15
-    assert high - 15 < max(pitches) <= high
+    render_views(replace(CAMERAS[kind], size=2), SEEDS[:1], per_scene=40)
+    assert -75 <= min(pitches) < -60
+    assert 15 < max(pitches) <= 30
 
 
-@pytest.mark.parametrize("render", [render_views, render_tilted])
-def test_equal_seeds_give_equal_views_and_others_do_not(render: type[Batch]) -> None:
-    once, again, other = (render([seed], 2, SIZE) for seed in (100_000, 100_000, 100_001))  # type: ignore[call-arg]
+def test_wide_views_show_about_the_pixels_per_radian_of_a_panorama() -> None:
+    panorama = 2 * demo_data.PANORAMA_HEIGHT / (2 * np.pi)
+    camera = CAMERAS["wide"]
+    narrow, wide = (camera.size / 2 / np.tan(np.radians(fov / 2)) for fov in camera.fov_range)
+    assert wide < panorama < narrow
+    assert narrow / wide < 2
+
+
+@pytest.mark.parametrize("camera", SMALL.values(), ids=SMALL)
+def test_equal_seeds_give_equal_views_and_others_do_not(camera: Camera) -> None:
+    once, again, other = (render_views(camera, [seed], 2) for seed in (100_000, 100_000, 100_001))
     for name, values in vars(once).items():
         np.testing.assert_array_equal(values, getattr(again, name))
     assert (once.images_NHW3 != other.images_NHW3).any()
@@ -59,7 +70,7 @@ def test_level_views_are_drawn_from_a_stream_of_their_own_that_no_other_kind_mov
         start = rng.uniform(0, 360)
         for turn in range(PER_SCENE):
             yaw = start + 360 * (turn + rng.uniform()) / PER_SCENE
-            fov, pitch = rng.uniform(*FOV_RANGE), rng.normal(0, PITCH_DEVIATION)
+            fov, pitch = rng.uniform(50, 80), rng.normal(0, 6)
             expected = render_perspective(scene, SIZE, SIZE, fov, yaw=yaw, pitch=pitch)
             image, labels = next(views)
             np.testing.assert_array_equal(image, expected.image_HW3)
