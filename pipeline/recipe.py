@@ -104,7 +104,6 @@ class Recipe:
         self._require_merge("data.labels_set", self.data.labels_set or self.label_set)
         require(self.panorama.width % self.windows.stride_x == 0, "windows.stride_x", self.windows.stride_x,
                 f"a divisor of panorama.width ({self.panorama.width}), so that windows meet at the seam")  # fmt: skip
-
         require(self.distill.crop_width <= self.panorama.width, "distill.crop_width", self.distill.crop_width,
                 f"at most panorama.width ({self.panorama.width})")  # fmt: skip
 

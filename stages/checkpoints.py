@@ -30,10 +30,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
         partial.unlink(missing_ok=True)
-        raise CacheError(
-            f"{path} cannot be written ({error})", "a folder with room and write permission",
-            "Free space and run the same command again; it goes on from the last checkpoint",
-        ) from error  # fmt: skip
+        raise _unwritable(path, error) from error
     if path.exists():
         path.replace(previous_of(path))
     partial.replace(path)
@@ -73,8 +70,10 @@ def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         partial.rename(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise CacheError(
-            f"{folder} cannot be written ({error})", "a folder with room and write permission",
-            "Free space and run the same command again; it goes on from the last checkpoint",
-        ) from error  # fmt: skip
+        raise _unwritable(folder, error) from error
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _unwritable(path: Path, error: Exception) -> CacheError:
+    return CacheError(f"{path} cannot be written ({error})", "a folder with room and write permission",
+                      "Free space and run the same command again; it goes on from the last checkpoint")  # fmt: skip

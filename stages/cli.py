@@ -28,6 +28,8 @@ DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, or auto (cuda where 
 WorkersOption = Annotated[int, typer.Option(min=0, help="Worker processes on this machine; 0 works in turn.")]
 
 CACHE = Path("cache")
+INTERRUPTED = 130
+"""Exit code of a run stopped by Ctrl-C, as shells have it."""
 
 
 @app.command()
@@ -169,21 +171,10 @@ def main() -> None:
     except GoodSAMError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        _tell_interrupted()
-        sys.exit(INTERRUPTED)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # typer makes that of KeyboardInterrupt, without a word
-            _tell_interrupted()
+            typer.echo("interrupted; what was done is kept, run the same command again to go on", err=True)
         raise
-
-
-INTERRUPTED = 130
-"""Exit code of a run stopped by Ctrl-C, as shells have it."""
-
-
-def _tell_interrupted() -> None:
-    typer.echo("interrupted; what was done is kept, run the same command again to go on", err=True)
 
 
 def _run(recipe: str, cache: Path, set_: list[str] | None) -> Run:

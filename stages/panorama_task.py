@@ -31,7 +31,7 @@ from pipeline.teacher.config import AssistantConfig, SamConfig
 from pipeline.teacher.fuse import fuse
 from pipeline.teacher.rectify import rectify
 from stages.files import digest
-from stages.runs import Fingerprints
+from stages.runs import SPEED_SETTINGS, Fingerprints
 from stages.splits import SplitPanorama
 
 if TYPE_CHECKING:
@@ -85,9 +85,8 @@ def part_fingerprints(recipe: Recipe, device: str = "cpu") -> Fingerprints:
     from pipeline.teacher.sam import weights_digest
 
     size = (recipe.panorama.width, recipe.panorama.vertical_fov)
-    sam = dataclasses.replace(recipe.sam, points_per_batch=1)
-    masks = fingerprint(Part.MASKS, VERSIONS[Part.MASKS], size, recipe.windows,
-                        _without(sam, "checkpoint", "memory_gib"), weights_digest(recipe.sam))  # fmt: skip
+    sam = _without(recipe.sam, "checkpoint", *SPEED_SETTINGS["sam"])
+    masks = fingerprint(Part.MASKS, VERSIONS[Part.MASKS], size, recipe.windows, sam, weights_digest(recipe.sam))
     identity = _assistant(recipe.assistant, device).identity
     assistant = fingerprint(Part.ASSISTANT, VERSIONS[Part.ASSISTANT], size, recipe.windows, recipe.label_set,
                             _without(recipe.assistant, "name"), identity)  # fmt: skip

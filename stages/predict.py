@@ -26,7 +26,7 @@ from pipeline.errors import CacheError, GoodSAMError, InputError
 from pipeline.evaluate.metrics import LabelArray, class_shares, labels_at, resize_nearest
 from pipeline.evaluate.overlay import paint_labels
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.ignore import ignored_region, load_ignore_mask
+from pipeline.panorama.ignore import ignored_region, require_ignore_mask
 from pipeline.panorama.images import OpenedPanorama, PanoramaFile, find_panoramas, open_panorama
 from pipeline.panorama.sphere import solid_angles
 from pipeline.settings import fingerprint
@@ -82,8 +82,7 @@ def predict(job: PredictJob, listener: Listener = silent) -> PredictSummary:
     """
     started = time.monotonic()
     files = _panoramas(job)
-    if job.panorama.ignore_mask:  # once, rather than as a mistake of every panorama
-        load_ignore_mask(Path(job.panorama.ignore_mask), job.panorama.height, job.panorama.width)
+    require_ignore_mask(job.panorama)
     predictor = load_predictor(job.student, job.device)
     settings = _settings(job)
     failed: dict[str, str] = {}

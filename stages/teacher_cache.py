@@ -13,12 +13,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from pipeline.cache.store import Part, TeacherStore
 from pipeline.errors import InputError
-from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.ignore import load_ignore_mask
+from pipeline.panorama.ignore import require_ignore_mask
 from pipeline.recipe import Recipe
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted
 from stages.files import digest
@@ -87,19 +85,13 @@ def _at_once(device: str) -> int:
 def _missing(run: Run, panoramas: Sequence[SplitPanorama], device: str) -> list[PanoramaTask]:
     """Prepare the run's folder and store; a task for every panorama that is not complete."""
     run.prepare()
-    _require_ignore_mask(run.recipe.panorama)
+    require_ignore_mask(run.recipe.panorama)
     store = TeacherStore.open(run.store, "a")
     prints = part_fingerprints(run.recipe, device)
     _describe(store, prints, run.recipe)
     write_manifest(run, prints)
     missing = [panorama for panorama in panoramas if not _is_complete(store, prints, panorama)]
     return [PanoramaTask(panorama, run.recipe, run.store.resolve(), prints, device) for panorama in missing]
-
-
-def _require_ignore_mask(config: PanoramaConfig) -> None:
-    """Read the mask of the run once, before anything is computed: in vain, for its errors."""
-    if config.ignore_mask:
-        load_ignore_mask(Path(config.ignore_mask), config.height, config.width)
 
 
 def _follow(reports: Iterator[TaskReport], listener: Listener) -> Iterator[TaskReport]:

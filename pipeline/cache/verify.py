@@ -51,12 +51,6 @@ def verify_entry(store: TeacherStore, entry: Entry) -> Problem | None:
     return None
 
 
-def verify(store: TeacherStore) -> list[Problem]:
-    """Read everything of every panorama; the memory of one is needed at a time. Empty if all is well."""
-    problems = (verify_entry(store, entry) for entry in entries(store))
-    return [problem for problem in problems if problem is not None]
-
-
 def discard(store: TeacherStore, problems: Iterable[Problem]) -> None:
     """Remove the damaged panoramas, so that stage one does them again.
 

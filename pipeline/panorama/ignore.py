@@ -68,6 +68,16 @@ def constant_border(
     return ignored_HW
 
 
+def require_ignore_mask(config: PanoramaConfig) -> None:
+    """Read the mask of `config` once, so that what is wrong with it is not taken for a fault of every panorama.
+
+    Raises:
+        InputError: the mask file cannot be used.
+    """
+    if config.ignore_mask:
+        load_ignore_mask(Path(config.ignore_mask), config.height, config.width)
+
+
 @lru_cache(maxsize=4)
 def load_ignore_mask(path: Path, height: int, width: int) -> npt.NDArray[np.bool_]:
     """Read a mask file at the working size, read-only; a pixel is ignored where any part of it is non-zero.

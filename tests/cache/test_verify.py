@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.cache.store import Part, TeacherStore
-from pipeline.cache.verify import Entry, discard, entries, verify
+from pipeline.cache.verify import Entry, Problem, discard, entries, verify_entry
 
 PRINT = "0123456789abcdef"
 IDS = ["street/0001", "street/0002"]
@@ -23,6 +23,10 @@ def store(tmp_path: Path) -> TeacherStore:
     return store
 
 
+def problems_of(store: TeacherStore) -> list[Problem]:
+    return [problem for entry in entries(store) if (problem := verify_entry(store, entry)) is not None]
+
+
 def chunk(store: TeacherStore, part: Part, number: int) -> Path:
     return store.path / part / PRINT / f"street%2F000{number}" / "x" / "c.0.0"
 
@@ -31,7 +35,7 @@ def test_a_sound_store_has_no_problems(store: TeacherStore) -> None:
     assert [(entry.part, entry.panorama_id) for entry in entries(store)] == [
         (part, panorama_id) for part in (Part.MASKS, Part.ENSEMBLE) for panorama_id in IDS
     ]
-    assert verify(TeacherStore.open(store.path, "r")) == []
+    assert problems_of(TeacherStore.open(store.path, "r")) == []
 
 
 def test_each_kind_of_damage_is_named_with_its_panorama(store: TeacherStore) -> None:
@@ -40,7 +44,7 @@ def test_each_kind_of_damage_is_named_with_its_panorama(store: TeacherStore) -> 
     chunk(store, Part.MASKS, 1).write_bytes(content)
     chunk(store, Part.ENSEMBLE, 1).unlink()
     (chunk(store, Part.ENSEMBLE, 2).parents[1] / "zarr.json").unlink()
-    problems = verify(store)
+    problems = problems_of(store)
     assert [problem.entry for problem in problems] == [
         Entry(Part.MASKS, PRINT, IDS[0]),
         Entry(Part.ENSEMBLE, PRINT, IDS[0]),
@@ -52,7 +56,7 @@ def test_each_kind_of_damage_is_named_with_its_panorama(store: TeacherStore) -> 
 
 def test_what_is_discarded_is_missing_and_all_is_well_again(store: TeacherStore) -> None:
     chunk(store, Part.MASKS, 2).write_bytes(b"not a chunk")
-    discard(store, verify(store))
-    assert verify(store) == []
+    discard(store, problems_of(store))
+    assert problems_of(store) == []
     assert store.missing(Part.MASKS, PRINT, IDS) == [IDS[1]]
     assert store.missing(Part.ENSEMBLE, PRINT, IDS) == []
