@@ -1,10 +1,12 @@
-"""What the settings dataclasses of all parts share: checks that name the key, and fingerprints."""
+"""What the settings of all parts share: checks that name the key, and fingerprints of settings and files."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RecipeError
@@ -37,6 +39,15 @@ def fingerprint(*parts: Any) -> str:
     """
     text = json.dumps([_plain(p) for p in parts], sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def digest_of(files: Sequence[Path]) -> str:
+    """SHA-256 over names and contents of files, in the order of their names."""
+    total = hashlib.sha256()
+    for path in sorted(files, key=lambda p: p.name):
+        with path.open("rb") as stream:
+            total.update(f"{path.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
 
 
 def _plain(value: Any) -> Any:

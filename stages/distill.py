@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from pipeline.student.config import WRAP, DistillConfig, LossConfig, StudentConf
 from pipeline.student.data import TrainingBatch, TrainingSet, read_ahead
 from pipeline.student.losses import FeatureProjections, mka_losses, total
 from pipeline.student.meter import LossMeter
-from pipeline.student.model import build_student, forward_wrapped, normalise, save_student, to_unit
+from pipeline.student.model import build_student, forward_wrapped, normalise, save_student, start_identity, to_unit
 from pipeline.student.precision import mixed_precision
 from pipeline.student.sample import PanoramaSample, SampleReader
 from pipeline.student.schedule import parameter_groups, set_learning_rates
@@ -82,11 +83,12 @@ class DistillJob:
         """Where the finished student goes."""
         return self.folder / "final"
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Name of the student that comes out; how often is logged and saved has no part in it."""
+        """Name of the student that comes out; how often is logged and saved has no part in it, nor where files lie."""
         training = dataclasses.replace(self.distill, log_every=1, checkpoint_every=1, sample_memory_gb=0)
-        return fingerprint(self.student, self.losses, training, self.seed, self.label_set.name, self.ids,
+        student = (self.student.size, start_identity(self.student))
+        return fingerprint(student, self.losses, training, self.seed, self.label_set.name, self.ids,
                            self.data_fingerprint)  # fmt: skip
 
 

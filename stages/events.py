@@ -54,6 +54,8 @@ class ItemFailed:
     """The panorama's id or file."""
     error: str
     """One sentence for people."""
+    trace: str = ""
+    """Traceback of an error that was not foreseen, for the log."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,17 @@ class StageFinished:
     """What was done, for the log."""
 
 
-Event = StageStarted | StageAdvanced | Scalars | ItemFailed | Note | StageFinished
+@dataclass(frozen=True)
+class StageBroken:
+    """An error or the user ended a stage before its time."""
+
+    error: str
+    """What is told on the console."""
+    trace: str
+    """Where it happened."""
+
+
+Event = StageStarted | StageAdvanced | Scalars | ItemFailed | Note | StageFinished | StageBroken
 Listener = Callable[[Event], None]
 
 

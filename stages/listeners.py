@@ -7,8 +7,10 @@ import json
 import os
 import socket
 import time
-from contextlib import nullcontext, suppress
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from traceback import format_exception
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
@@ -18,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from pipeline.errors import CacheError
-from stages.events import Event, ItemFailed, Note, Scalars, StageAdvanced, StageFinished, StageStarted
+from stages.events import Event, ItemFailed, Note, Scalars, StageAdvanced, StageBroken, StageFinished, StageStarted
 from stages.files import writing
 
 
@@ -58,6 +60,8 @@ class ProgressConsole:
                 self._line(f"{event.stage}: {escape(event.text)}")
             case StageFinished():
                 self._finish(event)
+            case StageBroken():
+                pass  # whoever began the stage tells what ended it
 
     def _start(self, event: StageStarted) -> None:
         self._task_total, self._unit = event.total, event.unit
@@ -196,6 +200,12 @@ class RunListeners:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for part in self._parts:
-            with nullcontext() if error is None else suppress(CacheError):  # what stopped the stage is told, once
+        if error is None:
+            for part in self._parts:
                 part.close()
+            return
+        broken = StageBroken(str(error) or type(error).__name__, "".join(format_exception(error)))
+        for part in self._parts:
+            for act in (partial(part, broken), part.close):
+                with suppress(CacheError):  # what stopped the stage is told, once
+                    act()

@@ -59,6 +59,13 @@ class PredictJob:
     device: str = "cpu"
     """Torch device."""
 
+    def __post_init__(self) -> None:
+        """Raises InputError where `out` lies inside `panoramas`."""
+        if self.out.resolve().is_relative_to(self.panoramas.resolve()):
+            raise InputError(f"{self.out} lies inside {self.panoramas}",
+                             "outputs must not be taken for panoramas next time",
+                             "Choose an output folder beside it")  # fmt: skip
+
 
 @dataclass(frozen=True)
 class PredictSummary:
@@ -76,12 +83,12 @@ def predict(job: PredictJob, listener: Listener = silent) -> PredictSummary:
     """Predict every panorama that has no up-to-date output; broken files are set aside.
 
     Raises:
-        InputError: no panoramas, `out` inside `panoramas`, an unusable ignore mask, or not one panorama could be read.
+        InputError: no panoramas, an unusable ignore mask, or not one panorama could be read.
         WeightsError: the student cannot be loaded.
         CacheError: outputs cannot be written.
     """
     started = time.monotonic()
-    files = _panoramas(job)
+    files = find_panoramas(job.panoramas)
     require_ignore_mask(job.panorama)
     predictor = load_predictor(job.student, job.device)
     settings = _settings(job)
@@ -114,13 +121,6 @@ def predict_labels(panorama: OpenedPanorama, predictor: Predictor, config: Panor
     ignored = ignored_region(panorama.image_HW3, config, panorama.transparent_HW)
     labels[resize_nearest(ignored, height, width)] = IGNORE
     return labels
-
-
-def _panoramas(job: PredictJob) -> list[PanoramaFile]:
-    if job.out.resolve().is_relative_to(job.panoramas.resolve()):
-        raise InputError(f"{job.out} lies inside {job.panoramas}", "outputs must not be taken for panoramas next time",
-                         "Choose an output folder beside it")  # fmt: skip
-    return find_panoramas(job.panoramas)
 
 
 def _predict_file(file: PanoramaFile, job: PredictJob, predictor: Predictor, settings: str) -> None:

@@ -101,9 +101,7 @@ def _follow(reports: Iterator[TaskReport], listener: Listener) -> Iterator[TaskR
         if report.fatal is not None:
             raise report.fatal
         if report.error:
-            listener(ItemFailed(STAGE, report.id, report.error))
-        if report.trace:
-            listener(Note(STAGE, report.trace))
+            listener(ItemFailed(STAGE, report.id, report.error, report.trace))
         for note in report.notes:
             if note not in noted:
                 listener(Note(STAGE, note))

@@ -19,6 +19,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation, Segf
 
 from pipeline.classes import IGNORE, LabelSet
 from pipeline.errors import WeightsError
+from pipeline.settings import digest_of
 from pipeline.student.config import WRAP, StudentConfig
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -71,6 +72,13 @@ def build_student(config: StudentConfig, label_set: LabelSet) -> SegformerForSem
     if config.size != "tiny":
         _check_size(source, architecture, config.size)
     return _pretrained(source, _with_labels(architecture, label_set))
+
+
+def start_identity(config: StudentConfig) -> str:
+    """Names the weights that a student starts from: a folder by its content, others as the hub does."""
+    source = _source(config.weights)
+    files = [path for pattern in ("config.json", "*.safetensors", "*.bin") for path in Path(source).glob(pattern)]
+    return f"sha256:{digest_of(files)}" if source and files else source
 
 
 def load_student(folder: Path) -> SegformerForSemanticSegmentation:

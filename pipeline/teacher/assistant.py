@@ -9,7 +9,6 @@ Legend: K images of a batch, C classes, D feature channels, H W image, h w the o
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -159,15 +158,6 @@ def require_classes(found: int, labels: LabelSet, what: str) -> None:
             f"the label set {labels.name} has {len(labels)}",
             "Set assistant.label_set to the labels that the network was trained on",
         )
-
-
-def digest_of(files: Sequence[Path]) -> str:
-    """SHA-256 over names and contents of files, in the order of their names."""
-    total = hashlib.sha256()
-    for path in sorted(files, key=lambda p: p.name):
-        with path.open("rb") as stream:
-            total.update(f"{path.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()
 
 
 def first_line(error: Exception) -> str:

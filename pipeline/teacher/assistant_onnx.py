@@ -23,12 +23,12 @@ import torch
 
 from pipeline.classes import LabelSet
 from pipeline.errors import WeightsError
+from pipeline.settings import digest_of
 from pipeline.teacher.assistant import (
     LEVEL_OF_STRIDE,
     AssistantOutput,
     Normalisation,
     cut_back,
-    digest_of,
     first_line,
     require_classes,
     require_levels,

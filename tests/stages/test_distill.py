@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 from pipeline.errors import CacheError, GoodSAMError, InputError, RecipeError, WeightsError
 from pipeline.student.config import DistillConfig, LossConfig, StudentConfig
 from pipeline.student.losses import LOSSES
-from pipeline.student.model import load_student
+from pipeline.student.model import build_student, load_student, save_student
 from pipeline.student.sample import PanoramaSample
 from stages import checkpoints
 from stages.checkpoints import load_checkpoint, previous_of, replace_folder, save_checkpoint
@@ -145,6 +146,20 @@ def test_how_often_is_saved_and_logged_does_not_change_the_students_name(tmp_pat
     assert toy_job(tmp_path, distill={"learning_rate": 1e-4}).fingerprint != name
     assert toy_job(tmp_path, data_fingerprint="other").fingerprint != name
     assert toy_job(tmp_path, ids=("0",)).fingerprint != name
+
+
+def test_the_students_name_follows_the_content_of_its_start_and_not_its_place(tmp_path: Path) -> None:
+    def name(start: Path) -> str:
+        return toy_job(tmp_path, student=StudentConfig(size="tiny", weights=str(start))).fingerprint
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    save_student(build_student(StudentConfig(size="tiny"), TOY), here)
+    shutil.copytree(here, there)
+    first = name(here)
+    assert name(there) == first != toy_job(tmp_path).fingerprint
+    save_student(build_student(StudentConfig(size="tiny"), TOY), there)
+    assert name(there) != first
+    assert name(Path("hub/one")) != name(Path("hub/other"))
 
 
 def test_the_student_learns_the_toy(tmp_path: Path) -> None:

@@ -96,6 +96,16 @@ def test_a_full_disk_is_told_by_the_log_and_does_not_hide_what_stopped_the_stage
             raise InputError("first", "", "") from None
 
 
+def test_what_ends_a_stage_before_its_time_is_in_the_log_and_not_twice_on_the_console(tmp_path: Path) -> None:
+    said = io.StringIO()
+    with pytest.raises(InputError), RunListeners(tmp_path, Console(file=said)):
+        raise InputError("street is empty", "panoramas", "Put some there")
+    (record,) = (json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines())
+    assert (record["event"], record["error"].startswith("street is empty")) == ("StageBroken", True)
+    assert "test_listeners.py" in record["trace"]
+    assert said.getvalue() == ""
+
+
 def test_fan_out_passes_every_event_to_all() -> None:
     first: list[object] = []
     second: list[object] = []

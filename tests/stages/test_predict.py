@@ -164,7 +164,7 @@ def test_it_is_an_error_if_no_file_can_be_used(student: ByColour, job: PredictJo
 
 def test_outputs_among_the_panoramas_are_refused(student: ByColour, job: PredictJob) -> None:
     with pytest.raises(InputError, match="lies inside"):
-        predict(replace(job, out=job.panoramas / "labels"))
+        replace(job, out=job.panoramas / "labels")
 
 
 def test_a_folder_without_a_student_is_named(job: PredictJob, tmp_path: Path) -> None:

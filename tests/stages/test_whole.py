@@ -163,3 +163,10 @@ def test_what_a_user_gets_wrong_is_told_in_one_sentence_without_a_traceback(
     assert says in shown
     assert "Traceback" not in shown
     assert len([line for line in shown.splitlines() if line.startswith("error: ")]) == 1
+
+
+def test_a_refused_folder_of_outputs_is_not_made(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = folder / "photos" / "out"
+    assert goodsam("predict", folder / "photos", out) == 1
+    assert "lies inside" in capsys.readouterr().err
+    assert not out.exists()
