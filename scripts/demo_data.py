@@ -68,16 +68,21 @@ class Batch:
         return Batch(**{name: np.concatenate([vars(b)[name] for b in batches]) for name in vars(batches[0])})
 
 
+def shard_paths(folder: Path) -> list[Path]:
+    """The complete shards of a folder, in the order of their names; none where there is no folder yet."""
+    return sorted(path for path in folder.glob("*.npz") if not path.name.endswith(".partial.npz"))
+
+
 def load_shards(folder: Path) -> Batch:
     """All shards of a folder, in the order of their names.
 
     Raises:
         FileNotFoundError: there are none.
     """
-    paths = sorted(p for p in folder.glob("*.npz") if not p.name.endswith(".partial.npz"))
+    paths = shard_paths(folder)
     if not paths:
         raise FileNotFoundError(f"{folder} holds no shards; render them with `python -m scripts.demo_data`")
-    return Batch.join([Batch.load(p) for p in paths])
+    return Batch.join([Batch.load(path) for path in paths])
 
 
 @dataclass(frozen=True)

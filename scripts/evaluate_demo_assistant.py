@@ -29,6 +29,7 @@ from pipeline.teacher.assistant import Assistant
 from pipeline.teacher.assistant_transformers import load_transformers
 from pipeline.world import View, build_scene, render_panorama
 from pipeline.world.seeds import MODEL_VALIDATION
+from scripts.demo_data import shard_paths
 from scripts.train_demo_assistant import DEMO, PLANS
 
 HEIGHT, WINDOW = 512, 256
@@ -58,7 +59,7 @@ def predict(assistant: Assistant, images_KHW3: Bytes, scale: float = 1.0) -> Byt
 def views_matrix(assistant: Assistant, folder: Path) -> ConfusionMatrix:
     """Perspective views from shards."""
     matrix = ConfusionMatrix(len(DENSEPASS_13))
-    for path in sorted(folder.glob("*.npz")):
+    for path in shard_paths(folder):
         with np.load(path) as shard:
             images, labels = shard["images_NHW3"], shard["labels_NHW"]
         for first in range(0, len(images), 8):

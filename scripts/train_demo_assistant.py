@@ -31,6 +31,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation, Segf
 from transformers.utils.logging import disable_progress_bar
 
 from pipeline.classes import DENSEPASS_13
+from scripts.demo_data import shard_paths
 
 DEMO = Path(__file__).resolve().parents[1] / "pipeline" / "demo"
 
@@ -109,8 +110,8 @@ class ViewPool:
 
     def refresh(self) -> None:
         """Read the shards that are new."""
-        for path in sorted(path for folder in self.folders for path in folder.glob("*.npz")):
-            if path not in self.read and not path.name.endswith(".partial.npz"):
+        for path in sorted(path for folder in self.folders for path in shard_paths(folder)):
+            if path not in self.read:
                 with np.load(path) as shard:
                     self.images_NHW3.extend(shard["images_NHW3"])
                     self.labels_NHW.extend(shard["labels_NHW"])
@@ -120,6 +121,9 @@ class ViewPool:
         """Return when there are `count` views."""
         self.refresh()
         while len(self.images_NHW3) < count:
+            print(
+                f"{len(self.images_NHW3)} of {count} views in {', '.join(map(str, self.folders))}; waiting", flush=True
+            )
             time.sleep(5)
             self.refresh()
 
