@@ -96,13 +96,3 @@ Listener = Callable[[Event], None]
 
 def silent(event: Event) -> None:
     """Listen to nothing."""
-
-
-def fan_out(*listeners: Listener) -> Listener:
-    """One listener that passes every event on to several."""
-
-    def listen(event: Event) -> None:
-        for listener in listeners:
-            listener(event)
-
-    return listen

@@ -11,7 +11,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipeline.errors import CacheError, InputError
-from stages.events import ItemFailed, Note, Scalars, StageAdvanced, StageFinished, StageStarted, fan_out
+from stages.events import ItemFailed, Note, Scalars, StageAdvanced, StageFinished, StageStarted
 from stages.listeners import JsonLines, ProgressConsole, RunListeners, TensorBoard
 
 STORY = (
@@ -104,10 +104,3 @@ def test_what_ends_a_stage_before_its_time_is_in_the_log_and_not_twice_on_the_co
     assert (record["event"], record["error"].startswith("street is empty")) == ("StageBroken", True)
     assert "test_listeners.py" in record["trace"]
     assert said.getvalue() == ""
-
-
-def test_fan_out_passes_every_event_to_all() -> None:
-    first: list[object] = []
-    second: list[object] = []
-    fan_out(first.append, second.append)(STORY[0])
-    assert first == second == [STORY[0]]
