@@ -16,7 +16,6 @@ from pipeline.teacher.assistant import (
     DEMO_FOLDER,
     Normalisation,
     cut_back,
-    digest_of,
     load_assistant,
     require_classes,
     require_levels,
@@ -73,18 +72,6 @@ def test_missing_levels_are_named_with_those_there_are() -> None:
 def test_a_wrong_number_of_classes_names_both_numbers() -> None:
     with pytest.raises(WeightsError, match="13 classes; the label set cityscapes19 has 19"):
         require_classes(13, CITYSCAPES_19, "the assistant")
-
-
-def test_the_digest_depends_on_names_and_contents_but_not_on_order_or_place(tmp_path: Path) -> None:
-    for place in ("here", "there"):
-        (tmp_path / place).mkdir()
-        for name in "ab":
-            (tmp_path / place / name).write_text(name)
-    here, there = [[tmp_path / place / name for name in names] for place, names in (("here", "ab"), ("there", "ba"))]
-    assert digest_of(here) == digest_of(there)
-    (tmp_path / "there" / "a").write_text("other")
-    assert digest_of(here) != digest_of(there)
-    assert digest_of(here[:1]) != digest_of(here[1:])
 
 
 def test_the_demo_assistant_labels_a_street_it_has_never_seen() -> None:
