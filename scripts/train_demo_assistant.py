@@ -1,8 +1,10 @@
 """Trains the demo's assistant and the demo student's start on perspective views of the built-in world.
 
     python -m scripts.demo_data --kind views --count 4800 --per-scene 6 --out data/assistant/views
-    python -m scripts.train_demo_assistant assistant --minutes 38
-    python -m scripts.train_demo_assistant student_start --minutes 14
+    python -m scripts.demo_data --kind tilted --count 2400 --per-scene 6 --seed-offset 800 --out data/assistant/tilted
+    python -m scripts.demo_data --kind wide --count 3000 --per-scene 6 --seed-offset 1400 --out data/assistant/wide
+    python -m scripts.train_demo_assistant assistant --minutes 180 --views data/assistant/views data/assistant/tilted
+    python -m scripts.train_demo_assistant student_start --minutes 120 --views data/assistant/{views,tilted,wide}
 
 Neither network ever sees a panorama: what they lose there is the gap that GoodSAM closes. The schedule follows the
 clock, so that a busy machine trains less, not longer; a killed run goes on from its last checkpoint.
