@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation, Segf
 from transformers.utils.logging import disable_progress_bar
 
 from pipeline.classes import DENSEPASS_13
+from pipeline.student.model import ARCHITECTURES
 from scripts.demo_data import shard_paths
 
 DEMO = Path(__file__).resolve().parents[1] / "pipeline" / "demo"
@@ -42,7 +43,7 @@ DEMO = Path(__file__).resolve().parents[1] / "pipeline" / "demo"
 class Plan:
     """What a network is, and how large it sees things."""
 
-    shape: dict[str, Any]
+    shape: Mapping[str, Any]
     """What differs from SegFormer-B0."""
     magnification: tuple[float, float]
     """Views are resized by a factor in this range before they are cropped. The assistant will look at windows that were
@@ -53,21 +54,12 @@ PLANS = {
     "assistant": Plan(
         {
             "hidden_sizes": [32, 64, 128, 192],
-            "depths": [2, 2, 2, 2],
             "num_attention_heads": [1, 2, 4, 6],
             "decoder_hidden_size": 192,
         },
         magnification=(0.7, 1.9),
     ),
-    "student_start": Plan(
-        {
-            "hidden_sizes": [16, 32, 64, 128],
-            "depths": [2, 2, 2, 2],
-            "num_attention_heads": [1, 2, 4, 8],
-            "decoder_hidden_size": 64,
-        },
-        magnification=(0.55, 1.4),
-    ),
+    "student_start": Plan(ARCHITECTURES["tiny"], magnification=(0.55, 1.4)),
 }
 """2.4 and 0.78 million parameters."""
 CROPS = (128, 160, 192, 256)

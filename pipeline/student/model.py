@@ -33,7 +33,7 @@ LEVEL_STRIDES = (4, 8, 16, 32)
 DEMO_START = Path(__file__).parents[1] / "demo" / "student_start"
 """The embedded small start, `student.weights = "demo"`."""
 
-_ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
+ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
     "tiny": {"depths": [2, 2, 2, 2], "hidden_sizes": [16, 32, 64, 128], "num_attention_heads": [1, 2, 4, 8],
              "decoder_hidden_size": 64},
     "b0": {"depths": [2, 2, 2, 2], "hidden_sizes": [32, 64, 160, 256], "num_attention_heads": [1, 2, 5, 8],
@@ -66,7 +66,7 @@ def build_student(config: StudentConfig, label_set: LabelSet) -> SegformerForSem
         WeightsError: `config.weights` is missing, broken, no SegFormer, or of another size than `config.size`.
     """
     if config.weights == "":
-        return SegformerForSemanticSegmentation(_with_labels(SegformerConfig(**_ARCHITECTURES[config.size]), label_set))
+        return SegformerForSemanticSegmentation(_with_labels(SegformerConfig(**ARCHITECTURES[config.size]), label_set))
     source = _source(config.weights)
     architecture = _architecture_of(source)
     if config.size != "tiny":
@@ -206,7 +206,7 @@ def _architecture_of(source: str) -> SegformerConfig:
 
 def _check_size(source: str, architecture: SegformerConfig, size: str) -> None:
     for key in ("depths", "hidden_sizes", "num_attention_heads"):
-        found, expected = list(getattr(architecture, key)), _ARCHITECTURES[size][key]
+        found, expected = list(getattr(architecture, key)), ARCHITECTURES[size][key]
         if found != expected:
             raise WeightsError(f"{source} has {key} {found}", f"student.size {size!r} has {expected}",
                                "Let student.size and student.weights fit each other")  # fmt: skip
