@@ -6,6 +6,9 @@
     python -m scripts.train_demo_sam --data data/sam/windows data/sam/views --validation data/sam/val --minutes 60
     python -m scripts.evaluate_demo_sam --windows data/sam/val
 
+Each process works on one core; `torchrun --nproc-per-node 2 -m scripts.train_demo_sam ...` shares every step among two,
+each with a batch of its own.
+
 The schedule runs on the wall clock: `--minutes` is the length of the training, whatever the machine. A killed run goes
 on from its last checkpoint. The network learns to answer one point with the nested masks around it: its part, its
 object, and the region of its class; output k always means level k, so no answer is ambiguous.
@@ -17,12 +20,14 @@ import argparse
 import copy
 import json
 import math
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from scripts.demo_data import Batch, load_shards
@@ -47,6 +52,7 @@ class Schedule:
 
     minutes: float
     batch_size: int = 8
+    """Images per step and process."""
     learning_rate: float = 1e-3
     muon_rate: float = 2e-3
     weight_decay: float = 0.02
@@ -139,6 +145,7 @@ def train_step(state: State, examples: list[Example], schedule: Schedule) -> dic
         totals = totals + torch.stack((*losses, near)) / len(examples)
     helper = helper_loss(said, examples)
     (totals[0] + totals[1] + 0.5 * totals[3] + 0.3 * helper).backward()
+    average_gradients(trainee)
     nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
     for optimiser in state.optimisers:
         for group in optimiser.param_groups:
@@ -149,6 +156,25 @@ def train_step(state: State, examples: list[Example], schedule: Schedule) -> dic
     state.step += 1
     masks, predicted, iou, affinity = totals.tolist()
     return {"masks": masks, "predicted": predicted, "iou": iou, "affinity": affinity, "helper": helper.item()}
+
+
+def average_gradients(trainee: Trainee) -> None:
+    """Give every process the mean of the gradients of all; alone, nothing."""
+    if not dist.is_initialized():
+        return
+    gradients = [p.grad for p in trainee.parameters() if p.grad is not None]
+    flat = nn.utils.parameters_to_vector(gradients)
+    dist.all_reduce(flat)
+    nn.utils.vector_to_parameters(flat / dist.get_world_size(), gradients)
+
+
+def agreed(seconds: float) -> float:
+    """The first process's clock, so that all follow one schedule and stop after the same step."""
+    if not dist.is_initialized():
+        return seconds
+    clock = torch.tensor([seconds], dtype=torch.float64)
+    dist.broadcast(clock, 0)
+    return clock.item()
 
 
 @torch.no_grad()
@@ -193,7 +219,8 @@ def point_quality(trainee: Trainee, batch: Batch, images: int) -> dict[str, floa
 def train(state: State, data: Batch, validation: Batch, schedule: Schedule, work: Path,
           out: Path) -> None:  # fmt: skip
     """Until the schedule's minutes are over; checkpoints and weights are written every few minutes."""
-    rng = np.random.default_rng(state.step + 1)
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    rng = np.random.default_rng((state.step + 1, rank))
     running: dict[str, float] = {}
     last_save = last_line = time.monotonic()
     while state.seconds < 60 * schedule.minutes:
@@ -201,7 +228,9 @@ def train(state: State, data: Batch, validation: Batch, schedule: Schedule, work
         losses = train_step(state, draw(data, schedule.batch_size, rng), schedule)
         running = {k: 0.98 * running.get(k, v) + 0.02 * v for k, v in losses.items()}
         now = time.monotonic()
-        state.seconds += now - before
+        state.seconds = agreed(state.seconds + now - before)
+        if rank > 0:
+            continue
         if now - last_line > 15:
             last_line = now
             left = schedule.minutes - state.seconds / 60
@@ -227,6 +256,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("pipeline/demo"), help="folder of the weights")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if "WORLD_SIZE" in os.environ:
+        dist.init_process_group("gloo")
     schedule = Schedule(options.minutes)
     state = start(schedule)
     if options.begin_with:
