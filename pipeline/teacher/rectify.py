@@ -25,6 +25,8 @@ from pipeline.teacher.assistant import Assistant
 from pipeline.teacher.config import AssistantConfig
 
 Image8 = npt.NDArray[np.uint8]
+SEAM_MARGIN = 64
+"""Columns by which the panorama seen whole goes on over the seam where it is mixed with the windows."""
 Features = dict[int, torch.Tensor]
 
 
@@ -78,15 +80,17 @@ def rectify(
         features.add(window, said)
         labels.append(said.probabilities_Chw.argmax(axis=0).astype(np.uint8))
     whole = next(_ask([image_HW3], assistant, (), config.whole_scale, target)).probabilities_Chw
-    stitched = _mix(stitcher.result(), whole, config.whole_weight)
+    stitched = stitcher.result()
+    if config.whole_weight > 0:  # the whole image knows the context, the windows know the detail
+        stitched *= 1 - config.whole_weight
+        stitched += config.whole_weight * _whole_without_seam(image_HW3, assistant, config.whole_scale, target)
     return AssistantView(stitched, whole, agreement.result(), tuple(labels), features.result())
 
 
-def _mix(windows_CHW: FloatArray, whole_CHW: FloatArray, whole_weight: float) -> FloatArray:
-    """The whole image knows the context, the windows know the detail."""
-    if whole_weight == 0:
-        return windows_CHW
-    return ((1 - whole_weight) * windows_CHW + whole_weight * whole_CHW).astype(np.float32, copy=False)
+def _whole_without_seam(image_HW3: Image8, assistant: Assistant, scale: float, target: LabelSet) -> FloatArray:
+    """Probabilities of the panorama seen whole, going on by SEAM_MARGIN columns on either side."""
+    wider_HW3 = np.pad(image_HW3, ((0, 0), (SEAM_MARGIN, SEAM_MARGIN), (0, 0)), mode="wrap")
+    return next(_ask([wider_HW3], assistant, (), scale, target)).probabilities_Chw[..., SEAM_MARGIN:-SEAM_MARGIN]
 
 
 def _windows_said(

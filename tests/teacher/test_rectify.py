@@ -17,7 +17,7 @@ from pipeline.panorama.config import WindowConfig
 from pipeline.panorama.windows import Window, window_grid
 from pipeline.teacher.assistant import AssistantOutput
 from pipeline.teacher.config import AssistantConfig
-from pipeline.teacher.rectify import _Agreement, rectify
+from pipeline.teacher.rectify import SEAM_MARGIN, _Agreement, rectify
 
 Images = npt.NDArray[np.uint8]
 TWO = LabelSet("two", ("dark", "bright"), ((0, 0, 0), (255, 255, 255)), ())
@@ -122,9 +122,26 @@ def test_the_whole_image_enters_with_its_weight() -> None:
     alone = rectify(image, windows, ColourAssistant(logits=relative), PLAIN, TWO)
     config = AssistantConfig(whole_weight=0.25, feature_levels=())
     mixed = rectify(image, windows, ColourAssistant(logits=relative), config, TWO)
-    np.testing.assert_allclose(mixed.assistant_CHW, 0.75 * alone.assistant_CHW + 0.25 * alone.whole_CHW, atol=1e-6)
+    wider = np.pad(image, ((0, 0), (SEAM_MARGIN, SEAM_MARGIN), (0, 0)), mode="wrap")
+    seen = rectify(wider, window_grid(64, wider.shape[1], WINDOWS), ColourAssistant(logits=relative), PLAIN, TWO)
+    whole = seen.whole_CHW[..., SEAM_MARGIN:-SEAM_MARGIN]
+    np.testing.assert_allclose(mixed.assistant_CHW, 0.75 * alone.assistant_CHW + 0.25 * whole, atol=1e-6)
     assert np.abs(mixed.assistant_CHW - alone.assistant_CHW).max() > 0.01
     np.testing.assert_array_equal(mixed.agreement_HW, alone.agreement_HW)
+
+
+def test_the_whole_image_has_no_seam_where_it_is_mixed_in() -> None:
+    def by_the_border(images: torch.Tensor) -> torch.Tensor:
+        """Bright at the left and right border of what it sees, dark elsewhere: padding, as networks know it."""
+        bright = torch.full_like(images[:, :1], -5.0)
+        bright[..., :8] = bright[..., -8:] = 5
+        return torch.cat((-bright, bright), 1)
+
+    image, windows = noise(64, 128), window_grid(64, 128, WINDOWS)
+    config = AssistantConfig(whole_weight=1.0, feature_levels=())
+    view = rectify(image, windows, ColourAssistant(logits=by_the_border), config, TWO)
+    assert view.whole_CHW[1, :, :8].min() > 0.99  # the naive use has it
+    assert view.assistant_CHW[1].max() < 0.01
 
 
 def test_classes_are_merged_after_the_softmax() -> None:
