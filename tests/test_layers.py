@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = ("errors", "settings", "classes", "panorama", "world", "teacher", "cache", "student", "evaluate", "recipe")
+ORDER = (
+    *("errors", "settings", "pretrained", "classes", "panorama", "world"),
+    *("teacher", "cache", "student", "evaluate", "recipe"),
+)
 SOURCES = [p for top in ("pipeline", "stages", "scripts") for p in sorted((ROOT / top).rglob("*.py"))]
 
 

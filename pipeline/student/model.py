@@ -19,7 +19,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation, Segf
 
 from pipeline.classes import IGNORE, LabelSet
 from pipeline.errors import WeightsError
-from pipeline.settings import digest_of
+from pipeline.pretrained import content_of, find_network, first_line, quiet
 from pipeline.student.config import WRAP, StudentConfig
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -67,18 +67,20 @@ def build_student(config: StudentConfig, label_set: LabelSet) -> SegformerForSem
     """
     if config.weights == "":
         return SegformerForSemanticSegmentation(_with_labels(SegformerConfig(**ARCHITECTURES[config.size]), label_set))
-    source = _source(config.weights)
-    architecture = _architecture_of(source)
+    folder = _start_folder(config.weights)
+    architecture = _architecture_of(folder)
     if config.size != "tiny":
-        _check_size(source, architecture, config.size)
-    return _pretrained(source, _with_labels(architecture, label_set))
+        _check_size(folder, architecture, config.size)
+    return _pretrained(folder, _with_labels(architecture, label_set))
 
 
 def start_identity(config: StudentConfig) -> str:
-    """Names the weights that a student starts from: a folder by its content, others as the hub does."""
-    source = _source(config.weights)
-    files = [path for pattern in ("config.json", "*.safetensors", "*.bin") for path in Path(source).glob(pattern)]
-    return f"sha256:{digest_of(files)}" if source and files else source
+    """Names the weights that a student starts from by their content; empty where there are none.
+
+    Raises:
+        WeightsError: `config.weights` is missing.
+    """
+    return content_of(_start_folder(config.weights)) if config.weights else ""
 
 
 def load_student(folder: Path) -> SegformerForSemanticSegmentation:
@@ -91,7 +93,7 @@ def load_student(folder: Path) -> SegformerForSemanticSegmentation:
         raise WeightsError(f"{folder} holds no student", "a folder with config.json and model.safetensors",
                            "Distil a student first, or correct the path")  # fmt: skip
     try:
-        return _pretrained(str(folder), _architecture_of(str(folder)), whole=True).eval()
+        return _pretrained(folder, _architecture_of(folder), whole=True).eval()
     except WeightsError as error:
         raise WeightsError(error.found, "a student as `goodsam distill` writes it",
                            "Remove that folder and run distill again; it goes on from its last checkpoint"
@@ -108,7 +110,8 @@ def save_student(
         folder: made if it does not exist.
         working_size: (height, width) that transformers' pipelines shall resize images to; None leaves their size.
     """
-    model.save_pretrained(folder)
+    with quiet():
+        model.save_pretrained(folder)
     size = {"height": working_size[0], "width": working_size[1]} if working_size else None
     processor = SegformerImageProcessor(
         do_resize=size is not None, size=size, do_reduce_labels=False,
@@ -147,16 +150,15 @@ def forward_wrapped(model: SegformerForSemanticSegmentation, pixels_B3HW: Tensor
 
 
 @torch.inference_mode()
-def predict_logits(model: SegformerForSemanticSegmentation, images: Tensor, wrap: int = WRAP) -> Tensor:
-    """Logits logits_BChw of whole panoramas; `resize_logits` brings them to the size of labels.
+def predict_logits(model: SegformerForSemanticSegmentation, images_BHW3: Tensor, wrap: int = WRAP) -> Tensor:
+    """Logits logits_BChw of whole panoramas, at a quarter of their resolution.
 
     Args:
         model: the student in eval mode.
-        images: uint8 RGB [B, H, W, 3], or float pixels [B, 3, H, W] from `normalise`; on the model's device.
+        images_BHW3: uint8 RGB, on the model's device.
         wrap: as for `forward_wrapped`.
     """
-    pixels_B3HW = normalise(to_unit(images)) if images.dtype == torch.uint8 else images
-    return forward_wrapped(model, pixels_B3HW, wrap).logits_BChw.float()
+    return forward_wrapped(model, normalise(to_unit(images_BHW3)), wrap).logits_BChw.float()
 
 
 def resize_logits(logits_BChw: Tensor, height: int, width: int, wrap: bool = True) -> Tensor:
@@ -181,34 +183,34 @@ def _unwrap_columns(x: Tensor, count: int) -> Tensor:
     return x[..., count:-count] if count else x
 
 
-def _source(weights: str) -> str:
+def _start_folder(weights: str) -> Path:
     if weights != "demo":
-        return weights
+        return find_network(weights, "student.weights")
     if not (DEMO_START / "config.json").is_file():
         raise WeightsError(f"the demo's student start is not at {DEMO_START}", "it comes with the project",
                            "Reinstall the project, or set student.weights")  # fmt: skip
-    return str(DEMO_START)
+    return DEMO_START
 
 
-def _architecture_of(source: str) -> SegformerConfig:
+def _architecture_of(folder: Path) -> SegformerConfig:
     try:
-        values, _ = SegformerConfig.get_config_dict(source)
+        values, _ = SegformerConfig.get_config_dict(folder)
     except _LOAD_ERRORS as error:
-        raise _unreadable(source, error) from error
+        raise _unreadable(folder, error) from error
     if values.get("model_type") != "segformer":
         found = f"is of type {values['model_type']}" if "model_type" in values else "has no config.json"
-        raise WeightsError(f"{source} {found}", "the student is a SegFormer",
+        raise WeightsError(f"{folder} {found}", "the student is a SegFormer",
                            "Set student.weights to a SegFormer, such as nvidia/mit-b0")  # fmt: skip
     architecture = SegformerConfig.from_dict(values)
     architecture.reshape_last_stage = True  # else the last level loses its shape, and panoramas are not square
     return architecture
 
 
-def _check_size(source: str, architecture: SegformerConfig, size: str) -> None:
+def _check_size(folder: Path, architecture: SegformerConfig, size: str) -> None:
     for key in ("depths", "hidden_sizes", "num_attention_heads"):
         found, expected = list(getattr(architecture, key)), ARCHITECTURES[size][key]
         if found != expected:
-            raise WeightsError(f"{source} has {key} {found}", f"student.size {size!r} has {expected}",
+            raise WeightsError(f"{folder} has {key} {found}", f"student.size {size!r} has {expected}",
                                "Let student.size and student.weights fit each other")  # fmt: skip
 
 
@@ -220,24 +222,24 @@ def _with_labels(architecture: SegformerConfig, label_set: LabelSet) -> Segforme
     return architecture
 
 
-def _pretrained(source: str, architecture: SegformerConfig, whole: bool = False) -> SegformerForSemanticSegmentation:
+def _pretrained(folder: Path, architecture: SegformerConfig, whole: bool = False) -> SegformerForSemanticSegmentation:
     """Load weights as float32; what the head lacks, or has in another size, stays random (never with `whole`)."""
     try:
-        loaded: Any = SegformerForSemanticSegmentation.from_pretrained(
-            source, config=architecture, ignore_mismatched_sizes=not whole, output_loading_info=True
-        )
+        with quiet():
+            loaded: Any = SegformerForSemanticSegmentation.from_pretrained(
+                folder, config=architecture, ignore_mismatched_sizes=not whole, output_loading_info=True
+            )
     except _LOAD_ERRORS as error:
-        raise _unreadable(source, error) from error
+        raise _unreadable(folder, error) from error
     model, report = loaded
     lacking = [str(key) for key in report["missing_keys"] if whole or not str(key).startswith("decode_head.")]
     lacking += [str(key) for key in report["mismatched_keys"] if "decode_head." not in str(key)]
     if lacking:
-        raise WeightsError(f"{source} lacks {len(lacking)} of the network's tensors ({lacking[0]}, ...)",
+        raise WeightsError(f"{folder} lacks {len(lacking)} of the network's tensors ({lacking[0]}, ...)",
                            "a SegFormer with all its weights", "Fetch the weights again, or choose others")  # fmt: skip
     return model.float()
 
 
-def _unreadable(source: str, error: Exception) -> WeightsError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return WeightsError(f"{source} cannot be loaded ({reason})", "a folder with a SegFormer, or its name on the hub",
-                        "Check student.weights; without network, pass a folder")  # fmt: skip
+def _unreadable(folder: Path, error: Exception) -> WeightsError:
+    return WeightsError(f"{folder} cannot be loaded ({first_line(error)})", "a folder with a SegFormer",
+                        "Check student.weights")  # fmt: skip

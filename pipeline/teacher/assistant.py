@@ -90,6 +90,23 @@ def load_assistant(config: AssistantConfig, device: torch.device) -> Assistant:
     return load_transformers(config.name, label_set(config.label_set), device)
 
 
+def assistant_identity(config: AssistantConfig) -> str:
+    """`Assistant.identity` of the network that `config` names, without loading it.
+
+    Raises:
+        WeightsError: it is missing.
+    """
+    if config.kind == "onnx":
+        from pipeline.teacher.assistant_onnx import onnx_identity
+
+        return onnx_identity(config.name)
+    from pipeline.teacher.assistant_transformers import transformers_identity
+
+    if config.kind == "demo":
+        return transformers_identity(str(DEMO_FOLDER), kind="demo")
+    return transformers_identity(config.name)
+
+
 @dataclass(frozen=True)
 class Normalisation:
     """How a network wants its pixels: (value * rescale - mean) / std per RGB channel."""
@@ -158,8 +175,3 @@ def require_classes(found: int, labels: LabelSet, what: str) -> None:
             f"the label set {labels.name} has {len(labels)}",
             "Set assistant.label_set to the labels that the network was trained on",
         )
-
-
-def first_line(error: Exception) -> str:
-    """What another library said, short enough for one sentence."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")[:200]

@@ -23,13 +23,13 @@ import torch
 
 from pipeline.classes import LabelSet
 from pipeline.errors import WeightsError
+from pipeline.pretrained import first_line
 from pipeline.settings import digest_of
 from pipeline.teacher.assistant import (
     LEVEL_OF_STRIDE,
     AssistantOutput,
     Normalisation,
     cut_back,
-    first_line,
     require_classes,
     require_levels,
 )
@@ -72,7 +72,7 @@ class OnnxAssistant:
 
 
 def load_onnx(name: str, labels: LabelSet, device: torch.device) -> OnnxAssistant:
-    """A network from an ONNX file, with its weights inside or in files beside it.
+    """A network from an ONNX file, with its weights inside or in files <its name>*data beside it.
 
     Raises:
         WeightsError: onnxruntime is not installed, the file is missing or broken, or has other classes than `labels`.
@@ -86,12 +86,29 @@ def load_onnx(name: str, labels: LabelSet, device: torch.device) -> OnnxAssistan
     return OnnxAssistant(
         session,
         labels,
-        f"onnx {path.name} sha256:{digest_of([path, *path.parent.glob(path.name + '*data')])}",
+        onnx_identity(name),
         device,
         Normalisation.beside(path.parent),
         logits_name,
         {level: output for level, output in features.items() if output in outputs},
     )
+
+
+def onnx_identity(name: str) -> str:
+    """The identity of the assistant that `load_onnx` would give, without loading it.
+
+    Raises:
+        WeightsError: there is no such file.
+    """
+    path = Path(name).expanduser()
+    _require_file(path)
+    files = [path, *path.parent.glob(path.name + "*data"), *path.parent.glob("preprocessor_config.json")]
+    return f"onnx {path.name} sha256:{digest_of(files)}"
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise WeightsError(f"{path} is not a file", "assistant.name is an ONNX file", "Correct assistant.name")
 
 
 def _session(path: Path, device: torch.device) -> InferenceSession:
@@ -100,8 +117,7 @@ def _session(path: Path, device: torch.device) -> InferenceSession:
     except ImportError as error:
         raise WeightsError("onnxruntime is not installed", f"the assistant {path} needs it",
                            "Install it: pip install goodsam[onnx]") from error  # fmt: skip
-    if not path.is_file():
-        raise WeightsError(f"{path} is not a file", "assistant.name is an ONNX file", "Correct assistant.name")
+    _require_file(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     wanted = ["CUDAExecutionProvider"] * (device.type == "cuda") + ["CPUExecutionProvider"]

@@ -8,8 +8,7 @@ Legend: K images of a batch, C classes, D feature channels, H W image, h w the o
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,29 +16,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from huggingface_hub import snapshot_download
 from transformers import AutoModelForSemanticSegmentation
-from transformers.utils import logging as transformers_logging
 
 from pipeline.classes import LabelSet
 from pipeline.errors import WeightsError
-from pipeline.settings import digest_of
+from pipeline.pretrained import content_of, find_network, first_line, quiet
 from pipeline.teacher.assistant import (
     LEVEL_OF_STRIDE,
     AssistantOutput,
     Normalisation,
     cut_back,
-    first_line,
     require_classes,
     require_levels,
 )
 
-_SETTINGS = ("config.json", "preprocessor_config.json")
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-_INDEX = ("*.safetensors.index.json", "pytorch_model*.bin.index.json")
 _PROBE = (64, 96)
 """Height and width of the image that tells how a network's outputs are laid out."""
-_REMEDY = "Check assistant.name: a folder written by save_pretrained, or a name on the Hugging Face hub"
+_KEY = "assistant.name"
+_REMEDY = f"Check {_KEY}: a folder written by save_pretrained, or a name on the Hugging Face hub"
 
 
 @dataclass(frozen=True)
@@ -77,49 +71,37 @@ class TransformersAssistant:
 def load_transformers(
     name: str, labels: LabelSet, device: torch.device, kind: str = "transformers"
 ) -> TransformersAssistant:
-    """A network by hub name or folder; hub files are kept in huggingface_hub's cache and found there without network.
+    """A network by hub name or folder.
 
     Raises:
         WeightsError: there is no such network, it does not segment, lacks weights, or has other classes than `labels`.
     """
-    folder, content = _find(name)
+    folder = find_network(name, _KEY)
     network = _network(folder, name).to(device)
     classes, positions = _layout(network, device, name)
     require_classes(classes, labels, f"the assistant {name}")
-    return TransformersAssistant(network, labels, f"{kind} {content}", device, Normalisation.beside(folder), positions)
+    return TransformersAssistant(
+        network, labels, _identity(name, folder, kind), device, Normalisation.beside(folder), positions
+    )
 
 
-def _find(name: str) -> tuple[Path, str]:
-    """(folder with the network's files, what names them and their content)."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        files = [p for pattern in (*_SETTINGS, *_WEIGHTS) for p in folder.glob(pattern)]
-        return folder, f"{folder.name} sha256:{digest_of(files)}"
-    if folder.exists() or name.startswith((".", "~", "/")) or name.count("/") > 1:
-        raise WeightsError(f"{name} is not a folder", "the assistant is a folder or a hub name", _REMEDY)
-    folder = _download(name)
-    return folder, f"{name} commit:{folder.name}"
+def transformers_identity(name: str, kind: str = "transformers") -> str:
+    """The identity of the assistant that `load_transformers` would give, without loading it.
+
+    Raises:
+        WeightsError: there is no such network.
+    """
+    return _identity(name, find_network(name, _KEY), kind)
 
 
-def _download(name: str) -> Path:
-    """The hub's snapshot of a network; safetensors where the hub has them, else PyTorch's own format."""
-    folder = _snapshot(name, (*_SETTINGS, "*.safetensors", *_INDEX))
-    return folder if any(folder.glob("*.safetensors")) else _snapshot(name, (*_SETTINGS, *_WEIGHTS, *_INDEX))
-
-
-def _snapshot(name: str, patterns: tuple[str, ...]) -> Path:
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(patterns)))
-    except Exception as error:  # the hub's client has no common base for what can go wrong on the way
-        raise WeightsError(f"the assistant {name} cannot be had ({first_line(error)})",
-                           "the hub must have it and be reachable, or it must be in the hub's cache",
-                           _REMEDY) from error  # fmt: skip
+def _identity(name: str, folder: Path, kind: str) -> str:
+    return f"{kind} {folder.name if Path(name).expanduser().is_dir() else name} {content_of(folder)}"
 
 
 def _network(folder: Path, name: str) -> torch.nn.Module:
     """The network of a folder, complete, float32, in evaluation mode."""
     try:
-        with _quiet():
+        with quiet():
             network, report = AutoModelForSemanticSegmentation.from_pretrained(
                 folder, output_loading_info=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32
             )
@@ -146,17 +128,3 @@ def _layout(network: torch.nn.Module, device: torch.device, name: str) -> tuple[
     states = [state for state in raw.hidden_states or () if state is not None]
     found = {sizes.get(tuple(state.shape[2:]), 0): position for position, state in enumerate(states)}
     return int(raw.logits.shape[1]), {level: position for level, position in found.items() if level}
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """No progress bars and load reports from transformers: what matters is raised."""
-    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()

@@ -158,16 +158,13 @@ def test_wrapped_outputs_have_the_panoramas_size(tiny: SegformerForSemanticSegme
 def test_the_seam_is_less_of_a_border_with_wrapping(tiny: SegformerForSemanticSegmentation) -> None:
     """Turning the panorama by half should turn the logits; zero padding at the seam breaks that."""
 
+    images = torch.randint(0, 256, (1, 64, 256, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
     def difference(wrap: int) -> float:
-        turned = predict_logits(tiny, pixels(width=256).roll(128, -1), wrap).roll(-32, -1)
-        return float((turned - predict_logits(tiny, pixels(width=256), wrap)).abs().max())
+        turned = predict_logits(tiny, images.roll(128, 2), wrap).roll(-32, -1)
+        return float((turned - predict_logits(tiny, images, wrap)).abs().max())
 
     assert difference(wrap=64) < 0.3 * difference(wrap=0)
-
-
-def test_bytes_and_normalised_pixels_predict_the_same(tiny: SegformerForSemanticSegmentation) -> None:
-    images = torch.randint(0, 256, (2, 32, 64, 3), dtype=torch.uint8)
-    assert torch.equal(predict_logits(tiny, images), predict_logits(tiny, normalise(to_unit(images))))
 
 
 def test_wrapped_resize_is_torch_resize_of_the_repeated_panorama() -> None:

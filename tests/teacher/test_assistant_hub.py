@@ -19,6 +19,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from pipeline.classes import DENSEPASS_13
 from pipeline.errors import WeightsError
+from pipeline.pretrained import content_of
 from pipeline.teacher.assistant_transformers import load_transformers
 
 CPU = torch.device("cpu")
@@ -121,11 +122,14 @@ def expected_logits() -> torch.Tensor:
         return network()(inputs).logits
 
 
-def test_a_hub_name_is_downloaded_once_and_identified_by_its_commit(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_name_is_downloaded_once_and_identified_by_its_content(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network().save_pretrained(hub.folder)
     (hub.folder / "tf_model.h5").write_bytes(b"another framework's")
     assistant = load_transformers(NAME, DENSEPASS_13, CPU)
-    assert assistant.identity == f"transformers {NAME} commit:{COMMIT}"
+    network().save_pretrained(tmp_path / "copy")
+    assert assistant.identity == f"transformers {NAME} {content_of(tmp_path / 'copy')}"
     torch.testing.assert_close(assistant(IMAGES).logits_KChw, expected_logits(), atol=1e-5, rtol=1e-5)
     assert sorted(hub.downloads) == ["config.json", "model.safetensors"]
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -141,7 +145,7 @@ def test_a_hub_repository_without_safetensors_gives_pytorchs_own_format(hub: Hub
 
 
 def test_a_name_that_the_hub_does_not_have_is_refused_in_one_sentence(hub: Hub) -> None:
-    with pytest.raises(WeightsError, match="the assistant someone/else cannot be had") as refusal:
+    with pytest.raises(WeightsError, match="someone/else cannot be had") as refusal:
         load_transformers("someone/else", DENSEPASS_13, CPU)
     assert "\n" not in str(refusal.value)
 

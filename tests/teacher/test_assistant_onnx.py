@@ -16,7 +16,7 @@ from PIL import Image
 from pipeline.classes import CITYSCAPES_19, DENSEPASS_13
 from pipeline.errors import WeightsError
 from pipeline.teacher.assistant import Normalisation, load_assistant
-from pipeline.teacher.assistant_onnx import load_onnx
+from pipeline.teacher.assistant_onnx import load_onnx, onnx_identity
 from pipeline.teacher.config import AssistantConfig
 
 onnx = pytest.importorskip("onnx")
@@ -127,6 +127,14 @@ def test_the_identity_follows_the_weights(network: Convolutions, tmp_path: Path)
     first = load_onnx(export(network, path), DENSEPASS_13, CPU).identity
     other = Convolutions(network.stem + 1, network.deeper, network.classifier)
     assert load_onnx(export(other, path), DENSEPASS_13, CPU).identity != first
+
+
+def test_the_identity_follows_the_normalisation(network: Convolutions, tmp_path: Path) -> None:
+    name = export(network, tmp_path / "a.onnx")
+    first = onnx_identity(name)
+    assert load_onnx(name, DENSEPASS_13, CPU).identity == first
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0, 0, 0]}')
+    assert onnx_identity(name) != first
 
 
 def test_levels_that_the_file_does_not_give_are_refused(network: Convolutions, tmp_path: Path) -> None:

@@ -1,0 +1,78 @@
+"""Networks of transformers: found in a folder or on the Hugging Face hub, named by their content, loaded quietly."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from transformers.utils import logging as transformers_logging
+
+from pipeline.errors import WeightsError
+from pipeline.settings import digest_of
+
+_SETTINGS = ("config.json", "preprocessor_config.json")
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_INDEX = ("*.safetensors.index.json", "pytorch_model*.bin.index.json")
+
+
+def find_network(name: str, key: str) -> Path:
+    """The folder of a network's files.
+
+    Args:
+        name: a folder, or a name on the hub, whose files are kept in huggingface_hub's cache and found there without
+            network afterwards.
+        key: the setting that holds `name`, for messages.
+
+    Raises:
+        WeightsError: there is no such folder, and the hub cannot give it.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists() or name.startswith((".", "~", "/")) or name.count("/") > 1:
+        raise WeightsError(f"{name} is not a folder", f"{key} is a folder or a name on the Hugging Face hub",
+                           f"Correct {key}")  # fmt: skip
+    return _download(name, key)
+
+
+def content_of(folder: Path) -> str:
+    """Names the network in a folder by the content of its files, wherever they lie."""
+    files = [path for pattern in (*_SETTINGS, *_WEIGHTS) for path in folder.glob(pattern)]
+    return f"sha256:{digest_of(files)}"
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """No progress bars and load reports from transformers: what matters is raised."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def first_line(error: Exception) -> str:
+    """What another library said, short enough for one sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")[:200]
+
+
+def _download(name: str, key: str) -> Path:
+    """The hub's snapshot of a network; safetensors where the hub has them, else PyTorch's own format."""
+    folder = _snapshot(name, key, (*_SETTINGS, "*.safetensors", *_INDEX))
+    return folder if any(folder.glob("*.safetensors")) else _snapshot(name, key, (*_SETTINGS, *_WEIGHTS, *_INDEX))
+
+
+def _snapshot(name: str, key: str, patterns: tuple[str, ...]) -> Path:
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+    except Exception as error:  # the hub's client has no common base for what can go wrong on the way
+        raise WeightsError(f"{name} cannot be had ({first_line(error)})",
+                           "the hub must have it and be reachable, or it must be in the hub's cache",
+                           f"Check {key}: a folder written by save_pretrained, or a name on the hub"
+                           ) from error  # fmt: skip
