@@ -70,7 +70,7 @@ def pool_mean(x_BCHW: Tensor, stride: int) -> Tensor:
 def pool_probabilities(probabilities_BCHW: Tensor, valid_B1HW: Tensor, stride: int) -> Tensor:
     """Mean probabilities of the valid pixels of each square; zero where none is valid."""
     if stride == 1:
-        return probabilities_BCHW
+        return probabilities_BCHW * valid_B1HW
     share_B1hw = pool_mean(valid_B1HW, stride)
     return pool_mean(probabilities_BCHW * valid_B1HW, stride) / share_B1hw.clamp_min(torch.finfo(torch.float32).eps)
 

@@ -25,7 +25,7 @@ from pipeline.student.losses import (
     total,
 )
 from pipeline.student.model import StudentOutput
-from pipeline.student.targets import MkaTargets, decode, make_targets
+from pipeline.student.targets import MkaTargets, decode, make_targets, pool_probabilities
 
 # B batch, C classes, h w the losses' resolution; here equal to the student's own, so that no resize stands in between.
 B, C, HEIGHT, WIDTH = 2, 5, 6, 8
@@ -47,6 +47,14 @@ def some_targets() -> MkaTargets:
         features={level: torch.randn(B, 4, HEIGHT // level, WIDTH // level, generator=generator) for level in (1, 2)},
         features_known_B=torch.ones(B),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_ignored_pixels_enter_no_target(stride: int) -> None:
+    valid = torch.ones(B, 1, HEIGHT, WIDTH)
+    valid[..., : WIDTH // 2] = 0
+    sums_Bhw = pool_probabilities(random_probabilities(1), valid, stride).sum(dim=1)
+    torch.testing.assert_close(sums_Bhw, valid[:, 0, ::stride, ::stride])
 
 
 def some_output(logits: Tensor | None = None) -> StudentOutput:
