@@ -78,13 +78,18 @@ def require_ignore_mask(config: PanoramaConfig) -> None:
         load_ignore_mask(Path(config.ignore_mask), config.height, config.width)
 
 
-@lru_cache(maxsize=4)
 def load_ignore_mask(path: Path, height: int, width: int) -> npt.NDArray[np.bool_]:
     """Read a mask file at the working size, read-only; a pixel is ignored where any part of it is non-zero.
 
     Raises:
         InputError: no image, JPEG (whose noise is non-zero), or of another aspect ratio than the panoramas.
     """
+    changed_ns = path.stat().st_mtime_ns if path.is_file() else 0  # a mask that was edited is read anew
+    return _load_ignore_mask(path, height, width, changed_ns)
+
+
+@lru_cache(maxsize=4)
+def _load_ignore_mask(path: Path, height: int, width: int, changed_ns: int) -> npt.NDArray[np.bool_]:
 
     def require_same_aspect(mask_width: int, mask_height: int) -> None:
         if abs(mask_width * height / (mask_height * width) - 1) > ASPECT_TOLERANCE:

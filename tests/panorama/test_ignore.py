@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,14 @@ def test_masks_of_any_mode_are_read(tmp_path: Path, mode: str) -> None:
     image = Image.fromarray(mask).convert("RGB").convert(mode)
     image.save(tmp_path / "rig.png")
     np.testing.assert_array_equal(load_ignore_mask(tmp_path / "rig.png", H, W), mask > 0)
+
+
+def test_a_mask_that_was_edited_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "rig.png"
+    for value, when in ((255, 1), (0, 2)):
+        Image.new("L", (W, H), value).save(path)
+        os.utime(path, (when, when))
+        assert load_ignore_mask(path, H, W).all() == (value > 0)
 
 
 def test_a_mask_of_another_shape_and_a_jpeg_are_refused(tmp_path: Path) -> None:
