@@ -38,5 +38,9 @@ class CacheError(GoodSAMError):
     """The store cannot be written, or what it holds is not what is asked for."""
 
 
+class WorkerError(GoodSAMError):
+    """A process that was to do a part of the work died."""
+
+
 class DeviceMemoryError(GoodSAMError):
     """An accelerator has too little memory for the smallest piece of work."""

@@ -10,14 +10,19 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, WorkerError
 
 Task = TypeVar("Task")
 Report = TypeVar("Report")
 
 
 def run_tasks(
-    work: Callable[[Task], Report], tasks: Sequence[Task], workers: int = 0, scheduler: str = "", at_once: int = 1
+    work: Callable[[Task], Report],
+    tasks: Sequence[Task],
+    workers: int = 0,
+    scheduler: str = "",
+    at_once: int = 1,
+    lost: Callable[[Task, WorkerError], Report] | None = None,
 ) -> Generator[Report]:
     """Reports of `work` on every task, in the order in which they end; once closed, no further task begins.
 
@@ -28,19 +33,30 @@ def run_tasks(
         scheduler: address of a running dask scheduler, instead of workers.
         at_once: tasks at the same time in this process, each in a thread; 1 works in turn. Where an accelerator does
             the work, two keep it busy: one prepares and stores while the other one computes.
+        lost: the report of a task whose worker processes died; None raises the error.
 
     Raises:
+        WorkerError: worker processes died over a task.
         InputError: no scheduler answers at the address.
     """
     if not tasks or (workers == 0 and not scheduler):
         yield from map(work, tasks) if at_once == 1 else _in_threads(work, tasks, at_once)
         return
+    from dask.distributed import KilledWorker
     from dask.distributed import as_completed as completed_by_dask
 
     with _client(min(workers, len(tasks)), scheduler) as client:
-        futures = client.map(work, tasks, pure=False)
-        for _, report in completed_by_dask(futures, with_results=True):
-            yield report
+        futures = dict(zip(client.map(work, tasks, pure=False), tasks, strict=True))
+        for future in completed_by_dask(list(futures)):
+            try:
+                yield future.result()
+            except KilledWorker as error:
+                death = WorkerError("worker processes died over it, again and again",
+                                    "they must have the memory that the work takes, which is the usual cause",
+                                    "Take fewer workers")  # fmt: skip
+                if lost is None:
+                    raise death from error
+                yield lost(futures[future], death)
 
 
 def _in_threads(work: Callable[[Task], Report], tasks: Sequence[Task], count: int) -> Generator[Report]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing
 
+import dask
+import dask.distributed
 import pytest
 
+from pipeline.errors import WorkerError
 from stages.runner import run_tasks
 
 
@@ -75,3 +80,26 @@ def test_an_error_in_a_thread_is_raised_here() -> None:
 
     with pytest.raises(ValueError, match="task 0"):
         list(run_tasks(work, [0], at_once=2))
+
+
+def die_over_one(task: int) -> int:
+    if task == 1:
+        os._exit(9)
+    return task
+
+
+@pytest.fixture
+def no_second_try() -> Iterator[None]:
+    """A task whose worker died is given up at once."""
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        yield
+
+
+def test_a_worker_that_dies_costs_its_task_and_no_other(no_second_try: None) -> None:
+    reports = run_tasks(die_over_one, range(4), workers=1, lost=lambda task, error: -task)
+    assert sorted(reports) == [-1, 0, 2, 3]
+
+
+def test_a_worker_that_dies_is_told_in_one_sentence(no_second_try: None) -> None:
+    with pytest.raises(WorkerError, match="Take fewer workers"):
+        list(run_tasks(die_over_one, [1], workers=1))
