@@ -9,7 +9,7 @@ GOODSAM = $(VENV)/bin/goodsam
 UV = $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo world teacher-cache distill eval test lint typecheck real-check bench clean
+.PHONY: help setup dev demo teacher-cache distill eval test lint typecheck real-check bench clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 18

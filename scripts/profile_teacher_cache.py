@@ -62,7 +62,7 @@ PARTS = (
     Place(STORE, "pipeline.cache.records", "pack_masks"),
     Place(STORE, "pipeline.cache.records", "unpack_masks"),
     Place(STORE, "pipeline.cache.records", "pack_assistant"),
-    Place(STORE, "pipeline.cache.records", "unpack_assistant"),
+    Place(STORE, "pipeline.cache.records", "unpack_fused"),
     Place(STORE, "pipeline.cache.records", "pack_ensemble"),
     Place(STORE, "pipeline.cache.store", "TeacherStore.write"),
     Place(STORE, "pipeline.cache.store", "TeacherStore.read"),

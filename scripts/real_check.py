@@ -70,7 +70,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     run = real_run(options.data, options.cache, options.steps, options.limit)
-    run.prepare()
     with RunListeners(run.folder) as listener:
         teacher_cache(run, listener, workers=options.workers)
         distill_run(run, listener)

@@ -115,8 +115,13 @@ def predict(
     out: Annotated[Path, typer.Argument(help="Folder for label maps, overlays and class_shares.csv.")],
     student: Annotated[Path, typer.Option(help="Folder of the student, <run>/student/final.")] = CACHE
     / "demo/student/final",
-    width: Annotated[int, typer.Option(help="Working width, pixels; best that of the student's training.")] = 1024,
-    vertical_fov: Annotated[float, typer.Option(help="Vertical field of view, degrees: below 180 for bands.")] = 180.0,
+    width: Annotated[
+        int | None, typer.Option(help="Working width, pixels; that of the student's training unless given.")
+    ] = None,
+    vertical_fov: Annotated[
+        float | None,
+        typer.Option(help="Vertical field of view, degrees, below 180 for bands; as in training unless given."),
+    ] = None,
     ignore_mask: Annotated[str, typer.Option(help="Image whose non-zero pixels are ignored (the camera rig).")] = "",
     overlays: Annotated[bool, typer.Option(help="Also write pictures of the labels over the panoramas.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Do again what is done.")] = False,
@@ -126,8 +131,11 @@ def predict(
     from pipeline.panorama.config import PanoramaConfig
     from stages.predict import PredictJob
     from stages.predict import predict as stage
+    from stages.predictor import trained_on
 
-    panorama = PanoramaConfig(width, vertical_fov, ignore_mask)
+    usual = trained_on(student)
+    fov = usual.vertical_fov if vertical_fov is None else vertical_fov
+    panorama = PanoramaConfig(usual.width if width is None else width, fov, ignore_mask)
     job = PredictJob(student, panoramas, out, panorama, overlays, overwrite, _device(device))
     with _listeners_at(out) as listener:
         summary = stage(job, listener)
@@ -187,7 +195,6 @@ def _run(recipe: str, cache: Path, set_: list[str] | None) -> Run:
 
 
 def _listeners(run: Run) -> RunListeners:
-    run.prepare()
     return _listeners_at(run.folder)
 
 

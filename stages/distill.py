@@ -44,6 +44,8 @@ from stages.checkpoints import load_checkpoint, replace_folder, save_checkpoint
 from stages.events import ItemFailed, Listener, Note, Scalars, StageAdvanced, StageFinished, StageStarted
 
 STAGE = "distill"
+VERSION = 1
+"""Raised when the code changes what a student learns, so that older students and checkpoints are not taken for it."""
 _STREAM = 2
 """Tells the seeds of dropout from those of the order of samples (0) and of augmentations (1)."""
 
@@ -72,6 +74,8 @@ class DistillJob:
     """Seed of all that is random."""
     device: str = "cpu"
     """torch device."""
+    vertical_fov: float = 180.0
+    """Vertical field of view of the panoramas, degrees: noted for those who predict with the student."""
 
     @property
     def folder(self) -> Path:
@@ -88,7 +92,7 @@ class DistillJob:
         """Name of the student that comes out; how often is logged and saved has no part in it, nor where files lie."""
         training = dataclasses.replace(self.distill, log_every=1, checkpoint_every=1, sample_memory_gb=0)
         student = (self.student.size, start_identity(self.student))
-        return fingerprint(student, self.losses, training, self.seed, self.label_set.name, self.ids,
+        return fingerprint(VERSION, student, self.losses, training, self.seed, self.label_set.name, self.ids,
                            self.data_fingerprint)  # fmt: skip
 
 
@@ -247,7 +251,8 @@ def _finish(job: DistillJob, trainee: Trainee, example: PanoramaSample, losses: 
         "fingerprint": job.fingerprint, "steps": job.distill.steps, "losses": dict(losses),
         "parameters": sum(p.numel() for p in trainee.model.parameters()), "panoramas": len(job.ids),
         "panoramas_set_aside": dict(failed), "data": job.data_fingerprint, "label_set": job.label_set.name,
-        "working_size": [height, width], "seed": job.seed, "device": job.device, "torch": torch.__version__,
+        "working_size": [height, width], "vertical_fov": job.vertical_fov,
+        "seed": job.seed, "device": job.device, "torch": torch.__version__,
         "settings": {"student": dataclasses.asdict(job.student), "losses": dataclasses.asdict(job.losses),
                      "distill": dataclasses.asdict(job.distill)},
     }  # fmt: skip

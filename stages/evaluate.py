@@ -10,7 +10,6 @@ Panoramas are taken one at a time, twice where there is a teacher cache: first f
 
 from __future__ import annotations
 
-import io
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +30,7 @@ from pipeline.evaluate.metrics import LabelArray, best_class, labels_at, resize_
 from pipeline.evaluate.overlay import Scene, comparison, scene_panels
 from pipeline.evaluate.threshold import ConfidenceHistograms, confidence_threshold
 from stages.events import ItemFailed, Listener, StageAdvanced, StageFinished, StageStarted, silent
-from stages.files import write_whole
+from stages.files import write_picture, write_whole
 from stages.predictor import Predictor
 
 # C classes, H W working size of the panorama.
@@ -166,7 +165,8 @@ class _Evaluation:
         for id_ in self.job.ids:
             picture = self._try(id_, self._measure)
             if picture is not None:
-                _write_picture(picture, self.job.out / "overlays" / f"{id_.replace('/', '__')}.png")
+                path = self.job.out / "overlays" / f"{id_.replace('/', '__')}.png"
+                write_picture(path, Image.fromarray(picture))
 
     def _try(self, id_: str, work: Callable[[str], Result]) -> Result | None:
         """Do the work unless the panorama was set aside; set it aside if it cannot be used."""
@@ -194,6 +194,8 @@ class _Evaluation:
         """
         image, labels = self.job.open_image(id_), self.job.open_labels(id_)
         teacher = self.job.read_teacher(id_) if self.job.read_teacher else None
+        if teacher is not None and teacher.ignored_HW.all():
+            raise InputError("all of it is ignored", "something to be seen", "Take it out of the folder")
         if labels is not None and teacher is not None:
             labels = without_ignored(labels, teacher.ignored_HW)
         size = image.shape[:2] if labels is None else labels.shape
@@ -301,9 +303,3 @@ def _clear_pictures(out: Path) -> None:
     """Pictures of an earlier evaluation would pass for this one's."""
     for path in (out / "overlays").glob("*.png"):
         path.unlink(missing_ok=True)
-
-
-def _write_picture(picture_HW3: npt.NDArray[np.uint8], path: Path) -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(picture_HW3).save(buffer, "PNG")
-    write_whole(path, buffer.getvalue())

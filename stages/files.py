@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from PIL import Image
 
 from pipeline.errors import CacheError, InputError
 
@@ -28,6 +32,22 @@ def write_whole(path: Path, content: bytes | str) -> None:
             raise
 
 
+def write_picture(path: Path, picture: Image.Image, **options: Any) -> None:
+    """Write a picture whole, in the format of the path's ending.
+
+    Args:
+        path: ends in .png or .jpg.
+        picture: what to write.
+        options: of Pillow's `Image.save`.
+
+    Raises:
+        CacheError: the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    picture.save(buffer, Image.registered_extensions()[path.suffix], **options)
+    write_whole(path, buffer.getvalue())
+
+
 @contextmanager
 def writing(path: Path) -> Generator[None]:
     """Turn what the system says against writing `path` into an error for people.
@@ -41,6 +61,11 @@ def writing(path: Path) -> Generator[None]:
         raise CacheError(f"{path} cannot be written ({error.strerror or error})",
                          "a folder with room and write permission",
                          "Free space, or choose another output folder") from error  # fmt: skip
+
+
+def mask_digest(path: str) -> str:
+    """`digest` of the ignore mask that a setting names; empty where it names none."""
+    return digest(Path(path)) if path else ""
 
 
 def digest(path: Path) -> str:

@@ -14,6 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from pipeline.cache import records
@@ -25,12 +26,12 @@ from pipeline.panorama.images import OpenedPanorama, open_panorama
 from pipeline.panorama.windows import Window, cut, window_grid
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
-from pipeline.teacher.assistant import Assistant, load_assistant
+from pipeline.teacher.assistant import Assistant, assistant_identity, load_assistant, require_levels
 from pipeline.teacher.boundary import refine_boundary
 from pipeline.teacher.config import AssistantConfig, SamConfig
 from pipeline.teacher.fuse import fuse
 from pipeline.teacher.rectify import rectify
-from stages.files import digest
+from stages.files import mask_digest
 from stages.runs import SPEED_SETTINGS, Fingerprints
 from stages.splits import SplitPanorama
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 Config = TypeVar("Config", SamConfig, AssistantConfig)
 Network = TypeVar("Network")
 
-VERSIONS = {Part.MASKS: 1, Part.ASSISTANT: 1, Part.ENSEMBLE: 1}
+VERSIONS = {Part.MASKS: 1, Part.ASSISTANT: 2, Part.ENSEMBLE: 1}
 """Raised when the code of a part changes what it computes, so that older results are not read any more."""
 
 
@@ -80,19 +81,35 @@ class TaskReport:
     """What the user should know once, however many tasks say it."""
 
 
-def part_fingerprints(recipe: Recipe, device: str = "cpu") -> Fingerprints:
-    """Fingerprints of the three parts: everything that determines their content, and nothing else."""
+def part_fingerprints(recipe: Recipe) -> Fingerprints:
+    """Fingerprints of the three parts: everything that determines their content, and nothing else.
+
+    Raises:
+        GoodSAMError: weights or the ignore mask are missing.
+    """
     from pipeline.teacher.sam import weights_digest
 
     size = (recipe.panorama.width, recipe.panorama.vertical_fov)
     sam = _without(recipe.sam, "checkpoint", *SPEED_SETTINGS["sam"])
     masks = fingerprint(Part.MASKS, VERSIONS[Part.MASKS], size, recipe.windows, sam, weights_digest(recipe.sam))
-    identity = _assistant(recipe.assistant, device).identity
+    identity = assistant_identity(recipe.assistant)
     assistant = fingerprint(Part.ASSISTANT, VERSIONS[Part.ASSISTANT], size, recipe.windows, recipe.label_set,
                             _without(recipe.assistant, "name"), identity)  # fmt: skip
     ensemble = fingerprint(Part.ENSEMBLE, VERSIONS[Part.ENSEMBLE], masks, assistant, recipe.fusion, recipe.boundary,
-                           recipe.panorama.find_constant_border, _mask_digest(recipe.panorama.ignore_mask))  # fmt: skip
+                           recipe.panorama.find_constant_border, mask_digest(recipe.panorama.ignore_mask))  # fmt: skip
     return Fingerprints(masks, assistant, ensemble)
+
+
+def check_assistant(task: PanoramaTask) -> None:
+    """Load a task's assistant, so that what is wrong with it is told before SAM has worked on a panorama; further
+    tasks of this process and device find it loaded.
+
+    Raises:
+        WeightsError: it is broken, of the wrong kind, or lacks a feature level.
+    """
+    config = task.recipe.assistant
+    assistant = _assistant(config, task.device, task.fingerprints.assistant)
+    require_levels(config.feature_levels, assistant.feature_levels, assistant.identity)
 
 
 def cache_panorama(task: PanoramaTask) -> TaskReport:
@@ -150,9 +167,13 @@ def _compute_or_mend(task: PanoramaTask, seconds: dict[str, float]) -> None:
 
 def _compute(task: PanoramaTask, seconds: dict[str, float]) -> None:
     panorama = open_panorama(task.panorama.path, task.recipe.panorama)
+    if _ignored(task, panorama).all():
+        raise InputError(f"all of {task.panorama.path} is ignored",
+                         "some of a panorama must not be black, transparent or under the ignore mask",
+                         "Take it out of the folder")  # fmt: skip
     store = TeacherStore.open(task.store, "a")
     for part, compute in ((Part.MASKS, _masks), (Part.ASSISTANT, _assistant_view), (Part.ENSEMBLE, _ensemble)):
-        name = getattr(task.fingerprints, part.value)
+        name = task.fingerprints.of(part)
         if store.is_done(part, name, task.panorama.id, source_sha256=panorama.sha256):
             continue
         started = time.monotonic()
@@ -164,19 +185,19 @@ def _compute(task: PanoramaTask, seconds: dict[str, float]) -> None:
 def _discard_damaged(task: PanoramaTask) -> None:
     store = TeacherStore.open(task.store, "a")
     for part in Part:
-        entry = Entry(part, getattr(task.fingerprints, part.value), task.panorama.id)
+        entry = Entry(part, task.fingerprints.of(part), task.panorama.id)
         if verify_entry(store, entry) is not None:
             store.discard(entry.part, entry.fingerprint, entry.panorama_id)
 
 
 def _masks(task: PanoramaTask, panorama: OpenedPanorama, store: TeacherStore) -> dict[str, np.ndarray]:
-    sam, windows = _sam(task.recipe.sam, task.device), _windows(task.recipe)
+    sam, windows = _sam(task.recipe.sam, task.device, task.fingerprints.masks), _windows(task.recipe)
     return records.pack_masks(sam.many([cut(panorama.image_HW3, window) for window in windows]))
 
 
 def _assistant_view(task: PanoramaTask, panorama: OpenedPanorama, store: TeacherStore) -> dict[str, np.ndarray]:
     windows = _windows(task.recipe)
-    assistant = _assistant(task.recipe.assistant, task.device)
+    assistant = _assistant(task.recipe.assistant, task.device, task.fingerprints.assistant)
     view = rectify(panorama.image_HW3, windows, assistant, task.recipe.assistant, task.recipe.classes)
     return records.pack_assistant(view)
 
@@ -186,11 +207,16 @@ def _ensemble(task: PanoramaTask, panorama: OpenedPanorama, store: TeacherStore)
     recipe, prints, id_ = task.recipe, task.fingerprints, task.panorama.id
     windows = _windows(recipe)
     masks = records.unpack_masks(store.read(Part.MASKS, prints.masks, id_), windows)
-    view = records.unpack_assistant(store.read(Part.ASSISTANT, prints.assistant, id_))
-    ignored = ignored_region(panorama.image_HW3, recipe.panorama, panorama.transparent_HW)
-    fusion = fuse(view.assistant_CHW, view.agreement_HW, ignored, windows, masks, recipe.classes, recipe.fusion)
-    boundary = refine_boundary(windows, masks, view.window_labels_Khw, ignored, recipe.boundary)
+    said = store.read(Part.ASSISTANT, prints.assistant, id_, records.FUSED)
+    assistant_CHW, agreement_HW, window_labels_Khw = records.unpack_fused(said)
+    ignored = _ignored(task, panorama)
+    fusion = fuse(assistant_CHW, agreement_HW, ignored, windows, masks, recipe.classes, recipe.fusion)
+    boundary = refine_boundary(windows, masks, window_labels_Khw, ignored, recipe.boundary)
     return records.pack_ensemble(fusion, boundary, ignored)
+
+
+def _ignored(task: PanoramaTask, panorama: OpenedPanorama) -> npt.NDArray[np.bool_]:
+    return ignored_region(panorama.image_HW3, task.recipe.panorama, panorama.transparent_HW)
 
 
 def _windows(recipe: Recipe) -> tuple[Window, ...]:
@@ -198,20 +224,22 @@ def _windows(recipe: Recipe) -> tuple[Window, ...]:
 
 
 def _notes(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str, ...]:
-    return _sam(task.recipe.sam, task.device).notes if Part.MASKS.value in seconds else ()
+    if Part.MASKS.value not in seconds:
+        return ()
+    return _sam(task.recipe.sam, task.device, task.fingerprints.masks).notes
 
 
 class _Loaded(Generic[Config, Network]):
     """A loader that keeps what it loaded last; threads that ask meanwhile wait for it and share it."""
 
     def __init__(self, load: Callable[[Config, str], Network]) -> None:
-        self._load = lru_cache(maxsize=1)(load)
+        self._load = lru_cache(maxsize=1)(lambda config, device, _: load(config, device))
         self._lock = Lock()
 
-    def __call__(self, config: Config, device: str) -> Network:
-        """The network of these settings on a device."""
+    def __call__(self, config: Config, device: str, fingerprint: str) -> Network:
+        """The network of these settings on a device; another fingerprint, with other weights perhaps, loads anew."""
         with self._lock:
-            return self._load(config, device)
+            return self._load(config, device, fingerprint)
 
     def cache_clear(self) -> None:
         """Forget it."""
@@ -241,7 +269,3 @@ def _provenance(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, Any]:
 
 def _without(config: Any, *keys: str) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(config).items() if name not in keys}
-
-
-def _mask_digest(path: str) -> str:
-    return digest(Path(path)) if path else ""

@@ -13,12 +13,12 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, PngImagePlugin
 
 from pipeline.classes import IGNORE, LabelSet
@@ -27,17 +27,18 @@ from pipeline.evaluate.metrics import LabelArray, class_shares, labels_at, resiz
 from pipeline.evaluate.overlay import paint_labels
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.ignore import ignored_region, require_ignore_mask
-from pipeline.panorama.images import OpenedPanorama, PanoramaFile, find_panoramas, open_panorama
+from pipeline.panorama.images import OpenedPanorama, PanoramaFile, find_panoramas, open_panorama, require_folder
 from pipeline.panorama.sphere import solid_angles
 from pipeline.settings import fingerprint
 from stages.events import ItemFailed, Listener, StageAdvanced, StageFinished, StageStarted, silent
-from stages.files import digest, write_whole
+from stages.files import digest, mask_digest, write_picture, write_whole
 from stages.predictor import Predictor, load_predictor
 
 STAGE = "predict"
-VERSION = 1
+VERSION = 2
 """Raised when the code changes what is predicted, so that older outputs are made anew."""
-_FINGERPRINT_KEY = "goodsam-fingerprint"
+_FINGERPRINT_KEY, _SHARES_KEY = "goodsam-fingerprint", "goodsam-class-shares"
+"""Texts in a label file: what it was made with, and the classes' shares, so that a rerun need not decode it."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class PredictJob:
     """Torch device."""
 
     def __post_init__(self) -> None:
-        """Raises InputError where `out` lies inside `panoramas`."""
+        """Raises InputError where `panoramas` is no folder or `out` lies inside it."""
+        require_folder(self.panoramas)
         if self.out.resolve().is_relative_to(self.panoramas.resolve()):
             raise InputError(f"{self.out} lies inside {self.panoramas}",
                              "outputs must not be taken for panoramas next time",
@@ -129,23 +131,21 @@ def _predict_file(file: PanoramaFile, job: PredictJob, predictor: Predictor, set
     if job.overlays:
         small = resize_nearest(labels, *panorama.image_HW3.shape[:2])
         picture = Image.fromarray(paint_labels(panorama.image_HW3, small, predictor.label_set))
-        write_whole(_overlay_path(job, file), _encoded(picture, "JPEG", quality=90))
+        write_picture(_overlay_path(job, file), picture, quality=90)
+    else:  # one that another student left would not be of these labels
+        _overlay_path(job, file).unlink(missing_ok=True)
+    weights = solid_angles(*labels.shape, job.panorama.vertical_fov)
     mark = PngImagePlugin.PngInfo()
     mark.add_text(_FINGERPRINT_KEY, fingerprint(settings, panorama.sha256))
+    mark.add_text(_SHARES_KEY, json.dumps(class_shares(labels, len(predictor.label_set), weights).tolist()))
     # Last: this file is the mark that all of the panorama's outputs are there.
-    write_whole(_label_path(job, file), _encoded(_indexed(labels, predictor.label_set), "PNG", pnginfo=mark))
+    write_picture(_label_path(job, file), _indexed(labels, predictor.label_set), pnginfo=mark)
 
 
 def _indexed(labels_HW: LabelArray, label_set: LabelSet) -> Image.Image:
     picture = Image.fromarray(labels_HW)
     picture.putpalette(label_set.palette_array.tobytes())
     return picture
-
-
-def _encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def _is_done(file: PanoramaFile, job: PredictJob, settings: str) -> bool:
@@ -169,15 +169,14 @@ def _overlay_path(job: PredictJob, file: PanoramaFile) -> Path:
 
 
 def _write_shares(files: Iterable[PanoramaFile], job: PredictJob, label_set: LabelSet) -> None:
-    """The table of all panoramas, those of earlier runs too, from the label files."""
+    """The table of all panoramas, those of earlier runs too, from what is noted in the label files."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["panorama", *label_set.names, "ignored"])
     for file in files:
         with Image.open(_label_path(job, file)) as picture:
-            labels = np.asarray(picture)
-        weights = solid_angles(*labels.shape, job.panorama.vertical_fov)
-        writer.writerow([file.id, *(f"{share:.6f}" for share in class_shares(labels, len(label_set), weights))])
+            shares = json.loads(picture.info[_SHARES_KEY])
+        writer.writerow([file.id, *(f"{share:.6f}" for share in shares)])
     write_whole(job.out / "class_shares.csv", table.getvalue())
 
 
@@ -197,5 +196,5 @@ def _summary(files: list[PanoramaFile], missing: list[PanoramaFile], failed: dic
 def _settings(job: PredictJob) -> str:
     """Fingerprint of all that decides what is predicted, the source apart: files by content, not by name."""
     student = [digest(job.student / name) for name in ("config.json", "model.safetensors")]
-    mask = digest(Path(job.panorama.ignore_mask)) if job.panorama.ignore_mask else ""
+    mask = mask_digest(job.panorama.ignore_mask)
     return fingerprint(VERSION, student, dataclasses.replace(job.panorama, ignore_mask=""), mask)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.classes import LABEL_SETS, LabelSet
+from pipeline.errors import RecipeError, WeightsError
 from pipeline.evaluate.overlay import mask_colours
+from pipeline.panorama.config import PanoramaConfig
 from pipeline.student.config import WRAP
 
 
@@ -83,6 +86,23 @@ def load_predictor(folder: Path, device: str = "cpu") -> StudentPredictor:
 
     model: Any = load_student(folder)
     return StudentPredictor(model.to(device), label_set_named(model.config.id2label), device)
+
+
+def trained_on(folder: Path) -> PanoramaConfig:
+    """The working width and the field of view of a student's training; the usual ones where its folder does not tell.
+
+    Raises:
+        WeightsError: its training.json is damaged.
+    """
+    path = folder / "training.json"
+    if not path.is_file():
+        return PanoramaConfig()
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return PanoramaConfig(int(record["working_size"][1]), float(record["vertical_fov"]))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecipeError) as error:
+        raise WeightsError(f"{path} is damaged ({type(error).__name__}: {error})", "as `goodsam distill` wrote it",
+                           "Run distill again, or take training.json away and pass --width") from error  # fmt: skip
 
 
 def label_set_named(id2label: Mapping[int, str]) -> LabelSet:

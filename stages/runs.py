@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.cache.store import Part
 from pipeline.errors import CacheError, RecipeError
 from pipeline.recipe import Recipe, load_recipe, merge_recipe, parse_recipe, to_toml
 from stages.files import write_whole
@@ -96,20 +97,13 @@ class Run:
         """Folder of tables and pictures."""
         return self.folder / "eval"
 
-    def prepare(self) -> None:
-        """Make the folder and write the recipe into it.
+    def record_recipe(self) -> None:
+        """Write the recipe into the folder: what the stage that begins now works with.
 
         Raises:
-            CacheError: the folder cannot be made or written.
+            CacheError: it cannot be written.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "recipe.toml").write_text(to_toml(self.recipe), encoding="utf-8")
-        except OSError as error:
-            raise CacheError(
-                f"{self.folder} cannot be written ({error.strerror})", "a folder with room and write permission",
-                "Free space, or pass another --cache folder",
-            ) from error  # fmt: skip
+        write_whole(self.folder / "recipe.toml", to_toml(self.recipe))
 
 
 @dataclass(frozen=True)
@@ -122,6 +116,10 @@ class Fingerprints:
     """Assistant output: source size, windows, label set, the assistant's weights and settings."""
     ensemble: str
     """Fusion and boundaries: both of the above, fusion and boundary settings, ignore mask."""
+
+    def of(self, part: Part) -> str:
+        """The name of one part."""
+        return {Part.MASKS: self.masks, Part.ASSISTANT: self.assistant, Part.ENSEMBLE: self.ensemble}[part]
 
 
 TEACHER_SETTINGS = ("label_set", "panorama", "windows", "sam", "assistant", "fusion", "boundary")

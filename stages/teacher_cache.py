@@ -15,12 +15,12 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from pipeline.cache.store import Part, TeacherStore
-from pipeline.errors import InputError
+from pipeline.errors import InputError, WorkerError
 from pipeline.panorama.ignore import require_ignore_mask
 from pipeline.recipe import Recipe
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted
 from stages.files import digest
-from stages.panorama_task import PanoramaTask, TaskReport, cache_panorama, part_fingerprints
+from stages.panorama_task import PanoramaTask, TaskReport, cache_panorama, check_assistant, part_fingerprints
 from stages.runner import run_tasks
 from stages.runs import Fingerprints, Run, write_manifest
 from stages.splits import SplitPanorama, all_panoramas
@@ -62,10 +62,12 @@ def teacher_cache(
     started = time.monotonic()
     panoramas = all_panoramas(run.recipe)
     tasks = [replace(task, threads=threads) for task in _missing(run, panoramas, device)]
+    if tasks:
+        check_assistant(replace(tasks[0], device="cpu") if workers or scheduler else tasks[0])
     listener(StageStarted(STAGE, len(tasks), "panoramas"))
     if len(tasks) < len(panoramas):
         listener(Note(STAGE, f"{len(panoramas) - len(tasks)} of {len(panoramas)} panoramas are cached already"))
-    with closing(run_tasks(cache_panorama, tasks, workers, scheduler, _at_once(device))) as running:
+    with closing(run_tasks(cache_panorama, tasks, workers, scheduler, _at_once(device), _lost)) as running:
         reports = list(_follow(running, listener))
     summary = _summary(len(panoramas), reports)
     facts = {"panoramas": summary.total, "computed": summary.computed, "set aside": len(summary.failed)}
@@ -77,6 +79,10 @@ def teacher_cache(
     return summary
 
 
+def _lost(task: PanoramaTask, error: WorkerError) -> TaskReport:
+    return TaskReport(task.panorama.id, {}, str(error))
+
+
 def _at_once(device: str) -> int:
     """Panoramas at the same time in one process."""
     return 1 if device == "cpu" else 2
@@ -84,10 +90,10 @@ def _at_once(device: str) -> int:
 
 def _missing(run: Run, panoramas: Sequence[SplitPanorama], device: str) -> list[PanoramaTask]:
     """Prepare the run's folder and store; a task for every panorama that is not complete."""
-    run.prepare()
     require_ignore_mask(run.recipe.panorama)
     store = TeacherStore.open(run.store, "a")
-    prints = part_fingerprints(run.recipe, device)
+    prints = part_fingerprints(run.recipe)
+    run.record_recipe()
     _describe(store, prints, run.recipe)
     write_manifest(run, prints)
     missing = [panorama for panorama in panoramas if not _is_complete(store, prints, panorama)]
@@ -117,14 +123,14 @@ def _summary(total: int, reports: Sequence[TaskReport]) -> CacheSummary:
 
 
 def _is_complete(store: TeacherStore, prints: Fingerprints, panorama: SplitPanorama) -> bool:
-    names = ((part, getattr(prints, part.value)) for part in Part)
+    names = ((part, prints.of(part)) for part in Part)
     if not all(store.is_done(part, name, panorama.id) for part, name in names):
         return False
     try:
         source = digest(panorama.path)
     except InputError:  # the task says what is wrong with the file
         return False
-    return all(store.is_done(part, getattr(prints, part.value), panorama.id, source_sha256=source) for part in Part)
+    return all(store.is_done(part, prints.of(part), panorama.id, source_sha256=source) for part in Part)
 
 
 def _describe(store: TeacherStore, prints: Fingerprints, recipe: Recipe) -> None:
@@ -134,4 +140,4 @@ def _describe(store: TeacherStore, prints: Fingerprints, recipe: Recipe) -> None
         (Part.ASSISTANT, ("label_set", "panorama", "windows", "assistant")),
         (Part.ENSEMBLE, ("label_set", "panorama", "windows", "fusion", "boundary")),
     ):
-        store.describe(part, getattr(prints, part.value), {key: settings[key] for key in keys})
+        store.describe(part, prints.of(part), {key: settings[key] for key in keys})

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers.utils.logging import disable_progress_bar
 
 from pipeline.cache.store import TeacherStore
 from pipeline.cache.verify import Problem, discard, entries, verify_entry
@@ -62,13 +61,14 @@ def distill_job(run: Run, device: str = "cpu") -> DistillJob:
         distill=recipe.distill,
         seed=recipe.seed,
         device=device,
+        vertical_fov=recipe.panorama.vertical_fov,
     )
 
 
 def distill_run(run: Run, listener: Listener, *, device: str = "cpu") -> Path:
     """Train the student of a run, or go on with it; returns its folder."""
-    disable_progress_bar()  # transformers' own bars for loading weights would break ours
     job = distill_job(run, device)
+    run.record_recipe()
     left_out = len(learning_panoramas(run.recipe)) - len(job.ids)
     if left_out:
         listener(Note("distill", f"{left_out} panoramas are not in the cache and are left out"))
@@ -77,7 +77,6 @@ def distill_run(run: Run, listener: Listener, *, device: str = "cpu") -> Path:
 
 def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
     """Measure a run's ladder, write tables and pictures into <run>/eval, and return the table for a terminal."""
-    disable_progress_bar()
     panoramas = evaluation_panoramas(run.recipe)
     reader = RunReader.open(run, panoramas)
     job = EvaluateJob(
@@ -94,6 +93,7 @@ def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
         overlays=run.recipe.evaluation.overlays,
         facts={"run": run.recipe.name, "student_is_of_this_recipe": _student_is_current(run, listener)},
     )
+    run.record_recipe()
     return report.text_of(evaluate(job, listener))
 
 
@@ -147,6 +147,7 @@ def _open_label(files: Mapping[str, Path], recipe: Recipe, panorama_id: str) -> 
 def _students(run: Run, device: str) -> dict[str, Predictor]:
     students: dict[str, Predictor] = {}
     if run.recipe.evaluation.student_start:
+        torch.manual_seed(run.recipe.seed)  # as stage two does: what the start lacks is then the same
         start = build_student(run.recipe.student, run.recipe.classes).to(device).eval()  # type: ignore[arg-type]
         students["student_start"] = StudentPredictor(start, run.recipe.classes, device)
     final = run.student / "final"

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from pipeline.world import build_scene, render_panorama
 from pipeline.world.seeds import DEMO_EVALUATION, DEMO_TRAIN
 from stages.events import Listener, StageAdvanced, StageFinished, StageStarted
-from stages.files import write_whole
+from stages.files import write_picture
 from stages.runner import run_tasks
 
 STAGE = "world"
@@ -57,12 +54,6 @@ def render_scene(task: SceneTask) -> tuple[str, float]:
     started = time.monotonic()
     view = render_panorama(build_scene(task.seed), HEIGHT, WIDTH)
     if task.labels is not None:
-        _save(view.labels_HW, task.labels)
-    _save(view.image_HW3, task.image)
+        write_picture(task.labels, Image.fromarray(view.labels_HW))
+    write_picture(task.image, Image.fromarray(view.image_HW3))
     return task.image.stem, time.monotonic() - started
-
-
-def _save(array: npt.NDArray[np.uint8], path: Path) -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "PNG")
-    write_whole(path, buffer.getvalue())

@@ -16,9 +16,6 @@ Float32 = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 SignedBytes = npt.NDArray[np.int8]
 
-PROBABILITY_FLOOR = (0.5 / 255) ** 2
-"""Probabilities below it are stored as 0; log-probabilities are read back as no less than its logarithm, -12.5."""
-
 SQRT8 = "sqrt8: uint8 of 255 * sqrt(probability), classes first; (q / 255) ** 2, normalised over classes, gives it back"
 UNIT8 = "unit8: uint8 of 255 * value, value in [0, 1]"
 CHANNEL8 = "channel8: int8, channels first; times the float32 array <this name>_scale, per channel"
@@ -73,13 +70,6 @@ def decode_probabilities(stored_CHW: Bytes) -> Float32:
         total_HW[empty_HW] = len(stored_CHW)
     probabilities_CHW /= total_HW
     return probabilities_CHW
-
-
-def decode_logits(stored_CHW: Bytes) -> Float32:
-    """Log-probabilities, in [log PROBABILITY_FLOOR, 0], back from `encode_probabilities`: never minus infinity."""
-    logits_CHW = decode_probabilities(stored_CHW)
-    np.maximum(logits_CHW, PROBABILITY_FLOOR, out=logits_CHW)
-    return np.log(logits_CHW, out=logits_CHW)
 
 
 def encode_unit(values: Floats) -> Bytes:

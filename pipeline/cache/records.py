@@ -19,7 +19,8 @@ from pipeline.teacher.rectify import AssistantView
 
 Arrays = dict[str, npt.NDArray[Any]]
 FEATURE_PREFIX, SCALE_SUFFIX = "features_", "_scale"
-LEVELS = (1, 2, 3, 4)
+FUSED = ("assistant_logits", "agreement", "window_labels")
+"""What fusion reads of `pack_assistant`."""
 
 
 def pack_masks(windows: Sequence[MaskSet]) -> Arrays:
@@ -67,24 +68,15 @@ def pack_assistant(view: AssistantView) -> Arrays:
     return arrays
 
 
-def unpack_assistant(arrays: Mapping[str, npt.NDArray[Any]]) -> AssistantView:
-    """What `pack_assistant` stored, probabilities within the codec's rounding."""
-    return AssistantView(
-        assistant_CHW=codec.decode_probabilities(arrays["assistant_logits"]),
-        whole_CHW=codec.decode_probabilities(arrays["assistant_whole_logits"]),
-        agreement_HW=codec.decode_unit(arrays["agreement"]),
-        window_labels_Khw=tuple(arrays["window_labels"]),
-        features=unpack_features(arrays),
+def unpack_fused(
+    arrays: Mapping[str, npt.NDArray[Any]],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], tuple[npt.NDArray[np.uint8], ...]]:
+    """assistant_CHW, agreement_HW and window_labels_Khw from the arrays of FUSED, within the codec's rounding."""
+    return (
+        codec.decode_probabilities(arrays["assistant_logits"]),
+        codec.decode_unit(arrays["agreement"]),
+        tuple(arrays["window_labels"]),
     )
-
-
-def unpack_features(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[int, npt.NDArray[np.float32]]:
-    """Level to features [D, ceil(H / s), ceil(W / s)], s = 4, 8, 16, 32."""
-    return {
-        level: codec.decode_features(arrays[name], arrays[name + SCALE_SUFFIX])
-        for level in LEVELS
-        if (name := f"{FEATURE_PREFIX}{level}") in arrays
-    }
 
 
 def pack_ensemble(fusion: Fusion, boundary_HW: npt.NDArray[np.bool_], ignored_HW: npt.NDArray[np.bool_]) -> Arrays:

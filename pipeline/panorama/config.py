@@ -8,6 +8,8 @@ from pipeline.settings import require
 
 GRID = 32
 """Window offsets and strides are multiples of this many pixels: the coarsest feature stride of the networks."""
+ROWS = 4
+"""Working heights are multiples of this many pixels: the student predicts cells of 4x4."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class PanoramaConfig:
 
     @property
     def height(self) -> int:
-        """Working height, pixels: rows have the angular size of columns."""
-        return max(1, round(self.width * self.vertical_fov / 360))
+        """Working height, pixels: rows have the angular size of columns, to the next multiple of ROWS."""
+        return ROWS * max(1, round(self.width * self.vertical_fov / 360 / ROWS))
 
 
 @dataclass(frozen=True)

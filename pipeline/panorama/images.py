@@ -93,7 +93,7 @@ def find_panoramas(folder: Path) -> list[PanoramaFile]:
     Raises:
         InputError: the folder is missing, unreadable, no folder or without images, or two files have one id.
     """
-    _require_folder(folder)
+    require_folder(folder)
     files = list(_visible_files(folder))
     paths = [p for p in files if p.suffix.lower() in SUFFIXES and not p.stem.endswith(LABEL_ENDING)]
     if not paths:
@@ -203,7 +203,12 @@ def resize_wrapping(image: Image.Image, width: int, height: int) -> Image.Image:
     return padded.resize((width, height), Image.Resampling.LANCZOS, box=box)
 
 
-def _require_folder(folder: Path) -> None:
+def require_folder(folder: Path) -> None:
+    """Refuse a folder of panoramas that is none.
+
+    Raises:
+        InputError: it does not exist, or is a file.
+    """
     if not folder.exists():
         raise InputError(f"{folder} does not exist", "it must be a folder of panoramas", "Check the path")
     if not folder.is_dir():

@@ -1,6 +1,6 @@
 """SAM (F_T): loading the demo model or a real checkpoint, and automatic masks of a window.
 
-The only module that needs segment_anything; stage two never imports it.
+What imports segment_anything lies in this module, `demo_sam` and `generator`; stage two imports none of them.
 """
 
 from __future__ import annotations

@@ -141,6 +141,15 @@ def test_an_unusable_panorama_is_set_aside_and_the_others_measured(job: Evaluate
     assert [event.item for event in events if isinstance(event, ItemFailed)] == [IDS[1]]
 
 
+def test_a_panorama_that_is_ignored_altogether_is_set_aside(job: EvaluateJob) -> None:
+    def blind(id_: str) -> TeacherArrays:
+        found = teacher(id_)
+        return replace(found, ignored_HW=np.ones_like(found.ignored_HW)) if id_ == IDS[1] else found
+
+    metrics = evaluate(replace(job, read_teacher=blind))
+    assert (list(metrics["set_aside"]), metrics["images"]) == ([IDS[1]], 2)
+
+
 def test_a_panorama_that_fails_late_counts_for_no_rung(job: EvaluateJob) -> None:
     def labels(id_: str) -> np.ndarray:
         if id_ == IDS[2]:

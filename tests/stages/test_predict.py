@@ -18,7 +18,7 @@ from stages import predict as stage
 from stages.events import Event, ItemFailed, StageAdvanced, StageStarted
 from stages.files import write_whole
 from stages.predict import PredictJob, predict
-from stages.predictor import label_set_named, load_predictor
+from stages.predictor import label_set_named, load_predictor, trained_on
 
 HEIGHT, WIDTH = 64, 128
 NAMES = ("one", "street/two", "street/three")
@@ -137,6 +137,31 @@ def test_overlays_are_made_where_they_are_missing(student: ByColour, job: Predic
     assert sizes == {(WIDTH // 2, HEIGHT // 2)}
 
 
+def test_no_overlay_of_another_students_labels_stays(student: ByColour, job: PredictJob) -> None:
+    predict(replace(job, overlays=True))
+    (job.student / "model.safetensors").write_text("second")
+    assert predict(job).done == 3
+    assert not list((job.out / "overlays").rglob("*.jpg"))
+    assert predict(replace(job, overlays=True)).done == 3
+
+
+def test_the_table_of_a_rerun_is_the_same(student: ByColour, job: PredictJob) -> None:
+    predict(job)
+    before = (job.out / "class_shares.csv").read_text()
+    (job.out / "class_shares.csv").unlink()
+    predict(job)
+    assert (job.out / "class_shares.csv").read_text() == before
+
+
+def test_a_student_knows_the_size_and_field_of_view_of_its_training(tmp_path: Path) -> None:
+    assert trained_on(tmp_path) == PanoramaConfig()
+    (tmp_path / "training.json").write_text('{"working_size": [400, 2048], "vertical_fov": 70.3}')
+    assert trained_on(tmp_path) == PanoramaConfig(2048, 70.3)
+    (tmp_path / "training.json").write_text('{"working_size": [400]')
+    with pytest.raises(WeightsError, match=r"training\.json is damaged"):
+        trained_on(tmp_path)
+
+
 def test_half_written_labels_are_done_again(student: ByColour, job: PredictJob) -> None:
     predict(job)
     path = job.out / "labels" / "one.png"
@@ -160,6 +185,11 @@ def test_it_is_an_error_if_no_file_can_be_used(student: ByColour, job: PredictJo
         path.write_bytes(b"no image")
     with pytest.raises(InputError, match="none of 3 panoramas"):
         predict(job)
+
+
+def test_a_folder_that_does_not_exist_is_refused_before_anything_is_made(job: PredictJob, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere does not exist"):
+        replace(job, panoramas=tmp_path / "nowhere")
 
 
 def test_outputs_among_the_panoramas_are_refused(student: ByColour, job: PredictJob) -> None:

@@ -46,7 +46,7 @@ def test_without_stage_one_the_message_says_what_to_run(tmp_path: Path) -> None:
 def test_a_run_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CacheError, match="cannot be written"):
-        Run(Recipe(), tmp_path / "file" / "run").prepare()
+        Run(Recipe(), tmp_path / "file" / "run").record_recipe()
 
 
 @pytest.mark.parametrize("content", ['{"settings"', "{}", "[]", '{"settings": {}, "fingerprints": {"masks": "a"}}'])

@@ -22,6 +22,7 @@ from PIL import Image
 
 from pipeline.cache.store import Part, TeacherStore
 from pipeline.errors import CacheError, InputError, WeightsError
+from pipeline.teacher.assistant import DEMO_FOLDER
 from pipeline.teacher.config import SamConfig
 from stages import panorama_task
 from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted, silent
@@ -196,9 +197,10 @@ def test_threads_that_need_a_network_at_once_load_it_once() -> None:
 
     network = panorama_task._Loaded(load)
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: network(SamConfig(), "cpu"), range(4)))
+        found = list(pool.map(lambda _: network(SamConfig(), "cpu", "print"), range(4)))
     assert loaded == ["cpu"]
     assert len(set(map(id, found))) == 1
+    assert network(SamConfig(), "cpu", "other weights") is not found[0]
 
 
 def test_a_broken_picture_is_set_aside_and_a_full_disk_stops_two_at_once(
@@ -224,7 +226,7 @@ def test_a_slower_way_is_told_once_however_many_tasks_say_it(folder: Path, monke
     work = panorama_task.cache_panorama
 
     def in_another_process(task: PanoramaTask) -> TaskReport:
-        decoder = panorama_task._sam(task.recipe.sam, task.device)._generator._decoder
+        decoder = panorama_task._sam(task.recipe.sam, task.device, task.fingerprints.masks)._generator._decoder
         decoder.plain_because = "a test wants it"  # type: ignore[misc]
         return pickle.loads(pickle.dumps(work(task)))
 
@@ -303,6 +305,30 @@ def test_broken_pictures_are_set_aside_and_the_rest_is_done(folder: Path) -> Non
     assert sorted(summary.failed) == ["panoramas/empty", "panoramas/text"]
     assert all("jpg" in reason or "png" in reason for reason in summary.failed.values())
     assert sum(isinstance(event, ItemFailed) for event in events) == 2
+
+
+def test_a_black_picture_is_set_aside(folder: Path) -> None:
+    Image.new("RGB", (WIDTH, WIDTH // 2)).save(folder / "photos" / "black.png")
+    summary = teacher_cache(small_run(folder, panorama={"find_constant_border": True}), silent)
+    assert list(summary.failed) == ["panoramas/black"]
+    assert "is ignored" in summary.failed["panoramas/black"]
+
+
+def test_an_unusable_assistant_is_told_before_sam_has_worked(folder: Path) -> None:
+    write_panorama(folder / "photos" / "new.png", 55)
+    events: list[Event] = []
+    other = {"kind": "transformers", "name": str(DEMO_FOLDER), "label_set": "cityscapes19"}
+    with pytest.raises(WeightsError, match="predicts 13 classes"):
+        teacher_cache(small_run(folder, assistant=other), events.append)
+    assert not events
+
+
+def test_a_run_that_is_refused_leaves_the_record_of_the_last_one(folder: Path) -> None:
+    before = (small_run(folder).folder / "recipe.toml").read_text()
+    Image.new("L", (WIDTH, WIDTH)).save(folder / "mask.png")
+    with pytest.raises(InputError):
+        teacher_cache(small_run(folder, panorama={"ignore_mask": str(folder / "mask.png")}), silent)
+    assert (small_run(folder).folder / "recipe.toml").read_text() == before
 
 
 def test_a_folder_of_nothing_but_broken_pictures_is_an_error(tmp_path: Path) -> None:
