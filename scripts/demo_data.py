@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.panorama.windows import Window, cut
 from pipeline.world import View, build_scene, render_panorama, render_perspective
 from pipeline.world.seeds import MODEL_TRAINING, MODEL_VALIDATION
 
@@ -145,13 +146,8 @@ def _windows(seeds: Sequence[int], per_scene: int, size: int, panorama_height: i
         last = panorama_height - size
         for _ in range(per_scene):
             row = round(last * float(np.clip(rng.uniform(-0.15, 1.15), 0, 1)))
-            yield _cut(panorama, row, int(rng.integers(2 * panorama_height)), size)
-
-
-def _cut(panorama: View, row: int, column: int, size: int) -> View:
-    """A square of a panorama; columns wrap."""
-    columns = np.arange(column, column + size) % panorama.labels_HW.shape[1]
-    return View(**{name: values[row : row + size][:, columns] for name, values in vars(panorama).items()})
+            window = Window(row, int(rng.integers(2 * panorama_height)), size, size)
+            yield View(**{name: cut(values, window) for name, values in vars(panorama).items()})
 
 
 def _batch(views: Iterator[View]) -> Batch:

@@ -158,11 +158,11 @@ def train_step(state: State, examples: list[Example], schedule: Schedule) -> dic
     return {"masks": masks, "predicted": predicted, "iou": iou, "affinity": affinity, "helper": helper.item()}
 
 
-def average_gradients(trainee: Trainee) -> None:
+def average_gradients(network: nn.Module) -> None:
     """Give every process the mean of the gradients of all; alone, nothing."""
     if not dist.is_initialized():
         return
-    gradients = [p.grad for p in trainee.parameters() if p.grad is not None]
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
     flat = nn.utils.parameters_to_vector(gradients)
     dist.all_reduce(flat)
     nn.utils.vector_to_parameters(flat / dist.get_world_size(), gradients)

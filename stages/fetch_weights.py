@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 import urllib.error
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.errors import WeightsError
+from pipeline.settings import file_digest
 from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted
 from stages.files import writing
 
@@ -103,8 +103,7 @@ def _copy(response: IO[bytes], partial: Path, have: int, total: int, listener: L
 def _check(path: Path, name: str) -> None:
     match = re.search(r"_([0-9a-f]{6})\.pth$", name)
     assert match, f"{name} carries no hash"
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = file_digest(path)
     if not digest.startswith(match[1]):
         wrong = path.with_name(f"{name}.wrong")
         path.replace(wrong)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -12,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from pipeline.errors import CacheError, InputError
+from pipeline.settings import file_digest
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -75,8 +75,7 @@ def digest(path: Path) -> str:
         InputError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror})", "a readable file", "Check path and permissions"

@@ -43,8 +43,9 @@ class MaskSet:
     ) -> MaskSet:
         """From full-size bitmaps [M, h, w]; scores are 1 where they are not given."""
         count, height, width = masks_Mhw.shape
-        boxes = np.array([_tight_box(mask) for mask in masks_Mhw], np.int32).reshape(count, 4)
-        bitmaps = tuple(mask[y0:y1, x0:x1].copy() for mask, (y0, x0, y1, x1) in zip(masks_Mhw, boxes, strict=True))
+        cut_out = [tight(mask) for mask in masks_Mhw]
+        boxes = np.array([box for box, _ in cut_out], np.int32).reshape(count, 4)
+        bitmaps = tuple(bitmap for _, bitmap in cut_out)
         ones = np.ones(count, np.float32)
         return cls(boxes, bitmaps, _scores(predicted_iou_M, ones), _scores(stability_M, ones), height, width)
 
@@ -70,6 +71,15 @@ class MaskSet:
         for mask, bitmap, (y0, x0, y1, x1) in zip(masks, self.bitmaps, self.boxes_M4, strict=True):
             mask[y0:y1, x0:x1] = bitmap
         return masks
+
+
+def tight(mask_hw: Bitmap) -> tuple[tuple[int, int, int, int], Bitmap]:
+    """Box of a mask and a copy of the mask inside it; zeros and nothing for an empty one."""
+    rows, columns = np.flatnonzero(mask_hw.any(axis=1)), np.flatnonzero(mask_hw.any(axis=0))
+    if len(rows) == 0:
+        return (0, 0, 0, 0), np.empty((0, 0), np.bool_)
+    y0, x0, y1, x1 = int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+    return (y0, x0, y1, x1), mask_hw[y0:y1, x0:x1].copy()
 
 
 def encode_runs(masks: MaskSet) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
@@ -113,13 +123,6 @@ def _bitmap_of(runs: npt.NDArray[np.integer], box: npt.NDArray[np.int32]) -> Bit
     if len(flat) != (y1 - y0) * (x1 - x0):
         raise ValueError(f"runs of {len(flat)} pixels cannot fill the box {(y0, x0, y1, x1)}")
     return flat.reshape(y1 - y0, x1 - x0)
-
-
-def _tight_box(mask_hw: Bitmap) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask_hw.any(axis=1)), np.flatnonzero(mask_hw.any(axis=0))
-    if len(rows) == 0:
-        return 0, 0, 0, 0
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
 def _scores(given: npt.ArrayLike | None, otherwise: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

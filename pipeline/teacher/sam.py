@@ -5,7 +5,6 @@ What imports segment_anything lies in this module, `demo_sam` and `generator`; s
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,6 +17,7 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
 from pipeline.errors import WeightsError
+from pipeline.settings import file_digest
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.demo_sam import build_demo_sam
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
@@ -128,5 +128,4 @@ def _missing(path: Path, model: str, error: OSError) -> WeightsError:
 
 @lru_cache(maxsize=8)
 def _digest(path: Path, modified_ns: int, size: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(path)

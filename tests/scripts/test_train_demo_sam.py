@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 pytest.importorskip("cv2", reason="training the demo SAM needs OpenCV (a development dependency)")
 
@@ -17,7 +18,7 @@ from scripts.demo_data import Batch, render_windows
 from scripts.demo_sam_examples import POINTS, make_example, region_around
 from scripts.demo_sam_trainee import LOW, Trainee, mask_losses, speed_up_global_attention
 from scripts.evaluate_demo_sam import achievable, segments_of
-from scripts.train_demo_sam import Schedule, draw, save_weights, start, train_step
+from scripts.train_demo_sam import Schedule, agreed, average_gradients, draw, save_weights, start, train_step
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +120,25 @@ def test_a_training_begins_with_published_weights(tmp_path: Path) -> None:
     for network in (fresh.trainee, fresh.average):
         for mine, theirs in zip(network.sam.parameters(), published.average.sam.parameters(), strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_processes_share_their_gradients_and_the_first_ones_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process, played here, has gradients of 2 and a clock that the first one's replaces."""
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "all_reduce", lambda flat: flat.add_(2))
+    monkeypatch.setattr(dist, "broadcast", lambda clock, source: clock.fill_(10 + source))
+    network = torch.nn.Linear(2, 1)
+    network(torch.ones(1, 2)).sum().backward()
+    average_gradients(network)
+    for parameter in network.parameters():
+        torch.testing.assert_close(parameter.grad, torch.full_like(parameter, 1.5))
+    assert agreed(11.0) == 10
+
+
+def test_a_process_alone_keeps_its_gradients_and_its_clock() -> None:
+    network = torch.nn.Linear(2, 1)
+    network(torch.ones(1, 2)).sum().backward()
+    average_gradients(network)
+    torch.testing.assert_close(network.weight.grad, torch.ones(1, 2))
+    assert agreed(3.0) == 3

@@ -159,7 +159,6 @@ def test_the_students_name_follows_the_content_of_its_start_and_not_its_place(tm
     assert name(there) == first != toy_job(tmp_path).fingerprint
     save_student(build_student(StudentConfig(size="tiny"), TOY), there)
     assert name(there) != first
-    assert name(Path("hub/one")) != name(Path("hub/other"))
 
 
 def test_the_student_learns_the_toy(tmp_path: Path) -> None:

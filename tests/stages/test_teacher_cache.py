@@ -29,9 +29,7 @@ from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted, 
 from stages.panorama_task import PanoramaTask, TaskReport
 from stages.runs import Run, read_manifest
 from stages.teacher_cache import _at_once, teacher_cache
-
-sys.path.insert(0, str(Path(__file__).parent))
-from small_run import WIDTH, make_folders, small_run, write_panorama
+from tests.stages.small_run import WIDTH, make_folders, small_run, write_panorama
 
 ROOT = Path(__file__).resolve().parents[2]
 

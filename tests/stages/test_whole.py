@@ -14,9 +14,7 @@ from transformers import SegformerForSemanticSegmentation
 
 from pipeline.recipe import load_recipe
 from stages import cli
-
-sys.path.insert(0, str(Path(__file__).parent))
-from small_run import make_folders, write_panorama
+from tests.stages.small_run import make_folders, small_run, write_panorama
 
 
 def goodsam(*arguments: object) -> int:
@@ -81,10 +79,13 @@ def test_the_student_predicts_a_folder_and_a_broken_file_is_named(
     write_panorama(tmp_path / "in" / "street" / "1.png", 5)
     (tmp_path / "in" / "bad.jpg").write_bytes(b"")
     student = folder / "cache/small/student/final"
-    code = goodsam("predict", tmp_path / "in", tmp_path / "out", "--student", student, "--width", 128)
+    code = goodsam("predict", tmp_path / "in", tmp_path / "out", "--student", student)
     assert code == 0
     assert Image.open(tmp_path / "out/labels/street/1.png").size == (128, 64)
-    assert "bad" in capsys.readouterr().err
+    assert Image.open(tmp_path / "out/overlays/street/1.jpg").size == (128, 64)  # the width of the training
+    shown = capsys.readouterr().err
+    assert "bad" in shown
+    assert "Loading weights" not in shown
     shares = (tmp_path / "out/class_shares.csv").read_text().splitlines()
     assert shares[0].startswith("panorama,road,")
     assert sum(map(float, shares[1].split(",")[1:])) == pytest.approx(1, abs=1e-4)
@@ -132,6 +133,28 @@ def test_the_cache_verifies(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr()
     assert "0 problems" in shown.out
     assert "verify done" in shown.err
+
+
+def test_what_verify_finds_damaged_it_removes_if_asked_and_stage_one_does_it_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, cache = make_folders(tmp_path), tmp_path / "cache"
+    assert goodsam("teacher-cache", recipe, "--cache", cache, "--set", "data.limit=1") == 0
+    chunk = next((small_run(tmp_path).store / "ensemble").rglob("ensemble_labels/c*"))
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    assert goodsam("verify", recipe, "--cache", cache) == 1
+    assert goodsam("verify", recipe, "--cache", cache, "--discard") == 0
+    assert "1 problems, removed" in capsys.readouterr().out
+    assert goodsam("teacher-cache", recipe, "--cache", cache, "--set", "data.limit=1") == 0
+    assert "of 2 panoramas are cached already" in capsys.readouterr().err
+    assert goodsam("verify", recipe, "--cache", cache) == 0
+
+
+def test_a_printed_recipe_is_one_that_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert goodsam("recipe", "street", "--set", "fusion.theta=0.6") == 0
+    (tmp_path / "my.toml").write_text(capsys.readouterr().out)
+    recipe = load_recipe(tmp_path / "my.toml")
+    assert (recipe.name, recipe.fusion.theta) == ("street", 0.6)
 
 
 @pytest.mark.parametrize(

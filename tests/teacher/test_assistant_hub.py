@@ -20,6 +20,8 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from pipeline.classes import DENSEPASS_13
 from pipeline.errors import WeightsError
 from pipeline.pretrained import content_of
+from pipeline.student.config import StudentConfig
+from pipeline.student.model import build_student, start_identity
 from pipeline.teacher.assistant_transformers import load_transformers
 
 CPU = torch.device("cpu")
@@ -156,3 +158,13 @@ def test_without_network_and_cache_the_message_says_so(hub: Hub, monkeypatch: py
         load_transformers(NAME, DENSEPASS_13, CPU)
     assert "\n" not in str(refusal.value)
     assert hub.downloads == []
+
+
+def test_a_students_start_comes_from_the_hub_the_same_way(hub: Hub, tmp_path: Path) -> None:
+    for folder in (hub.folder, tmp_path / "copy"):
+        network().save_pretrained(folder)
+    config = StudentConfig(size="tiny", weights=NAME)
+    assert start_identity(config) == content_of(tmp_path / "copy")
+    encoder, expected = build_student(config, DENSEPASS_13).segformer.state_dict(), network().segformer.state_dict()
+    assert all(torch.equal(encoder[name], values) for name, values in expected.items())
+    assert sorted(hub.downloads) == ["config.json", "model.safetensors"]

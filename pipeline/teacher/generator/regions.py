@@ -19,7 +19,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from pipeline.teacher.generator.interpolation import Axis, Resize, Span, axis
-from pipeline.teacher.masks import Bitmap
+from pipeline.teacher.masks import Bitmap, tight
 
 Size = tuple[int, int]
 
@@ -207,12 +207,3 @@ def _stability(values_HW: npt.NDArray[np.float32], thresholds: Thresholds) -> np
     below = np.count_nonzero(values_HW > np.float32(thresholds.mask - thresholds.offset))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.float32(above) / np.float32(below)
-
-
-def tight(mask_hw: Bitmap) -> tuple[tuple[int, int, int, int], Bitmap]:
-    """Box (y0, x0, y1, x1) of a mask, ends exclusive, and the mask inside it; zeros and nothing for an empty one."""
-    rows, columns = _span(mask_hw.any(axis=1)), _span(mask_hw.any(axis=0))
-    if rows is None or columns is None:
-        return (0, 0, 0, 0), np.empty((0, 0), np.bool_)
-    (y0, y1), (x0, x1) = rows, columns
-    return (y0, x0, y1, x1), mask_hw[y0:y1, x0:x1].copy()

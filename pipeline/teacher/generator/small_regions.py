@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import RecipeError
-from pipeline.teacher.generator.regions import tight
-from pipeline.teacher.masks import Bitmap
+from pipeline.teacher.masks import Bitmap, tight
 
 Box = tuple[int, int, int, int]
 """(y0, x0, y1, x1), ends exclusive."""

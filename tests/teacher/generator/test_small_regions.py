@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from segment_anything.utils.amg import remove_small_regions
 
 from pipeline.errors import RecipeError
-from pipeline.teacher.generator.regions import tight
 from pipeline.teacher.generator.small_regions import load_opencv, mend
+from pipeline.teacher.masks import tight
 
 pytest.importorskip("cv2", reason="small regions need OpenCV: goodsam[regions]")
 
