@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,14 +35,14 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     partial.replace(path)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The latest checkpoint that can be read, on the CPU; None where there is none."""
+def load_checkpoint(path: Path, fingerprint: str | None = None) -> dict[str, Any] | None:
+    """The latest checkpoint that can be read, and has that fingerprint if one is asked for, on the CPU; or None."""
     for candidate in (path, previous_of(path)):
         try:
             state = torch.load(candidate, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+        except Exception:  # what is no checkpoint raises nearly anything
             continue
-        if isinstance(state, dict):
+        if isinstance(state, dict) and (fingerprint is None or state.get("fingerprint") == fingerprint):
             return state
     return None
 

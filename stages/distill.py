@@ -224,11 +224,10 @@ def _checkpoint(job: DistillJob) -> Path:
 
 def _resume(job: DistillJob, trainee: Trainee, listener: Listener) -> tuple[int, dict[str, float]]:
     """Load the run's checkpoint if it is of this job. Returns the steps done and the losses last read."""
-    state = load_checkpoint(_checkpoint(job))
+    state = load_checkpoint(_checkpoint(job), job.fingerprint)
     if state is None:
-        return 0, {}
-    if state.get("fingerprint") != job.fingerprint:
-        listener(Note(STAGE, "the checkpoint is of other settings or data: training starts anew"))
+        if load_checkpoint(_checkpoint(job)) is not None:
+            listener(Note(STAGE, "the checkpoint is of other settings or data: training starts anew"))
         return 0, {}
     trainee.load_state(state)
     listener(Note(STAGE, f"going on from step {state['step']} of {job.distill.steps}"))

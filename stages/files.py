@@ -24,7 +24,8 @@ def write_whole(path: Path, content: bytes | str) -> None:
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(content.encode() if isinstance(content, str) else content)
+            # File names that are no UTF-8 come back as they were.
+            partial.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
             partial.replace(path)
         except OSError:
             with suppress(OSError):

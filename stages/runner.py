@@ -12,6 +12,16 @@ from typing import Any, TypeVar
 
 from pipeline.errors import InputError, WorkerError
 
+_WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": 1,
+    "MKL_NUM_THREADS": 1,
+    "OPENBLAS_NUM_THREADS": 1,
+    "MALLOC_TRIM_THRESHOLD_": 1 << 30,
+    "MALLOC_MMAP_THRESHOLD_": 1 << 25,
+    "MALLOC_ARENA_MAX": 1,
+}
+"""Dask has workers give freed memory back at once, so that the system hands out and zeroes each array's pages anew; a
+panorama's arrays come and go by the thousand, and its task can take several times as long."""
 Task = TypeVar("Task")
 Report = TypeVar("Report")
 
@@ -70,6 +80,7 @@ def _in_threads(work: Callable[[Task], Report], tasks: Sequence[Task], count: in
 
 @contextmanager
 def _client(workers: int, scheduler: str) -> Generator[Any]:
+    import dask
     from dask.distributed import Client, LocalCluster
 
     if scheduler:
@@ -81,7 +92,7 @@ def _client(workers: int, scheduler: str) -> Generator[Any]:
         with client:
             yield client
         return
-    with _deaf_to_interrupts():
+    with _deaf_to_interrupts(), dask.config.set({"distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT}):
         cluster = LocalCluster(
             n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR
         )

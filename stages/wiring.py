@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -69,16 +69,20 @@ def distill_run(run: Run, listener: Listener, *, device: str = "cpu") -> Path:
     """Train the student of a run, or go on with it; returns its folder."""
     job = distill_job(run, device)
     run.record_recipe()
-    left_out = len(learning_panoramas(run.recipe)) - len(job.ids)
-    if left_out:
-        listener(Note("distill", f"{left_out} panoramas are not in the cache and are left out"))
+    _tell_left_out("distill", learning_panoramas(run.recipe), job.ids, listener)
     return distill(job, listener)
+
+
+def _tell_left_out(stage: str, wanted: Sequence[SplitPanorama], cached: Sequence[str], listener: Listener) -> None:
+    if left_out := len(wanted) - len(cached):
+        listener(Note(stage, f"{left_out} of {len(wanted)} panoramas are not in the cache and are left out"))
 
 
 def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
     """Measure a run's ladder, write tables and pictures into <run>/eval, and return the table for a terminal."""
     panoramas = evaluation_panoramas(run.recipe)
     reader = RunReader.open(run, panoramas)
+    _tell_left_out("eval", panoramas, reader.ids, listener)
     job = EvaluateJob(
         ids=reader.ids,
         label_set=run.recipe.classes,

@@ -5,7 +5,6 @@ What imports segment_anything lies in this module, `demo_sam` and `generator`; s
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -106,7 +105,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise _missing(path, "SAM", error) from error
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # what is no checkpoint raises nearly anything
         raise WeightsError(f"{path} is no checkpoint, or a broken one", "a file of torch.save",
                            "Download it again (`goodsam fetch-weights` checks the hash)") from error  # fmt: skip
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):

@@ -244,6 +244,15 @@ def test_nothing_to_learn_from_and_unknown_weights_are_refused(tmp_path: Path) -
 # Checkpoints
 
 
+def test_a_checkpoint_of_another_student_does_not_hide_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    for name in ("mine", "another"):
+        save_checkpoint(path, {"fingerprint": name})
+    for name in ("mine", "another"):
+        assert load_checkpoint(path, name) == {"fingerprint": name}
+    assert load_checkpoint(path, "a third") is None
+
+
 def test_the_latest_checkpoint_that_can_be_read_counts(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     assert load_checkpoint(path) is None
@@ -251,6 +260,9 @@ def test_the_latest_checkpoint_that_can_be_read_counts(tmp_path: Path) -> None:
         save_checkpoint(path, {"step": step, "weights": torch.ones(3)})
     assert load_checkpoint(path) is not None and load_checkpoint(path)["step"] == 2  # type: ignore[index]
     path.write_bytes(path.read_bytes()[:200])
+    state = load_checkpoint(path)
+    assert state is not None and state["step"] == 1
+    path.write_text("junk\n")
     state = load_checkpoint(path)
     assert state is not None and state["step"] == 1
     torch.save([1], path)

@@ -1,6 +1,7 @@
 """Predicting a folder: sizes, palette, resuming, broken files, and no break at the seam."""
 
 import csv
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -143,6 +144,13 @@ def test_no_overlay_of_another_students_labels_stays(student: ByColour, job: Pre
     assert predict(job).done == 3
     assert not list((job.out / "overlays").rglob("*.jpg"))
     assert predict(replace(job, overlays=True)).done == 3
+
+
+def test_names_that_are_no_utf8_are_kept(student: ByColour, job: PredictJob) -> None:
+    name = os.fsencode(job.panoramas / "caf") + b"\xe9.png"
+    (job.panoramas / "one.png").rename(os.fsdecode(name))
+    assert predict(job).done == 3
+    assert b"caf\xe9," in (job.out / "class_shares.csv").read_bytes()
 
 
 def test_the_table_of_a_rerun_is_the_same(student: ByColour, job: PredictJob) -> None:

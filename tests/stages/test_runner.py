@@ -106,3 +106,8 @@ def test_a_worker_that_dies_costs_its_task_and_not_the_run(no_second_try: None) 
 def test_a_worker_that_dies_is_told_in_one_sentence(no_second_try: None) -> None:
     with pytest.raises(WorkerError, match="Take fewer workers"):
         list(run_tasks(die_over_one, [1], workers=1))
+
+
+def test_workers_keep_the_memory_that_they_free() -> None:
+    """Dask's own setting has them give it back, and every array costs page faults."""
+    assert list(run_tasks(os.environ.get, ["MALLOC_TRIM_THRESHOLD_"], workers=1)) == [str(1 << 30)]
