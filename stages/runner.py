@@ -80,7 +80,7 @@ def _in_threads(work: Callable[[Task], Report], tasks: Sequence[Task], count: in
 
 @contextmanager
 def _client(workers: int, scheduler: str) -> Generator[Any]:
-    import dask
+    import dask.config
     from dask.distributed import Client, LocalCluster
 
     if scheduler:

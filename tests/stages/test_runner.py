@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from importlib import import_module
 
-import dask
-import dask.distributed
+import dask.config
 import pytest
 
 from pipeline.errors import WorkerError
@@ -91,6 +91,7 @@ def die_over_one(task: int) -> int:
 @pytest.fixture
 def no_second_try() -> Iterator[None]:
     """A task whose worker died is given up at once."""
+    import_module("dask.distributed")  # which sets its defaults when it is imported first
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
         yield
 

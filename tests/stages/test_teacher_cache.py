@@ -315,7 +315,7 @@ def test_a_black_picture_is_set_aside(folder: Path) -> None:
 def test_an_unusable_assistant_is_told_before_sam_has_worked(folder: Path) -> None:
     write_panorama(folder / "photos" / "new.png", 55)
     events: list[Event] = []
-    other = {"kind": "transformers", "name": str(DEMO_FOLDER), "label_set": "cityscapes19"}
+    other: dict[str, object] = {"kind": "transformers", "name": str(DEMO_FOLDER), "label_set": "cityscapes19"}
     with pytest.raises(WeightsError, match="predicts 13 classes"):
         teacher_cache(small_run(folder, assistant=other), events.append)
     assert not events
