@@ -57,16 +57,19 @@ def run_tasks(
 
     with _client(min(workers, len(tasks)), scheduler) as client:
         futures = dict(zip(client.map(work, tasks, pure=False), tasks, strict=True))
-        for future in completed_by_dask(list(futures)):
-            try:
-                yield future.result()
-            except KilledWorker as error:
-                death = WorkerError("worker processes died over it, again and again",
-                                    "they must have the memory that the work takes, which is the usual cause",
-                                    "Take fewer workers")  # fmt: skip
-                if lost is None:
-                    raise death from error
-                yield lost(futures[future], death)
+        for future, result in completed_by_dask(list(futures), with_results=True, raise_errors=False):
+            if future.status != "error":
+                yield result
+                continue
+            error = future.exception()
+            if not isinstance(error, KilledWorker):
+                raise error
+            death = WorkerError("worker processes died over it, again and again",
+                                "they must have the memory that the work takes, which is the usual cause",
+                                "Take fewer workers")  # fmt: skip
+            if lost is None:
+                raise death from error
+            yield lost(futures[future], death)
 
 
 def _in_threads(work: Callable[[Task], Report], tasks: Sequence[Task], count: int) -> Generator[Report]:
