@@ -89,7 +89,7 @@ def part_fingerprints(recipe: Recipe) -> Fingerprints:
     """
     from pipeline.teacher.sam import weights_digest
 
-    size = (recipe.panorama.width, recipe.panorama.vertical_fov)
+    size = (recipe.panorama.width, recipe.panorama.height, recipe.panorama.vertical_fov)
     sam = _without(recipe.sam, "checkpoint", *SPEED_SETTINGS["sam"])
     masks = fingerprint(Part.MASKS, VERSIONS[Part.MASKS], size, recipe.windows, sam, weights_digest(recipe.sam))
     identity = assistant_identity(recipe.assistant)
@@ -167,18 +167,23 @@ def _compute_or_mend(task: PanoramaTask, seconds: dict[str, float]) -> None:
 
 def _compute(task: PanoramaTask, seconds: dict[str, float]) -> None:
     panorama = open_panorama(task.panorama.path, task.recipe.panorama)
-    if _ignored(task, panorama).all():
+    ignored_HW = ignored_region(panorama.image_HW3, task.recipe.panorama, panorama.transparent_HW)
+    if ignored_HW.all():
         raise InputError(f"all of {task.panorama.path} is ignored",
                          "some of a panorama must not be black, transparent or under the ignore mask",
                          "Take it out of the folder")  # fmt: skip
     store = TeacherStore.open(task.store, "a")
-    for part, compute in ((Part.MASKS, _masks), (Part.ASSISTANT, _assistant_view), (Part.ENSEMBLE, _ensemble)):
+    parts: dict[Part, Callable[[], dict[str, np.ndarray]]] = {
+        Part.MASKS: lambda: _masks(task, panorama),
+        Part.ASSISTANT: lambda: _assistant_view(task, panorama),
+        Part.ENSEMBLE: lambda: _ensemble(task, store, ignored_HW),
+    }
+    for part, compute in parts.items():
         name = task.fingerprints.of(part)
         if store.is_done(part, name, task.panorama.id, source_sha256=panorama.sha256):
             continue
         started = time.monotonic()
-        arrays = compute(task, panorama, store)
-        store.write(part, name, task.panorama.id, arrays, _provenance(task, panorama))
+        store.write(part, name, task.panorama.id, compute(), _provenance(task, panorama))
         seconds[part.value] = time.monotonic() - started
 
 
@@ -190,33 +195,30 @@ def _discard_damaged(task: PanoramaTask) -> None:
             store.discard(entry.part, entry.fingerprint, entry.panorama_id)
 
 
-def _masks(task: PanoramaTask, panorama: OpenedPanorama, store: TeacherStore) -> dict[str, np.ndarray]:
+def _masks(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, np.ndarray]:
     sam, windows = _sam(task.recipe.sam, task.device, task.fingerprints.masks), _windows(task.recipe)
     return records.pack_masks(sam.many([cut(panorama.image_HW3, window) for window in windows]))
 
 
-def _assistant_view(task: PanoramaTask, panorama: OpenedPanorama, store: TeacherStore) -> dict[str, np.ndarray]:
+def _assistant_view(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, np.ndarray]:
     windows = _windows(task.recipe)
     assistant = _assistant(task.recipe.assistant, task.device, task.fingerprints.assistant)
     view = rectify(panorama.image_HW3, windows, assistant, task.recipe.assistant, task.recipe.classes)
     return records.pack_assistant(view)
 
 
-def _ensemble(task: PanoramaTask, panorama: OpenedPanorama, store: TeacherStore) -> dict[str, np.ndarray]:
+def _ensemble(
+    task: PanoramaTask, store: TeacherStore, ignored_HW: npt.NDArray[np.bool_]
+) -> dict[str, np.ndarray]:
     """Fuse what the store holds, not what memory holds: a resumed run then equals a fresh one."""
     recipe, prints, id_ = task.recipe, task.fingerprints, task.panorama.id
     windows = _windows(recipe)
     masks = records.unpack_masks(store.read(Part.MASKS, prints.masks, id_), windows)
     said = store.read(Part.ASSISTANT, prints.assistant, id_, records.FUSED)
     assistant_CHW, agreement_HW, window_labels_Khw = records.unpack_fused(said)
-    ignored = _ignored(task, panorama)
-    fusion = fuse(assistant_CHW, agreement_HW, ignored, windows, masks, recipe.classes, recipe.fusion)
-    boundary = refine_boundary(windows, masks, window_labels_Khw, ignored, recipe.boundary)
-    return records.pack_ensemble(fusion, boundary, ignored)
-
-
-def _ignored(task: PanoramaTask, panorama: OpenedPanorama) -> npt.NDArray[np.bool_]:
-    return ignored_region(panorama.image_HW3, task.recipe.panorama, panorama.transparent_HW)
+    fusion = fuse(assistant_CHW, agreement_HW, ignored_HW, windows, masks, recipe.classes, recipe.fusion)
+    boundary = refine_boundary(windows, masks, window_labels_Khw, ignored_HW, recipe.boundary)
+    return records.pack_ensemble(fusion, boundary, ignored_HW)
 
 
 def _windows(recipe: Recipe) -> tuple[Window, ...]:

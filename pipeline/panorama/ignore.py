@@ -90,6 +90,7 @@ def load_ignore_mask(path: Path, height: int, width: int) -> npt.NDArray[np.bool
 
 @lru_cache(maxsize=4)
 def _load_ignore_mask(path: Path, height: int, width: int, changed_ns: int) -> npt.NDArray[np.bool_]:
+    """Kept by path and time of change."""
 
     def require_same_aspect(mask_width: int, mask_height: int) -> None:
         if abs(mask_width * height / (mask_height * width) - 1) > ASPECT_TOLERANCE:
