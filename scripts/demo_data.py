@@ -74,13 +74,13 @@ def shard_paths(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.npz") if not path.name.endswith(".partial.npz"))
 
 
-def load_shards(folder: Path) -> Batch:
-    """All shards of a folder, in the order of their names.
+def load_shards(folder: Path, number: int = 0, readers: int = 1) -> Batch:
+    """The shards of a folder, in the order of their names; of several readers, reader `number` gets its share.
 
     Raises:
         FileNotFoundError: there are none.
     """
-    paths = shard_paths(folder)
+    paths = shard_paths(folder)[number::readers]
     if not paths:
         raise FileNotFoundError(f"{folder} holds no shards; render them with `python -m scripts.demo_data`")
     return Batch.join([Batch.load(path) for path in paths])

@@ -7,7 +7,7 @@
     python -m scripts.evaluate_demo_sam --windows data/sam/val
 
 Each process works on one core; `torchrun --nproc-per-node 2 -m scripts.train_demo_sam ...` shares every step among two,
-each with a batch of its own.
+each with a batch of its own, out of its own half of the shards.
 
 The schedule runs on the wall clock: `--minutes` is the length of the training, whatever the machine. A killed run goes
 on from its last checkpoint. The network learns to answer one point with the nested masks around it: its part, its
@@ -168,6 +168,11 @@ def average_gradients(network: nn.Module) -> None:
     nn.utils.vector_to_parameters(flat / dist.get_world_size(), gradients)
 
 
+def place() -> tuple[int, int]:
+    """This process's number and how many there are."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
 def agreed(seconds: float) -> float:
     """The first process's clock, so that all follow one schedule and stop after the same step."""
     if not dist.is_initialized():
@@ -219,7 +224,7 @@ def point_quality(trainee: Trainee, batch: Batch, images: int) -> dict[str, floa
 def train(state: State, data: Batch, validation: Batch, schedule: Schedule, work: Path,
           out: Path) -> None:  # fmt: skip
     """Until the schedule's minutes are over; checkpoints and weights are written every few minutes."""
-    rank = dist.get_rank() if dist.is_initialized() else 0
+    rank, _ = place()
     rng = np.random.default_rng((state.step + 1, rank))
     running: dict[str, float] = {}
     last_save = last_line = time.monotonic()
@@ -264,7 +269,7 @@ def main() -> None:
         state.begin_with(options.begin_with)
     if (options.work / "checkpoint.pt").exists():
         state.load(options.work / "checkpoint.pt")
-    data = Batch.join([load_shards(folder) for folder in options.data])
+    data = Batch.join([load_shards(folder, *place()) for folder in options.data])
     train(state, data, load_shards(options.validation), schedule, options.work, options.out)
 
 
