@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from pipeline.errors import CacheError
+from stages.files import put_in_place
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -47,30 +48,34 @@ def load_checkpoint(path: Path, fingerprint: str | None = None) -> dict[str, Any
     return None
 
 
+def remove_checkpoints(path: Path) -> None:
+    """Begin anew."""
+    for checkpoint in (path, previous_of(path)):
+        checkpoint.unlink(missing_ok=True)
+
+
 def previous_of(path: Path) -> Path:
     """Where the checkpoint before the latest one lies."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
-def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+def replace_folder(folder: Path, fill: Callable[[Path], None], keep: Path | None = None) -> None:
     """Let `fill` write a new folder, and put it in the place of `folder` only when it is complete.
+
+    What was there is moved to `keep`, or deleted.
 
     Raises:
         CacheError: no room, or no permission. The folder that was there stays.
     """
-    partial, old = folder.with_name(f"{folder.name}.partial"), folder.with_name(f"{folder.name}.old")
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
         fill(partial)
-        if folder.exists():
-            folder.rename(old)
-        partial.rename(folder)
+        put_in_place(partial, folder, keep)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise _unwritable(folder, error) from error
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _unwritable(path: Path, error: Exception) -> CacheError:

@@ -123,6 +123,9 @@ def predict(
         typer.Option(help="Vertical field of view, degrees, below 180 for bands; as in training unless given."),
     ] = None,
     ignore_mask: Annotated[str, typer.Option(help="Image whose non-zero pixels are ignored (the camera rig).")] = "",
+    ignore_border: Annotated[
+        bool, typer.Option(help="Ignore a black border, where no camera looked; see --ignore-mask for anything else.")
+    ] = True,
     overlays: Annotated[bool, typer.Option(help="Also write pictures of the labels over the panoramas.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Do again what is done.")] = False,
     device: DeviceOption = "auto",
@@ -135,7 +138,7 @@ def predict(
 
     usual = trained_on(student)
     fov = usual.vertical_fov if vertical_fov is None else vertical_fov
-    panorama = PanoramaConfig(usual.width if width is None else width, fov, ignore_mask)
+    panorama = PanoramaConfig(usual.width if width is None else width, fov, ignore_mask, ignore_border)
     job = PredictJob(student, panoramas, out, panorama, overlays, overwrite, _device(device))
     with _listeners_at(out) as listener:
         summary = stage(job, listener)
@@ -173,7 +176,9 @@ def show_recipe(recipe: RecipeArgument = "demo", set_: SetOption = None) -> None
 def main() -> None:
     """Run the command line; errors that a user can mend are one sentence, never a traceback."""
     from pipeline.errors import GoodSAMError
+    from stages.memory import keep_freed_memory
 
+    keep_freed_memory()
     try:
         app()
     except GoodSAMError as error:

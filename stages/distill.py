@@ -6,6 +6,7 @@ step are all the state there is.
 
 <run>/student/checkpoint.pt            the latest state; checkpoint.previous.pt is the one before
 <run>/student/final/                   the student, as transformers saves it, and training.json
+<run>/student/earlier/<fingerprint>/   finished students of other settings or data; one that is asked for is final again
 
 Legend: B batch, H W panorama, 3 = RGB.
 """
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 from transformers import SegformerForSemanticSegmentation
 
 from pipeline.classes import LabelSet
-from pipeline.errors import InputError, RecipeError
+from pipeline.errors import GoodSAMError, InputError, RecipeError
 from pipeline.settings import fingerprint
 from pipeline.student.augment import jitter_colours
 from pipeline.student.config import WRAP, DistillConfig, LossConfig, StudentConfig
@@ -40,8 +41,10 @@ from pipeline.student.precision import mixed_precision
 from pipeline.student.sample import PanoramaSample, SampleReader
 from pipeline.student.schedule import parameter_groups, set_learning_rates
 from pipeline.student.targets import make_targets
-from stages.checkpoints import load_checkpoint, replace_folder, save_checkpoint
+from stages.checkpoints import load_checkpoint, remove_checkpoints, replace_folder, save_checkpoint
+from stages.claims import claimed
 from stages.events import ItemFailed, Listener, Note, Scalars, StageAdvanced, StageFinished, StageStarted
+from stages.files import put_in_place, writing
 
 STAGE = "distill"
 VERSION = 1
@@ -132,9 +135,22 @@ def distill(job: DistillJob, listener: Listener) -> Path:
         GoodSAMError: no panoramas, unusable weights, no cached features for their loss, a loss that is no longer
             finite, or no room for a checkpoint.
     """
+    with claimed(job.folder, STAGE):
+        return _distill(job, listener)
+
+
+def _distill(job: DistillJob, listener: Listener) -> Path:
+    if not is_finished(job) and _earlier(job, job.fingerprint).is_dir():
+        with writing(job.final):
+            put_in_place(_earlier(job, job.fingerprint), job.final, _place_of_other(job))
+        listener(Note(STAGE, "a student of these settings and data was finished before: it is the run's again"))
     if is_finished(job):
-        listener(Note(STAGE, f"{job.final} is finished; nothing to do"))
-        return job.final
+        readable = _readable_again(job)
+        if not readable:
+            listener(Note(STAGE, f"{job.final} is finished; nothing to do"))
+            return job.final
+        listener(Note(STAGE, f"panoramas that were set aside can be read now ({len(readable)}): training starts anew"))
+        _forget_finished_training(job)
     if not job.ids:
         raise InputError("there are no panoramas to learn from", "stage one's output", "Run stage one first")
     began = time.monotonic()
@@ -236,10 +252,45 @@ def _resume(job: DistillJob, trainee: Trainee, listener: Listener) -> tuple[int,
 
 def is_finished(job: DistillJob) -> bool:
     """Whether the student that lies in the run's folder is that of `job`."""
+    return _final_record(job).get("fingerprint") == job.fingerprint
+
+
+def _final_record(job: DistillJob) -> dict[str, Any]:
+    """What training.json says of the student in the run's folder; empty if there is none."""
     try:
-        return json.loads((job.final / "training.json").read_text(encoding="utf-8"))["fingerprint"] == job.fingerprint
-    except (OSError, ValueError, KeyError):
+        return dict(json.loads((job.final / "training.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _readable_again(job: DistillJob) -> list[str]:
+    """Panoramas that the finished student did without and need not any more."""
+    return [id_ for id_ in _final_record(job).get("panoramas_set_aside", {}) if _can_read(job, id_)]
+
+
+def _can_read(job: DistillJob, panorama_id: str) -> bool:
+    try:
+        job.read_sample(panorama_id)
+    except GoodSAMError:
         return False
+    return True
+
+
+def _forget_finished_training(job: DistillJob) -> None:
+    """Remove its checkpoints; those of a training that has begun since stay."""
+    state = load_checkpoint(_checkpoint(job), job.fingerprint)
+    if state is not None and state["step"] == job.distill.steps:
+        remove_checkpoints(_checkpoint(job))
+
+
+def _earlier(job: DistillJob, name: str) -> Path:
+    return job.folder / "earlier" / name
+
+
+def _place_of_other(job: DistillJob) -> Path | None:
+    """Where the student that lies in the run's folder is kept if it is of other settings or data than `job`."""
+    name = _final_record(job).get("fingerprint", job.fingerprint)
+    return None if name == job.fingerprint else _earlier(job, str(name))
 
 
 def _finish(job: DistillJob, trainee: Trainee, example: PanoramaSample, losses: Mapping[str, float],
@@ -260,7 +311,7 @@ def _finish(job: DistillJob, trainee: Trainee, example: PanoramaSample, losses: 
         save_student(trainee.model, folder, (height, width))
         (folder / "training.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
 
-    replace_folder(job.final, fill)
+    replace_folder(job.final, fill, keep=_place_of_other(job))
 
 
 def _tell_failures(data: TrainingSet, told: set[str], listener: Listener) -> set[str]:

@@ -10,6 +10,7 @@ Panoramas are taken one at a time, twice where there is a teacher cache: first f
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,8 +30,9 @@ from pipeline.evaluate.ladder import Ladder, LadderInput
 from pipeline.evaluate.metrics import LabelArray, best_class, labels_at, resize_nearest, resize_probabilities
 from pipeline.evaluate.overlay import Scene, comparison, scene_panels
 from pipeline.evaluate.threshold import ConfidenceHistograms, confidence_threshold
+from stages.claims import claimed
 from stages.events import ItemFailed, Listener, StageAdvanced, StageFinished, StageStarted, silent
-from stages.files import write_picture, write_whole
+from stages.files import put_in_place, write_picture, write_whole, writing
 from stages.predictor import Predictor
 
 # C classes, H W working size of the panorama.
@@ -100,10 +102,11 @@ def evaluate(job: EvaluateJob, listener: Listener = silent) -> dict[str, Any]:
     passes = 1 if job.read_teacher is None else 2
     listener(StageStarted(STAGE, passes * len(job.ids), "panoramas"))
     evaluation = _Evaluation(job, listener)
-    evaluation.find_thresholds()
-    evaluation.measure()
-    _require_some(job.ids, evaluation.failed)
-    metrics = evaluation.write()
+    with claimed(job.out, STAGE):
+        evaluation.find_thresholds()
+        evaluation.measure()
+        _require_some(job.ids, evaluation.failed)
+        metrics = evaluation.write()
     facts = {"panoramas": evaluation.consensus.images, "labelled": evaluation.ladder.images}
     listener(StageFinished(STAGE, time.monotonic() - started, facts | {"set aside": len(evaluation.failed)}))
     return metrics
@@ -152,6 +155,7 @@ class _Evaluation:
         self.seconds: dict[str, list[float]] = {rung: [] for rung in job.students}
         self.failed: dict[str, str] = {}
         self._done = 0
+        self._pictures = job.out / "overlays.partial"
 
     def find_thresholds(self) -> None:
         """First pass: the confidence of the assistant over the whole set."""
@@ -161,12 +165,16 @@ class _Evaluation:
 
     def measure(self) -> None:
         """Second pass: every rung on every panorama, and the pictures of the first ones."""
-        _clear_pictures(self.job.out)
+        self._begin_pictures()
         for id_ in self.job.ids:
             picture = self._try(id_, self._measure)
             if picture is not None:
-                path = self.job.out / "overlays" / f"{id_.replace('/', '__')}.png"
-                write_picture(path, Image.fromarray(picture))
+                write_picture(self._pictures / f"{id_.replace('/', '__')}.png", Image.fromarray(picture))
+
+    def _begin_pictures(self) -> None:
+        shutil.rmtree(self._pictures, ignore_errors=True)
+        with writing(self._pictures):
+            self._pictures.mkdir(parents=True)
 
     def _try(self, id_: str, work: Callable[[str], Result]) -> Result | None:
         """Do the work unless the panorama was set aside; set it aside if it cannot be used."""
@@ -248,7 +256,8 @@ class _Evaluation:
         return comparison(scene_panels(scene, job.label_set), job.label_set, title=id_)
 
     def write(self) -> dict[str, Any]:
-        """Write metrics.json and ladder.md; return the former."""
+        """Write metrics.json and ladder.md, and put the pictures in the place of an earlier evaluation's; return the
+        former."""
         job, rungs, summary = self.job, self.ladder.rungs(), self.consensus.summary()
         metrics: dict[str, Any] = {
             **job.facts,
@@ -266,6 +275,8 @@ class _Evaluation:
         tables = [*ladder, report.consensus_markdown(summary, job.label_set)]
         write_whole(job.out / "metrics.json", report.to_json(metrics))
         write_whole(job.out / "ladder.md", "\n\n".join(tables) + "\n")
+        with writing(job.out / "overlays"):
+            put_in_place(self._pictures, job.out / "overlays")
         return metrics
 
     def _student_record(self, rung: str) -> dict[str, Any]:
@@ -297,9 +308,3 @@ def teacher_rungs(
         "ensemble": ensemble,
         "ensemble_reliable": np.where(reliable, ensemble, np.uint8(IGNORE)),
     }
-
-
-def _clear_pictures(out: Path) -> None:
-    """Pictures of an earlier evaluation would pass for this one's."""
-    for path in (out / "overlays").glob("*.png"):
-        path.unlink(missing_ok=True)

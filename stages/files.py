@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -62,6 +63,22 @@ def writing(path: Path) -> Generator[None]:
         raise CacheError(f"{path} cannot be written ({error.strerror or error})",
                          "a folder with room and write permission",
                          "Free space, or choose another output folder") from error  # fmt: skip
+
+
+def put_in_place(new: Path, folder: Path, keep: Path | None = None) -> None:
+    """Let the folder `new`, which is complete, take the place of `folder`, which is moved to `keep` or deleted.
+
+    Raises:
+        OSError: the system refused.
+    """
+    old = keep or folder.with_name(f"{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        old.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(old)
+    new.rename(folder)
+    if keep is None:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def mask_digest(path: str) -> str:

@@ -207,9 +207,7 @@ def _assistant_view(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, n
     return records.pack_assistant(view)
 
 
-def _ensemble(
-    task: PanoramaTask, store: TeacherStore, ignored_HW: npt.NDArray[np.bool_]
-) -> dict[str, np.ndarray]:
+def _ensemble(task: PanoramaTask, store: TeacherStore, ignored_HW: npt.NDArray[np.bool_]) -> dict[str, np.ndarray]:
     """Fuse what the store holds, not what memory holds: a resumed run then equals a fresh one."""
     recipe, prints, id_ = task.recipe, task.fingerprints, task.panorama.id
     windows = _windows(recipe)

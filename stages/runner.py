@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 from pipeline.errors import InputError, WorkerError
+from stages.memory import KEEPING
 
-_WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": 1,
-    "MKL_NUM_THREADS": 1,
-    "OPENBLAS_NUM_THREADS": 1,
-    "MALLOC_TRIM_THRESHOLD_": 1 << 30,
-    "MALLOC_MMAP_THRESHOLD_": 1 << 25,
-    "MALLOC_ARENA_MAX": 1,
-}
-"""Dask has workers give freed memory back at once, so that the system hands out and zeroes each array's pages anew; a
-panorama's arrays come and go by the thousand, and its task can take several times as long."""
+_WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1, **KEEPING}
 Task = TypeVar("Task")
 Report = TypeVar("Report")
 
@@ -87,30 +81,61 @@ def _client(workers: int, scheduler: str) -> Generator[Any]:
     from dask.distributed import Client, LocalCluster
 
     if scheduler:
-        try:
-            client = Client(scheduler, timeout=10)
-        except (OSError, ValueError) as error:
-            raise InputError(f"no dask scheduler answers at {scheduler}", "the address of a running one (tcp://host:8786)",
-                             "Start it with `dask scheduler`, or use --workers") from error  # fmt: skip
-        with client:
+        with _connect(scheduler) as client:
             yield client
         return
-    with _deaf_to_interrupts(), dask.config.set({"distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT}):
-        cluster = LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR
-        )
-    with cluster, Client(cluster) as client:
-        yield client
+    with ExitStack() as stack:
+        with _interrupts_held(), dask.config.set({"distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT}):
+            cluster = stack.enter_context(
+                LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0",
+                             silence_logs=logging.ERROR)
+            )  # fmt: skip
+        yield stack.enter_context(Client(cluster))
+
+
+def require_scheduler(address: str) -> None:
+    """Make sure that a dask scheduler answers, before anything is written.
+
+    Raises:
+        InputError: none does.
+    """
+    with _connect(address):
+        pass
+
+
+def _connect(address: str) -> Any:
+    from dask.distributed import Client
+
+    try:
+        return Client(address, timeout=10)
+    except (OSError, ValueError) as error:
+        raise InputError(f"no dask scheduler answers at {address}", "the address of a running one (tcp://host:8786)",
+                         "Start it with `dask scheduler`, or use --workers") from error  # fmt: skip
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Generator[None]:
-    """Processes that are started meanwhile do not hear Ctrl-C, which a terminal sends to all: this one ends them."""
+def _interrupts_held() -> Generator[None]:
+    """Ctrl-C is heard at the end only; processes that are started meanwhile never hear it, though a terminal sends it
+    to all: this one ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _start_resource_tracker()  # which would unblock the signal for this thread later
+    heard: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what is started inherits it
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if heard and callable(handler):
+        handler(signal.SIGINT, None)
+
+
+def _start_resource_tracker() -> None:
+    """Have it clean up after killed workers without a warning."""
+    quiet = "ignore:resource_tracker:UserWarning"
+    sys.warnoptions.append(quiet)  # it gets the options of this interpreter
+    resource_tracker.ensure_running()
+    sys.warnoptions.remove(quiet)

@@ -4,7 +4,7 @@ cache/<run>/
     recipe.toml        all settings of the last stage that ran
     teacher.zarr/      stage one's store
     teacher.json       which fingerprints of the store the recipe stands for
-    student/           checkpoints, final/
+    student/           checkpoints, final/, earlier/
     eval/              metrics.json, ladder.md, overlays
     log.jsonl          every event of every stage
     tensorboard/       scalars

@@ -18,10 +18,11 @@ from pipeline.cache.store import Part, TeacherStore
 from pipeline.errors import InputError, WorkerError
 from pipeline.panorama.ignore import require_ignore_mask
 from pipeline.recipe import Recipe
+from stages.claims import claimed
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted
 from stages.files import digest
 from stages.panorama_task import PanoramaTask, TaskReport, cache_panorama, check_assistant, part_fingerprints
-from stages.runner import run_tasks
+from stages.runner import require_scheduler, run_tasks
 from stages.runs import Fingerprints, Run, write_manifest
 from stages.splits import SplitPanorama, all_panoramas
 
@@ -59,6 +60,13 @@ def teacher_cache(
     Raises:
         GoodSAMError: input, weights or store are unusable, or every panorama failed.
     """
+    if scheduler:
+        require_scheduler(scheduler)
+    with claimed(run.folder, STAGE):
+        return _fill(run, listener, workers, scheduler, device, threads)
+
+
+def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: str, threads: int) -> CacheSummary:
     started = time.monotonic()
     panoramas = all_panoramas(run.recipe)
     tasks = [replace(task, threads=threads) for task in _missing(run, panoramas, device)]

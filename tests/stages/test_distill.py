@@ -23,7 +23,7 @@ from pipeline.student.model import build_student, load_student, save_student
 from pipeline.student.sample import PanoramaSample
 from stages import checkpoints
 from stages.checkpoints import load_checkpoint, previous_of, replace_folder, save_checkpoint
-from stages.distill import DistillJob, distill
+from stages.distill import DistillJob, distill, is_finished
 from stages.events import Event, ItemFailed, Note, Scalars, StageAdvanced, StageFinished, StageStarted, silent
 from tests.student.toy import CHANNELS, HEIGHT, TOY, WIDTH, read_toy, toy_sample
 
@@ -232,6 +232,43 @@ def test_unreadable_panoramas_are_reported_and_training_goes_on(tmp_path: Path) 
     folder = distill(toy_job(tmp_path, read_sample=read, distill={"steps": 6}), events.append)
     assert [event.item for event in events if isinstance(event, ItemFailed)] == ["3"]
     assert list(json.loads((folder / "training.json").read_text())["panoramas_set_aside"]) == ["3"]
+
+
+def test_a_panorama_that_can_be_read_again_makes_the_student_anew(tmp_path: Path) -> None:
+    damaged = {"3"}
+
+    def read(panorama_id: str) -> PanoramaSample:
+        if panorama_id in damaged:
+            raise CacheError(f"{panorama_id} is damaged", "a whole sample", "Run stage one again")
+        return read_toy(panorama_id)
+
+    def set_aside() -> list[str]:
+        folder = distill(toy_job(tmp_path, read_sample=read, distill={"steps": 5}), events.append)
+        return list(json.loads((folder / "training.json").read_text())["panoramas_set_aside"])
+
+    events: list[Event] = []
+    assert set_aside() == ["3"]
+    events.clear()
+    assert set_aside() == ["3"]
+    assert not any(isinstance(event, StageStarted) for event in events)
+    damaged.clear()
+    assert set_aside() == []
+    assert StageStarted("distill", 5, "steps") in events
+
+
+def test_a_student_of_other_settings_is_kept_and_comes_back(tmp_path: Path) -> None:
+    first, second = (toy_job(tmp_path, distill={"steps": steps}) for steps in (1, 2))
+    distill(first, silent)
+    made = (first.final / "model.safetensors").read_bytes()
+    distill(second, silent)
+    assert is_finished(second)
+    assert [path.name for path in (tmp_path / "student" / "earlier").iterdir()] == [first.fingerprint]
+    events: list[Event] = []
+    distill(first, events.append)
+    assert is_finished(first)
+    assert not any(isinstance(event, StageStarted) for event in events)
+    assert (first.final / "model.safetensors").read_bytes() == made
+    assert [path.name for path in (tmp_path / "student" / "earlier").iterdir()] == [second.fingerprint]
 
 
 def test_nothing_to_learn_from_and_unknown_weights_are_refused(tmp_path: Path) -> None:

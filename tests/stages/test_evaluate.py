@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -123,6 +124,16 @@ def test_pictures_are_made_of_the_first_panoramas_and_old_ones_go(job: EvaluateJ
     assert Image.open(job.out / "overlays" / names[0]).width > 1000
     evaluate(job)
     assert not list((job.out / "overlays").iterdir())
+
+
+def test_an_evaluation_that_fails_leaves_the_pictures_of_the_one_before(job: EvaluateJob) -> None:
+    def unreadable(id_: str) -> npt.NDArray[np.uint8]:
+        raise InputError(f"{id_} is broken", "a panorama", "Mend it")
+
+    evaluate(replace(job, overlays=1))
+    with pytest.raises(InputError, match="could be measured"):
+        evaluate(replace(job, overlays=1, open_image=unreadable))
+    assert [path.name for path in (job.out / "overlays").iterdir()] == ["evaluation__a.png"]
 
 
 def test_both_passes_are_announced_and_counted(job: EvaluateJob) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from importlib import import_module
+from typing import Any
 
 import dask.config
 import pytest
@@ -107,6 +109,34 @@ def test_a_worker_that_dies_costs_its_task_and_not_the_run(no_second_try: None) 
 def test_a_worker_that_dies_is_told_in_one_sentence(no_second_try: None) -> None:
     with pytest.raises(WorkerError, match="Take fewer workers"):
         list(run_tasks(die_over_one, [1], workers=1))
+
+
+def test_ctrl_c_while_workers_start_is_heard_once_they_can_be_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = import_module("dask.distributed")
+    started: list[Any] = []
+
+    def start(**settings: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        started.append(LocalCluster(**settings))
+        return started[0]
+
+    LocalCluster = distributed.LocalCluster
+    monkeypatch.setattr(distributed, "LocalCluster", start)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_tasks(abs, [1], workers=1))
+    assert started[0].status.name == "closed"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_workers_do_not_hear_ctrl_c() -> None:
+    """A terminal sends it to all processes of a command; the one that started the workers ends them."""
+    assert list(run_tasks(interrupt_oneself, [7], workers=1)) == [7]
+
+
+def interrupt_oneself(task: int) -> int:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.5)
+    return task
 
 
 def test_workers_keep_the_memory_that_they_free() -> None:

@@ -22,9 +22,11 @@ from PIL import Image
 
 from pipeline.cache.store import Part, TeacherStore
 from pipeline.errors import CacheError, InputError, WeightsError
+from pipeline.panorama.config import PanoramaConfig
 from pipeline.teacher.assistant import DEMO_FOLDER
 from pipeline.teacher.config import SamConfig
 from stages import panorama_task
+from stages.claims import claimed
 from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted, silent
 from stages.panorama_task import PanoramaTask, TaskReport
 from stages.runs import Run, read_manifest
@@ -275,6 +277,7 @@ def test_ctrl_c_ends_workers_without_a_traceback_and_the_run_goes_on(finished: P
     assert process.returncode == 130
     assert "interrupted; what was done is kept" in said
     assert "Traceback" not in said
+    assert "Warning" not in said
     to_do(run)
     assert_equal_caches(run, small_run(finished))
 
@@ -303,6 +306,15 @@ def test_broken_pictures_are_set_aside_and_the_rest_is_done(folder: Path) -> Non
     assert sorted(summary.failed) == ["panoramas/empty", "panoramas/text"]
     assert all("jpg" in reason or "png" in reason for reason in summary.failed.values())
     assert sum(isinstance(event, ItemFailed) for event in events) == 2
+
+
+def test_parts_are_named_by_the_working_height(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rule that makes it of the width may change; masks of another height must not be read then."""
+    recipe = small_run(folder).recipe
+    before = panorama_task.part_fingerprints(recipe)
+    monkeypatch.setattr(PanoramaConfig, "height", recipe.panorama.height + 4)
+    after = panorama_task.part_fingerprints(recipe)
+    assert all(after.of(part) != before.of(part) for part in Part)
 
 
 def test_a_black_picture_is_set_aside(folder: Path) -> None:
@@ -355,10 +367,17 @@ def test_a_full_disk_stops_the_stage_and_keeps_what_is_there(folder: Path, monke
     assert to_do(run) == 2
 
 
+def test_a_second_run_at_the_same_time_is_refused(folder: Path) -> None:
+    run = small_run(folder)
+    with claimed(run.folder, "teacher-cache"), pytest.raises(CacheError, match="another teacher-cache is at work"):
+        teacher_cache(run, silent)
+
+
 def test_an_address_without_a_scheduler_is_told_in_one_sentence(tmp_path: Path) -> None:
     make_folders(tmp_path)
     with pytest.raises(InputError, match="no dask scheduler"):
         teacher_cache(small_run(tmp_path), silent, scheduler="tcp://127.0.0.1:9")
+    assert not small_run(tmp_path).folder.exists()
 
 
 def test_a_running_scheduler_gives_the_same_cache(finished: Path, tmp_path: Path) -> None:

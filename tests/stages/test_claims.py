@@ -1,0 +1,53 @@
+"""One process at a time on an output folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import CacheError
+from stages.claims import claimed
+
+ROOT = Path(__file__).resolve().parents[2]
+HOLD = """
+import sys, time
+from pathlib import Path
+from stages.claims import claimed
+with claimed(Path(sys.argv[1]), "distill"):
+    print("claimed", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_second_process_is_told_and_the_claim_ends_with_a_killed_one(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "claimed\n"
+        with pytest.raises(CacheError, match="another distill is at work"), claimed(tmp_path, "distill"):
+            pass
+        with claimed(tmp_path, "eval"):  # another stage may work meanwhile
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+    with claimed(tmp_path, "distill"):
+        pass
+
+
+def test_a_claim_ends_with_its_block(tmp_path: Path) -> None:
+    began = time.monotonic()
+    for _ in range(2):
+        with claimed(tmp_path / "run", "distill"):
+            pass
+    assert time.monotonic() - began < 5
+
+
+def test_where_no_folder_can_be_made_that_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(CacheError, match="cannot be written"), claimed(tmp_path / "file", "distill"):
+        pass
