@@ -12,6 +12,7 @@ import difflib
 import math
 import tomllib
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -128,9 +129,11 @@ def load_recipe(path: Path) -> Recipe:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise RecipeError(f"recipe {path} does not exist", "a TOML file", "Check the path") from error
+        raise RecipeError(f"recipe {path} does not exist", "a recipe is a TOML file", "Check the path") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"recipe {path} cannot be read ({error})", "a TOML file", "Mend the file") from error
+        raise RecipeError(
+            f"recipe {path} cannot be read ({error})", "a recipe is a TOML file", "Mend the file"
+        ) from error
     return anchor_recipe(parse_recipe(table), path.parent)
 
 
@@ -202,10 +205,18 @@ def _build(kind: type[T], table: dict[str, Any], prefix: str) -> T:
     hints = typing.get_type_hints(kind)
     for key in table:
         if key not in hints:
-            close = difflib.get_close_matches(key, hints, n=1)
-            remedy = f"Perhaps {prefix}{close[0]} is meant" if close else "Remove it"
+            meant = _meant(key, hints, prefix)
+            remedy = f"Perhaps {' or '.join(meant)} is meant" if meant else "Remove it"
             raise RecipeError(f"{prefix}{key} is no setting", f"known are {', '.join(hints)}", remedy)
     return kind(**{key: _value(hints[key], value, f"{prefix}{key}") for key, value in table.items()})
+
+
+def _meant(key: str, siblings: Iterable[str], prefix: str) -> list[str]:
+    """What an unknown key may stand for: a setting spelt nearly so, or one of that name in another table."""
+    close = difflib.get_close_matches(key, siblings, n=1)
+    tables = filter(_is_table, dataclasses.fields(Recipe))
+    elsewhere = [f"{table.name}.{key}" for table in tables if key in typing.get_type_hints(table.default_factory)]
+    return [f"{prefix}{close[0]}"] if close else elsewhere
 
 
 _TYPE_NAMES: dict[Any, str] = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}

@@ -79,5 +79,5 @@ def replace_folder(folder: Path, fill: Callable[[Path], None], keep: Path | None
 
 
 def _unwritable(path: Path, error: Exception) -> CacheError:
-    return CacheError(f"{path} cannot be written ({error})", "a folder with room and write permission",
+    return CacheError(f"{path} cannot be written ({error})", "the folder must have room and write permission",
                       "Free space and run the same command again; it goes on from the last checkpoint")  # fmt: skip

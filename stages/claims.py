@@ -25,7 +25,7 @@ def claimed(folder: Path, stage: str) -> Generator[None]:
         try:
             lock.acquire()
         except Timeout as error:
-            raise CacheError(f"another {stage} is at work in {folder}", "one at a time",
+            raise CacheError(f"another {stage} is at work in {folder}", "one works at a time",
                              "Wait for it, or give this run a name of its own") from error  # fmt: skip
     try:
         yield

@@ -152,7 +152,7 @@ def _distill(job: DistillJob, listener: Listener) -> Path:
         listener(Note(STAGE, f"panoramas that were set aside can be read now ({len(readable)}): training starts anew"))
         _forget_finished_training(job)
     if not job.ids:
-        raise InputError("there are no panoramas to learn from", "stage one's output", "Run stage one first")
+        raise InputError("there are no panoramas to learn from", "they come from stage one", "Run stage one first")
     began = time.monotonic()
     data = TrainingSet(job.ids, job.read_sample, job.distill, job.seed)
     example = data.sample(0)
@@ -172,7 +172,7 @@ def prepare(job: DistillJob, example: PanoramaSample) -> Trainee:
     nn.Module.to(model, torch.device(job.device)).train()
     if job.losses.features and not example.features:
         raise RecipeError("losses.features is above 0, but stage one has cached no features",
-                          "features of at least one level, or a weight of 0",
+                          "the loss needs features of at least one level",
                           "Set losses.features = 0, or assistant.feature_levels and run stage one again")  # fmt: skip
     channels = {level: array.shape[0] for level, array in example.features.items()} if job.losses.features else {}
     projections = FeatureProjections(model.config.hidden_sizes, channels).to(job.device).train()

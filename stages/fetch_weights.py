@@ -79,12 +79,12 @@ def _download(job: _Download, listener: Listener) -> None:
             _copy(response, job.partial, have, total, listener)
     except urllib.error.HTTPError as error:
         if error.code != 416:  # 416: nothing is left to send, the partial file is whole
-            raise WeightsError(f"{job.url} answers {error.code} {error.reason}", "the checkpoint",
+            raise WeightsError(f"{job.url} answers {error.code} {error.reason}", "it must give the checkpoint",
                                "Check --base-url") from error  # fmt: skip
     except (OSError, HTTPException, ValueError) as error:  # ValueError: an address that is none
         reason = getattr(error, "reason", None) or error
         raise WeightsError(f"the download of {job.url} broke off ({reason})",
-                           "the address of a server, a connection and room on the disk",
+                           "it needs the address of a server, a connection and room on the disk",
                            "Run the command again; it goes on where it stopped") from error  # fmt: skip
 
 
@@ -108,4 +108,4 @@ def _check(path: Path, name: str) -> None:
         wrong = path.with_name(f"{name}.wrong")
         path.replace(wrong)
         raise WeightsError(f"{name} has SHA-256 {digest[:6]}..., put aside as {wrong.name}",
-                           f"one that starts with {match[1]}", "Download it again")  # fmt: skip
+                           f"it must start with {match[1]}", "Download it again")  # fmt: skip

@@ -61,7 +61,7 @@ def writing(path: Path) -> Generator[None]:
         yield
     except OSError as error:
         raise CacheError(f"{path} cannot be written ({error.strerror or error})",
-                         "a folder with room and write permission",
+                         "the folder must have room and write permission",
                          "Free space, or choose another output folder") from error  # fmt: skip
 
 
@@ -96,5 +96,5 @@ def digest(path: Path) -> str:
         return file_digest(path)
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read ({error.strerror})", "a readable file", "Check path and permissions"
+            f"{path} cannot be read ({error.strerror})", "it must be a readable file", "Check path and permissions"
         ) from error

@@ -101,7 +101,8 @@ def trained_on(folder: Path) -> PanoramaConfig:
         record = json.loads(path.read_text(encoding="utf-8"))
         return PanoramaConfig(int(record["working_size"][1]), float(record["vertical_fov"]))
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecipeError) as error:
-        raise WeightsError(f"{path} is damaged ({type(error).__name__}: {error})", "as `goodsam distill` wrote it",
+        raise WeightsError(f"{path} is damaged ({type(error).__name__}: {error})",
+                           "it must be as `goodsam distill` wrote it",
                            "Run distill again, or take training.json away and pass --width") from error  # fmt: skip
 
 

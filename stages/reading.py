@@ -52,7 +52,7 @@ class RunReader:
         done = set(store.ids(Part.ENSEMBLE, fingerprints.ensemble))
         paths = {p.id: p.path for p in panoramas if p.id in done}
         if not paths:
-            raise CacheError(f"none of {len(panoramas)} panoramas is in {run.store}", "a finished stage one",
+            raise CacheError(f"none of {len(panoramas)} panoramas is in {run.store}", "stage one must have finished",
                              "Run teacher-cache first")  # fmt: skip
         return cls(run.recipe, store, fingerprints, paths)
 
@@ -75,7 +75,8 @@ class RunReader:
         """
         panorama = open_panorama(self.paths[panorama_id], self.recipe.panorama)
         if self._provenance(panorama_id).get("source_sha256") != panorama.sha256:
-            raise CacheError(f"{self.paths[panorama_id]} has changed since it was cached", "the file of then",
+            raise CacheError(f"{self.paths[panorama_id]} has changed since it was cached",
+                             "it must be the file of then",
                              "Run teacher-cache again")  # fmt: skip
         return panorama.image_HW3
 

@@ -109,7 +109,7 @@ def _connect(address: str) -> Any:
     try:
         return Client(address, timeout=10)
     except (OSError, ValueError) as error:
-        raise InputError(f"no dask scheduler answers at {address}", "the address of a running one (tcp://host:8786)",
+        raise InputError(f"no dask scheduler answers at {address}", "it must be the address of a running one (tcp://host:8786)",
                          "Start it with `dask scheduler`, or use --workers") from error  # fmt: skip
 
 

@@ -42,7 +42,7 @@ def open_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
     else:
         known = ", ".join(sorted(p.stem for p in BUILT_IN.glob("*.toml")))
         raise RecipeError(
-            f"recipe {name_or_path!r} is unknown", f"{known}, or the path of a .toml file", "Check the name"
+            f"recipe {name_or_path!r} is unknown", f"known are {known}, and paths of .toml files", "Check the name"
         )
     return merge_recipe(recipe, _overrides(overrides)) if overrides else recipe
 
@@ -52,7 +52,9 @@ def _overrides(pairs: tuple[str, ...]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals:
-            raise RecipeError(f"--set {pair} has no '='", "key=value, as in fusion.theta=0.6", "Add the value")
+            raise RecipeError(
+                f"--set {pair} has no '='", "it must be key=value, as in fusion.theta=0.6", "Add the value"
+            )
         *tables, last = key.strip().split(".")
         inner = table
         for name in tables:
@@ -151,14 +153,14 @@ def read_manifest(run: Run) -> Fingerprints:
         CacheError: stage one has not run, it ran with other settings, or its record is damaged.
     """
     if not run.manifest.is_file():
-        raise CacheError(f"{run.folder} has no teacher cache", "stage one's output", "Run teacher-cache first")
+        raise CacheError(f"{run.folder} has no teacher cache", "stage one makes it", "Run teacher-cache first")
     settings, fingerprints = _read_record(run.manifest)
     now = teacher_settings(run.recipe)
     changed = [key for key in TEACHER_SETTINGS if _deciding(key, settings.get(key)) != _deciding(key, now[key])]
     if changed:
         raise CacheError(
             f"the cache in {run.folder} was made with other settings of {', '.join(changed)}",
-            "a cache of this recipe",
+            "it must be of this recipe",
             "Run teacher-cache again; it computes only what changed",
         )
     return fingerprints
@@ -176,5 +178,6 @@ def _read_record(path: Path) -> tuple[dict[str, Any], Fingerprints]:
         record = json.loads(path.read_text(encoding="utf-8"))
         return dict(record["settings"]), Fingerprints(**record["fingerprints"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CacheError(f"{path} is damaged ({type(error).__name__}: {error})", "stage one's record of its settings",
+        raise CacheError(f"{path} is damaged ({type(error).__name__}: {error})",
+                         "it is stage one's record of its settings",
                          "Run teacher-cache again; it computes only what is missing") from error  # fmt: skip

@@ -30,7 +30,7 @@ def learning_panoramas(recipe: Recipe) -> list[SplitPanorama]:
         InputError: the folder is not set, missing or holds no panorama.
     """
     if not recipe.data.panoramas:
-        raise InputError("data.panoramas is empty", "a folder of panoramas", "Set it in the recipe")
+        raise InputError("data.panoramas is empty", "it must name a folder of panoramas", "Set it in the recipe")
     return _split(Path(recipe.data.panoramas), LEARNING, recipe.data.limit)
 
 

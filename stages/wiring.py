@@ -38,7 +38,9 @@ def choose_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name != "cpu" and not (name.startswith("cuda") and torch.cuda.is_available()):
-        raise RecipeError(f"device {name!r} is not there", "cpu, cuda where there is one, or auto", "Use --device auto")
+        raise RecipeError(
+            f"device {name!r} is not there", "it must be cpu, cuda where there is one, or auto", "Use --device auto"
+        )
     return name
 
 
@@ -156,6 +158,6 @@ def _students(run: Run, device: str) -> dict[str, Predictor]:
         students["student_start"] = StudentPredictor(start, run.recipe.classes, device)
     final = run.student / "final"
     if not final.is_dir():
-        raise InputError(f"{run.folder} has no finished student", "the output of stage two", "Run distill first")
+        raise InputError(f"{run.folder} has no finished student", "stage two makes it", "Run distill first")
     students["student"] = load_predictor(final, device)
     return students

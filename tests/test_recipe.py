@@ -26,6 +26,8 @@ def test_built_in_recipes_survive_the_way_to_toml_and_back(path: Path) -> None:
     ("table", "names"),
     [
         ({"sam": {"poins_per_side": 3}}, ["sam.poins_per_side", "sam.points_per_side"]),
+        ({"steps": 3}, ["steps is no setting", "distill.steps"]),
+        ({"width": 3}, ["panorama.width or windows.width"]),
         ({"sam": 3}, ["sam", "table"]),
         ({"seed": 1.5}, ["seed", "whole number"]),
         ({"seed": True}, ["seed", "whole number"]),

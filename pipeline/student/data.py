@@ -93,7 +93,7 @@ class TrainingSet:
             if sample is not None:
                 return sample
         raise CacheError(f"none of {len(self._ids)} panoramas can be read ({next(iter(self.failed.values()))})",
-                         "a finished stage one and its panoramas", "Run stage one again")  # fmt: skip
+                         "a finished stage one and its panoramas are needed", "Run stage one again")  # fmt: skip
 
     def batch(self, step: int) -> TrainingBatch:
         """The batch of `step`, augmented."""

@@ -90,12 +90,12 @@ def load_student(folder: Path) -> SegformerForSemanticSegmentation:
         WeightsError: the folder holds no student, or a broken one.
     """
     if not (folder / "config.json").is_file():
-        raise WeightsError(f"{folder} holds no student", "a folder with config.json and model.safetensors",
+        raise WeightsError(f"{folder} holds no student", "it must have config.json and model.safetensors",
                            "Distil a student first, or correct the path")  # fmt: skip
     try:
         return _pretrained(folder, _architecture_of(folder), whole=True).eval()
     except WeightsError as error:
-        raise WeightsError(error.found, "a student as `goodsam distill` writes it",
+        raise WeightsError(error.found, "a student is as `goodsam distill` writes it",
                            "Remove that folder and run distill again; it goes on from its last checkpoint"
                            ) from error  # fmt: skip
 
@@ -236,10 +236,11 @@ def _pretrained(folder: Path, architecture: SegformerConfig, whole: bool = False
     lacking += [str(key) for key in report["mismatched_keys"] if "decode_head." not in str(key)]
     if lacking:
         raise WeightsError(f"{folder} lacks {len(lacking)} of the network's tensors ({lacking[0]}, ...)",
-                           "a SegFormer with all its weights", "Fetch the weights again, or choose others")  # fmt: skip
+                           "it must be a SegFormer with all its weights",
+                           "Fetch the weights again, or choose others")  # fmt: skip
     return model.float()
 
 
 def _unreadable(folder: Path, error: Exception) -> WeightsError:
-    return WeightsError(f"{folder} cannot be loaded ({first_line(error)})", "a folder with a SegFormer",
+    return WeightsError(f"{folder} cannot be loaded ({first_line(error)})", "it must hold a SegFormer",
                         "Check student.weights")  # fmt: skip

@@ -64,4 +64,4 @@ def _require_size(panorama_id: str, image_HW3: npt.NDArray[np.uint8], stored_HW:
     if image_HW3.shape[:2] != stored_HW.shape:
         height, width = image_HW3.shape[:2]
         raise CacheError(f"{panorama_id} is {width}x{height}, but stage one has seen {stored_HW.shape[::-1]}",
-                         "the same panorama at the same working size", "Run stage one again")  # fmt: skip
+                         "it must be the same panorama at the same working size", "Run stage one again")  # fmt: skip

@@ -42,7 +42,7 @@ def load_sam(config: SamConfig, device: torch.device) -> Sam:
     try:
         sam.load_state_dict(state)
     except RuntimeError as error:
-        raise WeightsError(f"{path} {_looks_like(state)}", f"weights of {config.model}",
+        raise WeightsError(f"{path} {_looks_like(state)}", f"the recipe wants weights of {config.model}",
                            "Correct sam.model or sam.checkpoint") from error  # fmt: skip
     return sam.float().eval().to(device)
 
@@ -106,10 +106,10 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError as error:
         raise _missing(path, "SAM", error) from error
     except Exception as error:  # what is no checkpoint raises nearly anything
-        raise WeightsError(f"{path} is no checkpoint, or a broken one", "a file of torch.save",
+        raise WeightsError(f"{path} is no checkpoint, or a broken one", "it must be a file of torch.save",
                            "Download it again (`goodsam fetch-weights` checks the hash)") from error  # fmt: skip
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise WeightsError(f"{path} holds no weights", "a state dict of SAM", "Check sam.checkpoint")
+        raise WeightsError(f"{path} holds no weights", "it must be a state dict of SAM", "Check sam.checkpoint")
     return state
 
 
@@ -122,7 +122,7 @@ def _looks_like(state: dict[str, torch.Tensor]) -> str:
 
 def _missing(path: Path, model: str, error: OSError) -> WeightsError:
     remedy = "Check sam.checkpoint" if model in ("demo", "SAM") else f"`goodsam fetch-weights {model}` brings it"
-    return WeightsError(f"{path} cannot be read ({error.strerror})", f"the checkpoint of {model}", remedy)
+    return WeightsError(f"{path} cannot be read ({error.strerror})", f"it must be the checkpoint of {model}", remedy)
 
 
 @lru_cache(maxsize=8)
