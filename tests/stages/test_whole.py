@@ -91,6 +91,21 @@ def test_the_student_predicts_a_folder_and_a_broken_file_is_named(
     assert sum(map(float, shares[1].split(",")[1:])) == pytest.approx(1, abs=1e-4)
 
 
+def test_what_is_black_is_predicted_too_if_asked(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    night = np.full((64, 128, 3), 90, np.uint8)
+    night[48:] = 0
+    Image.fromarray(night).save(tmp_path / "in" / "night.png")
+
+    def ignored(*options: str) -> float:
+        out = tmp_path / "_".join(["out", *options])
+        assert goodsam("predict", tmp_path / "in", out, "--student", folder / "cache/small/student/final", *options) == 0
+        return float((np.asarray(Image.open(out / "labels/night.png")) == 255).mean())
+
+    assert ignored() == pytest.approx(0.25, abs=0.02)
+    assert ignored("--no-ignore-border") == 0
+
+
 def test_stage_two_refuses_a_cache_of_other_settings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert goodsam("distill", folder / "small.toml", "--cache", folder / "cache", "--set", "fusion.theta=0.5") == 1
     assert "made with other settings of fusion" in capsys.readouterr().err
