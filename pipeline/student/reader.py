@@ -52,12 +52,20 @@ class StoreReader:
             boundary_HW=ensemble["boundary"].astype(np.bool_),
             ignored_HW=ensemble["ignored"].astype(np.bool_),
             features={
-                level: decode_features(assistant[f"features_{level}"], assistant[f"features_{level}_scale"]).astype(
-                    np.float16
-                )
+                level: _half(assistant[f"features_{level}"], assistant[f"features_{level}_scale"])
                 for level in self.levels
             },
         )
+
+
+_LARGEST_SCALE = np.float32(512)
+"""Features of up to 127 times this are numbers in half precision."""
+
+
+def _half(stored_Dhw: npt.NDArray[np.int8], scale_D: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    """Features as float16; larger ones than it holds are all made smaller alike, which a cosine cannot see."""
+    shrink = np.maximum(scale_D.max(initial=0) / _LARGEST_SCALE, np.float32(1))
+    return decode_features(stored_Dhw, scale_D / shrink).astype(np.float16)
 
 
 def _require_size(panorama_id: str, image_HW3: npt.NDArray[np.uint8], stored_HW: npt.NDArray[Any]) -> None:

@@ -99,7 +99,9 @@ def test_what_is_black_is_predicted_too_if_asked(folder: Path, tmp_path: Path) -
 
     def ignored(*options: str) -> float:
         out = tmp_path / "_".join(["out", *options])
-        assert goodsam("predict", tmp_path / "in", out, "--student", folder / "cache/small/student/final", *options) == 0
+        assert (
+            goodsam("predict", tmp_path / "in", out, "--student", folder / "cache/small/student/final", *options) == 0
+        )
         return float((np.asarray(Image.open(out / "labels/night.png")) == 255).mean())
 
     assert ignored() == pytest.approx(0.25, abs=0.02)

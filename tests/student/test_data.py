@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path
 
@@ -110,8 +111,9 @@ def test_an_error_while_reading_ahead_is_raised_at_its_step() -> None:
         next(batches)
 
 
-def test_samples_come_out_of_the_store_as_stage_one_put_them_in(tmp_path: Path) -> None:
-    sample, store = toy_sample(5, levels=(2,)), TeacherStore.open(tmp_path / "teacher.zarr", "a")
+def store_of(folder: Path, sample: PanoramaSample) -> TeacherStore:
+    """A store that holds the sample as street/1."""
+    store = TeacherStore.open(folder / "teacher.zarr", "a")
     codes, scale = encode_features(sample.features[2].astype(np.float32))
     store.write(Part.ASSISTANT, "a1", "street/1", {
         "assistant_logits": sample.assistant_CHW, "features_2": codes, "features_2_scale": scale}, {})  # fmt: skip
@@ -119,9 +121,12 @@ def test_samples_come_out_of_the_store_as_stage_one_put_them_in(tmp_path: Path) 
         "ensemble_logits": sample.ensemble_CHW, "reliability": sample.reliable_HW.astype(np.uint8),
         "boundary": sample.boundary_HW.astype(np.uint8), "ignored": sample.ignored_HW.astype(np.uint8),
     }, {})  # fmt: skip
-    reader = StoreReader(
-        TeacherStore.open(tmp_path / "teacher.zarr", "r"), "a1", "e1", lambda _: sample.image_HW3, (2,)
-    )
+    return TeacherStore.open(folder / "teacher.zarr", "r")
+
+
+def test_samples_come_out_of_the_store_as_stage_one_put_them_in(tmp_path: Path) -> None:
+    sample = toy_sample(5, levels=(2,))
+    reader = StoreReader(store_of(tmp_path, sample), "a1", "e1", lambda _: sample.image_HW3, (2,))
     read = reader("street/1")
     for name in ("image_HW3", "assistant_CHW", "ensemble_CHW", "reliable_HW", "boundary_HW", "ignored_HW"):
         np.testing.assert_array_equal(getattr(read, name), getattr(sample, name))
@@ -130,3 +135,14 @@ def test_samples_come_out_of_the_store_as_stage_one_put_them_in(tmp_path: Path) 
     smaller = StoreReader(reader.store, "a1", "e1", lambda _: sample.image_HW3[:, : WIDTH // 2])
     with pytest.raises(CacheError, match=f"is {WIDTH // 2}x{HEIGHT}"):
         smaller("street/1")
+
+
+def test_features_beyond_half_precision_keep_their_direction(tmp_path: Path) -> None:
+    sample = toy_sample(5, levels=(2,))
+    large = {2: sample.features[2].astype(np.float32) * 1e6}
+    reader = StoreReader(
+        store_of(tmp_path, dataclasses.replace(sample, features=large)), "a1", "e1", lambda _: sample.image_HW3, (2,)
+    )
+    read, wanted = reader("street/1").features[2].astype(np.float32), sample.features[2].astype(np.float32)
+    cosine = (read * wanted).sum(0) / np.linalg.norm(read, axis=0) / np.linalg.norm(wanted, axis=0)
+    assert cosine.min() > 0.999
