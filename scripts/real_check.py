@@ -1,6 +1,6 @@
 """The whole method on real street panoramas: stage one, a student, overlays, agreement with machine labels.
 
-    python -m scripts.real_check --data ../shared/data            (or `make real-check DATA=...`)
+    python -m scripts.real_check --data FOLDER            (or `make real-check DATA=FOLDER`)
 
 The data folder holds `panoramas/` (2:1 JPEGs of one recording car), `assistant/*.onnx` (a Cityscapes network) and, if
 there are any, `machine_labels/` (Cityscapes train ids of another run of that network: an opinion to compare with, not

@@ -14,8 +14,9 @@ from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.ignore import constant_border, ignored_region, load_ignore_mask
 from pipeline.panorama.images import find_panoramas, open_panorama
+from tests.real_data import REAL_DATA
 
-PANORAMAS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "panoramas"
+PANORAMAS = REAL_DATA / "panoramas"
 H, W = 64, 128
 
 
@@ -139,7 +140,7 @@ def test_the_ignored_region_is_the_union_of_what_the_settings_ask_for(tmp_path: 
 # ---------------------------------------------------------------------------------------------------- real ones
 
 
-@pytest.mark.skipif(not PANORAMAS.is_dir(), reason="no shared/data/panoramas: black nadirs of real panoramas untested")
+@pytest.mark.skipif(not PANORAMAS.is_dir(), reason=f"no {PANORAMAS}: black nadirs of real panoramas untested")
 def test_real_street_panoramas_lose_their_black_nadir_and_nothing_else() -> None:
     config = PanoramaConfig(width=512)
     for file in find_panoramas(PANORAMAS)[::8]:

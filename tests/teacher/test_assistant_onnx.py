@@ -18,14 +18,14 @@ from pipeline.errors import WeightsError
 from pipeline.teacher.assistant import Normalisation, load_assistant
 from pipeline.teacher.assistant_onnx import load_onnx, onnx_identity
 from pipeline.teacher.config import AssistantConfig
+from tests.real_data import REAL_DATA
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 CPU = torch.device("cpu")
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-REAL = SHARED / "assistant" / "espnetv2_s2_cityscapes19.onnx"
+REAL = REAL_DATA / "assistant" / "espnetv2_s2_cityscapes19.onnx"
 
 
 @dataclass(frozen=True)
@@ -166,13 +166,13 @@ def test_without_onnxruntime_the_message_says_how_to_install_it(
         load_onnx(path, DENSEPASS_13, CPU)
 
 
-@pytest.mark.skipif(not REAL.is_file(), reason="the real Cityscapes network of ../shared/data/assistant is not here")
+@pytest.mark.skipif(not REAL.is_file(), reason=f"no Cityscapes network in {REAL_DATA}")
 def test_the_real_network_agrees_with_labels_that_it_gave_elsewhere() -> None:
     assistant = load_onnx(str(REAL), CITYSCAPES_19, CPU)
     assert assistant.feature_levels == (1, 2, 3)
-    source = SHARED / "panoramas" / "08b4e84c80.jpg"
+    source = REAL_DATA / "panoramas" / "08b4e84c80.jpg"
     image = np.asarray(Image.open(source).resize((1024, 512), Image.Resampling.BILINEAR))
     logits = assistant(image[None]).logits_KChw
     labels = torch.nn.functional.interpolate(logits, image.shape[:2], mode="bilinear").argmax(1)[0].numpy()
-    theirs = np.asarray(Image.open(SHARED / "machine_labels" / "08b4e84c80.png"))
+    theirs = np.asarray(Image.open(REAL_DATA / "machine_labels" / "08b4e84c80.png"))
     assert (labels == theirs).mean() > 0.97

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,10 +25,10 @@ from pipeline.teacher.generator.proposals import stock_records
 from pipeline.teacher.generator.regions import upsampling
 from pipeline.teacher.sam import SamMaskGenerator, load_sam
 from pipeline.world import build_scene, render_panorama
+from tests.real_data import REAL_DATA, ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
-PANORAMAS = sorted((ROOT.parent / "shared" / "data" / "panoramas").glob("*.jpg"))
-FRAMES = sorted((ROOT.parent / "shared" / "data" / "camvid" / "val" / "images").glob("*.jpg"))
+PANORAMAS = sorted((REAL_DATA / "panoramas").glob("*.jpg"))
+FRAMES = sorted((REAL_DATA / "camvid" / "val" / "images").glob("*.jpg"))
 LOOSE: dict[str, Any] = {
     "points_per_side": 4,
     "pred_iou_thresh": 0.2,
@@ -56,7 +55,7 @@ def sam() -> Sam:
 def window(request: pytest.FixtureRequest) -> Picture:
     """A window of a real panorama."""
     if not PANORAMAS:
-        pytest.skip("no ../shared/data/panoramas: identity on real panoramas is not checked")
+        pytest.skip(f"no panoramas in {REAL_DATA}: identity on real panoramas is not checked")
     height, width = request.param
     with Image.open(PANORAMAS[height % len(PANORAMAS)]) as image:
         pixels = np.asarray(image.convert("RGB"))
@@ -141,7 +140,7 @@ def test_the_demos_masks_are_the_stock_generators(sam: Sam, demo: Recipe, demo_w
 @pytest.mark.parametrize("size", [None, (256, 256)], ids=["own shape", "window"])
 def test_masks_of_a_photograph_are_the_stock_generators(sam: Sam, demo: Recipe, size: tuple[int, int] | None) -> None:
     if not FRAMES:
-        pytest.skip("no ../shared/data/camvid: identity on photographs is not checked")
+        pytest.skip(f"no camvid in {REAL_DATA}: identity on photographs is not checked")
     with Image.open(FRAMES[0]) as image:
         pixels = np.asarray((image.resize(size) if size else image).convert("RGB"))
     stock = SamAutomaticMaskGenerator(sam, **demo.sam.generator_settings()).generate(pixels)
