@@ -99,7 +99,7 @@ def quality(panoramas: list[Panorama], windows: tuple[Window, ...], masks: list[
         for p, sets in zip(panoramas, masks, strict=True)
         for window, own in zip(windows, sets, strict=True)
     ]
-    count, coverage, accuracy = np.mean(found, axis=0)
+    count, coverage, accuracy = np.nanmean(found, axis=0)
     return f"masks {count:.1f} coverage {coverage:.3f} ASA {accuracy:.3f}"
 
 

@@ -80,9 +80,11 @@ def load_shards(folder: Path, number: int = 0, readers: int = 1) -> Batch:
     Raises:
         FileNotFoundError: there are none.
     """
-    paths = shard_paths(folder)[number::readers]
+    found = shard_paths(folder)
+    paths = found[number::readers]
     if not paths:
-        raise FileNotFoundError(f"{folder} holds no shards; render them with `python -m scripts.demo_data`")
+        raise FileNotFoundError(f"{folder} holds {len(found)} shards for {readers} readers; "
+                                "render more with `python -m scripts.demo_data`")  # fmt: skip
     return Batch.join([Batch.load(path) for path in paths])
 
 
@@ -167,8 +169,13 @@ RENDERERS: dict[str, Callable[..., Batch]] = {
 }
 
 
+def shard_name(seeds: Sequence[int], per_scene: int) -> str:
+    """File name of a shard; one of fewer scenes, or of fewer images of each, has another."""
+    return f"{seeds[0]:07d}_{len(seeds)}x{per_scene}.npz"
+
+
 def _render_shard(render: Callable[..., Batch], per_scene: int, out: Path, seeds: Sequence[int]) -> int:
-    render(seeds, per_scene).save(out / f"{seeds[0]:07d}.npz")
+    render(seeds, per_scene).save(out / shard_name(seeds, per_scene))
     return len(seeds) * per_scene
 
 
@@ -180,7 +187,7 @@ def render_shards(
     out.mkdir(parents=True, exist_ok=True)
     scenes = SPLITS[split][seed_offset : seed_offset + -(-count // per_scene)]
     shards = [scenes[i : i + scenes_per_shard] for i in range(0, len(scenes), scenes_per_shard)]
-    missing = [seeds for seeds in shards if not (out / f"{seeds[0]:07d}.npz").exists()]
+    missing = [seeds for seeds in shards if not (out / shard_name(seeds, per_scene)).exists()]
     job = partial(_render_shard, RENDERERS[kind], per_scene, out)
     start, done = time.monotonic(), 0
     with ProcessPoolExecutor(workers) as pool:

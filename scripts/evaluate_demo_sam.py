@@ -14,6 +14,7 @@ Legend: N images, H W pixels, M masks.
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -43,7 +44,7 @@ class Score:
     coverage: float
     """Share of labelled pixels under a mask."""
     accuracy: float
-    """ASA on covered pixels."""
+    """ASA on covered pixels; nan where there are none."""
     coverage_and_accuracy: float
     """Share of labelled pixels that are covered and have their segment's majority label."""
     seconds: float
@@ -60,11 +61,11 @@ def segments_of(masks: MaskSet) -> npt.NDArray[np.int32]:
 
 
 def achievable(segments_HW: npt.NDArray[np.int32], labels_HW: npt.NDArray[np.integer]) -> tuple[float, float]:
-    """(coverage, ASA on covered pixels); labels below 0 are not counted."""
+    """(coverage, ASA on covered pixels, nan where there are none); labels below 0 are not counted."""
     labelled = labels_HW >= 0
     counted = labelled & (segments_HW >= 0)
     if not counted.any():
-        return 0.0, 0.0
+        return 0.0, math.nan
     labels = labels_HW[counted].astype(np.int64)
     width = int(labels.max()) + 1
     table = np.bincount(segments_HW[counted] * width + labels, minlength=width * (int(segments_HW.max()) + 1))
@@ -77,7 +78,7 @@ def score(generator: SamMaskGenerator, image_HW3: npt.NDArray[np.uint8], labels_
     masks = generator(image_HW3)
     seconds = time.process_time() - start
     coverage, accuracy = achievable(segments_of(masks), labels_HW)
-    return Score(len(masks), coverage, accuracy, coverage * accuracy, seconds)
+    return Score(len(masks), coverage, accuracy, coverage * accuracy if coverage else 0.0, seconds)
 
 
 def rendered(folder: Path, count: int, of: str) -> Iterator[Pair]:
@@ -107,16 +108,17 @@ def overlay(image_HW3: npt.NDArray[np.uint8], masks: MaskSet) -> npt.NDArray[np.
 
 
 def mean_score(scores: list[Score]) -> Score:
-    """Means over images."""
-    return Score(*(float(np.mean([getattr(s, f.name) for s in scores])) for f in fields(Score)))
+    """Means over images; of the accuracy over those that have one."""
+    return Score(*(float(np.nanmean([getattr(s, f.name) for s in scores])) for f in fields(Score)))
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--windows", type=Path, help="folder of rendered shards")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--windows", type=Path, help="folder of rendered shards")
     parser.add_argument("--of", choices=("classes", "instances"), default="classes", help="their reference")
-    parser.add_argument("--frames", type=Path, help="folder with images/ and labels/ of photographs")
+    source.add_argument("--frames", type=Path, help="folder with images/ and labels/ of photographs")
     parser.add_argument("--count", type=int, default=20, help="images")
     parser.add_argument("--weights", default="", help="weights; the embedded ones if not given")
     parser.add_argument("--points", type=int, default=12, help="points per side")

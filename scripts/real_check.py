@@ -10,13 +10,15 @@ truth). Nothing is scored as right or wrong; the report says how far the rungs a
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from pipeline.errors import InputError
+from pipeline.errors import GoodSAMError, InputError
 from pipeline.recipe import merge_recipe
 from stages.listeners import RunListeners
+from stages.memory import keep_freed_memory
 from stages.runs import Run, open_recipe
 from stages.teacher_cache import teacher_cache
 from stages.wiring import distill_run, evaluate_run
@@ -38,14 +40,15 @@ def real_run(data: Path, cache: Path, steps: int, limit: int) -> Run:
     """The run: ONNX assistant, demo SAM, 19 classes, rig and nadir ignored, a student from random weights."""
     networks = sorted((data / "assistant").glob("*.onnx"))
     if not networks:
-        raise InputError(f"{data / 'assistant'} has no .onnx file", "a Cityscapes network", "Pass --data")
-    folder = cache / "real"
+        raise InputError(f"{data / 'assistant'} has no .onnx file", "a Cityscapes network must be there", "Pass --data")
+    folder, labels = cache / "real", data / "machine_labels"
     write_rig_mask(folder / "rig.png")
     demo = open_recipe("demo")
     recipe = merge_recipe(demo, {
         "name": "real",
         "label_set": "cityscapes19",
-        "data": {"panoramas": str(data / "panoramas"), "evaluation": "", "labels": str(data / "machine_labels"),
+        "data": {"panoramas": str(data / "panoramas"), "evaluation": "",
+                 "labels": str(labels) if labels.is_dir() else "",
                  "labels_by": "network",
                  "limit": limit},
         "panorama": {"find_constant_border": True, "ignore_mask": str(folder / "rig.png")},
@@ -63,17 +66,26 @@ def real_run(data: Path, cache: Path, steps: int, limit: int) -> Run:
 def main() -> None:
     """Run everything and print the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with panoramas/, assistant/, machine_labels/")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="folder with panoramas/, assistant/ and, if there are any, machine_labels/",
+    )
     parser.add_argument("--cache", type=Path, default=Path("cache"))
-    parser.add_argument("--steps", type=int, default=400, help="distillation steps")
+    parser.add_argument("--steps", type=int, default=300, help="distillation steps")
     parser.add_argument("--limit", type=int, default=0, help="only so many panoramas; 0 for all")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    run = real_run(options.data, options.cache, options.steps, options.limit)
-    with RunListeners(run.folder) as listener:
-        teacher_cache(run, listener, workers=options.workers)
-        distill_run(run, listener)
-        print(evaluate_run(run, listener))
+    keep_freed_memory()
+    try:
+        run = real_run(options.data, options.cache, options.steps, options.limit)
+        with RunListeners(run.folder) as listener:
+            teacher_cache(run, listener, workers=options.workers)
+            distill_run(run, listener)
+            print(evaluate_run(run, listener))
+    except GoodSAMError as error:
+        sys.exit(f"error: {error}")
     print(f"pictures: {run.evaluation / 'overlays'}")
 
 

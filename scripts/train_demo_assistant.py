@@ -123,7 +123,8 @@ class ViewPool:
 
     def class_weights(self) -> torch.Tensor:
         """Weight of each class in the loss, mean 1 over the pixels."""
-        sample = np.concatenate([labels_HW.ravel() for labels_HW in self.labels_NHW[:400]])
+        evenly = self.labels_NHW[:: max(1, len(self.labels_NHW) // 400)]  # shards of all kinds of cameras
+        sample = np.concatenate([labels_HW.ravel() for labels_HW in evenly])
         share = np.bincount(sample, minlength=256)[: len(DENSEPASS_13)] / sample.size
         weights = np.maximum(share, 1e-4) ** -RARITY_EXPONENT
         return torch.from_numpy(weights / (weights * share).sum()).float()
@@ -275,7 +276,7 @@ def main() -> None:
         "--views", type=Path, nargs="+", default=[Path("data/assistant/views")], help="folders of the shards"
     )
     parser.add_argument("--begin-with", type=Path, help="folder of a published network, whose weights are the start")
-    parser.add_argument("--out", type=Path, help="where the weights go; pipeline/demo/<name> unless given")
+    parser.add_argument("--out", type=Path, help="where the weights go; data/assistant/out/<name> unless given")
     parser.add_argument("--checkpoint", type=Path, help="data/assistant/<name>.pt unless given")
     parser.add_argument("--first-views", type=int, default=400, help="start when there are so many views")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
@@ -289,7 +290,7 @@ def main() -> None:
     training = Training(options.name, 60 * options.minutes, checkpoint)
     if options.begin_with and training.step == 0:
         training.begin_with(options.begin_with)
-    train(training, pool, options.out or DEMO / options.name)
+    train(training, pool, options.out or Path("data/assistant/out") / options.name)
 
 
 if __name__ == "__main__":

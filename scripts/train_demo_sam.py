@@ -258,8 +258,9 @@ def main() -> None:
     parser.add_argument("--begin-with", type=Path, help="published weights (sam.pth) to start from")
     parser.add_argument("--minutes", type=float, default=60, help="length of the training")
     parser.add_argument("--work", type=Path, default=Path("data/sam"), help="folder of the checkpoint")
-    parser.add_argument("--out", type=Path, default=Path("pipeline/demo"), help="folder of the weights")
+    parser.add_argument("--out", type=Path, default=Path("data/sam/out"), help="folder of the weights")
     options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("gloo")
@@ -269,6 +270,7 @@ def main() -> None:
         state.begin_with(options.begin_with)
     if (options.work / "checkpoint.pt").exists():
         state.load(options.work / "checkpoint.pt")
+        print(f"going on from step {state.step} of {options.work / 'checkpoint.pt'}, without --begin-with", flush=True)
     data = Batch.join([load_shards(folder, *place()) for folder in options.data])
     train(state, data, load_shards(options.validation), schedule, options.work, options.out)
 

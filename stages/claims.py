@@ -1,9 +1,10 @@
-"""One process at a time works on an output folder."""
+"""One teacher-cache, distill, eval or predict at a time works on its output folder."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -11,10 +12,13 @@ from filelock import FileLock, Timeout
 from pipeline.errors import CacheError
 from stages.files import writing
 
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What file systems say that have no locks; there, nobody watches."""
+
 
 @contextmanager
 def claimed(folder: Path, stage: str) -> Generator[None]:
-    """While `stage` works on `folder`; the claim of a process that was killed ends with it.
+    """While `stage` works on `folder`, which is made; the claim of a process that was killed ends with it.
 
     Raises:
         CacheError: another process has claimed the folder for the same stage, or it cannot be written.
@@ -23,10 +27,14 @@ def claimed(folder: Path, stage: str) -> Generator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / f".{stage}.lock", timeout=0)
         try:
-            lock.acquire()
+            with suppress(NotImplementedError):
+                lock.acquire()
         except Timeout as error:
-            raise CacheError(f"another {stage} is at work in {folder}", "one works at a time",
-                             "Wait for it, or give this run a name of its own") from error  # fmt: skip
+            raise CacheError(f"another {stage} is at work in {folder}", "only one may work on a folder at a time",
+                             "Wait for it, or take another folder or another name for the run") from error  # fmt: skip
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
     try:
         yield
     finally:

@@ -24,8 +24,8 @@ app = typer.Typer(
 RecipeArgument = Annotated[str, typer.Argument(help="Built-in recipe (demo, goodsam, street) or path of a TOML file.")]
 CacheOption = Annotated[Path, typer.Option("--cache", help="Folder that holds the runs.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a setting, as in fusion.theta=0.6.")]
-DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, or auto (cuda where there is one).")]
-WorkersOption = Annotated[int, typer.Option(min=0, help="Worker processes on this machine; 0 works in turn.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto (cuda where there is one).")]
+WorkersOption = Annotated[int, typer.Option(min=0, help="Worker processes on this machine; 0 works in this process.")]
 
 CACHE = Path("cache")
 INTERRUPTED = 130
@@ -46,6 +46,9 @@ def world(
     run = _run(recipe, cache, None)
     with _listeners(run) as listener:
         render_world(run.folder / "world", learning, evaluation, listener, workers=workers)
+    rendered, wanted = run.folder / "world" / "panoramas", Path(run.recipe.data.panoramas)
+    if rendered.resolve() != wanted.resolve():
+        typer.echo(f"note: panoramas are in {rendered}, but data.panoramas of the recipe is {wanted}", err=True)
 
 
 @app.command("teacher-cache")
@@ -65,7 +68,8 @@ def teacher_cache(
 
     run = _run(recipe, cache, set_)
     with _listeners(run) as listener:
-        summary = stage(run, listener, workers=workers, scheduler=scheduler, device=_device(device), threads=threads)
+        where = device if scheduler else _device(device)  # a cluster's workers may have what this machine has not
+        summary = stage(run, listener, workers=workers, scheduler=scheduler, device=where, threads=threads)
     _list_failures(summary.failed)
 
 
@@ -210,7 +214,7 @@ def _listeners_at(folder: Path) -> RunListeners:
 
 
 def _device(name: str) -> str:
-    from stages.wiring import choose_device
+    from stages.devices import choose_device
 
     return choose_device(name)
 

@@ -13,12 +13,11 @@ Legend: B batch, H W panorama, 3 = RGB.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,12 +41,11 @@ from pipeline.student.sample import PanoramaSample, SampleReader
 from pipeline.student.schedule import parameter_groups, set_learning_rates
 from pipeline.student.targets import make_targets
 from stages.checkpoints import load_checkpoint, remove_checkpoints, replace_folder, save_checkpoint
-from stages.claims import claimed
 from stages.events import ItemFailed, Listener, Note, Scalars, StageAdvanced, StageFinished, StageStarted
 from stages.files import put_in_place, writing
 
 STAGE = "distill"
-VERSION = 1
+VERSION = 2
 """Raised when the code changes what a student learns, so that older students and checkpoints are not taken for it."""
 _STREAM = 2
 """Tells the seeds of dropout from those of the order of samples (0) and of augmentations (1)."""
@@ -93,7 +91,7 @@ class DistillJob:
     @cached_property
     def fingerprint(self) -> str:
         """Name of the student that comes out; how often is logged and saved has no part in it, nor where files lie."""
-        training = dataclasses.replace(self.distill, log_every=1, checkpoint_every=1, sample_memory_gb=0)
+        training = replace(self.distill, log_every=1, checkpoint_every=1, sample_memory_gb=0)
         student = (self.student.size, start_identity(self.student))
         return fingerprint(VERSION, student, self.losses, training, self.seed, self.label_set.name, self.ids,
                            self.data_fingerprint)  # fmt: skip
@@ -125,8 +123,23 @@ class Trainee:
             getattr(self, name).load_state_dict(state[name])
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a training has come; part of its checkpoint."""
+
+    steps: int = 0
+    """Steps done."""
+    losses: dict[str, float] = field(default_factory=dict[str, float])
+    """Means at the last line of the log."""
+    set_aside: dict[str, str] = field(default_factory=dict[str, str])
+    """Panoramas that could not be read at some time, with the reason."""
+
+
 def distill(job: DistillJob, listener: Listener) -> Path:
-    """Train the student of `job`, or go on with it; a finished one is left alone.
+    """Train the student of `job`, or go on with it.
+
+    A finished one is left alone, unless panoramas that it did without can be read now: then it is trained anew. One
+    that was finished earlier, before another one of the run, is put back.
 
     Returns:
         The folder of the student.
@@ -135,33 +148,28 @@ def distill(job: DistillJob, listener: Listener) -> Path:
         GoodSAMError: no panoramas, unusable weights, no cached features for their loss, a loss that is no longer
             finite, or no room for a checkpoint.
     """
-    with claimed(job.folder, STAGE):
-        return _distill(job, listener)
-
-
-def _distill(job: DistillJob, listener: Listener) -> Path:
     if not is_finished(job) and _earlier(job, job.fingerprint).is_dir():
         with writing(job.final):
             put_in_place(_earlier(job, job.fingerprint), job.final, _place_of_other(job))
-        listener(Note(STAGE, "a student of these settings and data was finished before: it is the run's again"))
+        listener(Note(STAGE, "a student of these settings and data was finished before: it is put back"))
     if is_finished(job):
         readable = _readable_again(job)
         if not readable:
             listener(Note(STAGE, f"{job.final} is finished; nothing to do"))
             return job.final
-        listener(Note(STAGE, f"panoramas that were set aside can be read now ({len(readable)}): training starts anew"))
-        _forget_finished_training(job)
+        listener(Note(STAGE, f"panoramas that were set aside can be read now ({len(readable)}): they are learned too"))
+        _forget_training_without(job, readable)
     if not job.ids:
         raise InputError("there are no panoramas to learn from", "they come from stage one", "Run stage one first")
     began = time.monotonic()
     data = TrainingSet(job.ids, job.read_sample, job.distill, job.seed)
     example = data.sample(0)
     trainee = prepare(job, example)
-    start, losses = _resume(job, trainee, listener)
-    listener(StageStarted(STAGE, job.distill.steps - start, "steps"))
-    losses = train(job, trainee, data, start, listener) or losses
-    _finish(job, trainee, example, losses, data.failed)
-    listener(StageFinished(STAGE, time.monotonic() - began, {"student": str(job.final), **losses}))
+    done = _resume(job, trainee, listener)
+    listener(StageStarted(STAGE, job.distill.steps - done.steps, "steps"))
+    done = train(job, trainee, data, done, listener)
+    _finish(job, trainee, example, done)
+    listener(StageFinished(STAGE, time.monotonic() - began, {"student": str(job.final), **done.losses}))
     return job.final
 
 
@@ -180,12 +188,12 @@ def prepare(job: DistillJob, example: PanoramaSample) -> Trainee:
     return Trainee(model, projections, torch.optim.AdamW(groups, fused=torch.device(job.device).type == "cuda"))
 
 
-def train(job: DistillJob, trainee: Trainee, data: TrainingSet, start: int, listener: Listener) -> dict[str, float]:
-    """Steps `start` .. steps - 1. Returns the mean losses since the last line of the log."""
+def train(job: DistillJob, trainee: Trainee, data: TrainingSet, before: Progress, listener: Listener) -> Progress:
+    """The steps that are still to be done after `before`."""
     config, cuda = job.distill, torch.device(job.device).type == "cuda"
     meter = LossMeter()
-    logged: dict[str, float] = {}
-    steps = range(start, config.steps)
+    progress = before
+    steps = range(before.steps, config.steps)
     with closing(read_ahead(lambda step: data.batch(step).pinned() if cuda else data.batch(step), steps)) as batches:
         told = _tell_failures(data, set(), listener)
         for step, batch in zip(steps, batches, strict=True):
@@ -195,15 +203,16 @@ def train(job: DistillJob, trainee: Trainee, data: TrainingSet, start: int, list
             meter.add(step, training_step(job, trainee, batch.to(torch.device(job.device))))
             done = step + 1
             if done % config.log_every == 0 or done == config.steps:
-                logged = meter.read()
-                listener(Scalars(STAGE, done, {**logged, "learning_rate": rate}))
+                progress = replace(progress, losses=meter.read())
+                listener(Scalars(STAGE, done, {**progress.losses, "learning_rate": rate}))
             if done % config.checkpoint_every == 0 or done == config.steps:
                 meter.check()
-                save_checkpoint(_checkpoint(job), {"fingerprint": job.fingerprint, "step": done, "losses": logged,
+                progress = replace(progress, steps=done, set_aside={**before.set_aside, **data.failed})
+                save_checkpoint(_checkpoint(job), {"fingerprint": job.fingerprint, "progress": asdict(progress),
                                                    **trainee.state()})  # fmt: skip
             told = _tell_failures(data, told, listener)
-            listener(StageAdvanced(STAGE, done - start, f"step {done}", time.monotonic() - began))
-    return logged
+            listener(StageAdvanced(STAGE, done - before.steps, f"step {done}", time.monotonic() - began))
+    return progress
 
 
 def training_step(job: DistillJob, trainee: Trainee, batch: TrainingBatch) -> dict[str, Tensor]:
@@ -238,16 +247,17 @@ def _checkpoint(job: DistillJob) -> Path:
     return job.folder / "checkpoint.pt"
 
 
-def _resume(job: DistillJob, trainee: Trainee, listener: Listener) -> tuple[int, dict[str, float]]:
-    """Load the run's checkpoint if it is of this job. Returns the steps done and the losses last read."""
+def _resume(job: DistillJob, trainee: Trainee, listener: Listener) -> Progress:
+    """Load the run's checkpoint if it is of this job."""
     state = load_checkpoint(_checkpoint(job), job.fingerprint)
     if state is None:
         if load_checkpoint(_checkpoint(job)) is not None:
             listener(Note(STAGE, "the checkpoint is of other settings or data: training starts anew"))
-        return 0, {}
+        return Progress()
     trainee.load_state(state)
-    listener(Note(STAGE, f"going on from step {state['step']} of {job.distill.steps}"))
-    return state["step"], state["losses"]
+    progress = Progress(**state["progress"])
+    listener(Note(STAGE, f"going on from step {progress.steps} of {job.distill.steps}"))
+    return progress
 
 
 def is_finished(job: DistillJob) -> bool:
@@ -276,10 +286,10 @@ def _can_read(job: DistillJob, panorama_id: str) -> bool:
     return True
 
 
-def _forget_finished_training(job: DistillJob) -> None:
-    """Remove its checkpoints; those of a training that has begun since stay."""
+def _forget_training_without(job: DistillJob, panorama_ids: Sequence[str]) -> None:
+    """Remove the checkpoints of a training that did without one of these panoramas."""
     state = load_checkpoint(_checkpoint(job), job.fingerprint)
-    if state is not None and state["step"] == job.distill.steps:
+    if state is not None and not Progress(**state["progress"]).set_aside.keys().isdisjoint(panorama_ids):
         remove_checkpoints(_checkpoint(job))
 
 
@@ -293,18 +303,17 @@ def _place_of_other(job: DistillJob) -> Path | None:
     return None if name == job.fingerprint else _earlier(job, str(name))
 
 
-def _finish(job: DistillJob, trainee: Trainee, example: PanoramaSample, losses: Mapping[str, float],
-            failed: Mapping[str, str]) -> None:  # fmt: skip
+def _finish(job: DistillJob, trainee: Trainee, example: PanoramaSample, done: Progress) -> None:
     """Write the student and where it comes from, as one folder that is complete or not there."""
     height, width = example.ignored_HW.shape
     report = {
-        "fingerprint": job.fingerprint, "steps": job.distill.steps, "losses": dict(losses),
+        "fingerprint": job.fingerprint, "steps": job.distill.steps, "losses": done.losses,
         "parameters": sum(p.numel() for p in trainee.model.parameters()), "panoramas": len(job.ids),
-        "panoramas_set_aside": dict(failed), "data": job.data_fingerprint, "label_set": job.label_set.name,
+        "panoramas_set_aside": done.set_aside, "data": job.data_fingerprint, "label_set": job.label_set.name,
         "working_size": [height, width], "vertical_fov": job.vertical_fov,
         "seed": job.seed, "device": job.device, "torch": torch.__version__,
-        "settings": {"student": dataclasses.asdict(job.student), "losses": dataclasses.asdict(job.losses),
-                     "distill": dataclasses.asdict(job.distill)},
+        "settings": {"student": asdict(job.student), "losses": asdict(job.losses),
+                     "distill": asdict(job.distill)},
     }  # fmt: skip
 
     def fill(folder: Path) -> None:

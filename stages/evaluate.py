@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 import statistics
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,6 @@ from pipeline.evaluate.ladder import Ladder, LadderInput
 from pipeline.evaluate.metrics import LabelArray, best_class, labels_at, resize_nearest, resize_probabilities
 from pipeline.evaluate.overlay import Scene, comparison, scene_panels
 from pipeline.evaluate.threshold import ConfidenceHistograms, confidence_threshold
-from stages.claims import claimed
 from stages.events import ItemFailed, Listener, StageAdvanced, StageFinished, StageStarted, silent
 from stages.files import put_in_place, write_picture, write_whole, writing
 from stages.predictor import Predictor
@@ -102,11 +102,10 @@ def evaluate(job: EvaluateJob, listener: Listener = silent) -> dict[str, Any]:
     passes = 1 if job.read_teacher is None else 2
     listener(StageStarted(STAGE, passes * len(job.ids), "panoramas"))
     evaluation = _Evaluation(job, listener)
-    with claimed(job.out, STAGE):
-        evaluation.find_thresholds()
-        evaluation.measure()
-        _require_some(job.ids, evaluation.failed)
-        metrics = evaluation.write()
+    evaluation.find_thresholds()
+    evaluation.measure()
+    _require_some(job.ids, evaluation.failed)
+    metrics = evaluation.write()
     facts = {"panoramas": evaluation.consensus.images, "labelled": evaluation.ladder.images}
     listener(StageFinished(STAGE, time.monotonic() - started, facts | {"set aside": len(evaluation.failed)}))
     return metrics
@@ -186,6 +185,9 @@ class _Evaluation:
             except GoodSAMError as error:
                 self.failed[id_] = str(error)
                 self.listener(ItemFailed(STAGE, id_, str(error)))
+            except Exception as error:  # one panorama must not stop a long run; the log has the traceback
+                self.failed[id_] = f"{type(error).__name__}: {error}"
+                self.listener(ItemFailed(STAGE, id_, self.failed[id_], traceback.format_exc()))
         self._done += 1
         self.listener(StageAdvanced(STAGE, self._done, id_, time.monotonic() - began))
         return result
@@ -198,7 +200,8 @@ class _Evaluation:
     def _measure(self, id_: str) -> npt.NDArray[np.uint8] | None:
         """Count one panorama and return its picture, if one is wanted.
 
-        All is computed before anything is counted: a panorama counts wholly or not at all.
+        All is computed before anything is counted: a panorama counts wholly or not at all. (One that fails here has
+        counted in the thresholds of the baseline.)
         """
         image, labels = self.job.open_image(id_), self.job.open_labels(id_)
         teacher = self.job.read_teacher(id_) if self.job.read_teacher else None

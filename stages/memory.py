@@ -1,4 +1,4 @@
-"""Freed memory stays with the process, for the next array of the same size."""
+"""Freed memory stays with the process, for the next array of the same size (of up to 32 MiB)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import os
 KEEPING = {"MALLOC_TRIM_THRESHOLD_": 1 << 30, "MALLOC_MMAP_THRESHOLD_": 1 << 25, "MALLOC_ARENA_MAX": 1}
 """glibc's settings by their environment variables. By default it gives large arrays back to the system as soon as they
 are freed, and dask has its workers give back everything; the system then hands out and zeroes the pages of the next
-array anew. A network's arrays come and go by the thousand, and the work can take several times as long."""
+array anew. A network's arrays come and go by the thousand, and the work can take several times as long. Arrays above
+the threshold, the highest that glibc takes, go back all the same. One arena for all threads: others give back more."""
 _PARAMETER = {"MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_MMAP_THRESHOLD_": -3, "MALLOC_ARENA_MAX": -8}
 
 

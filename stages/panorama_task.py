@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -31,6 +31,7 @@ from pipeline.teacher.boundary import refine_boundary
 from pipeline.teacher.config import AssistantConfig, SamConfig
 from pipeline.teacher.fuse import fuse
 from pipeline.teacher.rectify import rectify
+from stages.devices import choose_device
 from stages.files import mask_digest
 from stages.runs import SPEED_SETTINGS, Fingerprints
 from stages.splits import SplitPanorama
@@ -58,7 +59,7 @@ class PanoramaTask:
     fingerprints: Fingerprints
     """Names of the three parts."""
     device: str
-    """Torch device of SAM and the assistant."""
+    """Device of SAM and the assistant, as `choose_device` takes it where the task is done."""
     threads: int = 1
     """Torch threads; results of another number may differ in the last digit."""
 
@@ -108,7 +109,8 @@ def check_assistant(task: PanoramaTask) -> None:
         WeightsError: it is broken, of the wrong kind, or lacks a feature level.
     """
     config = task.recipe.assistant
-    assistant = _assistant(config, task.device, task.fingerprints.assistant)
+    with _TORCH_THREADS.set_to(task.threads):  # networks of ONNX keep the number that they are loaded with
+        assistant = _assistant(config, task.device, task.fingerprints.assistant)
     require_levels(config.feature_levels, assistant.feature_levels, assistant.identity)
 
 
@@ -116,6 +118,7 @@ def cache_panorama(task: PanoramaTask) -> TaskReport:
     """Compute the missing parts of one panorama; errors come back in the report."""
     seconds: dict[str, float] = {}
     try:
+        task = replace(task, device=choose_device(task.device))
         with _TORCH_THREADS.set_to(task.threads):
             _compute_or_mend(task, seconds)
     except InputError as error:

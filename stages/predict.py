@@ -15,6 +15,7 @@ import dataclasses
 import io
 import json
 import time
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from pipeline.panorama.ignore import ignored_region, require_ignore_mask
 from pipeline.panorama.images import OpenedPanorama, PanoramaFile, find_panoramas, open_panorama, require_folder
 from pipeline.panorama.sphere import solid_angles
 from pipeline.settings import fingerprint
+from stages.claims import claimed
 from stages.events import ItemFailed, Listener, StageAdvanced, StageFinished, StageStarted, silent
 from stages.files import digest, mask_digest, write_picture, write_whole
 from stages.predictor import Predictor, load_predictor
@@ -87,8 +89,13 @@ def predict(job: PredictJob, listener: Listener = silent) -> PredictSummary:
     Raises:
         InputError: no panoramas, an unusable ignore mask, or not one panorama could be read.
         WeightsError: the student cannot be loaded.
-        CacheError: outputs cannot be written.
+        CacheError: outputs cannot be written, or another predict is at work there.
     """
+    with claimed(job.out, STAGE):
+        return _predict(job, listener)
+
+
+def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     started = time.monotonic()
     files = find_panoramas(job.panoramas)
     require_ignore_mask(job.panorama)
@@ -106,6 +113,9 @@ def predict(job: PredictJob, listener: Listener = silent) -> PredictSummary:
         except GoodSAMError as error:
             failed[file.id] = str(error)
             listener(ItemFailed(STAGE, file.id, str(error)))
+        except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
+            failed[file.id] = f"{type(error).__name__}: {error}"
+            listener(ItemFailed(STAGE, file.id, failed[file.id], traceback.format_exc()))
         listener(StageAdvanced(STAGE, done, file.id, time.monotonic() - began))
     _require_some(files, failed)
     whole = [file for file in files if file.id not in failed]

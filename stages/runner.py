@@ -40,8 +40,9 @@ def run_tasks(
         lost: the report of a task whose worker processes died; None raises the error.
 
     Raises:
-        WorkerError: worker processes died over a task.
+        WorkerError: worker processes died over a task, or the scheduler is lost.
         InputError: no scheduler answers at the address.
+        Exception: whatever `work` raises.
     """
     if not tasks or (workers == 0 and not scheduler):
         yield from map(work, tasks) if at_once == 1 else _in_threads(work, tasks, at_once)
@@ -52,9 +53,12 @@ def run_tasks(
     with _client(min(workers, len(tasks)), scheduler) as client:
         futures = dict(zip(client.map(work, tasks, pure=False), tasks, strict=True))
         for future, result in completed_by_dask(list(futures), with_results=True, raise_errors=False):
-            if future.status != "error":
+            if future.status == "finished":
                 yield result
                 continue
+            if future.status != "error":
+                raise WorkerError("the dask scheduler was lost", "it must run until all is done",
+                                  "Start it, and run the same again; what was done is kept")  # fmt: skip
             error = future.exception()
             if not isinstance(error, KilledWorker):
                 raise error

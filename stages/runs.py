@@ -22,7 +22,7 @@ from typing import Any
 from pipeline.cache.store import Part
 from pipeline.errors import CacheError, RecipeError
 from pipeline.recipe import Recipe, load_recipe, merge_recipe, parse_recipe, to_toml
-from stages.files import write_whole
+from stages.files import mask_digest, write_whole
 
 BUILT_IN = Path(__file__).parent / "recipes"
 """Recipes that come with the project; their relative paths start at the current folder."""
@@ -59,6 +59,9 @@ def _overrides(pairs: tuple[str, ...]) -> dict[str, Any]:
         inner = table
         for name in tables:
             inner = inner.setdefault(name, {})
+            if not isinstance(inner, dict):
+                raise RecipeError(f"--set {pair} asks for a setting inside {name}", f"--set {name}=... made it a value",
+                                  "Leave one of them out")  # fmt: skip
         inner[last] = _toml_value(text.strip())
     return table
 
@@ -113,9 +116,9 @@ class Fingerprints:
     """Names of the three parts of stage one in the store."""
 
     masks: str
-    """SAM's masks: source size, windows, SAM's weights and settings."""
+    """SAM's masks: working size and field of view, windows, SAM's weights and settings."""
     assistant: str
-    """Assistant output: source size, windows, label set, the assistant's weights and settings."""
+    """Assistant output: working size and field of view, windows, label set, the assistant's weights and settings."""
     ensemble: str
     """Fusion and boundaries: both of the above, fusion and boundary settings, ignore mask."""
 
@@ -130,6 +133,10 @@ SPEED_SETTINGS = {"sam": ("points_per_batch", "memory_gib")}
 """... but for these, on which only its speed depends."""
 
 
+PATH_SETTINGS = {"panorama": ("ignore_mask",), "sam": ("checkpoint",), "assistant": ("name",)}
+"""Files among them. Their content enters the fingerprints; stage two need not have them."""
+
+
 def teacher_settings(recipe: Recipe) -> dict[str, Any]:
     """The part of a recipe that decides what stage one computes, as plain JSON values."""
     everything = dataclasses.asdict(recipe)
@@ -142,7 +149,8 @@ def write_manifest(run: Run, fingerprints: Fingerprints) -> None:
     Raises:
         CacheError: the file cannot be written.
     """
-    record = {"settings": teacher_settings(run.recipe), "fingerprints": dataclasses.asdict(fingerprints)}
+    record = {"settings": teacher_settings(run.recipe), "fingerprints": dataclasses.asdict(fingerprints),
+              "ignore_mask_sha256": mask_digest(run.recipe.panorama.ignore_mask)}  # fmt: skip
     write_whole(run.manifest, json.dumps(record, indent=1))
 
 
@@ -154,9 +162,11 @@ def read_manifest(run: Run) -> Fingerprints:
     """
     if not run.manifest.is_file():
         raise CacheError(f"{run.folder} has no teacher cache", "stage one makes it", "Run teacher-cache first")
-    settings, fingerprints = _read_record(run.manifest)
-    now = teacher_settings(run.recipe)
-    changed = [key for key in TEACHER_SETTINGS if _deciding(key, settings.get(key)) != _deciding(key, now[key])]
+    record, fingerprints = _read_record(run.manifest)
+    before, now = record["settings"], teacher_settings(run.recipe)
+    changed = [key for key in TEACHER_SETTINGS if _deciding(key, before.get(key)) != _deciding(key, now[key])]
+    if not changed and _other_mask(run.recipe, record.get("ignore_mask_sha256")):
+        changed = ["panorama (the content of the ignore mask)"]
     if changed:
         raise CacheError(
             f"the cache in {run.folder} was made with other settings of {', '.join(changed)}",
@@ -167,16 +177,25 @@ def read_manifest(run: Run) -> Fingerprints:
 
 
 def _deciding(table: str, settings: Any) -> Any:
-    """The settings of a table without those that decide nothing."""
-    if table not in SPEED_SETTINGS or not isinstance(settings, dict):
+    """The settings of a table without those that decide nothing, and of files their names alone: a project may move."""
+    if not isinstance(settings, dict):
         return settings
-    return {key: value for key, value in settings.items() if key not in SPEED_SETTINGS[table]}
+    deciding = {key: value for key, value in settings.items() if key not in SPEED_SETTINGS.get(table, ())}
+    for key in PATH_SETTINGS.get(table, ()):
+        deciding[key] = Path(deciding.get(key, "")).name
+    return deciding
+
+
+def _other_mask(recipe: Recipe, sha256: Any) -> bool:
+    """Whether the ignore mask, where it is at hand, is not that of then."""
+    path = recipe.panorama.ignore_mask
+    return sha256 is not None and Path(path).is_file() and mask_digest(path) != sha256
 
 
 def _read_record(path: Path) -> tuple[dict[str, Any], Fingerprints]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        return dict(record["settings"]), Fingerprints(**record["fingerprints"])
+        return {**record, "settings": dict(record["settings"])}, Fingerprints(**record["fingerprints"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CacheError(f"{path} is damaged ({type(error).__name__}: {error})",
                          "it is stage one's record of its settings",

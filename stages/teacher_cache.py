@@ -53,7 +53,7 @@ def teacher_cache(
         listener: hears the events.
         workers: worker processes on this machine; 0 works in this process.
         scheduler: address of a running dask scheduler ("tcp://..."), instead of workers.
-        device: torch device.
+        device: as `choose_device` takes it, here or, with a scheduler, on its workers.
         threads: torch threads per process. With one (the default) results do not depend on workers; on a CPU,
             workers are the better use of cores.
 

@@ -14,12 +14,13 @@ import torch
 from pipeline.cache.store import TeacherStore
 from pipeline.cache.verify import Problem, discard, entries, verify_entry
 from pipeline.classes import label_set
-from pipeline.errors import GoodSAMError, InputError, RecipeError
+from pipeline.errors import GoodSAMError, InputError
 from pipeline.evaluate import report
 from pipeline.panorama.images import PanoramaFile
 from pipeline.panorama.labels import find_labels, open_labels
 from pipeline.recipe import Recipe
 from pipeline.student.model import build_student
+from stages.claims import claimed
 from stages.distill import DistillJob, distill, is_finished
 from stages.evaluate import EvaluateJob, evaluate
 from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted, silent
@@ -27,21 +28,6 @@ from stages.predictor import Predictor, StudentPredictor, load_predictor
 from stages.reading import RunReader
 from stages.runs import Run
 from stages.splits import SplitPanorama, evaluation_panoramas, learning_panoramas
-
-
-def choose_device(name: str) -> str:
-    """cpu, cuda (or cuda:<n>), or what `auto` finds.
-
-    Raises:
-        RecipeError: the device is unknown or not there.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name != "cpu" and not (name.startswith("cuda") and torch.cuda.is_available()):
-        raise RecipeError(
-            f"device {name!r} is not there", "it must be cpu, cuda where there is one, or auto", "Use --device auto"
-        )
-    return name
 
 
 def distill_job(run: Run, device: str = "cpu") -> DistillJob:
@@ -68,11 +54,16 @@ def distill_job(run: Run, device: str = "cpu") -> DistillJob:
 
 
 def distill_run(run: Run, listener: Listener, *, device: str = "cpu") -> Path:
-    """Train the student of a run, or go on with it; returns its folder."""
+    """Train the student of a run, or go on with it; returns its folder.
+
+    Raises:
+        GoodSAMError: no panoramas, no cache of this recipe, another distill at work, or as `distill`.
+    """
     job = distill_job(run, device)
-    run.record_recipe()
-    _tell_left_out("distill", learning_panoramas(run.recipe), job.ids, listener)
-    return distill(job, listener)
+    with claimed(run.student, "distill"):
+        run.record_recipe()
+        _tell_left_out("distill", learning_panoramas(run.recipe), job.ids, listener)
+        return distill(job, listener)
 
 
 def _tell_left_out(stage: str, wanted: Sequence[SplitPanorama], cached: Sequence[str], listener: Listener) -> None:
@@ -81,7 +72,11 @@ def _tell_left_out(stage: str, wanted: Sequence[SplitPanorama], cached: Sequence
 
 
 def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
-    """Measure a run's ladder, write tables and pictures into <run>/eval, and return the table for a terminal."""
+    """Measure a run's ladder, write tables and pictures into <run>/eval, and return the table for a terminal.
+
+    Raises:
+        GoodSAMError: no panoramas, cache or student, another eval at work, or as `evaluate`.
+    """
     panoramas = evaluation_panoramas(run.recipe)
     reader = RunReader.open(run, panoramas)
     _tell_left_out("eval", panoramas, reader.ids, listener)
@@ -99,12 +94,17 @@ def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
         overlays=run.recipe.evaluation.overlays,
         facts={"run": run.recipe.name, "student_is_of_this_recipe": _student_is_current(run, listener)},
     )
-    run.record_recipe()
-    return report.text_of(evaluate(job, listener))
+    with claimed(run.evaluation, "eval"):
+        run.record_recipe()
+        return report.text_of(evaluate(job, listener))
 
 
 def verify_run(run: Run, listener: Listener = silent, *, remove: bool = False) -> list[str]:
-    """Read a run's whole cache; one sentence per damaged panorama, which `remove` deletes so that it is done again."""
+    """Read a run's whole cache; one sentence per damaged panorama, which `remove` deletes so that it is done again.
+
+    Raises:
+        CacheError: there is no cache, or the file system cannot give or delete what is in it.
+    """
     began = time.monotonic()
     store = TeacherStore.open(run.store, "a" if remove else "r")
     stored = list(entries(store))

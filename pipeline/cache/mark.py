@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,18 +24,22 @@ Array = npt.NDArray[Any]
 _LONGEST_NAME = 200
 """Bytes of a folder name; file systems allow 255."""
 _KEPT, _DIGITS = 150, 32
+_SHORTENED = re.compile(rf"[^~/]{{{_KEPT}}}~[0-9a-f]{{{_DIGITS}}}")
 
 
 def folder_name(panorama_id: str) -> str:
     """The one folder name of a panorama: percent-encoded UTF-8, dots too ("zarr.json" is an id like others).
 
-    Names that would be too long end in "~" and 32 hex digits of their SHA-256; "~" occurs in no other name.
+    Names that would be too long end in "~" and 32 hex digits of their SHA-256; "~" occurs in no other name. Such a
+    name stands for itself: where the mark is lost, the id is too.
 
     Raises:
         ValueError: an empty id.
     """
     if not panorama_id:
         raise ValueError("a panorama needs an id")
+    if _SHORTENED.fullmatch(panorama_id):
+        return panorama_id
     name = quote(panorama_id, safe="", errors="surrogatepass").replace(".", "%2E").replace("~", "%7E")
     if name.startswith("__"):  # reserved by the Zarr specification
         name = "%5F" + name[1:]

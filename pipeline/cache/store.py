@@ -170,13 +170,14 @@ class TeacherStore:
 
     def ids(self, part: Part, fingerprint: str) -> list[str]:
         """Ids of the panoramas that are done, sorted."""
-        marks = (mark_if_complete(folder) for folder in _subfolders(self._fingerprint_folder(part, fingerprint)))
+        marks = map(_own_mark, _subfolders(self._fingerprint_folder(part, fingerprint)))
         return sorted(mark.panorama_id for mark in marks if mark is not None)
 
     def damaged(self, part: Part, fingerprint: str) -> list[str]:
-        """Ids of the panoramas that are there but do not count as done (a copy cut short, a lost chunk), sorted."""
+        """Ids of the panoramas that are there but do not count as done (a copy cut short, a lost chunk, a folder that
+        was renamed), sorted."""
         folders = _subfolders(self._fingerprint_folder(part, fingerprint))
-        return sorted(id_of_folder(folder.name) for folder in folders if mark_if_complete(folder) is None)
+        return sorted(id_of_folder(folder.name) for folder in folders if _own_mark(folder) is None)
 
     def fingerprints(self, part: Part) -> list[str]:
         """Fingerprints under which the part was stored, sorted."""
@@ -295,6 +296,12 @@ class TeacherStore:
             )
 
 
+def _own_mark(folder: Path) -> Mark | None:
+    """The mark of a complete panorama, if the folder is that panorama's."""
+    mark = mark_if_complete(folder)
+    return mark if mark is not None and folder_name(mark.panorama_id) == folder.name else None
+
+
 def _subfolders(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
 
@@ -319,7 +326,7 @@ def _reading(what: str) -> Generator[None]:
         raise DamagedError(
             f"{what} is damaged ({error})",
             "it must be as it was written",
-            "Run `goodsam verify --discard`, then `goodsam teacher-cache` again: it does what is missing",
+            "Run `goodsam verify RECIPE --discard`, then `goodsam teacher-cache RECIPE` again: it does what is missing",
         ) from error
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.cache.store import Part, TeacherStore
-from pipeline.errors import CacheError
+from pipeline.cache.store import DamagedError, Part, TeacherStore
 
 
 @dataclass(frozen=True)
@@ -43,10 +42,14 @@ def entries(store: TeacherStore) -> Iterator[Entry]:
 
 
 def verify_entry(store: TeacherStore, entry: Entry) -> Problem | None:
-    """Read everything of one panorama; the problem if that fails."""
+    """Read everything of one panorama; the problem if it is damaged.
+
+    Raises:
+        CacheError: the file system fails, so that nobody knows.
+    """
     try:
         store.read(entry.part, entry.fingerprint, entry.panorama_id)
-    except CacheError as error:
+    except DamagedError as error:
         return Problem(entry, error.found)
     return None
 

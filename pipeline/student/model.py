@@ -69,8 +69,7 @@ def build_student(config: StudentConfig, label_set: LabelSet) -> SegformerForSem
         return SegformerForSemanticSegmentation(_with_labels(SegformerConfig(**ARCHITECTURES[config.size]), label_set))
     folder = _start_folder(config.weights)
     architecture = _architecture_of(folder)
-    if config.size != "tiny":
-        _check_size(folder, architecture, config.size)
+    _check_size(folder, architecture, config.size)
     return _pretrained(folder, _with_labels(architecture, label_set))
 
 

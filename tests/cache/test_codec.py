@@ -52,7 +52,7 @@ def test_a_changed_label_was_a_tie_within_a_step() -> None:
     assert lost_HW.max() <= 1 / 255 + 1e-6
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=6)))
 def test_any_bytes_decode_to_finite_normalised_probabilities(stored_CHW: npt.NDArray[np.uint8]) -> None:
     p_CHW = decode_probabilities(stored_CHW)
@@ -81,7 +81,7 @@ def test_a_rounding_error_beyond_one_is_no_mistake_and_the_input_is_left_alone()
     np.testing.assert_array_equal(p_CHW, before_CHW)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(hnp.arrays(np.float32, (4, 5), elements=st.floats(0, 1, width=32)))
 def test_agreement_is_off_by_at_most_half_a_step(agreement_HW: npt.NDArray[np.float32]) -> None:
     error_HW = np.abs(decode_unit(encode_unit(agreement_HW)) - agreement_HW)

@@ -137,7 +137,7 @@ def test_an_array_that_cannot_be_stored_leaves_nothing_behind(store: TeacherStor
 # Ids
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.text(min_size=1, max_size=60))
 @example("street/0001")
 @example("a b/ü.1")
@@ -159,7 +159,7 @@ def test_ids_come_back_from_names_that_every_file_system_takes(panorama_id: str)
     assert shortened or "~" not in name
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.text("aA~%2E./_7", min_size=1, max_size=6), st.text("aA~%2E./_7", min_size=1, max_size=6))
 def test_different_ids_have_different_names(one: str, other: str) -> None:
     assert (folder_name(one) == folder_name(other)) == (one == other)

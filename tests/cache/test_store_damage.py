@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.cache.store import DamagedError, Part, TeacherStore
+from pipeline.cache.verify import discard, entries, verify_entry
 from pipeline.errors import CacheError
 from tests.cache.small_store import PRINT, assert_reads, chunks_of, failing, files_of, write
 
@@ -83,3 +84,38 @@ def test_a_failing_disk_is_not_taken_for_a_damaged_panorama(
         with pytest.raises(CacheError, match="cannot be read") as caught:
             store.read(Part.ENSEMBLE, PRINT, "a")
     assert not isinstance(caught.value, DamagedError)
+
+
+def test_a_failing_disk_costs_verify_nothing_that_is_sound(
+    store: TeacherStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(store, "a")
+    (entry,) = entries(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", failing(errno.EIO))
+        with pytest.raises(CacheError, match="cannot be read"):
+            verify_entry(store, entry)
+    assert verify_entry(store, entry) is None
+
+
+@pytest.mark.parametrize("panorama_id", ["a", "street/" + "街" * 40])
+def test_what_is_damaged_is_discarded_whatever_its_name(store: TeacherStore, panorama_id: str) -> None:
+    write(store, panorama_id)
+    write(store, "sound")
+    chunks_of(store, panorama_id)[0].unlink()
+    problems = [problem for entry in entries(store) if (problem := verify_entry(store, entry))]
+    assert len(problems) == 1
+    discard(store, problems)
+    assert [entry.panorama_id for entry in entries(store)] == ["sound"]
+
+
+def test_a_renamed_folder_is_damaged_and_can_be_discarded(store: TeacherStore) -> None:
+    write(store, "a")
+    folder = store.path / Part.ENSEMBLE / PRINT / "a"
+    folder.rename(folder.with_name("b"))
+    (entry,) = entries(store)
+    assert store.ids(Part.ENSEMBLE, PRINT) == []
+    problem = verify_entry(store, entry)
+    assert problem is not None
+    discard(store, [problem])
+    assert list(entries(store)) == []

@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -78,11 +79,15 @@ def test_a_writer_killed_at_a_random_moment_never_leaves_a_torn_panorama(store: 
     for number in range(rounds):
         process = fork.Process(target=write_for_ever, args=(store, number))
         process.start()
+        deadline = time.monotonic() + 60
+        while not store.ids(Part.ENSEMBLE, PRINT) and time.monotonic() < deadline:
+            time.sleep(0.01)
         process.join(0.05 + 0.05 * number)
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
     assert store.damaged(Part.ENSEMBLE, PRINT) == []
+    assert store.ids(Part.ENSEMBLE, PRINT)
     for panorama_id in store.ids(Part.ENSEMBLE, PRINT):
         assert_reads(store, panorama_id, seed=0)
     write(store, "b")
@@ -141,9 +146,10 @@ def test_two_processes_at_the_same_panoramas_leave_them_sound(store: TeacherStor
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join()
+        writer.join(120)
         assert writer.exitcode == 0
     assert store.damaged(Part.ENSEMBLE, PRINT) == []
+    assert store.ids(Part.ENSEMBLE, PRINT)
     for panorama_id in store.ids(Part.ENSEMBLE, PRINT):
         assert_reads(store, panorama_id)
 

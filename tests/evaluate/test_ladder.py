@@ -1,6 +1,8 @@
 """The ladder and the consensus on maps whose measures are known."""
 
 import math
+import weakref
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -47,18 +49,18 @@ def test_one_panorama_without_a_rung_is_refused_since_rungs_share_their_pixels()
 
 
 def test_panoramas_are_taken_one_at_a_time() -> None:
-    alive = 0
+    given: list[weakref.ref[LadderInput]] = []
 
-    def stream():
-        nonlocal alive
+    def stream() -> Iterator[LadderInput]:
         for _ in range(3):
-            alive += 1
-            yield LadderInput(LABELS, {"student": LABELS})
+            assert sum(one() is not None for one in given) <= 1  # the last one is in the hands of the loop
+            panorama = LadderInput(LABELS, {"student": LABELS})
+            given.append(weakref.ref(panorama))
+            yield panorama
+            del panorama
 
-    panoramas = stream()
-    next(panoramas)
-    assert alive == 1
-    assert measure_ladder(panoramas, 2)[0].miou == 1.0
+    assert measure_ladder(stream(), 2)[0].miou == 1.0
+    assert len(given) == 3
 
 
 def test_no_panoramas_give_no_rungs() -> None:

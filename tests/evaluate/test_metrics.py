@@ -32,7 +32,7 @@ def random_maps(classes: int = CLASSES, shape: tuple[int, int] = (40, 60)) -> tu
     return labels, np.where(rng.random(shape) < 0.6, labels, noise)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(MAPS, MAPS)
 def test_counts_equal_scikit_learns(labels: np.ndarray, predictions: np.ndarray) -> None:
     sklearn_metrics = pytest.importorskip("sklearn.metrics")
@@ -67,7 +67,7 @@ def test_iou_and_accuracy_equal_scikit_learns() -> None:
     assert matrix.accuracy == pytest.approx(sklearn_metrics.accuracy_score(truth, found))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(MAPS, MAPS, MAPS, MAPS)
 def test_images_are_counted_together_not_averaged(
     labels_a: np.ndarray, found_a: np.ndarray, labels_b: np.ndarray, found_b: np.ndarray
@@ -145,7 +145,7 @@ def test_errors_at_the_poles_cost_less_when_weighted() -> None:
     assert weighted["pole"] > 1 - 1 / 16 > weighted["horizon"]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(MAPS)
 def test_class_shares_sum_to_one_and_end_with_what_is_ignored(labels: np.ndarray) -> None:
     shares = class_shares(labels, CLASSES, np.ones(6))
@@ -164,7 +164,7 @@ def test_resizing_equals_torchs_bilinear_between_wrapped_copies(height: int, wid
     np.testing.assert_allclose(resize_probabilities(scores, height, width), expected.numpy(), atol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(-8, 8), st.integers(1, 4))
 def test_resizing_commutes_with_a_roll(columns: int, factor: int) -> None:
     scores = np.random.default_rng(2).random((2, 4, 8)).astype(np.float32)
@@ -178,7 +178,7 @@ def test_probabilities_still_sum_to_one_when_resized() -> None:
     np.testing.assert_allclose(resize_probabilities(scores, 11, 17).sum(axis=0), 1, atol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(hnp.arrays(np.float32, (4, 3, 5), elements=st.sampled_from([0.0, 0.25, 0.5, 1.0])))
 def test_best_class_is_argmax_with_ties_to_the_lower_class(scores: np.ndarray) -> None:
     labels, best = best_class(scores)

@@ -31,7 +31,7 @@ def grey_image(height: int = 16, width: int = 32) -> np.ndarray:
     return np.full((height, width, 3), 128, np.uint8)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(MAPS)
 def test_colours_are_the_palettes_and_ignored_pixels_black(labels: np.ndarray) -> None:
     colours = colourise(labels, CITYSCAPES_19)
@@ -40,7 +40,7 @@ def test_colours_are_the_palettes_and_ignored_pixels_black(labels: np.ndarray) -
     assert (colours[labels == IGNORE] == 0).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(MAPS, st.integers(-8, 8))
 def test_boundaries_roll_with_the_panorama(labels: np.ndarray, columns: int) -> None:
     assert (boundaries(np.roll(labels, columns, axis=1)) == np.roll(boundaries(labels), columns, axis=1)).all()

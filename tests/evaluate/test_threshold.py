@@ -15,7 +15,7 @@ def random_panorama(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return labels, rng.beta(2 + labels, 2).astype(np.float32)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 1000))
 def test_streamed_medians_equal_numpys_to_within_a_bin(seed: int) -> None:
     panoramas = [random_panorama(seed + i) for i in range(3)]

@@ -121,7 +121,7 @@ def test_beyond_a_band_nothing_is_seen() -> None:
     np.testing.assert_array_equal(labels == 255, ~expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.floats(-400, 400), st.floats(-90, 90), st.floats(-180, 180), st.floats(1, 170), st.floats(10, 180),
     st.integers(0, 255), st.integers(4, 9), st.integers(5, 20),

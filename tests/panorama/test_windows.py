@@ -62,7 +62,7 @@ def test_a_window_as_wide_as_the_panorama_needs_one_column() -> None:
     assert window_grid(64, 128, WindowConfig(64, 256, 32, 32)) == (Window(0, 0, 64, 128),)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(grids())
 def test_windows_lie_inside_and_a_constant_stitches_to_the_constant(grid: tuple[int, int, WindowConfig]) -> None:
     height, width, config = grid
@@ -72,7 +72,7 @@ def test_windows_lie_inside_and_a_constant_stitches_to_the_constant(grid: tuple[
     np.testing.assert_allclose(stitched, 0.3, rtol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(grids(), st.integers(0, 2**16))
 def test_what_is_cut_is_what_is_stitched(grid: tuple[int, int, WindowConfig], seed: int) -> None:
     height, width, config = grid
@@ -80,7 +80,7 @@ def test_what_is_cut_is_what_is_stitched(grid: tuple[int, int, WindowConfig], se
     np.testing.assert_allclose(stitch(image, window_grid(height, width, config)), image, atol=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 7), st.integers(0, 2**16))
 def test_rolling_by_a_stride_rolls_the_stitched_result(steps: int, seed: int) -> None:
     """With what a window says depending on the window's content alone (here: its mean and its own ramp)."""
@@ -146,7 +146,7 @@ def test_windows_that_leave_a_gap_are_refused() -> None:
         Stitcher(32, 64, 1, [Window(0, 0, 32, 32)])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(grids(), st.sampled_from((4, 8, 16, 32)))
 def test_windows_in_cells_cover_the_cells(grid: tuple[int, int, WindowConfig], stride: int) -> None:
     height, width, config = grid

@@ -17,7 +17,7 @@ from pipeline.teacher.masks import MaskSet
 from scripts.demo_data import Batch, render_windows
 from scripts.demo_sam_examples import POINTS, make_example, region_around
 from scripts.demo_sam_trainee import LOW, Trainee, mask_losses, speed_up_global_attention
-from scripts.evaluate_demo_sam import achievable, segments_of
+from scripts.evaluate_demo_sam import Score, achievable, mean_score, segments_of
 from scripts.train_demo_sam import Schedule, agreed, average_gradients, draw, save_weights, start, train_step
 
 
@@ -108,7 +108,10 @@ def test_a_pixel_belongs_to_the_smallest_mask_over_it_and_a_segment_to_its_major
     coverage, accuracy = achievable(segments, labels)
     assert coverage == pytest.approx(9 / 12)
     assert accuracy == pytest.approx(8 / 9)
-    assert achievable(np.full((4, 4), -1, np.int32), labels) == (0, 0)
+    nothing = achievable(np.full((4, 4), -1, np.int32), labels)
+    assert nothing[0] == 0
+    assert np.isnan(nothing[1])
+    assert mean_score([Score(1, 0.8, 0.9, 0.72, 1), Score(0, *nothing, 0, 1)]) == Score(0.5, 0.4, 0.9, 0.36, 1)
 
 
 def test_a_training_begins_with_published_weights(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -40,11 +39,9 @@ def test_a_second_process_is_told_and_the_claim_ends_with_a_killed_one(tmp_path:
 
 
 def test_a_claim_ends_with_its_block(tmp_path: Path) -> None:
-    began = time.monotonic()
     for _ in range(2):
         with claimed(tmp_path / "run", "distill"):
-            pass
-    assert time.monotonic() - began < 5
+            assert (tmp_path / "run").is_dir()
 
 
 def test_where_no_folder_can_be_made_that_is_told(tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def test_a_loss_that_is_no_number_stops_training_and_leaves_the_checkpoint(tmp_p
         distill(toy_job(tmp_path, read_sample=read, distill=training), break_data)
     state = load_checkpoint(tmp_path / "student" / "checkpoint.pt")
     assert state is not None
-    assert 1 <= state["step"] < STEPS
+    assert 1 <= state["progress"]["steps"] < STEPS
     assert all(torch.isfinite(value).all() for value in state["model"].values())
     assert not (tmp_path / "student" / "final").exists()
 
@@ -254,6 +254,30 @@ def test_a_panorama_that_can_be_read_again_makes_the_student_anew(tmp_path: Path
     damaged.clear()
     assert set_aside() == []
     assert StageStarted("distill", 5, "steps") in events
+
+
+def test_what_a_training_did_without_before_it_was_killed_is_told_at_its_end(tmp_path: Path) -> None:
+    damaged = {"3"}
+
+    def read(panorama_id: str) -> PanoramaSample:
+        if panorama_id in damaged:
+            raise CacheError(f"{panorama_id} is damaged", "a whole sample", "Run stage one again")
+        return read_toy(panorama_id)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, StageAdvanced) and event.done == 10:
+            raise KeyboardInterrupt
+
+    job = toy_job(tmp_path, read_sample=read)
+    with pytest.raises(KeyboardInterrupt):
+        distill(job, stop)
+    damaged.clear()
+    folder = distill(job, silent)
+    assert list(json.loads((folder / "training.json").read_text())["panoramas_set_aside"]) == ["3"]
+    events: list[Event] = []
+    distill(job, events.append)  # and so it is learned anew
+    assert StageStarted("distill", STEPS, "steps") in events
+    assert json.loads((folder / "training.json").read_text())["panoramas_set_aside"] == {}
 
 
 def test_a_student_of_other_settings_is_kept_and_comes_back(tmp_path: Path) -> None:

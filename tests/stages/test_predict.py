@@ -188,6 +188,22 @@ def test_a_broken_file_is_set_aside_and_the_others_done(student: ByColour, job: 
     assert sorted(read_shares(job)) == ["one", "street/three"]
 
 
+def test_an_unforeseen_error_costs_one_panorama(
+    student: ByColour, job: PredictJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails_once(self: ByColour, image_HW3: np.ndarray) -> np.ndarray:
+        monkeypatch.undo()
+        raise MemoryError("too large")
+
+    monkeypatch.setattr(ByColour, "__call__", fails_once)
+    events: list[Event] = []
+    summary = predict(job, events.append)
+    assert summary.done == 2
+    (failure,) = [event for event in events if isinstance(event, ItemFailed)]
+    assert failure.error == "MemoryError: too large"
+    assert "fails_once" in failure.trace
+
+
 def test_it_is_an_error_if_no_file_can_be_used(student: ByColour, job: PredictJob) -> None:
     for path in job.panoramas.rglob("*.png"):
         path.write_bytes(b"no image")

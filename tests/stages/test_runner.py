@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib import import_module
 from typing import Any
@@ -60,7 +61,7 @@ def test_reports_come_in_the_order_in_which_tasks_end() -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
-def test_once_closed_no_further_task_begins(at_once: int) -> None:
+def test_once_closed_no_further_task_begins(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[int] = []
     gate = threading.Semaphore(at_once)
 
@@ -69,10 +70,16 @@ def test_once_closed_no_further_task_begins(at_once: int) -> None:
         begun.append(task)
         return task
 
+    shutdown = ThreadPoolExecutor.shutdown
+
+    def shut_and_open(pool: ThreadPoolExecutor, **options: Any) -> None:
+        shutdown(pool, wait=False, **options)
+        gate.release(50)
+        shutdown(pool)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", shut_and_open)
     with closing(run_tasks(work, range(50), at_once=at_once)) as reports:
         next(reports)
-        threading.Timer(0.2, gate.release, [at_once]).start()  # those that wait in the gate end
-    time.sleep(0.3)
     assert len(begun) <= 2 * at_once
 
 

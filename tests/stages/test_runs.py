@@ -38,6 +38,29 @@ def test_settings_of_speed_do_not_make_the_cache_stale(tmp_path: Path) -> None:
     assert read_manifest(Run(changed, tmp_path)) == PRINTS
 
 
+def test_a_project_that_was_moved_keeps_its_cache(tmp_path: Path) -> None:
+    def recipe(folder: str, checkpoint: str = "vit_b.pth") -> Recipe:
+        return merge_recipe(Recipe(), {"sam": {"model": "vit_b", "checkpoint": f"{folder}/{checkpoint}"},
+                                       "panorama": {"ignore_mask": f"{folder}/rig.png"}})  # fmt: skip
+
+    (tmp_path / "rig.png").write_bytes(b"a mask")
+    write_manifest(Run(recipe(str(tmp_path)), tmp_path), PRINTS)
+    assert read_manifest(Run(recipe("/elsewhere"), tmp_path)) == PRINTS
+    with pytest.raises(CacheError, match="other settings of sam"):
+        read_manifest(Run(recipe(str(tmp_path), "finetuned.pth"), tmp_path))
+
+
+def test_an_ignore_mask_that_was_repainted_makes_the_cache_stale(tmp_path: Path) -> None:
+    mask = tmp_path / "rig.png"
+    mask.write_bytes(b"a mask")
+    run = Run(merge_recipe(Recipe(), {"panorama": {"ignore_mask": str(mask)}}), tmp_path)
+    write_manifest(run, PRINTS)
+    assert read_manifest(run) == PRINTS
+    mask.write_bytes(b"another")
+    with pytest.raises(CacheError, match="ignore mask"):
+        read_manifest(run)
+
+
 def test_without_stage_one_the_message_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="Run teacher-cache first"):
         read_manifest(Run(Recipe(), tmp_path))

@@ -14,6 +14,7 @@ from transformers import SegformerForSemanticSegmentation
 
 from pipeline.recipe import load_recipe
 from stages import cli
+from stages.claims import claimed
 from tests.stages.small_run import make_folders, small_run, write_panorama
 
 
@@ -113,6 +114,17 @@ def test_stage_two_refuses_a_cache_of_other_settings(folder: Path, capsys: pytes
     assert "made with other settings of fusion" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("stage", "place"), [("distill", "student"), ("eval", "eval")])
+def test_a_second_one_at_the_same_time_is_refused_and_records_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str], stage: str, place: str
+) -> None:
+    recorded = (folder / "cache/small/recipe.toml").read_text()
+    with claimed(folder / "cache/small" / place, stage):
+        assert goodsam(stage, folder / "small.toml", "--cache", folder / "cache", "--set", "seed=9") == 1
+    assert f"another {stage} is at work" in capsys.readouterr().err
+    assert (folder / "cache/small/recipe.toml").read_text() == recorded
+
+
 def test_a_student_of_other_settings_is_measured_but_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("eval", folder / "small.toml", "--cache", folder / "cache")
     metrics = folder / "cache/small/eval/metrics.json"
@@ -184,7 +196,9 @@ def test_a_printed_recipe_is_one_that_runs(tmp_path: Path, capsys: pytest.Captur
         (("distill", "street", "--set", "data.panoramas={photos}"), "Run teacher-cache first"),
         (("eval", "street", "--set", "data.panoramas={photos}"), "Run teacher-cache first"),
         (("verify", "street"), "teacher-cache"),
-        (("distill", "demo", "--device", "cuda:7"), "cuda:7"),
+        (("distill", "demo", "--device", "cuda:99"), "cuda:99"),
+        (("distill", "demo", "--device", "gpu"), "'gpu'"),
+        (("distill", "demo", "--set", "fusion=keep", "--set", "fusion.theta=1"), "inside fusion"),
         (("predict", "{photos}", "{out}", "--student", "/nowhere"), "/nowhere"),
         (("predict", "{photos}", "/dev/null/out"), "/dev/null/out"),
         (("fetch-weights", "vit_b", "--out", "/dev/null/out"), "/dev/null/out"),

@@ -133,12 +133,6 @@ def test_window_terms_are_one_divergence_with_pixel_weight_one_plus_m() -> None:
     )
 
 
-def test_sum_over_wrapping_windows_is_the_mean_over_the_panorama_times_their_number() -> None:
-    per_pixel, width, stride = torch.rand(HEIGHT, WIDTH), 4, 2
-    windows = [per_pixel.roll(-start, dims=1)[:, :width].mean() for start in range(0, WIDTH, stride)]
-    torch.testing.assert_close(torch.stack(windows).sum(), per_pixel.mean() * len(windows))
-
-
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_label_losses_are_zero_where_the_student_agrees(temperature: float) -> None:
     targets = some_targets()

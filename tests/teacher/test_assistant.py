@@ -31,7 +31,7 @@ def noise(count: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(height + width).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 70), st.integers(1, 70))
 def test_padding_repeats_the_last_row_and_column_up_to_a_multiple_of_32(height: int, width: int) -> None:
     images = noise(1, height, width)

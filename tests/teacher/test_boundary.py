@@ -58,7 +58,7 @@ def columns(boundary: Bools) -> list[int]:
 EMPTY = boxes_set([])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**16), st.booleans())
 def test_label_edges_are_pixels_that_differ_from_a_neighbour(seed: int, wrap: bool) -> None:
     labels = np.random.default_rng(seed).integers(0, 3, (5, 6)).astype(np.uint8)
@@ -69,7 +69,7 @@ def test_label_edges_are_pixels_that_differ_from_a_neighbour(seed: int, wrap: bo
         assert edges[y, x] == any(labels[v, u] != label for v, u in inside)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**16), st.integers(0, 4), st.booleans())
 def test_dilation_equals_scipys(seed: int, radius: int, wrap: bool) -> None:
     flags = np.random.default_rng(seed).random((9, 12)) < 0.06
@@ -156,7 +156,7 @@ def test_a_window_of_the_full_circle_has_its_seam_inside() -> None:
     assert 1 not in columns(refine(step_labels(6), [masks], windows=windows))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 3), st.integers(0, 1000))
 def test_turning_the_camera_turns_the_boundary(steps: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

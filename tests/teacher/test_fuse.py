@@ -236,7 +236,7 @@ def by_the_loop(
     return labels, soft, reliable
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(0, 6),
@@ -311,7 +311,7 @@ def test_a_mask_cut_off_by_the_frame_yields_to_the_neighbour_that_sees_it_whole(
     assert result.reliable_HW[:, 58:64].all()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 3), st.integers(0, 1000))
 def test_turning_the_camera_turns_the_fusion(steps: int, seed: int) -> None:
     """A roll by whole strides, seam and all; masks move along with their windows."""

@@ -157,7 +157,7 @@ def test_classes_are_merged_after_the_softmax() -> None:
     assert (view.window_labels_Khw[0] == 11).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 5), st.integers(2, 6), st.integers(0, 2**16))
 def test_agreement_is_one_minus_the_normalised_divergence(k: int, classes: int, seed: int) -> None:
     """Against scipy, for two distributions; against the definition by Kullback-Leibler for more."""

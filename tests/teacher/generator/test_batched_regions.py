@@ -81,7 +81,7 @@ def test_masks_are_those_of_both_full_interpolations(sizes: Sizes) -> None:
     assert_as_stock(BatchedUpsampling(sizes, Pieces("mask", 1 << 22)), scene(0, 30, sizes.low))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**31), st.sampled_from((64, 128, 256, 512)), st.integers(1, 1 << 20))
 def test_parts_of_any_masks_and_pieces_of_any_size_give_the_same(seed: int, image: int, pixels: int) -> None:
     sizes = SAM._replace(image=(image, image))

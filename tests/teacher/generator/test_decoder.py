@@ -7,10 +7,12 @@ from typing import Any, cast
 import pytest
 import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator import decoder as decoder_module
+from pipeline.teacher.generator import folding
 from pipeline.teacher.generator.decoder import Decoded, FoldedDecoder, PlainDecoder, fold_decoder
 from pipeline.teacher.sam import load_sam
 
@@ -111,8 +113,12 @@ def test_bfloat16_stays_within_two_percent_of_the_stock_float32(any_sam: Sam) ->
     assert _relative_error(ours.predicted_iou_P3, predicted_iou) < 2e-2
 
 
+def cross_attention(size: str) -> Attention:
+    return cast(Any, _random_sam(size).mask_decoder.transformer).layers[0].cross_attn_token_to_image
+
+
 def test_the_sizes_cover_both_the_folded_and_the_direct_products() -> None:
-    folds = {name: 7 * heads <= channels // rate for name, (channels, heads, _, _, rate, _, _) in SIZES.items()}
+    folds = {name: folding._folding_saves(cross_attention(name), 7) for name in SIZES}
     assert {folds["vit_b"], folds["small"]} == {True}
     assert {folds["not worth folding"], folds["not worth folding, downsampled"]} == {False}
 

@@ -55,7 +55,7 @@ def assert_equal_to_two_steps(way: Upsampling, logits: Tensor, expected: Tensor)
         np.testing.assert_array_equal(region.stability, (above / below).numpy())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**31), st.tuples(sides, sides), sides, st.floats(0.05, 1), st.booleans(), st.tuples(sides, sides)
 )
@@ -85,7 +85,7 @@ def assert_part_is_that_of_the_whole(data: st.DataObject, source: tuple[int, int
     assert torch.equal(part, whole[top:bottom, left:right])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.tuples(sides, sides), targets)
 def test_a_part_has_the_bits_of_the_whole_where_the_kernel_is_known(
     data: st.DataObject, source: tuple[int, int], target: tuple[int, int]
@@ -93,7 +93,7 @@ def test_a_part_has_the_bits_of_the_whole_where_the_kernel_is_known(
     assert_part_is_that_of_the_whole(data, source, target)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data(), st.integers(2, 40), st.sampled_from((2, 3, 4, 5, 8)), st.tuples(sides, sides), st.integers(64, 2048))
 def test_so_has_a_part_of_an_image_enlarged_by_a_whole_factor(
     data: st.DataObject, rows: int, factor: int, columns: tuple[int, int], block: int

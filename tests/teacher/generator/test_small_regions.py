@@ -18,7 +18,7 @@ from pipeline.teacher.masks import tight
 pytest.importorskip("cv2", reason="small regions need OpenCV: goodsam[regions]")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(0, 2**31), st.tuples(st.integers(1, 24), st.integers(1, 24)), st.floats(0.02, 0.98), st.integers(1, 40)
 )

@@ -1,0 +1,29 @@
+"""Which device a stage computes on."""
+
+from __future__ import annotations
+
+import torch
+
+from pipeline.errors import RecipeError
+
+
+def choose_device(name: str) -> str:
+    """cpu, cuda (or cuda:<n>), or what `auto` finds on this machine.
+
+    Raises:
+        RecipeError: the device is unknown or not there.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if not _is_there(name):
+        raise RecipeError(f"device {name!r} is not there", "it must be cpu, cuda where there is one, or auto",
+                          "Use --device auto")  # fmt: skip
+    return name
+
+
+def _is_there(name: str) -> bool:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        return False
+    return name == "cpu" or (device.type == "cuda" and (device.index or 0) < torch.cuda.device_count())

@@ -1,0 +1,22 @@
+"""The names of devices, where no accelerator is and where there is one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pipeline.errors import RecipeError
+from stages.devices import choose_device
+
+
+@pytest.mark.parametrize("accelerators", [0, 1])
+def test_only_devices_that_are_there_are_taken(monkeypatch: pytest.MonkeyPatch, accelerators: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: accelerators > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: accelerators)
+    assert choose_device("cpu") == "cpu"
+    assert choose_device("auto") == ("cuda" if accelerators else "cpu")
+    there = ["cuda", "cuda:0"] if accelerators else []
+    assert [choose_device(name) for name in there] == there
+    for name in {"cuda", "cuda:0", "cuda:1", "cudaX", "gpu", "mps", ""} - set(there):
+        with pytest.raises(RecipeError, match="is not there"):
+            choose_device(name)

@@ -1,0 +1,132 @@
+"""Runs that are not full spheres with labels: bands as DensePASS has them, no labels, a limit, no SAM at hand."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.cache.store import Part, TeacherStore
+from pipeline.world import build_scene, render_panorama
+from stages.events import Event, StageAdvanced, silent
+from stages.predict import PredictJob, predict
+from stages.predictor import trained_on
+from stages.runs import Run, read_manifest
+from stages.teacher_cache import teacher_cache
+from stages.wiring import distill_run, evaluate_run
+from tests.stages.small_run import HEIGHT, WIDTH, make_folders, small_run, write_panorama
+
+ROOT = Path(__file__).resolve().parents[2]
+BAND = slice(40, 88)
+"""Rows of a panorama of twice the size that a band of 67.5 degrees has."""
+
+
+def all_stages(run: Run) -> dict[str, object]:
+    """Run them; what metrics.json holds."""
+    teacher_cache(run, silent)
+    distill_run(run, silent)
+    evaluate_run(run, silent)
+    return json.loads((run.evaluation / "metrics.json").read_text())
+
+
+def write_band(folder: Path, seed: int) -> None:
+    """A band with labels, named as DensePASS names them."""
+    view = render_panorama(build_scene(seed), 2 * HEIGHT, 2 * WIDTH)
+    for path, array in (
+        (folder / "leftImg8bit" / "val" / "x" / f"{seed}_.png", view.image_HW3),
+        (folder / "gtFine" / "val" / "x" / f"{seed}_labelTrainIds.png", view.labels_HW),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(array[BAND]).save(path)
+
+
+def test_bands_with_the_names_of_densepass_go_through_all_stages(tmp_path: Path) -> None:
+    make_folders(tmp_path)
+    for seed in (0, 9):
+        write_band(tmp_path, seed)
+    images, labels = str(tmp_path / "leftImg8bit" / "val"), str(tmp_path / "gtFine" / "val")
+    run = small_run(
+        tmp_path,
+        data={"panoramas": images, "evaluation": images, "labels": labels},
+        panorama={"width": 2 * WIDTH, "vertical_fov": 67.5},
+        windows={"height": 48, "width": 64, "stride_y": 32, "stride_x": 64},
+    )
+    metrics = all_stages(run)
+    assert (metrics["images"], metrics["labelled"]) == (2, 2)
+    final = run.student / "final"
+    assert (trained_on(final).width, trained_on(final).vertical_fov) == (2 * WIDTH, 67.5)
+    predict(PredictJob(final, tmp_path / "leftImg8bit", tmp_path / "out", trained_on(final)))
+    with Image.open(tmp_path / "out" / "labels" / "val" / "x" / "9_.png") as found:
+        assert np.asarray(found).shape == (BAND.stop - BAND.start, 2 * WIDTH)
+
+
+def test_without_labels_the_evaluation_tells_what_can_be_known(tmp_path: Path) -> None:
+    make_folders(tmp_path)
+    metrics = all_stages(small_run(tmp_path, data={"labels": "", "evaluation": ""}))
+    assert metrics["ladder"] == []
+    assert (metrics["images"], metrics["labelled"]) == (3, 0)
+    table = (tmp_path / "cache" / "small" / "eval" / "ladder.md").read_text()
+    assert "coverage" in table
+    assert "student" in table
+
+
+def test_a_limit_that_is_lifted_leaves_what_was_done(tmp_path: Path) -> None:
+    make_folders(tmp_path)
+    first = small_run(tmp_path, data={"limit": 1})
+    teacher_cache(first, silent)
+    store, name = TeacherStore.open(first.store, "r"), read_manifest(first).ensemble
+    done = {id_: dict(store.provenance(Part.ENSEMBLE, name, id_)) for id_ in store.ids(Part.ENSEMBLE, name)}
+    before = {path: path.stat().st_mtime_ns for path in first.store.rglob("c*") if path.is_file()}
+    events: list[Event] = []
+    teacher_cache(small_run(tmp_path), events.append)
+    assert len(done) == 2  # one to learn from, one to evaluate on
+    assert sum(isinstance(event, StageAdvanced) for event in events) == 2
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_stage_two_evaluation_and_prediction_need_no_segment_anything(tmp_path: Path) -> None:
+    make_folders(tmp_path)
+    teacher_cache(small_run(tmp_path), silent)
+    write_panorama(tmp_path / "in" / "1.png", 5)
+    code = (
+        "import sys; sys.modules['segment_anything'] = None\n"
+        "from stages import cli\n"
+        "sys.argv = ['goodsam', *sys.argv[1:]]\n"
+        "cli.main()"
+    )
+    recipe, cache = tmp_path / "small.toml", tmp_path / "cache"
+    student = cache / "small" / "student" / "final"
+    for command in (
+        ("distill", recipe, "--cache", cache),
+        ("eval", recipe, "--cache", cache),
+        ("predict", tmp_path / "in", tmp_path / "out", "--student", student),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, command)], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_an_assistant_without_encoder_levels_goes_through_both_stages(tmp_path: Path) -> None:
+    onnx: Any = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    make_folders(tmp_path)
+    rng = np.random.default_rng(0)
+    weights = onnx.numpy_helper.from_array(rng.standard_normal((13, 3, 4, 4)).astype(np.float32), "w")
+    shapes = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", channels, "h" + name, "w" + name])
+        for name, channels in (("image", 3), ("logits", 13))
+    ]
+    node = onnx.helper.make_node("Conv", ["image", "w"], ["logits"], strides=[4, 4])
+    graph = onnx.helper.make_graph([node], "four by four", [shapes[0]], [shapes[1]], [weights])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, str(tmp_path / "network.onnx"))
+    assistant: dict[str, object] = {"kind": "onnx", "name": str(tmp_path / "network.onnx"), "feature_levels": []}
+    metrics = all_stages(small_run(tmp_path, assistant=assistant, losses={"features": 0.0}))
+    assert metrics["labelled"] == 1
