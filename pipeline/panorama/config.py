@@ -23,7 +23,7 @@ class PanoramaConfig:
     ignore_mask: str = ""
     """Image file whose non-zero pixels are ignored in every panorama (the camera rig); empty for none."""
     find_constant_border: bool = True
-    """Also ignore regions of constant colour at the top or bottom border of each image (a black nadir)."""
+    """Also ignore what is black from the top or bottom border of each image on (a black nadir)."""
 
     def __post_init__(self) -> None:
         require(

@@ -15,7 +15,7 @@ class StudentConfig:
     """The compact network (SegFormer)."""
 
     size: str = "b0"
-    """One of b0 (3.7 M parameters), b1 (13.7 M), b2 (27 M), tiny (about 0.7 M, for tests and the demo)."""
+    """One of b0 (3.7 M parameters), b1 (13.7 M), b2 (27 M), tiny (0.78 M, for tests and the demo)."""
     weights: str = ""
     """Initial weights: hub name or folder (an encoder such as nvidia/mit-b0, or a whole SegFormer), "demo" for the
     embedded small start, or empty for random weights."""

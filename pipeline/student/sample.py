@@ -30,7 +30,7 @@ class PanoramaSample:
     ignored_HW: npt.NDArray[np.bool_]
     """Nothing is learned here."""
     features: Mapping[int, npt.NDArray[np.float16]]
-    """The assistant's encoder levels by number (1 = finest), [D, h, w] each; may be empty."""
+    """The assistant's encoder levels by number (1 = finest), [D, h, w] each, up to a factor per level; may be empty."""
 
     @property
     def width(self) -> int:

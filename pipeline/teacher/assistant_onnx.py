@@ -116,7 +116,8 @@ def _session(path: Path, device: torch.device) -> InferenceSession:
         import onnxruntime
     except ImportError as error:
         raise WeightsError("onnxruntime is not installed", f"the assistant {path} needs it",
-                           "Install it: pip install goodsam[onnx]") from error  # fmt: skip
+                           "Run `.venv/bin/uv pip install --python .venv/bin/python -e '.[onnx]'` in the project's"
+                           " folder") from error  # fmt: skip
     _require_file(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

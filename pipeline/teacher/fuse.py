@@ -37,9 +37,11 @@ class WindowFusion:
     """The fusion of one window."""
 
     labels_hw: Labels
-    """E_i: every mask's winner as painted; the assistant's argmax elsewhere; IGNORE where ignored."""
+    """E_i: every mask's winner as painted (with "keep", every reliable mask's); the assistant's argmax elsewhere;
+    IGNORE where ignored."""
     ensemble_Chw: FloatArray
-    """Soft E_i: Lcr * onehot(winner) + (1 - Lcr) * assistant in masks, the assistant's probabilities elsewhere."""
+    """Soft E_i: Lcr * onehot(winner) + (1 - Lcr) * assistant in those masks, the assistant's probabilities
+    elsewhere."""
     reliable_hw: Bools
     """M_i."""
 

@@ -42,7 +42,8 @@ def load_opencv() -> ModuleType:
         import cv2
     except ImportError as error:
         raise RecipeError("sam.min_mask_region_area is set but OpenCV is not installed", "it finds the small regions",
-                          "Install goodsam[regions], or set it to 0") from error  # fmt: skip
+                          "Set it to 0, or run `.venv/bin/uv pip install --python .venv/bin/python -e '.[regions]'`"
+                          " in the project's folder") from error  # fmt: skip
     return cv2
 
 
