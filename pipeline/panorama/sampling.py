@@ -1,9 +1,10 @@
 """Perspective views of a panorama: bilinear for images, nearest for labels; grids are built once and reused.
 
-Bilinear views are torch's `grid_sample` in float32; rounding apart, they are exact to a 50th of a grey level. A view is
-cut into tiles, each of which reads a patch: the part of the panorama that it sees, without seam, in which the right
-neighbour is the next pixel and the lower one lies a row further on. Tiles are so small that a patch stays in the
-processor's cache, and patches of tiles beside a pole are not as wide as the panorama.
+Views are for windows on the true sphere, which no stage has yet. Bilinear ones are torch's `grid_sample` in float32;
+rounding apart, they are exact to a 50th of a grey level. A view is cut into tiles, each of which reads a patch: the
+part of the panorama that it sees, without seam, in which the right neighbour is the next pixel and the lower one lies a
+row further on. Tiles are so small that a patch stays in the processor's cache, and patches of tiles beside a pole are
+not as wide as the panorama.
 
 Legend: H W panorama, h w view or tile, R S patch (rows, columns), 3 = (red, green, blue), 2 = (x, y) in a patch.
 """

@@ -1,9 +1,14 @@
 """The points that are asked, and how an answer is scored."""
 
 import numpy as np
+import torch
+from segment_anything import SamPredictor
 
-from scripts.demo_data import Batch
-from scripts.measure_one_point import by_area, by_level, centre_prompts, grid_prompts, score_answer
+from pipeline.teacher.config import SamConfig
+from pipeline.teacher.sam import load_sam
+from pipeline.world.seeds import MODEL_VALIDATION
+from scripts.demo_data import Batch, render_windows
+from scripts.measure_one_point import answers, by_area, by_level, centre_prompts, grid_prompts, score_answer
 
 SIDE = 32
 
@@ -45,3 +50,13 @@ def test_an_answer_counts_the_best_of_three_masks() -> None:
     assert score_answer(1, instances, 12, 12, half).iou == 256 / 1024
     assert "object 1.000" in by_level([score_answer(k, instances, 12, 12, said) for k in range(3)])
     assert "256 to   1023 pixels: 1.000 (1)" in by_area([answer])
+
+
+def test_the_embedded_sam_answers_points_of_scenes_that_it_has_not_seen() -> None:
+    windows = render_windows(MODEL_VALIDATION[9000:9002], per_scene=2)
+    predictor = SamPredictor(load_sam(SamConfig(), torch.device("cpu")))
+    with torch.inference_mode():
+        said = [
+            a for k in range(len(windows)) for a in answers(predictor, windows, k, list(grid_prompts(windows, k, 6)))
+        ]
+    assert np.mean([answer.iou for answer in said]) > 0.65
