@@ -20,7 +20,7 @@ POINTS = 8
 """Points per image and step."""
 WHERE = np.array((0.8, 0.12, 0.08))
 """Shares of points at any pixel, in a random object, in a random part."""
-RECOLOURED = 0.5
+RECOLOURED = 0.25
 """Share of the images that get other colours, sharpness and noise, for photographs; the others stay as rendered."""
 ENLARGED = 0.2
 """Share of the images that are cut smaller and enlarged."""

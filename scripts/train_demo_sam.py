@@ -22,7 +22,7 @@ import json
 import math
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -259,12 +259,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60, help="length of the training")
     parser.add_argument("--work", type=Path, default=Path("data/sam"), help="folder of the checkpoint")
     parser.add_argument("--out", type=Path, default=Path("data/sam/out"), help="folder of the weights")
+    parser.add_argument("--rate", type=float, default=1.0, help="factor of both learning rates; below 1 to refine")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("gloo")
-    schedule = Schedule(options.minutes)
+    usual = Schedule(options.minutes)
+    schedule = replace(
+        usual, learning_rate=options.rate * usual.learning_rate, muon_rate=options.rate * usual.muon_rate
+    )
     state = start(schedule)
     if options.begin_with:
         state.begin_with(options.begin_with)
