@@ -24,6 +24,7 @@ import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,19 +104,29 @@ class State:
         partial_path.rename(path)
 
     def begin_with(self, path: Path) -> None:
-        """Take published weights; the helper, which is not published, starts anew."""
-        weights = torch.load(path, weights_only=True)
-        self.trainee.sam.load_state_dict(weights)
-        self.average.sam.load_state_dict(weights)
+        """Take published weights, and start the helper, which is not published, anew; or take all of a checkpoint, but
+        its schedule."""
+        saved = torch.load(path, weights_only=True)
+        if "trainee" in saved:
+            self._take(saved["average"], saved)
+            return
+        for network in (self.trainee, self.average):
+            network.sam.load_state_dict(saved)
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint."""
         saved = torch.load(path, weights_only=True)
-        self.trainee.load_state_dict(saved["trainee"])
+        self._take(saved["trainee"], saved)
+        self.step, self.seconds, self.history = saved["step"], saved["seconds"], saved["history"]
+
+    def _take(self, trainee: dict[str, torch.Tensor], saved: dict[str, Any]) -> None:
+        self.trainee.load_state_dict(trainee)
         self.average.load_state_dict(saved["average"])
         for optimiser, state in zip(self.optimisers, saved["optimisers"], strict=True):
+            peaks = [group["peak"] for group in optimiser.param_groups]
             optimiser.load_state_dict(state)
-        self.step, self.seconds, self.history = saved["step"], saved["seconds"], saved["history"]
+            for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+                group["peak"] = peak
 
 
 def start(schedule: Schedule) -> State:
@@ -255,7 +266,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of training shards")
     parser.add_argument("--validation", type=Path, required=True, help="folder of held-out windows")
-    parser.add_argument("--begin-with", type=Path, help="published weights (sam.pth) to start from")
+    parser.add_argument("--begin-with", type=Path, help="published weights (sam.pth) or a checkpoint to start from")
     parser.add_argument("--minutes", type=float, default=60, help="length of the training")
     parser.add_argument("--work", type=Path, default=Path("data/sam"), help="folder of the checkpoint")
     parser.add_argument("--out", type=Path, default=Path("data/sam/out"), help="folder of the weights")

@@ -125,6 +125,28 @@ def test_a_training_begins_with_published_weights(tmp_path: Path) -> None:
             torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
 
 
+def test_a_training_goes_on_from_its_checkpoint_or_refines_it(tmp_path: Path) -> None:
+    before = start(Schedule(minutes=1))
+    for parameter in before.average.parameters():
+        parameter.normal_()
+    before.step, before.seconds = 7, 30.0
+    before.save(tmp_path / "checkpoint.pt")
+
+    killed = start(Schedule(minutes=1))
+    killed.load(tmp_path / "checkpoint.pt")
+    assert (killed.step, killed.seconds) == (7, 30.0)
+    refined = start(Schedule(minutes=1, muon_rate=1e-4, learning_rate=1e-5))
+    refined.begin_with(tmp_path / "checkpoint.pt")
+    assert (refined.step, refined.seconds) == (0, 0.0)
+    assert [group["peak"] for o in refined.optimisers for group in o.param_groups] == [1e-4, 1e-5]
+    for network, origin in (
+        (killed.trainee, before.trainee), (killed.average, before.average),
+        (refined.trainee, before.average), (refined.average, before.average),
+    ):  # fmt: skip
+        for mine, theirs in zip(network.parameters(), origin.parameters(), strict=True):
+            assert torch.equal(mine, theirs)
+
+
 def test_processes_share_their_gradients_and_the_first_ones_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other process, played here, has gradients of 2 and a clock that the first one's replaces."""
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
