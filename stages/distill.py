@@ -6,7 +6,8 @@ step are all the state there is.
 
 <run>/student/checkpoint.pt            the latest state; checkpoint.previous.pt is the one before
 <run>/student/final/                   the student, as transformers saves it, and training.json
-<run>/student/earlier/<fingerprint>/   finished students of other settings or data; one that is asked for is final again
+<run>/student/earlier/<fingerprint>/   students of other settings or data, or their checkpoints: what is asked for again
+                                       is final again, or gone on with
 
 Legend: B batch, H W panorama, 3 = RGB.
 """
@@ -14,6 +15,7 @@ Legend: B batch, H W panorama, 3 = RGB.
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -148,7 +150,7 @@ def distill(job: DistillJob, listener: Listener) -> Path:
         GoodSAMError: no panoramas, unusable weights, no cached features for their loss, a loss that is no longer
             finite, or no room for a checkpoint.
     """
-    if not is_finished(job) and _earlier(job, job.fingerprint).is_dir():
+    if not is_finished(job) and _is_finished_earlier(job, job.fingerprint):
         with writing(job.final):
             put_in_place(_earlier(job, job.fingerprint), job.final, _place_of_other(job))
         listener(Note(STAGE, "a student of these settings and data was finished before: it is put back"))
@@ -251,8 +253,13 @@ def _resume(job: DistillJob, trainee: Trainee, listener: Listener) -> Progress:
     """Load the run's checkpoint if it is of this job."""
     state = load_checkpoint(_checkpoint(job), job.fingerprint)
     if state is None:
-        if load_checkpoint(_checkpoint(job)) is not None:
+        other = load_checkpoint(_checkpoint(job))
+        if other is not None:
+            _keep_unfinished(job, str(other.get("fingerprint")))
+        state = load_checkpoint(_earlier(job, job.fingerprint) / "checkpoint.pt", job.fingerprint)
+        if other is not None and state is None:
             listener(Note(STAGE, "the checkpoint is of other settings or data: training starts anew"))
+    if state is None:
         return Progress()
     trainee.load_state(state)
     progress = Progress(**state["progress"])
@@ -297,6 +304,19 @@ def _earlier(job: DistillJob, name: str) -> Path:
     return job.folder / "earlier" / name
 
 
+def _is_finished_earlier(job: DistillJob, name: str) -> bool:
+    return (_earlier(job, name) / "training.json").is_file()
+
+
+def _keep_unfinished(job: DistillJob, name: str) -> None:
+    """Put the checkpoint of other settings aside, unless their student is finished and needs it no more."""
+    if name != _final_record(job).get("fingerprint") and not _is_finished_earlier(job, name):
+        kept = _earlier(job, name) / "checkpoint.pt"
+        with writing(kept):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            _checkpoint(job).replace(kept)
+
+
 def _place_of_other(job: DistillJob) -> Path | None:
     """Where the student that lies in the run's folder is kept if it is of other settings or data than `job`."""
     name = _final_record(job).get("fingerprint", job.fingerprint)
@@ -321,6 +341,7 @@ def _finish(job: DistillJob, trainee: Trainee, example: PanoramaSample, done: Pr
         (folder / "training.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
 
     replace_folder(job.final, fill, keep=_place_of_other(job))
+    shutil.rmtree(_earlier(job, job.fingerprint), ignore_errors=True)  # the checkpoint that it went on from
 
 
 def _tell_failures(data: TrainingSet, told: set[str], listener: Listener) -> set[str]:

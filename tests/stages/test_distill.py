@@ -295,6 +295,22 @@ def test_a_student_of_other_settings_is_kept_and_comes_back(tmp_path: Path) -> N
     assert [path.name for path in (tmp_path / "student" / "earlier").iterdir()] == [second.fingerprint]
 
 
+def test_an_unfinished_student_of_other_settings_is_kept_and_gone_on_with(tmp_path: Path) -> None:
+    def stop(event: Event) -> None:
+        if isinstance(event, StageAdvanced) and event.done == KILL_AT:
+            raise KeyboardInterrupt
+
+    first, second = toy_job(tmp_path), toy_job(tmp_path, distill={"steps": 1})
+    with pytest.raises(KeyboardInterrupt):
+        distill(first, stop)
+    distill(second, silent)
+    events: list[Event] = []
+    distill(first, events.append)
+    assert StageStarted("distill", STEPS - 5, "steps") in events
+    assert is_finished(first)
+    assert [path.name for path in (tmp_path / "student" / "earlier").iterdir()] == [second.fingerprint]
+
+
 def test_nothing_to_learn_from_and_unknown_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no panoramas"):
         distill(toy_job(tmp_path, ids=()), silent)
