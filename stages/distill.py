@@ -4,10 +4,7 @@ A killed run goes on from its last checkpoint and ends with the weights that it 
 CPU): the batch, the augmentation and the dropout of step k are functions of (seed, k) alone, so weights, optimiser and
 step are all the state there is.
 
-<run>/student/checkpoint.pt            the latest state; checkpoint.previous.pt is the one before
-<run>/student/final/                   the student, as transformers saves it, and training.json
-<run>/student/earlier/<fingerprint>/   students of other settings or data, or their checkpoints: what is asked for again
-                                       is final again, or gone on with
+What lies where is in `student_folder`.
 
 Legend: B batch, H W panorama, 3 = RGB.
 """
@@ -15,7 +12,6 @@ Legend: B batch, H W panorama, 3 = RGB.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -42,9 +38,8 @@ from pipeline.student.precision import mixed_precision
 from pipeline.student.sample import PanoramaSample, SampleReader
 from pipeline.student.schedule import parameter_groups, set_learning_rates
 from pipeline.student.targets import make_targets
-from stages.checkpoints import load_checkpoint, remove_checkpoints, replace_folder, save_checkpoint
 from stages.events import ItemFailed, Listener, Note, Scalars, StageAdvanced, StageFinished, StageStarted
-from stages.files import put_in_place, writing
+from stages.student_folder import RECORD, StudentFolder
 
 STAGE = "distill"
 VERSION = 2
@@ -80,16 +75,6 @@ class DistillJob:
     vertical_fov: float = 180.0
     """Vertical field of view of the panoramas, degrees: noted for those who predict with the student."""
 
-    @property
-    def folder(self) -> Path:
-        """Where checkpoints and the student go."""
-        return self.run_folder / "student"
-
-    @property
-    def final(self) -> Path:
-        """Where the finished student goes."""
-        return self.folder / "final"
-
     @cached_property
     def fingerprint(self) -> str:
         """Name of the student that comes out; how often is logged and saved has no part in it, nor where files lie."""
@@ -97,6 +82,11 @@ class DistillJob:
         student = (self.student.size, start_identity(self.student))
         return fingerprint(VERSION, student, self.losses, training, self.seed, self.label_set.name, self.ids,
                            self.data_fingerprint)  # fmt: skip
+
+    @property
+    def folder(self) -> StudentFolder:
+        """Where checkpoints and the student go."""
+        return StudentFolder(self.run_folder / "student", self.fingerprint)
 
 
 @dataclass(frozen=True)
@@ -150,17 +140,16 @@ def distill(job: DistillJob, listener: Listener) -> Path:
         GoodSAMError: no panoramas, unusable weights, no cached features for their loss, a loss that is no longer
             finite, or no room for a checkpoint.
     """
-    if not is_finished(job) and _is_finished_earlier(job, job.fingerprint):
-        with writing(job.final):
-            put_in_place(_earlier(job, job.fingerprint), job.final, _place_of_other(job))
+    folder = job.folder
+    if folder.put_back():
         listener(Note(STAGE, "a student of these settings and data was finished before: it is put back"))
-    if is_finished(job):
+    if folder.is_finished:
         readable = _readable_again(job)
         if not readable:
-            listener(Note(STAGE, f"{job.final} is finished; nothing to do"))
-            return job.final
+            listener(Note(STAGE, f"{folder.final} is finished; nothing to do"))
+            return folder.final
         listener(Note(STAGE, f"panoramas that were set aside can be read now ({len(readable)}): they are learned too"))
-        _forget_training_without(job, readable)
+        _forget_training_without(folder, readable)
     if not job.ids:
         raise InputError("there are no panoramas to learn from", "they come from stage one", "Run stage one first")
     began = time.monotonic()
@@ -171,8 +160,8 @@ def distill(job: DistillJob, listener: Listener) -> Path:
     listener(StageStarted(STAGE, job.distill.steps - done.steps, "steps"))
     done = train(job, trainee, data, done, listener)
     _finish(job, trainee, example, done)
-    listener(StageFinished(STAGE, time.monotonic() - began, {"student": str(job.final), **done.losses}))
-    return job.final
+    listener(StageFinished(STAGE, time.monotonic() - began, {"student": str(folder.final), **done.losses}))
+    return folder.final
 
 
 def prepare(job: DistillJob, example: PanoramaSample) -> Trainee:
@@ -210,8 +199,7 @@ def train(job: DistillJob, trainee: Trainee, data: TrainingSet, before: Progress
             if done % config.checkpoint_every == 0 or done == config.steps:
                 meter.check()
                 progress = replace(progress, steps=done, set_aside={**before.set_aside, **data.failed})
-                save_checkpoint(_checkpoint(job), {"fingerprint": job.fingerprint, "progress": asdict(progress),
-                                                   **trainee.state()})  # fmt: skip
+                job.folder.save({"progress": asdict(progress), **trainee.state()})
             told = _tell_failures(data, told, listener)
             listener(StageAdvanced(STAGE, done - before.steps, f"step {done}", time.monotonic() - began))
     return progress
@@ -245,21 +233,12 @@ def seed_of_step(seed: int, step: int) -> int:
     return int(np.random.SeedSequence((seed, _STREAM, step)).generate_state(1, np.uint64)[0])
 
 
-def _checkpoint(job: DistillJob) -> Path:
-    return job.folder / "checkpoint.pt"
-
-
 def _resume(job: DistillJob, trainee: Trainee, listener: Listener) -> Progress:
     """Load the run's checkpoint if it is of this job."""
-    state = load_checkpoint(_checkpoint(job), job.fingerprint)
+    of_another, state = job.folder.make_way(), job.folder.load()
     if state is None:
-        other = load_checkpoint(_checkpoint(job))
-        if other is not None:
-            _keep_unfinished(job, str(other.get("fingerprint")))
-        state = load_checkpoint(_earlier(job, job.fingerprint) / "checkpoint.pt", job.fingerprint)
-        if other is not None and state is None:
+        if of_another:
             listener(Note(STAGE, "the checkpoint is of other settings or data: training starts anew"))
-    if state is None:
         return Progress()
     trainee.load_state(state)
     progress = Progress(**state["progress"])
@@ -267,22 +246,9 @@ def _resume(job: DistillJob, trainee: Trainee, listener: Listener) -> Progress:
     return progress
 
 
-def is_finished(job: DistillJob) -> bool:
-    """Whether the student that lies in the run's folder is that of `job`."""
-    return _final_record(job).get("fingerprint") == job.fingerprint
-
-
-def _final_record(job: DistillJob) -> dict[str, Any]:
-    """What training.json says of the student in the run's folder; empty if there is none."""
-    try:
-        return dict(json.loads((job.final / "training.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
-
-
 def _readable_again(job: DistillJob) -> list[str]:
     """Panoramas that the finished student did without and need not any more."""
-    return [id_ for id_ in _final_record(job).get("panoramas_set_aside", {}) if _can_read(job, id_)]
+    return [id_ for id_ in job.folder.record().get("panoramas_set_aside", {}) if _can_read(job, id_)]
 
 
 def _can_read(job: DistillJob, panorama_id: str) -> bool:
@@ -293,34 +259,11 @@ def _can_read(job: DistillJob, panorama_id: str) -> bool:
     return True
 
 
-def _forget_training_without(job: DistillJob, panorama_ids: Sequence[str]) -> None:
+def _forget_training_without(folder: StudentFolder, panorama_ids: Sequence[str]) -> None:
     """Remove the checkpoints of a training that did without one of these panoramas."""
-    state = load_checkpoint(_checkpoint(job), job.fingerprint)
+    state = folder.load()
     if state is not None and not Progress(**state["progress"]).set_aside.keys().isdisjoint(panorama_ids):
-        remove_checkpoints(_checkpoint(job))
-
-
-def _earlier(job: DistillJob, name: str) -> Path:
-    return job.folder / "earlier" / name
-
-
-def _is_finished_earlier(job: DistillJob, name: str) -> bool:
-    return (_earlier(job, name) / "training.json").is_file()
-
-
-def _keep_unfinished(job: DistillJob, name: str) -> None:
-    """Put the checkpoint of other settings aside, unless their student is finished and needs it no more."""
-    if name != _final_record(job).get("fingerprint") and not _is_finished_earlier(job, name):
-        kept = _earlier(job, name) / "checkpoint.pt"
-        with writing(kept):
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            _checkpoint(job).replace(kept)
-
-
-def _place_of_other(job: DistillJob) -> Path | None:
-    """Where the student that lies in the run's folder is kept if it is of other settings or data than `job`."""
-    name = _final_record(job).get("fingerprint", job.fingerprint)
-    return None if name == job.fingerprint else _earlier(job, str(name))
+        folder.forget_training()
 
 
 def _finish(job: DistillJob, trainee: Trainee, example: PanoramaSample, done: Progress) -> None:
@@ -338,10 +281,9 @@ def _finish(job: DistillJob, trainee: Trainee, example: PanoramaSample, done: Pr
 
     def fill(folder: Path) -> None:
         save_student(trainee.model, folder, (height, width))
-        (folder / "training.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
+        (folder / RECORD).write_text(json.dumps(report, indent=2), encoding="utf-8")
 
-    replace_folder(job.final, fill, keep=_place_of_other(job))
-    shutil.rmtree(_earlier(job, job.fingerprint), ignore_errors=True)  # the checkpoint that it went on from
+    job.folder.finish(fill)
 
 
 def _tell_failures(data: TrainingSet, told: set[str], listener: Listener) -> set[str]:

@@ -21,7 +21,7 @@ from pipeline.panorama.labels import find_labels, open_labels
 from pipeline.recipe import Recipe
 from pipeline.student.model import build_student
 from stages.claims import claimed
-from stages.distill import DistillJob, distill, is_finished
+from stages.distill import DistillJob, distill
 from stages.evaluate import EvaluateJob, evaluate
 from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted, silent
 from stages.predictor import Predictor, StudentPredictor, load_predictor
@@ -125,7 +125,7 @@ def _student_is_current(run: Run, listener: Listener) -> bool | None:
     """Whether the student that lies in the run is what its recipe and cache would give now, telling if it is not; None
     where the panoramas to learn from are not at hand."""
     try:
-        current = is_finished(distill_job(run))
+        current = distill_job(run).folder.is_finished
     except GoodSAMError:
         return None
     if not current:

@@ -23,7 +23,7 @@ from pipeline.student.model import build_student, load_student, save_student
 from pipeline.student.sample import PanoramaSample
 from stages import checkpoints
 from stages.checkpoints import load_checkpoint, previous_of, replace_folder, save_checkpoint
-from stages.distill import DistillJob, distill, is_finished
+from stages.distill import DistillJob, distill
 from stages.events import Event, ItemFailed, Note, Scalars, StageAdvanced, StageFinished, StageStarted, silent
 from tests.student.toy import CHANNELS, HEIGHT, TOY, WIDTH, read_toy, toy_sample
 
@@ -283,15 +283,15 @@ def test_what_a_training_did_without_before_it_was_killed_is_told_at_its_end(tmp
 def test_a_student_of_other_settings_is_kept_and_comes_back(tmp_path: Path) -> None:
     first, second = (toy_job(tmp_path, distill={"steps": steps}) for steps in (1, 2))
     distill(first, silent)
-    made = (first.final / "model.safetensors").read_bytes()
+    made = (first.folder.final / "model.safetensors").read_bytes()
     distill(second, silent)
-    assert is_finished(second)
+    assert second.folder.is_finished
     assert [path.name for path in (tmp_path / "student" / "earlier").iterdir()] == [first.fingerprint]
     events: list[Event] = []
     distill(first, events.append)
-    assert is_finished(first)
+    assert first.folder.is_finished
     assert not any(isinstance(event, StageStarted) for event in events)
-    assert (first.final / "model.safetensors").read_bytes() == made
+    assert (first.folder.final / "model.safetensors").read_bytes() == made
     assert [path.name for path in (tmp_path / "student" / "earlier").iterdir()] == [second.fingerprint]
 
 
@@ -307,7 +307,7 @@ def test_an_unfinished_student_of_other_settings_is_kept_and_gone_on_with(tmp_pa
     events: list[Event] = []
     distill(first, events.append)
     assert StageStarted("distill", STEPS - 5, "steps") in events
-    assert is_finished(first)
+    assert first.folder.is_finished
     assert [path.name for path in (tmp_path / "student" / "earlier").iterdir()] == [second.fingerprint]
 
 
