@@ -44,6 +44,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
+class MissingError(CacheError):
+    """A panorama is not in the store."""
+
+
 class DamagedError(CacheError):
     """A panorama in the store is not as it was written; once discarded, it counts as missing and can be done again."""
 
@@ -195,7 +199,8 @@ class TeacherStore:
         """The arrays of a panorama (all, or those named), every value as it was written.
 
         Raises:
-            CacheError: the panorama is not done, or has no such array.
+            MissingError: the panorama is not done.
+            CacheError: it has no such array, or the file system fails.
             DamagedError: a file of it is lost, cut short or changed, be it by one bit.
         """
         mark = self._mark(part, fingerprint, panorama_id)
@@ -223,7 +228,7 @@ class TeacherStore:
     def _mark(self, part: Part, fingerprint: str, panorama_id: str) -> Mark:
         folder = self._folder(part, fingerprint, panorama_id)
         if not folder.exists():
-            raise CacheError(
+            raise MissingError(
                 f"{panorama_id} ({part}) is not in {self.path}",
                 "it must be done first",
                 "Run `goodsam teacher-cache` again: it does what is missing",

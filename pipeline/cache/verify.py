@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.cache.store import DamagedError, Part, TeacherStore
+from pipeline.cache.store import DamagedError, MissingError, Part, TeacherStore
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def entries(store: TeacherStore) -> Iterator[Entry]:
 
 
 def verify_entry(store: TeacherStore, entry: Entry) -> Problem | None:
-    """Read everything of one panorama; the problem if it is damaged.
+    """Read everything of one panorama; the problem if it is damaged. One that is not there has none.
 
     Raises:
         CacheError: the file system fails, so that nobody knows.
@@ -51,6 +51,8 @@ def verify_entry(store: TeacherStore, entry: Entry) -> Problem | None:
         store.read(entry.part, entry.fingerprint, entry.panorama_id)
     except DamagedError as error:
         return Problem(entry, error.found)
+    except MissingError:
+        pass
     return None
 
 

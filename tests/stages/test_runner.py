@@ -129,10 +129,14 @@ def test_ctrl_c_while_workers_start_is_heard_once_they_can_be_ended(monkeypatch:
 
     LocalCluster = distributed.LocalCluster
     monkeypatch.setattr(distributed, "LocalCluster", start)
-    with pytest.raises(KeyboardInterrupt):
-        list(run_tasks(abs, [1], workers=1))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(run_tasks(abs, [1], workers=1))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert started[0].status.name == "closed"
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_workers_do_not_hear_ctrl_c() -> None:

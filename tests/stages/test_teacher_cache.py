@@ -263,14 +263,22 @@ def test_a_run_killed_in_the_middle_and_gone_on_with_gives_the_same_cache(finish
     assert_equal_caches(run, small_run(finished))
 
 
+def hear_interrupts() -> None:
+    """Programs that a shell runs in the background ignore them, and so do the programs that these start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_workers_without_a_traceback_and_the_run_goes_on(finished: Path, tmp_path: Path) -> None:
     make_folders(tmp_path)
     run = small_run(tmp_path)
     command = [sys.executable, "-m", "stages.cli", "teacher-cache", str(tmp_path / "small.toml"), "--workers", "2"]
     process = subprocess.Popen([*command, "--cache", str(tmp_path / "cache")], cwd=ROOT, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, text=True, start_new_session=True)  # fmt: skip
+                               stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                               preexec_fn=hear_interrupts)  # fmt: skip
     deadline = time.monotonic() + 240
-    while not any((run.store / "masks").glob("*/*/zarr.json")) and time.monotonic() < deadline:
+    while (
+        not any((run.store / "masks").glob("*/*/zarr.json")) and time.monotonic() < deadline and process.poll() is None
+    ):
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the command
     said, _ = process.communicate(timeout=240)
