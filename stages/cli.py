@@ -68,8 +68,7 @@ def teacher_cache(
 
     run = _run(recipe, cache, set_)
     with _listeners(run) as listener:
-        where = device if scheduler else _device(device)  # a cluster's workers may have what this machine has not
-        summary = stage(run, listener, workers=workers, scheduler=scheduler, device=where, threads=threads)
+        summary = stage(run, listener, workers=workers, scheduler=scheduler, device=device, threads=threads)
     _list_failures(summary.failed)
 
 

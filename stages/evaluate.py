@@ -13,7 +13,6 @@ from __future__ import annotations
 import shutil
 import statistics
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,14 +23,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline.classes import IGNORE, LabelSet
-from pipeline.errors import GoodSAMError, InputError, WeightsError
+from pipeline.errors import InputError, WeightsError
 from pipeline.evaluate import report
 from pipeline.evaluate.consensus import Consensus
 from pipeline.evaluate.ladder import Ladder, LadderInput
 from pipeline.evaluate.metrics import LabelArray, best_class, labels_at, resize_nearest, resize_probabilities
 from pipeline.evaluate.overlay import Scene, comparison, scene_panels
 from pipeline.evaluate.threshold import ConfidenceHistograms, confidence_threshold
-from stages.events import ItemFailed, Listener, StageAdvanced, StageFinished, StageStarted, silent
+from stages.events import Listener, StageAdvanced, StageFinished, StageStarted, failure, silent
 from stages.files import put_in_place, write_picture, write_whole, writing
 from stages.predictor import Predictor
 
@@ -182,12 +181,10 @@ class _Evaluation:
         if id_ not in self.failed:
             try:
                 result = work(id_)
-            except GoodSAMError as error:
-                self.failed[id_] = str(error)
-                self.listener(ItemFailed(STAGE, id_, str(error)))
             except Exception as error:  # one panorama must not stop a long run; the log has the traceback
-                self.failed[id_] = f"{type(error).__name__}: {error}"
-                self.listener(ItemFailed(STAGE, id_, self.failed[id_], traceback.format_exc()))
+                event = failure(STAGE, id_, error)
+                self.failed[id_] = event.error
+                self.listener(event)
         self._done += 1
         self.listener(StageAdvanced(STAGE, self._done, id_, time.monotonic() - began))
         return result

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+from pipeline.errors import GoodSAMError
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,13 @@ class ItemFailed:
     """One sentence for people."""
     trace: str = ""
     """Traceback of an error that was not foreseen, for the log."""
+
+
+def failure(stage: str, item: str, error: Exception) -> ItemFailed:
+    """What is told of an item that an error cost; the traceback if the error was not foreseen."""
+    if isinstance(error, GoodSAMError):
+        return ItemFailed(stage, item, str(error))
+    return ItemFailed(stage, item, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
 
 
 @dataclass(frozen=True)

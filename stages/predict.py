@@ -15,7 +15,6 @@ import dataclasses
 import io
 import json
 import time
-import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin
 
 from pipeline.classes import IGNORE, LabelSet
-from pipeline.errors import CacheError, GoodSAMError, InputError
+from pipeline.errors import CacheError, InputError
 from pipeline.evaluate.metrics import LabelArray, class_shares, labels_at, resize_nearest
 from pipeline.evaluate.overlay import paint_labels
 from pipeline.panorama.config import PanoramaConfig
@@ -32,7 +31,7 @@ from pipeline.panorama.images import OpenedPanorama, PanoramaFile, find_panorama
 from pipeline.panorama.sphere import solid_angles
 from pipeline.settings import fingerprint
 from stages.claims import claimed
-from stages.events import ItemFailed, Listener, StageAdvanced, StageFinished, StageStarted, silent
+from stages.events import Listener, StageAdvanced, StageFinished, StageStarted, failure, silent
 from stages.files import digest, mask_digest, write_picture, write_whole
 from stages.predictor import Predictor, load_predictor
 
@@ -110,12 +109,10 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
             _predict_file(file, job, predictor, settings)
         except CacheError:
             raise
-        except GoodSAMError as error:
-            failed[file.id] = str(error)
-            listener(ItemFailed(STAGE, file.id, str(error)))
         except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
-            failed[file.id] = f"{type(error).__name__}: {error}"
-            listener(ItemFailed(STAGE, file.id, failed[file.id], traceback.format_exc()))
+            event = failure(STAGE, file.id, error)
+            failed[file.id] = event.error
+            listener(event)
         listener(StageAdvanced(STAGE, done, file.id, time.monotonic() - began))
     _require_some(files, failed)
     whole = [file for file in files if file.id not in failed]

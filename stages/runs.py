@@ -182,7 +182,8 @@ def _deciding(table: str, settings: Any) -> Any:
         return settings
     deciding = {key: value for key, value in settings.items() if key not in SPEED_SETTINGS.get(table, ())}
     for key in PATH_SETTINGS.get(table, ()):
-        deciding[key] = Path(deciding.get(key, "")).name
+        path = Path(deciding.get(key, ""))
+        deciding[key] = path.name if path.is_absolute() else str(path)  # a name on the hub is no path
     return deciding
 
 

@@ -19,6 +19,7 @@ from pipeline.errors import InputError, WorkerError
 from pipeline.panorama.ignore import require_ignore_mask
 from pipeline.recipe import Recipe
 from stages.claims import claimed
+from stages.devices import choose_device
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted
 from stages.files import digest
 from stages.panorama_task import PanoramaTask, TaskReport, cache_panorama, check_assistant, part_fingerprints
@@ -62,6 +63,8 @@ def teacher_cache(
     """
     if scheduler:
         require_scheduler(scheduler)
+    else:  # a cluster's workers may have what this machine has not: they choose
+        device = choose_device(device)
     with claimed(run.folder, STAGE):
         return _fill(run, listener, workers, scheduler, device, threads)
 

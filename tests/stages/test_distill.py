@@ -222,25 +222,27 @@ def test_a_loss_that_is_no_number_stops_training_and_leaves_the_checkpoint(tmp_p
     assert not (tmp_path / "student" / "final").exists()
 
 
-def test_unreadable_panoramas_are_reported_and_training_goes_on(tmp_path: Path) -> None:
+def all_but(damaged: set[str]) -> Callable[[str], PanoramaSample]:
+    """Reads toy samples but for those that are damaged at the time."""
+
     def read(panorama_id: str) -> PanoramaSample:
-        if panorama_id == "3":
-            raise CacheError("3 is damaged", "a whole sample", "Run stage one again")
+        if panorama_id in damaged:
+            raise CacheError(f"{panorama_id} is damaged", "a whole sample", "Run stage one again")
         return read_toy(panorama_id)
 
+    return read
+
+
+def test_unreadable_panoramas_are_reported_and_training_goes_on(tmp_path: Path) -> None:
     events: list[Event] = []
-    folder = distill(toy_job(tmp_path, read_sample=read, distill={"steps": 6}), events.append)
+    folder = distill(toy_job(tmp_path, read_sample=all_but({"3"}), distill={"steps": 6}), events.append)
     assert [event.item for event in events if isinstance(event, ItemFailed)] == ["3"]
     assert list(json.loads((folder / "training.json").read_text())["panoramas_set_aside"]) == ["3"]
 
 
 def test_a_panorama_that_can_be_read_again_makes_the_student_anew(tmp_path: Path) -> None:
     damaged = {"3"}
-
-    def read(panorama_id: str) -> PanoramaSample:
-        if panorama_id in damaged:
-            raise CacheError(f"{panorama_id} is damaged", "a whole sample", "Run stage one again")
-        return read_toy(panorama_id)
+    read = all_but(damaged)
 
     def set_aside() -> list[str]:
         folder = distill(toy_job(tmp_path, read_sample=read, distill={"steps": 5}), events.append)
@@ -258,11 +260,7 @@ def test_a_panorama_that_can_be_read_again_makes_the_student_anew(tmp_path: Path
 
 def test_what_a_training_did_without_before_it_was_killed_is_told_at_its_end(tmp_path: Path) -> None:
     damaged = {"3"}
-
-    def read(panorama_id: str) -> PanoramaSample:
-        if panorama_id in damaged:
-            raise CacheError(f"{panorama_id} is damaged", "a whole sample", "Run stage one again")
-        return read_toy(panorama_id)
+    read = all_but(damaged)
 
     def stop(event: Event) -> None:
         if isinstance(event, StageAdvanced) and event.done == 10:

@@ -50,6 +50,15 @@ def test_a_project_that_was_moved_keeps_its_cache(tmp_path: Path) -> None:
         read_manifest(Run(recipe(str(tmp_path), "finetuned.pth"), tmp_path))
 
 
+def test_a_network_of_another_owner_on_the_hub_makes_the_cache_stale(tmp_path: Path) -> None:
+    def recipe(name: str) -> Recipe:
+        return merge_recipe(Recipe(), {"assistant": {"kind": "transformers", "name": name}})
+
+    write_manifest(Run(recipe("one/segformer"), tmp_path), PRINTS)
+    with pytest.raises(CacheError, match="other settings of assistant"):
+        read_manifest(Run(recipe("another/segformer"), tmp_path))
+
+
 def test_an_ignore_mask_that_was_repainted_makes_the_cache_stale(tmp_path: Path) -> None:
     mask = tmp_path / "rig.png"
     mask.write_bytes(b"a mask")
