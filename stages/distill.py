@@ -34,15 +34,16 @@ from pipeline.student.data import TrainingBatch, TrainingSet, read_ahead
 from pipeline.student.losses import FeatureProjections, mka_losses, total
 from pipeline.student.meter import LossMeter
 from pipeline.student.model import build_student, forward_wrapped, normalise, save_student, start_identity, to_unit
+from pipeline.student.pooling import PooledSample
 from pipeline.student.precision import mixed_precision
-from pipeline.student.sample import PanoramaSample, SampleReader
+from pipeline.student.sample import SampleReader
 from pipeline.student.schedule import parameter_groups, set_learning_rates
 from pipeline.student.targets import make_targets
 from stages.events import ItemFailed, Listener, Note, Scalars, StageAdvanced, StageFinished, StageStarted
 from stages.student_folder import RECORD, StudentFolder
 
 STAGE = "distill"
-VERSION = 2
+VERSION = 3
 """Raised when the code changes what a student learns, so that older students and checkpoints are not taken for it."""
 _STREAM = 2
 """Tells the seeds of dropout from those of the order of samples (0) and of augmentations (1)."""
@@ -153,7 +154,7 @@ def distill(job: DistillJob, listener: Listener) -> Path:
     if not job.ids:
         raise InputError("there are no panoramas to learn from", "they come from stage one", "Run stage one first")
     began = time.monotonic()
-    data = TrainingSet(job.ids, job.read_sample, job.distill, job.seed)
+    data = TrainingSet(job.ids, job.read_sample, job.distill, job.losses.stride, job.seed)
     example = data.sample(0)
     trainee = prepare(job, example)
     done = _resume(job, trainee, listener)
@@ -164,7 +165,7 @@ def distill(job: DistillJob, listener: Listener) -> Path:
     return folder.final
 
 
-def prepare(job: DistillJob, example: PanoramaSample) -> Trainee:
+def prepare(job: DistillJob, example: PooledSample) -> Trainee:
     """The student, the projections that the example's features need, and their optimiser, at the very beginning."""
     torch.manual_seed(job.seed)
     model = build_student(job.student, job.label_set)
@@ -209,7 +210,7 @@ def training_step(job: DistillJob, trainee: Trainee, batch: TrainingBatch) -> di
     """One step of the optimiser. Returns each loss unweighted, their weighted total and the gradient's norm, as tensors
     on the device, so that nothing waits for them."""
     pixels_B3HW = normalise(jitter_colours(to_unit(batch.image_BHW3), batch.colours_B3))
-    targets = make_targets(batch, job.losses.stride)
+    targets = make_targets(batch)
     with mixed_precision(pixels_B3HW.device.type, enabled=uses_bfloat16(job)):
         output = forward_wrapped(trainee.model, pixels_B3HW, WRAP if batch.whole else 0)
     losses = mka_losses(output, targets, trainee.projections, job.losses, wrap=batch.whole)
@@ -266,9 +267,9 @@ def _forget_training_without(folder: StudentFolder, panorama_ids: Sequence[str])
         folder.forget_training()
 
 
-def _finish(job: DistillJob, trainee: Trainee, example: PanoramaSample, done: Progress) -> None:
+def _finish(job: DistillJob, trainee: Trainee, example: PooledSample, done: Progress) -> None:
     """Write the student and where it comes from, as one folder that is complete or not there."""
-    height, width = example.ignored_HW.shape
+    height, width = example.image_HW3.shape[:2]
     report = {
         "fingerprint": job.fingerprint, "steps": job.distill.steps, "losses": done.losses,
         "parameters": sum(p.numel() for p in trainee.model.parameters()), "panoramas": len(job.ids),

@@ -9,7 +9,6 @@ Legend: B batch, H W panorama, 3 = RGB.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from pipeline.panorama.config import GRID
 from pipeline.student.config import DistillConfig
-from pipeline.student.sample import PanoramaSample
+from pipeline.student.pooling import PooledSample
 
 Array = npt.NDArray[Any]
 _STREAM = 1
@@ -57,17 +56,16 @@ def draw_augmentation(config: DistillConfig, width: int, seed: int, step: int, i
     )
 
 
-def transform(sample: PanoramaSample, augmentation: Augmentation) -> PanoramaSample:
+def transform(sample: PooledSample, augmentation: Augmentation) -> PooledSample:
     """Roll, crop and mirror image and targets together. Colours are left to `jitter_colours`.
 
     Features move along, but those of a mirrored sample are not what the assistant would make of the mirrored image
     (its filters have a left and a right); `TrainingBatch.mirrored_B` keeps them out of the loss.
     """
-    maps = {field.name: getattr(sample, field.name) for field in dataclasses.fields(sample) if field.name != "features"}
-    moved = {name: _move(array, augmentation, sample.width) for name, array in maps.items() if name != "image_HW3"}
+    maps = {name: _move(array, augmentation, sample.width) for name, array in sample.maps.items()}
     image_HW3 = _move(sample.image_HW3.transpose(2, 0, 1), augmentation, sample.width).transpose(1, 2, 0)
     features = {level: _move(array, augmentation, sample.width) for level, array in sample.features.items()}
-    return PanoramaSample(image_HW3=image_HW3, features=features, **moved)
+    return PooledSample(image_HW3=image_HW3, features=features, **maps)
 
 
 def _move(array: Array, augmentation: Augmentation, panorama_width: int) -> Array:

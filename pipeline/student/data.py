@@ -1,6 +1,6 @@
 """Batches for distillation. The batch of step k is a function of (seed, k) alone, so that resuming is exact.
 
-Legend: B batch, C classes, D feature channels, H W panorama or crop, 3 = RGB.
+Legend: B batch, C classes, D feature channels, H W panorama or crop, h w the losses' resolution, 3 = RGB.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from torch import Tensor
 from pipeline.errors import CacheError, GoodSAMError
 from pipeline.student.augment import Augmentation, draw_augmentation, transform
 from pipeline.student.config import DistillConfig
-from pipeline.student.sample import PanoramaSample, SampleReader
+from pipeline.student.pooling import PooledSample, pool
+from pipeline.student.sample import SampleReader
 
 T = TypeVar("T")
 _STREAM = 0
@@ -34,16 +35,18 @@ class TrainingBatch:
 
     image_BHW3: Tensor
     """uint8 RGB."""
-    assistant_BCHW: Tensor
+    assistant_BChw: Tensor
     """uint8 codes of the stitched assistant's probabilities."""
-    ensemble_BCHW: Tensor
+    ensemble_BChw: Tensor
     """uint8 codes of the ensemble's."""
-    reliable_BHW: Tensor
-    """bool: M."""
-    boundary_BHW: Tensor
-    """bool: B_ref."""
-    ignored_BHW: Tensor
-    """bool: nothing is learned here."""
+    valid_Bhw: Tensor
+    """uint8: pixels of each square that are not ignored."""
+    reliable_Bhw: Tensor
+    """uint8: those of them with M = 1."""
+    boundary_Bhw: Tensor
+    """uint8: B_ref, 0 or 1, at the student's own resolution."""
+    boundary_valid_Bhw: Tensor
+    """uint8: valid pixels of each square there."""
     features: Mapping[int, Tensor]
     """float16 [B, D, rows, columns] by level."""
     mirrored_B: Tensor
@@ -52,6 +55,11 @@ class TrainingBatch:
     """Factors of brightness, contrast and saturation for `jitter_colours`."""
     whole: bool
     """Panoramas are whole: their first and last columns are neighbours."""
+
+    @property
+    def stride(self) -> int:
+        """Pixels per side of the squares that targets are pooled from."""
+        return self.image_BHW3.shape[2] // self.valid_Bhw.shape[2]
 
     def to(self, device: torch.device) -> TrainingBatch:
         """The same on `device`."""
@@ -70,16 +78,16 @@ class TrainingBatch:
 class TrainingSet:
     """Endless shuffled batches of a set of panoramas; ids that cannot be read are set aside and replaced."""
 
-    def __init__(self, ids: Sequence[str], read: SampleReader, config: DistillConfig, seed: int) -> None:
-        """`ids` in an order that does not change between runs."""
+    def __init__(self, ids: Sequence[str], read: SampleReader, config: DistillConfig, stride: int, seed: int) -> None:
+        """`ids` in an order that does not change between runs; `stride` is the losses', by which targets are pooled."""
         self._ids = tuple(ids)
-        self._read = remember(read, int(config.sample_memory_gb * 1e9))
+        self._read = remember(lambda panorama_id: pool(read(panorama_id), stride), int(config.sample_memory_gb * 1e9))
         self._config = config
         self._seed = seed
         self.failed: dict[str, str] = {}
         """Ids that could not be read, with the reason."""
 
-    def sample(self, number: int) -> PanoramaSample:
+    def sample(self, number: int) -> PooledSample:
         """The sample that is used as the `number`-th (from 0): each epoch has every panorama once, in its own order.
 
         In the place of an unreadable one stands the next in that order.
@@ -105,7 +113,7 @@ class TrainingSet:
         ]
         return collate(samples, augmentations)
 
-    def _try_to_read(self, panorama_id: str) -> PanoramaSample | None:
+    def _try_to_read(self, panorama_id: str) -> PooledSample | None:
         if panorama_id in self.failed:
             return None
         try:
@@ -121,16 +129,17 @@ def shuffled(count: int, seed: int, epoch: int) -> npt.NDArray[np.intp]:
     return np.random.default_rng((seed, _STREAM, epoch)).permutation(count)
 
 
-def collate(samples: Sequence[PanoramaSample], augmentations: Sequence[Augmentation]) -> TrainingBatch:
+def collate(samples: Sequence[PooledSample], augmentations: Sequence[Augmentation]) -> TrainingBatch:
     """Move every sample by its augmentation and stack them."""
     moved = [transform(sample, change) for sample, change in zip(samples, augmentations, strict=True)]
     return TrainingBatch(
         image_BHW3=_stack([sample.image_HW3 for sample in moved]),
-        assistant_BCHW=_stack([sample.assistant_CHW for sample in moved]),
-        ensemble_BCHW=_stack([sample.ensemble_CHW for sample in moved]),
-        reliable_BHW=_stack([sample.reliable_HW for sample in moved]),
-        boundary_BHW=_stack([sample.boundary_HW for sample in moved]),
-        ignored_BHW=_stack([sample.ignored_HW for sample in moved]),
+        assistant_BChw=_stack([sample.assistant_Chw for sample in moved]),
+        ensemble_BChw=_stack([sample.ensemble_Chw for sample in moved]),
+        valid_Bhw=_stack([sample.valid_hw for sample in moved]),
+        reliable_Bhw=_stack([sample.reliable_hw for sample in moved]),
+        boundary_Bhw=_stack([sample.boundary_hw for sample in moved]),
+        boundary_valid_Bhw=_stack([sample.boundary_valid_hw for sample in moved]),
         features={level: _stack([sample.features[level] for sample in moved]) for level in moved[0].features},
         mirrored_B=torch.tensor([change.mirror for change in augmentations]),
         colours_B3=torch.tensor([change.colours for change in augmentations]),
@@ -142,11 +151,11 @@ def _stack(arrays: Sequence[npt.NDArray[Any]]) -> Tensor:
     return torch.from_numpy(np.stack(arrays))
 
 
-def remember(read: SampleReader, limit: int) -> SampleReader:
+def remember(read: Callable[[str], PooledSample], limit: int) -> Callable[[str], PooledSample]:
     """`read`, with the samples used last kept in memory, at most `limit` bytes of them. For one thread."""
-    kept: OrderedDict[str, PanoramaSample] = OrderedDict()
+    kept: OrderedDict[str, PooledSample] = OrderedDict()
 
-    def read_or_recall(panorama_id: str) -> PanoramaSample:
+    def read_or_recall(panorama_id: str) -> PooledSample:
         sample = kept.pop(panorama_id, None) or read(panorama_id)
         kept[panorama_id] = sample
         while kept and sum(other.nbytes for other in kept.values()) > limit:

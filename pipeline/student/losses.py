@@ -55,7 +55,7 @@ def mka_losses(
 
     Args:
         output: the student's logits and encoder levels.
-        targets: from `make_targets` with `config.stride`.
+        targets: from `make_targets`, of samples that were pooled by `config.stride`.
         projections: for the features' loss.
         config: weights (zero: not computed), temperature, hard or soft targets.
         wrap: the first and last column are neighbours (a whole panorama, no crop).

@@ -1,11 +1,10 @@
-"""One panorama as the student learns from it: the image and what stage one knows about it.
+"""One panorama as the store has it for the student: the image and what stage one knows about it.
 
 Legend: C classes, D feature channels, H W panorama, h w a feature level's resolution, 3 = RGB.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -31,17 +30,6 @@ class PanoramaSample:
     """Nothing is learned here."""
     features: Mapping[int, npt.NDArray[np.float16]]
     """The assistant's encoder levels by number (1 = finest), [D, h, w] each, up to a factor per level; may be empty."""
-
-    @property
-    def width(self) -> int:
-        """Columns of the panorama."""
-        return self.image_HW3.shape[1]
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of all arrays, bytes."""
-        maps = (getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "features")
-        return sum(array.nbytes for array in maps) + sum(level.nbytes for level in self.features.values())
 
 
 SampleReader = Callable[[str], PanoramaSample]

@@ -12,7 +12,7 @@ from pipeline.student.config import DistillConfig, LossConfig
 from pipeline.student.data import collate
 from pipeline.student.losses import FeatureProjections, mka_losses, total
 from pipeline.student.model import StudentOutput, normalise, to_unit
-from pipeline.student.sample import PanoramaSample
+from pipeline.student.pooling import PooledSample, pool
 from pipeline.student.targets import make_targets
 from tests.student.toy import TOY, WIDTH, toy_sample
 
@@ -47,18 +47,20 @@ def test_taken_columns_go_on_over_the_seam() -> None:
 
 
 def test_image_and_targets_stay_aligned() -> None:
-    sample = toy_sample(3)
+    sample = pool(toy_sample(3), 1)
     moved = transform(sample, Augmentation(start=32, width=WIDTH, mirror=True))
     expected = np.roll(np.arange(WIDTH), -32)[::-1]
     np.testing.assert_array_equal(moved.image_HW3, sample.image_HW3[:, expected])
-    for name in ("assistant_CHW", "ensemble_CHW", "reliable_HW", "boundary_HW", "ignored_HW"):
-        np.testing.assert_array_equal(getattr(moved, name), getattr(sample, name)[..., expected])
+    for name in ("assistant_Chw", "ensemble_Chw", "reliable_hw", "valid_hw"):
+        np.testing.assert_array_equal(moved.maps[name], sample.maps[name][..., expected])
+    for name in ("boundary_hw", "boundary_valid_hw"):
+        np.testing.assert_array_equal(moved.maps[name], np.roll(sample.maps[name], -8, axis=-1)[..., ::-1])
     np.testing.assert_array_equal(moved.features[1], np.roll(sample.features[1], -8, axis=-1)[..., ::-1])
     np.testing.assert_array_equal(moved.features[4], np.roll(sample.features[4], -1, axis=-1)[..., ::-1])
 
 
 def test_features_that_cannot_follow_are_refused() -> None:
-    sample = dataclasses.replace(toy_sample(0), features={1: np.zeros((4, 8, 15), np.float16)})
+    sample = dataclasses.replace(pool(toy_sample(0), 1), features={1: np.zeros((4, 8, 15), np.float16)})
     with pytest.raises(ValueError, match=r"\(4, 8, 15\)"):
         transform(sample, Augmentation(start=32, width=WIDTH))
 
@@ -83,13 +85,13 @@ def test_losses_of_a_circular_network_do_not_change_with_the_yaw(stride: int) ->
     toy, config = CircularToy(), LossConfig(features=0, stride=stride)
 
     @torch.no_grad()
-    def loss(sample: PanoramaSample, augmentation: Augmentation) -> float:
+    def loss(sample: PooledSample, augmentation: Augmentation) -> float:
         batch = collate([sample], [augmentation])
         output = toy(normalise(to_unit(batch.image_BHW3)))
         projections = FeatureProjections([], {})
-        return float(total(mka_losses(output, make_targets(batch, stride), projections, config, batch.whole), config))
+        return float(total(mka_losses(output, make_targets(batch), projections, config, batch.whole), config))
 
-    sample = toy_sample(1)
+    sample = pool(toy_sample(1), stride)
     still, turned = (loss(sample, Augmentation(start=start, width=WIDTH)) for start in (0, 32))
     assert turned == pytest.approx(still, rel=1e-5)
     misaligned = dataclasses.replace(sample, image_HW3=np.roll(sample.image_HW3, 32, axis=1))

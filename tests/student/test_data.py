@@ -13,6 +13,7 @@ from pipeline.cache.store import Part, TeacherStore
 from pipeline.errors import CacheError, InputError
 from pipeline.student.config import DistillConfig
 from pipeline.student.data import TrainingSet, read_ahead, remember, shuffled
+from pipeline.student.pooling import PooledSample, pool
 from pipeline.student.reader import StoreReader
 from pipeline.student.sample import PanoramaSample
 from tests.student.toy import HEIGHT, WIDTH, read_toy, toy_sample
@@ -22,13 +23,16 @@ CONFIG = DistillConfig(batch_size=2)
 
 
 def test_batch_of_a_step_is_a_function_of_seed_and_step() -> None:
-    first, later = TrainingSet(IDS, read_toy, CONFIG, seed=3), TrainingSet(IDS, read_toy, CONFIG, seed=3)
+    first, later = (
+        TrainingSet(IDS, read_toy, CONFIG, stride=4, seed=3),
+        TrainingSet(IDS, read_toy, CONFIG, stride=4, seed=3),
+    )
     for step in range(4):
         first.batch(step)
     a, b = first.batch(7), later.batch(7)
     assert torch.equal(a.image_BHW3, b.image_BHW3)
     assert torch.equal(a.colours_B3, b.colours_B3)
-    assert not torch.equal(a.image_BHW3, TrainingSet(IDS, read_toy, CONFIG, seed=4).batch(7).image_BHW3)
+    assert not torch.equal(a.image_BHW3, TrainingSet(IDS, read_toy, CONFIG, stride=4, seed=4).batch(7).image_BHW3)
 
 
 def test_every_epoch_has_every_panorama_once_in_another_order() -> None:
@@ -39,12 +43,12 @@ def test_every_epoch_has_every_panorama_once_in_another_order() -> None:
 
 def test_crops_are_not_whole() -> None:
     config = DistillConfig(batch_size=1, crop_width=32)
-    batch = TrainingSet(IDS, read_toy, config, 0).batch(0)
+    batch = TrainingSet(IDS, read_toy, config, 1, 0).batch(0)
     assert batch.image_BHW3.shape == (1, HEIGHT, 32, 3)
-    assert batch.assistant_BCHW.shape == (1, 3, HEIGHT, 32)
+    assert batch.assistant_BChw.shape == (1, 3, HEIGHT, 32)
     assert batch.features[4].shape[-1] == 1
     assert not batch.whole
-    assert TrainingSet(IDS, read_toy, CONFIG, 0).batch(0).whole
+    assert TrainingSet(IDS, read_toy, CONFIG, 1, 0).batch(0).whole
 
 
 def test_unreadable_panoramas_are_set_aside_and_replaced() -> None:
@@ -56,7 +60,7 @@ def test_unreadable_panoramas_are_set_aside_and_replaced() -> None:
             raise InputError("2.jpg is broken", "an image", "Replace it")
         return read_toy(panorama_id)
 
-    data = TrainingSet(IDS, read, DistillConfig(batch_size=1, sample_memory_gb=0), seed=0)
+    data = TrainingSet(IDS, read, DistillConfig(batch_size=1, sample_memory_gb=0), stride=4, seed=0)
     for step in range(15):
         data.batch(step)
     assert list(data.failed) == ["2"]
@@ -69,17 +73,17 @@ def test_a_set_that_cannot_be_read_at_all_is_refused() -> None:
         raise InputError(f"{panorama_id} is broken", "an image", "Replace it")
 
     with pytest.raises(CacheError, match="none of 5"):
-        TrainingSet(IDS, read, CONFIG, seed=0).batch(0)
+        TrainingSet(IDS, read, CONFIG, stride=4, seed=0).batch(0)
 
 
 def test_remembered_samples_are_read_once_while_they_fit() -> None:
     reads: list[str] = []
 
-    def read(panorama_id: str) -> PanoramaSample:
+    def read(panorama_id: str) -> PooledSample:
         reads.append(panorama_id)
-        return read_toy(panorama_id)
+        return pool(read_toy(panorama_id), 4)
 
-    two = remember(read, 2 * toy_sample(0).nbytes)
+    two = remember(read, 2 * pool(toy_sample(0), 4).nbytes)
     for panorama_id in ("0", "1", "0", "1", "2", "1", "0"):
         two(panorama_id)
     assert reads == ["0", "1", "2", "0"]

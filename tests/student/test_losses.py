@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.student.config import LossConfig
-from pipeline.student.data import TrainingBatch
 from pipeline.student.losses import (
     LOSSES,
     FeatureProjections,
@@ -25,7 +24,7 @@ from pipeline.student.losses import (
     total,
 )
 from pipeline.student.model import StudentOutput
-from pipeline.student.targets import MkaTargets, decode, make_targets, pool_probabilities
+from pipeline.student.targets import MkaTargets
 
 # B batch, C classes, h w the losses' resolution; here equal to the student's own, so that no resize stands in between.
 B, C, HEIGHT, WIDTH = 2, 5, 6, 8
@@ -47,14 +46,6 @@ def some_targets() -> MkaTargets:
         features={level: torch.randn(B, 4, HEIGHT // level, WIDTH // level, generator=generator) for level in (1, 2)},
         features_known_B=torch.ones(B),
     )  # fmt: skip
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_ignored_pixels_enter_no_target(stride: int) -> None:
-    valid = torch.ones(B, 1, HEIGHT, WIDTH)
-    valid[..., : WIDTH // 2] = 0
-    sums_Bhw = pool_probabilities(random_probabilities(1), valid, stride).sum(dim=1)
-    torch.testing.assert_close(sums_Bhw, valid[:, 0, ::stride, ::stride])
 
 
 def some_output(logits: Tensor | None = None) -> StudentOutput:
@@ -281,50 +272,3 @@ def test_feature_loss_trains_projections_and_encoder_but_no_logits() -> None:
     assert level.grad is not None and level.grad.abs().sum() > 0
     assert all(p.grad is not None for p in projections.parameters())
     assert output.logits_BChw.grad is None
-
-
-# Targets
-
-
-def batch_of(height: int, width: int) -> TrainingBatch:
-    rng = np.random.default_rng(1)
-    codes = torch.from_numpy(rng.integers(0, 256, (2, 1, C, height, width), dtype=np.uint8))
-    flags = torch.from_numpy(rng.random((3, 1, height, width)) < 0.4)
-    return TrainingBatch(
-        image_BHW3=torch.zeros(1, height, width, 3, dtype=torch.uint8), assistant_BCHW=codes[0], ensemble_BCHW=codes[1],
-        reliable_BHW=flags[0], boundary_BHW=flags[1], ignored_BHW=flags[2], features={},
-        mirrored_B=torch.tensor([False]), colours_B3=torch.ones(1, 3), whole=True,
-    )  # fmt: skip
-
-
-def test_decoded_codes_are_what_the_store_decodes() -> None:
-    from pipeline.cache.codec import decode_probabilities
-
-    codes = np.random.default_rng(2).integers(0, 256, (C, 4, 5), dtype=np.uint8)
-    np.testing.assert_allclose(decode(torch.from_numpy(codes)[None])[0], decode_probabilities(codes), atol=1e-6)
-
-
-def test_pooled_targets_are_means_of_valid_pixels_only() -> None:
-    batch = batch_of(8, 12)
-    targets = make_targets(batch, stride=4)
-    probabilities, valid = decode(batch.ensemble_BCHW)[0], ~batch.ignored_BHW[0]
-    for row, column in ((0, 0), (1, 2)):
-        block = (slice(4 * row, 4 * row + 4), slice(4 * column, 4 * column + 4))
-        mean = probabilities[:, *block][:, valid[block]].mean(1)
-        torch.testing.assert_close(targets.ensemble_BChw[0, :, row, column], mean)
-        assert targets.valid_Bhw[0, row, column] == valid[block].float().mean()
-        assert targets.reliable_Bhw[0, row, column] == (batch.reliable_BHW[0][block] & valid[block]).float().mean()
-        assert targets.boundary_Bhw[0, row, column] == (batch.boundary_BHW[0][block] & valid[block]).any()
-
-
-@pytest.mark.parametrize("stride", [1, 2, 4])
-def test_rows_beyond_the_panorama_have_no_weight(stride: int) -> None:
-    targets = make_targets(batch_of(10, 12), stride)
-    rows = -(-10 // stride)
-    assert targets.valid_Bhw.shape == (1, rows, 12 // stride)
-    assert float(targets.valid_Bhw.sum()) * stride**2 == pytest.approx(float((~batch_of(10, 12).ignored_BHW).sum()))
-    logits = torch.randn(1, C, 3, 3)
-    losses = mka_losses(
-        StudentOutput(logits, ()), targets, FeatureProjections([], {}), LossConfig(features=0), wrap=True
-    )
-    assert all(torch.isfinite(loss) for loss in losses.values())
