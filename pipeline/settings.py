@@ -23,12 +23,20 @@ def require(condition: bool, key: str, value: object, expected: str) -> None:
 
 
 def require_choice(key: str, value: object, choices: tuple[object, ...]) -> None:
-    """Refuse a setting that is none of `choices`."""
+    """Refuse a setting that is none of `choices`.
+
+    Raises:
+        RecipeError: it is none of them.
+    """
     require(value in choices, key, value, f"one of {', '.join(repr(c) for c in choices)}")
 
 
 def require_fraction(key: str, value: float) -> None:
-    """Refuse a setting outside [0, 1]."""
+    """Refuse a setting outside [0, 1].
+
+    Raises:
+        RecipeError: it is outside, or no number.
+    """
     require(0 <= value <= 1, key, value, "between 0 and 1")
 
 
@@ -42,7 +50,11 @@ def fingerprint(*parts: Any) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
+    """SHA-256 of a file's bytes, hexadecimal.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -82,7 +82,11 @@ def put_in_place(new: Path, folder: Path, keep: Path | None = None) -> None:
 
 
 def mask_digest(path: str) -> str:
-    """`digest` of the ignore mask that a setting names; empty where it names none."""
+    """`digest` of the ignore mask that a setting names; empty where it names none.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     return digest(Path(path)) if path else ""
 
 

@@ -88,7 +88,11 @@ class RunReader:
         return StoreReader(self.store, self.fingerprints.assistant, self.fingerprints.ensemble, self.image, levels)
 
     def teacher(self, panorama_id: str) -> TeacherArrays:
-        """What the ladder measures of stage one."""
+        """What the ladder measures of stage one.
+
+        Raises:
+            CacheError: it is not in the cache, or damaged.
+        """
         assistant = self._assistant(panorama_id, TEACHER_ARRAYS)
         ensemble = self._ensemble(panorama_id, ("ensemble_labels", "reliability", "ignored"))
         return TeacherArrays(
@@ -101,7 +105,11 @@ class RunReader:
         )
 
     def mask_map(self, panorama_id: str) -> npt.NDArray[np.int32]:
-        """SAM's masks of all windows as one map of ids [H, W], -1 where there is none; small masks lie on top."""
+        """SAM's masks of all windows as one map of ids [H, W], -1 where there is none; small masks lie on top.
+
+        Raises:
+            CacheError: they are not in the cache, or damaged.
+        """
         config = self.recipe.panorama
         windows = window_grid(config.height, config.width, self.recipe.windows)
         arrays = self.store.read(Part.MASKS, self.fingerprints.masks, panorama_id)

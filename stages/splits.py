@@ -46,7 +46,11 @@ def evaluation_panoramas(recipe: Recipe) -> list[SplitPanorama]:
 
 
 def all_panoramas(recipe: Recipe) -> list[SplitPanorama]:
-    """Every panorama of the recipe once, those to learn from first."""
+    """Every panorama of the recipe once, those to learn from first.
+
+    Raises:
+        InputError: as `learning_panoramas` and `evaluation_panoramas`.
+    """
     found = {p.id: p for p in (*learning_panoramas(recipe), *evaluation_panoramas(recipe))}
     return list(found.values())
 

@@ -68,7 +68,12 @@ class Consensus:
         agreement_HW: npt.NDArray[np.floating] | None = None,
         valid_HW: npt.NDArray[np.bool_] | None = None,
     ) -> None:
-        """Count one panorama: predictions [H, W] by rung, the windows' agreement, and the pixels that count."""
+        """Count one panorama: predictions [H, W] by rung, the windows' agreement, and the pixels that count, of which
+        there must be one.
+
+        Raises:
+            ValueError: the rungs are not those of the panoramas before.
+        """
         names = in_ladder_order(predictions)
         if self.images:
             require_same_rungs(self._coverage, names)

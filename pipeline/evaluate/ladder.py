@@ -121,6 +121,10 @@ def measure_ladder(
 
 
 def require_same_rungs(known: Iterable[str], found: Iterable[str]) -> None:
-    """Refuse a panorama whose rungs differ from those of the panoramas before."""
+    """Refuse a panorama whose rungs differ from those of the panoramas before.
+
+    Raises:
+        ValueError: they do.
+    """
     if set(known) != set(found):
         raise ValueError(f"rungs are {sorted(found)}; the panoramas before had {sorted(known)}")
