@@ -42,5 +42,14 @@ class WorkerError(GoodSAMError):
     """A process that was to do a part of the work died."""
 
 
-class DeviceMemoryError(GoodSAMError):
+class DeviceError(GoodSAMError):
+    """An accelerator does not compute what it should."""
+
+
+class DeviceMemoryError(DeviceError):
     """An accelerator has too little memory for the smallest piece of work."""
+
+
+def first_line(error: Exception) -> str:
+    """What another library said, short enough for one sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")[:200]

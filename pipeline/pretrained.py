@@ -9,7 +9,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from transformers.utils import logging as transformers_logging
 
-from pipeline.errors import WeightsError
+from pipeline.errors import WeightsError, first_line
 from pipeline.settings import digest_of
 
 _SETTINGS = ("config.json", "preprocessor_config.json")
@@ -55,11 +55,6 @@ def quiet() -> Generator[None]:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
-
-
-def first_line(error: Exception) -> str:
-    """What another library said, short enough for one sentence."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")[:200]
 
 
 def _download(name: str, key: str) -> Path:

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.errors import GoodSAMError, InputError
 from pipeline.recipe import merge_recipe
+from stages.devices import choose_device
 from stages.listeners import RunListeners
 from stages.memory import keep_freed_memory
 from stages.runs import Run, open_recipe
@@ -75,15 +76,17 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("cache"))
     parser.add_argument("--steps", type=int, default=300, help="distillation steps")
     parser.add_argument("--limit", type=int, default=0, help="only so many panoramas; 0 for all")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="processes of stage one; 0 is better on a GPU")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or what auto finds")
     options = parser.parse_args()
     keep_freed_memory()
     try:
         run = real_run(options.data, options.cache, options.steps, options.limit)
         with RunListeners(run.folder) as listener:
-            teacher_cache(run, listener, workers=options.workers)
-            distill_run(run, listener)
-            print(evaluate_run(run, listener))
+            device = choose_device(options.device)
+            teacher_cache(run, listener, workers=options.workers, device=device)
+            distill_run(run, listener, device=device)
+            print(evaluate_run(run, listener, device=device))
     except GoodSAMError as error:
         sys.exit(f"error: {error}")
     print(f"pictures: {run.evaluation / 'overlays'}")

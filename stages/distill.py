@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from transformers import SegformerForSemanticSegmentation
 
+from pipeline.accelerator import device_errors
 from pipeline.classes import LabelSet
 from pipeline.errors import GoodSAMError, InputError, RecipeError
 from pipeline.settings import fingerprint
@@ -45,6 +46,8 @@ from stages.student_folder import RECORD, StudentFolder
 STAGE = "distill"
 VERSION = 3
 """Raised when the code changes what a student learns, so that older students and checkpoints are not taken for it."""
+_GPU_READERS = 4
+"""Threads that prepare batches for a GPU, which takes a step in less time than one thread takes for a batch."""
 _STREAM = 2
 """Tells the seeds of dropout from those of the order of samples (0) and of augmentations (1)."""
 
@@ -112,8 +115,11 @@ class Trainee:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """From the checkpoint."""
+        fused = [group["fused"] for group in self.optimizer.param_groups]
         for name in ("model", "projections", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
+        for group, own in zip(self.optimizer.param_groups, fused, strict=True):
+            group["fused"] = own  # the device's, which may have been another when the checkpoint was written
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,7 @@ def distill(job: DistillJob, listener: Listener) -> Path:
 
     Raises:
         GoodSAMError: no panoramas, unusable weights, no cached features for their loss, a loss that is no longer
-            finite, or no room for a checkpoint.
+            finite, a device that fails or is too small, or no room for a checkpoint.
     """
     folder = job.folder
     if folder.put_back():
@@ -159,7 +165,8 @@ def distill(job: DistillJob, listener: Listener) -> Path:
     trainee = prepare(job, example)
     done = _resume(job, trainee, listener)
     listener(StageStarted(STAGE, job.distill.steps - done.steps, "steps"))
-    done = train(job, trainee, data, done, listener)
+    with device_errors("set a smaller distill.batch_size, distill.crop_width or losses.stride = 4"):
+        done = train(job, trainee, data, done, listener)
     _finish(job, trainee, example, done)
     listener(StageFinished(STAGE, time.monotonic() - began, {"student": str(folder.final), **done.losses}))
     return folder.final
@@ -186,7 +193,8 @@ def train(job: DistillJob, trainee: Trainee, data: TrainingSet, before: Progress
     meter = LossMeter()
     progress = before
     steps = range(before.steps, config.steps)
-    with closing(read_ahead(lambda step: data.batch(step).pinned() if cuda else data.batch(step), steps)) as batches:
+    load = (lambda step: data.batch(step).pinned()) if cuda else data.batch
+    with closing(read_ahead(load, steps, _GPU_READERS if cuda else 1)) as batches:
         told = _tell_failures(data, set(), listener)
         for step, batch in zip(steps, batches, strict=True):
             began = time.monotonic()
@@ -225,8 +233,10 @@ def training_step(job: DistillJob, trainee: Trainee, batch: TrainingBatch) -> di
 
 def uses_bfloat16(job: DistillJob) -> bool:
     """Whether the network computes in bfloat16 where that is safe."""
-    automatic = job.distill.precision == "auto" and torch.device(job.device).type == "cuda"
-    return automatic or job.distill.precision == "bfloat16"
+    if job.distill.precision != "auto":
+        return job.distill.precision == "bfloat16"
+    on_gpu = torch.device(job.device).type == "cuda"
+    return on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def seed_of_step(seed: int, step: int) -> int:

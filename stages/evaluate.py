@@ -22,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from pipeline.accelerator import device_errors
 from pipeline.classes import IGNORE, LabelSet
-from pipeline.errors import InputError, WeightsError
+from pipeline.errors import DeviceError, InputError, WeightsError
 from pipeline.evaluate import report
 from pipeline.evaluate.consensus import Consensus
 from pipeline.evaluate.ladder import Ladder, LadderInput
@@ -180,7 +181,10 @@ class _Evaluation:
         result = None
         if id_ not in self.failed:
             try:
-                result = work(id_)
+                with device_errors("take a smaller student"):
+                    result = work(id_)
+            except DeviceError:
+                raise
             except Exception as error:  # one panorama must not stop a long run; the log has the traceback
                 event = failure(STAGE, id_, error)
                 self.failed[id_] = event.error

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pipeline.accelerator import device_errors
 from pipeline.cache import records
 from pipeline.cache.store import DamagedError, Part, TeacherStore
 from pipeline.cache.verify import Entry, verify_entry
@@ -107,9 +108,11 @@ def check_assistant(task: PanoramaTask) -> None:
 
     Raises:
         WeightsError: it is broken, of the wrong kind, or lacks a feature level.
+        DeviceError: the device fails, or has no room for it.
     """
     config = task.recipe.assistant
-    with _TORCH_THREADS.set_to(task.threads):  # networks of ONNX keep the number that they are loaded with
+    # Networks of ONNX keep the number of threads that they are loaded with.
+    with device_errors(_SMALLER), _TORCH_THREADS.set_to(task.threads):
         assistant = _assistant(config, task.device, task.fingerprints.assistant)
     require_levels(config.feature_levels, assistant.feature_levels, assistant.identity)
 
@@ -119,7 +122,8 @@ def cache_panorama(task: PanoramaTask) -> TaskReport:
     seconds: dict[str, float] = {}
     try:
         task = replace(task, device=choose_device(task.device))
-        with _TORCH_THREADS.set_to(task.threads):
+        torch.backends.cudnn.allow_tf32 = False  # float32 is float32, as on a CPU
+        with _TORCH_THREADS.set_to(task.threads), device_errors(_SMALLER):
             _compute_or_mend(task, seconds)
     except InputError as error:
         return TaskReport(task.panorama.id, seconds, str(error))
@@ -157,6 +161,7 @@ class _TorchThreads:
                     torch.set_num_threads(self._before)
 
 
+_SMALLER = "take smaller networks or windows"
 _TORCH_THREADS = _TorchThreads()
 
 

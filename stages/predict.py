@@ -21,8 +21,9 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
+from pipeline.accelerator import device_errors
 from pipeline.classes import IGNORE, LabelSet
-from pipeline.errors import CacheError, InputError
+from pipeline.errors import CacheError, DeviceError, InputError
 from pipeline.evaluate.metrics import LabelArray, class_shares, labels_at, resize_nearest
 from pipeline.evaluate.overlay import paint_labels
 from pipeline.panorama.config import PanoramaConfig
@@ -106,8 +107,9 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     for done, file in enumerate(missing, start=1):
         began = time.monotonic()
         try:
-            _predict_file(file, job, predictor, settings)
-        except CacheError:
+            with device_errors("take a smaller student"):
+                _predict_file(file, job, predictor, settings)
+        except (CacheError, DeviceError):
             raise
         except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
             event = failure(STAGE, file.id, error)

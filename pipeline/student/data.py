@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -152,25 +153,30 @@ def _stack(arrays: Sequence[npt.NDArray[Any]]) -> Tensor:
 
 
 def remember(read: Callable[[str], PooledSample], limit: int) -> Callable[[str], PooledSample]:
-    """`read`, with the samples used last kept in memory, at most `limit` bytes of them. For one thread."""
+    """`read`, with the samples used last kept in memory, at most `limit` bytes of them; for any number of threads."""
     kept: OrderedDict[str, PooledSample] = OrderedDict()
+    lock = Lock()
 
     def read_or_recall(panorama_id: str) -> PooledSample:
-        sample = kept.pop(panorama_id, None) or read(panorama_id)
-        kept[panorama_id] = sample
-        while kept and sum(other.nbytes for other in kept.values()) > limit:
-            kept.popitem(last=False)
+        with lock:
+            sample = kept.pop(panorama_id, None)
+        sample = sample or read(panorama_id)
+        with lock:
+            kept[panorama_id] = sample
+            while kept and sum(other.nbytes for other in kept.values()) > limit:
+                kept.popitem(last=False)
         return sample
 
     return read_or_recall
 
 
-def read_ahead(load: Callable[[int], T], steps: range, ahead: int = 2) -> Generator[T]:
-    """`load(step)` for all steps in order, done by one background thread up to `ahead` steps early.
+def read_ahead(load: Callable[[int], T], steps: range, threads: int = 1) -> Generator[T]:
+    """`load(step)` for all steps in order, done early by background threads: one step each, and one more.
 
-    Closing the iterator ends the thread after the load it is at; an error of `load` is raised where its step is due.
+    Closing the iterator ends the threads after the loads they are at; an error of `load` is raised where its step is
+    due.
     """
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead")
+    pool, ahead = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead"), threads + 1
     waiting: deque[Future[T]] = deque()
     try:
         for step in steps:

@@ -18,8 +18,8 @@ from torch.nn import functional
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
 
 from pipeline.classes import IGNORE, LabelSet
-from pipeline.errors import WeightsError
-from pipeline.pretrained import content_of, find_network, first_line, quiet
+from pipeline.errors import WeightsError, first_line
+from pipeline.pretrained import content_of, find_network, quiet
 from pipeline.student.config import WRAP, StudentConfig
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)

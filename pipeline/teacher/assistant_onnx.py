@@ -22,8 +22,7 @@ import numpy.typing as npt
 import torch
 
 from pipeline.classes import LabelSet
-from pipeline.errors import WeightsError
-from pipeline.pretrained import first_line
+from pipeline.errors import WeightsError, first_line
 from pipeline.settings import digest_of
 from pipeline.teacher.assistant import (
     LEVEL_OF_STRIDE,
@@ -37,6 +36,7 @@ from pipeline.teacher.assistant import (
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
+_CUDA = "CUDAExecutionProvider"
 _PROBE = 64
 """Side of the image that tells the number of classes where the file leaves it open."""
 
@@ -121,8 +121,9 @@ def _session(path: Path, device: torch.device) -> InferenceSession:
     _require_file(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    wanted = ["CUDAExecutionProvider"] * (device.type == "cuda") + ["CPUExecutionProvider"]
-    providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    providers: list[str | tuple[str, dict[str, int]]] = ["CPUExecutionProvider"]
+    if device.type == "cuda" and _CUDA in onnxruntime.get_available_providers():  # with onnxruntime-gpu only
+        providers.insert(0, (_CUDA, {"device_id": device.index or 0}))
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # onnxruntime's errors have no common base
@@ -149,6 +150,7 @@ def _run(
     try:
         parts = [session.run(list(outputs), {entry.name: batch}) for batch in batches]
     except Exception as error:  # onnxruntime's errors have no common base
-        raise WeightsError(f"{name} cannot segment images of {inputs.shape[2]}x{inputs.shape[3]} pixels",
+        size = f"{inputs.shape[2]}x{inputs.shape[3]}"
+        raise WeightsError(f"{name} cannot segment images of {size} pixels ({first_line(error)})",
                            f"it takes {entry.shape}", "Export it with free image size") from error  # fmt: skip
     return [np.concatenate(values) for values in zip(*parts, strict=True)]

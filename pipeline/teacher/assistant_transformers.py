@@ -18,9 +18,10 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModelForSemanticSegmentation
 
+from pipeline.accelerator import is_device_error
 from pipeline.classes import LabelSet
-from pipeline.errors import WeightsError
-from pipeline.pretrained import content_of, find_network, first_line, quiet
+from pipeline.errors import WeightsError, first_line
+from pipeline.pretrained import content_of, find_network, quiet
 from pipeline.teacher.assistant import (
     LEVEL_OF_STRIDE,
     AssistantOutput,
@@ -122,6 +123,8 @@ def _layout(network: torch.nn.Module, device: torch.device, name: str) -> tuple[
         with torch.no_grad():
             raw: Any = network(pixel_values=torch.zeros(1, 3, *_PROBE, device=device), output_hidden_states=True)
     except Exception as error:
+        if is_device_error(error):
+            raise
         raise WeightsError(f"{name} cannot segment an image of {_PROBE[0]}x{_PROBE[1]} pixels ({first_line(error)})",
                            "an assistant takes images of any size", "Choose another network") from error  # fmt: skip
     sizes = {tuple(extent // stride for extent in _PROBE): level for stride, level in LEVEL_OF_STRIDE.items()}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from pipeline.accelerator import Pieces
 from pipeline.classes import LabelSet, merge_probabilities
 from pipeline.panorama.windows import FloatArray, Stitcher, Window, add_to, cut
 from pipeline.teacher.assistant import Assistant
@@ -68,6 +70,9 @@ def rectify(
         image_HW3: RGB, uint8; W a multiple of 32.
         windows: of one size, covering the panorama (`window_grid`).
         assistant: predicts its own label set, which is merged into `target` after the softmax.
+
+    Raises:
+        DeviceMemoryError: a GPU's memory is too small for one window.
     """
     height, width = image_HW3.shape[:2]
     stitcher = Stitcher(height, width, len(target), windows)
@@ -101,10 +106,12 @@ def _windows_said(
     target: LabelSet,
     batch: int,
 ) -> Iterator[tuple[Window, _Said]]:
-    for start in range(0, len(windows), batch):
-        group = windows[start : start + batch]
-        images = [cut(image_HW3, window) for window in group]
-        yield from zip(group, _ask(images, assistant, config.feature_levels, config.window_scale, target), strict=True)
+    def ask(some: slice) -> list[_Said]:
+        images = [cut(image_HW3, window) for window in windows[some]]
+        return list(_ask(images, assistant, config.feature_levels, config.window_scale, target))
+
+    said = chain.from_iterable(Pieces("window", batch).of(len(windows), ask))
+    yield from zip(windows, said, strict=True)
 
 
 def _ask(

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from unittest import mock
 
@@ -39,10 +40,12 @@ class StockMasks:
 
     def __init__(self, sam: Sam, config: SamConfig) -> None:
         self._generator = SamAutomaticMaskGenerator(sam, **config.generator_settings())
+        self._turn = Lock()  # it keeps the window that it works on, and stage one asks from several threads on a GPU
 
     def __call__(self, window_hw3: npt.NDArray[np.uint8]) -> MaskSet:
         """Masks of an RGB window."""
-        found = self._generator.generate(np.ascontiguousarray(window_hw3))
+        with self._turn:
+            found = self._generator.generate(np.ascontiguousarray(window_hw3))
         masks = [mask["segmentation"] for mask in found]
         return MaskSet.from_dense(
             np.stack(masks) if masks else np.empty((0, *window_hw3.shape[:2]), np.bool_),

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from PIL import Image
 
 from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, IGNORE, LabelSet
-from pipeline.errors import CacheError, InputError, WeightsError
+from pipeline.errors import CacheError, DeviceMemoryError, InputError, WeightsError
 from pipeline.evaluate import report
 from pipeline.evaluate.ladder import RUNGS
 from stages.evaluate import EvaluateJob, TeacherArrays, evaluate, teacher_rungs, without_ignored
@@ -159,6 +160,15 @@ def test_a_panorama_that_is_ignored_altogether_is_set_aside(job: EvaluateJob) ->
 
     metrics = evaluate(replace(job, read_teacher=blind))
     assert (list(metrics["set_aside"]), metrics["images"]) == ([IDS[1]], 2)
+
+
+def test_a_device_that_fails_ends_the_evaluation(job: EvaluateJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(self: Oracle, image_HW3: np.ndarray) -> np.ndarray:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Oracle, "__call__", fails)
+    with pytest.raises(DeviceMemoryError, match="smaller student"):
+        evaluate(job)
 
 
 def test_a_panorama_that_fails_late_counts_for_no_rung(job: EvaluateJob) -> None:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from pipeline.classes import DENSEPASS_13, IGNORE
-from pipeline.errors import CacheError, InputError, WeightsError
+from pipeline.errors import CacheError, DeviceError, InputError, WeightsError
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.student.config import StudentConfig
 from pipeline.student.model import build_student, save_student
@@ -202,6 +202,20 @@ def test_an_unforeseen_error_costs_one_panorama(
     (failure,) = [event for event in events if isinstance(event, ItemFailed)]
     assert failure.error == "MemoryError: too large"
     assert "fails_once" in failure.trace
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: an illegal memory access")]
+)
+def test_a_device_that_fails_ends_the_run(
+    student: ByColour, job: PredictJob, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(self: ByColour, image_HW3: np.ndarray) -> np.ndarray:
+        raise error
+
+    monkeypatch.setattr(ByColour, "__call__", fails)
+    with pytest.raises(DeviceError, match="--device cpu"):
+        predict(job)
 
 
 def test_it_is_an_error_if_no_file_can_be_used(student: ByColour, job: PredictJob) -> None:

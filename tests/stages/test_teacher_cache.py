@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from pipeline.cache.store import Part, TeacherStore
-from pipeline.errors import CacheError, InputError, WeightsError
+from pipeline.errors import CacheError, DeviceError, InputError, WeightsError
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.teacher.assistant import DEMO_FOLDER
 from pipeline.teacher.config import SamConfig
@@ -323,6 +323,18 @@ def test_parts_are_named_by_the_working_height(folder: Path, monkeypatch: pytest
     monkeypatch.setattr(PanoramaConfig, "height", recipe.panorama.height + 4)
     after = panorama_task.part_fingerprints(recipe)
     assert all(after.of(part) != before.of(part) for part in Part)
+
+
+def test_a_device_that_fails_ends_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    write_panorama(folder / "photos" / "new.png", 55)
+    monkeypatch.setattr(panorama_task, "rectify", fails)
+    events: list[Event] = []
+    with pytest.raises(DeviceError, match=r"device has failed .*driver"):
+        teacher_cache(small_run(folder), events.append)
+    assert not any(isinstance(event, ItemFailed) for event in events)
 
 
 def test_a_black_picture_is_set_aside(folder: Path) -> None:

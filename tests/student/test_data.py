@@ -89,20 +89,31 @@ def test_remembered_samples_are_read_once_while_they_fit() -> None:
     assert reads == ["0", "1", "2", "0"]
 
 
-def test_reading_ahead_keeps_the_order_and_stops_when_closed() -> None:
+@pytest.mark.parametrize("threads", [1, 4])
+def test_reading_ahead_keeps_the_order_and_stops_when_closed(threads: int) -> None:
     loaded: list[int] = []
 
     def load(step: int) -> int:
         loaded.append(step)
         return step
 
-    assert list(read_ahead(load, range(3, 9))) == [3, 4, 5, 6, 7, 8]
+    assert list(read_ahead(load, range(3, 9), threads)) == [3, 4, 5, 6, 7, 8]
     loaded.clear()
-    batches = read_ahead(load, range(1000), ahead=2)
+    batches = read_ahead(load, range(1000), threads=threads)
     assert next(batches) == 0
     batches.close()
-    assert max(loaded) <= 3
+    assert max(loaded) <= threads + 1
     assert not any(thread.name.startswith("read-ahead") for thread in threading.enumerate())
+
+
+def test_batches_read_by_several_threads_are_those_of_one() -> None:
+    """With room for two samples, so that they are dropped and read again while others are at work."""
+    config = dataclasses.replace(CONFIG, sample_memory_gb=2 * pool(toy_sample(0), 4).nbytes / 1e9)
+    one, four = (
+        list(read_ahead(TrainingSet(IDS, read_toy, config, stride=4, seed=3).batch, range(40), threads))
+        for threads in (1, 4)
+    )
+    assert all(torch.equal(a.image_BHW3, b.image_BHW3) for a, b in zip(one, four, strict=True))
 
 
 def test_an_error_while_reading_ahead_is_raised_at_its_step() -> None:

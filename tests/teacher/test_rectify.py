@@ -91,6 +91,19 @@ def test_windows_are_shown_in_small_batches_and_the_whole_once() -> None:
     assert assistant.shapes == [(2, 64, 64, 3), (2, 64, 64, 3), (1, 64, 64, 3), (1, 64, 160, 3)]
 
 
+def test_a_batch_that_does_not_fit_into_memory_is_shown_in_halves() -> None:
+    def fits_two(images_K3HW: torch.Tensor) -> torch.Tensor:
+        if len(images_K3HW) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return torch.cat((-images_K3HW[:, :1], images_K3HW[:, :1]), 1) * 10
+
+    image, windows = noise(64, 160), window_grid(64, 160, WINDOWS)
+    assistant = ColourAssistant(logits=fits_two)
+    halved, free = (rectify(image, windows, one, PLAIN, TWO) for one in (assistant, ColourAssistant()))
+    assert [shape[0] for shape in assistant.shapes] == [4, 2, 2, 1, 1]
+    np.testing.assert_array_equal(halved.assistant_CHW, free.assistant_CHW)
+
+
 def test_scales_change_what_the_network_sees_but_not_the_result_size() -> None:
     assistant = ColourAssistant()
     config = AssistantConfig(window_scale=1.5, whole_scale=0.5, feature_levels=())

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.teacher.generator.memory import Pieces
+from pipeline.accelerator import Pieces
 from pipeline.teacher.generator.regions import Measured, Pixels, Size, Thresholds
 from pipeline.teacher.masks import Bitmap
 

@@ -21,6 +21,7 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
+from pipeline.accelerator import Pieces, too_little
 from pipeline.errors import InputError
 from pipeline.settings import require
 from pipeline.teacher.generator import prompts
@@ -29,7 +30,7 @@ from pipeline.teacher.generator.candidates import Candidates, all_of
 from pipeline.teacher.generator.crops import Crop, image_crops, is_cut
 from pipeline.teacher.generator.decoder import Decoded, fold_decoder
 from pipeline.teacher.generator.encoder import BIAS_NUMBERS, fast_encoder
-from pipeline.teacher.generator.memory import Capacity, Pieces, capacity, too_little
+from pipeline.teacher.generator.memory import Capacity, capacity
 from pipeline.teacher.generator.proposals import Proposals, inclusive_boxes, joined, survivors
 from pipeline.teacher.generator.regions import Measuring, Thresholds, upsampling
 from pipeline.teacher.generator.small_regions import load_opencv, mend

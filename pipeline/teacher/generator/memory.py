@@ -1,4 +1,4 @@
-"""How much an accelerator works on at once: an estimate beforehand, and halves where it was too bold.
+"""How much an accelerator works on at once: an estimate; where it was too bold, `accelerator.Pieces` halves.
 
 The estimate is of the largest moment of each step, rounded up; it decides how fast masks come, not which. Sizes are
 powers of two, so that a little more or less free memory does not change them.
@@ -8,14 +8,12 @@ Legend: C channels of the encoder's blocks or of the decoder, T cells of a windo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, cast
 
 import torch
 from segment_anything.modeling import Sam
 from segment_anything.modeling.image_encoder import Block
 
-from pipeline.errors import DeviceMemoryError
 from pipeline.teacher.generator.encoder import why_not_walked
 
 GIB = 1 << 30
@@ -34,8 +32,6 @@ _PIXEL_BYTES = 20
 _MOST_WINDOWS, _MOST_PROMPTS, _MOST_MASKS = 16, 256, 256
 """More at once is not faster: each fills the largest GPU (by arithmetic; not measured)."""
 _MOST_BIAS_NUMBERS = 1 << 28
-
-Result = TypeVar("Result")
 
 
 class Capacity(NamedTuple):
@@ -99,44 +95,3 @@ def _free_memory(device: torch.device) -> int:
 def _power_of_two(number: int, most: int) -> int:
     """The largest that is at most either; 1 where there is none."""
     return 1 << (max(1, min(number, most)).bit_length() - 1)
-
-
-class Pieces:
-    """Work cut into pieces; where memory does not hold one it is done in halves, and so is all that follows."""
-
-    def __init__(self, unit: str, size: int) -> None:
-        self.is_shrunk = False
-        """Whether memory was too small for the size given."""
-        self._unit = unit
-        self._size = size
-
-    def of(self, count: int, work: Callable[[slice], Result], weight: int = 1) -> Iterator[Result]:
-        """Results for the units 0 to count, piece by piece.
-
-        Args:
-            count: units to do.
-            work: what to do with a piece of them; it may be called again with a part of the same piece.
-            weight: of a unit; those of a piece together weigh no more than its size, or are one.
-
-        Raises:
-            DeviceMemoryError: not even one unit fits.
-        """
-        start = 0
-        while start < count:
-            length = min(max(1, self._size // weight), count - start)
-            try:
-                result = work(slice(start, start + length))
-            except torch.OutOfMemoryError as error:
-                if length == 1:
-                    raise too_little(self._unit) from error
-                self._size, self.is_shrunk = length * weight // 2, True
-                continue
-            yield result
-            start += length
-
-
-def too_little(unit: str) -> DeviceMemoryError:
-    """The error for a unit that does not fit."""
-    return DeviceMemoryError(f"one {unit} does not fit into the device's memory", "SAM must have room for one",
-                             'Free memory on it, set sam.precision = "bfloat16", take a smaller SAM, '
-                             "or use --device cpu")  # fmt: skip

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.accelerator import Pieces
 from pipeline.teacher.generator import batched_regions
 from pipeline.teacher.generator.batched_regions import BatchedUpsampling, Sizes, part_sides, two_steps
-from pipeline.teacher.generator.memory import Pieces
 from pipeline.teacher.generator.regions import Thresholds, upsampling
 
 CPU = torch.device("cpu")
