@@ -85,7 +85,9 @@ class RunReader:
         """Reads what the student learns from."""
         recipe = self.recipe
         levels = recipe.assistant.feature_levels if recipe.losses.features > 0 else ()
-        return StoreReader(self.store, self.fingerprints.assistant, self.fingerprints.ensemble, self.image, levels)
+        return StoreReader(
+            self.store, self.fingerprints.assistant, self.fingerprints.ensemble, self.image, levels, recipe.losses.hard
+        )
 
     def teacher(self, panorama_id: str) -> TeacherArrays:
         """What the ladder measures of stage one.

@@ -41,7 +41,8 @@ class LossConfig:
     temperature: float = 1.0
     """Soft targets and predictions are divided by it; the loss is multiplied by its square (Hinton)."""
     hard: bool = False
-    """Learn from argmax labels (CE, as drawn in the paper) rather than soft targets (KL; ours)."""
+    """Learn from labels, those of E and the assistant's (CE, as drawn in the paper), rather than soft targets (KL;
+    ours)."""
     class_balance: float = 0.0
     """Pixels weigh more the rarer their class is: its share of the batch to the power of minus this, in the first three
     losses. 0: all alike (paper); 0.25 to 0.5 keeps small classes from being unlearned (ours)."""

@@ -29,6 +29,9 @@ class StoreReader:
     """image_HW3 of a panorama's id, at the working size."""
     levels: tuple[int, ...] = ()
     """Feature levels to read; none where their loss is off."""
+    hard: bool = False
+    """Read E's labels in the place of its soft form, whose argmax they are not where a winner has less than half of its
+    mask."""
 
     def __call__(self, panorama_id: str) -> PanoramaSample:
         """The sample of one panorama.
@@ -39,15 +42,16 @@ class StoreReader:
         """
         features = [f"features_{level}{suffix}" for level in self.levels for suffix in ("", "_scale")]
         assistant = self.store.read(Part.ASSISTANT, self.assistant, panorama_id, ["assistant_logits", *features])
+        form = "ensemble_labels" if self.hard else "ensemble_logits"
         ensemble = self.store.read(
-            Part.ENSEMBLE, self.ensemble, panorama_id, ["ensemble_logits", "reliability", "boundary", "ignored"]
+            Part.ENSEMBLE, self.ensemble, panorama_id, [form, "reliability", "boundary", "ignored"]
         )
         image_HW3 = self.open_image(panorama_id)
         _require_size(panorama_id, image_HW3, ensemble["ignored"])
         return PanoramaSample(
             image_HW3=image_HW3,
             assistant_CHW=assistant["assistant_logits"],
-            ensemble_CHW=ensemble["ensemble_logits"],
+            ensemble_CHW=_certain(ensemble[form], len(assistant["assistant_logits"])) if self.hard else ensemble[form],
             reliable_HW=ensemble["reliability"].astype(np.bool_),
             boundary_HW=ensemble["boundary"].astype(np.bool_),
             ignored_HW=ensemble["ignored"].astype(np.bool_),
@@ -56,6 +60,11 @@ class StoreReader:
                 for level in self.levels
             },
         )
+
+
+def _certain(labels_HW: npt.NDArray[np.uint8], classes: int) -> npt.NDArray[np.uint8]:
+    """Codes [C, H, W] of probability 1 for every pixel's label; 0 for all classes where it is IGNORE."""
+    return (labels_HW == np.arange(classes, dtype=np.uint8)[:, None, None]) * np.uint8(255)
 
 
 _LARGEST_SCALE = np.float32(512)

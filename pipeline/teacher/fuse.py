@@ -51,10 +51,11 @@ class Fusion:
     """The fusion of one panorama."""
 
     labels_HW: Labels
-    """E: argmax of the soft form, IGNORE where ignored. A winner with less than half of its mask can so yield to
-    the assistant where the assistant is certain."""
+    """E: of the labels that the windows' E_i give a pixel, the one with most weight, the lowest of equals; IGNORE where
+    ignored."""
     ensemble_CHW: FloatArray
-    """Soft E: the windows' soft E_i, blended; probabilities."""
+    """Soft E: the windows' soft E_i, blended; probabilities. Its argmax is not everywhere E: a winner with less than
+    half of its mask yields to the assistant where the assistant is certain."""
     reliable_HW: Bools
     """M: the blended majority of the windows' M_i."""
 
@@ -138,6 +139,7 @@ def fuse(
         masks: one set per window, in the windows' order.
     """
     height, width = ignored_HW.shape
+    hard = Stitcher(height, width, len(label_set), windows)
     ensemble = Stitcher(height, width, len(label_set), windows)
     reliable = Stitcher(height, width, 1, windows)
     for window, own_masks in zip(windows, masks, strict=True):
@@ -149,11 +151,16 @@ def fuse(
             label_set,
             config,
         )
+        hard.add(window, one_hot(fused.labels_hw, len(label_set)))
         ensemble.add(window, fused.ensemble_Chw)
         reliable.add(window, fused.reliable_hw[None].astype(np.float32))
-    ensemble_CHW = ensemble.result()
-    labels_HW = np.where(ignored_HW, np.uint8(IGNORE), ensemble_CHW.argmax(axis=0).astype(np.uint8))
-    return Fusion(labels_HW, ensemble_CHW, (reliable.result()[0] >= 0.5) & ~ignored_HW)
+    labels_HW = np.where(ignored_HW, np.uint8(IGNORE), hard.result().argmax(axis=0).astype(np.uint8))
+    return Fusion(labels_HW, ensemble.result(), (reliable.result()[0] >= 0.5) & ~ignored_HW)
+
+
+def one_hot(labels_hw: Labels, classes: int) -> FloatArray:
+    """[C, h, w] of 1 for each pixel's label and 0 for the others; all 0 where it is IGNORE."""
+    return (labels_hw == np.arange(classes, dtype=np.uint8)[:, None, None]).astype(np.float32)
 
 
 def _count_bytes(values_hw: Labels, bins: int) -> npt.NDArray[np.int64]:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.cache.codec import encode_features
+from pipeline.cache.codec import decode_probabilities, encode_features
 from pipeline.cache.store import Part, TeacherStore
+from pipeline.classes import IGNORE
 from pipeline.errors import CacheError, InputError
 from pipeline.student.config import DistillConfig
 from pipeline.student.data import TrainingSet, read_ahead, remember, shuffled
@@ -130,10 +131,12 @@ def store_of(folder: Path, sample: PanoramaSample) -> TeacherStore:
     """A store that holds the sample as street/1."""
     store = TeacherStore.open(folder / "teacher.zarr", "a")
     codes, scale = encode_features(sample.features[2].astype(np.float32))
+    labels_HW = np.where(sample.ignored_HW, IGNORE, sample.ensemble_CHW.argmax(axis=0)).astype(np.uint8)
     store.write(Part.ASSISTANT, "a1", "street/1", {
         "assistant_logits": sample.assistant_CHW, "features_2": codes, "features_2_scale": scale}, {})  # fmt: skip
     store.write(Part.ENSEMBLE, "e1", "street/1", {
-        "ensemble_logits": sample.ensemble_CHW, "reliability": sample.reliable_HW.astype(np.uint8),
+        "ensemble_logits": sample.ensemble_CHW, "ensemble_labels": labels_HW,
+        "reliability": sample.reliable_HW.astype(np.uint8),
         "boundary": sample.boundary_HW.astype(np.uint8), "ignored": sample.ignored_HW.astype(np.uint8),
     }, {})  # fmt: skip
     return TeacherStore.open(folder / "teacher.zarr", "r")
@@ -147,6 +150,10 @@ def test_samples_come_out_of_the_store_as_stage_one_put_them_in(tmp_path: Path) 
         np.testing.assert_array_equal(getattr(read, name), getattr(sample, name))
         assert getattr(read, name).dtype == getattr(sample, name).dtype
     np.testing.assert_allclose(read.features[2], sample.features[2], atol=0.02)
+    hard = dataclasses.replace(reader, hard=True)("street/1")
+    labels_HW = sample.ensemble_CHW.argmax(axis=0)
+    np.testing.assert_array_equal(decode_probabilities(hard.ensemble_CHW).argmax(axis=0)[:-1], labels_HW[:-1])
+    np.testing.assert_array_equal(hard.ensemble_CHW.sum(axis=0, dtype=int), np.where(sample.ignored_HW, 0, 255))
     smaller = StoreReader(reader.store, "a1", "e1", lambda _: sample.image_HW3[:, : WIDTH // 2])
     with pytest.raises(CacheError, match=f"is {WIDTH // 2}x{HEIGHT}"):
         smaller("street/1")

@@ -294,8 +294,25 @@ def test_the_panorama_is_the_weighted_mean_of_its_windows() -> None:
     vote = weight[32:] * parts[0].reliable_hw[:, 32:] + weight[:32] * parts[1].reliable_hw[:, :32]
     np.testing.assert_allclose(result.ensemble_CHW[..., 32:64], soft, atol=1e-5)
     np.testing.assert_array_equal(result.reliable_HW[:, 32:64], vote >= 0.5)
-    expected = np.where(ignored, IGNORE, result.ensemble_CHW.argmax(axis=0))
-    np.testing.assert_array_equal(result.labels_HW, expected)
+    first, second = (np.arange(4)[:, None, None] == part.labels_hw for part in parts[:2])
+    hard = weight[32:] * first[..., 32:] + weight[:32] * second[..., :32]
+    expected = np.where(ignored[:, 32:64], IGNORE, hard.argmax(axis=0))
+    np.testing.assert_array_equal(result.labels_HW[:, 32:64], expected)
+
+
+@pytest.mark.parametrize(("unreliable", "painted"), [("paint", True), ("keep", False)])
+def test_a_winner_with_less_than_half_of_its_mask_is_painted_over_all_of_it(unreliable: str, painted: bool) -> None:
+    """40 % sky, 30 % wall, 30 % pole, of which the assistant is certain: the soft form leaves it its labels."""
+    labels = np.full((32, 128), SKY, np.uint8)
+    labels[:, 40:100] = np.repeat((SKY, WALL, POLE), (24, 18, 18)).astype(np.uint8)
+    (window,) = window_grid(32, 128, WindowConfig(32, 128, 32, 128))
+    mask = mask_set([area(slice(0, 32), slice(40, 100), (32, 128))], (32, 128))
+    no, one = np.zeros(labels.shape, np.bool_), np.ones(labels.shape, np.float32)
+    config = FusionConfig(unreliable=unreliable, protect_thin=False)
+    result = fuse(sure(labels, 0.9), one, no, (window,), [mask], FOUR, config)
+    np.testing.assert_array_equal(result.labels_HW, np.full_like(labels, SKY) if painted else labels)
+    np.testing.assert_array_equal(result.ensemble_CHW.argmax(axis=0), labels)
+    assert not result.reliable_HW[:, 40:100].any()
 
 
 def test_a_mask_cut_off_by_the_frame_yields_to_the_neighbour_that_sees_it_whole() -> None:
