@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pipeline.errors import GoodSAMError
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,23 @@ def failure(stage: str, item: str, error: Exception) -> ItemFailed:
     if isinstance(error, GoodSAMError):
         return ItemFailed(stage, item, str(error))
     return ItemFailed(stage, item, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
+
+
+def tell_if_slow(
+    items: Sequence[Item], stage: str, unit: str, listener: Listener, patience: float = 2.0
+) -> Iterator[Item]:
+    """The items; of work on them that takes longer than `patience` seconds the listener is told like of a stage."""
+    started = time.monotonic()
+    told = False
+    for done, item in enumerate(items):
+        if told:
+            listener(StageAdvanced(stage, done, "", 0.0))
+        elif time.monotonic() - started > patience:
+            listener(StageStarted(stage, len(items), unit))
+            told = True
+        yield item
+    if told:
+        listener(StageFinished(stage, time.monotonic() - started))
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from pipeline.teacher.fuse import fuse
 from pipeline.teacher.rectify import rectify
 from stages.devices import choose_device
 from stages.files import mask_digest
-from stages.runs import SPEED_SETTINGS, Fingerprints
+from stages.runs import SPEED_SETTINGS, VERSIONS, Fingerprints
 from stages.splits import SplitPanorama
 
 if TYPE_CHECKING:
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", SamConfig, AssistantConfig)
 Network = TypeVar("Network")
-
-VERSIONS = {Part.MASKS: 1, Part.ASSISTANT: 2, Part.ENSEMBLE: 1}
-"""Raised when the code of a part changes what it computes, so that older results are not read any more."""
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.cache.store import Part
-from pipeline.errors import CacheError, RecipeError
+from pipeline.errors import CacheError, RecipeError, WeightsError
 from pipeline.recipe import Recipe, load_recipe, merge_recipe, parse_recipe, to_toml
-from stages.files import mask_digest, write_whole
+from pipeline.teacher.assistant import assistant_identity
+from stages.files import digest, mask_digest, write_whole
 
 BUILT_IN = Path(__file__).parent / "recipes"
 """Recipes that come with the project; their relative paths start at the current folder."""
@@ -111,6 +113,10 @@ class Run:
         write_whole(self.folder / "recipe.toml", to_toml(self.recipe))
 
 
+VERSIONS = {Part.MASKS: 1, Part.ASSISTANT: 2, Part.ENSEMBLE: 2}
+"""Raised when the code of a part changes what it computes, so that older results are not read any more."""
+
+
 @dataclass(frozen=True)
 class Fingerprints:
     """Names of the three parts of stage one in the store."""
@@ -134,7 +140,8 @@ SPEED_SETTINGS = {"sam": ("points_per_batch", "memory_gib")}
 
 
 PATH_SETTINGS = {"panorama": ("ignore_mask",), "sam": ("checkpoint",), "assistant": ("name",)}
-"""Files among them. Their content enters the fingerprints; stage two need not have them."""
+"""Files among them. Their content enters the fingerprints; stage two need not have them, but they must be those of
+stage one where it has them."""
 
 
 def teacher_settings(recipe: Recipe) -> dict[str, Any]:
@@ -150,7 +157,7 @@ def write_manifest(run: Run, fingerprints: Fingerprints) -> None:
         CacheError: the file cannot be written.
     """
     record = {"settings": teacher_settings(run.recipe), "fingerprints": dataclasses.asdict(fingerprints),
-              "ignore_mask_sha256": mask_digest(run.recipe.panorama.ignore_mask)}  # fmt: skip
+              "contents": _contents(run.recipe), "versions": _versions()}  # fmt: skip
     write_whole(run.manifest, json.dumps(record, indent=1))
 
 
@@ -158,22 +165,31 @@ def read_manifest(run: Run) -> Fingerprints:
     """The fingerprints that stage one recorded for this recipe.
 
     Raises:
-        CacheError: stage one has not run, it ran with other settings, or its record is damaged.
+        CacheError: stage one has not run, it ran with other settings, files or code, or its record is damaged.
     """
     if not run.manifest.is_file():
         raise CacheError(f"{run.folder} has no teacher cache", "stage one makes it", "Run teacher-cache first")
     record, fingerprints = _read_record(run.manifest)
-    before, now = record["settings"], teacher_settings(run.recipe)
-    changed = [key for key in TEACHER_SETTINGS if _deciding(key, before.get(key)) != _deciding(key, now[key])]
-    if not changed and _other_mask(run.recipe, record.get("ignore_mask_sha256")):
-        changed = ["panorama (the content of the ignore mask)"]
-    if changed:
+    if other := _what_differs(record, run.recipe):
         raise CacheError(
-            f"the cache in {run.folder} was made with other settings of {', '.join(changed)}",
+            f"the cache in {run.folder} was made with other {other}",
             "it must be of this recipe",
             "Run teacher-cache again; it computes only what changed",
         )
     return fingerprints
+
+
+def _what_differs(record: dict[str, Any], recipe: Recipe) -> str:
+    """What a cache was made with that the recipe has not; empty if nothing."""
+    before, now = record["settings"], teacher_settings(recipe)
+    settings = [key for key in TEACHER_SETTINGS if _deciding(key, before.get(key)) != _deciding(key, now[key])]
+    if settings:
+        return f"settings of {', '.join(settings)}"
+    contents = record.get("contents", {})
+    files = [key for key, content in _contents(recipe).items() if contents.get(key) != content]
+    if files:
+        return f"content of {', '.join(files)}"
+    return "" if record.get("versions") == _versions() else "code"
 
 
 def _deciding(table: str, settings: Any) -> Any:
@@ -187,10 +203,22 @@ def _deciding(table: str, settings: Any) -> Any:
     return deciding
 
 
-def _other_mask(recipe: Recipe, sha256: Any) -> bool:
-    """Whether the ignore mask, where it is at hand, is not that of then."""
-    path = recipe.panorama.ignore_mask
-    return sha256 is not None and Path(path).is_file() and mask_digest(path) != sha256
+def _contents(recipe: Recipe) -> dict[str, str]:
+    """What names the content of the recipe's files, by setting; only of those that are at hand, not of the hub's."""
+    found: dict[str, str] = {}
+    if Path(recipe.panorama.ignore_mask).is_file():
+        found["panorama.ignore_mask"] = mask_digest(recipe.panorama.ignore_mask)
+    if Path(recipe.sam.checkpoint).is_file():
+        found["sam.checkpoint"] = digest(Path(recipe.sam.checkpoint))
+    name = recipe.assistant.name
+    if recipe.assistant.kind == "demo" or (name and Path(name).expanduser().exists()):
+        with suppress(WeightsError):  # a folder that has no network any more
+            found["assistant.name"] = assistant_identity(recipe.assistant)
+    return found
+
+
+def _versions() -> dict[str, int]:
+    return {part.value: version for part, version in VERSIONS.items()}
 
 
 def _read_record(path: Path) -> tuple[dict[str, Any], Fingerprints]:

@@ -20,7 +20,7 @@ from pipeline.panorama.ignore import require_ignore_mask
 from pipeline.recipe import Recipe
 from stages.claims import claimed
 from stages.devices import choose_device
-from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted
+from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted, tell_if_slow
 from stages.files import digest
 from stages.panorama_task import PanoramaTask, TaskReport, cache_panorama, check_assistant, part_fingerprints
 from stages.runner import require_scheduler, run_tasks
@@ -72,14 +72,21 @@ def teacher_cache(
 def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: str, threads: int) -> CacheSummary:
     started = time.monotonic()
     panoramas = all_panoramas(run.recipe)
-    tasks = [replace(task, threads=threads) for task in _missing(run, panoramas, device)]
+    require_ignore_mask(run.recipe.panorama)
+    store = TeacherStore.open(run.store, "a")
+    prints = part_fingerprints(run.recipe)
+    missing = _missing(store, prints, panoramas, listener)
+    tasks = [PanoramaTask(panorama, run.recipe, run.store.resolve(), prints, device, threads) for panorama in missing]
     if tasks:
         check_assistant(replace(tasks[0], device="cpu") if workers or scheduler else tasks[0])
+    _describe(store, prints, run.recipe)
     listener(StageStarted(STAGE, len(tasks), "panoramas"))
     if len(tasks) < len(panoramas):
         listener(Note(STAGE, f"{len(panoramas) - len(tasks)} of {len(panoramas)} panoramas are cached already"))
     with closing(run_tasks(cache_panorama, tasks, workers, scheduler, _at_once(device), _lost)) as running:
-        reports = list(_follow(running, listener))
+        reports = list(_recorded(_follow(running, listener), run, prints))
+    if not tasks:
+        _record(run, prints)
     summary = _summary(len(panoramas), reports)
     facts = {"panoramas": summary.total, "computed": summary.computed, "set aside": len(summary.failed)}
     listener(StageFinished(STAGE, time.monotonic() - started, facts))
@@ -99,16 +106,28 @@ def _at_once(device: str) -> int:
     return 1 if device == "cpu" else 2
 
 
-def _missing(run: Run, panoramas: Sequence[SplitPanorama], device: str) -> list[PanoramaTask]:
-    """Prepare the run's folder and store; a task for every panorama that is not complete."""
-    require_ignore_mask(run.recipe.panorama)
-    store = TeacherStore.open(run.store, "a")
-    prints = part_fingerprints(run.recipe)
+def _missing(
+    store: TeacherStore, prints: Fingerprints, panoramas: Sequence[SplitPanorama], listener: Listener
+) -> list[SplitPanorama]:
+    """The panoramas that are not complete."""
+    asked = tell_if_slow(panoramas, f"{STAGE}: looking at the cache", "panoramas", listener)
+    return [panorama for panorama in asked if not _is_complete(store, prints, panorama)]
+
+
+def _recorded(reports: Iterator[TaskReport], run: Run, prints: Fingerprints) -> Iterator[TaskReport]:
+    """The reports; the run becomes that of this recipe with the first panorama that is cached, not before: settings
+    that fail leave the record of those that worked."""
+    recorded = False
+    for report in reports:
+        if not recorded and not report.error:
+            _record(run, prints)
+            recorded = True
+        yield report
+
+
+def _record(run: Run, prints: Fingerprints) -> None:
     run.record_recipe()
-    _describe(store, prints, run.recipe)
     write_manifest(run, prints)
-    missing = [panorama for panorama in panoramas if not _is_complete(store, prints, panorama)]
-    return [PanoramaTask(panorama, run.recipe, run.store.resolve(), prints, device) for panorama in missing]
 
 
 def _follow(reports: Iterator[TaskReport], listener: Listener) -> Iterator[TaskReport]:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cache.store import Part
 from pipeline.errors import CacheError
 from pipeline.recipe import Recipe, merge_recipe
+from stages import runs
 from stages.runs import Fingerprints, Run, read_manifest, teacher_settings, write_manifest
 
 PRINTS = Fingerprints("a" * 16, "b" * 16, "c" * 16)
@@ -59,14 +61,39 @@ def test_a_network_of_another_owner_on_the_hub_makes_the_cache_stale(tmp_path: P
         read_manifest(Run(recipe("another/segformer"), tmp_path))
 
 
-def test_an_ignore_mask_that_was_repainted_makes_the_cache_stale(tmp_path: Path) -> None:
-    mask = tmp_path / "rig.png"
-    mask.write_bytes(b"a mask")
-    run = Run(merge_recipe(Recipe(), {"panorama": {"ignore_mask": str(mask)}}), tmp_path)
+@pytest.mark.parametrize(
+    ("key", "settings"),
+    [
+        ("panorama.ignore_mask", {}),
+        ("sam.checkpoint", {"sam": {"model": "vit_b"}}),
+        ("assistant.name", {"assistant": {"kind": "onnx"}}),
+    ],
+)
+def test_another_file_of_the_same_name_makes_the_cache_stale(
+    tmp_path: Path, key: str, settings: dict[str, dict[str, object]]
+) -> None:
+    def run(folder: str) -> Run:
+        table, name = key.split(".")
+        other = {table: {**settings.get(table, {}), name: str(tmp_path / folder / "file")}}
+        return Run(merge_recipe(Recipe(), {"assistant": {"kind": "demo"}, **other}), tmp_path)
+
+    for folder, content in (("one", b"content"), ("same", b"content"), ("another", b"another")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "file").write_bytes(content)
+    write_manifest(run("one"), PRINTS)
+    assert [read_manifest(run(folder)) for folder in ("one", "same", "gone")] == [PRINTS] * 3
+    with pytest.raises(CacheError, match=f"other content of {key}"):
+        read_manifest(run("another"))
+    (tmp_path / "one" / "file").write_bytes(b"replaced in place")
+    with pytest.raises(CacheError, match=f"other content of {key}"):
+        read_manifest(run("one"))
+
+
+def test_a_cache_of_earlier_code_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(Recipe(), tmp_path)
     write_manifest(run, PRINTS)
-    assert read_manifest(run) == PRINTS
-    mask.write_bytes(b"another")
-    with pytest.raises(CacheError, match="ignore mask"):
+    monkeypatch.setitem(runs.VERSIONS, Part.ENSEMBLE, runs.VERSIONS[Part.ENSEMBLE] + 1)
+    with pytest.raises(CacheError, match=r"other code; .* Run teacher-cache again"):
         read_manifest(run)
 
 

@@ -353,12 +353,21 @@ def test_an_unusable_assistant_is_told_before_sam_has_worked(folder: Path) -> No
     assert not events
 
 
-def test_a_run_that_is_refused_leaves_the_record_of_the_last_one(folder: Path) -> None:
-    before = (small_run(folder).folder / "recipe.toml").read_text()
+@pytest.mark.parametrize(
+    ("table", "key", "file"),
+    [("panorama", "ignore_mask", "mask.png"), ("sam", "checkpoint", "sam.pth"), ("assistant", "name", "net.onnx")],
+)
+def test_a_run_that_is_refused_leaves_the_record_of_the_last_one(folder: Path, table: str, key: str, file: str) -> None:
+    run = small_run(folder)
+    before = (run.folder / "recipe.toml").read_text()
     Image.new("L", (WIDTH, WIDTH)).save(folder / "mask.png")
-    with pytest.raises(InputError):
-        teacher_cache(small_run(folder, panorama={"ignore_mask": str(folder / "mask.png")}), silent)
-    assert (small_run(folder).folder / "recipe.toml").read_text() == before
+    (folder / "sam.pth").write_bytes(b"no weights")
+    (folder / "net.onnx").write_bytes(b"no network")
+    settings: dict[str, object] = {key: str(folder / file), **({"kind": "onnx"} if table == "assistant" else {})}
+    with pytest.raises((InputError, WeightsError)):
+        teacher_cache(small_run(folder, **{table: settings}), silent)
+    assert (run.folder / "recipe.toml").read_text() == before
+    assert read_manifest(run)
 
 
 def test_a_folder_of_nothing_but_broken_pictures_is_an_error(tmp_path: Path) -> None:

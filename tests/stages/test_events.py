@@ -1,0 +1,22 @@
+"""What stages tell of work that may be long."""
+
+from __future__ import annotations
+
+import pytest
+
+from stages import events
+from stages.events import Event, StageAdvanced, StageFinished, StageStarted, tell_if_slow
+
+
+@pytest.mark.parametrize(("seconds_each", "told"), [(0.1, []), (1.5, [2, 3, 4])])
+def test_only_slow_work_is_told(monkeypatch: pytest.MonkeyPatch, seconds_each: float, told: list[int]) -> None:
+    clock = iter(seconds_each * tick for tick in range(100))
+    monkeypatch.setattr(events.time, "monotonic", lambda: next(clock))
+    heard: list[Event] = []
+    assert list(tell_if_slow("abcde", "looking", "letters", heard.append)) == list("abcde")
+    assert [event.done for event in heard if isinstance(event, StageAdvanced)] == told
+    if told:
+        assert heard[0] == StageStarted("looking", 5, "letters")
+        assert isinstance(heard[-1], StageFinished)
+    else:
+        assert not heard
