@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +23,22 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     Raises:
         CacheError: no room, or no permission. The checkpoints that were there stay.
     """
+    buffer = io.BytesIO()  # writing to a file itself, torch would not tell what the system has against it
+    torch.save(dict(state), buffer)
     partial = path.with_suffix(".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
-            torch.save(dict(state), file)
+            file.write(buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())
-    except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
+        if path.exists():
+            path.replace(previous_of(path))
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise _unwritable(path, error) from error
-    if path.exists():
-        path.replace(previous_of(path))
-    partial.replace(path)
 
 
 def load_checkpoint(path: Path, fingerprint: str | None = None) -> dict[str, Any] | None:
@@ -78,6 +83,8 @@ def replace_folder(folder: Path, fill: Callable[[Path], None], keep: Path | None
         raise _unwritable(folder, error) from error
 
 
-def _unwritable(path: Path, error: Exception) -> CacheError:
-    return CacheError(f"{path} cannot be written ({error})", "the folder must have room and write permission",
-                      "Free space and run the same command again; it goes on from the last checkpoint")  # fmt: skip
+def _unwritable(path: Path, error: OSError | SafetensorError) -> CacheError:
+    reason = error.strerror or error if isinstance(error, OSError) else error
+    return CacheError(f"{path} cannot be written ({reason})", "the folder must have room and write permission",
+                      "Free space and run the same command again; it goes on from the last checkpoint if there is one"
+                      )  # fmt: skip

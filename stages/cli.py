@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,8 @@ DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto (cud
 WorkersOption = Annotated[int, typer.Option(min=0, help="Worker processes on this machine; 0 works in this process.")]
 
 CACHE = Path("cache")
+DEMO_WORLD = CACHE / "demo" / "world"
+"""Where the built-in demo has its panoramas."""
 INTERRUPTED = 130
 """Exit code of a run stopped by Ctrl-C, as shells have it."""
 
@@ -67,7 +70,7 @@ def teacher_cache(
     from stages.teacher_cache import teacher_cache as stage
 
     run = _run(recipe, cache, set_)
-    with _listeners(run) as listener:
+    with _listeners(run) as listener, _world_needed(run):
         summary = stage(run, listener, workers=workers, scheduler=scheduler, device=device, threads=threads)
     _list_failures(summary.failed)
 
@@ -80,7 +83,7 @@ def distill(
     from stages.wiring import distill_run
 
     run = _run(recipe, cache, set_)
-    with _listeners(run) as listener:
+    with _listeners(run) as listener, _world_needed(run):
         folder = distill_run(run, listener, device=_device(device))
     typer.echo(f"student: {folder}")
 
@@ -93,7 +96,7 @@ def evaluate(
     from stages.wiring import evaluate_run
 
     run = _run(recipe, cache, set_)
-    with _listeners(run) as listener:
+    with _listeners(run) as listener, _world_needed(run):
         table = evaluate_run(run, listener, device=_device(device))
     typer.echo(table)
 
@@ -210,6 +213,21 @@ def _listeners_at(folder: Path) -> RunListeners:
     from stages.listeners import RunListeners
 
     return RunListeners(folder)
+
+
+@contextmanager
+def _world_needed(run: Run) -> Generator[None]:
+    """Say how the demo's panoramas are made where an error says that they are not there."""
+    from pipeline.errors import InputError
+
+    try:
+        yield
+    except InputError as error:
+        folders = [Path(folder) for folder in (run.recipe.data.panoramas, run.recipe.data.evaluation) if folder]
+        missing = [folder for folder in folders if not folder.exists() and str(folder) in error.found]
+        if any(folder.resolve().is_relative_to(DEMO_WORLD.resolve()) for folder in missing):
+            raise InputError(error.found, error.expected, "Run `goodsam world demo` first") from None
+        raise
 
 
 def _device(name: str) -> str:

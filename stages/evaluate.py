@@ -2,7 +2,8 @@
 
 <run>/eval/
     metrics.json       everything that was measured
-    ladder.md          the same as tables: the ladder, IoU per class, agreement of the rungs, class shares
+    ladder.md          the same as tables: the ladder, IoU per class, cost of the students, agreement of the rungs,
+                       class shares
     overlays/<id>.png  panorama, assistant, masks, ensemble, student and truth side by side
 
 Panoramas are taken one at a time, twice where there is a teacher cache: first for the thresholds of the baseline.
@@ -24,7 +25,7 @@ from PIL import Image
 
 from pipeline.accelerator import device_errors
 from pipeline.classes import IGNORE, LabelSet
-from pipeline.errors import DeviceError, InputError, WeightsError
+from pipeline.errors import CacheError, DeviceError, InputError, WeightsError
 from pipeline.evaluate import report
 from pipeline.evaluate.consensus import Consensus
 from pipeline.evaluate.ladder import Ladder, LadderInput
@@ -32,7 +33,7 @@ from pipeline.evaluate.metrics import LabelArray, best_class, labels_at, resize_
 from pipeline.evaluate.overlay import Scene, comparison, scene_panels
 from pipeline.evaluate.threshold import ConfidenceHistograms, confidence_threshold
 from stages.events import Listener, StageAdvanced, StageFinished, StageStarted, failure, silent
-from stages.files import put_in_place, write_picture, write_whole, writing
+from stages.files import is_name_too_long, put_in_place, write_picture, write_whole, writing
 from stages.predictor import Predictor
 
 # C classes, H W working size of the panorama.
@@ -168,12 +169,25 @@ class _Evaluation:
         for id_ in self.job.ids:
             picture = self._try(id_, self._measure)
             if picture is not None:
-                write_picture(self._pictures / f"{id_.replace('/', '__')}.png", Image.fromarray(picture))
+                self._write_picture(id_, picture)
 
     def _begin_pictures(self) -> None:
         shutil.rmtree(self._pictures, ignore_errors=True)
         with writing(self._pictures):
             self._pictures.mkdir(parents=True)
+
+    def _write_picture(self, id_: str, picture: npt.NDArray[np.uint8]) -> None:
+        """Write a picture; go without where its name is too long, for the panorama is measured all the same."""
+        name = f"{id_}.png"
+        try:
+            write_picture(self._pictures / name, Image.fromarray(picture))
+        except CacheError as error:
+            if not is_name_too_long(error):
+                raise
+            too_long = InputError("the name is too long",
+                                  "a picture has the name of its panorama, which is measured all the same",
+                                  "Give the panorama a shorter name")  # fmt: skip
+            self.listener(failure(STAGE, f"overlays/{name}", too_long))
 
     def _try(self, id_: str, work: Callable[[str], Result]) -> Result | None:
         """Do the work unless the panorama was set aside; set it aside if it cannot be used."""
@@ -276,7 +290,7 @@ class _Evaluation:
             "set_aside": self.failed,
         }
         ladder = [*report.cautions(job.labels_by), report.ladder_markdown(rungs, job.label_set)] if rungs else []
-        tables = [*ladder, report.consensus_markdown(summary, job.label_set)]
+        tables = [*ladder, *report.costs_markdown(metrics), report.consensus_markdown(summary, job.label_set)]
         write_whole(job.out / "metrics.json", report.to_json(metrics))
         write_whole(job.out / "ladder.md", "\n\n".join(tables) + "\n")
         with writing(job.out / "overlays"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import shutil
 from collections.abc import Generator
@@ -63,6 +64,11 @@ def writing(path: Path) -> Generator[None]:
         raise CacheError(f"{path} cannot be written ({error.strerror or error})",
                          "the folder must have room and write permission",
                          "Free space, or choose another output folder") from error  # fmt: skip
+
+
+def is_name_too_long(error: CacheError) -> bool:
+    """Whether what `writing` told is the file's name and not the disk."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENAMETOOLONG
 
 
 def put_in_place(new: Path, folder: Path, keep: Path | None = None) -> None:

@@ -15,7 +15,8 @@ import dataclasses
 import io
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from pipeline.panorama.sphere import solid_angles
 from pipeline.settings import fingerprint
 from stages.claims import claimed
 from stages.events import Listener, StageAdvanced, StageFinished, StageStarted, failure, silent
-from stages.files import digest, mask_digest, write_picture, write_whole
+from stages.files import digest, is_name_too_long, mask_digest, write_picture, write_whole
 from stages.predictor import Predictor, load_predictor
 
 STAGE = "predict"
@@ -107,7 +108,7 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     for done, file in enumerate(missing, start=1):
         began = time.monotonic()
         try:
-            with device_errors("take a smaller student"):
+            with device_errors("take a smaller student"), _named_after(file):
                 _predict_file(file, job, predictor, settings)
         except (CacheError, DeviceError):
             raise
@@ -151,6 +152,19 @@ def _predict_file(file: PanoramaFile, job: PredictJob, predictor: Predictor, set
     write_picture(_label_path(job, file), _indexed(labels, predictor.label_set), pnginfo=mark)
 
 
+@contextmanager
+def _named_after(file: PanoramaFile) -> Generator[None]:
+    """Outputs have the panorama's name with a longer ending, which may be more than the file system takes."""
+    try:
+        yield
+    except CacheError as error:
+        if is_name_too_long(error):
+            raise InputError(f"{file.path.name} has too long a name for its outputs",
+                             "while they are written theirs end in .png.partial",
+                             "Give it a shorter name") from error  # fmt: skip
+        raise
+
+
 def _indexed(labels_HW: LabelArray, label_set: LabelSet) -> Image.Image:
     picture = Image.fromarray(labels_HW)
     picture.putpalette(label_set.palette_array.tobytes())
@@ -159,9 +173,9 @@ def _indexed(labels_HW: LabelArray, label_set: LabelSet) -> Image.Image:
 
 def _is_done(file: PanoramaFile, job: PredictJob, settings: str) -> bool:
     path = _label_path(job, file)
-    if job.overwrite or not path.is_file() or (job.overlays and not _overlay_path(job, file).is_file()):
-        return False
     try:
+        if job.overwrite or not path.is_file() or (job.overlays and not _overlay_path(job, file).is_file()):
+            return False
         with Image.open(path) as picture:
             found = picture.info.get(_FINGERPRINT_KEY)
         return found == fingerprint(settings, digest(file.path))

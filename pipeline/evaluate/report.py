@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.classes import LabelSet
 from pipeline.evaluate.consensus import ConsensusSummary
-from pipeline.evaluate.ladder import Rung
+from pipeline.evaluate.ladder import RUNGS, Rung
 
 ABSENT = "–"
 """Stands in tables for what could not be measured."""
@@ -85,7 +85,7 @@ def text_of(metrics: Mapping[str, Any]) -> str:
     rungs = [rung_of(record) for record in metrics["ladder"]]
     agreement = consensus_of(metrics["agreement"])
     ladder = [*cautions(metrics.get("labels_by", "people")), ladder_text(rungs)] if rungs else []
-    return "\n\n".join([*ladder, consensus_text(agreement)])
+    return "\n\n".join([*ladder, *costs_text(metrics), consensus_text(agreement)])
 
 
 def cautions(labels_by: str) -> list[str]:
@@ -109,6 +109,18 @@ def ladder_markdown(rungs: Sequence[Rung], labels: LabelSet) -> str:
 def ladder_text(rungs: Sequence[Rung]) -> str:
     """The ladder as an aligned table for the terminal, in percent."""
     return _aligned(_HEAD, _ladder_rows(rungs))
+
+
+def costs_markdown(metrics: Mapping[str, Any]) -> list[str]:
+    """Markdown table of what the students of a metrics.json cost: size, time, device. None where there are none."""
+    rows = _cost_rows(metrics)
+    return [_markdown(_COST_HEAD, rows)] if rows else []
+
+
+def costs_text(metrics: Mapping[str, Any]) -> list[str]:
+    """The same, aligned for the terminal."""
+    rows = _cost_rows(metrics)
+    return [_aligned(_COST_HEAD, rows)] if rows else []
 
 
 def consensus_markdown(summary: ConsensusSummary, labels: LabelSet) -> str:
@@ -144,6 +156,7 @@ def percent(value: float) -> str:
 
 COMPLETE = 0.999
 """Coverage from which a rung counts as covering everything."""
+_COST_HEAD = ["rung", "parameters", "milliseconds per panorama", "device"]
 _HEAD = ["rung", "mIoU, %", "by solid angle, %", "pixels, %", "coverage, %", "step"]
 
 
@@ -165,6 +178,14 @@ def _ladder_rows(rungs: Sequence[Rung]) -> list[list[str]]:
         )
         last = rung.miou if rung.coverage > COMPLETE else last
     return rows
+
+
+def _cost_rows(metrics: Mapping[str, Any]) -> list[list[str]]:
+    records = {rung: metrics[rung] for rung in RUNGS if rung in metrics}
+    return [
+        [_readable(rung), f"{cost['parameters']:,}", f"{cost['milliseconds_per_panorama']:.1f}", cost["device"]]
+        for rung, cost in records.items()
+    ]
 
 
 def _step(change: float) -> str:

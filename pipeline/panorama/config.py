@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.errors import RecipeError
 from pipeline.settings import require
 
 GRID = 32
@@ -26,17 +27,22 @@ class PanoramaConfig:
     """Also ignore what is black from the top or bottom border of each image on (a black nadir)."""
 
     def __post_init__(self) -> None:
-        require(
-            self.width > 0 and self.width % GRID == 0, "panorama.width", self.width, f"a positive multiple of {GRID}"
-        )
-        require(
-            0 < self.vertical_fov <= 180, "panorama.vertical_fov", self.vertical_fov, "above 0 and at most 180 degrees"
-        )
+        if not (self.width > 0 and self.width % GRID == 0):
+            raise _wrong("width", self.width, f"a positive multiple of {GRID}")
+        if not 0 < self.vertical_fov <= 180:
+            raise _wrong("vertical_fov", self.vertical_fov, "above 0 and at most 180 degrees")
 
     @property
     def height(self) -> int:
         """Working height, pixels: rows have the angular size of columns, to the next multiple of ROWS."""
         return ROWS * max(1, round(self.width * self.vertical_fov / 360 / ROWS))
+
+
+def _wrong(key: str, value: float, expected: str) -> RecipeError:
+    """What `require` says, for a setting that is also an option of `predict`, which has no recipe."""
+    option = key.replace("_", "-")
+    return RecipeError(f"panorama.{key} is {value!r}", f"it must be {expected}",
+                       f"Correct panorama.{key} in the recipe (`predict`: --{option})")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import hashlib
 import math
 import os
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ _FOV_REMEDY = "Set panorama.vertical_fov = {0} (`predict`: --vertical-fov {0}) f
 
 # Pillow would warn in its own words above its limit and refuse at twice that; `_decode` refuses, undecoded, in ours.
 Image.MAX_IMAGE_PIXELS = None
+# Of damaged files Pillow also warns, naming a line of its own source; what it raises is told, and that is enough. For
+# good and not while a file is opened: `catch_warnings` is not safe among threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True)
@@ -178,9 +182,14 @@ def require_aspect(path: Path, width: int, height: int, config: PanoramaConfig) 
     shape = (
         "a full panorama is 2:1"
         if config.vertical_fov == 180
-        else f"a band of {config.vertical_fov:g} degrees is {360 / config.vertical_fov:.3g}:1"
+        else f"a band of {config.vertical_fov:g} degrees is {aspect_ratio(config)}"
     )
     raise InputError(f"{path.name} is {width}x{height}", shape, _aspect_remedy(width, height))
+
+
+def aspect_ratio(config: PanoramaConfig) -> str:
+    """Width to height of panoramas, for messages: "2:1"."""
+    return f"{360 / config.vertical_fov:.3g}:1"
 
 
 def fits_aspect(width: int, height: int, config: PanoramaConfig) -> bool:

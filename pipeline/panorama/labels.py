@@ -15,7 +15,15 @@ from PIL import Image
 from pipeline.classes import IGNORE, LABEL_SETS, LabelSet, can_merge, merge_table
 from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.images import LABEL_ENDING, LABEL_FOLDER, PanoramaFile, fits_aspect, read_picture
+from pipeline.panorama.images import (
+    ASPECT_TOLERANCE,
+    LABEL_ENDING,
+    LABEL_FOLDER,
+    PanoramaFile,
+    aspect_ratio,
+    fits_aspect,
+    read_picture,
+)
 
 IMAGE_FOLDER = "leftImg8bit"
 """Folder of images in the layout of Cityscapes and DensePASS."""
@@ -116,7 +124,7 @@ def _require_aspect(path: Path, width: int, height: int, config: PanoramaConfig)
     if not fits_aspect(width, height, config):
         raise InputError(
             f"label {path.name} is {width}x{height}",
-            f"a label has the shape of its panorama, {config.width}x{config.height} or a multiple of that",
+            f"a label has the shape of its panorama, {aspect_ratio(config)} to within {100 * ASPECT_TOLERANCE:g} %",
             "Export the label anew, or take it out of the folder",
         )
 

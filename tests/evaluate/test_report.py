@@ -62,6 +62,26 @@ def test_the_ladder_shows_each_step_in_points() -> None:
     assert len({len(line) for line in table}) == 1
 
 
+def test_what_the_students_cost_stands_below_the_ladder() -> None:
+    start = {"parameters": 3_714_141, "milliseconds_per_panorama": 41.27, "device": "cpu, 2 threads"}
+    measured = {**metrics(), "student": {**start, "milliseconds_per_panorama": 40.0}, "student_start": start}
+    (table,) = report.costs_markdown(measured)
+    assert table.splitlines() == [
+        "| rung | parameters | milliseconds per panorama | device |",
+        "| --- | ---: | ---: | ---: |",
+        "| student start | 3,714,141 | 41.3 | cpu, 2 threads |",
+        "| student | 3,714,141 | 40.0 | cpu, 2 threads |",
+    ]
+    _, costs, agreement = report.text_of(measured).split("\n\n")
+    assert costs.splitlines()[2].split() == ["student", "start", "3,714,141", "41.3", "cpu,", "2", "threads"]
+    assert agreement.startswith("agreement")
+
+
+def test_without_students_there_is_no_table_of_their_cost() -> None:
+    assert report.costs_markdown(metrics()) == []
+    assert "parameters" not in report.text_of(metrics())
+
+
 def test_markdown_tables_are_rectangular_and_name_every_class() -> None:
     tables = [*report.ladder_markdown(RUNGS, DENSEPASS_13).split("\n\n"),
               *report.consensus_markdown(SUMMARY, DENSEPASS_13).split("\n\n")]  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -20,6 +22,7 @@ from pipeline.panorama.images import find_panoramas, open_panorama, resize_wrapp
 
 FULL = PanoramaConfig(width=64)
 ORIENTATION = 274
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def smooth(height: int = 32, width: int = 64) -> npt.NDArray[np.uint8]:
@@ -227,6 +230,24 @@ def test_a_file_cut_anywhere_is_refused_by_name(tmp_path: Path, suffix: str) -> 
     for share in (0.001, 0.01, 0.1, 0.3, 0.6, 0.9):
         path.write_bytes(whole[: max(1, int(len(whole) * share))])
         assert path.name in message(path)
+
+
+def test_of_a_damaged_file_pillow_says_nothing_beside_the_error(tmp_path: Path) -> None:
+    """In a process of its own: pytest shows warnings whatever filters the code has set."""
+    path = tmp_path / "cut.tif"
+    Image.fromarray(smooth()).save(path)
+    path.write_bytes(path.read_bytes()[:50])
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from pipeline.errors import InputError\n"
+        "from pipeline.panorama.config import PanoramaConfig\n"
+        "from pipeline.panorama.images import open_panorama\n"
+        "try:\n    open_panorama(Path(sys.argv[1]), PanoramaConfig(width=64))\n"
+        "except InputError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.startswith("cut.tif is no image")
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])

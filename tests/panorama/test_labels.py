@@ -152,3 +152,12 @@ def test_a_label_of_another_shape_than_the_panorama_is_refused(tmp_path: Path) -
     with pytest.raises(InputError, match=r"label band\.png is 2048x400.*shape of its panorama.*Export the label"):
         open_labels(tmp_path / "band.png", DENSEPASS_13, FULL)
     assert open_labels(tmp_path / "band.png", DENSEPASS_13, PanoramaConfig(vertical_fov=70.3)).shape == (400, 2048)
+
+
+def test_a_label_of_any_size_is_read_if_its_shape_is_right_to_within_two_percent(tmp_path: Path) -> None:
+    for width, height in ((64, 32), (100, 50), (130, 66)):
+        Image.new("L", (width, height)).save(tmp_path / "a.png")
+        assert open_labels(tmp_path / "a.png", DENSEPASS_13, FULL).shape == (height, width)
+    Image.new("L", (130, 67)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"label a\.png is 130x67.*its panorama, 2:1 to within 2 %\. Export"):
+        open_labels(tmp_path / "a.png", DENSEPASS_13, FULL)

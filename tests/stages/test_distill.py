@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pipeline.errors import CacheError, GoodSAMError, InputError, RecipeError, WeightsError
@@ -21,8 +20,7 @@ from pipeline.student.config import DistillConfig, LossConfig, StudentConfig
 from pipeline.student.losses import LOSSES
 from pipeline.student.model import build_student, load_student, save_student
 from pipeline.student.sample import PanoramaSample
-from stages import checkpoints
-from stages.checkpoints import load_checkpoint, previous_of, replace_folder, save_checkpoint
+from stages.checkpoints import load_checkpoint, save_checkpoint
 from stages.distill import DistillJob, distill
 from stages.events import Event, ItemFailed, Note, Scalars, StageAdvanced, StageFinished, StageStarted, silent
 from tests.student.toy import CHANNELS, HEIGHT, TOY, WIDTH, read_toy, toy_sample
@@ -314,94 +312,6 @@ def test_nothing_to_learn_from_and_unknown_weights_are_refused(tmp_path: Path) -
         distill(toy_job(tmp_path, ids=()), silent)
     with pytest.raises(WeightsError):
         distill(toy_job(tmp_path, student=StudentConfig("tiny", weights=str(tmp_path / "missing" / "weights"))), silent)
-
-
-# Checkpoints
-
-
-def test_a_checkpoint_of_another_student_does_not_hide_the_one_before(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pt"
-    for name in ("mine", "another"):
-        save_checkpoint(path, {"fingerprint": name})
-    for name in ("mine", "another"):
-        assert load_checkpoint(path, name) == {"fingerprint": name}
-    assert load_checkpoint(path, "a third") is None
-
-
-def test_the_latest_checkpoint_that_can_be_read_counts(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pt"
-    assert load_checkpoint(path) is None
-    for step in (1, 2):
-        save_checkpoint(path, {"step": step, "weights": torch.ones(3)})
-    assert load_checkpoint(path) is not None and load_checkpoint(path)["step"] == 2  # type: ignore[index]
-    path.write_bytes(path.read_bytes()[:200])
-    state = load_checkpoint(path)
-    assert state is not None and state["step"] == 1
-    path.write_text("junk\n")
-    state = load_checkpoint(path)
-    assert state is not None and state["step"] == 1
-    torch.save([1], path)
-    state = load_checkpoint(path)
-    assert state is not None and state["step"] == 1
-    path.unlink()
-    previous_of(path).unlink()
-    assert load_checkpoint(path) is None
-
-
-def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, {"step": 1})
-
-    def no_room(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoints.torch, "save", no_room)
-    with pytest.raises(CacheError, match="No space left"):
-        save_checkpoint(path, {"step": 2})
-    state = load_checkpoint(path)
-    assert state is not None and state["step"] == 1
-    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
-
-
-def test_a_folder_is_replaced_only_when_its_successor_is_complete(tmp_path: Path) -> None:
-    folder = tmp_path / "final"
-
-    def write(text: str) -> Callable[[Path], None]:
-        def fill(new: Path) -> None:
-            (new / "a").write_text(text)
-
-        return fill
-
-    replace_folder(folder, write("1"))
-
-    def fail(new: Path) -> None:
-        write("2")(new)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        replace_folder(folder, fail)
-    assert (folder / "a").read_text() == "1"
-    replace_folder(folder, write("3"))
-    assert (folder / "a").read_text() == "3"
-    assert [path.name for path in tmp_path.iterdir()] == ["final"]
-
-
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left")])
-def test_a_folder_that_cannot_be_written_leaves_the_one_that_is_there(tmp_path: Path, error: Exception) -> None:
-    folder = tmp_path / "final"
-    folder.mkdir()
-    (folder / "a").write_text("1")
-
-    def fail(new: Path) -> None:
-        (new / "a").write_text("2")
-        raise error
-
-    with pytest.raises(CacheError, match="No space left"):
-        replace_folder(folder, fail)
-    assert (folder / "a").read_text() == "1"
-    assert [path.name for path in tmp_path.iterdir()] == ["final"]
 
 
 def test_a_checkpoint_of_something_else_is_left_alone_and_training_starts_anew(tmp_path: Path) -> None:

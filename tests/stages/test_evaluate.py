@@ -20,6 +20,8 @@ from stages.events import Event, ItemFailed, StageAdvanced, StageStarted
 
 HEIGHT, WIDTH, CLASSES = 16, 32, 13
 IDS = ("evaluation/a", "evaluation/b", "evaluation/c")
+FULL = Path("/dev/full")
+"""A file whose every write fails for want of room."""
 
 
 def truth(id_: str) -> np.ndarray:
@@ -81,6 +83,20 @@ def job(tmp_path: Path) -> EvaluateJob:
     )  # fmt: skip
 
 
+def renamed(job: EvaluateJob, *names: str) -> EvaluateJob:
+    """The job with other names for its panoramas."""
+    ids = dict(zip(names, IDS, strict=True))
+    return replace(
+        job, ids=names, open_image=lambda id_: image(ids[id_]), open_labels=lambda id_: truth(ids[id_]),
+        read_teacher=lambda id_: teacher(ids[id_]), read_masks=None,
+    )  # fmt: skip
+
+
+def pictures(job: EvaluateJob) -> list[str]:
+    folder = job.out / "overlays"
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+
+
 def failing(work: Callable[[str], TeacherArrays], bad: str) -> Callable[[str], TeacherArrays]:
     def read(id_: str) -> TeacherArrays:
         if id_ == bad:
@@ -116,13 +132,14 @@ def test_what_is_written_is_what_is_returned(job: EvaluateJob) -> None:
     table = (job.out / "ladder.md").read_text()
     assert "| ensemble reliable |" in table
     assert "| vegetation |" in table
+    assert "| student start | 42 |" in table
+    assert "| student | 42 |" in table
 
 
 def test_pictures_are_made_of_the_first_panoramas_and_old_ones_go(job: EvaluateJob) -> None:
     evaluate(replace(job, overlays=1))
-    names = [path.name for path in (job.out / "overlays").iterdir()]
-    assert names == ["evaluation__a.png"]
-    assert Image.open(job.out / "overlays" / names[0]).width > 1000
+    assert pictures(job) == ["evaluation/a.png"]
+    assert Image.open(job.out / "overlays" / "evaluation" / "a.png").width > 1000
     evaluate(job)
     assert not list((job.out / "overlays").iterdir())
 
@@ -134,7 +151,35 @@ def test_an_evaluation_that_fails_leaves_the_pictures_of_the_one_before(job: Eva
     evaluate(replace(job, overlays=1))
     with pytest.raises(InputError, match="could be measured"):
         evaluate(replace(job, overlays=1, open_image=unreadable))
-    assert [path.name for path in (job.out / "overlays").iterdir()] == ["evaluation__a.png"]
+    assert pictures(job) == ["evaluation/a.png"]
+
+
+def test_every_panorama_has_a_picture_of_its_own(job: EvaluateJob) -> None:
+    evaluate(renamed(replace(job, overlays=3), "a/b", "a__b", "b"))
+    assert pictures(job) == ["a/b.png", "a__b.png", "b.png"]
+
+
+def test_a_name_too_long_costs_the_picture_alone(job: EvaluateJob) -> None:
+    long = "x" * 250
+    events: list[Event] = []
+    metrics = evaluate(renamed(replace(job, overlays=3), "a", long, "c"), events.append)
+    assert pictures(job) == ["a.png", "c.png"]
+    assert (metrics["images"], metrics["set_aside"]) == (3, {})
+    (failed,) = [event for event in events if isinstance(event, ItemFailed)]
+    assert failed.item == f"overlays/{long}.png"
+    assert "too long" in failed.error and "shorter name" in failed.error and not failed.trace
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="the system has no /dev/full")
+def test_a_full_disk_ends_the_evaluation(job: EvaluateJob) -> None:
+    def labels(id_: str) -> np.ndarray:
+        picture = job.out / "overlays.partial" / f"{id_}.png.partial"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        picture.symlink_to(FULL)
+        return truth(id_)
+
+    with pytest.raises(CacheError, match=r"a\.png cannot be written \(No space left"):
+        evaluate(replace(job, overlays=1, open_labels=labels))
 
 
 def test_both_passes_are_announced_and_counted(job: EvaluateJob) -> None:

@@ -23,6 +23,8 @@ from stages.predictor import label_set_named, load_predictor, trained_on
 
 HEIGHT, WIDTH = 64, 128
 NAMES = ("one", "street/two", "street/three")
+FULL = Path("/dev/full")
+"""A file whose every write fails for want of room."""
 
 
 @dataclass
@@ -186,6 +188,27 @@ def test_a_broken_file_is_set_aside_and_the_others_done(student: ByColour, job: 
     assert list(summary.failed) == ["street/two"]
     assert [event.item for event in events if isinstance(event, ItemFailed)] == ["street/two"]
     assert sorted(read_shares(job)) == ["one", "street/three"]
+
+
+@pytest.mark.parametrize("overlays", [False, True])
+def test_a_name_too_long_costs_one_panorama(student: ByColour, job: PredictJob, overlays: bool) -> None:
+    long = "x" * 245
+    (job.panoramas / "one.png").rename(job.panoramas / f"{long}.png")
+    events: list[Event] = []
+    summary = predict(replace(job, overlays=overlays), events.append)
+    assert (summary.done, list(summary.failed)) == (2, [long])
+    (failed,) = [event for event in events if isinstance(event, ItemFailed)]
+    assert "too long a name" in failed.error and failed.error.endswith("Give it a shorter name.") and not failed.trace
+    assert sorted(read_shares(job)) == ["street/three", "street/two"]
+    assert not list(job.out.rglob("*.partial"))
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="the system has no /dev/full")
+def test_a_full_disk_ends_the_run(student: ByColour, job: PredictJob) -> None:
+    (job.out / "labels").mkdir(parents=True)
+    (job.out / "labels" / "one.png.partial").symlink_to(FULL)
+    with pytest.raises(CacheError, match=r"one\.png cannot be written \(No space left"):
+        predict(job)
 
 
 def test_an_unforeseen_error_costs_one_panorama(

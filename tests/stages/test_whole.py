@@ -55,10 +55,12 @@ def test_the_ladder_is_measured_rung_by_rung(folder: Path) -> None:
 
 def test_tables_and_pictures_are_written(folder: Path) -> None:
     results = folder / "cache/small/eval"
-    assert "ensemble" in (results / "ladder.md").read_text()
-    pictures = list((results / "overlays").rglob("*.png"))
-    assert len(pictures) == 1
-    assert np.asarray(Image.open(pictures[0])).std() > 10
+    table = (results / "ladder.md").read_text()
+    assert "ensemble" in table
+    assert "milliseconds per panorama" in table
+    picture = results / "overlays" / "evaluation" / "9.png"
+    assert [path for path in (results / "overlays").rglob("*") if path.is_file()] == [picture]
+    assert np.asarray(Image.open(picture)).std() > 10
 
 
 def test_the_student_is_one_that_transformers_loads(folder: Path) -> None:
@@ -201,6 +203,11 @@ def test_a_printed_recipe_is_one_that_runs(tmp_path: Path, capsys: pytest.Captur
         (("distill", "demo", "--set", "fusion=keep", "--set", "fusion.theta=1"), "inside fusion"),
         (("predict", "{photos}", "{out}", "--student", "/nowhere"), "/nowhere"),
         (("predict", "{photos}", "/dev/null/out"), "/dev/null/out"),
+        (
+            ("predict", "{photos}", "{out}", "--width", "100"),
+            "100; it must be a positive multiple of 32. Correct panorama.width in the recipe (`predict`: --width).",
+        ),
+        (("predict", "{photos}", "{out}", "--vertical-fov", "0"), "(`predict`: --vertical-fov)"),
         (("fetch-weights", "vit_b", "--out", "/dev/null/out"), "/dev/null/out"),
         (("fetch-weights", "vit_q", "--out", "{out}"), "vit_b, vit_l, vit_h"),
     ],
@@ -217,6 +224,26 @@ def test_what_a_user_gets_wrong_is_told_in_one_sentence_without_a_traceback(
     assert says in shown
     assert "Traceback" not in shown
     assert len([line for line in shown.splitlines() if line.startswith("error: ")]) == 1
+
+
+@pytest.mark.parametrize("rendered", ["", "panoramas"])
+def test_without_the_demos_world_the_message_says_how_it_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, rendered: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if rendered:
+        write_panorama(tmp_path / "cache/demo/world" / rendered / "1.png", 1)
+    assert goodsam("teacher-cache", "demo") == 1
+    shown = capsys.readouterr().err
+    assert "does not exist; it must be a folder of panoramas. Run `goodsam world demo` first." in shown
+
+
+def test_of_other_folders_the_message_does_not_speak_of_the_demo(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert goodsam("teacher-cache", "demo", "--set", "data.panoramas=photos") == 1
+    assert "Check the path" in capsys.readouterr().err
 
 
 def test_a_refused_folder_of_outputs_is_not_made(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
