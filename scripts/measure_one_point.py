@@ -1,8 +1,10 @@
 """Measures the demo SAM as a promptable model: the IoU of its best of three masks for one point.
 
     python -m scripts.measure_one_point --windows data/sam/val --count 40
+    python -m scripts.measure_one_point --frames <folder with images and labels> --count 24
 
-Two ways to place the points, both against the part, the object and the class region (its connected piece) at the point:
+Two ways to place the points, both against the part, the object and the class region (its connected piece) at the point;
+photographs are labelled by class alone, so that there only the region counts, and pixels without a label count nowhere:
 
     grid      where the automatic generator asks, on a regular grid: every pixel counts alike, so large masks come often
     centres   at the pixel of each mask that is farthest from its border, as SAM's own evaluation does: every mask
@@ -14,7 +16,7 @@ Legend: P points, L levels (part, object, class region), H W window.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -29,10 +31,20 @@ from pipeline.teacher.config import SamConfig
 from pipeline.teacher.sam import load_sam
 from scripts.demo_data import Batch, load_shards
 from scripts.demo_sam_examples import region_around
+from scripts.evaluate_demo_sam import Pair, frames
 
 LEVELS = ("part", "object", "region")
 BANDS = (0, 256, 1024, 4096, 16384, 65537)
 """Limits of the areas, pixels of 65,536, by which the centres' table is split."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """An image and the masks that can be asked for."""
+
+    image_HW3: npt.NDArray[np.uint8]
+    ids: Mapping[int, npt.NDArray[np.integer]]
+    """Level -> map of ids [H, W]; a mask is a connected piece of one id; pixels below 0 have none."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +58,30 @@ class Answer:
     """Of the best of the three answers."""
 
 
-def levels_of(batch: Batch, index: int) -> tuple[npt.NDArray[np.integer], ...]:
-    """Maps of ids [H, W]: parts, objects, classes."""
-    return batch.parts_NHW[index], batch.instances_NHW[index], batch.labels_NHW[index]
+def of_window(batch: Batch, index: int) -> Labelled:
+    """A rendered window, with all levels."""
+    levels = (batch.parts_NHW[index], batch.instances_NHW[index], batch.labels_NHW[index])
+    return Labelled(batch.images_NHW3[index], dict(enumerate(levels)))
 
 
-def grid_prompts(batch: Batch, index: int, side: int) -> Iterator[tuple[int, int, int]]:
-    """(level, row, column) of all points of a regular grid, at every level."""
-    size = batch.parts_NHW[index].shape[0]
+def of_frame(pair: Pair) -> Labelled:
+    """A photograph, with the classes alone."""
+    image_HW3, labels_HW = pair
+    return Labelled(image_HW3, {LEVELS.index("region"): labels_HW})
+
+
+def grid_prompts(image: Labelled, side: int) -> Iterator[tuple[int, int, int]]:
+    """(level, row, column) of all points of a regular grid, at every level that has a mask there."""
+    size = image.image_HW3.shape[0]
     places = ((np.arange(side) + 0.5) * size / side).astype(int)
-    yield from ((level, int(row), int(column)) for level in range(3) for row in places for column in places)
+    for level, ids_HW in image.ids.items():
+        yield from ((level, int(r), int(c)) for r in places for c in places if ids_HW[r, c] >= 0)
 
 
-def centre_prompts(batch: Batch, index: int, smallest: int) -> Iterator[tuple[int, int, int]]:
+def centre_prompts(image: Labelled, smallest: int) -> Iterator[tuple[int, int, int]]:
     """(level, row, column) of the innermost pixel of every mask of at least `smallest` pixels."""
-    for level, ids_HW in enumerate(levels_of(batch, index)):
-        left_HW = np.ones(ids_HW.shape, bool)
+    for level, ids_HW in image.ids.items():
+        left_HW = ids_HW >= 0
         for row, column in zip(*np.nonzero(left_HW), strict=True):
             if not left_HW[row, column]:
                 continue
@@ -73,33 +93,31 @@ def centre_prompts(batch: Batch, index: int, smallest: int) -> Iterator[tuple[in
                 yield level, *innermost
 
 
-def answers(predictor: SamPredictor, batch: Batch, index: int, prompts: list[tuple[int, int, int]]) -> list[Answer]:
-    """What the network answers to all prompts of one window."""
-    predictor.set_image(batch.images_NHW3[index])
+def answers(predictor: SamPredictor, image: Labelled, prompts: list[tuple[int, int, int]]) -> list[Answer]:
+    """What the network answers to all prompts of one image."""
+    predictor.set_image(image.image_HW3)
     places = sorted({(row, column) for _, row, column in prompts})
     points_P12 = torch.tensor([[(column + 0.5, row + 0.5)] for row, column in places])
     points_P12 = predictor.transform.apply_coords_torch(points_P12, predictor.original_size)
     masks_P3HW, _, _ = predictor.predict_torch(points_P12, torch.ones(len(places), 1, dtype=torch.int))
     found = dict(zip(places, masks_P3HW.numpy(), strict=True))
-    return [
-        score_answer(level, levels_of(batch, index)[level], row, column, found[row, column])
-        for level, row, column in prompts
-    ]
+    return [score_answer(level, image.ids[level], row, column, found[row, column]) for level, row, column in prompts]
 
 
 def score_answer(
     level: int, ids_HW: npt.NDArray[np.integer], row: int, column: int, said_3HW: npt.NDArray[np.bool_]
 ) -> Answer:
-    """The best of three masks for a point, against the mask around it."""
+    """The best of three masks for a point, against the mask around it; pixels below 0 count neither way."""
     true_HW = region_around(ids_HW, row, column).astype(bool)
-    overlap = (said_3HW & true_HW).sum((1, 2)) / np.maximum((said_3HW | true_HW).sum((1, 2)), 1)
+    counted_3HW = said_3HW & (ids_HW >= 0)
+    overlap = (counted_3HW & true_HW).sum((1, 2)) / np.maximum((counted_3HW | true_HW).sum((1, 2)), 1)
     return Answer(level, int(true_HW.sum()), float(overlap.max()))
 
 
 def by_level(said: list[Answer]) -> str:
-    """Mean IoU per level and over all."""
-    means = [np.mean([a.iou for a in said if a.level == level]) for level in range(3)]
-    named = "  ".join(f"{name} {mean:.3f}" for name, mean in zip(LEVELS, means, strict=True))
+    """Mean IoU per level that was asked for and over all."""
+    means = {level: np.mean([a.iou for a in said if a.level == level]) for level in sorted({a.level for a in said})}
+    named = "  ".join(f"{LEVELS[level]} {mean:.3f}" for level, mean in means.items())
     return f"{named}  all {np.mean([a.iou for a in said]):.3f}  ({len(said)} answers)"
 
 
@@ -115,22 +133,28 @@ def by_area(said: list[Answer]) -> str:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--windows", type=Path, required=True, help="folder of rendered shards")
-    parser.add_argument("--count", type=int, default=40, help="windows")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--windows", type=Path, help="folder of rendered shards")
+    source.add_argument("--frames", type=Path, help="folder with images/ and labels/ of photographs")
+    parser.add_argument("--count", type=int, default=40, help="images")
     parser.add_argument("--side", type=int, default=12, help="points per side of the grid")
     parser.add_argument("--smallest", type=int, default=64, help="pixels of the smallest mask for the centres")
     parser.add_argument("--weights", default="", help="weights; the embedded ones if not given")
     options = parser.parse_args()
     torch.set_num_threads(1)
     predictor = SamPredictor(load_sam(SamConfig(checkpoint=options.weights), torch.device("cpu")))
-    batch = load_shards(options.windows)
-    chosen = np.linspace(0, len(batch) - 1, min(options.count, len(batch))).astype(int)
+    if options.frames:
+        images = [of_frame(pair) for pair in frames(options.frames, options.count)]
+    else:
+        batch = load_shards(options.windows)
+        chosen = np.linspace(0, len(batch) - 1, min(options.count, len(batch))).astype(int)
+        images = [of_window(batch, int(index)) for index in chosen]
     with torch.inference_mode():
         for name, prompts in (
-            ("grid", lambda k: grid_prompts(batch, k, options.side)),
-            ("centres", lambda k: centre_prompts(batch, k, options.smallest)),
+            ("grid", lambda image: grid_prompts(image, options.side)),
+            ("centres", lambda image: centre_prompts(image, options.smallest)),
         ):
-            said = [a for k in chosen for a in answers(predictor, batch, int(k), list(prompts(int(k))))]
+            said = [answer for image in images for answer in answers(predictor, image, list(prompts(image)))]
             print(f"{name}: {by_level(said)}\n{by_area(said)}", flush=True)
 
 

@@ -113,7 +113,7 @@ class Run:
         write_whole(self.folder / "recipe.toml", to_toml(self.recipe))
 
 
-VERSIONS = {Part.MASKS: 1, Part.ASSISTANT: 2, Part.ENSEMBLE: 2}
+VERSIONS = {Part.MASKS: 1, Part.ASSISTANT: 3, Part.ENSEMBLE: 2}
 """Raised when the code of a part changes what it computes, so that older results are not read any more."""
 
 

@@ -2,7 +2,8 @@
 
 The file takes one normalised image batch, float32 [K, 3, H, W], and gives `logits` (or, where nothing has that name,
 its first output), and optionally encoder levels as `features_4`, `features_8`, `features_16`, `features_32`: the
-number is the stride. Pixels are normalised as for ImageNet unless a preprocessor_config.json lies beside the file.
+number is the stride. Pixels are normalised as for ImageNet unless a preprocessor_config.json lies beside the file and
+states image_mean and image_std (R, G, B of 0..1), or do_normalize as false.
 
 Networks that end with an upsampling are best exported without it: callers upsample the logits themselves, bilinearly
 with half-pixel centres (align_corners=False).

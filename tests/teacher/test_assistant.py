@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,6 +59,37 @@ def test_a_processor_can_switch_rescaling_and_normalising_off() -> None:
     images = noise(1, 32, 32)
     raw = Normalisation.from_processor({"do_rescale": False, "do_normalize": False}).prepare(images, CPU)
     np.testing.assert_array_equal(raw.numpy(), np.moveaxis(images, -1, 1).astype(np.float32))
+
+
+def test_a_file_that_names_no_processor_is_normalised_as_it_states() -> None:
+    stated = {"image_mean": [0.1, 0.2, 0.3], "image_std": 0.5, "do_resize": True}
+    assert Normalisation.from_processor(stated) == Normalisation((0.1, 0.2, 0.3), (0.5,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "refusal"),
+    [
+        ({"image_processor_type": "OwnImageProcessor"}, "is for OwnImageProcessor; known are the processors of Beit"),
+        ({"image_processor_type": "SegformerImageProcessor", "image_mean": None}, "has image_mean None"),
+        ({"do_normalize": False, "rescale_factor": None}, "has rescale_factor None"),
+        ({"size": 512}, "has no image_mean"),
+        ({"image_mean": 0.5}, "has no image_std"),
+        ({"image_mean": [0.5], "image_std": [0.5]}, r"has image_mean \[0.5\]; .* one number for each of R, G and B"),
+        ({"image_mean": "grey", "image_std": 1.0}, "has image_mean grey"),
+        ({"image_mean": 0.5, "image_std": [0.5, 0.0, 0.5]}, "has image_std"),
+        ({"do_color_quantize": True, "do_normalize": False}, "asks for do_color_quantize; it names no image processor"),
+    ],
+)
+def test_settings_that_do_not_tell_what_becomes_of_a_pixel_are_refused(settings: dict[str, Any], refusal: str) -> None:
+    with pytest.raises(WeightsError, match=f"settings.json {refusal}"):
+        Normalisation.from_processor(settings, "settings.json")
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{"])
+def test_processor_settings_that_are_no_json_object_are_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(text)
+    with pytest.raises(WeightsError, match=r"preprocessor_config\.json .*JSON"):
+        Normalisation.beside(tmp_path)
 
 
 def test_a_folder_without_processor_settings_is_normalised_as_for_imagenet(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from transformers import (
+    AutoImageProcessor,
     BeitConfig,
     BeitForSemanticSegmentation,
     SegformerConfig,
@@ -23,7 +25,7 @@ from transformers import (
 
 from pipeline.classes import DENSEPASS_13
 from pipeline.errors import WeightsError
-from pipeline.teacher.assistant import load_assistant
+from pipeline.teacher.assistant import PROCESSORS, Normalisation, load_assistant
 from pipeline.teacher.assistant_transformers import TransformersAssistant, _layout, load_transformers
 from pipeline.teacher.config import AssistantConfig
 
@@ -92,6 +94,34 @@ def test_labels_are_those_of_the_image_segmentation_pipeline(folder: Path, assis
     labels = full_size_labels(assistant(images()[:1]).logits_KChw, (HEIGHT, WIDTH))[0]
     assert len(np.unique(labels)) > 2, "a constant picture would prove nothing"
     np.testing.assert_array_equal(labels, expected)
+
+
+MEAN_AND_STD = {"image_mean": [0.3, 0.4, 0.5], "image_std": [0.2, 0.25, 0.3]}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"image_processor_type": f"{family}ImageProcessor"} for family in PROCESSORS if family),
+        {"image_processor_type": "SegformerImageProcessor", **MEAN_AND_STD},
+        {"image_processor_type": "SegformerImageProcessor", "do_normalize": None, "do_rescale": True},
+        {"image_processor_type": "SegformerImageProcessor", "do_normalize": False, "do_flip_channel_order": True},
+        {"image_processor_type": "SegformerImageProcessorFast", "image_mean": 0.5, "image_std": 0.25},
+        {"image_processor_type": "BeitImageProcessor", "do_rescale": False},
+        {"image_processor_type": "ViTImageProcessor", "rescale_factor": 1 / 127.5, **MEAN_AND_STD},
+        {"image_processor_type": "MobileViTImageProcessor", "do_normalize": True, **MEAN_AND_STD},
+        {"image_processor_type": "MobileViTImageProcessor", "do_flip_channel_order": False, "do_rescale": False},
+        {"feature_extractor_type": "MobileViTFeatureExtractor", "do_flip_channel_order": True, "size": 544},
+        {"feature_extractor_type": "SegformerFeatureExtractor", "do_normalize": True, "reduce_labels": True},
+    ],
+    ids=str,
+)
+def test_pixel_values_are_those_of_the_models_own_processor(settings: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    processor = AutoImageProcessor.from_pretrained(tmp_path)
+    inputs = processor(images=list(images()), do_resize=False, do_center_crop=False, return_tensors="pt")
+    prepared = Normalisation.beside(tmp_path).prepare(images(), CPU)
+    torch.testing.assert_close(prepared, inputs["pixel_values"].float(), atol=1e-5, rtol=1e-5)
 
 
 def test_features_are_the_encoders_hidden_states(folder: Path, assistant: TransformersAssistant) -> None:

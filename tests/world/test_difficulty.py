@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from pipeline.classes import DENSEPASS_13
 from pipeline.world import View, build_scene, render_panorama
-from pipeline.world.seeds import DEMO_EVALUATION, DEMO_TRAIN
+from pipeline.world.seeds import DEMO_TRAIN, MODEL_VALIDATION
 
 CLASSES = len(DENSEPASS_13)
 BINS = 16**3
@@ -29,7 +29,7 @@ def mean_iou(table_B: npt.NDArray[np.intp], views: list[View]) -> float:
 def test_colour_alone_does_not_tell_the_class() -> None:
     # 128x256 is enough: the classifier sees single pixels, whose colours do not depend on the resolution.
     train = [render_panorama(build_scene(seed), 128, 256) for seed in DEMO_TRAIN[:16]]
-    evaluation = [render_panorama(build_scene(seed), 128, 256) for seed in DEMO_EVALUATION[:6]]
+    evaluation = [render_panorama(build_scene(seed), 128, 256) for seed in MODEL_VALIDATION[:6]]
     counts_BC = np.zeros((BINS, CLASSES))
     for view in train:
         np.add.at(counts_BC, (colour_bins(view), view.labels_HW.ravel()), 1)
