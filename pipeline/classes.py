@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import colorsys
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +23,7 @@ class LabelSet:
     """Classes that a network predicts; class id = position."""
 
     name: str
-    """Key of the set in recipes."""
+    """What recipes and messages call it: cityscapes19, densepass13, or the file that has the names."""
     names: tuple[str, ...]
     """Class names in the order of their ids."""
     palette: tuple[tuple[int, int, int], ...]
@@ -67,20 +72,66 @@ _MERGES: dict[tuple[str, str], tuple[int, ...]] = {
 }
 
 
-def label_set(name: str) -> LabelSet:
-    """The label set of that name.
+def is_file_of_classes(name: str) -> bool:
+    """Whether a setting names a label set by a file."""
+    return name.endswith(".json")
+
+
+def label_set(name: str, key: str = "label_set") -> LabelSet:
+    """The label set of that name, or of a JSON file whose `id2label` has the names, as a network's config.json has it.
+
+    Args:
+        name: of a known set, or a path that ends with .json.
+        key: the setting that has it, for messages.
 
     Raises:
-        RecipeError: no such set.
+        RecipeError: no such set or file.
     """
-    if name not in LABEL_SETS:
-        raise RecipeError(f"label set {name!r} is unknown", f"known are {', '.join(LABEL_SETS)}", "Choose one of them")
-    return LABEL_SETS[name]
+    if name in LABEL_SETS:
+        return LABEL_SETS[name]
+    if not is_file_of_classes(name):
+        known = " or ".join(LABEL_SETS)
+        raise RecipeError(f"{key} is {name!r}", f"it must be {known}, or a JSON file whose id2label has the names",
+                          f"Correct {key} in the recipe")  # fmt: skip
+    try:
+        return _read_classes(name, Path(name).stat().st_mtime_ns)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecipeError(f"{key} names {name}, which cannot be used ({type(error).__name__}: {error})",
+                          f"it must be a JSON file whose id2label names up to {IGNORE} classes, 0, 1, 2, ...",
+                          "Take the config.json of a segmentation network") from error  # fmt: skip
+
+
+@lru_cache(maxsize=16)
+def _read_classes(name: str, _changed_ns: int) -> LabelSet:
+    id2label = json.loads(Path(name).read_text(encoding="utf-8"))["id2label"]
+    return named_classes({int(class_id): str(label) for class_id, label in id2label.items()}, name)
+
+
+def named_classes(id2label: Mapping[int, str], name: str) -> LabelSet:
+    """The known label set with these class names, or else one made of them, with made-up colours and no thin classes.
+
+    Raises:
+        ValueError: the ids are not 0, 1, 2, ..., or too many.
+    """
+    if sorted(id2label) != list(range(len(id2label))) or not 0 < len(id2label) <= IGNORE:
+        raise ValueError(f"{len(id2label)} classes with the ids {', '.join(map(str, sorted(id2label)[:5]))}, ...")
+    names = tuple(id2label[class_id] for class_id in range(len(id2label)))
+    for known in LABEL_SETS.values():
+        if known.names == names:
+            return known
+    return LabelSet(name, names, tuple(map(_colour, range(len(names)))), thin=())
+
+
+def _colour(class_id: int) -> tuple[int, int, int]:
+    """Hues by the golden ratio, so that close ids differ."""
+    hue, saturation = (class_id * 0.61803398875 + 0.1) % 1, 0.75 if class_id % 3 else 0.5
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, 1.0 if class_id % 2 else 0.8)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def can_merge(source: LabelSet, target: LabelSet) -> bool:
     """Whether the ids of `source` can be read as ids of `target`."""
-    return source.name == target.name or (source.name, target.name) in _MERGES
+    return source.names == target.names or (source.name, target.name) in _MERGES
 
 
 def merge_table(source: LabelSet, target: LabelSet) -> npt.NDArray[np.uint8]:
@@ -90,7 +141,7 @@ def merge_table(source: LabelSet, target: LabelSet) -> npt.NDArray[np.uint8]:
         RecipeError: the sets have no known merge.
     """
     table = np.full(256, IGNORE, np.uint8)
-    if source.name == target.name:
+    if source.names == target.names:
         table[: len(source)] = np.arange(len(source))
         return table
     if not can_merge(source, target):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.classes import LABEL_SETS, LabelSet, can_merge, label_set
+from pipeline.classes import LABEL_SETS, LabelSet, can_merge, is_file_of_classes, label_set
 from pipeline.errors import RecipeError
 from pipeline.panorama.config import PanoramaConfig, WindowConfig
 from pipeline.settings import require, require_choice
@@ -44,7 +44,6 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require_choice("data.labels_by", self.labels_by, ("people", "network"))
-        require_choice("data.labels_set", self.labels_set, ("", *LABEL_SETS))
         require(self.limit >= 0, "data.limit", self.limit, "0 or a positive number")
 
 
@@ -68,7 +67,8 @@ class Recipe:
     name: str = "run"
     """Names the run's folder under cache/."""
     label_set: str = "cityscapes19"
-    """Classes of the run: cityscapes19 or densepass13."""
+    """Classes of the run: cityscapes19, densepass13, or a JSON file whose id2label names them (the config.json of a
+    segmentation network, the assistant's for instance)."""
     seed: int = 0
     """Seed of all that is random in distillation."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -99,7 +99,6 @@ class Recipe:
         require(
             plain.isalnum() and not self.name.startswith("."), "name", self.name, "letters, digits, '-', '_' and '.'"
         )
-        require_choice("label_set", self.label_set, tuple(LABEL_SETS))
         require(self.seed >= 0, "seed", self.seed, "zero or a positive number")
         self._require_merge("assistant.label_set", self.assistant.label_set)
         self._require_merge("data.labels_set", self.data.labels_set or self.label_set)
@@ -116,8 +115,9 @@ class Recipe:
     def _require_merge(self, key: str, source: str) -> None:
         """Refuse classes that do not merge into the recipe's, before hours are spent on them."""
         fitting = [s.name for s in LABEL_SETS.values() if can_merge(s, self.classes)]
-        require(source in fitting, key, source,
-                f"one whose classes merge into label_set ({self.label_set}): {', '.join(fitting)}")  # fmt: skip
+        named = ", ".join(fitting or [self.label_set])
+        require(can_merge(label_set(source, key), self.classes), key, source,
+                f"one whose classes merge into label_set ({self.label_set}): {named}")  # fmt: skip
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -134,6 +134,10 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeError(
             f"recipe {path} cannot be read ({error})", "a recipe is a TOML file", "Mend the file"
         ) from error
+    for prefix, key in LABEL_SET_KEYS:  # they are read while the recipe is checked
+        settings = table.get(prefix, {}) if prefix else table
+        if isinstance(settings, dict) and is_file_of_classes(str(settings.get(key, ""))):
+            settings[key] = str(path.parent / Path(settings[key]).expanduser())
     return anchor_recipe(parse_recipe(table), path.parent)
 
 
@@ -181,6 +185,8 @@ PATH_KEYS = (
 """Settings that are always paths."""
 NAME_OR_PATH_KEYS = (("assistant", "name"), ("student", "weights"))
 """Settings that are a path if that exists beside the recipe, else a hub name."""
+LABEL_SET_KEYS = (("", "label_set"), ("assistant", "label_set"), ("data", "labels_set"))
+"""Settings that are a path if they end with .json."""
 
 T = TypeVar("T")
 
@@ -192,9 +198,19 @@ def anchor_recipe(recipe: Recipe, folder: Path) -> Recipe:
         value: str = getattr(settings, key)
         anchored = folder / Path(value).expanduser()
         if value and ((table, key) in PATH_KEYS or (value != "demo" and anchored.exists())):
-            changed = dataclasses.replace(settings, **{key: str(anchored)})
-            recipe = dataclasses.replace(recipe, **{table: changed})
+            recipe = _with(recipe, table, key, str(anchored))
+    for table, key in LABEL_SET_KEYS:
+        value = getattr(getattr(recipe, table) if table else recipe, key)
+        if is_file_of_classes(value):
+            recipe = _with(recipe, table, key, str(folder / Path(value).expanduser()))
     return recipe
+
+
+def _with(recipe: Recipe, table: str, key: str, value: str) -> Recipe:
+    """The recipe with one setting changed; those of no table have an empty one."""
+    if not table:
+        return dataclasses.replace(recipe, **{key: value})
+    return dataclasses.replace(recipe, **{table: dataclasses.replace(getattr(recipe, table), **{key: value})})
 
 
 def _is_table(f: dataclasses.Field[Any]) -> bool:

@@ -84,7 +84,7 @@ class DistillJob:
         """Name of the student that comes out; how often is logged and saved has no part in it, nor where files lie."""
         training = replace(self.distill, log_every=1, checkpoint_every=1, sample_memory_gb=0)
         student = (self.student.size, start_identity(self.student))
-        return fingerprint(VERSION, student, self.losses, training, self.seed, self.label_set.name, self.ids,
+        return fingerprint(VERSION, student, self.losses, training, self.seed, self.label_set.names, self.ids,
                            self.data_fingerprint)  # fmt: skip
 
     @property

@@ -21,6 +21,7 @@ from pipeline.accelerator import device_errors
 from pipeline.cache import records
 from pipeline.cache.store import DamagedError, Part, TeacherStore
 from pipeline.cache.verify import Entry, verify_entry
+from pipeline.classes import label_set
 from pipeline.errors import GoodSAMError, InputError
 from pipeline.panorama.ignore import ignored_region
 from pipeline.panorama.images import OpenedPanorama, open_panorama
@@ -92,10 +93,12 @@ def part_fingerprints(recipe: Recipe) -> Fingerprints:
     sam = _without(recipe.sam, "checkpoint", *SPEED_SETTINGS["sam"])
     masks = fingerprint(Part.MASKS, VERSIONS[Part.MASKS], size, recipe.windows, sam, weights_digest(recipe.sam))
     identity = assistant_identity(recipe.assistant)
-    assistant = fingerprint(Part.ASSISTANT, VERSIONS[Part.ASSISTANT], size, recipe.windows, recipe.label_set,
-                            _without(recipe.assistant, "name"), identity)  # fmt: skip
+    classes = (recipe.classes.names, label_set(recipe.assistant.label_set).names)
+    assistant = fingerprint(Part.ASSISTANT, VERSIONS[Part.ASSISTANT], size, recipe.windows, classes,
+                            _without(recipe.assistant, "name", "label_set"), identity)  # fmt: skip
+    ignored = (recipe.panorama.find_constant_border, mask_digest(recipe.panorama.ignore_mask))
     ensemble = fingerprint(Part.ENSEMBLE, VERSIONS[Part.ENSEMBLE], masks, assistant, recipe.fusion, recipe.boundary,
-                           recipe.panorama.find_constant_border, mask_digest(recipe.panorama.ignore_mask))  # fmt: skip
+                           recipe.classes.thin, ignored)  # fmt: skip
     return Fingerprints(masks, assistant, ensemble)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,9 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.classes import LABEL_SETS, LabelSet
+from pipeline.classes import LabelSet, named_classes
 from pipeline.errors import RecipeError, WeightsError
-from pipeline.evaluate.overlay import mask_colours
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.student.config import WRAP
 
@@ -85,7 +83,7 @@ def load_predictor(folder: Path, device: str = "cpu") -> StudentPredictor:
     from pipeline.student.model import load_student
 
     model: Any = load_student(folder)
-    return StudentPredictor(model.to(device), label_set_named(model.config.id2label), device)
+    return StudentPredictor(model.to(device), named_classes(model.config.id2label, str(folder / "config.json")), device)
 
 
 def trained_on(folder: Path) -> PanoramaConfig:
@@ -104,13 +102,3 @@ def trained_on(folder: Path) -> PanoramaConfig:
         raise WeightsError(f"{path} is damaged ({type(error).__name__}: {error})",
                            "it must be as `goodsam distill` wrote it",
                            "Run distill again, or take training.json away and pass --width") from error  # fmt: skip
-
-
-def label_set_named(id2label: Mapping[int, str]) -> LabelSet:
-    """The known label set with these class names, or else one made of them, in made-up colours."""
-    names = tuple(id2label[class_id] for class_id in sorted(id2label))
-    for known in LABEL_SETS.values():
-        if known.names == names:
-            return known
-    red, green, blue = np.moveaxis(mask_colours(np.arange(len(names))[None])[0].astype(int), -1, 0).tolist()
-    return LabelSet("custom", names, tuple(zip(red, green, blue, strict=True)), thin=())

@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cache.store import Part
+from pipeline.classes import is_file_of_classes, label_set
 from pipeline.errors import CacheError, RecipeError, WeightsError
 from pipeline.recipe import Recipe, load_recipe, merge_recipe, parse_recipe, to_toml
+from pipeline.settings import fingerprint
 from pipeline.teacher.assistant import assistant_identity
 from stages.files import digest, mask_digest, write_whole
 
@@ -139,7 +141,7 @@ SPEED_SETTINGS = {"sam": ("points_per_batch", "memory_gib")}
 """... but for these, on which only its speed depends."""
 
 
-PATH_SETTINGS = {"panorama": ("ignore_mask",), "sam": ("checkpoint",), "assistant": ("name",)}
+PATH_SETTINGS = {"panorama": ("ignore_mask",), "sam": ("checkpoint",), "assistant": ("name", "label_set")}
 """Files among them. Their content enters the fingerprints; stage two need not have them, but they must be those of
 stage one where it has them."""
 
@@ -195,7 +197,7 @@ def _what_differs(record: dict[str, Any], recipe: Recipe) -> str:
 def _deciding(table: str, settings: Any) -> Any:
     """The settings of a table without those that decide nothing, and of files their names alone: a project may move."""
     if not isinstance(settings, dict):
-        return settings
+        return Path(settings).name if is_file_of_classes(str(settings)) else settings
     deciding = {key: value for key, value in settings.items() if key not in SPEED_SETTINGS.get(table, ())}
     for key in PATH_SETTINGS.get(table, ()):
         path = Path(deciding.get(key, ""))
@@ -214,6 +216,8 @@ def _contents(recipe: Recipe) -> dict[str, str]:
     if recipe.assistant.kind == "demo" or (name and Path(name).expanduser().exists()):
         with suppress(WeightsError):  # a folder that has no network any more
             found["assistant.name"] = assistant_identity(recipe.assistant)
+    classes, said = recipe.classes, label_set(recipe.assistant.label_set)
+    found["label_set"] = fingerprint(classes.names, classes.thin, said.names)
     return found
 
 

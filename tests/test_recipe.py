@@ -68,6 +68,19 @@ def test_paths_in_a_recipe_start_at_its_folder_and_hub_names_stay(tmp_path: Path
     assert recipe.student.weights == str(tmp_path / "net")
 
 
+def test_a_file_of_classes_lies_in_the_recipes_folder(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "config.json").write_text('{"id2label": {"0": "wall", "1": "floor"}}')
+    file = tmp_path / "indoor.toml"
+    file.write_text('label_set = "net/config.json"\n[assistant]\nlabel_set = "net/config.json"\n')
+    recipe = load_recipe(file)
+    assert recipe.classes.names == ("wall", "floor")
+    assert recipe.label_set == recipe.assistant.label_set == str(tmp_path / "net" / "config.json")
+    assert parse_recipe(tomllib.loads(to_toml(recipe))) == recipe
+    with pytest.raises(RecipeError, match=r"assistant\.label_set is 'cityscapes19'"):
+        merge_recipe(recipe, {"assistant": {"label_set": "cityscapes19"}})
+
+
 def test_the_embedded_weights_are_not_taken_for_a_folder_of_their_name(tmp_path: Path) -> None:
     (tmp_path / "demo").mkdir()
     recipe = parse_recipe({"student": {"size": "tiny", "weights": "demo"}, "data": {"panoramas": "/photos"}})

@@ -77,7 +77,8 @@ class AssistantConfig:
     name: str = ""
     """Hub name or folder of a semantic-segmentation model, or path of an ONNX file; empty for the demo."""
     label_set: str = "cityscapes19"
-    """Label set that the network predicts; merged into the recipe's after the softmax. The demo's is densepass13."""
+    """Classes that the network predicts, a name or a file as for the recipe; merged into those after the softmax. The
+    demo's are densepass13."""
     window_scale: float = 1.0
     """Windows are resized by this factor before the network sees them: its training resolution per degree."""
     whole_scale: float = 1.0

@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from pipeline.cache.store import Part, TeacherStore
+from pipeline.recipe import merge_recipe
 from pipeline.world import build_scene, render_panorama
 from stages.events import Event, StageAdvanced, silent
 from stages.predict import PredictJob, predict
@@ -142,3 +145,27 @@ def test_an_assistant_without_encoder_levels_goes_through_both_stages(tmp_path: 
     assistant: dict[str, object] = {"kind": "onnx", "name": str(tmp_path / "network.onnx"), "feature_levels": []}
     metrics = all_stages(small_run(tmp_path, assistant=assistant, losses={"features": 0.0}))
     assert metrics["labelled"] == 1
+
+
+def test_a_network_of_other_classes_teaches_them(tmp_path: Path) -> None:
+    """As networks for indoor panoramas do: the label set is their own, and the student has it."""
+    make_folders(tmp_path)
+    names = {0: "wall", 1: "floor", 2: "ceiling", 3: "window", 4: "door"}
+    config = SegformerConfig(depths=[1] * 4, hidden_sizes=[8, 16, 16, 16], decoder_hidden_size=16)
+    config.id2label, config.label2id = names, {name: class_id for class_id, name in names.items()}
+    torch.manual_seed(0)
+    SegformerForSemanticSegmentation(config).save_pretrained(tmp_path / "net")
+    own = str(tmp_path / "net" / "config.json")
+    recipe = merge_recipe(small_run(tmp_path).recipe, {
+        "label_set": own, "data": {"labels": ""},
+        "assistant": {"kind": "transformers", "name": str(tmp_path / "net"), "label_set": own},
+    })  # fmt: skip
+    run = Run(recipe, tmp_path / "cache" / "indoor")
+    metrics: Any = all_stages(run)
+    assert set(metrics["agreement"]["class_shares"]["student"]) == set(names.values())
+    student = run.student / "final"
+    job = PredictJob(student, tmp_path / "held_out", tmp_path / "out", trained_on(student))
+    assert predict(job, silent).done == 1
+    header = (tmp_path / "out" / "class_shares.csv").read_text().splitlines()[0]
+    assert header == "panorama,wall,floor,ceiling,window,door,ignored"
+    assert np.asarray(Image.open(tmp_path / "out" / "labels" / "9.png")).max() < len(names)

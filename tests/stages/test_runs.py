@@ -89,6 +89,20 @@ def test_another_file_of_the_same_name_makes_the_cache_stale(
         read_manifest(run("one"))
 
 
+def test_other_names_in_a_file_of_classes_make_the_cache_stale(tmp_path: Path) -> None:
+    def run(folder: str) -> Run:
+        file = str(tmp_path / folder / "classes.json")
+        return Run(merge_recipe(Recipe(), {"label_set": file, "assistant": {"label_set": file}}), tmp_path)
+
+    for folder, name in (("one", "wall"), ("moved", "wall"), ("other", "floor")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "classes.json").write_text(f'{{"id2label": {{"0": "{name}"}}}}')
+    write_manifest(run("one"), PRINTS)
+    assert read_manifest(run("moved")) == PRINTS
+    with pytest.raises(CacheError, match="other content of label_set"):
+        read_manifest(run("other"))
+
+
 def test_a_cache_of_earlier_code_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(Recipe(), tmp_path)
     write_manifest(run, PRINTS)
