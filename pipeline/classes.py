@@ -97,7 +97,7 @@ def label_set(name: str, key: str = "label_set") -> LabelSet:
         return _read_classes(name, Path(name).stat().st_mtime_ns)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecipeError(f"{key} names {name}, which cannot be used ({type(error).__name__}: {error})",
-                          f"it must be a JSON file whose id2label names up to {IGNORE} classes, 0, 1, 2, ...",
+                          f"it must be a JSON file whose id2label names up to {IGNORE} classes from 0 on",
                           "Take the config.json of a segmentation network") from error  # fmt: skip
 
 
