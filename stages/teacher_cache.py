@@ -81,12 +81,17 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
         check_assistant(replace(tasks[0], device="cpu") if workers or scheduler else tasks[0])
     _describe(store, prints, run.recipe)
     listener(StageStarted(STAGE, len(tasks), "panoramas"))
-    if len(tasks) < len(panoramas):
+    is_recorded = len(tasks) < len(panoramas)
+    if is_recorded:
+        _record(run, prints)
         listener(Note(STAGE, f"{len(panoramas) - len(tasks)} of {len(panoramas)} panoramas are cached already"))
     with closing(run_tasks(cache_panorama, tasks, workers, scheduler, _at_once(device), _lost)) as running:
-        reports = list(_recorded(_follow(running, listener), run, prints))
-    if not tasks:
-        _record(run, prints)
+        reports: list[TaskReport] = []
+        for report in _follow(running, listener):
+            if not is_recorded and not report.error:
+                _record(run, prints)
+                is_recorded = True
+            reports.append(report)
     summary = _summary(len(panoramas), reports)
     facts = {"panoramas": summary.total, "computed": summary.computed, "set aside": len(summary.failed)}
     listener(StageFinished(STAGE, time.monotonic() - started, facts))
@@ -114,18 +119,9 @@ def _missing(
     return [panorama for panorama in asked if not _is_complete(store, prints, panorama)]
 
 
-def _recorded(reports: Iterator[TaskReport], run: Run, prints: Fingerprints) -> Iterator[TaskReport]:
-    """The reports; the run becomes that of this recipe with the first panorama that is cached, not before: settings
-    that fail leave the record of those that worked."""
-    recorded = False
-    for report in reports:
-        if not recorded and not report.error:
-            _record(run, prints)
-            recorded = True
-        yield report
-
-
 def _record(run: Run, prints: Fingerprints) -> None:
+    """Make the run that of this recipe; not before a panorama of it is cached, so that settings that fail leave the
+    record of those that worked."""
     run.record_recipe()
     write_manifest(run, prints)
 

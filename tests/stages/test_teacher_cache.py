@@ -370,6 +370,14 @@ def test_a_run_that_is_refused_leaves_the_record_of_the_last_one(folder: Path, t
     assert read_manifest(run)
 
 
+def test_settings_of_before_are_taken_up_again_though_a_picture_is_broken(folder: Path) -> None:
+    (folder / "photos" / "empty.jpg").write_bytes(b"")
+    for theta in (0.7, 0.6, 0.7):
+        run = small_run(folder, fusion={"theta": theta})
+        assert teacher_cache(run, silent).failed.keys() == {"panoramas/empty"}
+        assert read_manifest(run)
+
+
 def test_a_folder_of_nothing_but_broken_pictures_is_an_error(tmp_path: Path) -> None:
     make_folders(tmp_path)
     for path in [*(tmp_path / "photos").iterdir(), *(tmp_path / "held_out").iterdir()]:
