@@ -16,7 +16,9 @@ import torch
 from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 
+from pipeline.cache import records
 from pipeline.cache.store import Part, TeacherStore
+from pipeline.panorama.windows import window_grid
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.masks import MaskSet
 from scripts.bench.figure import Figure, now
@@ -64,7 +66,7 @@ def stage_figures(setup: Setup) -> Iterator[Figure]:
         return
     before: list[float] = []
     after: list[float] = []
-    same = True
+    same, counts = True, ""
     with tempfile.TemporaryDirectory() as folder:
         for repeat in range(setup.repeats):
             stock, ours = (demo_run(Path(folder) / f"{kind}{repeat}", PANORAMAS) for kind in ("stock", "ours"))
@@ -72,7 +74,8 @@ def stage_figures(setup: Setup) -> Iterator[Figure]:
                 before.append(_seconds(stock, setup.device))
             after.append(_seconds(ours, setup.device))
             same &= all(_equal(_stored(stock, id_), _stored(ours, id_)) for id_ in _ids(stock))
-    note = f"demo recipe, {PANORAMAS} panoramas, seconds per panorama, networks loaded anew"
+            counts = _differing(stock, ours)
+    note = f"demo recipe, {PANORAMAS} panoramas, seconds per panorama, networks loaded anew; {counts}"
     peer = "the same stage over SamAutomaticMaskGenerator"
     yield Figure(NAME, peer, float(np.median(before)), float(np.median(after)), None, same, note)
 
@@ -103,6 +106,24 @@ def _stored(run: Run, panorama_id: str) -> dict[str, npt.NDArray[Any]]:
     store = TeacherStore.open(run.store, "r")
     (fingerprint,) = store.fingerprints(Part.MASKS)
     return dict(store.read(Part.MASKS, fingerprint, panorama_id))
+
+
+def _differing(stock: Run, ours: Run) -> str:
+    """How many masks are not equal to the pixel, and by how many pixels."""
+    panorama = stock.recipe.panorama
+    windows = window_grid(panorama.height, panorama.width, stock.recipe.windows)
+    masks = different = pixels = 0
+    for id_ in _ids(stock):
+        both = (records.unpack_masks(_stored(run, id_), windows) for run in (stock, ours))
+        for one, other in zip(*both, strict=True):
+            masks += len(one)
+            if len(one) != len(other):
+                different += max(len(one), len(other))
+                continue
+            unequal_M = (one.dense() != other.dense()).sum(axis=(1, 2))
+            different += int((unequal_M > 0).sum())
+            pixels += int(unequal_M.sum())
+    return f"{different} of {masks} masks differ, by {pixels} pixels"
 
 
 def _equal(one: dict[str, npt.NDArray[Any]], other: dict[str, npt.NDArray[Any]]) -> bool:
