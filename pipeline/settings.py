@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,21 @@ def file_digest(path: Path) -> str:
     """
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def weights_file_digest(path: Path) -> str:
+    """`file_digest` of a large file, computed once per process for as long as its size and time stay.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    stat = path.stat()
+    return _digest(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=8)
+def _digest(path: Path, _modified_ns: int, _size: int) -> str:
+    return file_digest(path)
 
 
 def digest_of(files: Sequence[Path]) -> str:

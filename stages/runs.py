@@ -24,9 +24,9 @@ from pipeline.cache.store import Part
 from pipeline.classes import is_file_of_classes, label_set
 from pipeline.errors import CacheError, RecipeError, WeightsError
 from pipeline.recipe import Recipe, load_recipe, merge_recipe, parse_recipe, to_toml
-from pipeline.settings import fingerprint
+from pipeline.settings import fingerprint, weights_file_digest
 from pipeline.teacher.assistant import assistant_identity
-from stages.files import digest, mask_digest, write_whole
+from stages.files import mask_digest, write_whole
 
 BUILT_IN = Path(__file__).parent / "recipes"
 """Recipes that come with the project; their relative paths start at the current folder."""
@@ -211,7 +211,8 @@ def _contents(recipe: Recipe) -> dict[str, str]:
     if Path(recipe.panorama.ignore_mask).is_file():
         found["panorama.ignore_mask"] = mask_digest(recipe.panorama.ignore_mask)
     if Path(recipe.sam.checkpoint).is_file():
-        found["sam.checkpoint"] = digest(Path(recipe.sam.checkpoint))
+        with suppress(OSError):  # of another user, say
+            found["sam.checkpoint"] = weights_file_digest(Path(recipe.sam.checkpoint))
     name = recipe.assistant.name
     if recipe.assistant.kind == "demo" or (name and Path(name).expanduser().exists()):
         with suppress(WeightsError):  # a folder that has no network any more

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.classes import IGNORE, LabelSet
+from pipeline.classes import IGNORE, LabelSet, made_up_colour
 from pipeline.evaluate.metrics import LabelArray, resize_nearest
 
 # H W picture, 3 = RGB, C classes.
@@ -68,12 +68,9 @@ def paint_masks(image_HW3: ImageArray, masks_HW: npt.NDArray[np.integer], opacit
 
 
 def mask_colours(masks_HW: npt.NDArray[np.integer]) -> ImageArray:
-    """A colour per id [H, W, 3], the same in every picture: hues by the golden ratio, so that close ids differ."""
+    """A colour per id [H, W, 3], the same in every picture."""
     ids, inverse = np.unique(masks_HW, return_inverse=True)
-    hue = (ids * 0.61803398875 + 0.1) % 1.0
-    value = np.where(ids % 2, 1.0, 0.8)
-    saturation = np.where(ids % 3, 0.75, 0.5)
-    table = _rgb_from_hsv(hue, saturation, value)
+    table = np.array([made_up_colour(id_) for id_ in ids.tolist()], np.uint8)
     return table[inverse.reshape(masks_HW.shape)]
 
 
@@ -89,15 +86,6 @@ def _grey(image_HW3: ImageArray) -> ImageArray:
     """Luminance as RGB: colours laid over it keep the hue of their class."""
     luminance = image_HW3 @ np.array([0.299, 0.587, 0.114], np.float32)
     return np.repeat(np.rint(luminance).astype(np.uint8)[..., None], 3, axis=2)
-
-
-def _rgb_from_hsv(
-    hue: npt.NDArray[np.floating], saturation: npt.NDArray[np.floating], value: npt.NDArray[np.floating]
-) -> ImageArray:
-    """[N, 3] uint8 from arrays [N] in 0..1."""
-    distance = np.abs((hue[:, None] * 6 + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1
-    pure = np.clip(distance, 0, 1)
-    return np.rint(255 * value[:, None] * (1 - saturation[:, None] * (1 - pure))).astype(np.uint8)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ What imports segment_anything lies in this module, `demo_sam` and `generator`; s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
 from pipeline.errors import WeightsError
-from pipeline.settings import file_digest
+from pipeline.settings import weights_file_digest
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.demo_sam import build_demo_sam
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
@@ -60,8 +59,7 @@ def weights_digest(config: SamConfig) -> str:
     """
     path = weights_path(config)
     try:
-        stat = path.stat()
-        return _digest(path, stat.st_mtime_ns, stat.st_size)
+        return weights_file_digest(path)
     except OSError as error:
         raise _missing(path, config.model, error) from error
 
@@ -123,8 +121,3 @@ def _looks_like(state: dict[str, torch.Tensor]) -> str:
 def _missing(path: Path, model: str, error: OSError) -> WeightsError:
     remedy = "Check sam.checkpoint" if model in ("demo", "SAM") else f"`goodsam fetch-weights {model}` brings it"
     return WeightsError(f"{path} cannot be read ({error.strerror})", f"it must be the checkpoint of {model}", remedy)
-
-
-@lru_cache(maxsize=8)
-def _digest(path: Path, modified_ns: int, size: int) -> str:
-    return file_digest(path)
