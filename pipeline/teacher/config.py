@@ -37,7 +37,7 @@ class SamConfig:
     crop_n_points_downscale_factor: int = 1
     """Points per side shrink by this factor from layer to layer."""
     min_mask_region_area: int = 0
-    """Holes and islands of masks with fewer pixels are removed; 0 leaves them. Needs OpenCV (the extra `regions`)."""
+    """Holes and islands of masks with fewer pixels are removed; 0 leaves them."""
     precision: str = "float32"
     """float32: the stock generator's masks. bfloat16: faster where the processor has it, with slightly other masks."""
     memory_gib: float = 0.0

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from pipeline.classes import IGNORE, LabelSet
 from pipeline.panorama.windows import FloatArray, Stitcher, Window, cut
@@ -74,14 +74,13 @@ class Votes:
 
 def vote(labels_hw: Labels, ignored_hw: Bools, masks: MaskSet, classes: int) -> Votes:
     """Count the assistant's labels inside every mask; ignored pixels have no vote."""
-    # Ballots: 0 outside the mask, 1..C for the classes, C + 1 where ignored.
-    ballots_hw = np.where(ignored_hw, np.uint8(classes + 1), labels_hw + np.uint8(1))
-    counts_MB = np.zeros((len(masks), classes + 2), np.int64)
+    ballots_hw = labels_hw | -ignored_hw.view(np.uint8)  # IGNORE, which is all ones, where ignored
+    counts_MB = np.zeros((len(masks), 256), np.int64)
     for counts_B, (box, bitmap) in zip(counts_MB, _regions(masks), strict=True):
-        counts_B[:] = _count_bytes(ballots_hw[box] & -bitmap.view(np.uint8), classes + 2)
-    counts_MC = counts_MB[:, 1:-1]
+        counts_B[:] = cv2.calcHist([ballots_hw[box]], [0], bitmap.view(np.uint8), [256], [0, 256]).ravel()
+    counts_MC = counts_MB[:, :classes]
     coverage_M = counts_MC.max(axis=1) / np.maximum(counts_MC.sum(axis=1), 1)
-    areas_M = counts_MB[:, 1:].sum(axis=1)
+    areas_M = counts_MB.sum(axis=1)
     return Votes(counts_MC.argmax(axis=1).astype(np.uint8), coverage_M.astype(np.float32), areas_M)
 
 
@@ -161,22 +160,6 @@ def fuse(
 def one_hot(labels_hw: Labels, classes: int) -> FloatArray:
     """[C, h, w] of 1 for each pixel's label and 0 for the others; all 0 where it is IGNORE."""
     return (labels_hw == np.arange(classes, dtype=np.uint8)[:, None, None]).astype(np.float32)
-
-
-def _count_bytes(values_hw: Labels, bins: int) -> npt.NDArray[np.int64]:
-    """How often each value below `bins` occurs, [bins].
-
-    Two neighbours are counted at once, as one number of 16 bits: half the additions, which are what counting costs.
-    torch counts such numbers as they are; numpy would first make 64 bits of each.
-    """
-    values = values_hw.reshape(-1)
-    if bins > 128:  # a pair would be a negative number
-        return np.bincount(values, minlength=bins)
-    pairs = torch.from_numpy(values[: len(values) // 2 * 2].view(np.int16))
-    counts = torch.bincount(pairs, minlength=bins * 256).numpy().reshape(-1, 256)[:, :bins]
-    totals = counts.sum(axis=0) + counts.sum(axis=1)
-    totals += np.bincount(values[len(pairs) * 2 :], minlength=bins)
-    return totals
 
 
 def _regions(masks: MaskSet) -> Iterator[tuple[tuple[slice, slice], Bools]]:

@@ -10,8 +10,6 @@ import pytest
 import torch
 import torch.distributed as dist
 
-pytest.importorskip("cv2", reason="training the demo SAM needs OpenCV (a development dependency)")
-
 from pipeline.teacher.demo_sam import CHANNELS, PATCH, SIZE, build_demo_sam
 from pipeline.teacher.masks import MaskSet
 from scripts.demo_data import Batch, render_windows

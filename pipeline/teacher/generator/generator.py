@@ -33,7 +33,7 @@ from pipeline.teacher.generator.encoder import BIAS_NUMBERS, fast_encoder
 from pipeline.teacher.generator.memory import Capacity, capacity
 from pipeline.teacher.generator.proposals import Proposals, inclusive_boxes, joined, survivors
 from pipeline.teacher.generator.regions import Measuring, Thresholds, upsampling
-from pipeline.teacher.generator.small_regions import load_opencv, mend
+from pipeline.teacher.generator.small_regions import mend
 from pipeline.teacher.masks import MaskSet
 
 Image = npt.NDArray[np.uint8]
@@ -60,13 +60,13 @@ class AutomaticMaskGenerator:
         crop_overlap_ratio: overlap of the first layer's crops, of the image's shorter side.
         crop_n_points_downscale_factor: by this the points per side shrink from layer to layer.
         point_grids: points [P, 2] (x, y) in [0, 1] per layer, instead of regular grids.
-        min_mask_region_area: holes and islands of fewer pixels go; 0 leaves them; needs OpenCV.
+        min_mask_region_area: holes and islands of fewer pixels go; 0 leaves them.
         precision: float32, or bfloat16 for what is as large as the image.
         memory_gib: GiB of an accelerator that may be used beside the weights; 0 for half of what is free now.
         batched: whether to work as on an accelerator; None for what suits the device.
 
     Raises:
-        RecipeError: the points are given twice or not at all, or OpenCV is needed and missing.
+        RecipeError: the points are given twice or not at all.
     """
 
     def __init__(
@@ -88,8 +88,6 @@ class AutomaticMaskGenerator:
         memory_gib: float = 0.0,
         batched: bool | None = None,
     ) -> None:
-        if min_mask_region_area > 0:
-            load_opencv()
         self._sam = sam
         self._resize = ResizeLongestSide(sam.image_encoder.img_size)
         self._grids = _grids(points_per_side, point_grids, crop_n_layers, crop_n_points_downscale_factor)

@@ -8,13 +8,12 @@ Legend: h w a box with a margin, H W image.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import RecipeError
 from pipeline.teacher.masks import Bitmap, tight
 
 Box = tuple[int, int, int, int]
@@ -30,21 +29,6 @@ class Mended(NamedTuple):
     """The mask inside its box."""
     changed: bool
     """Whether there were any."""
-
-
-def load_opencv() -> ModuleType:
-    """OpenCV, which labels the regions.
-
-    Raises:
-        RecipeError: it is not installed.
-    """
-    try:
-        import cv2
-    except ImportError as error:
-        raise RecipeError("sam.min_mask_region_area is set but OpenCV is not installed", "it finds the small regions",
-                          "Set it to 0, or run `.venv/bin/uv pip install --python .venv/bin/python -e '.[regions]'`"
-                          " in the project's folder") from error  # fmt: skip
-    return cv2
 
 
 def mend(box: Box, bitmap: Bitmap, size: tuple[int, int], min_area: int) -> Mended:
@@ -106,9 +90,8 @@ def _clear(mask_hw: Bitmap, min_area: int, is_whole: bool) -> tuple[Bitmap, bool
 
 def _components(mask_hw: Bitmap) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Labels (0 outside the mask) and the pixels of each label."""
-    cv2 = load_opencv()
     _, labels_hw, statistics, _ = cv2.connectedComponentsWithStats(mask_hw.astype(np.uint8), connectivity=8)
-    return labels_hw, statistics[:, cv2.CC_STAT_AREA].copy()
+    return np.asarray(labels_hw, np.int32), statistics[:, cv2.CC_STAT_AREA].astype(np.int32)
 
 
 def _with_margin(box: Box, size: tuple[int, int]) -> Box:

@@ -111,8 +111,6 @@ def assert_same_records(ours: list[dict[str, Any]], stock: list[dict[str, Any]],
 def test_with_sams_own_networks_everything_is_bit_identical(
     sam: Sam, window: Picture, settings: dict[str, Any]
 ) -> None:
-    if settings.get("min_mask_region_area"):
-        pytest.importorskip("cv2", reason="small regions need OpenCV: goodsam[regions]")
     stock = SamAutomaticMaskGenerator(sam, **settings).generate(window)
     for batched in (False, True):
         assert_same_records(stock_records(plain(sam, settings, batched).propose(window)), stock)
@@ -150,7 +148,6 @@ def test_masks_of_a_photograph_are_the_stock_generators(sam: Sam, demo: Recipe, 
 
 
 def test_empty_masks_of_crops_keep_their_places_when_small_regions_go(sam: Sam) -> None:
-    pytest.importorskip("cv2", reason="small regions need OpenCV: goodsam[regions]")
     blind = copy.copy(sam)
     blind.mask_threshold = 1e6
     settings: dict[str, Any] = {

@@ -73,7 +73,6 @@ def test_the_masks_of_many_are_those_of_each(
 
 
 def test_small_regions_go_from_many_too(sam: Sam, pictures: list[Picture]) -> None:
-    pytest.importorskip("cv2", reason="small regions need OpenCV: goodsam[regions]")
     settings: dict[str, Any] = {**LOOSE, "min_mask_region_area": 40}
     one_by_one, batched = (AutomaticMaskGenerator(sam, **settings, batched=batched) for batched in (False, True))
     found = batched.generate_many(pictures)

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import builtins
-from typing import Any
-
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from segment_anything.utils.amg import remove_small_regions
 
-from pipeline.errors import RecipeError
-from pipeline.teacher.generator.small_regions import load_opencv, mend
+from pipeline.teacher.generator.small_regions import mend
 from pipeline.teacher.masks import tight
-
-pytest.importorskip("cv2", reason="small regions need OpenCV: goodsam[regions]")
 
 
 @settings(max_examples=150)
@@ -35,16 +28,3 @@ def test_mended_masks_are_those_of_the_whole_image(seed: int, size: tuple[int, i
     assert found.box == (y0, x0, y1, x1)
     np.testing.assert_array_equal(found.bitmap, inside)
     assert found.changed == (has_filled or has_cleared)
-
-
-def test_missing_opencv_is_told_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name == "cv2":
-            raise ImportError(name)
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(RecipeError, match=r"\[regions\]"):
-        load_opencv()
