@@ -19,7 +19,7 @@ from pipeline.teacher.masks import MaskSet
 from pipeline.teacher.sam import load_sam
 from pipeline.world import build_scene, render_panorama
 from pipeline.world.seeds import MODEL_VALIDATION
-from scripts.bench.stage import StockMasks
+from scripts.stock_masks import StockMasks
 from stages.runs import open_recipe
 
 Picture = npt.NDArray[np.uint8]

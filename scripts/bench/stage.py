@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from threading import Lock
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from segment_anything import SamAutomaticMaskGenerator
-from segment_anything.modeling import Sam
 
 from pipeline.cache import records
 from pipeline.cache.store import Part, TeacherStore
 from pipeline.panorama.windows import window_grid
-from pipeline.teacher.config import SamConfig
-from pipeline.teacher.masks import MaskSet
 from scripts.bench.figure import Figure, now
 from scripts.bench.setup import Setup
 from scripts.profile_teacher_cache import demo_run
-from stages import panorama_task
+from scripts.stock_masks import forget_networks, stock_generator
 from stages.events import silent
 from stages.runs import Run
 from stages.splits import all_panoramas
@@ -33,31 +26,6 @@ from stages.teacher_cache import teacher_cache
 NAME = "teacher-cache"
 NAMES = (NAME,)
 PANORAMAS = 2
-
-
-class StockMasks:
-    """`SamMaskGenerator` as it would be over the stock generator."""
-
-    notes: tuple[str, ...] = ()
-
-    def __init__(self, sam: Sam, config: SamConfig) -> None:
-        self._generator = SamAutomaticMaskGenerator(sam, **config.generator_settings())
-        self._turn = Lock()  # it keeps the window that it works on, and stage one asks from several threads on a GPU
-
-    def __call__(self, window_hw3: npt.NDArray[np.uint8]) -> MaskSet:
-        """Masks of an RGB window."""
-        with self._turn:
-            found = self._generator.generate(np.ascontiguousarray(window_hw3))
-        masks = [mask["segmentation"] for mask in found]
-        return MaskSet.from_dense(
-            np.stack(masks) if masks else np.empty((0, *window_hw3.shape[:2]), np.bool_),
-            [mask["predicted_iou"] for mask in found],
-            [mask["stability_score"] for mask in found],
-        )
-
-    def many(self, windows: Sequence[npt.NDArray[np.uint8]]) -> list[MaskSet]:
-        """Masks of several windows, one after the other."""
-        return [self(window_hw3) for window_hw3 in windows]
 
 
 def stage_figures(setup: Setup) -> Iterator[Figure]:
@@ -80,18 +48,8 @@ def stage_figures(setup: Setup) -> Iterator[Figure]:
     yield Figure(NAME, peer, float(np.median(before)), float(np.median(after)), None, same, note)
 
 
-@contextmanager
-def stock_generator() -> Generator[None]:
-    """Stage one asks the stock generator."""
-    with mock.patch("pipeline.teacher.sam.SamMaskGenerator", StockMasks):
-        panorama_task._sam.cache_clear()
-        yield
-    panorama_task._sam.cache_clear()
-
-
 def _seconds(run: Run, device: str) -> float:
-    panorama_task._sam.cache_clear()
-    panorama_task._assistant.cache_clear()
+    forget_networks()
     threads, started = torch.get_num_threads(), now(device)
     teacher_cache(run, silent, device=device, threads=threads)
     return (now(device) - started) / PANORAMAS
