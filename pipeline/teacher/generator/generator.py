@@ -38,7 +38,7 @@ from pipeline.teacher.masks import MaskSet
 
 Image = npt.NDArray[np.uint8]
 
-_ODD_KERNEL = "torch rounds bilinear interpolation in another order on this machine"
+_ODD_KERNEL = "torch rounds bilinear interpolation in no order that is known"
 
 
 class AutomaticMaskGenerator:

@@ -2,8 +2,8 @@
 
 `torch.nn.functional.interpolate` can only give the whole target: its weights depend on a target pixel's distance from
 the origin, in float32. Here the weights are computed once per axis, and a part of the target is blended from them with
-the roundings of torch's kernel for three channels: four corners, fused multiply-adds. Whether that is this machine's
-kernel is not believed but tried, once per size; where it is not, `interpolate` itself does the work.
+the roundings of torch's own kernels for three channels: it has two, and chooses by the sizes and its number of threads.
+Which one it takes is not believed but tried, once per size; where it is neither, `interpolate` itself does the work.
 
 Legend: h w source, H W target. A span is (start, stop), ends exclusive.
 """
@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from enum import Enum
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +23,20 @@ from torch.nn import functional
 
 Span = tuple[int, int]
 
+ABOVE, BELOW = 0, 1
+"""The two sources of a target row."""
 BLOCK = 1 << 15
 """Target pixels blended at once where each row has sources of its own: nine float32 planes stay in a core's second
 cache. Where rows share them it is four times as much."""
+
+
+class Kernel(Enum):
+    """In which order torch blends; another one rounds differently."""
+
+    CORNERS = "four corners at once; positions are fused multiply-adds"
+    """With one thread, and for small targets."""
+    LINES = "along the rows, then between them; positions are rounded twice"
+    """With more threads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +100,13 @@ class Axis:
 
 
 @lru_cache(maxsize=64)
-def axis(source: int, target: int) -> Axis:
+def axis(source: int, target: int, kernel: Kernel) -> Axis:
     """The axis of `align_corners=False`: target t lies at (t + 1/2) source / target - 1/2, clamped to the sources."""
-    ratio = float(np.float32(source) / np.float32(target))
-    exact = ratio * (np.arange(target) + 0.5) - 0.5  # float64, rounded once: a fused multiply-add
-    position = np.maximum(exact.astype(np.float32), np.float32(0))
+    ratio = np.float32(source) / np.float32(target)
+    product = np.float64(ratio) * (np.arange(target) + 0.5)
+    if kernel is Kernel.LINES:
+        product = product.astype(np.float32)
+    position = np.maximum((product - 0.5).astype(np.float32), np.float32(0))
     first = np.minimum(position.astype(np.int64), source - 1)
     weight = np.clip(position - first.astype(np.float32), 0, 1, dtype=np.float32)
     second_weight = torch.from_numpy(weight)
@@ -125,6 +139,8 @@ class Resize:
     """Horizontally."""
     channels: int
     """Channels of the call that is reproduced: torch's kernel, and with it the rounding, depends on them."""
+    kernel: Kernel
+    """Which one that is; the axes are of it too."""
 
     @property
     def is_identity(self) -> bool:
@@ -142,19 +158,21 @@ class Resize:
         """
         y, x = origin
         across = slice(*columns)
-        left_hw = source_hw.index_select(1, torch.from_numpy(self.columns.first[across] - x))
-        right_hw = source_hw.index_select(1, torch.from_numpy(self.columns.second[across] - x))
+        left_hW = source_hw.index_select(1, torch.from_numpy(self.columns.first[across] - x))
+        right_hW = source_hw.index_select(1, torch.from_numpy(self.columns.second[across] - x))
         west, east = self.columns.first_weight[across], self.columns.second_weight[across]
+        if self.kernel is Kernel.LINES:
+            lines_hW = torch.addcmul(right_hW * east, left_hW, west.expand_as(left_hW))
+            terms = [(lines_hW, BELOW, torch.ones_like(west)), (lines_hW, ABOVE, torch.ones_like(west))]
+        else:
+            terms = [(right_hW, ABOVE, east), (left_hW, ABOVE, west), (left_hW, BELOW, west), (right_hW, BELOW, east)]
         target_HW = torch.empty(rows[1] - rows[0], columns[1] - columns[0])
         for down, period in self.rows.blocks(rows, BLOCK // len(west)):
-            above, below = self.rows.sources(down, period, y)
-            north, south = self.rows.weights(down, period)
+            sources, weights = self.rows.sources(down, period, y), self.rows.weights(down, period)
             block = target_HW[down.start - rows[0] : down.stop - rows[0]].view(-1, period, len(west))
-            # The order of torch's kernel: another one rounds differently.
-            torch.mul(north * east, _taken(right_hw, above), out=block)
-            block.addcmul_(north * west, _taken(left_hw, above))
-            block.addcmul_(south * west, _taken(left_hw, below))
-            block.addcmul_(south * east, _taken(right_hw, below))
+            for number, (plane_hW, side, across_W) in enumerate(terms):
+                blend = block.addcmul_ if number else partial(torch.mul, out=block)
+                blend(weights[side] * across_W, _taken(plane_hW, sources[side]))
         return target_HW
 
     def whole(self, source_hw: Tensor) -> Tensor:
@@ -169,6 +187,16 @@ class Resize:
         source_hw = torch.from_numpy(np.random.default_rng(0).normal(0, 8, shape).astype(np.float32))
         own_HW = self.part(source_hw, (0, 0), (0, self.rows.target), (0, self.columns.target))
         return torch.equal(own_HW, self.whole(source_hw))
+
+
+def resize(source: tuple[int, int], target: tuple[int, int], channels: int) -> tuple[Resize, bool]:
+    """The resize as torch does it now, with as many threads as it has, and whether its parts are exact."""
+    found = [
+        Resize(axis(source[0], target[0], kernel), axis(source[1], target[1], kernel), channels, kernel)
+        for kernel in Kernel
+    ]
+    exact = [one for one in found if one.agrees_with_torch()]
+    return (exact or found)[0], bool(exact)
 
 
 def _taken(values_hW: Tensor, rows: slice | Tensor) -> Tensor:

@@ -16,9 +16,10 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
-from pipeline.teacher.generator.interpolation import Axis, Resize, Span, axis
+from pipeline.teacher.generator.interpolation import Axis, Resize, Span, resize
 from pipeline.teacher.masks import Bitmap, tight
 
 Size = tuple[int, int]
@@ -165,7 +166,6 @@ class Upsampling:
         return self.to_image.part(square, (down.square[0], across.square[0]), down.image, across.image)
 
 
-@lru_cache(maxsize=16)
 def upsampling(low: Size, square: int, inside: Size, image: Size, channels: int) -> Upsampling:
     """The upsampling for one size of image.
 
@@ -176,9 +176,15 @@ def upsampling(low: Size, square: int, inside: Size, image: Size, channels: int)
         image: H, W.
         channels: masks per prompt, which torch resizes as channels.
     """
-    to_square = Resize(axis(low[0], square), axis(low[1], square), channels)
-    to_image = Resize(axis(inside[0], image[0]), axis(inside[1], image[1]), channels)
-    return Upsampling(to_square, to_image, all(step.agrees_with_torch() for step in (to_square, to_image)))
+    return _upsampling(low, square, inside, image, channels, torch.get_num_threads())
+
+
+@lru_cache(maxsize=16)
+def _upsampling(low: Size, square: int, inside: Size, image: Size, channels: int, threads: int) -> Upsampling:
+    """With another number of threads torch may round in another order."""
+    to_square, is_square_exact = resize(low, (square, square), channels)
+    to_image, is_image_exact = resize(inside, image, channels)
+    return Upsampling(to_square, to_image, is_square_exact and is_image_exact)
 
 
 def _way(low: Span | None, to_square: Axis, to_image: Axis) -> _Way | None:

@@ -18,11 +18,11 @@ from pipeline.panorama.windows import cut, window_grid
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.demo_sam import build_demo_sam
+from pipeline.teacher.generator import regions
 from pipeline.teacher.generator.decoder import PlainDecoder
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
 from pipeline.teacher.generator.interpolation import Resize
 from pipeline.teacher.generator.proposals import stock_records
-from pipeline.teacher.generator.regions import upsampling
 from pipeline.teacher.sam import SamMaskGenerator, load_sam
 from pipeline.world import build_scene, render_panorama
 from tests.real_data import REAL_DATA, ROOT
@@ -177,11 +177,10 @@ def test_upsampling_by_torch_is_told_once_it_was_needed(
     sam: Sam, street: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Resize, "agrees_with_torch", lambda _: False)
-    upsampling.cache_clear()
+    monkeypatch.setattr(regions, "_upsampling", regions._upsampling.__wrapped__)  # nothing that was tried before
     generator = AutomaticMaskGenerator(sam, 2)
     assert generator.plain_because == {}
     generator.generate(street)
-    upsampling.cache_clear()
     assert generator.plain_because.keys() == {"the upsampling of masks"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import cast
 
 import numpy as np
@@ -15,11 +16,20 @@ from torch.nn import functional
 
 from pipeline.teacher.generator import interpolation
 from pipeline.teacher.generator import regions as regions_module
-from pipeline.teacher.generator.interpolation import Resize, axis
+from pipeline.teacher.generator.interpolation import Kernel, axis, resize
 from pipeline.teacher.generator.regions import Region, Thresholds, Upsampling, upsampling
 
 THRESHOLDS = Thresholds(0.0, 1.0)
 sides = st.integers(1, 90)
+
+
+@pytest.fixture(autouse=True, scope="module", params=[1, 2], ids=["one thread", "two threads"])
+def threads(request: pytest.FixtureRequest) -> Generator[int]:
+    """torch has another kernel where it has several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
 
 
 def two_steps(logits_Khw: Tensor, square: int, inside: tuple[int, int], image: tuple[int, int]) -> Tensor:
@@ -73,14 +83,14 @@ targets = st.tuples(st.integers(1, 300), st.integers(1, 300))
 
 
 def assert_part_is_that_of_the_whole(data: st.DataObject, source: tuple[int, int], target: tuple[int, int]) -> None:
-    resize = Resize(axis(source[0], target[0]), axis(source[1], target[1]), 3)
-    if not resize.agrees_with_torch():
-        pytest.skip("torch's kernel on this machine rounds in another order: parts are not used here")
+    step, is_exact = resize(source, target, 3)
+    if not is_exact:
+        pytest.skip("torch's kernels on this machine round in another order: parts are not used here")
     values = torch.from_numpy(np.random.default_rng(0).normal(0, 9, source).astype(np.float32))
     spans = [sorted(data.draw(st.lists(st.integers(0, side), min_size=2, max_size=2, unique=True))) for side in target]
     (top, bottom), (left, right) = spans
-    rows, columns = resize.rows.needed((top, bottom)), resize.columns.needed((left, right))
-    part = resize.part(values[slice(*rows), slice(*columns)], (rows[0], columns[0]), (top, bottom), (left, right))
+    rows, columns = step.rows.needed((top, bottom)), step.columns.needed((left, right))
+    part = step.part(values[slice(*rows), slice(*columns)], (rows[0], columns[0]), (top, bottom), (left, right))
     whole = functional.interpolate(values.expand(1, 3, *source).contiguous(), target, mode="bilinear")[0, 0]
     assert torch.equal(part, whole[top:bottom, left:right])
 
@@ -103,11 +113,27 @@ def test_so_has_a_part_of_an_image_enlarged_by_a_whole_factor(
         assert_part_is_that_of_the_whole(data, (rows, columns[0]), (rows * factor, columns[1]))
 
 
+def test_parts_are_exact_at_the_sizes_of_sam_with_any_number_of_threads() -> None:
+    """What makes the generator fast: where they are not, whole masks are upsampled."""
+    for source, target in [((256, 256), (1024, 1024)), ((64, 64), (256, 256)), ((768, 1024), (720, 960))]:
+        assert resize(source, target, 3)[1], (source, target)
+
+
+def test_another_number_of_threads_is_tried_anew(threads: int) -> None:
+    asked = ((32, 32), 128, (96, 128), (333, 444), 3)
+    before = upsampling(*asked)
+    assert upsampling(*asked) is before
+    torch.set_num_threads(3 - threads)
+    after = upsampling(*asked)
+    torch.set_num_threads(threads)
+    assert before.is_exact and after.is_exact and after.to_image.kernel != before.to_image.kernel
+
+
 @pytest.mark.parametrize(
     ("source", "target", "period"), [(64, 256, 4), (256, 1024, 4), (24, 60, 1), (64, 64, 1), (1, 4, 1), (90, 30, 1)]
 )
 def test_rows_share_their_sources_where_the_factor_is_sams(source: int, target: int, period: int) -> None:
-    assert axis(source, target).period == period
+    assert all(axis(source, target, kernel).period == period for kernel in Kernel)
 
 
 @pytest.mark.parametrize(
