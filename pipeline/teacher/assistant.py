@@ -115,9 +115,10 @@ def load_assistant(config: AssistantConfig, device: torch.device) -> Assistant:
         return load_onnx(config.name, label_set(config.label_set), device)
     from pipeline.teacher.assistant_transformers import load_transformers
 
+    precision: torch.dtype = getattr(torch, config.precision)
     if config.kind == "demo":
-        return load_transformers(str(DEMO_FOLDER), DEMO_LABELS, device, kind="demo")
-    return load_transformers(config.name, label_set(config.label_set), device)
+        return load_transformers(str(DEMO_FOLDER), DEMO_LABELS, device, "demo", precision)
+    return load_transformers(config.name, label_set(config.label_set), device, precision=precision)
 
 
 def assistant_identity(config: AssistantConfig) -> str:

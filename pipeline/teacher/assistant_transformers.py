@@ -49,6 +49,8 @@ class TransformersAssistant:
     normalisation: Normalisation
     level_positions: dict[int, int] = field(default_factory=dict[int, int])
     """Encoder level -> which of the network's hidden states it is."""
+    precision: torch.dtype = torch.float32
+    """Of matrix products and convolutions: float32, or bfloat16 (autocast)."""
 
     @property
     def feature_levels(self) -> tuple[int, ...]:
@@ -61,7 +63,8 @@ class TransformersAssistant:
         require_levels(levels, self.feature_levels, self.identity)
         inputs = self.normalisation.prepare(images_KHW3, self.device)
         size = (images_KHW3.shape[1], images_KHW3.shape[2])
-        raw = self.network(pixel_values=inputs, output_hidden_states=bool(levels))
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            raw = self.network(pixel_values=inputs, output_hidden_states=bool(levels))
         states = {level: raw.hidden_states[self.level_positions[level]] for level in levels}
         return AssistantOutput(
             cut_back(raw.logits, inputs.shape, size),
@@ -70,7 +73,11 @@ class TransformersAssistant:
 
 
 def load_transformers(
-    name: str, labels: LabelSet, device: torch.device, kind: str = "transformers"
+    name: str,
+    labels: LabelSet,
+    device: torch.device,
+    kind: str = "transformers",
+    precision: torch.dtype = torch.float32,
 ) -> TransformersAssistant:
     """A network by hub name or folder.
 
@@ -82,7 +89,7 @@ def load_transformers(
     classes, positions = _layout(network, device, name)
     require_classes(classes, labels, f"the assistant {name}")
     return TransformersAssistant(
-        network, labels, _identity(name, folder, kind), device, Normalisation.beside(folder), positions
+        network, labels, _identity(name, folder, kind), device, Normalisation.beside(folder), positions, precision
     )
 
 

@@ -88,9 +88,13 @@ class AssistantConfig:
     knows the context, the windows know the detail."""
     feature_levels: tuple[int, ...] = (1, 2, 3, 4)
     """Encoder levels (1 = finest) that are cached for the feature loss; may be empty."""
+    precision: str = "float32"
+    """float32, or bfloat16: faster where the processor has it, at labels that differ here and there. Not for onnx."""
 
     def __post_init__(self) -> None:
         require_choice("assistant.kind", self.kind, ("demo", "transformers", "onnx"))
+        precisions = ("float32",) if self.kind == "onnx" else ("float32", "bfloat16")
+        require_choice("assistant.precision", self.precision, precisions)
         require(self.kind == "demo" or self.name != "", "assistant.name", self.name, "a hub name, folder or ONNX file")
         for key in ("window_scale", "whole_scale"):
             require(0 < getattr(self, key) <= 8, f"assistant.{key}", getattr(self, key), "above 0 and at most 8")

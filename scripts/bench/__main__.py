@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from scripts.bench import arrays, gpu, masks, stage
+from scripts.bench import arrays, assistants, gpu, masks, stage
 from scripts.bench.figure import Figure
 from scripts.bench.machine import machine_facts
 from scripts.bench.report import table, write_report
@@ -24,6 +24,7 @@ from scripts.bench.setup import Setup
 
 FAMILIES: tuple[tuple[tuple[str, ...], Callable[[Setup], Iterator[Figure]]], ...] = (
     (arrays.NAMES, arrays.array_figures),
+    (assistants.NAMES, assistants.assistant_figures),
     (stage.NAMES, stage.stage_figures),
     (masks.NAMES, masks.mask_figures),
     (gpu.NAMES, gpu.gpu_figures),

@@ -24,10 +24,12 @@ from transformers import (
 )
 
 from pipeline.classes import DENSEPASS_13
-from pipeline.errors import WeightsError
+from pipeline.errors import RecipeError, WeightsError
 from pipeline.teacher.assistant import PROCESSORS, Normalisation, load_assistant
 from pipeline.teacher.assistant_transformers import TransformersAssistant, _layout, load_transformers
 from pipeline.teacher.config import AssistantConfig
+from pipeline.world import build_scene, render_perspective
+from pipeline.world.seeds import MODEL_VALIDATION
 
 CPU = torch.device("cpu")
 HEIGHT, WIDTH = 64, 96
@@ -84,6 +86,22 @@ def test_logits_are_those_of_the_models_own_processor_and_network(
     with torch.no_grad():
         expected = SegformerForSemanticSegmentation.from_pretrained(folder)(**inputs).logits
     torch.testing.assert_close(assistant(images()).logits_KChw, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_in_bfloat16_the_demos_labels_are_nearly_the_same() -> None:
+    view = render_perspective(build_scene(MODEL_VALIDATION[9_000]), 128, 128, 65.0).image_HW3[None]
+    exact, rough = (
+        load_assistant(AssistantConfig(precision=name), CPU)(view, (1, 4)) for name in ("float32", "bfloat16")
+    )
+    assert all(map_.dtype == torch.float32 for map_ in (rough.logits_KChw, *rough.features.values()))
+    assert not torch.equal(exact.logits_KChw, rough.logits_KChw)
+    assert (exact.logits_KChw.argmax(1) == rough.logits_KChw.argmax(1)).float().mean() > 0.99
+
+
+@pytest.mark.parametrize(("kind", "precision"), [("onnx", "bfloat16"), ("demo", "float16")])
+def test_precisions_that_an_assistant_has_not_are_refused(kind: str, precision: str) -> None:
+    with pytest.raises(RecipeError, match=r"assistant\.precision"):
+        AssistantConfig(kind=kind, name="a.onnx", precision=precision)
 
 
 def test_labels_are_those_of_the_image_segmentation_pipeline(folder: Path, assistant: TransformersAssistant) -> None:

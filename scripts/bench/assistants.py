@@ -1,0 +1,51 @@
+"""The assistant in bfloat16 beside itself in float32, as stage one asks it: windows and the panorama whole.
+
+Legend: C classes, H W panorama.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from pipeline.panorama.windows import window_grid
+from pipeline.teacher.assistant import load_assistant
+from pipeline.teacher.rectify import AssistantView, rectify
+from pipeline.world import build_scene, render_panorama
+from pipeline.world.seeds import MODEL_VALIDATION
+from scripts.bench.figure import Figure, race, skipped
+from scripts.bench.machine import has_fast_bfloat16
+from scripts.bench.setup import Setup
+from stages.runs import open_recipe
+
+NAME = "assistant bfloat16"
+NAMES = (NAME,)
+
+
+def assistant_figures(setup: Setup) -> Iterator[Figure]:
+    """One panorama of the demo, seconds."""
+    if NAME not in setup.wanted:
+        return
+    peer = "the same in float32"
+    if setup.device == "cpu" and not has_fast_bfloat16():
+        yield skipped(NAME, peer, "the CPU has neither AMX nor AVX-512 for bfloat16")
+        return
+    recipe = open_recipe("demo")
+    height, width = recipe.panorama.height, recipe.panorama.width
+    image_HW3 = render_panorama(build_scene(MODEL_VALIDATION[0]), height, width).image_HW3
+    windows = window_grid(height, width, recipe.windows)
+
+    def ask(precision: str) -> AssistantView:
+        return rectify(image_HW3, windows, assistants[precision], recipe.assistant, recipe.classes)
+
+    device = torch.device(setup.device)
+    assistants = {
+        precision: load_assistant(replace(recipe.assistant, precision=precision), device)
+        for precision in ("float32", "bfloat16")
+    }
+    laps = race({"exact": lambda: ask("float32"), "rough": lambda: ask("bfloat16")}, setup.repeats, setup.device)
+    exact_HW, rough_HW = (laps[name].result.assistant_CHW.argmax(axis=0) for name in ("exact", "rough"))
+    note = f"the demo's assistant and windows, one panorama; {(exact_HW != rough_HW).mean():.2%} of the labels differ"
+    yield Figure(NAME, peer, laps["exact"].seconds, laps["rough"].seconds, note=note)
