@@ -30,7 +30,7 @@ def bfloat16_quality(windows: int = 4, device: str = "cpu") -> str:
     """One sentence: the share of masks that bfloat16 changes, and how much of them stays."""
     sam, config = _demo_sam(device)
     exact, rough = (_ours(sam, config, precision) for precision in (torch.float32, torch.bfloat16))
-    pairs = [(exact.generate(seen), rough.generate(seen)) for seen in _street_windows(windows)]
+    pairs = [(exact.generate(seen), rough.generate(seen)) for seen in street_windows(windows)]
     best_M = np.concatenate([best_overlaps(*pair) for pair in pairs])
     return (
         f"with the demo's trained SAM {np.mean(best_M < 1):.1%} of {len(best_M)} masks differ from float32, "
@@ -42,7 +42,7 @@ def bfloat16_quality(windows: int = 4, device: str = "cpu") -> str:
 def count_differences(precision: torch.dtype, device: str, windows: int) -> str:
     """One sentence: for how many windows the number of masks is not the stock generator's."""
     sam, config = _demo_sam(device)
-    pictures = _street_windows(windows)
+    pictures = street_windows(windows)
     found = _ours(sam, config, precision).generate_many(pictures)
     stock = StockMasks(sam, config).many(pictures)
     differing = sum(len(ours) != len(theirs) for ours, theirs in zip(found, stock, strict=True))
@@ -62,7 +62,7 @@ def _ours(sam: Sam, config: SamConfig, precision: torch.dtype) -> AutomaticMaskG
 
 
 @lru_cache(maxsize=2)
-def _street_windows(count: int) -> list[Picture]:
+def street_windows(count: int) -> list[Picture]:
     """Windows of as few panoramas as there must be, out of the middle row, which sees the street."""
     recipe = open_recipe("demo")
     height, width = recipe.panorama.height, recipe.panorama.width

@@ -17,7 +17,7 @@ from scripts.bench import gpu, masks
 from scripts.bench.__main__ import names
 from scripts.bench.answers import invent
 from scripts.bench.figure import Figure, race, skipped
-from scripts.bench.quality import _street_windows, best_overlaps
+from scripts.bench.quality import best_overlaps, street_windows
 from scripts.bench.report import table, write_report
 from scripts.bench.sams import equal_masks, our_masks, our_masks_of_many, stock_masks, told_sam
 from scripts.bench.setup import Setup
@@ -94,9 +94,9 @@ def test_float32_is_compared_without_tf32_and_the_setting_is_left_as_it_was() ->
 
 
 def test_windows_come_from_as_few_panoramas_as_there_must_be() -> None:
-    windows = _street_windows(9)
+    windows = street_windows(9)
     assert len(windows) == 9
-    assert np.array_equal(windows[0], _street_windows(1)[0])
+    assert np.array_equal(windows[0], street_windows(1)[0])
     assert len({window.tobytes() for window in windows}) == 9
 
 

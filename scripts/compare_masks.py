@@ -1,0 +1,127 @@
+"""How far our masks are from the stock generator's, counted: the trained demo SAM on real pictures, or on the world's.
+
+    python -m scripts.compare_masks --pictures FOLDER ... --windows 60
+    python -m scripts.compare_masks --precision bfloat16
+
+Both generators ask the whole SAM; ours computes what is the same in another order, and float32 rounds it another way.
+Masks are compared one by one where both generators find as many. Without folders the windows are of the built-in world.
+
+Legend: M masks, H W window.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from segment_anything import SamAutomaticMaskGenerator
+
+from pipeline.teacher.config import SamConfig
+from pipeline.teacher.generator.generator import AutomaticMaskGenerator
+from pipeline.teacher.generator.proposals import stock_records
+from pipeline.teacher.sam import load_sam
+from scripts.bench.quality import street_windows
+from stages.runs import open_recipe
+
+Picture = npt.NDArray[np.uint8]
+SIDE = 256
+NO_FILTERS: dict[str, Any] = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
+SCORE = 1e-5
+"""Scores that are this near count as equal."""
+
+
+@dataclass
+class Count:
+    """What differs."""
+
+    windows: int = 0
+    other_number: int = 0
+    """Windows with another number of masks; the rest is of the others."""
+    masks: int = 0
+    other_masks: int = 0
+    """Masks that differ in any pixel."""
+    pixels: int = 0
+    """In all of these."""
+    other_boxes: int = 0
+    """Boxes that are not equal to the pixel."""
+    other_scores: int = 0
+    """Masks of which a score differs by more than `SCORE`."""
+    overlap: float = 0.0
+    """Sum of the masks' IoU with the stock's."""
+
+    def add(self, stock: Sequence[dict[str, Any]], ours: Sequence[dict[str, Any]]) -> None:
+        """One window's records."""
+        self.windows += 1
+        if len(stock) != len(ours):
+            self.other_number += 1
+            return
+        for theirs, mine in zip(stock, ours, strict=True):
+            one_HW, other_HW = theirs["segmentation"], mine["segmentation"]
+            differing, either = int(np.count_nonzero(one_HW != other_HW)), int(np.count_nonzero(one_HW | other_HW))
+            self.masks += 1
+            self.other_masks += differing > 0
+            self.pixels += differing
+            self.other_boxes += theirs["bbox"] != mine["bbox"]
+            self.other_scores += any(
+                abs(theirs[key] - mine[key]) > SCORE for key in ("predicted_iou", "stability_score")
+            )
+            self.overlap += 1 - differing / max(either, 1)
+
+    def row(self, name: str) -> str:
+        """As a row of the table."""
+        cells = [getattr(self, field.name) for field in fields(self)[:-1]]
+        return f"| {name} | {' | '.join(map(str, cells))} | {self.overlap / max(self.masks, 1):.5f} |"
+
+
+HEAD = "| settings | windows | other number | masks | other masks | pixels | other boxes | other scores | mean IoU |"
+
+
+def compare(windows: Sequence[Picture], settings: dict[str, Any], precision: torch.dtype) -> Count:
+    """Both generators around the demo's SAM on a CPU."""
+    sam = load_sam(SamConfig(), torch.device("cpu"))
+    stock = SamAutomaticMaskGenerator(sam, **settings)
+    ours = AutomaticMaskGenerator(sam, **settings, precision=precision)
+    count = Count()
+    for window_HW3 in windows:
+        count.add(stock.generate(window_HW3), stock_records(ours.propose(window_HW3)))
+    return count
+
+
+def windows_of(folders: Sequence[Path], count: int) -> list[Picture]:
+    """Windows of 256x256 pixels, one per picture at half its height, the folders in turn."""
+    files = [sorted(path for path in folder.iterdir() if path.suffix in (".jpg", ".png")) for folder in folders]
+    rng = np.random.default_rng(0)
+    windows: list[Picture] = []
+    for number in range(count):
+        own = files[number % len(files)]
+        with Image.open(own[number // len(files) % len(own)]) as image:
+            pixels_HW3 = np.asarray(image.convert("RGB"))
+        y, x = (pixels_HW3.shape[0] - SIDE) // 2, int(rng.integers(pixels_HW3.shape[1] - SIDE + 1))
+        windows.append(np.ascontiguousarray(pixels_HW3[y : y + SIDE, x : x + SIDE]))
+    return windows
+
+
+def main() -> None:
+    """Print the table: the demo's settings, and no filter at all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=Path, nargs="+", default=[], metavar="FOLDER")
+    parser.add_argument("--windows", type=int, default=60)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    windows = windows_of(options.pictures, options.windows) if options.pictures else street_windows(options.windows)
+    settings = open_recipe("demo").sam.generator_settings()
+    print(HEAD + "\n" + "|---" * 9 + "|")
+    for name, own in (("the demo's", settings), ("no filters", settings | NO_FILTERS)):
+        print(compare(windows, own, getattr(torch, options.precision)).row(name), flush=True)
+
+
+if __name__ == "__main__":
+    main()
