@@ -22,7 +22,7 @@ class StockMasks:
 
     notes: tuple[str, ...] = ()
 
-    def __init__(self, sam: Sam, config: SamConfig) -> None:
+    def __init__(self, sam: Sam, config: SamConfig, _ignored: Sequence[str] = ()) -> None:
         self._generator = SamAutomaticMaskGenerator(sam, **config.generator_settings())
         self._turn = Lock()  # it keeps the window that it works on, and stage one asks from several threads on a GPU
 

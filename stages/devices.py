@@ -1,4 +1,4 @@
-"""Which device a stage computes on."""
+"""Which device a stage computes on, and what it is called."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ def choose_device(name: str) -> str:
                           f" {torch.cuda.device_count()} GPUs)", "it must be cpu, cuda where there is one, or auto",
                           "Use --device auto, or see to the GPU's driver")  # fmt: skip
     return name
+
+
+def describe_device(name: str, threads: int) -> str:
+    """A device that is there, for people: "the CPU, 2 threads", or "cuda:0, NVIDIA H200"."""
+    device = torch.device(name)
+    if device.type == "cuda":
+        return f"cuda:{device.index or 0}, {torch.cuda.get_device_name(device)}"
+    return f"the CPU, {threads} thread{'s' if threads > 1 else ''}" if name == "cpu" else name
 
 
 def _is_there(name: str) -> bool:

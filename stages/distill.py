@@ -40,6 +40,7 @@ from pipeline.student.precision import mixed_precision
 from pipeline.student.sample import SampleReader
 from pipeline.student.schedule import parameter_groups, set_learning_rates
 from pipeline.student.targets import make_targets
+from stages.devices import describe_device
 from stages.events import ItemFailed, Listener, Note, Scalars, StageAdvanced, StageFinished, StageStarted
 from stages.student_folder import RECORD, StudentFolder
 
@@ -114,12 +115,13 @@ class Trainee:
         return {name: getattr(self, name).state_dict() for name in ("model", "projections", "optimizer")}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """From the checkpoint."""
-        fused = [group["fused"] for group in self.optimizer.param_groups]
-        for name in ("model", "projections", "optimizer"):
-            getattr(self, name).load_state_dict(state[name])
-        for group, own in zip(self.optimizer.param_groups, fused, strict=True):
-            group["fused"] = own  # the device's, which may have been another when the checkpoint was written
+        """From the checkpoint, which another kind of device may have written."""
+        saved = state["optimizer"]
+        both = zip(saved["param_groups"], self.optimizer.param_groups, strict=True)
+        groups = [{**group, "fused": own["fused"]} for group, own in both]  # it decides where steps are counted
+        self.optimizer.load_state_dict({**saved, "param_groups": groups})
+        self.model.load_state_dict(state["model"])
+        self.projections.load_state_dict(state["projections"])
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,7 @@ def distill(job: DistillJob, listener: Listener) -> Path:
     example = data.sample(0)
     trainee = prepare(job, example)
     done = _resume(job, trainee, listener)
+    listener(Note(STAGE, f"on {describe_device(job.device, torch.get_num_threads())}"))
     listener(StageStarted(STAGE, job.distill.steps - done.steps, "steps"))
     with device_errors("set a smaller distill.batch_size, distill.crop_width or losses.stride = 4"):
         done = train(job, trainee, data, done, listener)

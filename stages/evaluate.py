@@ -29,7 +29,7 @@ from pipeline.errors import CacheError, DeviceError, InputError, WeightsError
 from pipeline.evaluate import report
 from pipeline.evaluate.consensus import Consensus
 from pipeline.evaluate.ladder import Ladder, LadderInput
-from pipeline.evaluate.metrics import LabelArray, best_class, labels_at, resize_nearest, resize_probabilities
+from pipeline.evaluate.metrics import LabelArray, best_class, best_class_at, labels_at, resize_nearest
 from pipeline.evaluate.overlay import Scene, comparison, scene_panels
 from pipeline.evaluate.threshold import ConfidenceHistograms, confidence_threshold
 from stages.events import Listener, StageAdvanced, StageFinished, StageStarted, failure, silent
@@ -316,7 +316,7 @@ def teacher_rungs(
     teacher: TeacherArrays, thresholds_C: npt.NDArray[np.float32], height: int, width: int
 ) -> dict[str, LabelArray]:
     """Stage one's rungs at the truth's size: probabilities are resized before the argmax, E (hard labels) nearest."""
-    windows, confidence = best_class(resize_probabilities(teacher.assistant_CHW, height, width))
+    windows, confidence = best_class_at(teacher.assistant_CHW, height, width)
     ensemble = resize_nearest(teacher.ensemble_HW, height, width)
     reliable = resize_nearest(teacher.reliable_HW, height, width)
     return {

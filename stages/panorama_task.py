@@ -256,9 +256,9 @@ class _Loaded(Generic[Config, Network]):
 
 @_Loaded
 def _sam(config: SamConfig, device: str) -> SamMaskGenerator:
-    from pipeline.teacher.sam import SamMaskGenerator, load_sam
+    from pipeline.teacher.sam import load_mask_generator
 
-    return SamMaskGenerator(load_sam(config, torch.device(device)), config)
+    return load_mask_generator(config, torch.device(device))
 
 
 @_Loaded

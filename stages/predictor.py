@@ -31,7 +31,7 @@ class Predictor(Protocol):
 
     @property
     def device(self) -> str:
-        """Where it runs, for reports ("cpu, 2 threads")."""
+        """Where it runs, for reports ("the CPU, 2 threads")."""
         ...
 
     def __call__(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -60,9 +60,9 @@ class StudentPredictor:
         """The device's name, with the number of threads on a CPU."""
         import torch
 
-        if self.torch_device == "cpu":
-            return f"cpu, {torch.get_num_threads()} threads"
-        return torch.cuda.get_device_name(self.torch_device) if "cuda" in self.torch_device else self.torch_device
+        from stages.devices import describe_device
+
+        return describe_device(self.torch_device, torch.get_num_threads())
 
     def __call__(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Logits at the student's own resolution, a quarter of the panorama's."""

@@ -14,12 +14,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+import torch
+
+from pipeline.accelerator import device_errors
 from pipeline.cache.store import Part, TeacherStore
 from pipeline.errors import InputError, WorkerError
 from pipeline.panorama.ignore import require_ignore_mask
 from pipeline.recipe import Recipe
 from stages.claims import claimed
-from stages.devices import choose_device
+from stages.devices import choose_device, describe_device
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted, tell_if_slow
 from stages.files import digest
 from stages.panorama_task import PanoramaTask, TaskReport, cache_panorama, check_assistant, part_fingerprints
@@ -52,7 +55,7 @@ def teacher_cache(
     Args:
         run: recipe and folder.
         listener: hears the events.
-        workers: worker processes on this machine; 0 works in this process.
+        workers: worker processes on this machine; 0 works in this process. On a GPU they share it and its memory.
         scheduler: address of a running dask scheduler ("tcp://..."), instead of workers.
         device: as `choose_device` takes it, here or, with a scheduler, on its workers.
         threads: torch threads per process. With one (the default) results do not depend on workers; on a CPU,
@@ -76,9 +79,13 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
     store = TeacherStore.open(run.store, "a")
     prints = part_fingerprints(run.recipe)
     missing = _missing(store, prints, panoramas, listener)
-    tasks = [PanoramaTask(panorama, run.recipe, run.store.resolve(), prints, device, threads) for panorama in missing]
+    workers = 0 if scheduler else min(workers, len(missing))
+    recipe = _sharing(run.recipe, device, workers)
+    tasks = [PanoramaTask(panorama, recipe, run.store.resolve(), prints, device, threads) for panorama in missing]
     if tasks:
         check_assistant(replace(tasks[0], device="cpu") if workers or scheduler else tasks[0])
+        where = f"the workers of {scheduler}" if scheduler else describe_device(device, threads)
+        listener(Note(STAGE, f"on {where}{f', {workers} workers' if workers else ''}"))
     _describe(store, prints, run.recipe)
     listener(StageStarted(STAGE, len(tasks), "panoramas"))
     is_recorded = len(tasks) < len(panoramas)
@@ -100,6 +107,17 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
             f"none of {len(panoramas)} panoramas could be used", "the reasons stand above", "Mend or replace the files"
         )
     return summary
+
+
+def _sharing(recipe: Recipe, device: str, workers: int) -> Recipe:
+    """The recipe as each of some workers has it: on a GPU SAM's memory is that of all of them."""
+    if workers < 2 or device == "cpu":
+        return recipe
+    from pipeline.teacher.generator.memory import GIB, free_memory
+
+    with device_errors("take fewer workers"):
+        memory_gib = recipe.sam.memory_gib or free_memory(torch.device(device)) / GIB
+    return replace(recipe, sam=replace(recipe.sam, memory_gib=memory_gib / workers))
 
 
 def _lost(task: PanoramaTask, error: WorkerError) -> TaskReport:

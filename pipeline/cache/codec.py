@@ -55,9 +55,12 @@ def encode_probabilities(probabilities_CHW: Floats) -> Bytes:
     Raises:
         ValueError: values that are not probabilities, NaN among them.
     """
-    root_CHW = np.sqrt(_unit(probabilities_CHW))
-    root_CHW *= 255
-    return np.rint(root_CHW, out=root_CHW).astype(np.uint8)
+    stored_CHW = np.empty(probabilities_CHW.shape, np.uint8)
+    for stored_HW, probabilities_HW in zip(stored_CHW, probabilities_CHW, strict=True):  # in the memory of one class
+        root_HW = np.sqrt(_unit(probabilities_HW))
+        root_HW *= 255
+        stored_HW[...] = np.rint(root_HW, out=root_HW)
+    return stored_CHW
 
 
 def decode_probabilities(stored_CHW: Bytes) -> Float32:

@@ -166,23 +166,31 @@ def resize_probabilities(scores_Chw: FloatArray, height: int, width: int) -> npt
 
 def best_class(scores_CHW: FloatArray) -> tuple[LabelArray, npt.NDArray[np.float32]]:
     """(labels_HW, their scores_HW) of the highest score; ties go to the lower class."""
-    return scores_CHW.argmax(axis=0).astype(np.uint8), np.asarray(scores_CHW.max(axis=0), np.float32)
+    rows_HCW = scores_CHW.swapaxes(0, 1)  # one by one: argmax copies what it is given
+    labels_HW = np.stack([row_CW.argmax(axis=0).astype(np.uint8) for row_CW in rows_HCW])
+    return labels_HW, np.asarray(scores_CHW.max(axis=0), np.float32)
 
 
 def labels_at(scores_Chw: FloatArray, height: int, width: int) -> LabelArray:
-    """Labels of `resize_probabilities`, strip by strip: the resized scores are never held all at once."""
+    """The labels of `best_class_at`."""
+    return best_class_at(scores_Chw, height, width)[0]
+
+
+def best_class_at(scores_Chw: FloatArray, height: int, width: int) -> tuple[LabelArray, npt.NDArray[np.float32]]:
+    """`best_class` of `resize_probabilities`, strip by strip: the resized scores are never held all at once."""
     scores = np.asarray(scores_Chw, np.float32)
     if scores.shape[1:] == (height, width):
-        return best_class(scores)[0]
+        return best_class(scores)
     rows, columns = _taps(scores.shape[1], height, wrap=False), _taps(scores.shape[2], width, wrap=True)
-    labels = np.empty((height, width), np.uint8)
+    labels, best = np.empty((height, width), np.uint8), np.empty((height, width), np.float32)
     step = max(1, _STRIP_VALUES // (len(scores) * width))
     for top in range(0, height, step):
         strip = rows[top : top + step]
         first = strip.lower[0]
         widened = _lerp(scores[:, first : strip.upper[-1] + 1], columns, axis=2)
-        labels[top : top + step], _ = best_class(_lerp(widened, strip.above(first), axis=1))
-    return labels
+        lengthened = _lerp(widened, strip.above(first), axis=1)
+        labels[top : top + step], best[top : top + step] = best_class(lengthened)
+    return labels, best
 
 
 def resize_nearest(values_hw: npt.NDArray[Scalar], height: int, width: int) -> npt.NDArray[Scalar]:

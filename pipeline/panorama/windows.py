@@ -101,9 +101,12 @@ class Stitcher:
 
     def add(self, window: Window, values_Chw: FloatArray) -> None:
         """Blend in what a window says; each window once, in any order."""
-        weights_hw = blend_weights(window, *self._shape) / cut(self._total_HW, window)
-        add_to(self._mean_CHW, window, weights_hw * values_Chw)
+        add_to(self._mean_CHW, window, self.weights(window) * values_Chw)
         self._left -= 1
+
+    def weights(self, window: Window) -> FloatArray:
+        """weights_hw of a window's pixels; those of all windows that see a pixel sum to one."""
+        return blend_weights(window, *self._shape) / cut(self._total_HW, window)
 
     def result(self) -> FloatArray:
         """The stitched mean_CHW, float32.

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from pipeline.panorama.config import GRID
@@ -24,8 +23,6 @@ from pipeline.student.pooling import PooledSample
 Array = npt.NDArray[Any]
 _STREAM = 1
 """Tells these random numbers from those of the order of samples, which has stream 0."""
-_GREY = (0.299, 0.587, 0.114)
-"""Luma of RGB (ITU-R BT.601)."""
 
 
 @dataclass(frozen=True)
@@ -107,4 +104,6 @@ def jitter_colours(images_B3HW: Tensor, colours_B3: Tensor) -> Tensor:
 
 
 def _luma(x_B3HW: Tensor) -> Tensor:
-    return (x_B3HW * torch.tensor(_GREY, device=x_B3HW.device).view(3, 1, 1)).sum(dim=1, keepdim=True)
+    """Luma of RGB (ITU-R BT.601), [B, 1, H, W]."""
+    red, green, blue = x_B3HW.split(1, dim=1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue

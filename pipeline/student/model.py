@@ -123,9 +123,10 @@ def save_student(
 
 def normalise(images_B3HW: Tensor) -> Tensor:
     """RGB in [0, 1] -> what the network expects (ImageNet's mean and deviation)."""
-    mean = images_B3HW.new_tensor(IMAGE_MEAN).view(3, 1, 1)
-    deviation = images_B3HW.new_tensor(IMAGE_DEVIATION).view(3, 1, 1)
-    return (images_B3HW - mean) / deviation
+    pixels_B3HW = images_B3HW.clone()  # by plain numbers: a tensor of them would keep a GPU waiting for its copy
+    for channel_BHW, mean, deviation in zip(pixels_B3HW.unbind(1), IMAGE_MEAN, IMAGE_DEVIATION, strict=True):
+        channel_BHW.sub_(mean).div_(deviation)
+    return pixels_B3HW
 
 
 def to_unit(images_BHW3: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.classes import IGNORE, LabelSet
-from pipeline.panorama.windows import FloatArray, Stitcher, Window, cut
+from pipeline.panorama.windows import FloatArray, Stitcher, Window, add_to, cut
 from pipeline.teacher.config import FusionConfig
 from pipeline.teacher.masks import MaskSet
 
@@ -138,9 +138,9 @@ def fuse(
         masks: one set per window, in the windows' order.
     """
     height, width = ignored_HW.shape
-    hard = Stitcher(height, width, len(label_set), windows)
     ensemble = Stitcher(height, width, len(label_set), windows)
     reliable = Stitcher(height, width, 1, windows)
+    opinions: list[tuple[Window, Labels, FloatArray]] = []
     for window, own_masks in zip(windows, masks, strict=True):
         fused = fuse_window(
             cut(assistant_CHW, window, axis=1),
@@ -150,16 +150,31 @@ def fuse(
             label_set,
             config,
         )
-        hard.add(window, one_hot(fused.labels_hw, len(label_set)))
+        opinions.append((window, fused.labels_hw, ensemble.weights(window)))
         ensemble.add(window, fused.ensemble_Chw)
         reliable.add(window, fused.reliable_hw[None].astype(np.float32))
-    labels_HW = np.where(ignored_HW, np.uint8(IGNORE), hard.result().argmax(axis=0).astype(np.uint8))
+    labels_HW = np.where(ignored_HW, np.uint8(IGNORE), _heaviest(opinions, ignored_HW.shape, len(label_set)))
     return Fusion(labels_HW, ensemble.result(), (reliable.result()[0] >= 0.5) & ~ignored_HW)
 
 
-def one_hot(labels_hw: Labels, classes: int) -> FloatArray:
-    """[C, h, w] of 1 for each pixel's label and 0 for the others; all 0 where it is IGNORE."""
-    return (labels_hw == np.arange(classes, dtype=np.uint8)[:, None, None]).astype(np.float32)
+def _heaviest(opinions: Sequence[tuple[Window, Labels, FloatArray]], shape: tuple[int, int], classes: int) -> Labels:
+    """Of the labels that windows give a pixel, the one with most weight, the lowest of equals.
+
+    Class by class: the weights of all at once would take as much memory as the ensemble.
+
+    Args:
+        opinions: a window, its labels_hw and their weights_hw.
+        shape: of the panorama.
+        classes: number of classes; other labels do not count.
+    """
+    heaviest_HW, most_HW = np.zeros(shape, np.uint8), np.zeros(shape, np.float32)
+    for class_id in range(classes):
+        weight_HW = np.zeros(shape, np.float32)
+        for window, labels_hw, weights_hw in opinions:
+            add_to(weight_HW, window, weights_hw * (labels_hw == class_id))
+        heaviest_HW[weight_HW > most_HW] = class_id
+        np.maximum(most_HW, weight_HW, out=most_HW)
+    return heaviest_HW
 
 
 def _regions(masks: MaskSet) -> Iterator[tuple[tuple[slice, slice], Bools]]:

@@ -3,6 +3,9 @@
 Paper: consistency of S_i and S_j on overlaps is a loss, L_CC, that trains the assistant. We: offline, the windows are
 blended with raised-cosine weights, and how far they agree is kept per pixel.
 
+With many classes an array [C, H, W] is large (150 classes, 2048x1024: 1.26 GB). No more than three are held at once:
+what is made of them on the way is made in strips of rows.
+
 Legend: C classes of the run, H W panorama, h w window, K windows, D feature channels, i j feature cells.
 """
 
@@ -29,6 +32,8 @@ from pipeline.teacher.config import AssistantConfig
 Image8 = npt.NDArray[np.uint8]
 SEAM_MARGIN = 64
 """Columns by which the panorama seen whole goes on over the seam where it is mixed with the windows."""
+STRIP = 32
+"""Rows that are worked on at once where memory matters."""
 Features = dict[int, torch.Tensor]
 
 
@@ -84,18 +89,23 @@ def rectify(
         agreement.add(window, said.probabilities_Chw)
         features.add(window, said)
         labels.append(said.probabilities_Chw.argmax(axis=0).astype(np.uint8))
-    whole = next(_ask([image_HW3], assistant, (), config.whole_scale, target)).probabilities_Chw
-    stitched = stitcher.result()
+    stitched, agreement_HW = stitcher.result(), agreement.result()
+    del agreement  # it is as large as what is stitched
     if config.whole_weight > 0:  # the whole image knows the context, the windows know the detail
-        stitched *= 1 - config.whole_weight
-        stitched += config.whole_weight * _whole_without_seam(image_HW3, assistant, config.whole_scale, target)
-    return AssistantView(stitched, whole, agreement.result(), tuple(labels), features.result())
+        _mix_in_whole(stitched, image_HW3, assistant, config, target)
+    whole = next(_ask([image_HW3], assistant, (), config.whole_scale, target)).probabilities_Chw
+    return AssistantView(stitched, whole, agreement_HW, tuple(labels), features.result())
 
 
-def _whole_without_seam(image_HW3: Image8, assistant: Assistant, scale: float, target: LabelSet) -> FloatArray:
-    """Probabilities of the panorama seen whole, going on by SEAM_MARGIN columns on either side."""
+def _mix_in_whole(
+    stitched_CHW: FloatArray, image_HW3: Image8, assistant: Assistant, config: AssistantConfig, target: LabelSet
+) -> None:
+    """Give the panorama seen whole, going on by SEAM_MARGIN columns on either side, its share, in place."""
     wider_HW3 = np.pad(image_HW3, ((0, 0), (SEAM_MARGIN, SEAM_MARGIN), (0, 0)), mode="wrap")
-    return next(_ask([wider_HW3], assistant, (), scale, target)).probabilities_Chw[..., SEAM_MARGIN:-SEAM_MARGIN]
+    whole_CHW = next(_ask([wider_HW3], assistant, (), config.whole_scale, target)).probabilities_Chw
+    whole_CHW *= config.whole_weight
+    stitched_CHW *= 1 - config.whole_weight
+    stitched_CHW += whole_CHW[..., SEAM_MARGIN:-SEAM_MARGIN]
 
 
 def _windows_said(
@@ -106,9 +116,9 @@ def _windows_said(
     target: LabelSet,
     batch: int,
 ) -> Iterator[tuple[Window, _Said]]:
-    def ask(some: slice) -> list[_Said]:
+    def ask(some: slice) -> Iterator[_Said]:
         images = [cut(image_HW3, window) for window in windows[some]]
-        return list(_ask(images, assistant, config.feature_levels, config.window_scale, target))
+        return _ask(images, assistant, config.feature_levels, config.window_scale, target)
 
     said = chain.from_iterable(Pieces("window", batch).of(len(windows), ask))
     yield from zip(windows, said, strict=True)
@@ -117,15 +127,35 @@ def _windows_said(
 def _ask(
     images: Sequence[Image8], assistant: Assistant, levels: tuple[int, ...], scale: float, target: LabelSet
 ) -> Iterator[_Said]:
-    """What the assistant says about images of one size, shown together, resized by `scale`."""
+    """What the assistant says about images of one size, shown together, resized by `scale`.
+
+    They are shown now; the probabilities of each are brought to its size when it is taken.
+    """
     seen_KHW3 = np.stack([_resize(image, scale) for image in images])
     seen, size = _size(seen_KHW3[0]), _size(images[0])
     with torch.inference_mode():
         output = assistant(seen_KHW3, levels)
-        probabilities_KChw = _upsample(output.logits_KChw, seen, size).softmax(dim=1).cpu().numpy()
-    for k, own_Chw in enumerate(probabilities_KChw):
-        merged = merge_probabilities(own_Chw, assistant.label_set, target)
-        yield _Said(merged, {level: output.features[level][k] for level in levels}, seen)
+    return (
+        _Said(
+            _probabilities(logits_Chw, seen, size, assistant.label_set, target),
+            {level: output.features[level][k] for level in levels},
+            seen,
+        )
+        for k, logits_Chw in enumerate(output.logits_KChw)
+    )
+
+
+@torch.inference_mode()
+def _probabilities(
+    logits_Chw: torch.Tensor, seen: tuple[int, int], size: tuple[int, int], source: LabelSet, target: LabelSet
+) -> FloatArray:
+    """Softmax of an image's logits at `size` pixels, merged from the classes of `source` into those of `target`."""
+    larger_Chw = _upsample(logits_Chw[None], seen, size)[0]
+    merged_Chw = np.empty((len(target), *size), np.float32)
+    for top in range(0, size[0], STRIP):
+        rows = slice(top, top + STRIP)
+        merged_Chw[:, rows] = merge_probabilities(larger_Chw[:, rows].softmax(dim=0).cpu().numpy(), source, target)
+    return merged_Chw
 
 
 def _size(image_HW3: Image8) -> tuple[int, int]:
@@ -171,7 +201,8 @@ class _Agreement:
 
 def _entropy(probabilities_CHW: FloatArray) -> FloatArray:
     """Shannon entropy over the first axis, nats; 0 log 0 = 0."""
-    return -(probabilities_CHW * np.log(np.maximum(probabilities_CHW, 1e-30))).sum(axis=0)
+    rows_HCW = probabilities_CHW.swapaxes(0, 1)
+    return -np.stack([(row_CW * np.log(np.maximum(row_CW, 1e-30))).sum(axis=0) for row_CW in rows_HCW])
 
 
 class _FeatureStitcher:

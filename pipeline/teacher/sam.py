@@ -17,33 +17,42 @@ from segment_anything.modeling import Sam
 from pipeline.errors import WeightsError
 from pipeline.settings import weights_file_digest
 from pipeline.teacher.config import SamConfig
-from pipeline.teacher.demo_sam import build_demo_sam
+from pipeline.teacher.demo_sam import PATCH, SIZE, WIDTH, build_demo_sam
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
 from pipeline.teacher.masks import MaskSet
 
 DEMO_WEIGHTS = Path(__file__).parents[1] / "demo" / "sam.pth"
 """Weights of the embedded demo SAM, half precision."""
 
-_WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
-"""Channels of the encoder tell SAM's sizes apart."""
+_KNOWN: dict[tuple[int, ...], str] = {
+    (1, SIZE // PATCH, SIZE // PATCH, WIDTH): "demo",
+    (1, 64, 64, 768): "vit_b",
+    (1, 64, 64, 1024): "vit_l",
+    (1, 64, 64, 1280): "vit_h",
+}
+"""The shape of the encoder's positions tells SAM's sizes apart."""
+_WRAPPERS = ("model", "state_dict")
+"""Under these names training programs keep the weights beside the optimiser."""
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def load_sam(config: SamConfig, device: torch.device) -> Sam:
-    """The SAM of a recipe in float32, in evaluation mode.
+    """The SAM of a recipe in float32, in evaluation mode; weights of the checkpoint that are not SAM's are ignored.
 
     Raises:
         WeightsError: the checkpoint is missing, no checkpoint, or that of another model.
     """
-    path = weights_path(config)
-    state = _read_state(path)
-    sam = build_demo_sam() if config.model == "demo" else sam_model_registry[config.model]()
-    try:
-        sam.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsError(f"{path} {_looks_like(state)}", f"the recipe wants weights of {config.model}",
-                           "Correct sam.model or sam.checkpoint") from error  # fmt: skip
-    return sam.float().eval().to(device)
+    return _load(config, device)[0]
+
+
+def load_mask_generator(config: SamConfig, device: torch.device) -> SamMaskGenerator:
+    """Automatic masks by the SAM of a recipe; a note tells of ignored weights.
+
+    Raises:
+        WeightsError: as `load_sam`.
+    """
+    sam, ignored = _load(config, device)
+    return SamMaskGenerator(sam, config, ignored)
 
 
 def weights_path(config: SamConfig) -> Path:
@@ -65,9 +74,16 @@ def weights_digest(config: SamConfig) -> str:
 
 
 class SamMaskGenerator:
-    """Automatic masks of windows: those of the stock generator, in its order."""
+    """Automatic masks of windows: those of the stock generator, in its order.
 
-    def __init__(self, sam: Sam, config: SamConfig) -> None:
+    Args:
+        sam: the model, on its device.
+        config: settings of the generator.
+        ignored: names of weights that its checkpoint had beside SAM's, for the notes.
+    """
+
+    def __init__(self, sam: Sam, config: SamConfig, ignored: Sequence[str] = ()) -> None:
+        self._ignored = ignored
         self._generator = AutomaticMaskGenerator(
             sam,
             **config.generator_settings(),
@@ -77,9 +93,11 @@ class SamMaskGenerator:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences about what works more slowly than it could; most runs have none."""
+        """Sentences about weights that were ignored and what works more slowly than it could; most runs have none."""
         reasons = self._generator.plain_because
         return (
+            *(f"weights of the checkpoint that are not SAM's were ignored: {len(self._ignored)}, the first of them "
+              f"{name}" for name in self._ignored[:1]),
             *(f"{part} works the plain, slower way ({reason})" for part, reason in reasons.items()),
             *(f"the GPU's memory holds fewer {units} at once than was estimated, which is slower (a lower "
               "sam.memory_gib avoids the attempt)" for units in self._generator.shrunk),
@@ -98,24 +116,51 @@ class SamMaskGenerator:
         return self._generator.generate_many(windows)
 
 
+def _load(config: SamConfig, device: torch.device) -> tuple[Sam, tuple[str, ...]]:
+    """The SAM of a recipe, and the names of the checkpoint's weights that it has no place for."""
+    path = weights_path(config)
+    state = _read_state(path)
+    sam = build_demo_sam() if config.model == "demo" else sam_model_registry[config.model]()
+    own = sam.state_dict()
+    _require_all(path, config.model, state, own)
+    sam.load_state_dict(state, strict=False)
+    return sam.float().eval().to(device), tuple(name for name in state if name not in own)
+
+
+def _require_all(path: Path, model: str, state: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> None:
+    """Refuse weights of which a SAM (`own`) does not get all, or not in its shapes."""
+    missing = [name for name in own if name not in state]
+    misshapen = [name for name in own if name in state and state[name].shape != own[name].shape]
+    if not missing and not misshapen:
+        return
+    known = _KNOWN.get(state.get("image_encoder.pos_embed", torch.empty(0)).shape)
+    if known not in (None, model):
+        found, expected = f"holds weights of {known}", f"the recipe wants weights of {model}"
+    elif missing:
+        found = f"lacks {len(missing)} of the {len(own)} weights of {model}, the first of them {missing[0]}"
+        expected = "it may hold more than SAM's weights, but must hold all of them"
+    else:
+        name = misshapen[0]
+        found, expected = f"holds {name} of shape {list(state[name].shape)}", f"{model} has {list(own[name].shape)}"
+    raise WeightsError(f"{path} {found}", expected, "Correct sam.model or sam.checkpoint")
+
+
 def _read_state(path: Path) -> dict[str, torch.Tensor]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise _missing(path, "SAM", error) from error
     except Exception as error:  # what is no checkpoint raises nearly anything
-        raise WeightsError(f"{path} is no checkpoint, or a broken one", "it must be a file of torch.save",
-                           "Download it again (`goodsam fetch-weights` checks the hash)") from error  # fmt: skip
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise WeightsError(f"{path} is no checkpoint, or a broken one, or holds more than tensors and plain values",
+                           "it must be a file of torch.save that can be read without running code from it",
+                           "Download it again (`goodsam fetch-weights` checks the hash), or save its state dict "
+                           "alone") from error  # fmt: skip
+    for wrapper in _WRAPPERS:
+        if isinstance(saved, dict) and isinstance(saved.get(wrapper), dict):
+            saved = saved[wrapper]
+    if not isinstance(saved, dict) or not all(isinstance(value, torch.Tensor) for value in saved.values()):
         raise WeightsError(f"{path} holds no weights", "it must be a state dict of SAM", "Check sam.checkpoint")
-    return state
-
-
-def _looks_like(state: dict[str, torch.Tensor]) -> str:
-    embedding = state.get("image_encoder.pos_embed")
-    if embedding is None:
-        return "holds weights of something that is no SAM"
-    return f"holds weights of {_WIDTHS.get(embedding.shape[-1], 'another SAM')}"
+    return {str(name).removeprefix("module."): value for name, value in saved.items()}  # DataParallel's prefix
 
 
 def _missing(path: Path, model: str, error: OSError) -> WeightsError:

@@ -5,7 +5,8 @@
     python -m scripts.bench --device cuda --repeats 5    on a GPU: windows per second too
 
 Repetitions are interleaved and their medians compared, so that ratios hold on a busy machine, where times do not.
-Writes bench.json and bench.md; on a CPU seconds are CPU seconds.
+Writes bench.json and bench.md, beside what earlier runs on the same machine and device wrote there of other figures;
+on a CPU seconds are CPU seconds.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ Legend: M masks, H W window or image.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -17,7 +18,7 @@ from pipeline.evaluate.metrics import ConfusionMatrix
 from pipeline.panorama.sampling import PerspectiveSampler
 from pipeline.teacher.fuse import vote
 from pipeline.teacher.masks import MaskSet
-from scripts.bench.figure import Figure, race, skipped
+from scripts.bench.figure import CPU_SECONDS, Figure, race, skipped
 from scripts.bench.setup import Setup
 
 Labels = npt.NDArray[np.uint8]
@@ -40,7 +41,10 @@ def array_figures(setup: Setup) -> Iterator[Figure]:
         CONFUSION: _confusion,
         PERSPECTIVE: _perspective,
     }
-    yield from (make(setup) for name, make in makers.items() if name in setup.wanted)
+    for name, make in makers.items():
+        if name in setup.wanted:
+            figure = make(setup)
+            yield replace(figure, note=f"{figure.note}; {CPU_SECONDS}") if figure.ratio else figure
 
 
 def _votes(setup: Setup) -> Figure:

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+CPU_SECONDS = "CPU seconds on any device"
+"""Note of the figures of what no other device does."""
+
 
 @dataclass(frozen=True)
 class Figure:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,19 @@ def machine_facts(device: str) -> dict[str, Any]:
 def has_fast_bfloat16() -> bool:
     """Whether the CPU multiplies in bfloat16 faster than in float32."""
     return bool({"amx_bf16", "avx512_bf16"} & cpu_flags())
+
+
+@contextmanager
+def exact_convolutions(precision: torch.dtype) -> Generator[None]:
+    """Where float32 is compared, float32 everywhere: cuDNN's convolutions are TF32 unless told otherwise, and only the
+    stock decoder upscales by convolutions."""
+    with torch.backends.cudnn.flags(
+        enabled=torch.backends.cudnn.enabled,
+        benchmark=torch.backends.cudnn.benchmark,
+        deterministic=torch.backends.cudnn.deterministic,
+        allow_tf32=torch.backends.cudnn.allow_tf32 and precision != torch.float32,
+    ):
+        yield
 
 
 def cpu_model() -> str:

@@ -14,8 +14,8 @@ from segment_anything.modeling import Sam
 
 from pipeline.teacher.generator.decoder import fold_decoder
 from scripts.bench.answers import Answers, invent
-from scripts.bench.figure import Figure, Lap, race, skipped
-from scripts.bench.machine import has_fast_bfloat16
+from scripts.bench.figure import CPU_SECONDS, Figure, Lap, race, skipped
+from scripts.bench.machine import exact_convolutions, has_fast_bfloat16
 from scripts.bench.quality import bfloat16_quality
 from scripts.bench.sams import Picture, equal_masks, our_masks, stock_masks, told_sam, transformers_masks
 from scripts.bench.setup import Setup
@@ -69,7 +69,7 @@ def _generators(setup: Setup, grid: Grid) -> Iterator[Figure]:
     if exact in wanted:
         yield _exact_figure(exact, grid, laps, sam)
     if rough in wanted:
-        yield _rough_figure(rough, grid, laps)
+        yield _rough_figure(rough, grid, laps, setup.device)
     if other in wanted:
         peer, ours = laps["transformers"], laps["ours"]
         found = f"{len(peer.result['masks'])} masks, ours {len(ours.result)}; {TOLD}"
@@ -99,8 +99,8 @@ def _exact_figure(name: str, grid: Grid, laps: dict[str, Lap], sam: Sam) -> Figu
     return Figure(name, STOCK, stock.seconds, ours.seconds, grid.exact, identical, note)
 
 
-def _rough_figure(name: str, grid: Grid, laps: dict[str, Lap]) -> Figure:
-    note = f"{TOLD}; {bfloat16_quality()}"
+def _rough_figure(name: str, grid: Grid, laps: dict[str, Lap], device: str) -> Figure:
+    note = f"{TOLD}; {bfloat16_quality(device)}"
     return Figure(name, STOCK, laps["stock"].seconds, laps["rough"].seconds, grid.bfloat16, note=note)
 
 
@@ -113,7 +113,7 @@ def _post_processing(setup: Setup, name: str, aim: float) -> Figure:
         "ours": our_masks_alone(sam, points, image),
     }, setup.repeats)  # fmt: skip
     stock, ours = laps["stock"], laps["ours"]
-    note = f"{len(ours.result)} masks; encoder and decoder take no time"
+    note = f"{len(ours.result)} masks; encoder and decoder take no time; {CPU_SECONDS}"
     return Figure(name, STOCK, stock.seconds, ours.seconds, aim, equal_masks(stock.result, ours.result), note)
 
 
@@ -142,7 +142,7 @@ def decoder_deviation(sam: Sam, points: int = 2) -> float:
     decoder = fold_decoder(sam)
     ours = decoder.decode(decoder.prepare(embedding), asked, None).logits_Khw
     labels = torch.ones(points, 1, dtype=torch.int, device=sam.device)
-    with torch.no_grad():
+    with torch.no_grad(), exact_convolutions(torch.float32):
         sparse, dense = sam.prompt_encoder(points=(asked[:, None], labels), boxes=None, masks=None)
         stock, _ = sam.mask_decoder(
             image_embeddings=embedding,

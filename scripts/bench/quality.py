@@ -26,8 +26,8 @@ Picture = npt.NDArray[np.uint8]
 
 
 @lru_cache(maxsize=1)
-def bfloat16_quality(windows: int = 4, device: str = "cpu") -> str:
-    """One sentence: the share of masks that bfloat16 changes, and how much of them stays."""
+def bfloat16_quality(device: str, windows: int = 4) -> str:
+    """One sentence: the share of masks that bfloat16 changes on a device, and how much of them stays."""
     sam, config = _demo_sam(device)
     exact, rough = (_ours(sam, config, precision) for precision in (torch.float32, torch.bfloat16))
     pairs = [(exact.generate(seen), rough.generate(seen)) for seen in street_windows(windows)]

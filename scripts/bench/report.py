@@ -12,12 +12,22 @@ from scripts.bench.figure import Figure
 
 
 def write_report(folder: Path, figures: Sequence[Figure], facts: Mapping[str, Any]) -> None:
-    """Write bench.json and bench.md."""
+    """Write bench.json and bench.md. Other figures that lie there stay if they are of the same machine and device."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [asdict(figure) | {"ratio": figure.ratio} for figure in figures]
-    text = json.dumps({"machine": dict(facts), "figures": rows}, indent=2)
-    (folder / "bench.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "bench.md").write_text(table(figures, facts), encoding="utf-8")
+    path = folder / "bench.json"
+    together = list({figure.name: figure for figure in (*_earlier(path, facts), *figures)}.values())
+    rows = [asdict(figure) | {"ratio": figure.ratio} for figure in together]
+    path.write_text(json.dumps({"machine": dict(facts), "figures": rows}, indent=2) + "\n", encoding="utf-8")
+    (folder / "bench.md").write_text(table(together, facts), encoding="utf-8")
+
+
+def _earlier(path: Path, facts: Mapping[str, Any]) -> list[Figure]:
+    if not path.is_file():
+        return []
+    report = json.loads(path.read_text(encoding="utf-8"))
+    if report["machine"] != facts:
+        return []
+    return [Figure(**{key: value for key, value in row.items() if key != "ratio"}) for row in report["figures"]]
 
 
 def table(figures: Sequence[Figure], facts: Mapping[str, Any]) -> str:

@@ -101,7 +101,7 @@ class _ToldDecoder:
 
     def decode(self, prepared: PreparedImage, points_P2: Tensor, predicted_iou_thresh: float | None) -> Decoded:
         decoded = self._decoder.decode(prepared, points_P2, predicted_iou_thresh)
-        prompts, masks = decoded.kept_P3.nonzero().T
+        prompts, masks = decoded.kept_P3.nonzero().T.to(decoded.logits_Khw.device)
         logits = self._answers.logits(self._turn.take(len(points_P2))[prompts], masks)
         return Decoded(decoded.predicted_iou_P3, decoded.kept_P3, logits)
 

@@ -13,6 +13,7 @@ from pipeline.classes import IGNORE
 from pipeline.evaluate.metrics import (
     ConfusionMatrix,
     best_class,
+    best_class_at,
     class_shares,
     labels_at,
     resize_nearest,
@@ -188,9 +189,10 @@ def test_best_class_is_argmax_with_ties_to_the_lower_class(scores: np.ndarray) -
 
 def test_strips_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = np.random.default_rng(4).random((3, 6, 8)).astype(np.float32)
-    labels, _ = best_class(resize_probabilities(scores, 25, 32))
+    labels, best = best_class(resize_probabilities(scores, 25, 32))
     monkeypatch.setattr("pipeline.evaluate.metrics._STRIP_VALUES", 3 * 32 * 4)
     assert (labels_at(scores, 25, 32) == labels).all()
+    assert (best_class_at(scores, 25, 32)[1] == best).all()
     assert (labels_at(scores, 6, 8) == best_class(scores)[0]).all()
 
 

@@ -16,7 +16,7 @@ from pipeline.teacher.masks import MaskSet
 from scripts.bench import gpu, masks
 from scripts.bench.__main__ import names
 from scripts.bench.answers import invent
-from scripts.bench.figure import Figure, race, skipped
+from scripts.bench.figure import Figure, Lap, race, skipped
 from scripts.bench.quality import best_overlaps, street_windows
 from scripts.bench.report import table, write_report
 from scripts.bench.sams import equal_masks, our_masks, our_masks_of_many, stock_masks, told_sam
@@ -147,3 +147,23 @@ def test_reports_hold_the_ratio_and_what_was_skipped(tmp_path: Path) -> None:
     assert [row["ratio"] for row in rows] == [6.0, None]
     assert "| fast | peer | 3.00 s | 500.00 ms | 6.0 | 5 | yes |" in table(figures, {})
     assert "it is not installed" in (tmp_path / "bench.md").read_text()
+
+
+def test_a_run_of_other_figures_adds_to_the_report_of_its_machine_and_device(tmp_path: Path) -> None:
+    def reported(figures: list[Figure], device: str) -> dict[str, float | None]:
+        write_report(tmp_path, figures, {"cpu": "some", "device": device})
+        rows = json.loads((tmp_path / "bench.json").read_text())["figures"]
+        assert all(f"| {row['name']} |" in (tmp_path / "bench.md").read_text() for row in rows)
+        return {row["name"]: row["ratio"] for row in rows}
+
+    first, second = Figure("first", "peer", 3.0, 1.0), Figure("second", "peer", 4.0, 1.0)
+    assert reported([first], "cuda") == {"first": 3.0}
+    assert reported([second], "cuda") == {"first": 3.0, "second": 4.0}
+    assert reported([Figure("first", "peer", 6.0, 1.0)], "cuda") == {"first": 6.0, "second": 4.0}
+    assert reported([second], "cpu") == {"second": 4.0}
+
+
+def test_what_bfloat16_costs_is_measured_where_the_figure_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masks, "bfloat16_quality", lambda device: f"measured on {device}")
+    laps = {"stock": Lap(2.0, None), "rough": Lap(1.0, None)}
+    assert masks._rough_figure("masks", masks.GRIDS[0], laps, "cuda").note.endswith("measured on cuda")

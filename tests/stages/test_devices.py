@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from pipeline.errors import RecipeError
-from stages.devices import choose_device
+from stages.devices import choose_device, describe_device
+from tests.pretend_gpu import NAME, PretendGpu
 
 
 @pytest.mark.parametrize("accelerators", [0, 1])
@@ -20,3 +21,9 @@ def test_only_devices_that_are_there_are_taken(monkeypatch: pytest.MonkeyPatch, 
     for name in {"cuda", "cuda:0", "cuda:1", "cudaX", "gpu", "mps", ""} - set(there):
         with pytest.raises(RecipeError, match="is not there"):
             choose_device(name)
+
+
+def test_devices_have_names_for_people() -> None:
+    assert [describe_device("cpu", threads) for threads in (1, 2)] == ["the CPU, 1 thread", "the CPU, 2 threads"]
+    with PretendGpu():
+        assert [describe_device(name, 1) for name in ("cuda", "cuda:1")] == [f"cuda:0, {NAME}", f"cuda:1, {NAME}"]

@@ -17,12 +17,15 @@ from safetensors.torch import load_file
 
 from pipeline.errors import CacheError, GoodSAMError, InputError, RecipeError, WeightsError
 from pipeline.student.config import DistillConfig, LossConfig, StudentConfig
+from pipeline.student.data import TrainingSet
 from pipeline.student.losses import LOSSES
 from pipeline.student.model import build_student, load_student, save_student
+from pipeline.student.pooling import pool
 from pipeline.student.sample import PanoramaSample
 from stages.checkpoints import load_checkpoint, save_checkpoint
-from stages.distill import DistillJob, distill
+from stages.distill import DistillJob, distill, prepare, training_step
 from stages.events import Event, ItemFailed, Note, Scalars, StageAdvanced, StageFinished, StageStarted, silent
+from tests.pretend_gpu import PretendGpu
 from tests.student.toy import CHANNELS, HEIGHT, TOY, WIDTH, read_toy, toy_sample
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +102,45 @@ def test_killed_run_goes_on_and_ends_with_the_same_weights_bit_for_bit(
     assert all(torch.equal(ours[name], expected[name]) for name in expected)
 
 
+def test_a_step_on_a_gpu_is_that_on_a_cpu_and_waits_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the gradients, which torch derives on no pretended device."""
+    job = toy_job(tmp_path, distill={"batch_size": 2})
+    data = TrainingSet(job.ids, job.read_sample, job.distill, job.losses.stride, job.seed)
+    trainee = prepare(job, data.sample(0))
+    expected = training_step(job, trainee, data.batch(0))
+    with PretendGpu() as gpu:
+        job = dataclasses.replace(job, device="cuda")
+        trainee = prepare(job, data.sample(0))
+
+        def backward(_: torch.Tensor) -> None:
+            for parameter in trainee.parameters:
+                parameter.grad = torch.ones_like(parameter)
+
+        monkeypatch.setattr(torch.Tensor, "backward", backward)
+        batch = data.batch(0).to(torch.device("cuda"))
+        gpu.waits.clear()
+        losses = training_step(job, trainee, batch)
+        assert gpu.waits == []
+        found = {name: float(loss.detach()) for name, loss in losses.items()}
+    for name in (*LOSSES, "total"):
+        assert found[name] == pytest.approx(float(expected[name].detach()), rel=1e-5), name
+
+
+def test_a_training_that_a_cpu_began_goes_on_on_a_gpu(tmp_path: Path) -> None:
+    job = toy_job(tmp_path, distill={"steps": 1})
+    distill(job, silent)
+    state, example = job.folder.load(), pool(toy_sample(0), 4)
+    assert state is not None
+    with PretendGpu():
+        trainee = prepare(dataclasses.replace(job, device="cuda"), example)
+        trainee.load_state(state)
+        kept = [value for values in trainee.optimizer.state.values() for value in values.values()]
+        assert {value.device.type for value in kept} == {"cuda"}  # the steps too: fused AdamW counts them there
+        assert all(group["fused"] for group in trainee.optimizer.param_groups)
+
+
 def test_finished_run_does_nothing_when_run_again(undisturbed: tuple[Path, list[Event]]) -> None:
     def read(panorama_id: str) -> PanoramaSample:
         raise AssertionError("nothing is to be read")
@@ -116,6 +158,7 @@ def test_every_loss_is_logged_on_its_own_and_progress_told(undisturbed: tuple[Pa
     assert all(set(event.values) == {*LOSSES, "total", "gradient_norm", "learning_rate"} for event in scalars)
     assert [event.done for event in events if isinstance(event, StageAdvanced)] == list(range(1, STEPS + 1))
     assert isinstance(events[-1], StageFinished)
+    assert events[0] == Note("distill", "on the CPU, 1 thread")
 
 
 def test_final_student_says_where_it_comes_from(undisturbed: tuple[Path, list[Event]]) -> None:

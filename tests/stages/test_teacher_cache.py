@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,15 @@ from pipeline.errors import CacheError, DeviceError, InputError, WeightsError
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.teacher.assistant import DEMO_FOLDER
 from pipeline.teacher.config import SamConfig
+from pipeline.teacher.sam import DEMO_WEIGHTS
 from stages import panorama_task
 from stages.claims import claimed
 from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted, silent
 from stages.panorama_task import PanoramaTask, TaskReport
 from stages.runs import Run, read_manifest
 from stages.teacher_cache import _at_once, teacher_cache
+from tests.pretend_gpu import NAME as GPU_NAME
+from tests.pretend_gpu import PretendGpu
 from tests.stages.small_run import WIDTH, make_folders, small_run, write_panorama
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -183,6 +187,50 @@ def test_two_panoramas_at_once_give_the_same_cache_and_the_same_events(
         assert pool.submit(torch.get_num_threads).result() == before
 
 
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendGpu]:
+    """A pretended GPU, which knows one thread only; networks do not stay on it."""
+    monkeypatch.setattr("stages.teacher_cache._at_once", lambda _: 1)
+    with PretendGpu() as pretended:
+        yield pretended
+    for network in (panorama_task._sam, panorama_task._assistant):
+        network.cache_clear()
+
+
+def test_on_a_gpu_the_cache_is_the_same(finished: Path, tmp_path: Path, gpu: PretendGpu) -> None:
+    make_folders(tmp_path)
+    events: list[Event] = []
+    teacher_cache(small_run(tmp_path), events.append, device="cuda")
+    assert gpu.waits
+    assert events[0] == Note("teacher-cache", f"on cuda:0, {GPU_NAME}")
+    ours, expected = arrays_of(small_run(tmp_path)), arrays_of(small_run(finished))
+    assert ours.keys() == expected.keys()
+    for key, array in ours.items():  # larger batches of prompts round another way
+        rounding = 1e-5 if key[2] == "predicted_iou" else 0
+        np.testing.assert_allclose(array, expected[key], rtol=0, atol=rounding, err_msg=str(key))
+
+
+@pytest.mark.parametrize(
+    ("workers", "memory_gib", "each"), [(1, 0.0, 0.0), (2, 0.0, 4.0), (99, 0.0, 2.0), (1, 6.0, 6.0), (3, 6.0, 2.0)]
+)
+def test_workers_on_a_gpu_share_its_memory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, gpu: PretendGpu, workers: int, memory_gib: float, each: float
+) -> None:
+    """It has 16 GiB, of which SAM may use half unless told otherwise; there are four panoramas."""
+    given: list[float] = []
+
+    def run_tasks(_: Any, tasks: list[PanoramaTask], *__: Any) -> Iterator[TaskReport]:
+        given.extend(task.recipe.sam.memory_gib for task in tasks)
+        yield from (TaskReport(task.panorama.id, {}) for task in tasks)
+
+    monkeypatch.setattr("stages.teacher_cache.run_tasks", run_tasks)
+    events: list[Event] = []
+    run = small_run(folder, fusion={"theta": 0.8}, sam={"memory_gib": memory_gib})
+    teacher_cache(run, events.append, workers=workers, device="cuda")
+    assert given == [each] * 4
+    assert events[0] == Note("teacher-cache", f"on cuda:0, {GPU_NAME}, {min(workers, 4)} workers")
+
+
 def test_only_a_gpu_gets_two_panoramas_at_once() -> None:
     assert (_at_once("cpu"), _at_once("cuda"), _at_once("cuda:1")) == (1, 2, 2)
 
@@ -238,13 +286,22 @@ def test_a_slower_way_is_told_once_however_many_tasks_say_it(folder: Path, monke
         panorama_task._sam.cache_clear()
     assert summary.computed == 4
     notes = [event.text for event in events if isinstance(event, Note)]
-    assert notes == ["SAM's mask decoder works the plain, slower way (a test wants it)"]
+    assert notes == ["on the CPU, 1 thread", "SAM's mask decoder works the plain, slower way (a test wants it)"]
 
 
-def test_nothing_is_told_of_the_demo_sam(folder: Path) -> None:
+def test_weights_that_sam_has_no_place_for_are_told_once(folder: Path) -> None:
+    more = {"mask_decoder.hf_token.weight": torch.zeros(1)}
+    torch.save(torch.load(DEMO_WEIGHTS, weights_only=True) | more, folder / "hq.pth")
+    events: list[Event] = []
+    teacher_cache(small_run(folder, sam={"points_per_side": 1, "checkpoint": str(folder / "hq.pth")}), events.append)
+    _, note = [event.text for event in events if isinstance(event, Note)]
+    assert "ignored: 1, the first of them mask_decoder.hf_token.weight" in note
+
+
+def test_of_the_demo_sam_only_the_device_is_told(folder: Path) -> None:
     events: list[Event] = []
     teacher_cache(small_run(folder, sam={"points_per_side": 1}), events.append)
-    assert not any(isinstance(event, Note) for event in events)
+    assert [event for event in events if isinstance(event, Note)] == [Note("teacher-cache", "on the CPU, 1 thread")]
 
 
 def test_a_run_killed_in_the_middle_and_gone_on_with_gives_the_same_cache(finished: Path, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,7 @@ from pipeline.errors import WeightsError
 from pipeline.teacher import sam as sam_module
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.demo_sam import build_demo_sam
-from pipeline.teacher.sam import SamMaskGenerator, load_sam, weights_digest
+from pipeline.teacher.sam import SamMaskGenerator, load_mask_generator, load_sam, weights_digest
 
 LOOSE = SamConfig(points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0)
 CPU = torch.device("cpu")
@@ -62,6 +64,32 @@ def test_weights_that_were_saved_are_the_weights_that_are_loaded(random_sam: Sam
         torch.testing.assert_close(loaded.state_dict()[name], value)
 
 
+def test_weights_that_a_training_program_wrapped_are_unwrapped(random_sam: Sam, tmp_path: Path) -> None:
+    state = random_sam.state_dict()
+    parallel = {f"module.{name}": value for name, value in state.items()}
+    config = SamConfig(checkpoint=str(tmp_path / "sam.pth"))
+    for saved in ({"model": state, "epoch": 3}, {"state_dict": parallel, "optimizer": {}}, parallel):
+        torch.save(saved, config.checkpoint)
+        loaded = load_sam(config, CPU).state_dict()
+        for name, value in state.items():
+            torch.testing.assert_close(loaded[name], value)
+        assert load_mask_generator(config, CPU).notes == ()
+
+
+def test_weights_that_are_not_sams_are_ignored_with_a_note(random_sam: Sam, tmp_path: Path) -> None:
+    """HQ-SAM's checkpoints are SAM's weights and some more."""
+    state = random_sam.state_dict()
+    more = {"mask_decoder.hf_token.weight": torch.zeros(1, 96), "mask_decoder.hf_mlp.layers.0.bias": torch.zeros(96)}
+    config = SamConfig(checkpoint=str(tmp_path / "hq.pth"))
+    torch.save(state | more, config.checkpoint)
+    loaded = load_sam(config, CPU).state_dict()
+    assert loaded.keys() == state.keys()
+    for name, value in state.items():
+        torch.testing.assert_close(loaded[name], value)
+    (note,) = load_mask_generator(config, CPU).notes
+    assert "not SAM's were ignored: 2, the first of them mask_decoder.hf_token.weight" in note
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [(None, "cannot be read"), (b"", "no checkpoint"), (b"<html>404</html>", "no checkpoint")],
@@ -80,12 +108,54 @@ def test_weights_of_another_model_are_named(random_sam: Sam, tmp_path: Path, mon
     torch.save({"image_encoder.pos_embed": torch.zeros(1, 64, 64, 768)}, tmp_path / "b.pth")
     with pytest.raises(WeightsError, match=r"weights of vit_b; the recipe wants weights of vit_h"):
         load_sam(SamConfig(model="vit_h", checkpoint=str(tmp_path / "b.pth")), CPU)
-    torch.save({"backbone.weight": torch.zeros(1)}, tmp_path / "x.pth")
-    with pytest.raises(WeightsError, match="no SAM"):
-        load_sam(SamConfig(model="vit_h", checkpoint=str(tmp_path / "x.pth")), CPU)
+    torch.save(random_sam.state_dict(), tmp_path / "demo.pth")
+    monkeypatch.setitem(sam_module.sam_model_registry, "vit_b", lambda: torch.nn.Linear(1, 1))
+    with pytest.raises(WeightsError, match=r"weights of demo; the recipe wants weights of vit_b"):
+        load_sam(SamConfig(model="vit_b", checkpoint=str(tmp_path / "demo.pth")), CPU)
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(WeightsError, match="no weights"):
         load_sam(SamConfig(model="vit_h", checkpoint=str(tmp_path / "list.pth")), CPU)
+
+
+def _without(state: dict[str, Any], part: str) -> dict[str, Any]:
+    return {name: value for name, value in state.items() if not name.startswith(part)}
+
+
+def test_of_weights_that_do_not_suffice_the_first_is_named(random_sam: Sam, tmp_path: Path) -> None:
+    """MobileSAM has SAM's decoder and another encoder; other windows have other positions."""
+    state = random_sam.state_dict()
+    mobile = {"image_encoder.patch_embed.seq.0.c.weight": torch.zeros(3)} | _without(state, "image_encoder.")
+    lacking = len(state) - len(mobile) + 1
+    resized = state | {"image_encoder.pos_embed": torch.zeros(1, 9, 9, 160)}
+    for saved, says in (
+        (mobile, rf"lacks {lacking} of the {len(state)} weights of demo, the first of them image_encoder.pos_embed"),
+        (_without(state, "mask_decoder.iou_token"), r"lacks 1 of .* mask_decoder.iou_token.weight;"),
+        ({"backbone.weight": torch.zeros(1)}, rf"lacks {len(state)} of the {len(state)} weights"),
+        ({}, rf"lacks {len(state)} of the {len(state)} weights"),
+        (resized, r"image_encoder.pos_embed of shape \[1, 9, 9, 160\]; demo has \[1, 16, 16, 160\]"),
+    ):
+        torch.save(saved, tmp_path / "x.pth")
+        with pytest.raises(WeightsError, match=says):
+            load_sam(SamConfig(checkpoint=str(tmp_path / "x.pth")), CPU)
+
+
+class _Code:
+    """What runs when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._path,)
+
+
+def test_code_in_a_checkpoint_is_not_run(random_sam: Sam, tmp_path: Path) -> None:
+    config = SamConfig(checkpoint=str(tmp_path / "sam.pth"))
+    for extra in (_Code(tmp_path / "run"), argparse.Namespace(epochs=3)):
+        torch.save({"model": random_sam.state_dict(), "args": extra}, config.checkpoint)
+        with pytest.raises(WeightsError, match=r"more than tensors.*without running code.*save its state dict alone"):
+            load_sam(config, CPU)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_digest_follows_the_content(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """From low-resolution logits to masks on an accelerator: many masks at once, and bitmaps only of those that stay.
 
 The values are torch's: the two interpolations of `Sam.postprocess_masks` are called, with as many channels as there.
-Most masks are small, and where both of them scale by powers of two, positions and weights are exact and the same
-everywhere: the interpolations of a part are then a part of the interpolations, but for what its edges reach. So each
-mask is cut out with a margin around what can be foreground (there all lies below every threshold, see `regions`), at
-one of a few sizes, and masks of one size go together. Whether parts are exact on a device is not believed but tried,
-once per size.
+Most masks are small, and where both of them scale by powers of two (windows whose longer side is one), positions and
+weights are exact and the same everywhere: the interpolations of a part are then a part of the interpolations, but for
+what its edges reach. So each mask is cut out with a margin around what can be foreground (there all lies below every
+threshold, see `regions`), at one of a few sizes, and masks of one size go together. Whether parts are exact on a device
+is not believed but tried, once per size; where they are not, a part is the whole frame.
+
+The host waits for the device twice: to learn where masks are, and what they measure. What it sends it sends right after
+the first time, when there is no work that a copy would wait for.
 
 Legend: K masks, B masks of a batch, M masks to draw, h w low resolution, H W image, S side of the encoder's square, n
 rows or columns. Parts are in cells of low resolution. A span is (start, stop), ends exclusive, zeros for an empty one.
@@ -49,20 +52,27 @@ class Sizes(NamedTuple):
     channels: int
     """Masks per prompt, which torch resizes as channels."""
 
+    @property
+    def factor(self) -> int:
+        """Pixels of the image per cell, where that is whole."""
+        return max(self.image) // max(self.low)
+
 
 class _Batch(NamedTuple):
     """Masks that are cut out at one size."""
 
     side: int
     """Of their parts; h for the frame."""
-    members_B: Tensor
+    members: list[int]
     """Which of the K masks."""
+    members_B: Tensor
+    """The same on the device."""
     origins_B2: Tensor
-    """Row and column of the first cell."""
+    """Row and column of the first cell, there."""
 
     def piece(self, of: slice) -> _Batch:
         """Some of them."""
-        return self._replace(members_B=self.members_B[of], origins_B2=self.origins_B2[of])
+        return _Batch(self.side, self.members[of], self.members_B[of], self.origins_B2[of])
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,24 +87,22 @@ class BatchedUpsampling:
     @torch.no_grad()
     def measure(self, logits_Khw: Tensor, thresholds: Thresholds, least_stability: float) -> Measured:
         """See `Measuring`; logits stay where they are."""
-        stability_K = logits_Khw.new_empty(len(logits_Khw))
-        boxes_K4 = torch.empty(len(logits_Khw), 4, dtype=torch.int32, device=logits_Khw.device)
+        found_K5 = logits_Khw.new_empty(len(logits_Khw), 5)  # stability and box: as floats both are exact
 
-        def look(batch: _Batch, values_BHW: Tensor) -> tuple[Tensor, Tensor]:
+        def look(batch: _Batch, values_BHW: Tensor) -> Tensor:
+            values_BHW = self._in_image(values_BHW, batch)
             boxes_B4 = _boxes(values_BHW > thresholds.mask, self._corners(batch))
-            return _stability(values_BHW, thresholds), boxes_B4
+            return torch.cat((_stability(values_BHW, thresholds)[:, None], boxes_B4), 1)
 
-        for members_B, (stability_B, boxes_B4) in self._looked_at(logits_Khw, thresholds, look):
-            stability_K[members_B] = stability_B
-            boxes_K4[members_B] = boxes_B4
-        numbers_M = torch.arange(len(logits_Khw), device=logits_Khw.device)
-        if least_stability > 0:
-            numbers_M = numbers_M[stability_K >= least_stability]
+        for batch, found_B5 in self._looked_at(logits_Khw, thresholds, look):
+            found_K5[batch.members_B] = found_B5
+        known_K5 = found_K5.cpu().numpy()
+        numbers_M = np.flatnonzero((known_K5[:, 0] >= np.float32(least_stability)) | (least_stability <= 0))
         return Measured(
-            numbers_M.cpu().numpy(),
-            boxes_K4[numbers_M].cpu().numpy(),
-            stability_K[numbers_M].cpu().numpy(),
-            logits_Khw[numbers_M],
+            numbers_M,
+            known_K5[numbers_M, 1:].astype(np.int32),
+            known_K5[numbers_M, 0],
+            logits_Khw[torch.from_numpy(numbers_M).to(logits_Khw.device)],
         )
 
     @torch.no_grad()
@@ -109,40 +117,50 @@ class BatchedUpsampling:
             return (values_BHW > thresholds.mask).masked_select(inside_BHW).cpu().numpy()
 
         bitmaps = [np.empty((0, 0), np.bool_)] * len(boxes_M4)
-        for members_B, flat in self._looked_at(pixels, thresholds, look):
-            members = members_B.tolist()
-            for member, bitmap in zip(members, _unpacked(flat, boxes_M4[members]), strict=True):
+        for batch, flat in self._looked_at(pixels, thresholds, look):
+            for member, bitmap in zip(batch.members, _unpacked(flat, boxes_M4[batch.members]), strict=True):
                 bitmaps[member] = bitmap
         return tuple(bitmaps)
 
     def _looked_at(
         self, logits_Khw: Tensor, thresholds: Thresholds, look: Callable[[_Batch, Tensor], Result]
-    ) -> Iterator[tuple[Tensor, Result]]:
+    ) -> Iterator[tuple[_Batch, Result]]:
         """What `look` sees in the upsampled parts of all masks, and which masks these are."""
         for batch in self._batches(logits_Khw, thresholds):
 
-            def work(of: slice, batch: _Batch = batch) -> tuple[Tensor, Result]:
+            def work(of: slice, batch: _Batch = batch) -> tuple[_Batch, Result]:
                 some = batch.piece(of)
-                return some.members_B, look(some, two_steps(_cut_out(logits_Khw, some), part(self.sizes, some.side)))
+                return some, look(some, two_steps(_cut_out(logits_Khw, some), part(self.sizes, some.side)))
 
-            yield from self.pieces.of(len(batch.members_B), work, _pixels(part(self.sizes, batch.side)))
+            yield from self.pieces.of(len(batch.members), work, _pixels(part(self.sizes, batch.side)))
 
-    def _batches(self, logits_Khw: Tensor, thresholds: Thresholds) -> Iterator[_Batch]:
+    def _batches(self, logits_Khw: Tensor, thresholds: Thresholds) -> list[_Batch]:
         """All masks, each in the smallest part that holds what can be foreground and the margin."""
         device, frame = logits_Khw.device, self.sizes.low[0]
         sides = (*part_sides(self.sizes, device), frame)
         on_Khw = logits_Khw > thresholds.lowest
-        spans_K22 = torch.stack((_spans(on_Khw.any(2)), _spans(on_Khw.any(1))), 1)
+        spans_K22 = torch.stack((_spans(on_Khw.any(2)), _spans(on_Khw.any(1))), 1).cpu()
         needed_K = (spans_K22[..., 1] - spans_K22[..., 0]).amax(1) + 2 * _MARGIN
-        choice_K = torch.bucketize(needed_K, torch.tensor(sides[:-1], dtype=torch.int64, device=device)).cpu()
+        choice_K = torch.bucketize(needed_K, torch.tensor(sides[:-1], dtype=torch.int64))
+        batches: list[_Batch] = []
         for number, side in enumerate(sides):
-            members_B = (choice_K == number).nonzero()[:, 0].to(device)
-            if len(members_B):
-                yield _Batch(side, members_B, (spans_K22[members_B, :, 0] - _MARGIN).clamp(0, frame - side))
+            members_B = (choice_K == number).nonzero()[:, 0]
+            origins_B2 = (spans_K22[members_B, :, 0] - _MARGIN).clamp(0, frame - side)
+            batches.append(_Batch(side, members_B.tolist(), members_B.to(device), origins_B2.to(device)))
+        return batches
 
     def _corners(self, batch: _Batch) -> Tensor:
         """Row and column [B, 2] of the parts' first pixel in the image; zeros for the frame."""
-        return batch.origins_B2 * (self.sizes.image[0] // self.sizes.low[0])
+        return batch.origins_B2 * self.sizes.factor
+
+    def _in_image(self, values_BHW: Tensor, batch: _Batch) -> Tensor:
+        """The values, but -inf where a part reaches beyond the image, into its padding."""
+        if batch.side == self.sizes.low[0] or self.sizes.image[0] == self.sizes.image[1]:
+            return values_BHW
+        corners_B2, (height, width) = self._corners(batch), self.sizes.image
+        rows, columns = (torch.arange(side, device=values_BHW.device) for side in values_BHW.shape[1:])
+        beyond_BH, beyond_BW = rows >= height - corners_B2[:, :1], columns >= width - corners_B2[:, 1:]
+        return values_BHW.masked_fill_(beyond_BH[:, :, None] | beyond_BW[:, None], -torch.inf)
 
 
 def two_steps(logits_Khw: Tensor, sizes: Sizes) -> Tensor:
@@ -161,18 +179,19 @@ def part(sizes: Sizes, side: int) -> Sizes:
     frame = sizes.low[0]
     if side == frame:
         return sizes
-    square, image = side * sizes.square // frame, side * sizes.image[0] // frame
+    square, image = side * sizes.square // frame, side * sizes.factor
     return Sizes((side, side), square, (square, square), (image, image), sizes.channels)
 
 
 @lru_cache(maxsize=64)
 def part_sides(sizes: Sizes, device: torch.device) -> tuple[int, ...]:
     """Sides of parts smaller than the frame, ascending; none where parts are not exact."""
-    (height, width), (rows, columns) = sizes.low, sizes.image
-    is_square = height == width and rows == columns and sizes.inside == (sizes.square, sizes.square)
-    if not is_square or height % max(_PARTS) or not all(_doubles(height, side) for side in (sizes.square, rows)):
+    frame, size = sizes.low[0], sizes.low[0] * sizes.factor
+    are_alike = [inside * size for inside in sizes.inside] == [pixels * sizes.square for pixels in sizes.image]
+    is_even = sizes.low == (frame, frame) and are_alike and frame % max(_PARTS) == 0
+    if not is_even or not all(_doubles(frame, side) for side in (sizes.square, size)):
         return ()
-    sides = tuple(height // divisor for divisor in _PARTS)
+    sides = tuple(frame // divisor for divisor in _PARTS)
     return sides if all(_is_exact(sizes, side, device) for side in sides) else ()
 
 
@@ -183,16 +202,17 @@ def _doubles(source: int, target: int) -> bool:
 
 
 def _is_exact(sizes: Sizes, side: int, device: torch.device) -> bool:
-    """Whether a part has the bits of the whole inside its margin, tried on random logits."""
-    frame, factor = sizes.low[0], sizes.image[0] // sizes.low[0]
+    """Whether a part has the bits of the whole inside its margin, tried on random logits where the image ends."""
+    frame, factor = sizes.low[0], sizes.factor
     margin = _MARGIN * factor
     noise = np.random.default_rng(0).normal(0, 8, (sizes.channels, *sizes.low)).astype(np.float32)
     logits_Khw = torch.from_numpy(noise).to(device)
-    start = (frame - side) // 2
-    cut_Khw = logits_Khw[:, start : start + side, start : start + side].contiguous()
-    own, whole = two_steps(cut_Khw, part(sizes, side)), two_steps(logits_Khw, sizes)
-    inner = slice(start * factor + margin, (start + side) * factor - margin)
-    return torch.equal(own[:, margin:-margin, margin:-margin], whole[:, inner, inner])
+    y, x = (min(max(pixels // factor - side // 2, 0), frame - side) for pixels in sizes.image)
+    cut_Khw = logits_Khw[:, y : y + side, x : x + side].contiguous()
+    whole = two_steps(logits_Khw, sizes)[:, y * factor : (y + side) * factor, x * factor : (x + side) * factor]
+    own = two_steps(cut_Khw, part(sizes, side))[:, : whole.shape[1], : whole.shape[2]]
+    rows, columns = (slice(margin * (start > 0), side * factor - margin * (start + side < frame)) for start in (y, x))
+    return torch.equal(own[:, rows, columns], whole[:, rows, columns])
 
 
 def _pixels(sizes: Sizes) -> int:

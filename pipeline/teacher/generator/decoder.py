@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol, TypeVar, cast
 import torch
 from segment_anything.modeling import PromptEncoder, Sam, TwoWayTransformer
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pipeline.teacher.generator.architecture import why_not_folded
 from pipeline.teacher.generator.folded_transformer import FoldedImage, FoldedTransformer
@@ -34,9 +35,9 @@ class Decoded(NamedTuple):
     """Answers to P prompts."""
 
     predicted_iou_P3: Tensor
-    """SAM's estimate of the quality of each mask, float32."""
+    """SAM's estimate of the quality of each mask, float32, on the CPU."""
     kept_P3: Tensor
-    """Which masks exceed the threshold, bool."""
+    """Which masks exceed the threshold, bool, on the CPU."""
     logits_Khw: Tensor
     """Low-resolution logits of these, float32, in the order of `kept_P3.nonzero()`."""
 
@@ -122,26 +123,32 @@ class FoldedDecoder:
         prompts_BTC = self._prompts(points_B2)
         output_tokens = self._output_tokens.expand(len(prompts_BTC), -1, -1)
         tokens_BTC, cells_BNC = self._transformer(torch.cat((output_tokens, prompts_BTC), 1), image)
-        predicted_iou_BM = self._iou_head(tokens_BTC[:, 0])[:, 1:]
+        predicted_iou_BM = self._iou_head(tokens_BTC[:, 0])[:, 1:].cpu()  # the only wait for an accelerator
         kept_BM = _passing(predicted_iou_BM, threshold)
         return Decoded(predicted_iou_BM, kept_BM, self._draw(tokens_BTC, cells_BNC, kept_BM))
 
     def _draw(self, tokens_BTC: Tensor, cells_BNC: Tensor, kept_BM: Tensor) -> Tensor:
         """Logits [K, 4h, 4w] of the kept masks; prompts without one are not upscaled."""
         height, width = self._prompts.position_1Chw.shape[2:]
-        alive = kept_BM.any(1)
-        if not bool(alive.all()):
-            tokens_BTC, cells_BNC, kept_BM = tokens_BTC[alive], cells_BNC[alive], kept_BM[alive]
-        if len(cells_BNC) == 0:
+        alive_B = kept_BM.any(1)
+        if not alive_B.any():
             return tokens_BTC.new_empty(0, 4 * height, 4 * width)
+        # Sent while the device has no work: later a copy would wait for it.
+        chosen = alive_B.nonzero()[:, 0].to(cells_BNC.device)
+        kept_K = kept_BM[alive_B].flatten().nonzero()[:, 0].to(cells_BNC.device)
+        if len(chosen) < len(cells_BNC):
+            tokens_BTC, cells_BNC = tokens_BTC[chosen], cells_BNC[chosen]
         masks = [head(tokens_BTC[:, 2 + mask]) for mask, head in enumerate(self._mask_heads)]
         pixels_BPc = self._upscale(cells_BNC)
         maps_BMP = torch.stack(masks, 1).to(self._precision) @ pixels_BPc.transpose(1, 2)
-        return shuffle_pixels(maps_BMP[kept_BM].float(), height, width)
+        return shuffle_pixels(maps_BMP.flatten(0, 1)[kept_K].float(), height, width)
 
 
 class _Prompts:
-    """SAM's prompt encoder for single foreground points, in float32 (it refuses bfloat16)."""
+    """SAM's prompt encoder for single foreground points, in float32 (it refuses bfloat16).
+
+    `PromptEncoder._embed_points`, but for its search for labels, which keeps a GPU waiting: they are known here.
+    """
 
     def __init__(self, encoder: PromptEncoder) -> None:
         self._encoder = _snapshot(encoder)
@@ -150,8 +157,12 @@ class _Prompts:
             self.position_1Chw = self._encoder.get_dense_pe()
 
     def __call__(self, points_B2: Tensor) -> Tensor:
-        labels = torch.ones(len(points_B2), 1, dtype=torch.int, device=points_B2.device)
-        return self._encoder(points=(points_B2[:, None], labels), boxes=None, masks=None)[0]
+        encoder = self._encoder
+        points_B22 = functional.pad(points_B2[:, None] + 0.5, (0, 0, 0, 1))  # the pixel's centre, and a padding point
+        point_BC = encoder.pe_layer.forward_with_coords(points_B22, encoder.input_image_size)[:, 0]
+        padding_BC = encoder.not_a_point_embed.weight.expand(len(points_B2), -1)
+        foreground = cast(nn.Embedding, encoder.point_embeddings[1])
+        return torch.stack((point_BC + foreground.weight, padding_BC), 1)
 
 
 class PlainDecoder:
@@ -186,6 +197,7 @@ class PlainDecoder:
             dense_prompt_embeddings=dense,
             multimask_output=True,
         )
+        predicted_iou_BM = predicted_iou_BM.cpu()
         kept_BM = _passing(predicted_iou_BM, threshold)
         return Decoded(predicted_iou_BM.float(), kept_BM, logits_BMhw[kept_BM].float())
 

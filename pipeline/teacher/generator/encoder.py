@@ -42,11 +42,22 @@ class FastEncoder:
 
     @torch.no_grad()
     def __call__(self, images_B3SS: Tensor) -> Tensor:
-        """Embeddings [B, c, h, w], float32, of images that `Sam.preprocess` normalised and padded."""
-        embed = self._walk if self.plain_because is None else self._encoder
+        """Embeddings [B, c, h, w], float32, of images that `Sam.preprocess` normalised and padded.
+
+        Raises:
+            TypeError: the encoder, called as it is, returns no tensor.
+        """
+        embed = self._walk if self.plain_because is None else self._as_it_is
         if images_B3SS.device.type == "cpu":  # a batch gains nothing there and costs memory
             return torch.cat([embed(image).float() for image in images_B3SS.split(1)])
         return embed(images_B3SS).float()
+
+    def _as_it_is(self, images_B3SS: Tensor) -> Tensor:
+        embedding = self._encoder(images_B3SS)
+        if not isinstance(embedding, Tensor):  # HQ-SAM's gives a pair
+            raise TypeError(f"{full_name(type(self._encoder))} returned a {type(embedding).__name__}, not a tensor: "
+                            "wrap it in a module that returns the embedding [B, c, h, w] alone")  # fmt: skip
+        return embedding
 
     def _walk(self, images_B3SS: Tensor) -> Tensor:
         """`ImageEncoderViT.forward`; the first and last modules stay in their own precision: they cost little."""
@@ -126,8 +137,9 @@ def fused_attention(attention: Attention, x_BHWC: Tensor, fold: bool, bias_numbe
 
 def _position_terms(attention: Attention, q_BATd: Tensor, H: int, W: int) -> tuple[Tensor, Tensor]:
     """What each query adds to its score with every row [B, A, T, H] and every column [B, A, T, W]."""
-    rows_HHd = get_rel_pos(H, H, attention.rel_pos_h).to(q_BATd)
-    columns_WWd = get_rel_pos(W, W, attention.rel_pos_w).to(q_BATd)
+    with q_BATd.device:  # where their indices are made: for those of the host each block would wait
+        rows_HHd = get_rel_pos(H, H, attention.rel_pos_h).to(q_BATd)
+        columns_WWd = get_rel_pos(W, W, attention.rel_pos_w).to(q_BATd)
     grid = q_BATd.unflatten(2, (H, W))
     by_row = torch.einsum("bahwd,hkd->bahwk", grid, rows_HHd)
     by_column = torch.einsum("bahwd,wkd->bahwk", grid, columns_WWd)

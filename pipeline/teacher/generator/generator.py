@@ -61,12 +61,12 @@ class AutomaticMaskGenerator:
         crop_n_points_downscale_factor: by this the points per side shrink from layer to layer.
         point_grids: points [P, 2] (x, y) in [0, 1] per layer, instead of regular grids.
         min_mask_region_area: holes and islands of fewer pixels go; 0 leaves them.
-        precision: float32, or bfloat16 for what is as large as the image.
+        precision: float32, or bfloat16 for what is as large as the image; networks that are not SAM's own ignore it.
         memory_gib: GiB of an accelerator that may be used beside the weights; 0 for half of what is free now.
         batched: whether to work as on an accelerator; None for what suits the device.
 
     Raises:
-        RecipeError: the points are given twice or not at all.
+        RecipeError: the points are given twice or not at all, or none go into a batch.
     """
 
     def __init__(
@@ -88,7 +88,9 @@ class AutomaticMaskGenerator:
         memory_gib: float = 0.0,
         batched: bool | None = None,
     ) -> None:
+        require(points_per_batch > 0, "sam.points_per_batch", points_per_batch, "a positive number")
         self._sam = sam
+        self._precision = precision
         self._resize = ResizeLongestSide(sam.image_encoder.img_size)
         self._grids = _grids(points_per_side, point_grids, crop_n_layers, crop_n_points_downscale_factor)
         self._least_iou = pred_iou_thresh if pred_iou_thresh > 0 else None
@@ -114,12 +116,14 @@ class AutomaticMaskGenerator:
     @property
     def plain_because(self) -> dict[str, str]:
         """What works the plain, slower way up to now, and why; results are the same. Nothing for SAM's own models."""
-        reasons = {
+        precision = str(self._precision).removeprefix("torch.")
+        unused = "" if self._precision == torch.float32 else f"; {precision} is not used there"
+        networks = {
             "SAM's image encoder": self._encoder.plain_because,
             "SAM's mask decoder": self._decoder.plain_because,
-            "the upsampling of masks": _ODD_KERNEL if self._has_plain_upsampling else None,
         }
-        return {part: reason for part, reason in reasons.items() if reason is not None}
+        reasons = {part: reason + unused for part, reason in networks.items() if reason is not None}
+        return reasons | ({"the upsampling of masks": _ODD_KERNEL} if self._has_plain_upsampling else {})
 
     @property
     def shrunk(self) -> tuple[str, ...]:
@@ -131,8 +135,9 @@ class AutomaticMaskGenerator:
         """Masks of an RGB image, uint8; none is a MaskSet of length 0.
 
         Raises:
-            InputError: the image has another type or shape, or is too small for the crops.
+            InputError: the image has another type or shape, is too thin, or is too small for the crops.
             DeviceMemoryError: the device's memory is too small for one window, prompt or mask.
+            TypeError: an image encoder that is not SAM's returns no tensor.
         """
         return self.propose(image_HW3).masks
 
@@ -163,7 +168,17 @@ class AutomaticMaskGenerator:
 
     def _crops(self, image_HW3: Image) -> list[Crop]:
         height, width = image_HW3.shape[:2]
-        return image_crops(height, width, self._crop_n_layers, self._crop_overlap_ratio)
+        crops = image_crops(height, width, self._crop_n_layers, self._crop_overlap_ratio)
+        for crop in crops:
+            if 0 in self._inside(crop):
+                raise InputError(f"a window or crop of {crop.x1 - crop.x0}x{crop.y1 - crop.y0} pixels",
+                                 "its shorter side needs half a pixel when the longer one is scaled to SAM's "
+                                 f"{self._resize.target_length}", "Take windows that are less thin")  # fmt: skip
+        return crops
+
+    def _inside(self, crop: Crop) -> tuple[int, int]:
+        """Height and width of a crop in the encoder's square."""
+        return self._resize.get_preprocess_shape(*crop.size, self._resize.target_length)
 
     def _in_image(self, embeddings: Iterator[Tensor], crops: Sequence[Crop]) -> Proposals:
         """Masks of an image; its crops, of which the first is the image itself, take the next embeddings."""
@@ -212,10 +227,10 @@ class AutomaticMaskGenerator:
         """The stable masks of a chunk that their crop does not cut."""
         way = self._way(decoded, crop)
         measured = way.measure(decoded.logits_Khw, self._thresholds, self._least_stability)
-        prompt_K = decoded.kept_P3.nonzero()[:, 0].cpu().numpy()
+        prompt_K = decoded.kept_P3.nonzero()[:, 0].numpy()
         found = Candidates(
             measured.boxes_M4,
-            decoded.predicted_iou_P3[decoded.kept_P3].cpu().numpy()[measured.numbers_M],
+            decoded.predicted_iou_P3[decoded.kept_P3].numpy()[measured.numbers_M],
             measured.stability_M,
             points_P2[prompt_K[measured.numbers_M]],
             measured.pixels,
@@ -226,8 +241,7 @@ class AutomaticMaskGenerator:
     def _way(self, decoded: Decoded, crop: Crop) -> Measuring:
         """From logits to masks of a crop, as suits the device."""
         side, (low_height, low_width) = self._resize.target_length, decoded.logits_Khw.shape[1:]
-        inside = self._resize.get_preprocess_shape(*crop.size, side)
-        sizes = Sizes((low_height, low_width), side, inside, crop.size, decoded.kept_P3.shape[1])
+        sizes = Sizes((low_height, low_width), side, self._inside(crop), crop.size, decoded.kept_P3.shape[1])
         if self._is_batched:
             return BatchedUpsampling(sizes, self._pixels)
         way = upsampling(*sizes)

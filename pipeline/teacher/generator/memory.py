@@ -8,11 +8,10 @@ Legend: C channels of the encoder's blocks or of the decoder, T cells of a windo
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from segment_anything.modeling import Sam
-from segment_anything.modeling.image_encoder import Block
 
 from pipeline.teacher.generator.encoder import why_not_walked
 
@@ -24,7 +23,7 @@ _UNKNOWN = 2 * GIB
 _ENCODER_NUMBERS = 16
 """C T numbers of a window inside the encoder: queries, keys and values, the bias of small windows, the wide layer."""
 _PLAIN_ENCODER_NUMBERS = 80
-"""The same per pixel of S S for encoders that are not SAM's: what ViT-H has."""
+"""The same per pixel of S S for encoders that are not SAM's, or do not tell C: what ViT-H has."""
 _DECODER_NUMBERS = 10
 """C T numbers of a prompt inside the decoder: the cells with and without position, the upscaled pixels, the logits."""
 _PIXEL_BYTES = 20
@@ -60,7 +59,7 @@ def capacity(sam: Sam, precision: torch.dtype, memory_gib: float, prompts: int) 
         memory_gib: GiB that may be used; 0 for half of what is free now.
         prompts: of one window.
     """
-    memory = int(memory_gib * GIB) if memory_gib > 0 else _free_memory(sam.device)
+    memory = int(memory_gib * GIB) if memory_gib > 0 else free_memory(sam.device)
     number = precision.itemsize
     bias_numbers = min(_MOST_BIAS_NUMBERS, max(1, memory // (4 * number)))
     side, (rows, columns) = sam.image_encoder.img_size, sam.prompt_encoder.image_embedding_size
@@ -76,14 +75,14 @@ def capacity(sam: Sam, precision: torch.dtype, memory_gib: float, prompts: int) 
 
 
 def _encoder_numbers(sam: Sam) -> int:
-    if why_not_walked(sam.image_encoder) is not None:
+    positions_1hwC = sam.image_encoder.pos_embed if why_not_walked(sam.image_encoder) is None else None
+    if positions_1hwC is None:
         return _PLAIN_ENCODER_NUMBERS * sam.image_encoder.img_size**2
     rows, columns = sam.prompt_encoder.image_embedding_size
-    first = cast(Block, sam.image_encoder.blocks[0])
-    return _ENCODER_NUMBERS * first.attn.qkv.in_features * rows * columns
+    return _ENCODER_NUMBERS * positions_1hwC.shape[-1] * rows * columns
 
 
-def _free_memory(device: torch.device) -> int:
+def free_memory(device: torch.device) -> int:
     """Bytes to work with where the user says nothing; what torch holds in reserve is free too."""
     if device.type != "cuda":
         return _UNKNOWN

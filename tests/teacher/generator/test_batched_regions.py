@@ -26,7 +26,11 @@ SIZES = {
     "larger": SAM._replace(image=(512, 512)),
     "no power of two": SAM._replace(image=(200, 200)),
     "half padding": SAM._replace(inside=(128, 256), image=(128, 256)),
+    "half padding, larger": SAM._replace(inside=(128, 256), image=(256, 512)),
     "half padding, shrunk": SAM._replace(inside=(256, 100), image=(190, 74)),
+    "the paper's window": SAM._replace(inside=(200, 256), image=(100, 128)),
+    "a sliver, larger": SAM._replace(inside=(4, 256), image=(8, 512)),
+    "upright, a sliver": SAM._replace(inside=(256, 6), image=(128, 3)),
     "odd everything": Sizes((13, 13), 60, (45, 60), (30, 40), 3),
 }
 
@@ -82,9 +86,9 @@ def test_masks_are_those_of_both_full_interpolations(sizes: Sizes) -> None:
 
 
 @settings(max_examples=30)
-@given(st.integers(0, 2**31), st.sampled_from((64, 128, 256, 512)), st.integers(1, 1 << 20))
-def test_parts_of_any_masks_and_pieces_of_any_size_give_the_same(seed: int, image: int, pixels: int) -> None:
-    sizes = SAM._replace(image=(image, image))
+@given(st.integers(0, 2**31), st.sampled_from((64, 128, 256, 512)), st.integers(1, 64), st.integers(1, 1 << 20))
+def test_parts_of_any_masks_and_pieces_of_any_size_give_the_same(seed: int, side: int, rows: int, pixels: int) -> None:
+    sizes = SAM._replace(inside=(4 * rows, 256), image=(side * rows // 64, side))
     assert_as_stock(BatchedUpsampling(sizes, Pieces("mask", pixels)), scene(seed, 9, sizes.low))
 
 
@@ -92,8 +96,11 @@ def test_small_masks_are_upsampled_in_parts_where_that_is_exact() -> None:
     assert part_sides(SAM, CPU) == (8, 16, 32)
     assert part_sides(SAM._replace(image=(64, 64)), CPU) == (8, 16, 32)
     assert part_sides(Sizes((256, 256), 1024, (1024, 1024), (1024, 1024), 3), CPU) == (32, 64, 128)
-    for name in ("no power of two", "half padding", "odd everything"):
-        assert part_sides(SIZES[name], CPU) == ()
+    assert part_sides(Sizes((256, 256), 1024, (800, 1024), (400, 512), 3), CPU) == (32, 64, 128)
+    in_parts = {"half padding", "the paper's window", "upright, a sliver"}
+    in_whole = {"no power of two", "half padding, larger", "half padding, shrunk", "a sliver, larger", "odd everything"}
+    assert {part_sides(SIZES[name], CPU) for name in in_parts} == {(8, 16, 32)}
+    assert {part_sides(SIZES[name], CPU) for name in in_whole} == {()}
 
 
 def test_where_parts_are_not_exact_whole_frames_are_upsampled(monkeypatch: pytest.MonkeyPatch) -> None:

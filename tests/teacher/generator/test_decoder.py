@@ -156,6 +156,15 @@ def test_prompts_without_a_passing_mask_are_never_upscaled(monkeypatch: pytest.M
     assert nothing.predicted_iou_P3.shape == (7, 3)
 
 
+def test_points_are_embedded_as_sam_embeds_them_bit_for_bit(any_sam: Sam) -> None:
+    points = _image_and_points(any_sam, 5)[1]
+    labels = torch.ones(len(points), 1, dtype=torch.int)
+    sparse, _ = any_sam.prompt_encoder(points=(points[:, None], labels), boxes=None, masks=None)
+    decoder = fold_decoder(any_sam)
+    assert isinstance(decoder, FoldedDecoder)
+    assert torch.equal(decoder._prompts(points), sparse)
+
+
 def test_no_points_give_no_masks() -> None:
     nothing = _decode(_random_sam("small"), torch.float32, 0, None)
     assert nothing.kept_P3.shape == (0, 3)

@@ -13,6 +13,7 @@ from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 from torch import Tensor
 
+from pipeline.accelerator import Pieces
 from pipeline.errors import DeviceMemoryError, InputError
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator import batched_regions
@@ -21,6 +22,7 @@ from pipeline.teacher.generator.decoder import Decoded
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
 from pipeline.teacher.masks import MaskSet
 from pipeline.teacher.sam import SamMaskGenerator, load_sam
+from tests.pretend_gpu import PretendGpu
 
 Picture = npt.NDArray[np.uint8]
 LOOSE: dict[str, Any] = {
@@ -133,6 +135,25 @@ def test_memory_that_is_short_elsewhere_is_told_in_one_sentence_too(sam: Sam, pi
     generator._decoder.prepare = lambda _: no_memory()  # type: ignore[method-assign]
     with pytest.raises(DeviceMemoryError, match="--device cpu"):
         generator.generate_many(pictures)
+
+
+def test_on_a_gpu_a_chunk_of_prompts_is_waited_for_four_times_and_the_encoder_never(
+    sam: Sam, pictures: list[Picture]
+) -> None:
+    """For predicted IoUs, for where masks are, for boxes and stability, and to send which of them stay."""
+    pictures = pictures[:2]
+    keeping_all: dict[str, Any] = {**LOOSE, "pred_iou_thresh": 0.0}
+    expected = AutomaticMaskGenerator(sam, **keeping_all, batched=True).generate_many(pictures)
+    waits: list[int] = []
+    with PretendGpu() as gpu:
+        generator = AutomaticMaskGenerator(load_sam(SamConfig(), torch.device("cuda")), **keeping_all)
+        for prompts in (16, 16, 4):  # at first parts are tried too
+            generator._prompts = Pieces("prompt", prompts)
+            gpu.waits.clear()
+            assert_same_masks(generator.generate_many(pictures), expected, scores=1e-5)
+            waits.append(len(gpu.waits))
+    assert waits[2] - waits[1] == 4 * (4 - 1) * len(pictures)
+    assert not any(wait.startswith("encoder.py") for wait in gpu.waits)
 
 
 @needs_cuda

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
@@ -34,8 +35,16 @@ def test_half_precision_makes_room_for_more(vit_b: Sam) -> None:
     assert half.windows > single.windows
 
 
+def test_encoders_that_do_not_tell_their_width_get_less_at_once(vit_b: Sam) -> None:
+    without = copy.deepcopy(vit_b)
+    without.image_encoder.pos_embed = None
+    told, untold = (capacity(sam, torch.float32, 2, 256) for sam in (vit_b, without))
+    assert 1 < untold.windows < told.windows
+    assert untold[1:] == told[1:]
+
+
 def test_unless_told_half_of_what_is_free_is_used(vit_b: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (3 * GIB, 80 * GIB))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 9 * GIB)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 8 * GIB)
-    assert memory._free_memory(torch.device("cuda")) == 2 * GIB
+    assert memory.free_memory(torch.device("cuda")) == 2 * GIB
