@@ -99,7 +99,7 @@ class Recipe:
         require(
             plain.isalnum() and not self.name.startswith("."), "name", self.name, "letters, digits, '-', '_' and '.'"
         )
-        require(self.seed >= 0, "seed", self.seed, "zero or a positive number")
+        require(0 <= self.seed < 2**63, "seed", self.seed, "zero or a positive number of at most 63 bits")
         self._require_merge("assistant.label_set", self.assistant.label_set)
         self._require_merge("data.labels_set", self.data.labels_set or self.label_set)
         require(self.panorama.width % self.windows.stride_x == 0, "windows.stride_x", self.windows.stride_x,
@@ -127,7 +127,7 @@ def load_recipe(path: Path) -> Recipe:
         RecipeError: no such file, not TOML, unknown key, wrong type, value out of range.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editors put a mark before the text
     except FileNotFoundError as error:
         raise RecipeError(f"recipe {path} does not exist", "a recipe is a TOML file", "Check the path") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

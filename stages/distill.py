@@ -131,7 +131,7 @@ class Progress:
     steps: int = 0
     """Steps done."""
     losses: dict[str, float] = field(default_factory=dict[str, float])
-    """Means at the last line of the log."""
+    """Means at the last line of the log that has them."""
     set_aside: dict[str, str] = field(default_factory=dict[str, str])
     """Panoramas that could not be read at some time, with the reason."""
 
@@ -203,11 +203,15 @@ def train(job: DistillJob, trainee: Trainee, data: TrainingSet, before: Progress
             began = time.monotonic()
             rate = set_learning_rates(trainee.optimizer, step, config)
             torch.manual_seed(seed_of_step(job.seed, step))  # dropout and drop path
-            meter.add(step, training_step(job, trainee, batch.to(torch.device(job.device))))
+            measured = training_step(job, trainee, batch.to(torch.device(job.device)))
+            if not batch.has_features:  # their loss is 0 because there is none, not because it is small
+                measured.pop("features", None)
+            meter.add(step, measured)
             done = step + 1
             if done % config.log_every == 0 or done == config.steps:
-                progress = replace(progress, losses=meter.read())
-                listener(Scalars(STAGE, done, {**progress.losses, "learning_rate": rate}))
+                means = meter.read()
+                progress = replace(progress, losses={**progress.losses, **means})
+                listener(Scalars(STAGE, done, {**means, "learning_rate": rate}))
             if done % config.checkpoint_every == 0 or done == config.steps:
                 meter.check()
                 progress = replace(progress, steps=done, set_aside={**before.set_aside, **data.failed})

@@ -25,7 +25,7 @@ from PIL import Image
 
 from pipeline.accelerator import device_errors
 from pipeline.classes import IGNORE, LabelSet
-from pipeline.errors import CacheError, DeviceError, InputError, WeightsError
+from pipeline.errors import DeviceError, InputError, WeightsError
 from pipeline.evaluate import report
 from pipeline.evaluate.consensus import Consensus
 from pipeline.evaluate.ladder import Ladder, LadderInput
@@ -33,7 +33,7 @@ from pipeline.evaluate.metrics import LabelArray, best_class, best_class_at, lab
 from pipeline.evaluate.overlay import Scene, comparison, scene_panels
 from pipeline.evaluate.threshold import ConfidenceHistograms, confidence_threshold
 from stages.events import Listener, StageAdvanced, StageFinished, StageStarted, failure, silent
-from stages.files import is_name_too_long, put_in_place, write_picture, write_whole, writing
+from stages.files import named_after_panorama, put_in_place, write_picture, write_whole, writing
 from stages.predictor import Predictor
 
 # C classes, H W working size of the panorama.
@@ -177,17 +177,13 @@ class _Evaluation:
             self._pictures.mkdir(parents=True)
 
     def _write_picture(self, id_: str, picture: npt.NDArray[np.uint8]) -> None:
-        """Write a picture; go without where its name is too long, for the panorama is measured all the same."""
+        """Write a picture; go without where its name cannot be had, for the panorama is measured all the same."""
         name = f"{id_}.png"
         try:
-            write_picture(self._pictures / name, Image.fromarray(picture))
-        except CacheError as error:
-            if not is_name_too_long(error):
-                raise
-            too_long = InputError("the name is too long",
-                                  "a picture has the name of its panorama, which is measured all the same",
-                                  "Give the panorama a shorter name")  # fmt: skip
-            self.listener(failure(STAGE, f"overlays/{name}", too_long))
+            with named_after_panorama():
+                write_picture(self._pictures / name, Image.fromarray(picture))
+        except InputError as error:
+            self.listener(failure(STAGE, f"overlays/{name}", error))
 
     def _try(self, id_: str, work: Callable[[str], Result]) -> Result | None:
         """Do the work unless the panorama was set aside; set it aside if it cannot be used."""

@@ -15,6 +15,9 @@ from PIL import Image
 from pipeline.errors import CacheError, InputError
 from pipeline.settings import file_digest
 
+_OF_THE_NAME = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+"""What the system says of a name that cannot be had."""
+
 
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write a file (text as UTF-8), making its folders; a killed run leaves no half a file under the final name.
@@ -66,9 +69,21 @@ def writing(path: Path) -> Generator[None]:
                          "Free space, or choose another output folder") from error  # fmt: skip
 
 
-def is_name_too_long(error: CacheError) -> bool:
-    """Whether what `writing` told is the file's name and not the disk."""
-    return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENAMETOOLONG
+@contextmanager
+def named_after_panorama() -> Generator[None]:
+    """Tell what `writing` says of a name from what it says of the disk: it is the fault of one panorama.
+
+    Raises:
+        InputError: the name is too long, or is a file's and a folder's.
+    """
+    try:
+        yield
+    except CacheError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_THE_NAME:
+            raise InputError(error.found, "outputs are named after panoramas: a name may be too long, or be wanted for "
+                             "a file and for a folder (x.jpg beside x.png/y.jpg)", "Rename the panorama"
+                             ) from error  # fmt: skip
+        raise
 
 
 def put_in_place(new: Path, folder: Path, keep: Path | None = None) -> None:

@@ -3,9 +3,10 @@
 <out>/
     labels/<id>.png        class ids with the label set's palette, at the source's size; 255 where nothing was seen
     overlays/<id>.jpg      the labels over the panorama, if asked for
-    class_shares.csv       share of the view (solid angle) of every class, one row per panorama
+    class_shares.csv       share of the view (solid angle) of every class, one row per file in labels/ of this student
 
-A label file carries the fingerprint of student, settings and source: a rerun does only what is missing or changed.
+A label file carries the names of student, settings and source: a rerun does only what is missing or changed, and the
+table has the panoramas of other folders that went into the same one.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import dataclasses
 import io
 import json
 import time
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, PngImagePlugin
 
@@ -34,14 +35,14 @@ from pipeline.panorama.sphere import solid_angles
 from pipeline.settings import fingerprint
 from stages.claims import claimed
 from stages.events import Listener, StageAdvanced, StageFinished, StageStarted, failure, silent
-from stages.files import digest, is_name_too_long, mask_digest, write_picture, write_whole
+from stages.files import digest, mask_digest, named_after_panorama, write_picture, write_whole, writing
 from stages.predictor import Predictor, load_predictor
 
 STAGE = "predict"
-VERSION = 2
-"""Raised when the code changes what is predicted, so that older outputs are made anew."""
-_FINGERPRINT_KEY, _SHARES_KEY = "goodsam-fingerprint", "goodsam-class-shares"
-"""Texts in a label file: what it was made with, and the classes' shares, so that a rerun need not decode it."""
+VERSION = 3
+"""Raised when the code changes what is predicted or noted, so that older outputs are made anew."""
+_NOTES = "goodsam"
+"""Text in a label file: what it was made with and of, and the classes' shares, so that a rerun need not decode it."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +102,16 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     files = find_panoramas(job.panoramas)
     require_ignore_mask(job.panorama)
     predictor = load_predictor(job.student, job.device)
-    settings = _settings(job)
+    made_with = _made_with(job)
+    _make_folders(job)
     failed: dict[str, str] = {}
-    missing = [file for file in files if not _is_done(file, job, settings)]
+    missing = [file for file in files if not _is_done(file, job, made_with)]
     listener(StageStarted(STAGE, len(missing), "panoramas"))
     for done, file in enumerate(missing, start=1):
         began = time.monotonic()
         try:
-            with device_errors("take a smaller student"), _named_after(file):
-                _predict_file(file, job, predictor, settings)
+            with device_errors("take a smaller student"), named_after_panorama():
+                _predict_file(file, job, predictor, made_with)
         except (CacheError, DeviceError):
             raise
         except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
@@ -118,12 +120,18 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
             listener(event)
         listener(StageAdvanced(STAGE, done, file.id, time.monotonic() - began))
     _require_some(files, failed)
-    whole = [file for file in files if file.id not in failed]
-    _write_shares(whole, job, predictor.label_set)
+    _write_shares(job.out, made_with["student"], predictor.label_set)
     summary = _summary(files, missing, failed)
     facts = {"predicted": summary.done, "kept": summary.skipped, "set aside": len(failed)}
     listener(StageFinished(STAGE, time.monotonic() - started, facts))
     return summary
+
+
+def _make_folders(job: PredictJob) -> None:
+    """Make them before there are panoramas whose fault it could seem to be that they cannot be made."""
+    for folder in ("labels", "overlays") if job.overlays else ("labels",):
+        with writing(job.out / folder):
+            (job.out / folder).mkdir(parents=True, exist_ok=True)
 
 
 def predict_labels(panorama: OpenedPanorama, predictor: Predictor, config: PanoramaConfig) -> LabelArray:
@@ -135,34 +143,33 @@ def predict_labels(panorama: OpenedPanorama, predictor: Predictor, config: Panor
     return labels
 
 
-def _predict_file(file: PanoramaFile, job: PredictJob, predictor: Predictor, settings: str) -> None:
+def _predict_file(file: PanoramaFile, job: PredictJob, predictor: Predictor, made_with: dict[str, str]) -> None:
     panorama = open_panorama(file.path, job.panorama)
+    made_of = {"source": panorama.sha256, "place": fingerprint(str(file.path.resolve()))}
+    if not job.overwrite:
+        _require_own_place(_label_path(job, file), made_of)
     labels = predict_labels(panorama, predictor, job.panorama)
     if job.overlays:
         small = resize_nearest(labels, *panorama.image_HW3.shape[:2])
         picture = Image.fromarray(paint_labels(panorama.image_HW3, small, predictor.label_set))
         write_picture(_overlay_path(job, file), picture, quality=90)
-    else:  # one that another student left would not be of these labels
-        _overlay_path(job, file).unlink(missing_ok=True)
+    elif _overlay_path(job, file).is_file():  # that another student left; it would not be of these labels
+        _overlay_path(job, file).unlink()
     weights = solid_angles(*labels.shape, job.panorama.vertical_fov)
-    mark = PngImagePlugin.PngInfo()
-    mark.add_text(_FINGERPRINT_KEY, fingerprint(settings, panorama.sha256))
-    mark.add_text(_SHARES_KEY, json.dumps(class_shares(labels, len(predictor.label_set), weights).tolist()))
+    shares = class_shares(labels, len(predictor.label_set), weights).tolist()
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text(_NOTES, json.dumps({**made_with, **made_of, "shares": shares}))
     # Last: this file is the mark that all of the panorama's outputs are there.
-    write_picture(_label_path(job, file), _indexed(labels, predictor.label_set), pnginfo=mark)
+    write_picture(_label_path(job, file), _indexed(labels, predictor.label_set), pnginfo=notes)
 
 
-@contextmanager
-def _named_after(file: PanoramaFile) -> Generator[None]:
-    """Outputs have the panorama's name with a longer ending, which may be more than the file system takes."""
-    try:
-        yield
-    except CacheError as error:
-        if is_name_too_long(error):
-            raise InputError(f"{file.path.name} has too long a name for its outputs",
-                             "while they are written theirs end in .png.partial",
-                             "Give it a shorter name") from error  # fmt: skip
-        raise
+def _require_own_place(path: Path, made_of: dict[str, str]) -> None:
+    """Refuse to put a panorama's labels in the place of those of another one, from elsewhere."""
+    found = _notes(path)
+    if all(found.get(key, made) != made for key, made in made_of.items()):
+        raise InputError(f"{path} has the labels of another panorama of this name",
+                         "those of two folders go into one only where their names differ",
+                         "Choose another output folder, or pass --overwrite")  # fmt: skip
 
 
 def _indexed(labels_HW: LabelArray, label_set: LabelSet) -> Image.Image:
@@ -171,16 +178,21 @@ def _indexed(labels_HW: LabelArray, label_set: LabelSet) -> Image.Image:
     return picture
 
 
-def _is_done(file: PanoramaFile, job: PredictJob, settings: str) -> bool:
-    path = _label_path(job, file)
+def _is_done(file: PanoramaFile, job: PredictJob, made_with: dict[str, str]) -> bool:
+    if job.overwrite or (job.overlays and not _overlay_path(job, file).is_file()):
+        return False
+    found = _notes(_label_path(job, file))
     try:
-        if job.overwrite or not path.is_file() or (job.overlays and not _overlay_path(job, file).is_file()):
-            return False
-        with Image.open(path) as picture:
-            found = picture.info.get(_FINGERPRINT_KEY)
-        return found == fingerprint(settings, digest(file.path))
-    except (OSError, SyntaxError, InputError):
+        return made_with.items() <= found.items() and found["source"] == digest(file.path)
+    except InputError:
         return False  # predicting it again tells what is wrong
+
+
+def _notes(path: Path) -> dict[str, Any]:
+    """What a label file says of itself; empty where there is none, or a broken one."""
+    with suppress(OSError, SyntaxError, ValueError, KeyError), Image.open(path) as picture:
+        return dict(json.loads(picture.info[_NOTES]))
+    return {}
 
 
 def _label_path(job: PredictJob, file: PanoramaFile) -> Path:
@@ -191,16 +203,17 @@ def _overlay_path(job: PredictJob, file: PanoramaFile) -> Path:
     return job.out / "overlays" / f"{file.id}.jpg"
 
 
-def _write_shares(files: Iterable[PanoramaFile], job: PredictJob, label_set: LabelSet) -> None:
-    """The table of all panoramas, those of earlier runs too, from what is noted in the label files."""
+def _write_shares(out: Path, student: str, label_set: LabelSet) -> None:
+    """The table of all that this student has predicted, from what is noted in the label files."""
+    rows: dict[str, list[float]] = {}
+    for path in (out / "labels").rglob("*.png"):
+        if (notes := _notes(path)).get("student") == student:
+            rows[path.relative_to(out / "labels").with_suffix("").as_posix()] = notes["shares"]
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["panorama", *label_set.names, "ignored"])
-    for file in files:
-        with Image.open(_label_path(job, file)) as picture:
-            shares = json.loads(picture.info[_SHARES_KEY])
-        writer.writerow([file.id, *(f"{share:.6f}" for share in shares)])
-    write_whole(job.out / "class_shares.csv", table.getvalue())
+    writer.writerows([id_, *(f"{share:.6f}" for share in rows[id_])] for id_ in sorted(rows))
+    write_whole(out / "class_shares.csv", table.getvalue())
 
 
 def _require_some(files: list[PanoramaFile], failed: dict[str, str]) -> None:
@@ -216,8 +229,8 @@ def _summary(files: list[PanoramaFile], missing: list[PanoramaFile], failed: dic
     return PredictSummary(done, len(files) - done - len(failed), failed)
 
 
-def _settings(job: PredictJob) -> str:
-    """Fingerprint of all that decides what is predicted, the source apart: files by content, not by name."""
-    student = [digest(job.student / name) for name in ("config.json", "model.safetensors")]
+def _made_with(job: PredictJob) -> dict[str, str]:
+    """Names of all that decides what is predicted, the source apart: files by content, not by name."""
+    student = fingerprint(VERSION, [digest(job.student / name) for name in ("config.json", "model.safetensors")])
     mask = mask_digest(job.panorama.ignore_mask)
-    return fingerprint(VERSION, student, dataclasses.replace(job.panorama, ignore_mask=""), mask)
+    return {"student": student, "settings": fingerprint(dataclasses.replace(job.panorama, ignore_mask=""), mask)}

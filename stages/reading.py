@@ -6,7 +6,7 @@ Legend: C classes, H W panorama (working size), 3 = RGB.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +37,10 @@ class RunReader:
     """Stage one's output."""
     fingerprints: Fingerprints
     """Names of its parts."""
+    cached: frozenset[str]
+    """Ids of all that is in it."""
     paths: Mapping[str, Path]
-    """Image file by id."""
+    """Image file by id, of those that are read."""
 
     @classmethod
     def open(cls, run: Run, panoramas: list[SplitPanorama]) -> RunReader:
@@ -49,12 +51,20 @@ class RunReader:
         """
         fingerprints = read_manifest(run)
         store = TeacherStore.open(run.store, "r")
-        done = set(store.ids(Part.ENSEMBLE, fingerprints.ensemble))
-        paths = {p.id: p.path for p in panoramas if p.id in done}
+        cached = frozenset(store.ids(Part.ENSEMBLE, fingerprints.ensemble))
+        return cls(run.recipe, store, fingerprints, cached, {}).of(panoramas)
+
+    def of(self, panoramas: list[SplitPanorama]) -> RunReader:
+        """A reader of the cached ones among other panoramas.
+
+        Raises:
+            CacheError: none of them is in the cache.
+        """
+        paths = {p.id: p.path for p in panoramas if p.id in self.cached}
         if not paths:
-            raise CacheError(f"none of {len(panoramas)} panoramas is in {run.store}", "stage one must have finished",
-                             "Run teacher-cache first")  # fmt: skip
-        return cls(run.recipe, store, fingerprints, paths)
+            raise CacheError(f"none of {len(panoramas)} panoramas is in {self.store.path}",
+                             "stage one must have finished", "Run teacher-cache first")  # fmt: skip
+        return replace(self, paths=paths)
 
     @property
     def ids(self) -> tuple[str, ...]:

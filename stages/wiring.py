@@ -36,7 +36,10 @@ def distill_job(run: Run, device: str = "cpu") -> DistillJob:
     Raises:
         GoodSAMError: no panoramas, or no cache of this recipe.
     """
-    reader = RunReader.open(run, learning_panoramas(run.recipe))
+    return _distill_job(run, RunReader.open(run, learning_panoramas(run.recipe)), device)
+
+
+def _distill_job(run: Run, reader: RunReader, device: str) -> DistillJob:
     recipe = run.recipe
     return DistillJob(
         run_folder=run.folder,
@@ -92,7 +95,7 @@ def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
         labels_by=run.recipe.data.labels_by,
         vertical_fov=run.recipe.panorama.vertical_fov,
         overlays=run.recipe.evaluation.overlays,
-        facts={"run": run.recipe.name, "student_is_of_this_recipe": _student_is_current(run, listener)},
+        facts={"run": run.recipe.name, "student_is_of_this_recipe": _student_is_current(run, reader, listener)},
     )
     with claimed(run.evaluation, "eval"):
         run.record_recipe()
@@ -121,11 +124,12 @@ def verify_run(run: Run, listener: Listener = silent, *, remove: bool = False) -
     return [str(problem) for problem in problems]
 
 
-def _student_is_current(run: Run, listener: Listener) -> bool | None:
+def _student_is_current(run: Run, reader: RunReader, listener: Listener) -> bool | None:
     """Whether the student that lies in the run is what its recipe and cache would give now, telling if it is not; None
     where the panoramas to learn from are not at hand."""
     try:
-        current = distill_job(run).folder.is_finished
+        learning = reader.of(learning_panoramas(run.recipe))
+        current = _distill_job(run, learning, "cpu").folder.is_finished
     except GoodSAMError:
         return None
     if not current:

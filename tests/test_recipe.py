@@ -41,6 +41,7 @@ def test_built_in_recipes_survive_the_way_to_toml_and_back(path: Path) -> None:
         ({"name": "../up"}, ["name"]),
         ({"label_set": "ade20k"}, ["label_set", "cityscapes19"]),
         ({"seed": -1}, ["seed", "zero or a positive number"]),
+        ({"seed": 2**63}, ["seed", "63 bits"]),
         ({"data": {"labels_set": "ade20k"}}, ["data.labels_set", "densepass13"]),
         ({"data": {"labels_set": "densepass13"}}, ["data.labels_set", "merge into label_set (cityscapes19)"]),
         ({"assistant": {"label_set": "ade20k"}}, ["assistant.label_set", "cityscapes19"]),
@@ -96,6 +97,13 @@ def test_a_recipe_that_is_no_toml_or_not_there_is_told_in_one_sentence(tmp_path:
         load_recipe(tmp_path / "bad.toml")
     with pytest.raises(RecipeError, match="demo, goodsam, street"):
         open_recipe("dmeo")
+
+
+def test_a_recipe_saved_by_an_editor_of_windows_is_read(tmp_path: Path) -> None:
+    """With a byte order mark before its text and carriage returns at the ends of its lines."""
+    (tmp_path / "mine.toml").write_bytes(b'\xef\xbb\xbfname = "mine"\r\nseed = 3\r\n')
+    recipe = load_recipe(tmp_path / "mine.toml")
+    assert (recipe.name, recipe.seed) == ("mine", 3)
 
 
 def test_overrides_change_one_setting_and_leave_the_rest() -> None:

@@ -153,6 +153,8 @@ def read_picture(path: Path, check_size: Callable[[int, int], None], wanted: tup
         return _decode(path, check_size, wanted)
     except FileNotFoundError:
         raise InputError(f"{path} is not there", "it must be an image file", "Check the path") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder", "it must be an image file", "Name the file") from None
     except PermissionError:
         raise InputError(
             f"{path.name} may not be read (permission denied)", "it must be readable", f"chmod u+r {path}"
@@ -303,6 +305,8 @@ def _aspect_remedy(width: int, height: int) -> str:
         return _FOV_REMEDY.format(f"{fov:.1f}", "a band")
     if abs(fov / 360 - 1) <= ASPECT_TOLERANCE:
         return "If it is a top-bottom stereo pair, cut out one half; else take it out of the folder"
+    if abs(fov / 720 - 1) <= ASPECT_TOLERANCE:
+        return "If it lies on its side, turn it or correct its EXIF orientation; else take it out of the folder"
     return "It is too high for an equirectangular panorama: take it out of the folder"
 
 

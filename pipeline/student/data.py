@@ -62,6 +62,11 @@ class TrainingBatch:
         """Pixels per side of the squares that targets are pooled from."""
         return self.image_BHW3.shape[2] // self.valid_Bhw.shape[2]
 
+    @property
+    def has_features(self) -> bool:
+        """Whether the features of any sample are its own. To be asked on the CPU: on a GPU the answer would wait."""
+        return not bool(self.mirrored_B.all())
+
     def to(self, device: torch.device) -> TrainingBatch:
         """The same on `device`."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))

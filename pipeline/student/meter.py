@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 
 import torch
@@ -12,26 +13,29 @@ from pipeline.errors import GoodSAMError
 
 
 class LossMeter:
-    """Means of losses since the last reading, summed on the device: only reading waits for it."""
+    """Means of losses since the last reading, each over the steps that have it.
+
+    They are summed on the device: only reading waits for it.
+    """
 
     def __init__(self) -> None:
         """Empty."""
         self._sums: dict[str, Tensor] = {}
+        self._counts: Counter[str] = Counter()
         self._first = self._last = 0
-        self._count = 0
 
     def add(self, step: int, values: Mapping[str, Tensor]) -> None:
         """Count the values of one step."""
-        self._first = step if self._count == 0 else self._first
+        self._first = self._first if self._counts else step
         self._last = step
-        self._count += 1
+        self._counts.update(values.keys())
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
 
     def read(self) -> dict[str, float]:
         """Means by name; counts from zero afterwards."""
         means = self.check()
-        self._sums, self._count = {}, 0
+        self._sums, self._counts = {}, Counter()
         return means
 
     def check(self) -> dict[str, float]:
@@ -40,7 +44,7 @@ class LossMeter:
         Raises:
             GoodSAMError: one is not a number or infinite; the weights are lost then, and no checkpoint may be written.
         """
-        means = {name: float(value) / self._count for name, value in self._sums.items()}
+        means = {name: float(value) / self._counts[name] for name, value in self._sums.items()}
         broken = [name for name, mean in means.items() if not math.isfinite(mean)]
         if broken:
             raise GoodSAMError(

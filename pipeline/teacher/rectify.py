@@ -133,7 +133,7 @@ def _ask(
     """
     seen_KHW3 = np.stack([_resize(image, scale) for image in images])
     seen, size = _size(seen_KHW3[0]), _size(images[0])
-    with torch.inference_mode():
+    with torch.no_grad():
         output = assistant(seen_KHW3, levels)
     return (
         _Said(
@@ -145,7 +145,7 @@ def _ask(
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _probabilities(
     logits_Chw: torch.Tensor, seen: tuple[int, int], size: tuple[int, int], source: LabelSet, target: LabelSet
 ) -> FloatArray:

@@ -197,6 +197,8 @@ def test_a_square_image_is_not_offered_an_impossible_field_of_view(tmp_path: Pat
     assert "stereo pair" in message(tmp_path / "a.png")
     (tmp_path / "a.png").write_bytes(png_header(1024, 4096))
     assert "--vertical-fov" not in message(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes(png_header(1024, 2048))
+    assert "turn it or correct its EXIF orientation" in message(tmp_path / "a.png")
 
 
 def test_a_densepass_band_fits_its_field_of_view(tmp_path: Path) -> None:
@@ -268,13 +270,14 @@ def test_flipped_bytes_never_raise_anything_but_an_input_error(tmp_path: Path, s
                 continue
 
 
-def test_empty_renamed_and_missing_files_are_told_apart(tmp_path: Path) -> None:
+def test_empty_renamed_missing_files_and_folders_are_told_apart(tmp_path: Path) -> None:
     touch(tmp_path, "empty.jpg")
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.jpg").write_text("not a picture\n" * 50)
     assert "empty.jpg is empty" in message(tmp_path / "empty.jpg")
     assert "text.jpg is no image" in message(tmp_path / "text.jpg")
     assert "is not there" in message(tmp_path / "gone.jpg")
+    assert f"{tmp_path} is a folder" in message(tmp_path)
 
 
 def test_an_unreadable_file_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ SEEDS = (0, 1, 2)
 RECIPE = """
 name = "small"
 label_set = "densepass13"
+seed = 1  # with which some steps of the training are mirrored and some not
 [data]
 panoramas = "photos"
 evaluation = "held_out"

@@ -161,6 +161,21 @@ def test_every_loss_is_logged_on_its_own_and_progress_told(undisturbed: tuple[Pa
     assert events[0] == Note("distill", "on the CPU, 1 thread")
 
 
+def test_the_features_loss_is_a_mean_over_the_steps_that_have_it(tmp_path: Path) -> None:
+    """A mirrored panorama's features are not its own; its step would count as a loss of 0."""
+    events: list[Event] = []
+    folder = distill(toy_job(tmp_path, distill={"log_every": 1}), events.append)
+    losses = [event.values.get("features") for event in events if isinstance(event, Scalars)]
+    known = [loss for loss in losses if loss is not None]
+    assert 0 < len(known) < STEPS
+    assert min(known) > 0.1
+    assert json.loads((folder / "training.json").read_text())["losses"]["features"] == known[-1]
+    events.clear()
+    distill(toy_job(tmp_path / "one line", distill={"log_every": STEPS}), events.append)
+    (line,) = [event.values for event in events if isinstance(event, Scalars)]
+    assert line["features"] == pytest.approx(sum(known) / len(known))
+
+
 def test_final_student_says_where_it_comes_from(undisturbed: tuple[Path, list[Event]]) -> None:
     report = json.loads((undisturbed[0] / "student" / "final" / "training.json").read_text())
     assert report["steps"] == STEPS

@@ -159,15 +159,15 @@ def test_every_panorama_has_a_picture_of_its_own(job: EvaluateJob) -> None:
     assert pictures(job) == ["a/b.png", "a__b.png", "b.png"]
 
 
-def test_a_name_too_long_costs_the_picture_alone(job: EvaluateJob) -> None:
-    long = "x" * 250
+@pytest.mark.parametrize(("name", "reason"), [("x" * 250, "name too long"), ("a.png/b", "for a folder")])
+def test_a_name_that_cannot_be_had_costs_the_picture_alone(job: EvaluateJob, name: str, reason: str) -> None:
     events: list[Event] = []
-    metrics = evaluate(renamed(replace(job, overlays=3), "a", long, "c"), events.append)
+    metrics = evaluate(renamed(replace(job, overlays=3), "a", name, "c"), events.append)
     assert pictures(job) == ["a.png", "c.png"]
     assert (metrics["images"], metrics["set_aside"]) == (3, {})
     (failed,) = [event for event in events if isinstance(event, ItemFailed)]
-    assert failed.item == f"overlays/{long}.png"
-    assert "too long" in failed.error and "shorter name" in failed.error and not failed.trace
+    assert failed.item == f"overlays/{name}.png"
+    assert reason in failed.error and failed.error.endswith("Rename the panorama.") and not failed.trace
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="the system has no /dev/full")

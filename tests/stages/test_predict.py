@@ -67,6 +67,14 @@ def write_panorama(path: Path, seed: int, roll: int = 0) -> None:
     Image.fromarray(np.roll(image, roll, axis=1)).save(path)
 
 
+def of_another_folder(job: PredictJob, *names: str) -> PredictJob:
+    """The job for other panoramas, with the same outputs."""
+    folder = job.panoramas.with_name("other")
+    for seed, name in enumerate(names, start=7):
+        write_panorama(folder / f"{name}.png", seed)
+    return replace(job, panoramas=folder)
+
+
 def read_labels(job: PredictJob, name: str) -> np.ndarray:
     return np.asarray(Image.open(job.out / "labels" / f"{name}.png"))
 
@@ -198,9 +206,88 @@ def test_a_name_too_long_costs_one_panorama(student: ByColour, job: PredictJob, 
     summary = predict(replace(job, overlays=overlays), events.append)
     assert (summary.done, list(summary.failed)) == (2, [long])
     (failed,) = [event for event in events if isinstance(event, ItemFailed)]
-    assert "too long a name" in failed.error and failed.error.endswith("Give it a shorter name.") and not failed.trace
+    assert "name too long" in failed.error and failed.error.endswith("Rename the panorama.") and not failed.trace
     assert sorted(read_shares(job)) == ["street/three", "street/two"]
     assert not list(job.out.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("overlays", [False, True])
+def test_a_file_and_a_folder_of_outputs_that_want_one_name_cost_one_panorama(
+    student: ByColour, job: PredictJob, overlays: bool
+) -> None:
+    (job.panoramas / "one.png").rename(job.panoramas / "one.webp")  # Pillow looks at what is in it
+    ending = "jpg" if overlays else "png"
+    write_panorama(job.panoramas / f"one.{ending}" / "b.png", seed=5)
+    events: list[Event] = []
+    summary = predict(replace(job, overlays=overlays), events.append)
+    assert (summary.done, list(summary.failed)) == (3, [f"one.{ending}/b"])
+    (failed,) = [event for event in events if isinstance(event, ItemFailed)]
+    assert "for a folder" in failed.error and not failed.trace
+    assert sorted(read_shares(job)) == ["one", "street/three", "street/two"]
+
+
+def test_a_folder_in_the_place_of_a_label_file_costs_one_panorama(student: ByColour, job: PredictJob) -> None:
+    (job.out / "labels" / "one.png").mkdir(parents=True)
+    summary = predict(job)
+    assert (summary.done, list(summary.failed)) == (2, ["one"])
+
+
+def test_an_overlay_that_cannot_be_had_is_not_missed_where_none_is_wanted(student: ByColour, job: PredictJob) -> None:
+    (job.panoramas / "one.png").rename(job.panoramas / "one.webp")
+    write_panorama(job.panoramas / "one.jpg" / "b.png", seed=5)
+    assert list(predict(replace(job, overlays=True)).failed) == ["one.jpg/b"]
+    assert predict(job).failed == {}
+
+
+@pytest.mark.parametrize("folder", ["labels", "overlays"])
+def test_a_file_in_the_place_of_a_folder_of_outputs_ends_the_run(
+    student: ByColour, job: PredictJob, folder: str
+) -> None:
+    job.out.mkdir()
+    (job.out / folder).touch()
+    with pytest.raises(CacheError, match=f"{folder} cannot be written"):
+        predict(replace(job, overlays=True))
+
+
+def test_panoramas_of_another_folder_are_added_to_outputs_and_table(student: ByColour, job: PredictJob) -> None:
+    predict(job)
+    first = read_shares(job)
+    other = of_another_folder(job, "four")
+    assert predict(other).done == 1
+    both = read_shares(job)
+    assert list(both) == ["four", "one", "street/three", "street/two"]
+    assert {name: both[name] for name in first} == first
+    assert predict(job).done == 0
+    assert read_shares(job) == both
+
+
+def test_the_table_has_no_rows_of_another_student(student: ByColour, job: PredictJob) -> None:
+    predict(job)
+    (job.student / "model.safetensors").write_text("second")
+    other = of_another_folder(job, "four")
+    predict(other)
+    assert list(read_shares(job)) == ["four"]
+
+
+def test_a_panorama_of_another_folder_does_not_replace_one_of_its_name_unless_told(
+    student: ByColour, job: PredictJob
+) -> None:
+    predict(job)
+    before, shares = read_labels(job, "one"), read_shares(job)
+    other = of_another_folder(job, "one", "new")
+    summary = predict(other)
+    assert (summary.done, list(summary.failed)) == (1, ["one"])
+    assert "another panorama of this name" in summary.failed["one"]
+    assert (read_labels(job, "one") == before).all()
+    assert read_shares(job)["one"] == shares["one"]
+    assert predict(replace(other, overwrite=True)).failed == {}
+    assert (read_labels(job, "one") != before).any()
+
+
+def test_a_folder_that_was_moved_is_not_predicted_again(student: ByColour, job: PredictJob) -> None:
+    predict(job)
+    moved = replace(job, panoramas=job.panoramas.rename(job.panoramas.with_name("moved")))
+    assert predict(moved).skipped == 3
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="the system has no /dev/full")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from transformers import SegformerForSemanticSegmentation
 
+from pipeline.cache.store import TeacherStore
 from pipeline.recipe import load_recipe
-from stages import cli
+from stages import cli, reading
 from stages.claims import claimed
 from tests.stages.small_run import make_folders, small_run, write_panorama
 
@@ -136,6 +139,18 @@ def test_a_student_of_other_settings_is_measured_but_told(folder: Path, capsys: 
     assert goodsam(*arguments) == 0
     assert "distilled with other settings" not in capsys.readouterr().err
     assert json.loads(metrics.read_text())["student_is_of_this_recipe"] is True
+
+
+def test_the_evaluation_asks_once_what_is_cached(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def count(work: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments: (asked.append(work), work(*arguments))[1]
+
+    monkeypatch.setattr(reading, "read_manifest", count(reading.read_manifest))
+    monkeypatch.setattr(TeacherStore, "ids", count(TeacherStore.ids))
+    assert goodsam("eval", folder / "small.toml", "--cache", folder / "cache") == 0
+    assert len(asked) == 2
 
 
 def test_the_recipe_of_a_run_names_its_folders_wherever_it_is_read(
