@@ -63,7 +63,7 @@ def _votes(setup: Setup) -> Figure:
             winners.append(int(torch.bincount(under).argmax()))
         return winners
 
-    laps = race({"loop": loop, "ours": lambda: vote(labels, ignored, masks, CLASSES)}, setup.repeats)
+    laps = race({"loop": loop, "ours": lambda: vote(labels, ignored, masks, CLASSES)}, setup.many)
     same = laps["loop"].result == laps["ours"].result.winners_M.tolist()
     note = f"{len(masks)} masks at {labels.shape[0]}x{labels.shape[1]}, {masks_MHW.mean():.1%} of the window each"
     peer = "a loop over full-size masks: unique, then bincount (torch)"
@@ -79,7 +79,7 @@ def _counts(setup: Setup) -> Figure:
         counts = [np.bincount(labels[mask_HW & ~ignored], minlength=CLASSES) for mask_HW in masks_MHW]
         return [int(own.argmax()) for own in counts]
 
-    laps = race({"loop": loop, "ours": lambda: vote(labels, ignored, masks, CLASSES)}, setup.repeats)
+    laps = race({"loop": loop, "ours": lambda: vote(labels, ignored, masks, CLASSES)}, setup.many)
     same = laps["loop"].result == laps["ours"].result.winners_M.tolist()
     peer = "a loop over full-size masks: bincount (numpy)"
     return Figure(COUNTS, peer, laps["loop"].seconds, laps["ours"].seconds, None, same, "for information")
