@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.accelerator import Pieces
-from pipeline.teacher.generator.regions import Measured, Pixels, Size, Thresholds
+from pipeline.teacher.generator.regions import Measured, Pixels, Size, Thresholds, stability_score
 from pipeline.teacher.masks import Bitmap
 
 _PARTS = (8, 4, 2)
@@ -36,6 +36,7 @@ _PARTS = (8, 4, 2)
 _MARGIN = 2
 """Cells: each step reaches over one at most."""
 Result = TypeVar("Result")
+_Integers = npt.NDArray[np.int64]
 
 
 class Sizes(NamedTuple):
@@ -63,16 +64,19 @@ class _Batch(NamedTuple):
 
     side: int
     """Of their parts; h for the frame."""
-    members: list[int]
-    """Which of the K masks."""
-    members_B: Tensor
+    places_B3: _Integers
+    """Which of the K masks each is, row and column of its first cell."""
+    sent_B3: Tensor
     """The same on the device."""
-    origins_B2: Tensor
-    """Row and column of the first cell, there."""
+
+    @property
+    def members_B(self) -> _Integers:
+        """Which of the K masks."""
+        return self.places_B3[:, 0]
 
     def piece(self, of: slice) -> _Batch:
         """Some of them."""
-        return _Batch(self.side, self.members[of], self.members_B[of], self.origins_B2[of])
+        return _Batch(self.side, self.places_B3[of], self.sent_B3[of])
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,22 +91,26 @@ class BatchedUpsampling:
     @torch.no_grad()
     def measure(self, logits_Khw: Tensor, thresholds: Thresholds, least_stability: float) -> Measured:
         """See `Measuring`; logits stay where they are."""
-        found_K5 = logits_Khw.new_empty(len(logits_Khw), 5)  # stability and box: as floats both are exact
+        device, masks = logits_Khw.device, len(logits_Khw)
+        found_K6 = torch.empty(masks, 6, dtype=torch.int64, device=device)
+        corners_K2, lengths_K2 = np.empty((masks, 2), np.int64), np.empty((masks, 2), np.int64)
 
         def look(batch: _Batch, values_BHW: Tensor) -> Tensor:
             values_BHW = self._in_image(values_BHW, batch)
-            boxes_B4 = _boxes(values_BHW > thresholds.mask, self._corners(batch))
-            return torch.cat((_stability(values_BHW, thresholds)[:, None], boxes_B4), 1)
+            return torch.cat((_areas(values_BHW, thresholds), _reach(values_BHW > thresholds.mask)), 1)
 
-        for batch, found_B5 in self._looked_at(logits_Khw, thresholds, look):
-            found_K5[batch.members_B] = found_B5
-        known_K5 = found_K5.cpu().numpy()
-        numbers_M = np.flatnonzero((known_K5[:, 0] >= np.float32(least_stability)) | (least_stability <= 0))
+        for batch, found_B6 in self._looked_at(logits_Khw, thresholds, look):
+            found_K6[batch.sent_B3[:, 0]] = found_B6
+            corners_K2[batch.members_B] = batch.places_B3[:, 1:] * self.sizes.factor
+            lengths_K2[batch.members_B] = part(self.sizes, batch.side).image
+        known_K6 = found_K6.cpu().numpy()
+        stability_K = stability_score(known_K6[:, 0], known_K6[:, 1])
+        numbers_M = np.flatnonzero((stability_K >= np.float32(least_stability)) | (least_stability <= 0))
         return Measured(
             numbers_M,
-            known_K5[numbers_M, 1:].astype(np.int32),
-            known_K5[numbers_M, 0],
-            logits_Khw[torch.from_numpy(numbers_M).to(logits_Khw.device)],
+            _boxes(known_K6[:, 2:], lengths_K2, corners_K2)[numbers_M].astype(np.int32),
+            stability_K[numbers_M],
+            logits_Khw[torch.from_numpy(numbers_M).to(device)],
         )
 
     @torch.no_grad()
@@ -113,12 +121,12 @@ class BatchedUpsampling:
         boxes_on_device_M4 = torch.from_numpy(boxes_M4).to(pixels.device)
 
         def look(batch: _Batch, values_BHW: Tensor) -> npt.NDArray[np.bool_]:
-            inside_BHW = _inside(boxes_on_device_M4[batch.members_B], self._corners(batch), values_BHW)
+            inside_BHW = _inside(boxes_on_device_M4[batch.sent_B3[:, 0]], self._corners(batch), values_BHW)
             return (values_BHW > thresholds.mask).masked_select(inside_BHW).cpu().numpy()
 
         bitmaps = [np.empty((0, 0), np.bool_)] * len(boxes_M4)
         for batch, flat in self._looked_at(pixels, thresholds, look):
-            for member, bitmap in zip(batch.members, _unpacked(flat, boxes_M4[batch.members]), strict=True):
+            for member, bitmap in zip(batch.members_B, _unpacked(flat, boxes_M4[batch.members_B]), strict=True):
                 bitmaps[member] = bitmap
         return tuple(bitmaps)
 
@@ -132,26 +140,25 @@ class BatchedUpsampling:
                 some = batch.piece(of)
                 return some, look(some, two_steps(_cut_out(logits_Khw, some), part(self.sizes, some.side)))
 
-            yield from self.pieces.of(len(batch.members), work, _pixels(part(self.sizes, batch.side)))
+            yield from self.pieces.of(len(batch.members_B), work, _pixels(part(self.sizes, batch.side)))
 
     def _batches(self, logits_Khw: Tensor, thresholds: Thresholds) -> list[_Batch]:
         """All masks, each in the smallest part that holds what can be foreground and the margin."""
-        device, frame = logits_Khw.device, self.sizes.low[0]
-        sides = (*part_sides(self.sizes, device), frame)
-        on_Khw = logits_Khw > thresholds.lowest
-        spans_K22 = torch.stack((_spans(on_Khw.any(2)), _spans(on_Khw.any(1))), 1).cpu()
-        needed_K = (spans_K22[..., 1] - spans_K22[..., 0]).amax(1) + 2 * _MARGIN
-        choice_K = torch.bucketize(needed_K, torch.tensor(sides[:-1], dtype=torch.int64))
-        batches: list[_Batch] = []
-        for number, side in enumerate(sides):
-            members_B = (choice_K == number).nonzero()[:, 0]
-            origins_B2 = (spans_K22[members_B, :, 0] - _MARGIN).clamp(0, frame - side)
-            batches.append(_Batch(side, members_B.tolist(), members_B.to(device), origins_B2.to(device)))
-        return batches
+        frame = self.sizes.low[0]
+        sides = np.array((*part_sides(self.sizes, logits_Khw.device), frame))
+        reach_K4 = _reach(logits_Khw > thresholds.lowest).cpu().numpy()
+        starts_K2, stops_K2 = np.split(_boxes(reach_K4, np.array(self.sizes.low)), 2, axis=1)
+        choice_K = np.searchsorted(sides[:-1], (stops_K2 - starts_K2).max(1) + 2 * _MARGIN)
+        origins_K2 = np.clip(starts_K2 - _MARGIN, 0, frame - sides[choice_K, None])
+        order_K = np.argsort(choice_K, kind="stable")
+        places_K3 = np.column_stack((order_K, origins_K2[order_K]))
+        cuts = np.searchsorted(choice_K[order_K], np.arange(1, len(sides)))
+        sent = torch.from_numpy(places_K3).to(logits_Khw.device).tensor_split(cuts.tolist())
+        return [_Batch(*own) for own in zip(sides.tolist(), np.split(places_K3, cuts), sent, strict=True)]
 
     def _corners(self, batch: _Batch) -> Tensor:
         """Row and column [B, 2] of the parts' first pixel in the image; zeros for the frame."""
-        return batch.origins_B2 * self.sizes.factor
+        return batch.sent_B3[:, 1:] * self.sizes.factor
 
     def _in_image(self, values_BHW: Tensor, batch: _Batch) -> Tensor:
         """The values, but -inf where a part reaches beyond the image, into its padding."""
@@ -224,34 +231,31 @@ def _pixels(sizes: Sizes) -> int:
 def _cut_out(logits_Khw: Tensor, batch: _Batch) -> Tensor:
     """The parts [B, side, side] of a batch; whole frames as they are."""
     if batch.side == logits_Khw.shape[1]:
-        return logits_Khw[batch.members_B]
+        return logits_Khw[batch.sent_B3[:, 0]]
     steps = torch.arange(batch.side, device=logits_Khw.device)
-    rows_Bn, columns_Bn = (batch.origins_B2[:, axis, None] + steps for axis in (0, 1))
-    return logits_Khw[batch.members_B[:, None, None], rows_Bn[:, :, None], columns_Bn[:, None, :]]
+    members_B, rows_B, columns_B = batch.sent_B3.T[..., None, None]
+    return logits_Khw[members_B, rows_B + steps[:, None], columns_B + steps]
 
 
-def _spans(on_Kn: Tensor) -> Tensor:
-    """From the first to the last that is on, [K, 2]."""
-    places_n = torch.arange(on_Kn.shape[1], device=on_Kn.device)
-    stop_K = (on_Kn * (places_n + 1)).amax(1)
-    start_K = on_Kn.shape[1] - (on_Kn * (on_Kn.shape[1] - places_n)).amax(1)
-    return torch.stack((start_K * (stop_K > 0), stop_K), 1)
+def _reach(on_BHW: Tensor) -> Tensor:
+    """How far what is on reaches, counted from top, bottom, left and right [B, 4]; zeros where nothing is."""
+    reach: list[Tensor] = []
+    for on_Bn in (on_BHW.any(2), on_BHW.any(1)):
+        places_n = torch.arange(1, on_Bn.shape[1] + 1, device=on_Bn.device)
+        reach.append((on_Bn[:, None] * torch.stack((places_n, places_n.flip(0)))).amax(2))
+    return torch.cat(reach, 1)
 
 
-def _boxes(mask_BHW: Tensor, corners_B2: Tensor) -> Tensor:
-    """Tight boxes (y0, x0, y1, x1) in the image [B, 4], int32; zeros for an empty mask."""
-    rows_B2, columns_B2 = _spans(mask_BHW.any(2)), _spans(mask_BHW.any(1))
-    boxes_B22 = torch.stack((rows_B2, columns_B2), 2) + corners_B2[:, None]
-    return (boxes_B22.flatten(1) * (rows_B2[:, 1:] > 0)).int()
+def _boxes(reach_B4: _Integers, lengths: _Integers, corners: _Integers | int = 0) -> _Integers:
+    """Tight boxes (y0, x0, y1, x1) [B, 4] of what reaches so far in parts of these lengths; zeros for empty masks."""
+    boxes_B4 = np.concatenate((corners + lengths - reach_B4[:, 1::2], corners + reach_B4[:, ::2]), 1)
+    return boxes_B4 * (reach_B4[:, :1] > 0)
 
 
-def _stability(values_BHW: Tensor, thresholds: Thresholds) -> Tensor:
-    """As the stock generator divides; NaN for an empty mask."""
-    above, below = (
-        (values_BHW > thresholds.mask + shift).sum((1, 2), dtype=torch.int32)
-        for shift in (thresholds.offset, -thresholds.offset)
-    )
-    return above / below
+def _areas(values_BHW: Tensor, thresholds: Thresholds) -> Tensor:
+    """Pixels above the raised and above the lowered threshold [B, 2]."""
+    shifts = (thresholds.offset, -thresholds.offset)
+    return torch.stack([(values_BHW > thresholds.mask + shift).sum((1, 2)) for shift in shifts], 1)
 
 
 def _inside(boxes_B4: Tensor, corners_B2: Tensor, values_BHW: Tensor) -> Tensor:

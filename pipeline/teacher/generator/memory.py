@@ -28,8 +28,9 @@ _DECODER_NUMBERS = 10
 """C T numbers of a prompt inside the decoder: the cells with and without position, the upscaled pixels, the logits."""
 _PIXEL_BYTES = 20
 """Bytes per pixel of an upsampled mask: its logit, comparisons with thresholds, the place of those that are kept."""
-_MOST_WINDOWS, _MOST_PROMPTS, _MOST_MASKS = 16, 256, 256
-"""More at once is not faster: each fills the largest GPU (by arithmetic; not measured)."""
+_MOST_WINDOWS, _MOST_PROMPTS, _MOST_MASKS = 16, 1024, 256
+"""More at once is not faster: each fills the largest GPU, and the host launches some 280 kernels per chunk of prompts,
+about what 256 of them keep a large GPU busy for (by arithmetic; not measured)."""
 _MOST_BIAS_NUMBERS = 1 << 28
 
 

@@ -208,8 +208,13 @@ def _span(on: npt.ArrayLike) -> Span | None:
     return (int(where[0]), int(where[-1]) + 1) if len(where) else None
 
 
+def stability_score(above: npt.ArrayLike, below: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Pixels above the raised threshold over pixels above the lowered one, as stock divides; NaN for an empty mask."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.asarray(above, np.float32) / np.asarray(below, np.float32))
+
+
 def _stability(values_HW: npt.NDArray[np.float32], thresholds: Thresholds) -> np.float32:
     above = np.count_nonzero(values_HW > np.float32(thresholds.mask + thresholds.offset))
     below = np.count_nonzero(values_HW > np.float32(thresholds.mask - thresholds.offset))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.float32(above) / np.float32(below)
+    return np.float32(stability_score(above, below))

@@ -23,7 +23,7 @@ def vit_b() -> Sam:
 def test_the_estimate_grows_with_memory_from_one_to_what_fills_a_gpu(vit_b: Sam) -> None:
     rooms = [capacity(vit_b, torch.float32, gib, 1024) for gib in (1e-3, 1, 4, 16, 64, 1000)]
     assert rooms[0][0] == rooms[0][2] == 1
-    assert rooms[-1] == (16, 1 << 28, 256, 256 * 1024 * 1024)
+    assert rooms[-1] == (16, 1 << 28, 1024, 256 * 1024 * 1024)
     for smaller, larger in itertools.pairwise(rooms):
         assert all(one <= other for one, other in zip(smaller, larger, strict=True))
     assert all(room.windows & (room.windows - 1) == 0 and room.prompts & (room.prompts - 1) == 0 for room in rooms)
