@@ -15,7 +15,10 @@ from typing import Any, TypeVar
 from pipeline.errors import InputError, WorkerError
 from stages.memory import KEEPING
 
-_WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1, **KEEPING}
+_WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1, **KEEPING,
+    "DASK_LOGGING__DISTRIBUTED": "critical",  # errors come as exceptions; a heartbeat lost at the end is none
+}  # fmt: skip
 Task = TypeVar("Task")
 Report = TypeVar("Report")
 

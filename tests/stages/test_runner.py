@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -153,3 +154,17 @@ def interrupt_oneself(task: int) -> int:
 def test_workers_keep_the_memory_that_they_free() -> None:
     """Dask's own setting has them give it back, and every array costs page faults."""
     assert list(run_tasks(os.environ.get, ["MALLOC_TRIM_THRESHOLD_"], workers=1)) == [str(1 << 30)]
+
+
+def test_workers_that_are_ended_say_nothing_of_connections(capfd: pytest.CaptureFixture[str]) -> None:
+    """A heartbeat that comes while the scheduler goes would be a traceback in the terminal."""
+    assert list(run_tasks(lose_a_heartbeat, [7], workers=1)) == [7]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def lose_a_heartbeat(task: int) -> int:
+    try:
+        raise OSError("no scheduler")
+    except OSError:
+        logging.getLogger("distributed.worker").exception("Failed to communicate with scheduler during heartbeat.")
+    return task
