@@ -8,6 +8,7 @@ Legend: C channels, H W panorama, h w window, K windows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -23,7 +24,7 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Window:
-    """A patch W_i of a panorama: rows [row, row + height), columns [column, column + width) modulo W, in pixels."""
+    """A patch W_i of a panorama, pixels: rows [row, row + height), inside; columns [column, column + width) modulo W."""
 
     row: int
     column: int
@@ -59,7 +60,11 @@ def cut(array: npt.NDArray[ScalarT], window: Window, axis: int = 0) -> npt.NDArr
     """A copy of the window's part of a panorama whose rows are `axis` and whose columns are the axis after it.
 
     `axis` is 0 for [H, W] and [H, W, 3], 1 for [C, H, W].
+
+    Raises:
+        ValueError: the window's rows are not all inside, as when `axis` is forgotten.
     """
+    _require_rows(window, array.shape[axis])
     before = (slice(None),) * axis
     parts = [array[(*before, window.rows, columns)] for columns, _ in _column_runs(window, array.shape[axis + 1])]
     return np.concatenate(parts, axis=axis + 1)
@@ -91,7 +96,7 @@ class Stitcher:
             ValueError: the windows leave pixels uncovered.
         """
         self._shape = (height, width)
-        self._left = len(windows)
+        self._left = Counter(windows)
         self._total_HW = np.zeros((height, width), np.float32)
         for window in windows:
             add_to(self._total_HW, window, blend_weights(window, height, width))
@@ -100,9 +105,16 @@ class Stitcher:
         self._mean_CHW = np.zeros((channels, height, width), np.float32)
 
     def add(self, window: Window, values_Chw: FloatArray) -> None:
-        """Blend in what a window says; each window once, in any order."""
+        """Blend in what a window says; each window once, in any order.
+
+        Raises:
+            ValueError: it is not [C, h, w] of the window.
+        """
+        expected = (len(self._mean_CHW), window.height, window.width)
+        if values_Chw.shape != expected:
+            raise ValueError(f"values have the shape {values_Chw.shape}; a window's are [C, h, w], here {expected}")
         add_to(self._mean_CHW, window, self.weights(window) * values_Chw)
-        self._left -= 1
+        self._left.subtract([window])
 
     def weights(self, window: Window) -> FloatArray:
         """weights_hw of a window's pixels; those of all windows that see a pixel sum to one."""
@@ -114,22 +126,38 @@ class Stitcher:
         Raises:
             ValueError: windows were left out or added twice.
         """
-        if self._left != 0:
-            raise ValueError(f"{self._left} windows are left to add; every window must be added exactly once")
+        if any(self._left.values()):
+            late, extra = (sum(number.values()) for number in (+self._left, -self._left))
+            raise ValueError(
+                f"{late} windows are left to add, {extra} were added too often; every window must be added exactly once"
+            )
         return self._mean_CHW
 
 
 def add_to(panorama: npt.NDArray[ScalarT], window: Window, values: npt.NDArray[ScalarT]) -> None:
-    """Add a window's values [..., h, w] in place to a panorama's [..., H, W]; for flags, adding is "or"."""
+    """Add a window's values [..., h, w] in place to a panorama's [..., H, W]; for flags, adding is "or".
+
+    Raises:
+        ValueError: the window's rows are not all inside, or the values are not of its size.
+    """
+    _require_rows(window, panorama.shape[-2])
     for there, here in _column_runs(window, panorama.shape[-1]):
         part = panorama[..., window.rows, there]
         np.add(part, values[..., here], out=part)
 
 
+def _require_rows(window: Window, height: int) -> None:
+    if not 0 <= window.row <= window.row + window.height <= height:
+        raise ValueError(
+            f"rows {window.row} to {window.row + window.height} of a window are not inside the {height} of the array"
+        )
+
+
 def _column_runs(window: Window, width: int) -> Iterator[tuple[slice, slice]]:
     """(columns in the panorama, columns in the window), in one run, or two where the window crosses the seam."""
-    first = min(window.width, width - window.column)
-    yield slice(window.column, window.column + first), slice(0, first)
+    column = window.column % width
+    first = min(window.width, width - column)
+    yield slice(column, column + first), slice(0, first)
     if first < window.width:
         yield slice(0, window.width - first), slice(first, window.width)
 

@@ -112,6 +112,26 @@ def test_cut_wraps_over_the_seam_like_modular_indexing() -> None:
     np.testing.assert_array_equal(cut(image_HW3.transpose(2, 0, 1), window, axis=1), expected.transpose(2, 0, 1))
 
 
+@pytest.mark.parametrize("column", [-2, 8, 18])
+def test_columns_are_taken_modulo_the_width(column: int) -> None:
+    image = np.arange(6 * 10).reshape(6, 10)
+    np.testing.assert_array_equal(cut(image, Window(1, column, 4, 5)), image[1:5][:, [8, 9, 0, 1, 2]])
+
+
+@pytest.mark.parametrize("row", [-1, 5])
+def test_rows_beyond_the_panorama_are_refused(row: int) -> None:
+    window = Window(row, 0, 4, 4)
+    with pytest.raises(ValueError, match="not inside the 8"):
+        cut(np.zeros((8, 16)), window)
+    with pytest.raises(ValueError, match="not inside the 8"):
+        add_to(np.zeros((3, 8, 16)), window, np.ones((3, 4, 4)))
+
+
+def test_a_forgotten_axis_is_noticed() -> None:
+    with pytest.raises(ValueError, match="not inside the 3"):
+        cut(np.zeros((3, 8, 16)), Window(0, 0, 4, 4))
+
+
 def test_a_cut_is_a_copy() -> None:
     image = np.zeros((4, 8), np.uint8)
     cut(image, Window(0, 0, 4, 4))[:] = 1
@@ -139,6 +159,22 @@ def test_a_left_out_window_is_noticed() -> None:
     stitcher.add(windows[0], np.ones((1, 32, 32), np.float32))
     with pytest.raises(ValueError, match="1 windows are left"):
         stitcher.result()
+
+
+def test_a_window_added_in_the_place_of_another_is_noticed() -> None:
+    windows = window_grid(32, 64, WindowConfig(32, 32, 32, 32))
+    stitcher = Stitcher(32, 64, 1, windows)
+    for _ in windows:
+        stitcher.add(windows[0], np.ones((1, 32, 32), np.float32))
+    with pytest.raises(ValueError, match="1 windows are left to add, 1 were added too often"):
+        stitcher.result()
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (1, 32, 32), (32, 32, 2), (2, 32, 16)])
+def test_values_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    windows = window_grid(32, 64, WindowConfig(32, 32, 32, 32))
+    with pytest.raises(ValueError, match=r"here \(2, 32, 32\)"):
+        Stitcher(32, 64, 2, windows).add(windows[0], np.ones(shape, np.float32))
 
 
 def test_windows_that_leave_a_gap_are_refused() -> None:
