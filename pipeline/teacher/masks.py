@@ -37,17 +37,23 @@ class MaskSet:
     @classmethod
     def from_dense(
         cls,
-        masks_Mhw: npt.NDArray[np.bool_],
+        masks_Mhw: npt.ArrayLike,
         predicted_iou_M: npt.ArrayLike | None = None,
         stability_M: npt.ArrayLike | None = None,
     ) -> MaskSet:
-        """From full-size bitmaps [M, h, w]; scores are 1 where they are not given."""
-        count, height, width = masks_Mhw.shape
-        cut_out = [tight(mask) for mask in masks_Mhw]
+        """From full-size bitmaps [M, h, w] of any type, inside where not 0; scores are 1 where they are not given.
+
+        Raises:
+            ValueError: the bitmaps are not [M, h, w], or scores are not [M].
+        """
+        flags_Mhw = np.asarray(masks_Mhw, np.bool_)
+        if flags_Mhw.ndim != 3:
+            raise ValueError(f"masks have the shape {flags_Mhw.shape}; they must be [M, h, w], even if there are none")
+        count, height, width = flags_Mhw.shape
+        cut_out = [tight(mask) for mask in flags_Mhw]
         boxes = np.array([box for box, _ in cut_out], np.int32).reshape(count, 4)
         bitmaps = tuple(bitmap for _, bitmap in cut_out)
-        ones = np.ones(count, np.float32)
-        return cls(boxes, bitmaps, _scores(predicted_iou_M, ones), _scores(stability_M, ones), height, width)
+        return cls(boxes, bitmaps, _scores(predicted_iou_M, count), _scores(stability_M, count), height, width)
 
     def filter(self, keep_M: npt.NDArray[np.bool_] | npt.NDArray[np.integer]) -> MaskSet:
         """The masks that a flag per mask, or a list of indices in the order wanted, selects."""
@@ -125,5 +131,8 @@ def _bitmap_of(runs: npt.NDArray[np.integer], box: npt.NDArray[np.int32]) -> Bit
     return flat.reshape(y1 - y0, x1 - x0)
 
 
-def _scores(given: npt.ArrayLike | None, otherwise: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return otherwise if given is None else np.asarray(given, np.float32)
+def _scores(given: npt.ArrayLike | None, count: int) -> npt.NDArray[np.float32]:
+    scores_M = np.ones(count, np.float32) if given is None else np.asarray(given, np.float32)
+    if scores_M.shape != (count,):
+        raise ValueError(f"scores have the shape {scores_M.shape}; {count} masks have one each")
+    return scores_M

@@ -49,3 +49,19 @@ def test_runs_that_do_not_fill_their_box_are_refused() -> None:
     runs, counts = encode_runs(masks)
     with pytest.raises(ValueError, match="cannot fill"):
         decode_runs(runs[:-1], counts - 1, masks.boxes_M4, masks.predicted_iou_M, masks.stability_M, 3, 3)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float32])
+def test_bitmaps_of_any_type_are_inside_where_not_zero(kind: type[np.generic]) -> None:
+    """pycocotools and OpenCV give uint8, of 0 and 1 or of 0 and 255."""
+    flags = np.array([[[0, 1], [1, 1]], [[1, 0], [0, 0]]], bool)
+    masks = MaskSet.from_dense(flags.astype(kind) * kind(200))
+    assert all(bitmap.dtype == np.bool_ for bitmap in masks.bitmaps)
+    np.testing.assert_array_equal(masks.dense(), flags)
+
+
+def test_bitmaps_that_are_no_list_of_masks_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"must be \[M, h, w\]"):
+        MaskSet.from_dense(np.ones((3, 3), bool))
+    with pytest.raises(ValueError, match="1 masks have one each"):
+        MaskSet.from_dense(np.ones((1, 3, 3), bool), [0.9, 0.8])
