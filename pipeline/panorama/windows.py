@@ -24,7 +24,7 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Window:
-    """A patch W_i of a panorama, pixels: rows [row, row + height), inside; columns [column, column + width) modulo W."""
+    """A patch W_i of a panorama, pixels: rows [row, row + height) inside; columns [column, column + width) modulo W."""
 
     row: int
     column: int

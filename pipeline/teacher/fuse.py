@@ -99,7 +99,13 @@ def fuse_window(
         agreement_hw: A in [0, 1].
         ignored_hw: pixels without vote or label.
         masks: of this window, h x w; they may overlap.
+
+    Raises:
+        ValueError: classes or sizes differ, or `ignored_hw` is not of bool.
     """
+    _require_alike(probabilities_Chw, agreement_hw, ignored_hw, label_set)
+    if (masks.height, masks.width) != ignored_hw.shape:
+        raise ValueError(f"masks are of a window of {(masks.height, masks.width)}, the window is {ignored_hw.shape}")
     assistant_hw = probabilities_Chw.argmax(axis=0).astype(np.uint8)
     votes = vote(assistant_hw, ignored_hw, masks, len(label_set))
     owners_hw = _paint(assistant_hw, ignored_hw, masks, votes, label_set, config)
@@ -136,7 +142,11 @@ def fuse(
         ignored_HW: pixels without vote or label.
         windows: covering the panorama.
         masks: one set per window, in the windows' order.
+
+    Raises:
+        ValueError: classes, sizes or numbers of windows differ, or `ignored_HW` is not of bool.
     """
+    _require_alike(assistant_CHW, agreement_HW, ignored_HW, label_set)
     height, width = ignored_HW.shape
     ensemble = Stitcher(height, width, len(label_set), windows)
     reliable = Stitcher(height, width, 1, windows)
@@ -155,6 +165,19 @@ def fuse(
         reliable.add(window, fused.reliable_hw[None].astype(np.float32))
     labels_HW = np.where(ignored_HW, np.uint8(IGNORE), _heaviest(opinions, ignored_HW.shape, len(label_set)))
     return Fusion(labels_HW, ensemble.result(), (reliable.result()[0] >= 0.5) & ~ignored_HW)
+
+
+def _require_alike(
+    probabilities_CHW: FloatArray, agreement_HW: FloatArray, ignored_HW: Bools, label_set: LabelSet
+) -> None:
+    """Refuse what would be fused wrongly without a word, or fail far from here."""
+    found = (probabilities_CHW.shape, agreement_HW.shape, ignored_HW.dtype)
+    if found != ((len(label_set), *ignored_HW.shape), ignored_HW.shape, np.bool_):
+        raise ValueError(
+            f"probabilities are {probabilities_CHW.shape}, the agreement {agreement_HW.shape}, ignored pixels "
+            f"{ignored_HW.shape} of {ignored_HW.dtype}; they must be [C, H, W] of the {len(label_set)} classes of "
+            f"{label_set.name}, [H, W], and [H, W] of bool"
+        )
 
 
 def _heaviest(opinions: Sequence[tuple[Window, Labels, FloatArray]], shape: tuple[int, int], classes: int) -> Labels:

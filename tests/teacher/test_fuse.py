@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -355,3 +356,26 @@ def test_fusion_is_deterministic_and_leaves_its_input_alone() -> None:
     np.testing.assert_array_equal(first.labels_HW, second.labels_HW)
     np.testing.assert_array_equal(first.ensemble_CHW, second.ensemble_CHW)
     np.testing.assert_array_equal(first.reliable_HW, second.reliable_HW)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ignored_hw": np.zeros((SIZE, SIZE), np.uint8)}, "of uint8"),  # as the store has it: it would index
+        ({"probabilities_Chw": np.full((3, SIZE, SIZE), 1 / 3, np.float32)}, "4 classes of four"),
+        ({"probabilities_Chw": np.full((SIZE, SIZE, 4), 1 / 4, np.float32)}, "4 classes of four"),
+        ({"agreement_hw": np.ones((SIZE, 4), np.float32)}, "agreement"),
+        ({"masks": mask_set([area(slice(0, 2), slice(0, 2), (4, 4))], (4, 4))}, "masks are of a window"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(change: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {
+        "probabilities_Chw": sure(mostly_wall(ROAD)),
+        "agreement_hw": np.ones((SIZE, SIZE), np.float32),
+        "ignored_hw": np.zeros((SIZE, SIZE), np.bool_),
+        "masks": mask_set([LEFT_HALF]),
+        "label_set": FOUR,
+        "config": DEFAULT,
+    }
+    with pytest.raises(ValueError, match=message):
+        fuse_window(**arguments | change)
