@@ -160,8 +160,14 @@ def merge_probabilities(
     """Sum class probabilities [C, ...] of `source` into `target` and normalise over the classes that remain.
 
     Merging after the softmax (not the argmax) is the benchmark's protocol: DensePASS, 13 classes.
+
+    Raises:
+        ValueError: the probabilities are not of the classes of `source`.
+        RecipeError: as `merge_table`.
     """
     table = merge_table(source, target)[: len(source)]
+    if len(probabilities) != len(source):
+        raise ValueError(f"probabilities are of {len(probabilities)} classes; {source.name} has {len(source)}")
     merged = np.zeros((len(target), *probabilities.shape[1:]), np.float32)
     for source_id, target_id in enumerate(table):
         if target_id != IGNORE:

@@ -84,3 +84,9 @@ def test_sets_of_the_same_names_merge_wherever_they_come_from() -> None:
     assert not can_merge(one, DENSEPASS_13)
     probabilities = np.array([[0.25], [0.75]])
     np.testing.assert_allclose(merge_probabilities(probabilities, one, other), probabilities)
+
+
+@pytest.mark.parametrize("count", [13, 21])
+def test_probabilities_of_another_number_of_classes_are_not_merged(count: int) -> None:
+    with pytest.raises(ValueError, match="cityscapes19 has 19"):
+        merge_probabilities(np.full((count, 2, 2), 1 / count, np.float32), CITYSCAPES_19, DENSEPASS_13)

@@ -66,8 +66,8 @@ STEPS_OF_SIZE = {"do_resize", "do_center_crop", "do_pad", "do_convert_rgb", "do_
 class AssistantOutput:
     """What the assistant says about K images of equal size H W.
 
-    A map of stride s has ceil(H / s) rows and ceil(W / s) columns: where s does not divide the size, the last cell
-    reaches beyond the image.
+    A map of stride s, a power of two, has ceil(H / s) rows and ceil(W / s) columns: where s does not divide the size,
+    the last cell reaches beyond the image.
     """
 
     logits_KChw: torch.Tensor

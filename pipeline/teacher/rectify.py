@@ -25,8 +25,9 @@ from torch.nn import functional
 
 from pipeline.accelerator import Pieces
 from pipeline.classes import LabelSet, merge_probabilities
+from pipeline.errors import WeightsError
 from pipeline.panorama.windows import FloatArray, Stitcher, Window, add_to, cut
-from pipeline.teacher.assistant import Assistant
+from pipeline.teacher.assistant import Assistant, AssistantOutput, require_classes
 from pipeline.teacher.config import AssistantConfig
 
 Image8 = npt.NDArray[np.uint8]
@@ -75,10 +76,18 @@ def rectify(
         image_HW3: RGB, uint8; W a multiple of 32.
         windows: of one size, covering the panorama (`window_grid`).
         assistant: predicts its own label set, which is merged into `target` after the softmax.
+        config: scales, the share of the whole image, and the feature levels to ask for; what says which network it is
+            (`kind`, `name`, `label_set`, `precision`) is not looked at.
+        target: the classes of the result.
 
     Raises:
+        ValueError: the image has another type or shape.
+        WeightsError: the assistant gives other classes than its label set has, or not the cells of `AssistantOutput`.
+        RecipeError: the assistant's classes have no known merge into `target`.
         DeviceMemoryError: a GPU's memory is too small for one window.
     """
+    if image_HW3.dtype != np.uint8 or image_HW3.shape[2:] != (3,):
+        raise ValueError(f"the image is {image_HW3.dtype} {image_HW3.shape}; it must be RGB, uint8 [H, W, 3]")
     height, width = image_HW3.shape[:2]
     stitcher = Stitcher(height, width, len(target), windows)
     agreement = _Agreement(height, width, len(target))
@@ -135,9 +144,10 @@ def _ask(
     seen, size = _size(seen_KHW3[0]), _size(images[0])
     with torch.no_grad():
         output = assistant(seen_KHW3, levels)
+    _require_maps(output, seen, levels, assistant)
     return (
         _Said(
-            _probabilities(logits_Chw, seen, size, assistant.label_set, target),
+            _probabilities(logits_Chw, _stride(output, seen), seen, size, assistant.label_set, target),
             {level: output.features[level][k] for level in levels},
             seen,
         )
@@ -145,12 +155,43 @@ def _ask(
     )
 
 
+def _require_maps(
+    output: AssistantOutput, seen: tuple[int, int], levels: tuple[int, ...], assistant: Assistant
+) -> None:
+    """Refuse what cannot be laid over the image.
+
+    Raises:
+        WeightsError: as `rectify`.
+    """
+    what = f"the assistant {assistant.identity}"
+    require_classes(output.logits_KChw.shape[1], assistant.label_set, what)
+    maps = {f"features of level {level}": (output.features[level], 2 ** (level + 1)) for level in levels}
+    for name, (map_KDhw, stride) in {"logits": (output.logits_KChw, _stride(output, seen)), **maps}.items():
+        rows, columns = map_KDhw.shape[2:]
+        fewest = [-(-side // stride) for side in seen]
+        # Some networks with odd kernels have a cell more.
+        if not all(0 <= cells - few <= 1 for cells, few in zip((rows, columns), fewest, strict=True)):
+            raise WeightsError(f"{what} gives {name} of {columns}x{rows} cells for an image of {seen[1]}x{seen[0]}",
+                               f"at a stride of {stride} pixels they are {fewest[1]}x{fewest[0]}",
+                               "Its outputs must have strides that are powers of two, features 4 to 32")  # fmt: skip
+
+
+def _stride(output: AssistantOutput, seen: tuple[int, int]) -> int:
+    """Pixels per cell of the logits."""
+    return 2 ** round(math.log2(max(seen) / max(output.logits_KChw.shape[2:])))
+
+
 @torch.no_grad()
 def _probabilities(
-    logits_Chw: torch.Tensor, seen: tuple[int, int], size: tuple[int, int], source: LabelSet, target: LabelSet
+    logits_Chw: torch.Tensor,
+    stride: int,
+    seen: tuple[int, int],
+    size: tuple[int, int],
+    source: LabelSet,
+    target: LabelSet,
 ) -> FloatArray:
     """Softmax of an image's logits at `size` pixels, merged from the classes of `source` into those of `target`."""
-    larger_Chw = _upsample(logits_Chw[None], seen, size)[0]
+    larger_Chw = _upsample(logits_Chw[None], stride, seen, size)[0]
     merged_Chw = np.empty((len(target), *size), np.float32)
     for top in range(0, size[0], STRIP):
         rows = slice(top, top + STRIP)
@@ -162,9 +203,8 @@ def _size(image_HW3: Image8) -> tuple[int, int]:
     return image_HW3.shape[0], image_HW3.shape[1]
 
 
-def _upsample(logits_KChw: torch.Tensor, seen: tuple[int, int], size: tuple[int, int]) -> torch.Tensor:
+def _upsample(logits_KChw: torch.Tensor, stride: int, seen: tuple[int, int], size: tuple[int, int]) -> torch.Tensor:
     """Logits of an image of `seen` pixels, bilinearly at `size` pixels; the last cell may reach beyond the image."""
-    stride = 2 ** round(math.log2(max(seen) / max(logits_KChw.shape[2:])))
     # A hair more than exact: the output's size is rounded down.
     scales = [stride * out / into * (1 + 1e-6) for out, into in zip(size, seen, strict=True)]
     larger = functional.interpolate(logits_KChw, scale_factor=scales, mode="bilinear", align_corners=False)

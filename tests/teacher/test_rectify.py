@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 
 from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, LabelSet
+from pipeline.errors import WeightsError
 from pipeline.panorama.config import WindowConfig
 from pipeline.panorama.windows import Window, window_grid
 from pipeline.teacher.assistant import AssistantOutput
@@ -223,3 +224,40 @@ def test_only_the_asked_levels_are_stitched() -> None:
         noise(64, 64), window_grid(64, 64, WINDOWS), ColourAssistant(), AssistantConfig(feature_levels=(3,)), TWO
     )
     assert set(view.features) == {3}
+
+
+class MisshapenAssistant(ColourAssistant):
+    """Its logits or features are of another shape than they should be."""
+
+    def __init__(self, logits_shape: tuple[int, ...], features_shape: tuple[int, ...] = (3, 16, 16)) -> None:
+        super().__init__()
+        self._logits_shape, self._features_shape = logits_shape, features_shape
+
+    def __call__(self, images_KHW3: Images, levels: Sequence[int] = ()) -> AssistantOutput:
+        count = len(images_KHW3)
+        features = {level: torch.zeros(count, *self._features_shape) for level in levels}
+        return AssistantOutput(torch.zeros(count, *self._logits_shape), features)
+
+
+@pytest.mark.parametrize(
+    ("assistant", "levels", "message"),
+    [
+        (MisshapenAssistant((2, 21, 21)), (), "logits of 21x21 cells"),  # stride 3 would be laid out as 4
+        (MisshapenAssistant((2, 7, 7)), (), "logits of 7x7 cells"),  # floor, not ceil: the last pixels lack
+        (MisshapenAssistant((2, 16, 16), (3, 16, 16)), (2,), "features of level 2 of 16x16 cells"),
+        (MisshapenAssistant((5, 16, 16)), (), "predicts 5 classes"),
+    ],
+)
+def test_what_cannot_be_laid_over_the_image_is_refused(
+    assistant: MisshapenAssistant, levels: tuple[int, ...], message: str
+) -> None:
+    windows = window_grid(64, 64, WINDOWS)
+    with pytest.raises(WeightsError, match=message):
+        rectify(noise(64, 64), windows, assistant, AssistantConfig(feature_levels=levels), TWO)
+
+
+def test_an_image_of_floats_is_refused() -> None:
+    windows = window_grid(64, 64, WINDOWS)
+    image = noise(64, 64) / np.float32(255)
+    with pytest.raises(ValueError, match="uint8"):
+        rectify(image, windows, ColourAssistant(), PLAIN, TWO)  # type: ignore[arg-type]
