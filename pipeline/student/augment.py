@@ -30,7 +30,7 @@ class Augmentation:
     """What happens to one sample."""
 
     start: int
-    """Column of the panorama that becomes the first one."""
+    """Column of the panorama that becomes the first one, modulo its width."""
     width: int
     """Columns that are kept from there on; they wrap over the seam."""
     mirror: bool = False
@@ -87,6 +87,7 @@ def _exact(numerator: int, denominator: int, shape: tuple[int, ...]) -> int:
 def take_columns(array: Array, start: int, width: int) -> Array:
     """`width` columns from `start` on, along the last axis, going on at column 0 after the last; width <= columns."""
     columns = array.shape[-1]
+    start %= columns
     inside = min(width, columns - start)
     if inside == width:
         return array[..., start : start + width]

@@ -85,7 +85,13 @@ class TrainingSet:
     """Endless shuffled batches of a set of panoramas; ids that cannot be read are set aside and replaced."""
 
     def __init__(self, ids: Sequence[str], read: SampleReader, config: DistillConfig, stride: int, seed: int) -> None:
-        """`ids` in an order that does not change between runs; `stride` is the losses', by which targets are pooled."""
+        """`ids` in an order that does not change between runs; `stride` is the losses', by which targets are pooled.
+
+        Raises:
+            ValueError: there are no ids.
+        """
+        if not ids:
+            raise ValueError("a training set of no panoramas")
         self._ids = tuple(ids)
         self._read = remember(lambda panorama_id: pool(read(panorama_id), stride), int(config.sample_memory_gb * 1e9))
         self._config = config

@@ -59,7 +59,12 @@ def mka_losses(
         projections: for the features' loss.
         config: weights (zero: not computed), temperature, hard or soft targets.
         wrap: the first and last column are neighbours (a whole panorama, no crop).
+
+    Raises:
+        ValueError: the student has other classes than the targets or, with a boundary loss, another resolution than a
+            quarter of the panorama's; or, with a feature loss, there are no features, or no projection for one.
     """
+    _require_fit(output, targets, projections, config)
     losses: dict[str, Tensor] = {}
     with torch.autocast(output.logits_BChw.device.type, enabled=False):
         logits_BChw = output.logits_BChw.float()
@@ -77,6 +82,29 @@ def mka_losses(
 def total(losses: Mapping[str, Tensor], config: LossConfig) -> Tensor:
     """Weighted sum of `mka_losses`."""
     return torch.stack([getattr(config, name) * loss for name, loss in losses.items()]).sum()
+
+
+def _require_fit(
+    output: StudentOutput, targets: MkaTargets, projections: FeatureProjections, config: LossConfig
+) -> None:
+    """Refuse a student that would learn nonsense, or fail far from here."""
+    found, expected = output.logits_BChw.shape[1], targets.assistant_BChw.shape[1]
+    if found != expected:
+        raise ValueError(f"the student has {found} classes, its targets have {expected}")
+    cells, boundary = tuple(output.logits_BChw.shape[2:]), tuple(targets.boundary_Bhw.shape[1:])
+    if config.boundary and cells != boundary:
+        raise ValueError(
+            f"the student's logits are of {cells} cells, the boundary of {boundary}: a quarter of the panorama; resize "
+            "the logits (`resize_logits`), or set the boundary's weight to 0"
+        )
+    if not config.features:
+        return
+    levels = {int(level) for level in projections.layers if int(level) <= len(output.levels)}
+    if not targets.features or not targets.features.keys() <= levels:
+        raise ValueError(
+            f"the targets have features of the levels {sorted(targets.features)}, student and projections of "
+            f"{sorted(levels)}; there must be one and all must be projected, or the features' weight be 0"
+        )
 
 
 def _label_losses(logits_BChw: Tensor, targets: MkaTargets, config: LossConfig, wrap: bool) -> dict[str, Tensor]:

@@ -141,7 +141,14 @@ def forward_wrapped(model: SegformerForSemanticSegmentation, pixels_B3HW: Tensor
         model: the student, in whatever mode it is.
         pixels_B3HW: from `normalise`.
         wrap: columns added on either side and cut off the outputs, a multiple of 32; 0 for crops, which have borders.
+
+    Raises:
+        ValueError: `wrap` is no multiple of 32.
     """
+    if wrap % LEVEL_STRIDES[-1]:
+        raise ValueError(
+            f"wrap is {wrap}; it must be a multiple of {LEVEL_STRIDES[-1]}, or the levels lose their places"
+        )
     wrap = min(wrap, pixels_B3HW.shape[-1])
     output = model(pixel_values=_wrap_columns(pixels_B3HW, wrap), output_hidden_states=True)
     levels = tuple(
@@ -159,7 +166,12 @@ def predict_logits(model: SegformerForSemanticSegmentation, images_BHW3: Tensor,
         model: the student in eval mode.
         images_BHW3: uint8 RGB, on the model's device.
         wrap: as for `forward_wrapped`.
+
+    Raises:
+        ValueError: the images have another type or shape; `wrap` is no multiple of 32.
     """
+    if images_BHW3.dtype != torch.uint8 or images_BHW3.shape[3:] != (3,):
+        raise ValueError(f"images are {images_BHW3.dtype} {tuple(images_BHW3.shape)}; they must be uint8 [B, H, W, 3]")
     return forward_wrapped(model, normalise(to_unit(images_BHW3)), wrap).logits_BChw.float()
 
 

@@ -66,7 +66,13 @@ class PooledSample:
 
 
 def pool(sample: PanoramaSample, stride: int) -> PooledSample:
-    """The sample with its targets pooled by `stride` (1, 2 or 4); ignored pixels enter no mean, nor do missing rows."""
+    """The sample with its targets pooled by `stride` (1, 2 or 4); ignored pixels enter no mean, nor do missing rows.
+
+    Raises:
+        ValueError: another stride; counts of pixels are bytes, and columns must come out even.
+    """
+    if stride not in (1, 2, 4):
+        raise ValueError(f"the stride is {stride}; targets are pooled by 1, 2 or 4")
     valid_HW = ~sample.ignored_HW
     return PooledSample(
         image_HW3=sample.image_HW3,

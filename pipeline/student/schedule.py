@@ -22,7 +22,10 @@ def learning_rate_factor(step: int, config: DistillConfig) -> float:
 
 
 def parameter_groups(model: nn.Module, projections: nn.Module, config: DistillConfig) -> list[dict[str, Any]]:
-    """Encoder and head learn at their own rates; biases and norms (one-dimensional) do not decay."""
+    """Encoder and head learn at their own rates; biases and norms (one-dimensional) do not decay.
+
+    The encoder is what is called `segformer` in the model, as in transformers; of other networks all is head.
+    """
     named = [*model.named_parameters(), *((f"projections.{name}", p) for name, p in projections.named_parameters())]
     groups: dict[tuple[bool, bool], dict[str, Any]] = {}
     for name, parameter in named:

@@ -168,3 +168,8 @@ def test_features_beyond_half_precision_keep_their_direction(tmp_path: Path) -> 
     read, wanted = reader("street/1").features[2].astype(np.float32), sample.features[2].astype(np.float32)
     cosine = (read * wanted).sum(0) / np.linalg.norm(read, axis=0) / np.linalg.norm(wanted, axis=0)
     assert cosine.min() > 0.999
+
+
+def test_a_set_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="no panoramas"):
+        TrainingSet([], read_toy, DistillConfig(), stride=4, seed=0)

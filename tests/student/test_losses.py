@@ -272,3 +272,26 @@ def test_feature_loss_trains_projections_and_encoder_but_no_logits() -> None:
     assert level.grad is not None and level.grad.abs().sum() > 0
     assert all(p.grad is not None for p in projections.parameters())
     assert output.logits_BChw.grad is None
+
+
+@pytest.mark.parametrize(
+    ("output", "projections", "config", "message"),
+    [
+        (some_output(torch.zeros(B, 3, HEIGHT, WIDTH)), some_projections(), LossConfig(hard=True), "3 classes"),
+        (some_output(torch.zeros(B, 9, HEIGHT, WIDTH)), some_projections(), LossConfig(hard=True), "9 classes"),
+        (some_output(torch.zeros(B, C, 4 * HEIGHT, 4 * WIDTH)), some_projections(), LossConfig(), "24, 32"),
+        (some_output(), FeatureProjections([3, 3, 3, 3], {1: 4}), LossConfig(), "1, 2.* of .1."),
+        (StudentOutput(torch.zeros(B, C, HEIGHT, WIDTH), ()), some_projections(), LossConfig(), "of .."),
+    ],
+)
+def test_a_student_that_does_not_fit_its_targets_is_refused(
+    output: StudentOutput, projections: FeatureProjections, config: LossConfig, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        mka_losses(output, some_targets(), projections, config, wrap=True)
+
+
+def test_without_boundary_and_features_a_student_may_have_any_resolution_and_no_levels() -> None:
+    output = StudentOutput(torch.zeros(B, C, 4 * HEIGHT, 4 * WIDTH), ())
+    config = LossConfig(boundary=0, features=0)
+    assert len(mka_losses(output, some_targets(), FeatureProjections([], {}), config, wrap=True)) == 3

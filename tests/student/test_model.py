@@ -174,3 +174,18 @@ def test_wrapped_resize_is_torch_resize_of_the_repeated_panorama() -> None:
         torch.testing.assert_close(resize_logits(logits, height, width), repeated[..., width : 2 * width])
     plain = functional.interpolate(logits, size=(20, 32), mode="bilinear")
     torch.testing.assert_close(resize_logits(logits, 20, 32, wrap=False), plain)
+
+
+@pytest.mark.parametrize(
+    "images", [torch.zeros(1, 64, 128, 3), torch.zeros(64, 128, 3, dtype=torch.uint8), pixels().byte()]
+)
+def test_images_that_are_no_batch_of_bytes_are_refused(
+    tiny: SegformerForSemanticSegmentation, images: torch.Tensor
+) -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        predict_logits(tiny, images)
+
+
+def test_a_wrap_that_moves_the_levels_is_refused(tiny: SegformerForSemanticSegmentation) -> None:
+    with pytest.raises(ValueError, match="multiple of 32"):
+        forward_wrapped(tiny, pixels(), wrap=10)

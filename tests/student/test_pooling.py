@@ -123,3 +123,9 @@ def test_certain_codes_stay_certain() -> None:
 
 def test_a_batch_knows_its_stride() -> None:
     assert [batch_of(noise(8, 32), stride).stride for stride in (1, 2, 4)] == [1, 2, 4]
+
+
+@pytest.mark.parametrize("stride", [0, 3, 16])
+def test_other_strides_are_refused(stride: int) -> None:
+    with pytest.raises(ValueError, match="1, 2 or 4"):
+        pool(noise(32, 32), stride)
