@@ -84,7 +84,8 @@ class Ladder:
         """Count one panorama.
 
         Raises:
-            ValueError: it has other rungs than those before: rungs would be measured on different pixels.
+            ValueError: it has other rungs than those before: rungs would be measured on different pixels; or as
+                `ConfusionMatrix.add`.
         """
         if self.images == 0:
             self._start(panorama.predictions)

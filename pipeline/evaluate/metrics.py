@@ -34,11 +34,14 @@ class ConfusionMatrix:
     Args:
         classes: number of classes C; ids are 0..C-1.
         weighted: count solid angle (float64) rather than pixels (int64).
+
+    Raises:
+        ValueError: no classes, or more than ids.
     """
 
     def __init__(self, classes: int, weighted: bool = False) -> None:
-        if not 0 < classes < IGNORE:
-            raise ValueError(f"classes is {classes}; expected 1..{IGNORE - 1}: ids are uint8 and {IGNORE} is ignored")
+        if not 0 < classes <= IGNORE:
+            raise ValueError(f"classes is {classes}; expected 1..{IGNORE}: ids are uint8 and {IGNORE} is ignored")
         self.classes = classes
         self.weighted = weighted
         dtype = np.float64 if weighted else np.int64
@@ -56,8 +59,11 @@ class ConfusionMatrix:
             weights_H: weight of a pixel per row (`sphere.solid_angles`), for weighted matrices only.
 
         Raises:
-            ValueError: shapes differ, weights are missing or superfluous, or a prediction is neither class nor IGNORE.
+            ValueError: an array is not uint8, shapes differ, weights are missing or superfluous, or a prediction is
+                neither class nor IGNORE.
         """
+        if labels_HW.dtype != np.uint8 or predictions_HW.dtype != np.uint8:
+            raise ValueError(f"labels are {labels_HW.dtype}, predictions {predictions_HW.dtype}; both must be uint8")
         if labels_HW.shape != predictions_HW.shape:
             raise ValueError(f"predictions are {predictions_HW.shape}, labels {labels_HW.shape}; resize predictions")
         if (weights_H is not None) != self.weighted:
@@ -152,12 +158,22 @@ def _lerp(values: npt.NDArray[np.float32], taps: _Taps, axis: int) -> npt.NDArra
     return mixed
 
 
+def _scores(scores_Chw: FloatArray) -> npt.NDArray[np.float32]:
+    scores = np.asarray(scores_Chw, np.float32)
+    if scores.ndim != 3:
+        raise ValueError(f"scores have the shape {scores.shape}; they must be [C, h, w] of one panorama")
+    return scores
+
+
 def resize_probabilities(scores_Chw: FloatArray, height: int, width: int) -> npt.NDArray[np.float32]:
     """Bilinear resize of probabilities or logits to [C, height, width]; columns wrap over the seam.
 
     Pixel centres as in the spherical convention (torch's align_corners=False); no antialiasing, as in the benchmarks.
+
+    Raises:
+        ValueError: the scores are not [C, h, w], as those of a batch.
     """
-    scores = np.asarray(scores_Chw, np.float32)
+    scores = _scores(scores_Chw)
     if scores.shape[1:] == (height, width):
         return scores
     rows, columns = _taps(scores.shape[1], height, wrap=False), _taps(scores.shape[2], width, wrap=True)
@@ -172,13 +188,21 @@ def best_class(scores_CHW: FloatArray) -> tuple[LabelArray, npt.NDArray[np.float
 
 
 def labels_at(scores_Chw: FloatArray, height: int, width: int) -> LabelArray:
-    """The labels of `best_class_at`."""
+    """The labels of `best_class_at`.
+
+    Raises:
+        ValueError: as there.
+    """
     return best_class_at(scores_Chw, height, width)[0]
 
 
 def best_class_at(scores_Chw: FloatArray, height: int, width: int) -> tuple[LabelArray, npt.NDArray[np.float32]]:
-    """`best_class` of `resize_probabilities`, strip by strip: the resized scores are never held all at once."""
-    scores = np.asarray(scores_Chw, np.float32)
+    """`best_class` of `resize_probabilities`, strip by strip: the resized scores are never held all at once.
+
+    Raises:
+        ValueError: as there.
+    """
+    scores = _scores(scores_Chw)
     if scores.shape[1:] == (height, width):
         return best_class(scores)
     rows, columns = _taps(scores.shape[1], height, wrap=False), _taps(scores.shape[2], width, wrap=True)

@@ -200,3 +200,30 @@ def test_nearest_resize_keeps_blocks() -> None:
     labels = np.array([[0, 1], [2, IGNORE]], np.uint8)
     assert (resize_nearest(labels, 4, 6) == np.kron(labels, np.ones((2, 3), np.uint8))).all()
     assert (resize_nearest(resize_nearest(labels, 4, 6), 2, 2) == labels).all()
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float32])
+def test_labels_that_are_no_bytes_are_refused(kind: type[np.generic]) -> None:
+    """An id of 259 would otherwise be counted as 3, and int64, as torch's argmax gives it, fail within."""
+    labels = np.zeros((2, 4), np.uint8)
+    for pair in ((labels.astype(kind), labels), (labels, labels.astype(kind))):
+        with pytest.raises(ValueError, match="both must be uint8"):
+            ConfusionMatrix(CLASSES).add(*pair)
+
+
+def test_every_id_but_ignore_may_be_a_class() -> None:
+    """As in label sets."""
+    matrix = ConfusionMatrix(IGNORE)
+    ids = np.arange(256, dtype=np.uint8)[None]
+    matrix.add(ids, ids)
+    assert matrix.miou == 1
+    assert matrix.matrix.sum() == 255
+    with pytest.raises(ValueError, match=r"1\.\.255"):
+        ConfusionMatrix(256)
+
+
+def test_scores_of_a_batch_are_refused() -> None:
+    scores = np.zeros((1, 5, 4, 8), np.float32)
+    for resize in (labels_at, resize_probabilities):
+        with pytest.raises(ValueError, match="of one panorama"):
+            resize(scores, 8, 16)
