@@ -107,7 +107,9 @@ class TeacherStore:
             provenance: kept with the mark; `source_sha256` is what `is_done` compares.
 
         Raises:
-            CacheError: the store is read-only or the disk full; what was done before stays done.
+            CacheError: the store is read-only or the disk full; other panoramas stay done.
+            ValueError: no fingerprint or id, or an array of a name (an identifier) or type that is not for the store.
+            TypeError: provenance that is no JSON.
         """
         folder = self._folder(part, fingerprint, panorama_id)
         staged = self._staged(folder)

@@ -58,6 +58,12 @@ def test_arrays_that_zarr_might_leave_out_come_back_done_and_equal(
     np.testing.assert_array_equal(read, values)
 
 
+def test_arrays_of_the_other_byte_order_come_back_with_their_values(store: TeacherStore) -> None:
+    values = np.arange(6, dtype=">f4").reshape(2, 3)
+    store.write(Part.MASKS, PRINT, "a", {"values": values}, {})
+    np.testing.assert_array_equal(store.read(Part.MASKS, PRINT, "a")["values"], values)
+
+
 def test_an_all_zero_array_has_its_chunk_so_that_its_loss_can_be_told(store: TeacherStore) -> None:
     store.write(Part.ENSEMBLE, PRINT, "a", {"zeros": np.zeros((4, 4), np.uint8)}, {})
     (chunk,) = chunks_of(store, "a")
