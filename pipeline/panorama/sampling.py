@@ -59,10 +59,10 @@ class PerspectiveSampler:
         """Bilinear view image_hw3 of an RGB panorama, 0..255; black outside.
 
         Raises:
-            ValueError: the panorama is not of the sampler's size.
+            ValueError: the panorama is not uint8 or not of the sampler's size, or `horizontal_fov` is out of its range.
             cv2.error: the view, or what it sees of the panorama, has 32767 columns or rows, or more.
         """
-        self._require_panorama(image_HW3.shape, (self.panorama_height, self.panorama_width, 3))
+        self._require_panorama(image_HW3, (self.panorama_height, self.panorama_width, 3))
         grid = self._grid
         patch_RS3 = grid.patch.cut_out(image_HW3, self.vertical_fov == FULL_SPHERE_DEGREES)
         view_hw3 = cv2.remap(patch_RS3, grid.places_hw2, grid.fractions_hw, cv2.INTER_LINEAR)
@@ -71,8 +71,12 @@ class PerspectiveSampler:
         return np.asarray(view_hw3, np.uint8)
 
     def labels(self, labels_HW: Image8) -> Image8:
-        """Nearest view labels_hw of a label map; 255 outside."""
-        self._require_panorama(labels_HW.shape, (self.panorama_height, self.panorama_width))
+        """Nearest view labels_hw of a label map; 255 outside.
+
+        Raises:
+            ValueError: as `image`.
+        """
+        self._require_panorama(labels_HW, (self.panorama_height, self.panorama_width))
         view_hw = np.take(labels_HW.reshape(-1), self._grid.nearest_hw)
         if not self._grid.covered:
             view_hw[~self._grid.inside_hw] = IGNORE
@@ -83,9 +87,12 @@ class PerspectiveSampler:
         return _build_grid(self)
 
     @staticmethod
-    def _require_panorama(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
-        if shape != expected:
-            raise ValueError(f"the panorama has the shape {shape}; this sampler is for {expected}")
+    def _require_panorama(panorama: Image8, expected: tuple[int, ...]) -> None:
+        if panorama.dtype != np.uint8 or panorama.shape != expected:
+            raise ValueError(
+                f"the panorama is {panorama.dtype} and has the shape {panorama.shape}; this sampler is for uint8 of "
+                f"{expected}"
+            )
 
 
 @dataclass(frozen=True)

@@ -148,3 +148,11 @@ def test_a_panorama_of_another_size_is_refused() -> None:
         sampler().image(np.zeros((H, W + 2, 3), np.uint8))
     with pytest.raises(ValueError, match="this sampler is for"):
         sampler().labels(np.zeros((H + 1, W), np.uint8))
+
+
+def test_a_panorama_of_floats_is_refused() -> None:
+    view = PerspectiveSampler(8, 8, 90, 0, 0, 0, 16, 32)
+    with pytest.raises(ValueError, match="sampler is for uint8"):
+        view.image(np.ones((16, 32, 3), np.float32))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="sampler is for uint8"):
+        view.labels(np.ones((16, 32), np.int64))  # type: ignore[arg-type]
