@@ -55,7 +55,7 @@ def test_runs_that_do_not_fill_their_box_are_refused() -> None:
 def test_bitmaps_of_any_type_are_inside_where_not_zero(kind: type[np.generic]) -> None:
     """pycocotools and OpenCV give uint8, of 0 and 1 or of 0 and 255."""
     flags = np.array([[[0, 1], [1, 1]], [[1, 0], [0, 0]]], bool)
-    masks = MaskSet.from_dense(flags.astype(kind) * kind(200))
+    masks = MaskSet.from_dense((200 * flags).astype(kind))
     assert all(bitmap.dtype == np.bool_ for bitmap in masks.bitmaps)
     np.testing.assert_array_equal(masks.dense(), flags)
 
