@@ -23,7 +23,7 @@ from torch import Tensor
 
 from pipeline.accelerator import Pieces, too_little
 from pipeline.errors import InputError
-from pipeline.settings import require
+from pipeline.settings import require, require_choice
 from pipeline.teacher.generator import prompts
 from pipeline.teacher.generator.batched_regions import BatchedUpsampling, Sizes
 from pipeline.teacher.generator.candidates import Candidates, all_of
@@ -66,7 +66,8 @@ class AutomaticMaskGenerator:
         batched: whether to work as on an accelerator; None for what suits the device.
 
     Raises:
-        RecipeError: the points are given twice or not at all, or none go into a batch.
+        RecipeError: the points are given twice or not at all, none go into a batch, layers of crops are negative, or
+            the precision is another one.
     """
 
     def __init__(
@@ -89,6 +90,8 @@ class AutomaticMaskGenerator:
         batched: bool | None = None,
     ) -> None:
         require(points_per_batch > 0, "sam.points_per_batch", points_per_batch, "a positive number")
+        require(crop_n_layers >= 0, "sam.crop_n_layers", crop_n_layers, "zero or a positive number")
+        require_choice("sam.precision", precision, (torch.float32, torch.bfloat16))
         self._sam = sam
         self._precision = precision
         self._resize = ResizeLongestSide(sam.image_encoder.img_size)
@@ -284,9 +287,13 @@ def _grids(
 
 
 def _check(image_HW3: Image) -> None:
-    if image_HW3.dtype != np.uint8 or image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or image_HW3.size == 0:
-        raise InputError(f"an image of {image_HW3.dtype} and shape {image_HW3.shape}",
-                         "SAM takes RGB as uint8 [H, W, 3]", "Convert it first")  # fmt: skip
+    if not isinstance(image_HW3, np.ndarray):
+        found = f"an image of {type(image_HW3).__name__}"
+    elif image_HW3.dtype != np.uint8 or image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or image_HW3.size == 0:
+        found = f"an image of {image_HW3.dtype} and shape {image_HW3.shape}"
+    else:
+        return
+    raise InputError(found, "SAM takes RGB as a numpy array, uint8 [H, W, 3]", "Convert it first")
 
 
 def _smallness(found: Proposals) -> npt.NDArray[np.float32]:

@@ -19,8 +19,9 @@ def point_grids(points_per_side: int, crop_n_layers: int, downscale_factor: int)
     """Regular grids for the image and each layer of crops; a layer has `downscale_factor` times fewer points per side.
 
     Raises:
-        RecipeError: a layer would have no points.
+        RecipeError: the image or a layer would have no points.
     """
+    require(points_per_side > 0, "sam.points_per_side", points_per_side, "a positive number")
     sides = [int(points_per_side / downscale_factor**layer) for layer in range(crop_n_layers + 1)]
     require(min(sides) > 0, "sam.crop_n_points_downscale_factor", downscale_factor,
             f"small enough that all {crop_n_layers} layers of crops have points")  # fmt: skip

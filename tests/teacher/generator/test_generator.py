@@ -330,8 +330,14 @@ def test_a_flat_grey_image_goes_through(sam: Sam) -> None:
 
 @pytest.mark.parametrize(
     "image",
-    [np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
-    ids=["no channels", "four channels", "float", "empty"],
+    [
+        np.zeros((4, 4)),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3)),
+        np.zeros((0, 4, 3), np.uint8),
+        Image.new("RGB", (4, 4)),
+    ],
+    ids=["no channels", "four channels", "float", "empty", "Pillow"],
 )
 def test_what_is_no_image_is_told_in_one_sentence(sam: Sam, image: Any) -> None:
     with pytest.raises(InputError, match="uint8"):
@@ -356,6 +362,12 @@ def test_points_go_in_batches_of_one_at_least(sam: Sam) -> None:
     for count, batched in ((0, False), (-1, True)):
         with pytest.raises(RecipeError, match="points_per_batch is"):
             AutomaticMaskGenerator(sam, 2, points_per_batch=count, batched=batched)
+
+
+@pytest.mark.parametrize("setting", [{"points_per_side": 0}, {"crop_n_layers": -1}, {"precision": "bfloat16"}], ids=str)
+def test_settings_without_a_meaning_are_refused_by_name(sam: Sam, setting: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match=f"{next(iter(setting))} is"):
+        AutomaticMaskGenerator(sam, **setting)
 
 
 def test_points_are_given_once(sam: Sam) -> None:
