@@ -53,6 +53,18 @@ def load_checkpoint(path: Path, fingerprint: str | None = None) -> dict[str, Any
     return None
 
 
+def move_checkpoints(path: Path, to: Path) -> None:
+    """Move the checkpoint and the one before, whichever are there: the latest last, so that a kill hides no later one.
+
+    Raises:
+        OSError: the system refused.
+    """
+    to.parent.mkdir(parents=True, exist_ok=True)
+    for checkpoint, target in ((previous_of(path), previous_of(to)), (path, to)):
+        with suppress(FileNotFoundError):
+            checkpoint.replace(target)
+
+
 def remove_checkpoints(path: Path) -> None:
     """Begin anew."""
     for checkpoint in (path, previous_of(path)):

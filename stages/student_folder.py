@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.checkpoints import load_checkpoint, remove_checkpoints, replace_folder, save_checkpoint
+from stages.checkpoints import load_checkpoint, move_checkpoints, remove_checkpoints, replace_folder, save_checkpoint
 from stages.files import put_in_place, writing
 
 RECORD = "training.json"
@@ -92,10 +92,10 @@ class StudentFolder:
         remove_checkpoints(self.checkpoint)
 
     def make_way(self) -> bool:
-        """Put the checkpoint of another student aside; whether there is one. A finished student needs its no more.
+        """Put the checkpoints of another student aside; whether there are any. A finished student needs its no more.
 
         Raises:
-            CacheError: it cannot be moved.
+            CacheError: they cannot be moved.
         """
         state = load_checkpoint(self.checkpoint)
         name = None if state is None else state.get("fingerprint")
@@ -104,8 +104,7 @@ class StudentFolder:
         if isinstance(name, str) and name != self.record().get("fingerprint") and not self._is_finished_earlier(name):
             kept = self._earlier(name) / self.checkpoint.name
             with writing(kept):
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                self.checkpoint.replace(kept)
+                move_checkpoints(self.checkpoint, kept)
         return True
 
     def _earlier(self, name: str) -> Path:

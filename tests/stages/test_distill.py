@@ -68,6 +68,16 @@ def kill_at(step: int) -> Callable[[Event], None]:
     return listen
 
 
+def stop_at(step: int) -> Callable[[Event], None]:
+    """A listener that interrupts the training."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, StageAdvanced) and event.done == step:
+            raise KeyboardInterrupt
+
+    return listen
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "student" / "final" / "model.safetensors")
 
@@ -350,19 +360,37 @@ def test_a_student_of_other_settings_is_kept_and_comes_back(tmp_path: Path) -> N
 
 
 def test_an_unfinished_student_of_other_settings_is_kept_and_gone_on_with(tmp_path: Path) -> None:
-    def stop(event: Event) -> None:
-        if isinstance(event, StageAdvanced) and event.done == KILL_AT:
-            raise KeyboardInterrupt
-
     first, second = toy_job(tmp_path), toy_job(tmp_path, distill={"steps": 1})
     with pytest.raises(KeyboardInterrupt):
-        distill(first, stop)
+        distill(first, stop_at(KILL_AT))
     distill(second, silent)
     events: list[Event] = []
     distill(first, events.append)
     assert StageStarted("distill", STEPS - 5, "steps") in events
     assert first.folder.is_finished
     assert [path.name for path in (tmp_path / "student" / "earlier").iterdir()] == [second.fingerprint]
+
+
+def test_a_training_that_ends_before_its_first_checkpoint_leaves_those_of_another_student(tmp_path: Path) -> None:
+    first, second = toy_job(tmp_path, distill={"checkpoint_every": 1}), toy_job(tmp_path, seed=2)
+    for job, step in ((first, KILL_AT), (second, 1), (second, 1)):
+        with pytest.raises(KeyboardInterrupt):
+            distill(job, stop_at(step))
+    events: list[Event] = []
+    distill(first, events.append)
+    assert StageStarted("distill", STEPS - KILL_AT, "steps") in events
+
+
+def test_a_torn_checkpoint_of_another_student_does_not_replace_the_one_before(tmp_path: Path) -> None:
+    often = {"checkpoint_every": 1}
+    first, second = toy_job(tmp_path, distill=often), toy_job(tmp_path, distill={**often, "steps": 2})
+    with pytest.raises(KeyboardInterrupt):
+        distill(first, stop_at(KILL_AT))
+    first.folder.checkpoint.write_bytes(b"torn")
+    distill(second, silent)
+    events: list[Event] = []
+    distill(first, events.append)
+    assert StageStarted("distill", STEPS - KILL_AT + 1, "steps") in events
 
 
 def test_nothing_to_learn_from_and_unknown_weights_are_refused(tmp_path: Path) -> None:
