@@ -160,9 +160,11 @@ class TeacherStore:
         """Whether a panorama is stored and complete; with `source_sha256`, made from just that source too.
 
         Reads one small file and looks at the chunks' sizes; `verify` reads everything.
+
+        Raises:
+            CacheError: the file system fails.
         """
-        folder = self._folder(part, fingerprint, panorama_id)
-        mark = mark_if_complete(folder)
+        mark = _complete_mark(self._folder(part, fingerprint, panorama_id))
         if mark is None or mark.panorama_id != panorama_id:  # file systems that ignore case may give another's folder
             return False
         return source_sha256 is None or mark.provenance.get("source_sha256") == source_sha256
@@ -191,8 +193,9 @@ class TeacherStore:
 
     def settings(self, part: Part, fingerprint: str) -> Mapping[str, JSON]:
         """What `describe` kept; empty if nothing."""
-        with suppress(*GONE, ValueError):
-            return read_group(self._fingerprint_folder(part, fingerprint)).get("settings", {})
+        folder = self._fingerprint_folder(part, fingerprint)
+        with _looking(folder), suppress(*GONE, ValueError):
+            return read_group(folder).get("settings", {})
         return {}
 
     def read(
@@ -229,7 +232,9 @@ class TeacherStore:
 
     def _mark(self, part: Part, fingerprint: str, panorama_id: str) -> Mark:
         folder = self._folder(part, fingerprint, panorama_id)
-        if not folder.exists():
+        with _looking(folder):
+            is_there = folder.exists()
+        if not is_there:
             raise MissingError(
                 f"{panorama_id} ({part}) is not in {self.path}",
                 "it must be done first",
@@ -280,15 +285,17 @@ class TeacherStore:
             raise CacheError(f"{self.path} is open for reading", "it must be open for writing", "Open it with mode 'a'")
 
     def _require_format(self) -> None:
-        if not self.path.exists():
+        attributes: Mapping[str, Any] = {}
+        with _looking(self.path):
+            is_there = self.path.exists()
+            with suppress(*GONE, ValueError):
+                attributes = read_group(self.path)
+        if not is_there:
             raise CacheError(
                 f"{self.path} does not exist",
                 "it is made by `goodsam teacher-cache`",
                 "Run that first, or correct the name of the run",
             )
-        attributes: Mapping[str, Any] = {}
-        with suppress(*GONE, ValueError):
-            attributes = read_group(self.path)
         if attributes.get("format") != FORMAT:
             raise CacheError(
                 f"{self.path} is not a teacher's store",
@@ -305,12 +312,34 @@ class TeacherStore:
 
 def _own_mark(folder: Path) -> Mark | None:
     """The mark of a complete panorama, if the folder is that panorama's."""
-    mark = mark_if_complete(folder)
+    mark = _complete_mark(folder)
     return mark if mark is not None and folder_name(mark.panorama_id) == folder.name else None
 
 
+def _complete_mark(folder: Path) -> Mark | None:
+    with _looking(folder):
+        return mark_if_complete(folder)
+
+
 def _subfolders(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    with _looking(folder):
+        return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+
+
+@contextmanager
+def _looking(what: Path | str) -> Generator[None]:
+    """Turn what the system says against reading into an error for people."""
+    try:
+        yield
+    except OSError as error:
+        raise _unreadable(what, error) from error
+
+
+def _unreadable(what: Path | str, error: OSError) -> CacheError:
+    expected, remedy = "the file system must give it", "Look after the disk"
+    if error.errno in _FORBIDDEN:
+        expected, remedy = "it must be readable", "Change its permissions"
+    return CacheError(f"{what} cannot be read ({error.strerror})", expected, remedy)
 
 
 @contextmanager
@@ -327,9 +356,7 @@ def _reading(what: str) -> Generator[None]:
         raise
     except Exception as error:
         if isinstance(error, OSError) and not isinstance(error, GONE):
-            raise CacheError(
-                f"{what} cannot be read ({error.strerror})", "the file system must give it", "Look after the disk"
-            ) from error
+            raise _unreadable(what, error) from error
         raise DamagedError(
             f"{what} is damaged ({error})",
             "it must be as it was written",

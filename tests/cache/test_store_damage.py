@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import random
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -84,6 +85,29 @@ def test_a_failing_disk_is_not_taken_for_a_damaged_panorama(
         with pytest.raises(CacheError, match="cannot be read") as caught:
             store.read(Part.ENSEMBLE, PRINT, "a")
     assert not isinstance(caught.value, DamagedError)
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"), [(errno.EIO, "Look after the disk"), (errno.EACCES, "Change its permissions")]
+)
+def test_what_the_system_says_against_looking_into_the_store_is_told(
+    store: TeacherStore, monkeypatch: pytest.MonkeyPatch, code: int, remedy: str
+) -> None:
+    write(store, "a")
+    looks: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("read_text", lambda: store.is_done(Part.ENSEMBLE, PRINT, "a")),
+        ("read_text", lambda: store.ids(Part.ENSEMBLE, PRINT)),
+        ("read_text", lambda: store.settings(Part.ENSEMBLE, PRINT)),
+        ("read_text", lambda: TeacherStore.open(store.path, "r")),
+        ("iterdir", lambda: store.damaged(Part.ENSEMBLE, PRINT)),
+        ("iterdir", lambda: store.fingerprints(Part.ENSEMBLE)),
+        ("exists", lambda: store.provenance(Part.ENSEMBLE, PRINT, "a")),
+    )
+    for method, look in looks:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, method, failing(code))
+            with pytest.raises(CacheError, match=rf"teacher\.zarr.* cannot be read .*{remedy}"):
+                look()
 
 
 def test_a_failing_disk_costs_verify_nothing_that_is_sound(
