@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import stat
 import struct
 import warnings
 import zlib
@@ -248,6 +249,8 @@ def _refuse_folder(error: OSError) -> None:
 
 
 def _decode(path: Path, check_size: Callable[[int, int], None], wanted: tuple[int, int] | None) -> Picture:
+    if stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):  # a pipe would be waited on for ever
+        raise InputError(f"{path} is a pipe, socket or device", "it must be an image file", "Take it out of the folder")
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if file.tell() == 0:

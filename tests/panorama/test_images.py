@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 import subprocess
 import sys
@@ -278,6 +279,8 @@ def test_empty_renamed_missing_files_and_folders_are_told_apart(tmp_path: Path) 
     assert "text.jpg is no image" in message(tmp_path / "text.jpg")
     assert "is not there" in message(tmp_path / "gone.jpg")
     assert f"{tmp_path} is a folder" in message(tmp_path)
+    os.mkfifo(tmp_path / "pipe.png")
+    assert f"{tmp_path / 'pipe.png'} is a pipe" in message(tmp_path / "pipe.png")
 
 
 def test_an_unreadable_file_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
