@@ -181,7 +181,7 @@ def show_recipe(recipe: RecipeArgument = "demo", set_: SetOption = None) -> None
 
 def main() -> None:
     """Run the command line; errors that a user can mend are one sentence, never a traceback."""
-    from pipeline.errors import GoodSAMError
+    from pipeline.errors import GoodSAMError, InputError
     from stages.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -189,6 +189,12 @@ def main() -> None:
         app()
     except GoodSAMError as error:
         typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except PermissionError as error:  # in a folder that may not be entered, even asking whether a path is there raises
+        refused = InputError(f"{error.filename} may not be used ({error.strerror})",
+                             "it and the folders above it must be open to you",
+                             "Change their permissions, or name another")  # fmt: skip
+        typer.echo(f"error: {refused}", err=True)
         sys.exit(1)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # typer makes that of KeyboardInterrupt, without a word

@@ -1,0 +1,27 @@
+"""What the command line says where it cannot begin."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages import cli
+
+
+def test_a_path_in_a_folder_that_may_not_be_entered_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def denied(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", denied)  # the superuser, who may run the tests, can enter any folder
+    monkeypatch.setattr(sys, "argv", ["goodsam", "predict", "photos", "out", "--student", "/private/final"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 1
+    told = capsys.readouterr().err
+    assert told.startswith(
+        "error: /private/final/training.json may not be used (Permission denied); it and the folders"
+    )
