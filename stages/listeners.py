@@ -35,7 +35,10 @@ class _RateColumn(ProgressColumn):
 
 
 class ProgressConsole:
-    """Progress bars and notes on a terminal; plain lines where the output is no terminal."""
+    """Progress bars and notes on a terminal; plain lines where the output is no terminal.
+
+    A run goes on unseen where its terminal is gone, or the disk that its output goes to is full.
+    """
 
     def __init__(self, console: Console | None = None, plain_interval: float = 10.0) -> None:
         self.console = console or Console(stderr=True, highlight=False)
@@ -47,6 +50,10 @@ class ProgressConsole:
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
+        with suppress(OSError):
+            self._show(event)
+
+    def _show(self, event: Event) -> None:
         match event:
             case StageStarted():
                 self._start(event)
@@ -99,9 +106,10 @@ class ProgressConsole:
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        progress, self._progress = self._progress, None
+        if progress is not None:
+            with suppress(OSError):
+                progress.stop()
 
 
 class JsonLines:

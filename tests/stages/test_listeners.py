@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,18 @@ def test_a_terminal_gets_a_bar_that_ends() -> None:
     for event in STORY:
         console(event)
     assert "3/3" in out.getvalue()
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_terminal_that_is_gone_does_not_end_the_run(is_terminal: bool) -> None:
+    class Gone(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    console = ProgressConsole(Console(file=Gone(), force_terminal=is_terminal), plain_interval=0.0)
+    for event in STORY:
+        console(event)
+    console.close()
 
 
 def test_text_in_brackets_is_shown_as_it_is() -> None:
