@@ -39,10 +39,10 @@ def open_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
         RecipeError: no such recipe, or a setting is refused.
     """
     built_in = BUILT_IN / f"{name_or_path}.toml"
-    if built_in.is_file():
-        recipe = parse_recipe(tomllib.loads(built_in.read_text(encoding="utf-8")))
-    elif "/" in name_or_path or name_or_path.endswith(".toml"):
+    if "/" in name_or_path or name_or_path.endswith(".toml"):
         recipe = load_recipe(Path(name_or_path))
+    elif built_in.is_file():
+        recipe = parse_recipe(tomllib.loads(built_in.read_text(encoding="utf-8")))
     else:
         known = ", ".join(sorted(p.stem for p in BUILT_IN.glob("*.toml")))
         raise RecipeError(

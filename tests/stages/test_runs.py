@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.cache.store import Part
-from pipeline.errors import CacheError
+from pipeline.errors import CacheError, RecipeError
 from pipeline.recipe import Recipe, merge_recipe
 from stages import runs
-from stages.runs import Fingerprints, Run, read_manifest, teacher_settings, write_manifest
+from stages.runs import Fingerprints, Run, open_recipe, read_manifest, teacher_settings, write_manifest
 
 PRINTS = Fingerprints("a" * 16, "b" * 16, "c" * 16)
 
@@ -109,6 +109,13 @@ def test_a_cache_of_earlier_code_is_not_read(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(runs.VERSIONS, Part.ENSEMBLE, runs.VERSIONS[Part.ENSEMBLE] + 1)
     with pytest.raises(CacheError, match=r"other code; .* Run teacher-cache again"):
         read_manifest(run)
+
+
+def test_a_path_without_its_ending_is_not_taken_for_a_recipe_of_the_project(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('[data]\npanoramas = "photos"\n')
+    assert open_recipe(str(tmp_path / "mine.toml")).data.panoramas == str(tmp_path / "photos")
+    with pytest.raises(RecipeError, match="mine does not exist"):
+        open_recipe(str(tmp_path / "mine"))
 
 
 def test_without_stage_one_the_message_says_what_to_run(tmp_path: Path) -> None:
