@@ -296,6 +296,12 @@ class TeacherStore:
                 "it is made by `goodsam teacher-cache`",
                 "Run that first, or correct the name of the run",
             )
+        if not attributes and all((self.path / part / GROUP).exists() for part in Part):
+            raise DamagedError(
+                f"{self.path / GROUP} is missing or damaged",
+                "it says what the folder is; what lies below it may be whole",
+                "Copy that file from the store of another run: they are all alike",
+            )
         if attributes.get("format") != FORMAT:
             raise CacheError(
                 f"{self.path} is not a teacher's store",

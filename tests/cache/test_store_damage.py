@@ -143,3 +143,20 @@ def test_a_renamed_folder_is_damaged_and_can_be_discarded(store: TeacherStore) -
     assert problem is not None
     discard(store, [problem])
     assert list(entries(store)) == []
+
+
+@pytest.mark.parametrize("left", [None, "", "{", "{}"])
+def test_a_store_that_lost_its_own_description_is_not_called_something_else(
+    store: TeacherStore, tmp_path: Path, left: str | None
+) -> None:
+    """Nobody is told to remove what may be whole; another store's description mends it."""
+    write(store, "a")
+    description = store.path / "zarr.json"
+    description.unlink()
+    if left is not None:
+        description.write_text(left)
+    for mode in ("r", "a"):
+        with pytest.raises(DamagedError, match=r"zarr\.json is missing or damaged.*Copy that file"):
+            TeacherStore.open(store.path, mode)
+    shutil.copy(TeacherStore.open(tmp_path / "another.zarr", "a").path / "zarr.json", description)
+    assert_reads(TeacherStore.open(store.path, "r"), "a")
