@@ -203,12 +203,9 @@ def main() -> None:
 
 
 def _run(recipe: str, cache: Path, set_: list[str] | None) -> Run:
-    from pipeline.recipe import anchor_recipe
-    from stages.runs import Run, open_recipe
+    from stages.runs import open_run
 
-    # Workers of a cluster may have been started in another folder.
-    opened = anchor_recipe(open_recipe(recipe, tuple(set_ or ())), Path.cwd())
-    return Run(opened, cache / opened.name)
+    return open_run(recipe, cache, tuple(set_ or ()))
 
 
 def _listeners(run: Run) -> RunListeners:

@@ -120,6 +120,7 @@ class JsonLines:
         self._path = path
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            _end_line(path)
             self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def __call__(self, event: Event) -> None:
@@ -136,6 +137,15 @@ class JsonLines:
         """Close the file; raises CacheError where what is left cannot be written."""
         with writing(self._path):
             self._file.close()
+
+
+def _end_line(path: Path) -> None:
+    """What a run that was killed, or had no disk left, wrote last must not run into the next event."""
+    with path.open("ab+") as file:
+        if file.tell() > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                file.write(b"\n")
 
 
 class TensorBoard:

@@ -23,7 +23,7 @@ from typing import Any
 from pipeline.cache.store import Part
 from pipeline.classes import is_file_of_classes, label_set
 from pipeline.errors import CacheError, RecipeError, WeightsError
-from pipeline.recipe import Recipe, load_recipe, merge_recipe, parse_recipe, to_toml
+from pipeline.recipe import Recipe, anchor_recipe, load_recipe, merge_recipe, parse_recipe, to_toml
 from pipeline.settings import fingerprint, weights_file_digest
 from pipeline.teacher.assistant import assistant_identity
 from stages.files import mask_digest, write_whole
@@ -113,6 +113,21 @@ class Run:
             CacheError: it cannot be written.
         """
         write_whole(self.folder / "recipe.toml", to_toml(self.recipe))
+
+
+def open_run(recipe: str, cache: Path = Path("cache"), overrides: tuple[str, ...] = ()) -> Run:
+    """The run of a recipe, which need not have begun; its paths are made absolute.
+
+    Args:
+        recipe: name or path, as for `open_recipe`.
+        cache: the folder that holds the runs.
+        overrides: `key=value`.
+
+    Raises:
+        RecipeError: as `open_recipe`.
+    """
+    opened = anchor_recipe(open_recipe(recipe, overrides), Path.cwd())  # a cluster's workers may be in another folder
+    return Run(opened, cache / opened.name)
 
 
 VERSIONS = {Part.MASKS: 1, Part.ASSISTANT: 3, Part.ENSEMBLE: 2}

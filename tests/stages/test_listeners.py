@@ -37,6 +37,18 @@ def test_the_log_has_one_json_object_per_event(tmp_path: Path) -> None:
     assert records[2]["values"] == {"loss": 2.5}
 
 
+def test_what_was_written_last_before_a_kill_does_not_run_into_the_next_event(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"event": "No')
+    for _ in range(2):
+        log = JsonLines(path)
+        log(STORY[0])
+        log.close()
+    torn, *whole = path.read_text().splitlines()
+    assert torn == '{"event": "No'
+    assert [json.loads(line)["event"] for line in whole] == ["StageStarted"] * 2
+
+
 def test_a_pipe_gets_plain_lines_with_rate_and_time_left() -> None:
     out = io.StringIO()
     console = ProgressConsole(Console(file=out, width=200), plain_interval=0.0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +18,10 @@ from transformers import SegformerForSemanticSegmentation
 
 from pipeline.cache.store import TeacherStore
 from pipeline.recipe import load_recipe
+from pipeline.world import build_scene, render_panorama
 from stages import cli, reading
 from stages.claims import claimed
+from tests.real_data import ROOT
 from tests.stages.small_run import make_folders, small_run, write_panorama
 
 
@@ -266,3 +270,20 @@ def test_a_refused_folder_of_outputs_is_not_made(folder: Path, capsys: pytest.Ca
     assert goodsam("predict", folder / "photos", out) == 1
     assert "lies inside" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_the_python_of_the_readme_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "small.toml").rename(tmp_path / "my.toml")
+    view = render_panorama(build_scene(3), 256, 512)
+    Image.fromarray(view.image_HW3).save(tmp_path / "panorama.jpg")
+    Image.fromarray(view.labels_HW).save(tmp_path / "truth.png")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL):
+        exec(block, names)
+    assert len(names["records"]) > 0
+    np.testing.assert_allclose(255 * names["blended_CHW"], names["image_HW3"].transpose(2, 0, 1), atol=1e-3)
+    assert names["masks_HW"].max() > 0
+    assert all(math.isfinite(loss.item()) for loss in names["losses"].values())
+    assert 0 < names["matrix"].miou < 1
