@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -63,7 +64,9 @@ def test_a_command_that_a_signal_ended_has_the_exit_code_that_a_shell_gives_it()
 
 def test_an_interrupt_is_passed_on_once_and_the_command_is_waited_for() -> None:
     command = [*PEAK_MEMORY, sys.executable, "-c", INTERRUPTED]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watcher:
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what a shell runs in the background ignores it
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          preexec_fn=heard) as watcher:  # fmt: skip
         assert watcher.stdout is not None
         assert watcher.stdout.readline() == "ready\n"
         watcher.send_signal(signal.SIGINT)
