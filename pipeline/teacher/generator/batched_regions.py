@@ -122,7 +122,8 @@ class BatchedUpsampling:
 
         def look(batch: _Batch, values_BHW: Tensor) -> npt.NDArray[np.bool_]:
             inside_BHW = _inside(boxes_on_device_M4[batch.sent_B3[:, 0]], self._corners(batch), values_BHW)
-            return (values_BHW > thresholds.mask).masked_select(inside_BHW).cpu().numpy()
+            # Flat, or a GPU would note three indices of each pixel.
+            return (values_BHW > thresholds.mask).flatten().masked_select(inside_BHW.flatten()).cpu().numpy()
 
         bitmaps = [np.empty((0, 0), np.bool_)] * len(boxes_M4)
         for batch, flat in self._looked_at(pixels, thresholds, look):

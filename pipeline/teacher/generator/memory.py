@@ -20,11 +20,13 @@ _SHARE_OF_FREE = 0.5
 """Of what is free; the rest is the assistant's, and slack for the allocator."""
 _UNKNOWN = 2 * GIB
 """Where a device does not tell what is free."""
-_ENCODER_NUMBERS = 16
-"""C T numbers of a window inside the encoder: queries, keys and values, the bias of small windows, the wide layer."""
-_PLAIN_ENCODER_NUMBERS = 80
+_IMAGE_BYTES = 24
+"""Per pixel of S S, before the encoder: float32 RGB, once alone and once in the batch."""
+_ENCODER_NUMBERS = 24
+"""C T numbers of a window inside the encoder, most of them queries, keys and values with their positions folded in."""
+_PLAIN_ENCODER_NUMBERS = 120
 """The same per pixel of S S for encoders that are not SAM's, or do not tell C: what ViT-H has."""
-_DECODER_NUMBERS = 10
+_DECODER_NUMBERS = 9
 """C T numbers of a prompt inside the decoder: the cells with and without position, the upscaled pixels, the logits."""
 _PIXEL_BYTES = 20
 """Bytes per pixel of an upsampled mask: its logit, comparisons with thresholds, the place of those that are kept."""
@@ -61,26 +63,33 @@ def capacity(sam: Sam, precision: torch.dtype, memory_gib: float, prompts: int) 
         prompts: of one window.
     """
     memory = int(memory_gib * GIB) if memory_gib > 0 else free_memory(sam.device)
-    number = precision.itemsize
-    bias_numbers = min(_MOST_BIAS_NUMBERS, max(1, memory // (4 * number)))
+    bias_numbers = min(_MOST_BIAS_NUMBERS, max(1, memory // (4 * precision.itemsize)))
     side, (rows, columns) = sam.image_encoder.img_size, sam.prompt_encoder.image_embedding_size
     logits = prompts * 3 * (16 * rows * columns) * torch.float32.itemsize
     half = max(memory - logits, memory // 4) // 2
-    prompt = _DECODER_NUMBERS * sam.prompt_encoder.embed_dim * rows * columns * number
     return Capacity(
-        _power_of_two((memory - bias_numbers * number) // (_encoder_numbers(sam) * number), _MOST_WINDOWS),
+        _power_of_two((memory - bias_numbers * precision.itemsize) // window_bytes(sam, precision), _MOST_WINDOWS),
         bias_numbers,
-        _power_of_two(half // prompt, _MOST_PROMPTS),
+        _power_of_two(half // prompt_bytes(sam, precision), _MOST_PROMPTS),
         _power_of_two(half // _PIXEL_BYTES, _MOST_MASKS * side * side),
     )
 
 
-def _encoder_numbers(sam: Sam) -> int:
+def window_bytes(sam: Sam, precision: torch.dtype) -> int:
+    """Bytes that a window takes until it is embedded, the bias of the blocks that see all of it apart."""
+    side, (rows, columns) = sam.image_encoder.img_size, sam.prompt_encoder.image_embedding_size
     positions_1hwC = sam.image_encoder.pos_embed if why_not_walked(sam.image_encoder) is None else None
     if positions_1hwC is None:
-        return _PLAIN_ENCODER_NUMBERS * sam.image_encoder.img_size**2
+        numbers = _PLAIN_ENCODER_NUMBERS * side**2
+    else:
+        numbers = _ENCODER_NUMBERS * positions_1hwC.shape[-1] * rows * columns
+    return numbers * precision.itemsize + _IMAGE_BYTES * side**2
+
+
+def prompt_bytes(sam: Sam, precision: torch.dtype) -> int:
+    """Bytes that a prompt takes until its masks are drawn at low resolution."""
     rows, columns = sam.prompt_encoder.image_embedding_size
-    return _ENCODER_NUMBERS * positions_1hwC.shape[-1] * rows * columns
+    return _DECODER_NUMBERS * sam.prompt_encoder.embed_dim * rows * columns * precision.itemsize
 
 
 def free_memory(device: torch.device) -> int:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import copy
 import itertools
+from typing import Any
+from weakref import WeakSet, finalize
 
+import numpy as np
 import pytest
 import torch
 from segment_anything import sam_model_registry
-from segment_anything.modeling import Sam
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from pipeline.accelerator import Pieces
 from pipeline.teacher.generator import memory
-from pipeline.teacher.generator.memory import GIB, capacity
+from pipeline.teacher.generator.batched_regions import BatchedUpsampling, Sizes
+from pipeline.teacher.generator.decoder import fold_decoder
+from pipeline.teacher.generator.generator import AutomaticMaskGenerator
+from pipeline.teacher.generator.memory import GIB, capacity, prompt_bytes, window_bytes
+from pipeline.teacher.generator.regions import Thresholds
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +59,64 @@ def test_unless_told_half_of_what_is_free_is_used(vit_b: Sam, monkeypatch: pytes
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 9 * GIB)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 8 * GIB)
     assert memory.free_memory(torch.device("cuda")) == 2 * GIB
+
+
+class Held(TorchDispatchMode):
+    """Counts the bytes of the tensors that are made while it lasts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        """The most that they were at a time."""
+        self._now = 0
+        self._known: WeakSet[Any] = WeakSet()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for storage in {leaf.untyped_storage() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)}:
+            if storage not in self._known:
+                self._known.add(storage)
+                self._count(storage.nbytes())
+                finalize(storage, self._count, -storage.nbytes())
+        return result
+
+    def _count(self, size: int) -> None:
+        self._now += size
+        self.peak = max(self.peak, self._now)
+
+
+def narrow_sam() -> Sam:
+    """SAM's own sizes, but for fewer blocks and channels, and as many of these to a head as in ViT-B."""
+    encoder = ImageEncoderViT(
+        depth=2, embed_dim=128, num_heads=2, out_chans=256, window_size=14, global_attn_indexes=(1,), use_rel_pos=True
+    )
+    prompts = PromptEncoder(256, (64, 64), (1024, 1024), 4)
+    decoder = MaskDecoder(transformer_dim=256, transformer=TwoWayTransformer(2, 256, 8, 2048))
+    return Sam(encoder, prompts, decoder, [120.0] * 3, [60.0] * 3).eval()
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
+def test_encoder_and_decoder_hold_no_more_than_is_estimated_nor_much_less(precision: torch.dtype) -> None:
+    sam, prompts = narrow_sam(), 16
+    generator = AutomaticMaskGenerator(sam, precision=precision, memory_gib=0.01, batched=True)
+    with Held() as embedding:
+        embedded_1Chw = generator._embed([np.zeros((1024, 1024, 3), np.uint8)])
+    bias = generator._encoder._bias_numbers * precision.itemsize
+    assert 0.4 < embedding.peak / (window_bytes(sam, precision) + bias) <= 1
+
+    decoder = fold_decoder(sam, precision, chunk=prompts)
+    with Held() as decoding:
+        decoder.decode(decoder.prepare(embedded_1Chw), torch.full((prompts, 2), 500.0), None)
+    assert 0.5 < decoding.peak / (prompts * prompt_bytes(sam, precision)) <= 1
+
+
+def test_masks_that_fill_the_frame_take_no_more_than_is_estimated() -> None:
+    sizes, piece = Sizes((64, 64), 256, (256, 256), (512, 512), 3), 1 << 22
+    way = BatchedUpsampling(sizes, Pieces("mask", piece))
+    everything_Khw = torch.full((40, 64, 64), 9.0)
+    with Held() as measuring:
+        found = way.measure(everything_Khw, Thresholds(0.0, 1.0), 0.0)
+    with Held() as drawing:
+        way.draw(found.pixels, found.boxes_M4, Thresholds(0.0, 1.0))
+    for held in (measuring, drawing):
+        assert 3 < held.peak / piece <= memory._PIXEL_BYTES
