@@ -169,13 +169,6 @@ class TeacherStore:
             return False
         return source_sha256 is None or mark.provenance.get("source_sha256") == source_sha256
 
-    def missing(
-        self, part: Part, fingerprint: str, ids: Iterable[str], *, source_sha256: Mapping[str, str] | None = None
-    ) -> list[str]:
-        """Those of `ids`, in their order, that are still to be done (or again, since their source changed)."""
-        sources = source_sha256 or {}
-        return [i for i in ids if not self.is_done(part, fingerprint, i, source_sha256=sources.get(i))]
-
     def ids(self, part: Part, fingerprint: str) -> list[str]:
         """Ids of the panoramas that are done, sorted."""
         marks = map(_own_mark, _subfolders(self._fingerprint_folder(part, fingerprint)))
@@ -190,13 +183,6 @@ class TeacherStore:
     def fingerprints(self, part: Part) -> list[str]:
         """Fingerprints under which the part was stored, sorted."""
         return sorted(folder.name for folder in _subfolders(self.path / part))
-
-    def settings(self, part: Part, fingerprint: str) -> Mapping[str, JSON]:
-        """What `describe` kept; empty if nothing."""
-        folder = self._fingerprint_folder(part, fingerprint)
-        with _looking(folder), suppress(*GONE, ValueError):
-            return read_group(folder).get("settings", {})
-        return {}
 
     def read(
         self, part: Part, fingerprint: str, panorama_id: str, names: Iterable[str] | None = None

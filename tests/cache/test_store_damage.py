@@ -46,7 +46,7 @@ def test_every_lost_or_shortened_chunk_counts_as_missing_and_is_never_read_as_fi
         content = chunk.read_bytes()
         for damage in (lambda c=chunk: c.unlink(), lambda c=chunk, b=content: c.write_bytes(b[:-1])):
             damage()
-            assert store.missing(Part.ENSEMBLE, PRINT, ["a"]) == ["a"]
+            assert not store.is_done(Part.ENSEMBLE, PRINT, "a")
             assert store.damaged(Part.ENSEMBLE, PRINT) == ["a"]
             with pytest.raises(DamagedError, match=chunk.parent.name):
                 store.read(Part.ENSEMBLE, PRINT, "a")
@@ -65,7 +65,7 @@ def test_a_chunk_of_another_panorama_is_caught_though_it_is_sound(store: Teacher
 def test_a_damaged_panorama_is_mended_by_writing_it_again(store: TeacherStore) -> None:
     write(store, "a", seed=1)
     (store.path / Part.ENSEMBLE / PRINT / "a" / "zarr.json").write_text("{")
-    assert store.missing(Part.ENSEMBLE, PRINT, ["a"]) == ["a"]
+    assert not store.is_done(Part.ENSEMBLE, PRINT, "a")
     write(store, "a", seed=2)
     assert_reads(store, "a", seed=2)
 
@@ -97,7 +97,6 @@ def test_what_the_system_says_against_looking_into_the_store_is_told(
     looks: tuple[tuple[str, Callable[[], object]], ...] = (
         ("read_text", lambda: store.is_done(Part.ENSEMBLE, PRINT, "a")),
         ("read_text", lambda: store.ids(Part.ENSEMBLE, PRINT)),
-        ("read_text", lambda: store.settings(Part.ENSEMBLE, PRINT)),
         ("read_text", lambda: TeacherStore.open(store.path, "r")),
         ("iterdir", lambda: store.damaged(Part.ENSEMBLE, PRINT)),
         ("iterdir", lambda: store.fingerprints(Part.ENSEMBLE)),

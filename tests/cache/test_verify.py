@@ -58,5 +58,5 @@ def test_what_is_discarded_is_missing_and_all_is_well_again(store: TeacherStore)
     chunk(store, Part.MASKS, 2).write_bytes(b"not a chunk")
     discard(store, problems_of(store))
     assert problems_of(store) == []
-    assert store.missing(Part.MASKS, PRINT, IDS) == [IDS[1]]
-    assert store.missing(Part.ENSEMBLE, PRINT, IDS) == []
+    assert store.ids(Part.MASKS, PRINT) == [IDS[0]]
+    assert store.ids(Part.ENSEMBLE, PRINT) == IDS
