@@ -158,28 +158,6 @@ def _lerp(values: npt.NDArray[np.float32], taps: _Taps, axis: int) -> npt.NDArra
     return mixed
 
 
-def _scores(scores_Chw: FloatArray) -> npt.NDArray[np.float32]:
-    scores = np.asarray(scores_Chw, np.float32)
-    if scores.ndim != 3:
-        raise ValueError(f"scores have the shape {scores.shape}; they must be [C, h, w] of one panorama")
-    return scores
-
-
-def resize_probabilities(scores_Chw: FloatArray, height: int, width: int) -> npt.NDArray[np.float32]:
-    """Bilinear resize of probabilities or logits to [C, height, width]; columns wrap over the seam.
-
-    Pixel centres as in the spherical convention (torch's align_corners=False); no antialiasing, as in the benchmarks.
-
-    Raises:
-        ValueError: the scores are not [C, h, w], as those of a batch.
-    """
-    scores = _scores(scores_Chw)
-    if scores.shape[1:] == (height, width):
-        return scores
-    rows, columns = _taps(scores.shape[1], height, wrap=False), _taps(scores.shape[2], width, wrap=True)
-    return _lerp(_lerp(scores, columns, axis=2), rows, axis=1)
-
-
 def best_class(scores_CHW: FloatArray) -> tuple[LabelArray, npt.NDArray[np.float32]]:
     """(labels_HW, their scores_HW) of the highest score; ties go to the lower class."""
     rows_HCW = scores_CHW.swapaxes(0, 1)  # one by one: argmax copies what it is given
@@ -197,12 +175,17 @@ def labels_at(scores_Chw: FloatArray, height: int, width: int) -> LabelArray:
 
 
 def best_class_at(scores_Chw: FloatArray, height: int, width: int) -> tuple[LabelArray, npt.NDArray[np.float32]]:
-    """`best_class` of `resize_probabilities`, strip by strip: the resized scores are never held all at once.
+    """`best_class` of scores (probabilities or logits) that are resized bilinearly, columns wrapping over the seam.
+
+    Pixel centres as in the spherical convention (torch's align_corners=False); no antialiasing, as in the benchmarks.
+    It goes strip by strip: the resized scores are never held all at once.
 
     Raises:
-        ValueError: as there.
+        ValueError: the scores are not [C, h, w], as those of a batch.
     """
-    scores = _scores(scores_Chw)
+    scores = np.asarray(scores_Chw, np.float32)
+    if scores.ndim != 3:
+        raise ValueError(f"scores have the shape {scores.shape}; they must be [C, h, w] of one panorama")
     if scores.shape[1:] == (height, width):
         return best_class(scores)
     rows, columns = _taps(scores.shape[1], height, wrap=False), _taps(scores.shape[2], width, wrap=True)

@@ -18,7 +18,6 @@ from pipeline.evaluate.metrics import (
     class_shares,
     labels_at,
     resize_nearest,
-    resize_probabilities,
 )
 from pipeline.panorama.sphere import solid_angles
 
@@ -156,6 +155,11 @@ def test_class_shares_sum_to_one_and_end_with_what_is_ignored(labels: np.ndarray
     assert shares[2] == pytest.approx((labels == 2).mean())
 
 
+def resized(scores: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Scores at another size: of one class, the best score is the score."""
+    return np.stack([best_class_at(score[None], height, width)[1] for score in scores])
+
+
 @pytest.mark.parametrize(("height", "width"), [(16, 32), (7, 24), (4, 8), (3, 20)])
 def test_resizing_equals_torchs_bilinear_between_wrapped_copies(height: int, width: int) -> None:
     scores = np.random.default_rng(1).random((3, 4, 8)).astype(np.float32)
@@ -163,21 +167,21 @@ def test_resizing_equals_torchs_bilinear_between_wrapped_copies(height: int, wid
     expected = torch.nn.functional.interpolate(tripled, size=(height, 3 * width), mode="bilinear")[
         0, :, :, width:-width
     ]
-    np.testing.assert_allclose(resize_probabilities(scores, height, width), expected.numpy(), atol=1e-6)
+    np.testing.assert_allclose(resized(scores, height, width), expected.numpy(), atol=1e-6)
 
 
 @settings(max_examples=25)
 @given(st.integers(-8, 8), st.integers(1, 4))
 def test_resizing_commutes_with_a_roll(columns: int, factor: int) -> None:
     scores = np.random.default_rng(2).random((2, 4, 8)).astype(np.float32)
-    rolled = resize_probabilities(np.roll(scores, columns, axis=2), 4 * factor, 8 * factor)
-    expected = np.roll(resize_probabilities(scores, 4 * factor, 8 * factor), columns * factor, axis=2)
+    rolled = resized(np.roll(scores, columns, axis=2), 4 * factor, 8 * factor)
+    expected = np.roll(resized(scores, 4 * factor, 8 * factor), columns * factor, axis=2)
     np.testing.assert_allclose(rolled, expected, atol=1e-6)
 
 
 def test_probabilities_still_sum_to_one_when_resized() -> None:
     scores = np.random.default_rng(3).dirichlet(np.ones(4), (5, 6)).transpose(2, 0, 1)
-    np.testing.assert_allclose(resize_probabilities(scores, 11, 17).sum(axis=0), 1, atol=1e-6)
+    np.testing.assert_allclose(resized(scores, 11, 17).sum(axis=0), 1, atol=1e-6)
 
 
 @settings(max_examples=25)
@@ -190,7 +194,8 @@ def test_best_class_is_argmax_with_ties_to_the_lower_class(scores: np.ndarray) -
 
 def test_strips_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = np.random.default_rng(4).random((3, 6, 8)).astype(np.float32)
-    labels, best = best_class(resize_probabilities(scores, 25, 32))
+    labels, best = best_class_at(scores, 25, 32)
+    assert (labels == resized(scores, 25, 32).argmax(axis=0)).all()
     monkeypatch.setattr("pipeline.evaluate.metrics._STRIP_VALUES", 3 * 32 * 4)
     assert (labels_at(scores, 25, 32) == labels).all()
     assert (best_class_at(scores, 25, 32)[1] == best).all()
@@ -226,6 +231,5 @@ def test_every_id_but_ignore_may_be_a_class() -> None:
 
 def test_scores_of_a_batch_are_refused() -> None:
     scores = np.zeros((1, 5, 4, 8), np.float32)
-    for resize in (labels_at, resize_probabilities):
-        with pytest.raises(ValueError, match="of one panorama"):
-            resize(scores, 8, 16)
+    with pytest.raises(ValueError, match="of one panorama"):
+        labels_at(scores, 8, 16)
