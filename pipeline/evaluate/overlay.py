@@ -22,7 +22,6 @@ ImageArray = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 Colour = tuple[int, int, int]
 
-WHITE: Colour = (255, 255, 255)
 NO_MASK = -1
 """Id of pixels without a mask in a map of masks."""
 
@@ -47,24 +46,21 @@ def boundaries(ids_HW: npt.NDArray[np.integer]) -> BoolArray:
     return edges
 
 
-def draw_boundaries(
-    image_HW3: ImageArray, ids_HW: npt.NDArray[np.integer], colour: Colour = WHITE, opacity: float = 0.7
-) -> ImageArray:
-    """The image with the boundaries between ids as thin lines."""
-    return blend(image_HW3, np.full_like(image_HW3, colour), boundaries(ids_HW) * np.float32(opacity))
-
-
-def paint_labels(image_HW3: ImageArray, labels_HW: LabelArray, labels: LabelSet, opacity: float = 0.62) -> ImageArray:
+def paint_labels(image_HW3: ImageArray, labels_HW: LabelArray, labels: LabelSet) -> ImageArray:
     """Labels over the image, their boundaries drawn; where there is no class the image is dark."""
-    covered = labels_HW != IGNORE
-    painted = blend(_grey(image_HW3), colourise(labels_HW, labels), np.where(covered, opacity, 0.8))
-    return draw_boundaries(painted, labels_HW, WHITE, 0.45)
+    painted = blend(_grey(image_HW3), colourise(labels_HW, labels), np.where(labels_HW != IGNORE, 0.62, 0.8))
+    return _draw_boundaries(painted, labels_HW, 0.45)
 
 
-def paint_masks(image_HW3: ImageArray, masks_HW: npt.NDArray[np.integer], opacity: float = 0.6) -> ImageArray:
+def paint_masks(image_HW3: ImageArray, masks_HW: npt.NDArray[np.integer]) -> ImageArray:
     """Class-agnostic masks in distinct colours over a grey image; NO_MASK stays grey."""
-    painted = blend(_grey(image_HW3), mask_colours(masks_HW), np.where(masks_HW == NO_MASK, 0.0, opacity))
-    return draw_boundaries(painted, masks_HW, WHITE, 0.8)
+    painted = blend(_grey(image_HW3), mask_colours(masks_HW), np.where(masks_HW == NO_MASK, 0.0, 0.6))
+    return _draw_boundaries(painted, masks_HW, 0.8)
+
+
+def _draw_boundaries(image_HW3: ImageArray, ids_HW: npt.NDArray[np.integer], opacity: float) -> ImageArray:
+    """The image with the boundaries between ids as thin white lines."""
+    return blend(image_HW3, np.full_like(image_HW3, 255), boundaries(ids_HW) * np.float32(opacity))
 
 
 def mask_colours(masks_HW: npt.NDArray[np.integer]) -> ImageArray:
@@ -74,10 +70,10 @@ def mask_colours(masks_HW: npt.NDArray[np.integer]) -> ImageArray:
     return table[inverse.reshape(masks_HW.shape)]
 
 
-def hatch_unreliable(image_HW3: ImageArray, reliable_HW: BoolArray, period: int = 10) -> ImageArray:
+def hatch_unreliable(image_HW3: ImageArray, reliable_HW: BoolArray) -> ImageArray:
     """Dim what is not reliable (M = 0) and hatch it, so that it is told apart without colour vision too."""
     height, width = reliable_HW.shape
-    stripe = (np.arange(height)[:, None] + np.arange(width)) % period < max(1, period // 5)
+    stripe = (np.arange(height)[:, None] + np.arange(width)) % 10 < 2
     dimmed = blend(image_HW3, np.full_like(image_HW3, 24), np.where(reliable_HW, 0.0, 0.55))
     return blend(dimmed, np.full_like(image_HW3, 235), np.where(stripe & ~reliable_HW, 0.55, 0.0))
 
@@ -107,52 +103,40 @@ MUTED: Colour = (148, 156, 170)
 ACCENT: Colour = (94, 176, 255)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Sizes of the comparison, pixels."""
-
-    width: int = 1024
-    """Width of one panel."""
-    columns: int = 0
-    """Panels side by side; 0 chooses 1 for bands and 2 for full spheres, so that the picture fits a screen."""
-    margin: int = 24
-    """Around and between panels."""
-    header: int = 76
-    """Height of the band at the top."""
-    caption: int = 34
-    """Height of a caption."""
+PANEL_WIDTH = 1024
+"""Width of one panel of the comparison, pixels."""
+MARGIN = 24
+"""Around and between panels, pixels."""
+_HEADER, _CAPTION = 76, 34
+"""Heights of the band at the top and of a caption, pixels."""
 
 
-def comparison(
-    panels: Sequence[Panel], labels: LabelSet, title: str, subtitle: str = "", layout: Layout | None = None
-) -> ImageArray:
+def comparison(panels: Sequence[Panel], labels: LabelSet, title: str, panel_width: int = PANEL_WIDTH) -> ImageArray:
     """Panels with captions under a header band, and the legend of the classes at the foot.
 
     Args:
-        panels: at least one; reading order is rows first.
+        panels: at least one; reading order is rows first. Bands stand in one column, full spheres in two, so that the
+            picture fits a screen.
         labels: classes of the legend.
         title: what is shown (the panorama's name).
-        subtitle: what to know of it.
-        layout: sizes; the default suits panoramas of any aspect.
+        panel_width: pixels.
 
     Returns:
         [H, W, 3] uint8.
     """
-    layout = layout or Layout()
-    pictures = [_fit(panel.image_HW3, layout.width) for panel in panels]
-    columns = layout.columns or _columns_for(pictures[0])
-    columns = min(columns, len(panels))
-    width = columns * layout.width + (columns + 1) * layout.margin
-    row_height = layout.caption + max(picture.height for picture in pictures) + layout.margin
+    pictures = [_fit(panel.image_HW3, panel_width) for panel in panels]
+    columns = min(_columns_for(pictures[0]), len(panels))
+    width = columns * panel_width + (columns + 1) * MARGIN
+    row_height = _CAPTION + max(picture.height for picture in pictures) + MARGIN
     body = -(-len(panels) // columns) * row_height
-    legend = _legend(labels, width - 2 * layout.margin)
-    canvas = Image.new("RGB", (width, layout.header + body + legend.height + 2 * layout.margin), BACKGROUND)
-    _draw_header(canvas, title, subtitle, layout)
+    legend = _legend(labels, width - 2 * MARGIN)
+    canvas = Image.new("RGB", (width, _HEADER + body + legend.height + 2 * MARGIN), BACKGROUND)
+    _draw_header(canvas, title)
     for i, (panel, picture) in enumerate(zip(panels, pictures, strict=True)):
-        left = layout.margin + (i % columns) * (layout.width + layout.margin)
-        top = layout.header + layout.margin // 2 + (i // columns) * row_height
-        _draw_panel(canvas, panel, picture, left, top, layout)
-    canvas.paste(legend, (layout.margin, layout.header + body + layout.margin))
+        left = MARGIN + (i % columns) * (panel_width + MARGIN)
+        top = _HEADER + MARGIN // 2 + (i // columns) * row_height
+        _draw_panel(canvas, panel, picture, left, top)
+    canvas.paste(legend, (MARGIN, _HEADER + body + MARGIN))
     return np.asarray(canvas)
 
 
@@ -170,21 +154,19 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))
 
 
-def _draw_header(canvas: Image.Image, title: str, subtitle: str, layout: Layout) -> None:
+def _draw_header(canvas: Image.Image, title: str) -> None:
     draw = ImageDraw.Draw(canvas)
-    draw.rectangle((0, 0, canvas.width, layout.header - 1), fill=BAND)
-    draw.rectangle((0, layout.header - 3, canvas.width, layout.header - 1), fill=ACCENT)
-    middle = layout.header // 2
-    draw.text((layout.margin, middle), title, INK, _font(30), anchor="lm")
-    draw.text((canvas.width - layout.margin, middle), subtitle, MUTED, _font(18), anchor="rm")
+    draw.rectangle((0, 0, canvas.width, _HEADER - 1), fill=BAND)
+    draw.rectangle((0, _HEADER - 3, canvas.width, _HEADER - 1), fill=ACCENT)
+    draw.text((MARGIN, _HEADER // 2), title, INK, _font(30), anchor="lm")
 
 
-def _draw_panel(canvas: Image.Image, panel: Panel, picture: Image.Image, left: int, top: int, layout: Layout) -> None:
+def _draw_panel(canvas: Image.Image, panel: Panel, picture: Image.Image, left: int, top: int) -> None:
     draw = ImageDraw.Draw(canvas)
-    baseline = top + layout.caption - 10
+    baseline = top + _CAPTION - 10
     draw.text((left, baseline), panel.caption, INK, _font(21), anchor="ls")
-    draw.text((left + layout.width, baseline), panel.note, MUTED, _font(16), anchor="rs")
-    canvas.paste(picture, (left, top + layout.caption))
+    draw.text((left + picture.width, baseline), panel.note, MUTED, _font(16), anchor="rs")
+    canvas.paste(picture, (left, top + _CAPTION))
 
 
 def _legend(labels: LabelSet, width: int) -> Image.Image:
@@ -230,7 +212,7 @@ class Scene:
 _LABELS_CAPTION = {"people": "Truth", "network": "Labels of a network"}
 
 
-def scene_panels(scene: Scene, labels: LabelSet, width: int = Layout.width) -> list[Panel]:
+def scene_panels(scene: Scene, labels: LabelSet, width: int = PANEL_WIDTH) -> list[Panel]:
     """Panorama, assistant, masks, ensemble (unreliable hatched), student, truth: those that are there."""
     small = np.asarray(_fit(scene.image_HW3, width))
     panels = [Panel("Panorama", small, f"{scene.image_HW3.shape[1]} x {scene.image_HW3.shape[0]}")]

@@ -8,8 +8,8 @@ from hypothesis.extra import numpy as hnp
 
 from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, IGNORE
 from pipeline.evaluate.overlay import (
+    MARGIN,
     NO_MASK,
-    Layout,
     Panel,
     Scene,
     blend,
@@ -24,7 +24,8 @@ from pipeline.evaluate.overlay import (
 )
 
 MAPS = hnp.arrays(np.uint8, (5, 8), elements=st.sampled_from([0, 1, 2, IGNORE]))
-SMALL = Layout(width=64, margin=4)
+SMALL = 64
+"""Width of a panel."""
 
 
 def grey_image(height: int = 16, width: int = 32) -> np.ndarray:
@@ -94,13 +95,13 @@ def test_ignored_pixels_are_dark_in_painted_labels() -> None:
 
 @pytest.mark.parametrize(("shape", "columns"), [((16, 32), 2), ((16, 64), 1)])
 def test_bands_are_stacked_and_full_spheres_stand_in_pairs(shape: tuple[int, int], columns: int) -> None:
-    picture = comparison([Panel("one", grey_image(*shape))] * 4, DENSEPASS_13, "title", layout=SMALL)
-    assert picture.shape[1] == columns * SMALL.width + (columns + 1) * SMALL.margin
+    picture = comparison([Panel("one", grey_image(*shape))] * 4, DENSEPASS_13, "title", SMALL)
+    assert picture.shape[1] == columns * SMALL + (columns + 1) * MARGIN
 
 
 def test_every_panel_is_pasted_whole() -> None:
     panels = [Panel(str(value), np.full((32, 64, 3), value, np.uint8)) for value in (101, 102, 103)]
-    picture = comparison(panels, CITYSCAPES_19, "title", layout=SMALL)
+    picture = comparison(panels, CITYSCAPES_19, "title", SMALL)
     for value in (101, 102, 103):
         assert (picture == value).all(axis=-1).sum() >= 32 * 64
 
@@ -109,18 +110,18 @@ def test_a_scene_shows_what_there_is_whatever_its_size() -> None:
     labels = np.zeros((8, 16), np.uint8)
     scene = Scene(grey_image(), assistant_HW=labels, masks_HW=np.zeros((16, 32), np.int32), ensemble_HW=labels,
                   reliable_HW=labels == 0, student_HW=labels, truth_HW=np.zeros((64, 128), np.uint8))  # fmt: skip
-    panels = scene_panels(scene, DENSEPASS_13, width=64)
+    panels = scene_panels(scene, DENSEPASS_13, width=SMALL)
     assert [panel.caption for panel in panels] == [
         "Panorama", "Assistant", "SAM masks", "Ensemble", "Student", "Truth",
     ]  # fmt: skip
     assert {panel.image_HW3.shape for panel in panels} == {(32, 64, 3)}
     assert panels[4].note == "100 % of pixels right"
-    assert [panel.caption for panel in scene_panels(Scene(grey_image()), DENSEPASS_13, 64)] == ["Panorama"]
+    assert [panel.caption for panel in scene_panels(Scene(grey_image()), DENSEPASS_13, SMALL)] == ["Panorama"]
 
 
 def test_predictions_agree_with_a_networks_labels_rather_than_being_right() -> None:
     labels = np.zeros((8, 16), np.uint8)
     scene = Scene(grey_image(), student_HW=labels, truth_HW=labels, labels_by="network")
-    panels = scene_panels(scene, DENSEPASS_13, width=64)
+    panels = scene_panels(scene, DENSEPASS_13, width=SMALL)
     assert [panel.caption for panel in panels] == ["Panorama", "Student", "Labels of a network"]
     assert panels[1].note == "100 % of pixels agree"
