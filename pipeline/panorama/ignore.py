@@ -48,9 +48,7 @@ def ignored_region(
     return ignored_HW
 
 
-def constant_border(
-    image_HW3: npt.NDArray[np.uint8], tolerance: int = TOLERANCE, minimum_share: float = MINIMUM_SHARE
-) -> npt.NDArray[np.bool_]:
+def constant_border(image_HW3: npt.NDArray[np.uint8], minimum_share: float = MINIMUM_SHARE) -> npt.NDArray[np.bool_]:
     """The black regions that begin at the bottom or top border and go up or down each column until something shows.
 
     Only black counts: a row at a pole is a single point, so that road or snow below the camera and an overexposed
@@ -59,12 +57,11 @@ def constant_border(
 
     Args:
         image_HW3: RGB, 0..255.
-        tolerance: largest channel value that still is black.
         minimum_share: share of the image that a region must have to be ignored.
     """
     ignored_HW = np.zeros(image_HW3.shape[:2], np.bool_)
-    _mark_black(image_HW3[::-1], ignored_HW[::-1], tolerance, tolerance, minimum_share)
-    _mark_black(image_HW3, ignored_HW, 0, tolerance, minimum_share)
+    _mark_black(image_HW3[::-1], ignored_HW[::-1], TOLERANCE, minimum_share)
+    _mark_black(image_HW3, ignored_HW, 0, minimum_share)
     return ignored_HW
 
 
@@ -113,24 +110,20 @@ def _load_ignore_mask(path: Path, height: int, width: int, changed_ns: int) -> n
 
 
 def _mark_black(
-    image_HW3: npt.NDArray[np.uint8],
-    ignored_HW: npt.NDArray[np.bool_],
-    border_tolerance: int,
-    tolerance: int,
-    minimum_share: float,
+    image_HW3: npt.NDArray[np.uint8], ignored_HW: npt.NDArray[np.bool_], border_tolerance: int, minimum_share: float
 ) -> None:
-    """Mark what is black below the first row (views: turn them upside down for the last)."""
+    """Mark what is black from the first row down; to go up from the last row, pass both arrays upside down."""
     if np.mean(image_HW3[0].max(axis=-1) <= border_tolerance) < _BORDER_SHARE:
         return
-    depth_W = _close_wrapping(_black_depth(image_HW3, tolerance), _SPECK)
+    depth_W = _close_wrapping(_black_depth(image_HW3), _SPECK)
     if depth_W.mean() >= minimum_share * len(image_HW3):
         ignored_HW |= np.arange(len(image_HW3))[:, None] < depth_W + _FRINGE
 
 
-def _black_depth(image_HW3: npt.NDArray[np.uint8], tolerance: int) -> npt.NDArray[np.int64]:
+def _black_depth(image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Length of the run of black pixels from the first row, per column [W]."""
     red, green, blue = np.moveaxis(image_HW3, -1, 0)
-    seen_HW = np.maximum(np.maximum(red, green), blue) > tolerance
+    seen_HW = np.maximum(np.maximum(red, green), blue) > TOLERANCE
     return np.where(seen_HW.any(axis=0), seen_HW.argmax(axis=0), len(seen_HW))
 
 

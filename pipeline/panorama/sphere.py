@@ -41,7 +41,7 @@ def pixel_yaw(width: int) -> npt.NDArray[np.float64]:
     return ((np.arange(width) + 0.5) / width - 0.5) * 2 * np.pi
 
 
-def pixel_pitch(height: int, vertical_fov: float = FULL_SPHERE_DEGREES) -> npt.NDArray[np.float64]:
+def pixel_pitch(height: int, vertical_fov: float) -> npt.NDArray[np.float64]:
     """Pitch of the row centres, radians, shape [H], falling from +vertical_fov/2 to -vertical_fov/2 (degrees in)."""
     return (0.5 - (np.arange(height) + 0.5) / height) * np.radians(vertical_fov)
 

@@ -9,6 +9,9 @@ from pipeline.settings import require, require_choice
 WRAP = 64
 """Columns by which a whole panorama goes on over the seam while the student looks at it, a multiple of 32."""
 
+LOSSES = ("assistant", "ensemble", "reliable", "boundary", "features")
+"""Names of the losses, which are the names of their weights in LossConfig."""
+
 
 @dataclass(frozen=True)
 class StudentConfig:
@@ -50,9 +53,9 @@ class LossConfig:
     """Losses are computed on targets pooled by this factor: 4 is the student's own resolution and much faster."""
 
     def __post_init__(self) -> None:
-        for key in ("assistant", "ensemble", "reliable", "boundary", "features"):
-            require(getattr(self, key) >= 0, f"losses.{key}", getattr(self, key), "zero or positive")
-        weights = (self.assistant, self.ensemble, self.reliable, self.boundary, self.features)
+        weights = tuple(getattr(self, key) for key in LOSSES)
+        for key, weight in zip(LOSSES, weights, strict=True):
+            require(weight >= 0, f"losses.{key}", weight, "zero or positive")
         require(any(weights), "losses", weights, "at least one weight above 0")
         require(0 <= self.class_balance <= 1, "losses.class_balance", self.class_balance, "from 0 to 1")
         require(self.temperature > 0, "losses.temperature", self.temperature, "positive")

@@ -29,8 +29,6 @@ from pipeline.student.targets import MkaTargets
 
 _RAREST = 1e-4
 """Share of the batch below which a class weighs no more."""
-LOSSES = ("assistant", "ensemble", "reliable", "boundary", "features")
-"""Names of the losses, which are the names of their weights in LossConfig."""
 
 
 class FeatureProjections(nn.Module):

@@ -23,7 +23,6 @@ from pipeline.world.scene import (
 
 Vector = tuple[float, float, float]
 Matrix = tuple[Vector, Vector, Vector]
-UPRIGHT: Matrix = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 
 def turned(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> Matrix:
@@ -45,7 +44,7 @@ class Frame:
     """A place and an orientation in the world."""
 
     position: Vector
-    rotation: Matrix = UPRIGHT
+    rotation: Matrix
 
     @staticmethod
     def on_ground(x: float, z: float, yaw: float = 0.0, y: float = 0.0) -> Frame:

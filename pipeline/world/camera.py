@@ -115,9 +115,9 @@ class PinholeCamera:
     height: int
     width: int
     horizontal_fov: float
-    yaw: float = 0.0
-    pitch: float = 0.0
-    roll: float = 0.0
+    yaw: float
+    pitch: float
+    roll: float
 
     def _turn_33(self) -> Float:
         heading = rotation(self.scene.heading, 0)

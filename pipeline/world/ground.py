@@ -26,7 +26,6 @@ class Zone(IntEnum):
     LOT = 3
 
 
-ZONES = len(Zone)
 _SIDEWALK_ID, _VERGE_ID, _LOT_ID = 2, 14, 26
 """Instance offsets: 0 sky, 1 road, then a sidewalk and a verge per block, then the lots."""
 

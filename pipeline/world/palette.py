@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.world.scene import Colour
 
 
-def colour(rng: np.random.Generator, strength: float = 0.45, low: float = 0.15, high: float = 0.85) -> Colour:
+def colour(rng: np.random.Generator, strength: float, low: float, high: float) -> Colour:
     """Any colour: mostly dull, of any hue; strength bounds the saturation, low and high the brightness."""
     warm = rng.random() < 0.5
     hue = rng.normal(0.09, 0.06) % 1 if warm else rng.random()

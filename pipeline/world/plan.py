@@ -36,11 +36,11 @@ class Plan:
         reach = self.sidewalk(side)
         return [c.at + end * (c.half_width + reach) for c in self.crosses_on(side) for end in (-1, 1)]
 
-    def in_junction(self, z: float, margin: float = 1.0) -> bool:
+    def in_junction(self, z: float, margin: float) -> bool:
         """Whether a z of the main street lies in or near a crossing."""
         return any(abs(z - c.at) < c.half_width + margin for c in self.crosses)
 
-    def on_zebra(self, z: float, margin: float = 2.5) -> bool:
+    def on_zebra(self, z: float, margin: float) -> bool:
         """Whether a z of the main street lies on a zebra crossing."""
         return any(abs(z - at) < margin for at in self.zebras)
 

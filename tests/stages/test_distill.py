@@ -16,9 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.errors import CacheError, GoodSAMError, InputError, RecipeError, WeightsError
-from pipeline.student.config import DistillConfig, LossConfig, StudentConfig
+from pipeline.student.config import LOSSES, DistillConfig, LossConfig, StudentConfig
 from pipeline.student.data import TrainingSet
-from pipeline.student.losses import LOSSES
 from pipeline.student.model import build_student, load_student, save_student
 from pipeline.student.pooling import pool
 from pipeline.student.sample import PanoramaSample

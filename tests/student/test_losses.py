@@ -10,9 +10,8 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.student.config import LossConfig
+from pipeline.student.config import LOSSES, LossConfig
 from pipeline.student.losses import (
-    LOSSES,
     FeatureProjections,
     assistant_loss,
     boundary_loss,

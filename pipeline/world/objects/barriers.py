@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from pipeline.world.builder import Builder, Frame, Look
 from pipeline.world.palette import grey, paint, shade
 from pipeline.world.scene import Colour, Cutout, Kind, Label, Material
@@ -25,8 +27,7 @@ def add_wall(builder: Builder, frame: Frame, length: float, height: float) -> No
             builder.add(Kind.BOX, pier, (0.24, height / 2 + 0.12, 0.24), look, owner, PIER)
 
 
-def _rails(builder: Builder, height: float) -> tuple[Cutout, tuple[float, float, float, float], Colour]:
-    rng = builder.rng
+def _rails(rng: np.random.Generator) -> tuple[Cutout, tuple[float, float, float, float], Colour]:
     kind = int(rng.integers(4))
     if kind < 2:
         period = float(rng.uniform(0.12, 0.24))
@@ -39,7 +40,7 @@ def _rails(builder: Builder, height: float) -> tuple[Cutout, tuple[float, float,
 def add_fence(builder: Builder, frame: Frame, length: float, height: float) -> None:
     """Pickets, level bars or a mesh, between posts; one sees through the gaps."""
     owner = (Label.FENCE, builder.instance())
-    cutout, style, base = _rails(builder, height)
+    cutout, style, base = _rails(builder.rng)
     look = Look(Material.PLANKS, base, shade(base, 0.7), style)
     half = (length / 2, height / 2, 0.02)
     builder.add(Kind.CARD, frame.moved((0, -height / 2 - 0.04, 0)), half, look, owner, BODY, cutout=cutout)
