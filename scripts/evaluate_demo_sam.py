@@ -54,9 +54,10 @@ class Score:
 def segments_of(masks: MaskSet) -> npt.NDArray[np.int32]:
     """Index of the smallest mask that covers each pixel [H, W]; -1 where none does."""
     segments_HW = np.full((masks.height, masks.width), -1, np.int32)
+    placed = list(masks.placed())
     for index in np.argsort(-masks.areas(), kind="stable"):
-        y0, x0, y1, x1 = masks.boxes_M4[index]
-        segments_HW[y0:y1, x0:x1][masks.bitmaps[index]] = index
+        box, bitmap = placed[index]
+        segments_HW[box][bitmap] = index
     return segments_HW
 
 

@@ -24,8 +24,6 @@ from stages.evaluate import TeacherArrays
 from stages.runs import Fingerprints, Run, read_manifest
 from stages.splits import SplitPanorama
 
-TEACHER_ARRAYS = ("assistant_logits", "assistant_whole_logits", "agreement")
-
 
 @dataclass(frozen=True)
 class RunReader:
@@ -105,8 +103,11 @@ class RunReader:
         Raises:
             CacheError: it is not in the cache, or damaged.
         """
-        assistant = self._assistant(panorama_id, TEACHER_ARRAYS)
-        ensemble = self._ensemble(panorama_id, ("ensemble_labels", "reliability", "ignored"))
+        prints = self.fingerprints
+        of_assistant = ("assistant_logits", "assistant_whole_logits", "agreement")
+        assistant = self.store.read(Part.ASSISTANT, prints.assistant, panorama_id, of_assistant)
+        of_ensemble = ("ensemble_labels", "reliability", "ignored")
+        ensemble = self.store.read(Part.ENSEMBLE, prints.ensemble, panorama_id, of_ensemble)
         return TeacherArrays(
             assistant_CHW=codec.decode_probabilities(assistant["assistant_logits"]),
             whole_CHW=codec.decode_probabilities(assistant["assistant_whole_logits"]),
@@ -127,22 +128,13 @@ class RunReader:
         arrays = self.store.read(Part.MASKS, self.fingerprints.masks, panorama_id)
         placed = [(window, box, bitmap)
                   for window, masks in zip(windows, records.unpack_masks(arrays, windows), strict=True)
-                  for box, bitmap in zip(masks.boxes_M4.tolist(), masks.bitmaps, strict=True)]  # fmt: skip
+                  for box, bitmap in masks.placed()]  # fmt: skip
         placed.sort(key=lambda mask: -int(mask[2].sum()))
-        painted = np.full((config.height, config.width), -1, np.int32)
-        for number, (window, (top, left, bottom, right), bitmap) in enumerate(placed):
-            rows = np.arange(window.row + top, window.row + bottom)
-            columns = np.arange(window.column + left, window.column + right) % config.width
-            region = painted[np.ix_(rows, columns)]
-            region[bitmap] = number
-            painted[np.ix_(rows, columns)] = region
-        return painted
+        painted_HW = np.full((config.height, config.width), -1, np.int32)
+        for number, (window, (rows, columns), bitmap) in enumerate(placed):
+            y, x = np.nonzero(bitmap)
+            painted_HW[window.row + rows.start + y, (window.column + columns.start + x) % config.width] = number
+        return painted_HW
 
     def _provenance(self, panorama_id: str) -> Mapping[str, object]:
         return self.store.provenance(Part.ENSEMBLE, self.fingerprints.ensemble, panorama_id)
-
-    def _assistant(self, panorama_id: str, names: tuple[str, ...]) -> records.Arrays:
-        return self.store.read(Part.ASSISTANT, self.fingerprints.assistant, panorama_id, names)
-
-    def _ensemble(self, panorama_id: str, names: tuple[str, ...]) -> records.Arrays:
-        return self.store.read(Part.ENSEMBLE, self.fingerprints.ensemble, panorama_id, names)

@@ -11,8 +11,9 @@ Legend: H W panorama, h w window, K windows, M masks of one window.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -61,18 +62,16 @@ def mask_edges(masks: MaskSet) -> Bools:
 def covered(masks: MaskSet) -> Bools:
     """Pixels covered_hw that lie in any mask."""
     covered_hw = np.zeros((masks.height, masks.width), np.bool_)
-    for (y0, x0, y1, x1), bitmap in zip(masks.boxes_M4.tolist(), masks.bitmaps, strict=True):
-        covered_hw[y0:y1, x0:x1] |= bitmap
+    for box, bitmap in masks.placed():
+        covered_hw[box] |= bitmap
     return covered_hw
 
 
 def dilate(flags_HW: Bools, radius: int, wrap: bool = False) -> Bools:
     """Pixels with a set pixel at most `radius` rows and columns away (a square); columns wrap if asked."""
-    height, width = flags_HW.shape
-    tall = np.pad(flags_HW, ((radius, radius), (0, 0)))
-    rows = _any_of(tall[i : i + height] for i in range(2 * radius + 1))
-    wide = np.pad(rows, ((0, 0), (radius, radius)), mode="wrap") if wrap else np.pad(rows, ((0, 0), (radius, radius)))
-    return _any_of(wide[:, i : i + width] for i in range(2 * radius + 1))
+    wide = np.pad(flags_HW, ((0, 0), (radius, radius)), mode="wrap" if wrap else "constant")
+    square = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    return cv2.dilate(wide.view(np.uint8), square)[:, radius : radius + flags_HW.shape[1]].astype(np.bool_)
 
 
 def refine_boundary(
@@ -104,7 +103,3 @@ def refine_boundary(
     confirmed_HW = sam_HW & near_HW
     agreed_HW = assistant_HW & (votes_HW >= 2) & ~covered_HW
     return (confirmed_HW | agreed_HW) & ~dilate(ignored_HW, 1, wrap=True)
-
-
-def _any_of(layers: Iterable[Bools]) -> Bools:
-    return np.logical_or.reduce(list(layers))

@@ -12,7 +12,7 @@ Legend: C classes, H W panorama, h w window, M masks of one window.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -76,7 +76,7 @@ def vote(labels_hw: Labels, ignored_hw: Bools, masks: MaskSet, classes: int) -> 
     """Count the assistant's labels inside every mask; ignored pixels have no vote."""
     ballots_hw = labels_hw | -ignored_hw.view(np.uint8)  # IGNORE, which is all ones, where ignored
     counts_MB = np.zeros((len(masks), 256), np.int64)
-    for counts_B, (box, bitmap) in zip(counts_MB, _regions(masks), strict=True):
+    for counts_B, (box, bitmap) in zip(counts_MB, masks.placed(), strict=True):
         counts_B[:] = cv2.calcHist([ballots_hw[box]], [0], bitmap.view(np.uint8), [256], [0, 256]).ravel()
     counts_MC = counts_MB[:, :classes]
     coverage_M = counts_MC.max(axis=1) / np.maximum(counts_MC.sum(axis=1), 1)
@@ -200,12 +200,6 @@ def _heaviest(opinions: Sequence[tuple[Window, Labels, FloatArray]], shape: tupl
     return heaviest_HW
 
 
-def _regions(masks: MaskSet) -> Iterator[tuple[tuple[slice, slice], Bools]]:
-    """(box as slices, bitmap inside it) of every mask."""
-    for (y0, x0, y1, x1), bitmap in zip(masks.boxes_M4.tolist(), masks.bitmaps, strict=True):
-        yield (slice(y0, y1), slice(x0, x1)), bitmap
-
-
 def _paint(
     assistant_hw: Labels, ignored_hw: Bools, masks: MaskSet, votes: Votes, label_set: LabelSet, config: FusionConfig
 ) -> Owners:
@@ -216,11 +210,11 @@ def _paint(
     owners_hw = np.full(assistant_hw.shape, NOBODY, np.int32)
     thin_hw = np.isin(assistant_hw, label_set.thin)
     large_area = config.large_mask * assistant_hw.size
-    regions = list(_regions(masks))
+    placed = list(masks.placed())
     for m in np.argsort(-votes.areas_M, kind="stable").tolist():
         if votes.coverage_M[m] == 0:
             continue
-        box, painted = regions[m]
+        box, painted = placed[m]
         if config.protect_thin and votes.areas_M[m] >= large_area:
             painted = painted & ~(thin_hw[box] & (assistant_hw[box] != votes.winners_M[m]))
         owners_hw[box][painted] = m

@@ -5,7 +5,7 @@ Legend: M masks, h w window, T runs. Boxes are (y0, x0, y1, x1) in window pixels
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,12 +71,17 @@ class MaskSet:
         """Pixels per mask, shape [M]."""
         return np.array([np.count_nonzero(bitmap) for bitmap in self.bitmaps], np.int64)
 
+    def placed(self) -> Iterator[tuple[tuple[slice, slice], Bitmap]]:
+        """(box as slices of the window, bitmap inside it) of every mask."""
+        for (y0, x0, y1, x1), bitmap in zip(self.boxes_M4.tolist(), self.bitmaps, strict=True):
+            yield (slice(y0, y1), slice(x0, x1)), bitmap
+
     def dense(self) -> npt.NDArray[np.bool_]:
         """Full-size bitmaps masks_Mhw."""
-        masks = np.zeros((len(self), self.height, self.width), np.bool_)
-        for mask, bitmap, (y0, x0, y1, x1) in zip(masks, self.bitmaps, self.boxes_M4, strict=True):
-            mask[y0:y1, x0:x1] = bitmap
-        return masks
+        masks_Mhw = np.zeros((len(self), self.height, self.width), np.bool_)
+        for mask_hw, (box, bitmap) in zip(masks_Mhw, self.placed(), strict=True):
+            mask_hw[box] = bitmap
+        return masks_Mhw
 
 
 def tight(mask_hw: Bitmap) -> tuple[tuple[int, int, int, int], Bitmap]:
