@@ -272,23 +272,21 @@ class _Evaluation:
     def write(self) -> dict[str, Any]:
         """Write metrics.json and ladder.md, and put the pictures in the place of an earlier evaluation's; return the
         former."""
-        job, rungs, summary = self.job, self.ladder.rungs(), self.consensus.summary()
+        job, summary = self.job, self.consensus.summary()
         metrics: dict[str, Any] = {
             **job.facts,
             "label_set": job.label_set.name,
             "images": summary.images,
             "labelled": self.ladder.images,
             "labels_by": job.labels_by,
-            "ladder": [report.rung_record(rung, job.label_set) for rung in rungs],
+            "ladder": [report.rung_record(rung, job.label_set) for rung in self.ladder.rungs()],
             **{rung: self._student_record(rung) for rung in job.students},
             "agreement": report.consensus_record(summary, job.label_set),
             "thresholds": self._threshold_record(),
             "set_aside": self.failed,
         }
-        ladder = [*report.cautions(job.labels_by), report.ladder_markdown(rungs, job.label_set)] if rungs else []
-        tables = [*ladder, *report.costs_markdown(metrics), report.consensus_markdown(summary, job.label_set)]
         write_whole(job.out / "metrics.json", report.to_json(metrics))
-        write_whole(job.out / "ladder.md", "\n\n".join(tables) + "\n")
+        write_whole(job.out / "ladder.md", report.markdown_of(metrics, job.label_set))
         with writing(job.out / "overlays"):
             put_in_place(self._pictures, job.out / "overlays")
         return metrics

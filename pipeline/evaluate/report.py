@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -81,72 +81,18 @@ def _strict(value: Any) -> Any:
 
 
 def text_of(metrics: Mapping[str, Any]) -> str:
-    """The content of a metrics.json as tables for the terminal."""
-    rungs = [rung_of(record) for record in metrics["ladder"]]
-    agreement = consensus_of(metrics["agreement"])
-    ladder = [*cautions(metrics.get("labels_by", "people")), ladder_text(rungs)] if rungs else []
-    return "\n\n".join([*ladder, *costs_text(metrics), consensus_text(agreement)])
+    """The content of a metrics.json as tables for the terminal: ladder, cost of the students, agreement."""
+    rungs, summary = _read_back(metrics)
+    tables = [*([_ladder(rungs)] if rungs else []), *_costs(metrics), _agreement(summary)]
+    return "\n\n".join([*_cautions(metrics), *map(_aligned, tables)])
 
 
-def cautions(labels_by: str) -> list[str]:
-    """What stands before a ladder, by who made its labels (see DataConfig)."""
-    return [MACHINE_LABELS] if labels_by == "network" else []
-
-
-def ladder_markdown(rungs: Sequence[Rung], labels: LabelSet) -> str:
-    """Two Markdown tables: the ladder, and IoU per class with the rungs as columns. All in percent."""
-    per_class = [
-        [name, *(percent(rung.per_class_iou[class_id]) for rung in rungs)] for class_id, name in enumerate(labels.names)
-    ]
-    return "\n\n".join(
-        (
-            _markdown(_HEAD, _ladder_rows(rungs)),
-            _markdown(["IoU, %", *(_readable(rung.name) for rung in rungs)], per_class),
-        )
-    )
-
-
-def ladder_text(rungs: Sequence[Rung]) -> str:
-    """The ladder as an aligned table for the terminal, in percent."""
-    return _aligned(_HEAD, _ladder_rows(rungs))
-
-
-def costs_markdown(metrics: Mapping[str, Any]) -> list[str]:
-    """Markdown table of what the students of a metrics.json cost: size, time, device. None where there are none."""
-    rows = _cost_rows(metrics)
-    return [_markdown(_COST_HEAD, rows)] if rows else []
-
-
-def costs_text(metrics: Mapping[str, Any]) -> list[str]:
-    """The same, aligned for the terminal."""
-    rows = _cost_rows(metrics)
-    return [_aligned(_COST_HEAD, rows)] if rows else []
-
-
-def consensus_markdown(summary: ConsensusSummary, labels: LabelSet) -> str:
-    """Markdown tables of what was measured without labels: coverage and agreement, then class shares. In percent."""
-    names = list(summary.coverage)
-    head = ["agreement, %", "coverage", *(_readable(name) for name in names)]
-    agreement = [
-        [_readable(row), percent(summary.coverage[row]), *(_pair(summary, row, column) for column in names)]
-        for row in names
-    ]
-    shares = [
-        [name, *(_share(summary, rung, class_id) for rung in names)] for class_id, name in enumerate(labels.names)
-    ]
-    return "\n\n".join(
-        (_markdown(head, agreement), _markdown(["share of the view, %", *(_readable(name) for name in names)], shares))
-    )
-
-
-def consensus_text(summary: ConsensusSummary) -> str:
-    """Coverage and agreement of the rungs for the terminal, in percent."""
-    names = list(summary.coverage)
-    rows = [
-        [_readable(row), percent(summary.coverage[row]), *(_pair(summary, row, column) for column in names)]
-        for row in names
-    ]
-    return _aligned(["agreement, %", "coverage", *(_readable(name) for name in names)], rows)
+def markdown_of(metrics: Mapping[str, Any], labels: LabelSet) -> str:
+    """The same as Markdown, with the IoU and the share of every class."""
+    rungs, summary = _read_back(metrics)
+    ladder = [_ladder(rungs), _class_iou(rungs, labels)] if rungs else []
+    tables = [*ladder, *_costs(metrics), _agreement(summary), _class_shares(summary, labels)]
+    return "\n\n".join([*_cautions(metrics), *map(_markdown, tables)]) + "\n"
 
 
 def percent(value: float) -> str:
@@ -156,36 +102,67 @@ def percent(value: float) -> str:
 
 COMPLETE = 0.999
 """Coverage from which a rung counts as covering everything."""
-_COST_HEAD = ["rung", "parameters", "milliseconds per panorama", "device"]
-_HEAD = ["rung", "mIoU, %", "by solid angle, %", "pixels, %", "coverage, %", "step"]
 
 
-def _ladder_rows(rungs: Sequence[Rung]) -> list[list[str]]:
-    """Rows of the ladder; the last column is the change of mIoU against the last rung before that covers everything.
+class _Table(NamedTuple):
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def _read_back(metrics: Mapping[str, Any]) -> tuple[list[Rung], ConsensusSummary]:
+    return [rung_of(record) for record in metrics["ladder"]], consensus_of(metrics["agreement"])
+
+
+def _cautions(metrics: Mapping[str, Any]) -> list[str]:
+    """What stands before a ladder, by who made its labels (see DataConfig)."""
+    return [MACHINE_LABELS] if metrics["ladder"] and metrics.get("labels_by") == "network" else []
+
+
+def _ladder(rungs: Sequence[Rung]) -> _Table:
+    """The last column is the change of mIoU against the last rung before that covers everything.
 
     A rung that leaves out its doubtful pixels is measured on easier ones: no step can be taken from it.
     """
     rows: list[list[str]] = []
     last = float("nan")
     for rung in rungs:
-        step = _step(rung.miou - last)
-        rows.append(
-            [
-                _readable(rung.name),
-                *map(percent, (rung.miou, rung.miou_solid_angle, rung.pixel_accuracy, rung.coverage)),
-                step,
-            ]
-        )
+        shares = (rung.miou, rung.miou_solid_angle, rung.pixel_accuracy, rung.coverage)
+        rows.append([_readable(rung.name), *map(percent, shares), _step(rung.miou - last)])
         last = rung.miou if rung.coverage > COMPLETE else last
-    return rows
+    return _Table(["rung", "mIoU, %", "by solid angle, %", "pixels, %", "coverage, %", "step"], rows)
 
 
-def _cost_rows(metrics: Mapping[str, Any]) -> list[list[str]]:
+def _class_iou(rungs: Sequence[Rung], labels: LabelSet) -> _Table:
+    rows = [[name, *(percent(rung.per_class_iou[i]) for rung in rungs)] for i, name in enumerate(labels.names)]
+    return _Table(["IoU, %", *(_readable(rung.name) for rung in rungs)], rows)
+
+
+def _costs(metrics: Mapping[str, Any]) -> list[_Table]:
+    """What the students cost: size, time, device; no table where there are none."""
     records = {rung: metrics[rung] for rung in RUNGS if rung in metrics}
-    return [
+    rows = [
         [_readable(rung), f"{cost['parameters']:,}", f"{cost['milliseconds_per_panorama']:.1f}", cost["device"]]
         for rung, cost in records.items()
     ]
+    return [_Table(["rung", "parameters", "milliseconds per panorama", "device"], rows)] if rows else []
+
+
+def _agreement(summary: ConsensusSummary) -> _Table:
+    """Coverage of the rungs, and their agreement with each other."""
+    names = list(summary.coverage)
+    rows = [
+        [_readable(row), percent(summary.coverage[row]), *(_pair(summary, row, column) for column in names)]
+        for row in names
+    ]
+    return _Table(["agreement, %", "coverage", *map(_readable, names)], rows)
+
+
+def _class_shares(summary: ConsensusSummary, labels: LabelSet) -> _Table:
+    shares = summary.class_shares
+    rows = [
+        [name, *(percent(own[i]) if own else ABSENT for own in shares.values())] for i, name in enumerate(labels.names)
+    ]
+    return _Table(["share of the view, %", *map(_readable, shares)], rows)
 
 
 def _step(change: float) -> str:
@@ -197,24 +174,19 @@ def _pair(summary: ConsensusSummary, row: str, column: str) -> str:
     return "" if row == column else percent(value)
 
 
-def _share(summary: ConsensusSummary, rung: str, class_id: int) -> str:
-    shares = summary.class_shares[rung]
-    return percent(shares[class_id]) if shares else ABSENT
-
-
 def _readable(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    alignment = ["---", *("---:" for _ in head[1:])]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, alignment, *rows))
+def _markdown(table: _Table) -> str:
+    alignment = ["---", *("---:" for _ in table.head[1:])]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (table.head, alignment, *table.rows))
 
 
-def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
-        for row in (head, *rows)
-    ]
-    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+def _aligned(table: _Table) -> str:
+    widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
+    rules = ["-" * width for width in widths]
+    return "\n".join(
+        "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])])
+        for first, *rest in (table.head, rules, *table.rows)
+    )

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,9 @@ SUMMARY = ConsensusSummary(
 )
 
 
-def metrics() -> dict[str, Any]:
+def metrics(rungs: Sequence[Rung] = RUNGS) -> dict[str, Any]:
     return {
-        "ladder": [report.rung_record(rung, DENSEPASS_13) for rung in RUNGS],
+        "ladder": [report.rung_record(rung, DENSEPASS_13) for rung in rungs],
         "agreement": report.consensus_record(SUMMARY, DENSEPASS_13),
     }
 
@@ -55,7 +56,7 @@ def test_results_read_back_print_like_fresh_ones() -> None:
 
 
 def test_the_ladder_shows_each_step_in_points() -> None:
-    table = report.ladder_text(RUNGS).splitlines()
+    table = report.text_of(metrics()).split("\n\n")[0].splitlines()
     assert all(name in table[0] for name in ("rung", "mIoU, %", "by solid angle, %", "coverage, %", "step"))
     assert table[3].split() == ["ensemble", "reliable", "47.5", "41.0", "80.0", "62.0", "+10.0"]
     assert table[4].split() == ["student", report.ABSENT, report.ABSENT, report.ABSENT, "0.0"]
@@ -65,7 +66,7 @@ def test_the_ladder_shows_each_step_in_points() -> None:
 def test_what_the_students_cost_stands_below_the_ladder() -> None:
     start = {"parameters": 3_714_141, "milliseconds_per_panorama": 41.27, "device": "cpu, 2 threads"}
     measured = {**metrics(), "student": {**start, "milliseconds_per_panorama": 40.0}, "student_start": start}
-    (table,) = report.costs_markdown(measured)
+    table = report.markdown_of(measured, DENSEPASS_13).split("\n\n")[2]
     assert table.splitlines() == [
         "| rung | parameters | milliseconds per panorama | device |",
         "| --- | ---: | ---: | ---: |",
@@ -78,13 +79,12 @@ def test_what_the_students_cost_stands_below_the_ladder() -> None:
 
 
 def test_without_students_there_is_no_table_of_their_cost() -> None:
-    assert report.costs_markdown(metrics()) == []
+    assert "parameters" not in report.markdown_of(metrics(), DENSEPASS_13)
     assert "parameters" not in report.text_of(metrics())
 
 
 def test_markdown_tables_are_rectangular_and_name_every_class() -> None:
-    tables = [*report.ladder_markdown(RUNGS, DENSEPASS_13).split("\n\n"),
-              *report.consensus_markdown(SUMMARY, DENSEPASS_13).split("\n\n")]  # fmt: skip
+    tables = report.markdown_of(metrics(), DENSEPASS_13).split("\n\n")
     assert len(tables) == 4
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
@@ -100,13 +100,16 @@ def test_percent_shows_a_dash_for_what_was_not_measured() -> None:
 
 def test_no_step_is_taken_from_a_rung_that_left_its_doubtful_pixels_out() -> None:
     rungs = [
-        Rung("assistant_windows", 0.30, 0.30, (), 1.0, 0.7),
-        Rung("confidence_threshold", 0.50, 0.50, (), 0.6, 0.8),
-        Rung("ensemble", 0.35, 0.35, (), 1.0, 0.7),
+        Rung("assistant_windows", 0.30, 0.30, IOU, 1.0, 0.7),
+        Rung("confidence_threshold", 0.50, 0.50, IOU, 0.6, 0.8),
+        Rung("ensemble", 0.35, 0.35, IOU, 1.0, 0.7),
     ]
-    assert report.ladder_text(rungs).splitlines()[-1].split()[-1] == "+5.0"
+    ladder = report.text_of(metrics(rungs)).split("\n\n")[0]
+    assert ladder.splitlines()[-1].split()[-1] == "+5.0"
 
 
 def test_a_ladder_of_a_networks_labels_says_that_it_is_no_truth() -> None:
     assert report.MACHINE_LABELS not in report.text_of(metrics())
-    assert report.text_of({**metrics(), "labels_by": "network"}).startswith(report.MACHINE_LABELS)
+    by_network = {**metrics(), "labels_by": "network"}
+    assert report.text_of(by_network).startswith(report.MACHINE_LABELS)
+    assert report.markdown_of(by_network, DENSEPASS_13).startswith(report.MACHINE_LABELS)
