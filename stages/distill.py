@@ -73,7 +73,7 @@ class DistillJob:
     """Weights of the losses."""
     distill: DistillConfig
     """Training."""
-    seed: int = 0
+    seed: int
     """Seed of all that is random."""
     device: str = "cpu"
     """torch device."""

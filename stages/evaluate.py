@@ -6,7 +6,7 @@
                        class shares
     overlays/<id>.png  panorama, assistant, masks, ensemble, student and truth side by side
 
-Panoramas are taken one at a time, twice where there is a teacher cache: first for the thresholds of the baseline.
+Panoramas are taken one at a time, twice: first for the thresholds of the baseline.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,20 +74,20 @@ class EvaluateJob:
     """Id -> RGB image [H, W, 3] at the working size."""
     open_labels: Callable[[str], LabelArray | None]
     """Id -> human labels at their own size, or None."""
-    read_teacher: Callable[[str], TeacherArrays] | None = None
-    """Id -> stage one's arrays; None measures students alone."""
-    read_masks: Callable[[str], npt.NDArray[np.integer]] | None = None
+    read_teacher: Callable[[str], TeacherArrays]
+    """Id -> stage one's arrays."""
+    read_masks: Callable[[str], npt.NDArray[np.integer]]
     """Id -> map of SAM's masks [H, W], -1 where there is none, for the pictures."""
-    students: Mapping[str, Predictor] = field(default_factory=dict[str, Predictor])
+    students: Mapping[str, Predictor]
     """Rung ("student", "student_start") -> student."""
+    overlays: int
+    """Number of panoramas for which pictures are made, the first ones."""
+    facts: Mapping[str, Any]
+    """More to stand in metrics.json (recipe, name of the run)."""
     labels_by: str = "people"
     """Who made the labels, people or a network; see DataConfig."""
     vertical_fov: float = 180.0
     """Vertical field of view of the panoramas, degrees."""
-    overlays: int = 8
-    """Number of panoramas for which pictures are made, the first ones."""
-    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """More to stand in metrics.json (recipe, name of the run)."""
 
 
 def evaluate(job: EvaluateJob, listener: Listener = silent) -> dict[str, Any]:
@@ -100,8 +100,7 @@ def evaluate(job: EvaluateJob, listener: Listener = silent) -> dict[str, Any]:
     """
     started = time.monotonic()
     _require_same_classes(job)
-    passes = 1 if job.read_teacher is None else 2
-    listener(StageStarted(STAGE, passes * len(job.ids), "panoramas"))
+    listener(StageStarted(STAGE, 2 * len(job.ids), "panoramas"))  # in each of the two passes
     evaluation = _Evaluation(job, listener)
     evaluation.find_thresholds()
     evaluation.measure()
@@ -159,9 +158,8 @@ class _Evaluation:
 
     def find_thresholds(self) -> None:
         """First pass: the confidence of the assistant over the whole set."""
-        if self.job.read_teacher is not None:
-            for id_ in self.job.ids:
-                self._try(id_, self._count_confidence)
+        for id_ in self.job.ids:
+            self._try(id_, self._count_confidence)
 
     def measure(self) -> None:
         """Second pass: every rung on every panorama, and the pictures of the first ones."""
@@ -204,7 +202,6 @@ class _Evaluation:
         return result
 
     def _count_confidence(self, id_: str) -> None:
-        assert self.job.read_teacher is not None
         teacher = self.job.read_teacher(id_)
         self.histograms.add(*best_class(teacher.assistant_CHW), ~teacher.ignored_HW)
 
@@ -215,10 +212,10 @@ class _Evaluation:
         counted in the thresholds of the baseline.)
         """
         image, labels = self.job.open_image(id_), self.job.open_labels(id_)
-        teacher = self.job.read_teacher(id_) if self.job.read_teacher else None
-        if teacher is not None and teacher.ignored_HW.all():
+        teacher = self.job.read_teacher(id_)
+        if teacher.ignored_HW.all():
             raise InputError("all of it is ignored", "something must be seen", "Take it out of the folder")
-        if labels is not None and teacher is not None:
+        if labels is not None:
             labels = without_ignored(labels, teacher.ignored_HW)
         size = image.shape[:2] if labels is None else labels.shape
         predictions = dict(self._predictions(image, teacher, *size))
@@ -227,31 +224,25 @@ class _Evaluation:
         return picture
 
     def _predictions(
-        self, image_HW3: npt.NDArray[np.uint8], teacher: TeacherArrays | None, height: int, width: int
+        self, image_HW3: npt.NDArray[np.uint8], teacher: TeacherArrays, height: int, width: int
     ) -> Iterator[tuple[str, LabelArray]]:
         """Rung and labels at the truth's size."""
-        if teacher is not None:
-            yield from teacher_rungs(teacher, self.histograms.thresholds(), height, width).items()
+        yield from teacher_rungs(teacher, self.histograms.thresholds(), height, width).items()
         for rung, student in self.job.students.items():
             began = time.perf_counter()
             scores = student(image_HW3)
             self.seconds[rung].append(time.perf_counter() - began)
             yield rung, labels_at(scores, height, width)
 
-    def _count(
-        self, predictions: Mapping[str, LabelArray], labels: LabelArray | None, teacher: TeacherArrays | None
-    ) -> None:
+    def _count(self, predictions: Mapping[str, LabelArray], labels: LabelArray | None, teacher: TeacherArrays) -> None:
         if labels is not None:
             self.ladder.add(LadderInput(labels, predictions))
-        if teacher is None:
-            self.consensus.add(predictions)
-            return
         size = next(iter(predictions.values())).shape
         agreement = resize_nearest(teacher.agreement_HW, *size)
         self.consensus.add(predictions, agreement, ~resize_nearest(teacher.ignored_HW, *size))
 
     def _picture(
-        self, id_: str, image_HW3: npt.NDArray[np.uint8], teacher: TeacherArrays | None,
+        self, id_: str, image_HW3: npt.NDArray[np.uint8], teacher: TeacherArrays,
         predictions: Mapping[str, LabelArray], labels: LabelArray | None,
     ) -> npt.NDArray[np.uint8] | None:  # fmt: skip
         if self.consensus.images >= self.job.overlays:
@@ -260,9 +251,9 @@ class _Evaluation:
         scene = Scene(
             image_HW3,
             assistant_HW=predictions.get("assistant_windows"),
-            masks_HW=job.read_masks(id_) if job.read_masks else None,
+            masks_HW=job.read_masks(id_),
             ensemble_HW=predictions.get("ensemble"),
-            reliable_HW=None if teacher is None else teacher.reliable_HW | teacher.ignored_HW,
+            reliable_HW=teacher.reliable_HW | teacher.ignored_HW,
             student_HW=predictions.get("student"),
             truth_HW=labels,
             labels_by=job.labels_by,
@@ -282,7 +273,7 @@ class _Evaluation:
             "ladder": [report.rung_record(rung, job.label_set) for rung in self.ladder.rungs()],
             **{rung: self._student_record(rung) for rung in job.students},
             "agreement": report.consensus_record(summary, job.label_set),
-            "thresholds": self._threshold_record(),
+            "thresholds": dict(zip(job.label_set.names, self.histograms.thresholds().tolist(), strict=True)),
             "set_aside": self.failed,
         }
         write_whole(job.out / "metrics.json", report.to_json(metrics))
@@ -299,11 +290,6 @@ class _Evaluation:
             "milliseconds_per_panorama": round(milliseconds, 2),
             "device": student.device,
         }
-
-    def _threshold_record(self) -> dict[str, float]:
-        if self.job.read_teacher is None:
-            return {}
-        return dict(zip(self.job.label_set.names, self.histograms.thresholds().tolist(), strict=True))
 
 
 def teacher_rungs(

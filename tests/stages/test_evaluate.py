@@ -88,7 +88,7 @@ def renamed(job: EvaluateJob, *names: str) -> EvaluateJob:
     ids = dict(zip(names, IDS, strict=True))
     return replace(
         job, ids=names, open_image=lambda id_: image(ids[id_]), open_labels=lambda id_: truth(ids[id_]),
-        read_teacher=lambda id_: teacher(ids[id_]), read_masks=None,
+        read_teacher=lambda id_: teacher(ids[id_]), read_masks=lambda id_: job.read_masks(ids[id_]),
     )  # fmt: skip
 
 
@@ -245,12 +245,6 @@ def test_some_labels_are_enough_for_a_ladder(job: EvaluateJob) -> None:
     metrics = evaluate(replace(job, open_labels=lambda id_: truth(id_) if id_ == IDS[0] else None))
     assert (metrics["images"], metrics["labelled"]) == (3, 1)
     assert len(metrics["ladder"]) == len(RUNGS)
-
-
-def test_a_student_alone_can_be_measured(job: EvaluateJob) -> None:
-    metrics = evaluate(replace(job, read_teacher=None, read_masks=None, students={"student": Oracle(wrong_rows=0)}))
-    (rung,) = metrics["ladder"]
-    assert (rung["name"], rung["miou"]) == ("student", 1.0)
 
 
 def test_a_student_of_other_classes_is_refused(job: EvaluateJob) -> None:
