@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ import torch
 from pipeline.accelerator import device_errors
 from pipeline.cache import records
 from pipeline.cache.store import DamagedError, Part, TeacherStore
-from pipeline.cache.verify import Entry, verify_entry
+from pipeline.cache.verify import Entry, discard, verify_entry
 from pipeline.classes import label_set
 from pipeline.errors import GoodSAMError, InputError
 from pipeline.panorama.ignore import ignored_region
@@ -33,13 +33,11 @@ from pipeline.teacher.boundary import refine_boundary
 from pipeline.teacher.config import AssistantConfig, SamConfig
 from pipeline.teacher.fuse import fuse
 from pipeline.teacher.rectify import rectify
+from pipeline.teacher.sam import SamMaskGenerator, load_mask_generator, weights_digest
 from stages.devices import choose_device
 from stages.files import mask_digest
 from stages.runs import SPEED_SETTINGS, VERSIONS, Fingerprints
 from stages.splits import SplitPanorama
-
-if TYPE_CHECKING:
-    from pipeline.teacher.sam import SamMaskGenerator
 
 Config = TypeVar("Config", SamConfig, AssistantConfig)
 Network = TypeVar("Network")
@@ -59,7 +57,7 @@ class PanoramaTask:
     """Names of the three parts."""
     device: str
     """Device of SAM and the assistant, as `choose_device` takes it where the task is done."""
-    threads: int = 1
+    threads: int
     """Torch threads; results of another number may differ in the last digit."""
 
 
@@ -87,8 +85,6 @@ def part_fingerprints(recipe: Recipe) -> Fingerprints:
     Raises:
         GoodSAMError: weights or the ignore mask are missing.
     """
-    from pipeline.teacher.sam import weights_digest
-
     size = (recipe.panorama.width, recipe.panorama.height, recipe.panorama.vertical_fov)
     sam = _without(recipe.sam, "checkpoint", *SPEED_SETTINGS["sam"])
     masks = fingerprint(Part.MASKS, VERSIONS[Part.MASKS], size, recipe.windows, sam, weights_digest(recipe.sam))
@@ -197,10 +193,8 @@ def _compute(task: PanoramaTask, seconds: dict[str, float]) -> None:
 
 def _discard_damaged(task: PanoramaTask) -> None:
     store = TeacherStore.open(task.store, "a")
-    for part in Part:
-        entry = Entry(part, task.fingerprints.of(part), task.panorama.id)
-        if verify_entry(store, entry) is not None:
-            store.discard(entry.part, entry.fingerprint, entry.panorama_id)
+    parts = (Entry(part, task.fingerprints.of(part), task.panorama.id) for part in Part)
+    discard(store, filter(None, (verify_entry(store, entry) for entry in parts)))
 
 
 def _masks(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, np.ndarray]:
@@ -256,8 +250,6 @@ class _Loaded(Generic[Config, Network]):
 
 @_Loaded
 def _sam(config: SamConfig, device: str) -> SamMaskGenerator:
-    from pipeline.teacher.sam import load_mask_generator
-
     return load_mask_generator(config, torch.device(device))
 
 

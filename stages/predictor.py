@@ -9,11 +9,14 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from pipeline.classes import LabelSet, named_classes
 from pipeline.errors import RecipeError, WeightsError
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.student.config import WRAP
+from pipeline.student.model import load_student, predict_logits
+from stages.devices import describe_device
+from stages.student_folder import RECORD
 
 
 class Predictor(Protocol):
@@ -47,7 +50,7 @@ class StudentPredictor:
     """SegFormer in eval mode."""
     label_set: LabelSet
     """Its classes."""
-    torch_device: str = "cpu"
+    torch_device: str
     """Name of the device that holds the model."""
 
     @property
@@ -58,20 +61,12 @@ class StudentPredictor:
     @property
     def device(self) -> str:
         """The device's name, with the number of threads on a CPU."""
-        import torch
-
-        from stages.devices import describe_device
-
         return describe_device(self.torch_device, torch.get_num_threads())
 
     def __call__(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Logits at the student's own resolution, a quarter of the panorama's."""
-        import torch
-
-        from pipeline.student.model import predict_logits
-
         images = torch.tensor(image_HW3)[None].to(self.torch_device)
-        return predict_logits(self.model, images, WRAP)[0].cpu().numpy()
+        return predict_logits(self.model, images)[0].cpu().numpy()
 
 
 def load_predictor(folder: Path, device: str = "cpu") -> StudentPredictor:
@@ -80,8 +75,6 @@ def load_predictor(folder: Path, device: str = "cpu") -> StudentPredictor:
     Raises:
         WeightsError: the folder holds no student, or a broken one.
     """
-    from pipeline.student.model import load_student
-
     model: Any = load_student(folder)
     return StudentPredictor(model.to(device), named_classes(model.config.id2label, str(folder / "config.json")), device)
 
@@ -92,7 +85,7 @@ def trained_on(folder: Path) -> PanoramaConfig:
     Raises:
         WeightsError: its training.json is damaged.
     """
-    path = folder / "training.json"
+    path = folder / RECORD
     if not path.is_file():
         return PanoramaConfig()
     try:
@@ -101,4 +94,4 @@ def trained_on(folder: Path) -> PanoramaConfig:
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecipeError) as error:
         raise WeightsError(f"{path} is damaged ({type(error).__name__}: {error})",
                            "it must be as `goodsam distill` wrote it",
-                           "Run distill again, or take training.json away and pass --width") from error  # fmt: skip
+                           f"Run distill again, or take {RECORD} away and pass --width") from error  # fmt: skip

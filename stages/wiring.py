@@ -30,15 +30,6 @@ from stages.runs import Run
 from stages.splits import SplitPanorama, evaluation_panoramas, learning_panoramas
 
 
-def distill_job(run: Run, device: str = "cpu") -> DistillJob:
-    """Stage two of a run.
-
-    Raises:
-        GoodSAMError: no panoramas, or no cache of this recipe.
-    """
-    return _distill_job(run, RunReader.open(run, learning_panoramas(run.recipe)), device)
-
-
 def _distill_job(run: Run, reader: RunReader, device: str) -> DistillJob:
     recipe = run.recipe
     return DistillJob(
@@ -62,10 +53,11 @@ def distill_run(run: Run, listener: Listener, *, device: str = "cpu") -> Path:
     Raises:
         GoodSAMError: no panoramas, no cache of this recipe, another distill at work, or as `distill`.
     """
-    job = distill_job(run, device)
+    learning = learning_panoramas(run.recipe)
+    job = _distill_job(run, RunReader.open(run, learning), device)
     with claimed(run.student, "distill"):
         run.record_recipe()
-        _tell_left_out("distill", learning_panoramas(run.recipe), job.ids, listener)
+        _tell_left_out("distill", learning, job.ids, listener)
         return distill(job, listener)
 
 
