@@ -32,6 +32,7 @@ SIZE = 256
 """Side of windows and of most views, pixels: the demo's window."""
 PANORAMA_HEIGHT = 512
 """Height of the panoramas that windows are cut from, pixels: the demo's working size."""
+SCENES_PER_SHARD = 16
 SPLITS = {"training": MODEL_TRAINING, "validation": MODEL_VALIDATION}
 
 
@@ -119,16 +120,14 @@ CAMERAS = {
 }
 
 
-def render_views(camera: Camera, seeds: Sequence[int], per_scene: int = 3) -> Batch:
+def render_views(camera: Camera, seeds: Sequence[int], per_scene: int) -> Batch:
     """`per_scene` perspective views of each scene, at any yaw; equal seeds, equal views."""
     return _batch(_views(camera, seeds, per_scene))
 
 
-def render_windows(
-    seeds: Sequence[int], per_scene: int = 3, size: int = SIZE, panorama_height: int = PANORAMA_HEIGHT
-) -> Batch:
+def render_windows(seeds: Sequence[int], per_scene: int, panorama_height: int = PANORAMA_HEIGHT) -> Batch:
     """`per_scene` squares of each scene's panorama, at any column and row, the outermost rows included."""
-    return _batch(_windows(seeds, per_scene, size, panorama_height))
+    return _batch(_windows(seeds, per_scene, panorama_height))
 
 
 def _views(camera: Camera, seeds: Sequence[int], per_scene: int) -> Iterator[View]:
@@ -141,14 +140,14 @@ def _views(camera: Camera, seeds: Sequence[int], per_scene: int) -> Iterator[Vie
             yield render_perspective(scene, camera.size, camera.size, fov, yaw=yaw, pitch=pitch)
 
 
-def _windows(seeds: Sequence[int], per_scene: int, size: int, panorama_height: int) -> Iterator[View]:
+def _windows(seeds: Sequence[int], per_scene: int, panorama_height: int) -> Iterator[View]:
     for seed in seeds:
         rng = np.random.default_rng((seed, 2))
         panorama = render_panorama(build_scene(seed), panorama_height, 2 * panorama_height)
-        last = panorama_height - size
+        last = panorama_height - SIZE
         for _ in range(per_scene):
             row = round(last * float(np.clip(rng.uniform(-0.15, 1.15), 0, 1)))
-            window = Window(row, int(rng.integers(2 * panorama_height)), size, size)
+            window = Window(row, int(rng.integers(2 * panorama_height)), SIZE, SIZE)
             yield View(**{name: cut(values, window) for name, values in vars(panorama).items()})
 
 
@@ -179,42 +178,32 @@ def _render_shard(render: Callable[..., Batch], per_scene: int, out: Path, seeds
     return len(seeds) * per_scene
 
 
-def render_shards(
-    kind: str, count: int, out: Path, split: str = "training", seed_offset: int = 0,
-    per_scene: int = 4, scenes_per_shard: int = 16, workers: int = 2,
-) -> None:  # fmt: skip
+def render_shards(kind: str, count: int, out: Path, split: str, seed_offset: int, per_scene: int, workers: int) -> None:
     """Render at least `count` images into `out`; shards that are there already are not rendered again."""
     out.mkdir(parents=True, exist_ok=True)
     scenes = SPLITS[split][seed_offset : seed_offset + -(-count // per_scene)]
-    shards = [scenes[i : i + scenes_per_shard] for i in range(0, len(scenes), scenes_per_shard)]
+    shards = [scenes[i : i + SCENES_PER_SHARD] for i in range(0, len(scenes), SCENES_PER_SHARD)]
     missing = [seeds for seeds in shards if not (out / shard_name(seeds, per_scene)).exists()]
     job = partial(_render_shard, RENDERERS[kind], per_scene, out)
     start, done = time.monotonic(), 0
     with ProcessPoolExecutor(workers) as pool:
         for rendered in pool.map(job, missing):
             done += rendered
-            print(f"{done}/{len(missing) * scenes_per_shard * per_scene} {kind}, "
+            print(f"{done}/{len(missing) * SCENES_PER_SHARD * per_scene} {kind}, "
                   f"{(time.monotonic() - start) / done:.2f} s each", flush=True)  # fmt: skip
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--kind",
-        choices=RENDERERS,
-        required=True,
-        help="views of one of three cameras, or panorama windows",
-    )
+    parser.add_argument("--kind", choices=RENDERERS, required=True, help="views of one of three cameras, or windows")
     parser.add_argument("--count", type=int, required=True, help="images, at least")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
     parser.add_argument("--split", choices=SPLITS, default="training", help="which range of seeds")
     parser.add_argument("--seed-offset", type=int, default=0, help="scenes of that range to leave out at its start")
     parser.add_argument("--per-scene", type=int, default=4, help="images of each scene")
     parser.add_argument("--workers", type=int, default=2, help="processes")
-    options = parser.parse_args()
-    render_shards(options.kind, options.count, options.out, options.split, options.seed_offset,
-                  options.per_scene, workers=options.workers)  # fmt: skip
+    render_shards(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ from torch.nn import functional
 
 from pipeline.classes import DENSEPASS_13
 from pipeline.evaluate.metrics import ConfusionMatrix
+from pipeline.panorama.config import WindowConfig
+from pipeline.panorama.windows import cut, window_grid
 from pipeline.teacher.assistant import Assistant
 from pipeline.teacher.assistant_transformers import load_transformers
 from pipeline.world import View, build_scene, render_panorama
@@ -75,10 +77,8 @@ def panoramas(count: int) -> Iterator[View]:
 
 def windows_of(values_HW: Bytes) -> Bytes:
     """All windows [K, h, w, ...] of a panorama; columns wrap."""
-    wrapped = np.concatenate((values_HW, values_HW[:, :WINDOW]), 1)
-    half = WINDOW // 2
-    corners = [(row, column) for row in range(0, HEIGHT - half, half) for column in range(0, 2 * HEIGHT, half)]
-    return np.stack([wrapped[row : row + WINDOW, column : column + WINDOW] for row, column in corners])
+    windows = window_grid(HEIGHT, 2 * HEIGHT, WindowConfig(WINDOW, WINDOW, WINDOW // 2, WINDOW // 2))
+    return np.stack([cut(values_HW, window) for window in windows])
 
 
 def windows_labels(assistant: Assistant, view: View, scale: float) -> Bytes:
@@ -123,9 +123,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(
-        json.dumps(evaluate(options.name, options.views, options.panoramas, options.scales, options.pictures), indent=1)
-    )
+    scores = evaluate(options.name, options.views, options.panoramas, options.scales, options.pictures)
+    print(json.dumps(scores, indent=1))
 
 
 if __name__ == "__main__":

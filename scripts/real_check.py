@@ -29,10 +29,10 @@ RIG = ((0.00, 0.775), (0.36, 0.775), (0.46, 0.70), (0.50, 0.655), (0.65, 0.655),
 """Outline of the roof rack, (x, y) as fractions of the image, drawn by hand on the median of the panoramas."""
 
 
-def write_rig_mask(path: Path, width: int = 1024) -> None:
+def write_rig_mask(path: Path) -> None:
     """The rig as an image: 255 where the car shows."""
-    mask = Image.new("L", (width, width // 2))
-    ImageDraw.Draw(mask).polygon([(x * width, y * width / 2) for x, y in RIG], fill=255)
+    mask = Image.new("L", (1024, 512))
+    ImageDraw.Draw(mask).polygon([(x * 1024, y * 512) for x, y in RIG], fill=255)
     path.parent.mkdir(parents=True, exist_ok=True)
     mask.save(path)
 
@@ -67,12 +67,7 @@ def real_run(data: Path, cache: Path, steps: int, limit: int) -> Run:
 def main() -> None:
     """Run everything and print the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        help="folder with panoramas/, assistant/ and, if there are any, machine_labels/",
-    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with panoramas/, assistant/, machine_labels/")
     parser.add_argument("--cache", type=Path, default=Path("cache"))
     parser.add_argument("--steps", type=int, default=300, help="distillation steps")
     parser.add_argument("--limit", type=int, default=0, help="only so many panoramas; 0 for all")
