@@ -32,7 +32,7 @@ STEPS = 12
 KILL_AT = 8
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """Sums are bit for bit the same only with the same number of threads, here and in the killed process."""
     before = torch.get_num_threads()
@@ -84,10 +84,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
     folder, events = tmp_path_factory.mktemp("undisturbed"), list[Event]()
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     distill(toy_job(folder), events.append)
-    torch.set_num_threads(before)
     return folder, events
 
 

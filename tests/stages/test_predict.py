@@ -51,7 +51,7 @@ def student(monkeypatch: pytest.MonkeyPatch) -> ByColour:
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> PredictJob:
+def job(tmp_path: Path, student: ByColour) -> PredictJob:
     for seed, name in enumerate(NAMES):
         write_panorama(tmp_path / "in" / f"{name}.png", seed)
     (tmp_path / "student").mkdir()
@@ -85,9 +85,7 @@ def read_shares(job: PredictJob) -> dict[str, dict[str, float]]:
     return {row.pop("panorama"): {name: float(value) for name, value in row.items()} for row in rows}
 
 
-def test_labels_are_indexed_images_of_the_sources_size_under_the_sources_names(
-    student: ByColour, job: PredictJob
-) -> None:
+def test_labels_are_indexed_images_of_the_sources_size_under_the_sources_names(job: PredictJob) -> None:
     summary = predict(job)
     assert (summary.done, summary.skipped, summary.failed) == (3, 0, {})
     for name in NAMES:
@@ -110,7 +108,7 @@ def test_rerun_predicts_nothing_and_keeps_the_whole_table(student: ByColour, job
 
 @pytest.mark.parametrize("mask", ["none.png", "square.png"])
 def test_an_unusable_mask_is_one_error_and_not_one_of_every_panorama(
-    student: ByColour, job: PredictJob, tmp_path: Path, mask: str
+    job: PredictJob, tmp_path: Path, mask: str
 ) -> None:
     Image.new("L", (64, 64)).save(tmp_path / "square.png")
     events: list[Event] = []
@@ -120,7 +118,7 @@ def test_an_unusable_mask_is_one_error_and_not_one_of_every_panorama(
     assert not events
 
 
-def test_only_what_is_missing_is_predicted(student: ByColour, job: PredictJob) -> None:
+def test_only_what_is_missing_is_predicted(job: PredictJob) -> None:
     predict(job)
     (job.out / "labels" / "street" / "two.png").unlink()
     events: list[Event] = []
@@ -128,7 +126,7 @@ def test_only_what_is_missing_is_predicted(student: ByColour, job: PredictJob) -
     assert [event.item for event in events if isinstance(event, StageAdvanced)] == ["street/two"]
 
 
-def test_outputs_of_another_source_student_or_setting_are_not_kept(student: ByColour, job: PredictJob) -> None:
+def test_outputs_of_another_source_student_or_setting_are_not_kept(job: PredictJob) -> None:
     predict(job)
     write_panorama(job.panoramas / "one.png", seed=9)
     assert predict(job).done == 1
@@ -139,7 +137,7 @@ def test_outputs_of_another_source_student_or_setting_are_not_kept(student: ByCo
     assert predict(replace(other, overwrite=True)).done == 3
 
 
-def test_overlays_are_made_where_they_are_missing(student: ByColour, job: PredictJob) -> None:
+def test_overlays_are_made_where_they_are_missing(job: PredictJob) -> None:
     predict(job)
     with_overlays = replace(job, overlays=True)
     assert predict(with_overlays).done == 3
@@ -148,7 +146,7 @@ def test_overlays_are_made_where_they_are_missing(student: ByColour, job: Predic
     assert sizes == {(WIDTH // 2, HEIGHT // 2)}
 
 
-def test_no_overlay_of_another_students_labels_stays(student: ByColour, job: PredictJob) -> None:
+def test_no_overlay_of_another_students_labels_stays(job: PredictJob) -> None:
     predict(replace(job, overlays=True))
     (job.student / "model.safetensors").write_text("second")
     assert predict(job).done == 3
@@ -156,14 +154,14 @@ def test_no_overlay_of_another_students_labels_stays(student: ByColour, job: Pre
     assert predict(replace(job, overlays=True)).done == 3
 
 
-def test_names_that_are_no_utf8_are_kept(student: ByColour, job: PredictJob) -> None:
+def test_names_that_are_no_utf8_are_kept(job: PredictJob) -> None:
     name = os.fsencode(job.panoramas / "caf") + b"\xe9.png"
     (job.panoramas / "one.png").rename(os.fsdecode(name))
     assert predict(job).done == 3
     assert b"caf\xe9," in (job.out / "class_shares.csv").read_bytes()
 
 
-def test_the_table_of_a_rerun_is_the_same(student: ByColour, job: PredictJob) -> None:
+def test_the_table_of_a_rerun_is_the_same(job: PredictJob) -> None:
     predict(job)
     before = (job.out / "class_shares.csv").read_text()
     (job.out / "class_shares.csv").unlink()
@@ -180,7 +178,7 @@ def test_a_student_knows_the_size_and_field_of_view_of_its_training(tmp_path: Pa
         trained_on(tmp_path)
 
 
-def test_half_written_labels_are_done_again(student: ByColour, job: PredictJob) -> None:
+def test_half_written_labels_are_done_again(job: PredictJob) -> None:
     predict(job)
     path = job.out / "labels" / "one.png"
     path.write_bytes(path.read_bytes()[:20])
@@ -188,7 +186,7 @@ def test_half_written_labels_are_done_again(student: ByColour, job: PredictJob) 
     assert read_labels(job, "one").shape == (HEIGHT, WIDTH)
 
 
-def test_a_broken_file_is_set_aside_and_the_others_done(student: ByColour, job: PredictJob) -> None:
+def test_a_broken_file_is_set_aside_and_the_others_done(job: PredictJob) -> None:
     (job.panoramas / "street" / "two.png").write_bytes(b"no image")
     events: list[Event] = []
     summary = predict(job, events.append)
@@ -199,7 +197,7 @@ def test_a_broken_file_is_set_aside_and_the_others_done(student: ByColour, job: 
 
 
 @pytest.mark.parametrize("overlays", [False, True])
-def test_a_name_too_long_costs_one_panorama(student: ByColour, job: PredictJob, overlays: bool) -> None:
+def test_a_name_too_long_costs_one_panorama(job: PredictJob, overlays: bool) -> None:
     long = "x" * 245
     (job.panoramas / "one.png").rename(job.panoramas / f"{long}.png")
     events: list[Event] = []
@@ -212,9 +210,7 @@ def test_a_name_too_long_costs_one_panorama(student: ByColour, job: PredictJob, 
 
 
 @pytest.mark.parametrize("overlays", [False, True])
-def test_a_file_and_a_folder_of_outputs_that_want_one_name_cost_one_panorama(
-    student: ByColour, job: PredictJob, overlays: bool
-) -> None:
+def test_a_file_and_a_folder_of_outputs_that_want_one_name_cost_one_panorama(job: PredictJob, overlays: bool) -> None:
     (job.panoramas / "one.png").rename(job.panoramas / "one.webp")  # Pillow looks at what is in it
     ending = "jpg" if overlays else "png"
     write_panorama(job.panoramas / f"one.{ending}" / "b.png", seed=5)
@@ -226,13 +222,13 @@ def test_a_file_and_a_folder_of_outputs_that_want_one_name_cost_one_panorama(
     assert sorted(read_shares(job)) == ["one", "street/three", "street/two"]
 
 
-def test_a_folder_in_the_place_of_a_label_file_costs_one_panorama(student: ByColour, job: PredictJob) -> None:
+def test_a_folder_in_the_place_of_a_label_file_costs_one_panorama(job: PredictJob) -> None:
     (job.out / "labels" / "one.png").mkdir(parents=True)
     summary = predict(job)
     assert (summary.done, list(summary.failed)) == (2, ["one"])
 
 
-def test_an_overlay_that_cannot_be_had_is_not_missed_where_none_is_wanted(student: ByColour, job: PredictJob) -> None:
+def test_an_overlay_that_cannot_be_had_is_not_missed_where_none_is_wanted(job: PredictJob) -> None:
     (job.panoramas / "one.png").rename(job.panoramas / "one.webp")
     write_panorama(job.panoramas / "one.jpg" / "b.png", seed=5)
     assert list(predict(replace(job, overlays=True)).failed) == ["one.jpg/b"]
@@ -240,16 +236,14 @@ def test_an_overlay_that_cannot_be_had_is_not_missed_where_none_is_wanted(studen
 
 
 @pytest.mark.parametrize("folder", ["labels", "overlays"])
-def test_a_file_in_the_place_of_a_folder_of_outputs_ends_the_run(
-    student: ByColour, job: PredictJob, folder: str
-) -> None:
+def test_a_file_in_the_place_of_a_folder_of_outputs_ends_the_run(job: PredictJob, folder: str) -> None:
     job.out.mkdir()
     (job.out / folder).touch()
     with pytest.raises(CacheError, match=f"{folder} cannot be written"):
         predict(replace(job, overlays=True))
 
 
-def test_panoramas_of_another_folder_are_added_to_outputs_and_table(student: ByColour, job: PredictJob) -> None:
+def test_panoramas_of_another_folder_are_added_to_outputs_and_table(job: PredictJob) -> None:
     predict(job)
     first = read_shares(job)
     other = of_another_folder(job, "four")
@@ -261,7 +255,7 @@ def test_panoramas_of_another_folder_are_added_to_outputs_and_table(student: ByC
     assert read_shares(job) == both
 
 
-def test_the_table_has_no_rows_of_another_student(student: ByColour, job: PredictJob) -> None:
+def test_the_table_has_no_rows_of_another_student(job: PredictJob) -> None:
     predict(job)
     (job.student / "model.safetensors").write_text("second")
     other = of_another_folder(job, "four")
@@ -269,9 +263,7 @@ def test_the_table_has_no_rows_of_another_student(student: ByColour, job: Predic
     assert list(read_shares(job)) == ["four"]
 
 
-def test_a_panorama_of_another_folder_does_not_replace_one_of_its_name_unless_told(
-    student: ByColour, job: PredictJob
-) -> None:
+def test_a_panorama_of_another_folder_does_not_replace_one_of_its_name_unless_told(job: PredictJob) -> None:
     predict(job)
     before, shares = read_labels(job, "one"), read_shares(job)
     other = of_another_folder(job, "one", "new")
@@ -284,23 +276,21 @@ def test_a_panorama_of_another_folder_does_not_replace_one_of_its_name_unless_to
     assert (read_labels(job, "one") != before).any()
 
 
-def test_a_folder_that_was_moved_is_not_predicted_again(student: ByColour, job: PredictJob) -> None:
+def test_a_folder_that_was_moved_is_not_predicted_again(job: PredictJob) -> None:
     predict(job)
     moved = replace(job, panoramas=job.panoramas.rename(job.panoramas.with_name("moved")))
     assert predict(moved).skipped == 3
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="the system has no /dev/full")
-def test_a_full_disk_ends_the_run(student: ByColour, job: PredictJob) -> None:
+def test_a_full_disk_ends_the_run(job: PredictJob) -> None:
     (job.out / "labels").mkdir(parents=True)
     (job.out / "labels" / "one.png.partial").symlink_to(FULL)
     with pytest.raises(CacheError, match=r"one\.png cannot be written \(No space left"):
         predict(job)
 
 
-def test_an_unforeseen_error_costs_one_panorama(
-    student: ByColour, job: PredictJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unforeseen_error_costs_one_panorama(job: PredictJob, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails_once(self: ByColour, image_HW3: np.ndarray) -> np.ndarray:
         monkeypatch.undo()
         raise MemoryError("too large")
@@ -317,9 +307,7 @@ def test_an_unforeseen_error_costs_one_panorama(
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: an illegal memory access")]
 )
-def test_a_device_that_fails_ends_the_run(
-    student: ByColour, job: PredictJob, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
+def test_a_device_that_fails_ends_the_run(job: PredictJob, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fails(self: ByColour, image_HW3: np.ndarray) -> np.ndarray:
         raise error
 
@@ -328,7 +316,7 @@ def test_a_device_that_fails_ends_the_run(
         predict(job)
 
 
-def test_it_is_an_error_if_no_file_can_be_used(student: ByColour, job: PredictJob) -> None:
+def test_it_is_an_error_if_no_file_can_be_used(job: PredictJob) -> None:
     for path in job.panoramas.rglob("*.png"):
         path.write_bytes(b"no image")
     with pytest.raises(InputError, match="none of 3 panoramas"):
@@ -340,17 +328,18 @@ def test_a_folder_that_does_not_exist_is_refused_before_anything_is_made(job: Pr
         replace(job, panoramas=tmp_path / "nowhere")
 
 
-def test_outputs_among_the_panoramas_are_refused(student: ByColour, job: PredictJob) -> None:
+def test_outputs_among_the_panoramas_are_refused(job: PredictJob) -> None:
     with pytest.raises(InputError, match="lies inside"):
         replace(job, out=job.panoramas / "labels")
 
 
-def test_a_folder_without_a_student_is_named(job: PredictJob, tmp_path: Path) -> None:
+def test_a_folder_without_a_student_is_named(job: PredictJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the real loader
     with pytest.raises(WeightsError, match="holds no student"):
         predict(replace(job, student=tmp_path))
 
 
-def test_shares_are_of_solid_angle_and_sum_to_one(student: ByColour, job: PredictJob, tmp_path: Path) -> None:
+def test_shares_are_of_solid_angle_and_sum_to_one(job: PredictJob, tmp_path: Path) -> None:
     rig = np.zeros((HEIGHT, WIDTH), np.uint8)
     rig[-HEIGHT // 4 :] = 255
     Image.fromarray(rig).save(tmp_path / "rig.png")
@@ -362,7 +351,7 @@ def test_shares_are_of_solid_angle_and_sum_to_one(student: ByColour, job: Predic
     assert [sum(row.values()) for row in shares.values()] == pytest.approx([1, 1, 1], abs=1e-4)
 
 
-def test_black_where_no_camera_looked_is_ignored(student: ByColour, job: PredictJob) -> None:
+def test_black_where_no_camera_looked_is_ignored(job: PredictJob) -> None:
     image = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
     image[-HEIGHT // 4 :] = 0
     Image.fromarray(image).save(job.panoramas / "one.png")
@@ -373,7 +362,7 @@ def test_black_where_no_camera_looked_is_ignored(student: ByColour, job: Predict
 
 
 @pytest.mark.parametrize("roll", [32, 64, -32])
-def test_a_rolled_panorama_gives_the_rolled_prediction(student: ByColour, job: PredictJob, roll: int) -> None:
+def test_a_rolled_panorama_gives_the_rolled_prediction(job: PredictJob, roll: int) -> None:
     predict(job)
     before = read_labels(job, "one")
     write_panorama(job.panoramas / "one.png", seed=0, roll=roll)
