@@ -22,7 +22,7 @@ def is_device_error(error: BaseException) -> bool:
 
 @contextmanager
 def device_errors(remedy: str) -> Generator[None]:
-    """Tell the errors of an accelerator apart from those of a panorama: it would fail at every other one too.
+    """Turn an accelerator's errors into ours, which are not blamed on one panorama: every other one would fail too.
 
     Args:
         remedy: how the work could be made smaller.
@@ -46,7 +46,7 @@ def device_errors(remedy: str) -> Generator[None]:
 
 
 class Pieces:
-    """Work cut into pieces; where memory does not hold one it is done in halves, and so is all that follows."""
+    """Work cut into pieces. One that does not fit into memory is halved, and all that follow are as small."""
 
     def __init__(self, unit: str, size: int) -> None:
         self.is_shrunk = False
@@ -60,7 +60,7 @@ class Pieces:
         Args:
             count: units to do.
             work: what to do with a piece of them; it may be called again with a part of the same piece.
-            weight: of a unit; those of a piece together weigh no more than its size, or are one.
+            weight: of one unit. A piece weighs no more than the size given, unless it is a single unit.
 
         Raises:
             DeviceMemoryError: not even one unit fits.

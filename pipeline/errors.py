@@ -43,7 +43,7 @@ class WorkerError(GoodSAMError):
 
 
 class DeviceError(GoodSAMError):
-    """An accelerator does not compute what it should."""
+    """An accelerator has failed."""
 
 
 class DeviceMemoryError(DeviceError):

@@ -61,7 +61,7 @@ def file_digest(path: Path) -> str:
 
 
 def weights_file_digest(path: Path) -> str:
-    """`file_digest` of a large file, computed once per process for as long as its size and time stay.
+    """`file_digest` of a large file, computed once per process while its size and time of change stay the same.
 
     Raises:
         OSError: the file cannot be read.

@@ -44,7 +44,7 @@ class Count:
 
     windows: int = 0
     other_number: int = 0
-    """Windows with another number of masks; the rest is of the others."""
+    """Windows with another number of masks; what follows counts the other windows only."""
     masks: int = 0
     other_masks: int = 0
     """Masks that differ in any pixel."""

@@ -13,7 +13,7 @@ from pipeline.errors import CacheError
 from stages.files import writing
 
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
-"""What file systems say that have no locks; there, nobody watches."""
+"""Errors of file systems that have no locks; on these, nothing keeps a second process out."""
 
 
 @contextmanager

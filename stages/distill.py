@@ -82,7 +82,7 @@ class DistillJob:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Name of the student that comes out; how often is logged and saved has no part in it, nor where files lie."""
+        """Name of the student that comes out, however often progress is logged and saved, and wherever files lie."""
         training = replace(self.distill, log_every=1, checkpoint_every=1, sample_memory_gb=0)
         student = (self.student.size, start_identity(self.student))
         return fingerprint(VERSION, student, self.losses, training, self.seed, self.label_set.names, self.ids,
@@ -265,7 +265,7 @@ def _resume(job: DistillJob, trainee: Trainee, listener: Listener) -> Progress:
 
 
 def _readable_again(job: DistillJob) -> list[str]:
-    """Panoramas that the finished student did without and need not any more."""
+    """Panoramas that the finished student had to do without, and that can be read now."""
     return [id_ for id_ in job.folder.record().get("panoramas_set_aside", {}) if _can_read(job, id_)]
 
 

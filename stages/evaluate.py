@@ -73,7 +73,7 @@ class EvaluateJob:
     open_image: Callable[[str], npt.NDArray[np.uint8]]
     """Id -> RGB image [H, W, 3] at the working size."""
     open_labels: Callable[[str], LabelArray | None]
-    """Id -> human labels at their own size, or None."""
+    """Id -> labels at their own size, or None."""
     read_teacher: Callable[[str], TeacherArrays]
     """Id -> stage one's arrays."""
     read_masks: Callable[[str], npt.NDArray[np.integer]]
@@ -83,7 +83,7 @@ class EvaluateJob:
     overlays: int
     """Number of panoramas for which pictures are made, the first ones."""
     facts: Mapping[str, Any]
-    """More to stand in metrics.json (recipe, name of the run)."""
+    """What else goes into metrics.json (recipe, name of the run)."""
     labels_by: str = "people"
     """Who made the labels, people or a network; see DataConfig."""
     vertical_fov: float = 180.0

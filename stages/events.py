@@ -75,7 +75,7 @@ def failure(stage: str, item: str, error: Exception) -> ItemFailed:
 def tell_if_slow(
     items: Sequence[Item], stage: str, unit: str, listener: Listener, patience: float = 2.0
 ) -> Iterator[Item]:
-    """The items; of work on them that takes longer than `patience` seconds the listener is told like of a stage."""
+    """Hand out the items; if the work on them takes longer than `patience` seconds, tell the listener as of a stage."""
     started = time.monotonic()
     told = False
     for done, item in enumerate(items):

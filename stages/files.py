@@ -16,7 +16,7 @@ from pipeline.errors import CacheError, InputError
 from pipeline.settings import file_digest
 
 _OF_THE_NAME = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
-"""What the system says of a name that cannot be had."""
+"""The system's errors for a name that cannot be used."""
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -71,7 +71,7 @@ def writing(path: Path) -> Generator[None]:
 
 @contextmanager
 def named_after_panorama() -> Generator[None]:
-    """Tell what `writing` says of a name from what it says of the disk: it is the fault of one panorama.
+    """Tell a name that cannot be used from a disk that cannot be written: the name is the fault of one panorama.
 
     Raises:
         InputError: the name is too long, or is a file's and a folder's.

@@ -140,7 +140,7 @@ class JsonLines:
 
 
 def _end_line(path: Path) -> None:
-    """What a run that was killed, or had no disk left, wrote last must not run into the next event."""
+    """End the last line of a run that was killed or had no disk left, so that the next event gets its own."""
     with path.open("ab+") as file:
         if file.tell() > 0:
             file.seek(-1, os.SEEK_END)

@@ -122,8 +122,8 @@ def _connect(address: str) -> Any:
 
 @contextmanager
 def _interrupts_held() -> Generator[None]:
-    """Ctrl-C is heard at the end only; processes that are started meanwhile never hear it, though a terminal sends it
-    to all: this one ends them."""
+    """Hold Ctrl-C back until the end. Processes that are started meanwhile never hear it, though a terminal sends it to
+    all of them: this one ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -2,8 +2,8 @@
 
 checkpoint.pt               the latest state of the training; checkpoint.previous.pt is the one before
 final/                      the finished student, as transformers saves it, and training.json
-earlier/<fingerprint>/      students of other settings or data, or their checkpoints: what is asked for again is final
-                            again, or gone on with
+earlier/<fingerprint>/      students of other settings or data, or their checkpoints: what is asked for again becomes
+                            final again, or its training goes on
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class StudentFolder:
             return {}
 
     def put_back(self) -> bool:
-        """Make this student final if it was finished earlier; whether it was.
+        """Make this student final again if it was finished earlier, and return whether it was.
 
         Raises:
             CacheError: folders cannot be moved.
@@ -92,7 +92,10 @@ class StudentFolder:
         remove_checkpoints(self.checkpoint)
 
     def make_way(self) -> bool:
-        """Put the checkpoints of another student aside; whether there are any. A finished student needs its no more.
+        """Put the checkpoints of another student aside, unless it is finished and needs them no more.
+
+        Returns:
+            Whether there were any.
 
         Raises:
             CacheError: they cannot be moved.

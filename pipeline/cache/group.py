@@ -28,9 +28,9 @@ GROUP = "zarr.json"
 MARK = "done"
 """Attribute of a panorama's group that holds its mark."""
 GONE = (FileNotFoundError, NotADirectoryError)
-"""What the system says of a file that is not there."""
+"""The system's errors for a file that is not there."""
 _UNSYNCED = (errno.EINVAL, errno.ENOTSUP)
-"""What file systems say that cannot sync folders."""
+"""Errors of file systems that cannot sync folders."""
 
 
 def write_array(folder: Path, name: str, values: Array) -> ArrayRecord:

@@ -1,4 +1,4 @@
-"""What predictions say of each other where there are no human labels: coverage, class shares, agreement."""
+"""What predictions say of each other where there are no labels: coverage, class shares, agreement."""
 
 from __future__ import annotations
 

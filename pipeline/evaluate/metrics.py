@@ -106,8 +106,8 @@ def _ratio(part: float, whole: float) -> float:
 def _pair_counts(labels_HW: LabelArray, predictions_HW: LabelArray, weights_H: FloatArray | None) -> npt.NDArray[Any]:
     """[256, 256] pixels, or weight, of each (truth id, predicted id).
 
-    All ids there are, not the classes only: a pair of bytes is its own bin, while tables that map ids to classes cost
-    more than the counting.
+    Of all ids, not only of the classes: a pair of bytes is its own bin, and to look classes up in a table would take
+    longer than the counting.
     """
     pairs_HW = labels_HW.astype(np.uint16)
     pairs_HW <<= 8

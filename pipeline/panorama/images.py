@@ -43,8 +43,8 @@ _FOV_REMEDY = "Set panorama.vertical_fov = {0} (`predict`: --vertical-fov {0}) f
 
 # Pillow would warn in its own words above its limit and refuse at twice that; `_decode` refuses, undecoded, in ours.
 Image.MAX_IMAGE_PIXELS = None
-# Of damaged files Pillow also warns, naming a line of its own source; what it raises is told, and that is enough. For
-# good and not while a file is opened: `catch_warnings` is not safe among threads.
+# Pillow also warns of damaged files, naming a line of its own source; the error that it raises is enough. Filtered for
+# the whole process, not only while a file is open: `catch_warnings` is not safe among threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 

@@ -1,4 +1,4 @@
-"""Finding and opening human labels of panoramas: single-channel images of class ids, 255 = ignore.
+"""Finding and opening labels of panoramas: single-channel images of class ids, 255 = ignore.
 
 Legend: H W the label's own size.
 """

@@ -64,7 +64,7 @@ class TrainingBatch:
 
     @property
     def has_features(self) -> bool:
-        """Whether the features of any sample are its own. To be asked on the CPU: on a GPU the answer would wait."""
+        """Whether any sample's features are its own. To be asked before `to`: for a GPU's answer one would wait."""
         return not bool(self.mirrored_B.all())
 
     def to(self, device: torch.device) -> TrainingBatch:

@@ -6,8 +6,8 @@
     L_bd^{T,S}   boundary_loss    soft boundary of P_S against B_ref          paper; form ours
     L_feat       feature_loss     projected student levels against the TA's   abstract; form ours
 
-The paper crops P_S into the windows and sums their terms. We bring the windows' E_i together on the panorama before (in
-stage one), and take one mean over the panorama here, because on a wrapping row of windows every pixel lies in the same
+The paper crops P_S into the windows and sums their terms. We blend the windows' E_i on the panorama first (in stage
+one), and take one mean over the panorama here, because on a wrapping row of windows every pixel lies in the same
 number of windows: the sum over windows is the mean over pixels times a constant. (Grids of several rows see their
 outer rows less often; there we differ.) Both window terms are divided by the number of valid pixels, also the reliable
 one, so that with unit weights they are one cross-entropy with the pixel weight (1 + M).
@@ -137,7 +137,7 @@ def reliable_loss(divergence_BHW: Tensor, targets: MkaTargets) -> Tensor:
 
 
 def divergence(logits_BCHW: Tensor, targets_BCHW: Tensor, config: LossConfig) -> Tensor:
-    """Per pixel [B, H, W], what the student's prediction is off its target, nats; at least 0, rare classes more.
+    """How far the student's prediction is from its target, per pixel [B, H, W], nats; at least 0, rare classes more.
 
     Soft (ours, because the teachers' doubts are knowledge too): T^2 KL(q_T || p_T), where q_T and p_T are targets and
     predictions at temperature T. Hard (as the paper's figure draws it): cross-entropy with the target's argmax, without
@@ -155,7 +155,7 @@ def divergence(logits_BCHW: Tensor, targets_BCHW: Tensor, config: LossConfig) ->
 
 
 def rarity(targets_BCHW: Tensor, exponent: float) -> Tensor:
-    """Weight of each pixel [B, H, W] by how rare its classes are in the batch, in the mean 1 over pixels with a target.
+    """Weight of each pixel [B, H, W] by how rare its classes are in the batch; 1 in the mean over pixels with a target.
 
     Paper: all pixels alike. We: a class weighs its share of the targets to the power of -`exponent`, because IoU is a
     mean over classes, of which some cover a thousandth of a panorama. A weight per pixel, not per class inside the
@@ -199,7 +199,7 @@ def boundary_loss(probabilities_BChw: Tensor, boundary_Bhw: Tensor, valid_Bhw: T
 def soft_boundary(probabilities_BChw: Tensor, wrap: bool) -> Tensor:
     """Soft boundary [B, h, w] in [0, 1]: the largest range of a class's probability over a cell and its 8 neighbours.
 
-    It is 1 on both sides of an edge between two certain labels, and 0 where predictions are constant, if uncertain.
+    It is 1 on both sides of an edge between two certain labels, and 0 where predictions are constant, certain or not.
     """
     highest = _dilate(probabilities_BChw, wrap)
     lowest = -_dilate(-probabilities_BChw, wrap)

@@ -87,7 +87,7 @@ def pool(sample: PanoramaSample, stride: int) -> PooledSample:
 
 
 def count(flags_HW: npt.NDArray[np.bool_], stride: int) -> Bytes:
-    """How many pixels of each square of `stride` are set; rows beyond the last are not."""
+    """How many pixels of each square of `stride` are set; none is in rows beyond the last."""
     squares_1hw = functional.avg_pool2d(_pad_rows(torch.from_numpy(flags_HW).float()[None], stride), stride)
     return cast(Bytes, (squares_1hw * stride**2).round().byte()[0].numpy())
 

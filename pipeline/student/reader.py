@@ -30,7 +30,7 @@ class StoreReader:
     levels: tuple[int, ...] = ()
     """Feature levels to read; none where their loss is off."""
     hard: bool = False
-    """Read E's labels in the place of its soft form, whose argmax they are not where a winner has less than half of its
+    """Read E's labels instead of its soft form, whose argmax differs from them where a winner has less than half of its
     mask."""
 
     def __call__(self, panorama_id: str) -> PanoramaSample:
@@ -72,7 +72,7 @@ _LARGEST_SCALE = np.float32(512)
 
 
 def _half(stored_Dhw: npt.NDArray[np.int8], scale_D: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
-    """Features as float16; larger ones than it holds are all made smaller alike, which a cosine cannot see."""
+    """Features as float16; where some are too large for it, all are scaled down alike, which a cosine cannot see."""
     shrink = np.maximum(scale_D.max(initial=0) / _LARGEST_SCALE, np.float32(1))
     return decode_features(stored_Dhw, scale_D / shrink).astype(np.float16)
 

@@ -54,10 +54,10 @@ PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "Tipsv2Dpt": _STEPS | {"do_normalize": False},
     "ViT": _HALF,
 }
-"""What the image processors of transformers' segmentation networks and their backbones do to pixel values where their
-settings do not say it, by the beginning of the class's name; "" where no class is named."""
+"""Defaults of transformers' image processors: what they do to pixel values where their settings do not say it. By the
+beginning of the class's name; "" where no class is named."""
 IGNORED = {"MobileViT": {"do_normalize"}}
-"""Settings that a class does not heed even where they are stated; all others do not heed do_flip_channel_order."""
+"""Settings that a class ignores even where they are stated; all other classes ignore do_flip_channel_order."""
 STEPS_OF_SIZE = {"do_resize", "do_center_crop", "do_pad", "do_convert_rgb", "do_reduce_labels"}
 """Steps that leave the values of RGB pixels as they are."""
 

@@ -1,10 +1,10 @@
 """Boundary enhancement: B_ref, the edges on which SAM and the assistant agree (paper figures 2 and 3).
 
-Paper: B_SAM and the assistant's boundaries of both windows of an overlap go in, B_ref comes out. We define it: SAM's
-edge pixels of any window that have a label edge of a window that sees them within `radius` pixels; and, where no mask
-covers, the assistant's label edges on which two windows agree (an edge that runs along a window's frame is seen by
-those windows alone that have both sides). Not thinned: an edge is two pixels wide, one on each
-side, and wider only where windows put it differently.
+Paper: B_SAM and the assistant's boundaries of both windows of an overlap go in, B_ref comes out. Ours has two parts:
+SAM's edge pixels, of any window, that have an edge of the assistant's labels within `radius` pixels, in a window that
+sees them; and, where there is no mask, edges of the labels on which two windows agree. (An edge along a window's frame
+is seen only by windows that have both of its sides.) It is not thinned: an edge is two pixels wide, one on each side,
+and wider only where windows put it differently.
 
 Legend: H W panorama, h w window, K windows, M masks of one window.
 """

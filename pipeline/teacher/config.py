@@ -43,7 +43,7 @@ class SamConfig:
     """float32: the stock generator's masks. bfloat16: faster where the processor has it, with slightly other masks."""
     memory_gib: float = 0.0
     """GiB of a GPU that SAM may use beside its weights; speed, not results, depends on it. 0: half of what is free
-    when SAM is loaded. `--workers` share it; each worker of a cluster has it. It says nothing on a CPU."""
+    when SAM is loaded. `--workers` share it; each worker of a cluster has it. It means nothing on a CPU."""
 
     def __post_init__(self) -> None:
         require_choice("sam.model", self.model, ("demo", "vit_b", "vit_l", "vit_h"))

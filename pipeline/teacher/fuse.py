@@ -51,8 +51,7 @@ class Fusion:
     """The fusion of one panorama."""
 
     labels_HW: Labels
-    """E: of the labels that the windows' E_i give a pixel, the one with most weight, the lowest of equals; IGNORE where
-    ignored."""
+    """E: the label that has the most weight among the windows' E_i, the lowest of equals; IGNORE where ignored."""
     ensemble_CHW: FloatArray
     """Soft E: the windows' soft E_i, blended; probabilities. Its argmax is not everywhere E: a winner with less than
     half of its mask yields to the assistant where the assistant is certain."""

@@ -41,7 +41,7 @@ class MaskSet:
         predicted_iou_M: npt.ArrayLike | None = None,
         stability_M: npt.ArrayLike | None = None,
     ) -> MaskSet:
-        """From full-size bitmaps [M, h, w] of any type, inside where not 0; scores are 1 where they are not given.
+        """From full-size bitmaps [M, h, w] of any type, which are not 0 inside; scores that are not given are 1.
 
         Raises:
             ValueError: the bitmaps are not [M, h, w], or scores are not [M].

@@ -4,7 +4,7 @@ Paper: consistency of S_i and S_j on overlaps is a loss, L_CC, that trains the a
 blended with raised-cosine weights, and how far they agree is kept per pixel.
 
 With many classes an array [C, H, W] is large (150 classes, 2048x1024: 1.26 GB). No more than three are held at once:
-what is made of them on the way is made in strips of rows.
+what lies between them is computed in strips of rows.
 
 Legend: C classes of the run, H W panorama, h w window, K windows, D feature channels, i j feature cells.
 """
@@ -76,8 +76,8 @@ def rectify(
         image_HW3: RGB, uint8; W a multiple of 32.
         windows: of one size, covering the panorama (`window_grid`).
         assistant: predicts its own label set, which is merged into `target` after the softmax.
-        config: scales, the share of the whole image, and the feature levels to ask for; what says which network it is
-            (`kind`, `name`, `label_set`, `precision`) is not looked at.
+        config: scales, the share of the whole image, and the feature levels to ask for; `kind`, `name`, `label_set`
+            and `precision`, which say what network it is, are ignored.
         target: the classes of the result.
 
     Raises:

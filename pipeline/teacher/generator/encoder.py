@@ -27,7 +27,7 @@ BIAS_NUMBERS = 1 << 24
 
 
 class FastEncoder:
-    """Embeds preprocessed images; as fast as was found where the encoder is SAM's, as it is where not."""
+    """Embeds preprocessed images: block by block where the encoder is SAM's, else by calling it as it is."""
 
     def __init__(
         self, encoder: nn.Module, precision: torch.dtype, bias_numbers: int, plain_because: str | None

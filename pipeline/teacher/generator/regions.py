@@ -57,7 +57,7 @@ class Region(NamedTuple):
 
 
 Pixels = tuple[Bitmap, ...] | Tensor
-"""Of masks: bitmaps inside their boxes, or low-resolution logits of which these can be drawn."""
+"""What masks look like: bitmaps inside their boxes, or low-resolution logits that these can be drawn from."""
 
 
 class Measured(NamedTuple):
