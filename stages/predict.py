@@ -17,7 +17,7 @@ import io
 import json
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class PredictJob:
     """Folder of panoramas, flat or nested."""
     out: Path
     """Folder of the outputs; not inside `panoramas`."""
-    panorama: PanoramaConfig = field(default_factory=PanoramaConfig)
+    panorama: PanoramaConfig
     """Working size that the student sees, field of view, and what is ignored."""
     overlays: bool = False
     """Also write pictures of the labels over the panoramas."""

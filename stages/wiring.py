@@ -113,7 +113,7 @@ def verify_run(run: Run, listener: Listener = silent, *, remove: bool = False) -
     listener(StageFinished("verify", time.monotonic() - began, {"entries": len(stored)}))
     if remove:
         discard(store, problems)
-    return [str(problem) for problem in problems]
+    return [problem.found for problem in problems]
 
 
 def _student_is_current(run: Run, reader: RunReader, listener: Listener) -> bool | None:

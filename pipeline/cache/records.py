@@ -18,7 +18,6 @@ from pipeline.teacher.masks import MaskSet, decode_runs, encode_runs
 from pipeline.teacher.rectify import AssistantView
 
 Arrays = dict[str, npt.NDArray[Any]]
-FEATURE_PREFIX, SCALE_SUFFIX = "features_", "_scale"
 FUSED = ("assistant_logits", "agreement", "window_labels")
 """What fusion reads of `pack_assistant`."""
 
@@ -63,8 +62,7 @@ def pack_assistant(view: AssistantView) -> Arrays:
         "window_labels": np.stack(view.window_labels_Khw),
     }
     for level, features in view.features.items():
-        name = f"{FEATURE_PREFIX}{level}"
-        arrays[name], arrays[name + SCALE_SUFFIX] = codec.encode_features(features)
+        arrays[f"features_{level}"], arrays[f"features_{level}_scale"] = codec.encode_features(features)
     return arrays
 
 

@@ -29,9 +29,6 @@ class Problem:
     found: str
     """What is wrong with it, in a sentence that names it."""
 
-    def __str__(self) -> str:
-        return self.found
-
 
 def entries(store: TeacherStore) -> Iterator[Entry]:
     """Every panorama that lies in the store, done or damaged, part by part."""

@@ -16,7 +16,7 @@ from pipeline.world.scene import PARTS_PER_INSTANCE, Byte, Float, Int, Kind, Lab
 from pipeline.world.shading import develop, illuminate, sky_light
 
 
-def render_panorama(scene: Scene, height: int = 512, width: int = 1024, yaw: float = 0.0) -> View:
+def render_panorama(scene: Scene, height: int, width: int, yaw: float = 0.0) -> View:
     """The full sphere around the scene's camera, turned by `yaw` degrees to the right.
 
     Whole columns of yaw roll the image, so that turning the camera and rolling the columns agree to the last bit.
@@ -25,14 +25,7 @@ def render_panorama(scene: Scene, height: int = 512, width: int = 1024, yaw: flo
     if abs(columns - round(columns)) > 1e-6:
         return _render(scene, PanoramaCamera(scene, height, width, yaw))
     view = _render(scene, PanoramaCamera(scene, height, width))
-    shift = -round(columns)
-    return View(
-        image_HW3=np.roll(view.image_HW3, shift, axis=1),
-        labels_HW=np.roll(view.labels_HW, shift, axis=1),
-        instances_HW=np.roll(view.instances_HW, shift, axis=1),
-        parts_HW=np.roll(view.parts_HW, shift, axis=1),
-        depth_HW=np.roll(view.depth_HW, shift, axis=1),
-    )
+    return View(**{name: np.roll(values, -round(columns), axis=1) for name, values in vars(view).items()})
 
 
 def render_perspective(

@@ -51,7 +51,7 @@ def test_each_kind_of_damage_is_named_with_its_panorama(store: TeacherStore) -> 
         Entry(Part.ENSEMBLE, PRINT, IDS[1]),
     ]
     for problem in problems:
-        assert problem.entry.panorama_id in str(problem)
+        assert problem.entry.panorama_id in problem.found
 
 
 def test_what_is_discarded_is_missing_and_all_is_well_again(store: TeacherStore) -> None:
