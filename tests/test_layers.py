@@ -45,19 +45,16 @@ def test_the_student_never_imports_the_teacher():
         assert not any(module.startswith("pipeline.teacher") for module in _imports(path)), path
 
 
-def test_stage_two_and_prediction_work_without_segment_anything():
-    code = (
+@pytest.mark.parametrize(
+    "code",
+    [
         "import sys; sys.modules['segment_anything'] = None\n"
-        "import stages.distill, stages.wiring, stages.evaluate, stages.predict, pipeline.cache.records"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-def test_the_command_line_answers_help_without_heavy_imports():
-    code = (
-        "import sys, stages.cli\nassert not {'torch', 'transformers', 'zarr', 'dask', 'numpy'} & set(sys.modules), "
-        "sorted(sys.modules)"
-    )
+        "import stages.distill, stages.wiring, stages.evaluate, stages.predict, pipeline.cache.records",
+        "import sys, stages.cli\n"
+        "assert not {'torch', 'transformers', 'zarr', 'dask', 'numpy'} & set(sys.modules), sorted(sys.modules)",
+    ],
+    ids=["stage two and prediction without segment_anything", "help of the command line without heavy imports"],
+)
+def test_what_works_without_other_packages(code: str):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

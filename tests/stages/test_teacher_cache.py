@@ -305,18 +305,23 @@ def test_of_the_demo_sam_only_the_device_is_told(folder: Path) -> None:
     assert [event for event in events if isinstance(event, Note)] == [Note("teacher-cache", "on the CPU, 1 thread")]
 
 
-def test_a_run_killed_in_the_middle_and_gone_on_with_gives_the_same_cache(finished: Path, tmp_path: Path) -> None:
-    make_folders(tmp_path)
-    run = small_run(tmp_path)
-    command = [sys.executable, "-m", "stages.cli", "teacher-cache", str(tmp_path / "small.toml")]
-    process = subprocess.Popen([*command, "--cache", str(tmp_path / "cache")], cwd=ROOT, stderr=subprocess.DEVNULL)
-    done = run.store / "ensemble"
-    deadline = time.monotonic() + 240
-    while not any(done.glob("*/*/zarr.json")) and time.monotonic() < deadline and process.poll() is None:
+def begun(folder: Path, part: Part, *options: str, **how: Any) -> subprocess.Popen[str]:
+    """The command of the stage, at work in `folder`, which has stored the part of one panorama at least."""
+    make_folders(folder)
+    command = [sys.executable, "-m", "stages.cli", "teacher-cache", str(folder / "small.toml"), *options]
+    process = subprocess.Popen([*command, "--cache", str(folder / "cache")], cwd=ROOT, text=True, **how)
+    stored, deadline = small_run(folder).store / part, time.monotonic() + 240
+    while not any(stored.glob("*/*/zarr.json")) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
+    return process
+
+
+def test_a_run_killed_in_the_middle_and_gone_on_with_gives_the_same_cache(finished: Path, tmp_path: Path) -> None:
+    process = begun(tmp_path, Part.ENSEMBLE, stderr=subprocess.DEVNULL)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert 0 < len({p.parent.name for p in done.glob("*/*/zarr.json")}) < 4
+    run = small_run(tmp_path)
+    assert 0 < len({p.parent.name for p in (run.store / "ensemble").glob("*/*/zarr.json")}) < 4
     assert 0 < to_do(run) < 4
     assert_equal_caches(run, small_run(finished))
 
@@ -327,23 +332,15 @@ def hear_interrupts() -> None:
 
 
 def test_ctrl_c_ends_workers_without_a_traceback_and_the_run_goes_on(finished: Path, tmp_path: Path) -> None:
-    make_folders(tmp_path)
-    run = small_run(tmp_path)
-    command = [sys.executable, "-m", "stages.cli", "teacher-cache", str(tmp_path / "small.toml"), "--workers", "2"]
-    process = subprocess.Popen([*command, "--cache", str(tmp_path / "cache")], cwd=ROOT, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, text=True, start_new_session=True,
-                               preexec_fn=hear_interrupts)  # fmt: skip
-    deadline = time.monotonic() + 240
-    while (
-        not any((run.store / "masks").glob("*/*/zarr.json")) and time.monotonic() < deadline and process.poll() is None
-    ):
-        time.sleep(0.01)
+    process = begun(tmp_path, Part.MASKS, "--workers", "2", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                    start_new_session=True, preexec_fn=hear_interrupts)  # fmt: skip
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the command
     said, _ = process.communicate(timeout=240)
     assert process.returncode == 130
     assert "interrupted; what was done is kept" in said
     assert "Traceback" not in said
     assert "Warning" not in said
+    run = small_run(tmp_path)
     to_do(run)
     assert_equal_caches(run, small_run(finished))
 
