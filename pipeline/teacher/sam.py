@@ -5,6 +5,7 @@ What imports segment_anything lies in this module, `demo_sam` and `generator`; s
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -164,5 +165,6 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _missing(path: Path, model: str, error: OSError) -> WeightsError:
-    remedy = "Check sam.checkpoint" if model in ("demo", "SAM") else f"`goodsam fetch-weights {model}` brings it"
+    fetch = f"`goodsam fetch-weights {model} --out {shlex.quote(str(path.parent))}` brings it"
+    remedy = "Check sam.checkpoint" if model in ("demo", "SAM") else fetch
     return WeightsError(f"{path} cannot be read ({error.strerror})", f"it must be the checkpoint of {model}", remedy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -165,5 +166,9 @@ def test_the_digest_follows_the_content(tmp_path: Path) -> None:
     first = weights_digest(config)
     path.write_bytes(b"three")
     assert weights_digest(config) != first
-    with pytest.raises(WeightsError, match="fetch-weights vit_l"):
-        weights_digest(SamConfig(model="vit_l", checkpoint=str(tmp_path / "none.pth")))
+
+
+def test_missing_weights_are_fetched_to_where_the_recipe_has_them(tmp_path: Path) -> None:
+    folder = tmp_path / "my weights"
+    with pytest.raises(WeightsError, match=f"`goodsam fetch-weights vit_l --out '{re.escape(str(folder))}'` brings it"):
+        weights_digest(SamConfig(model="vit_l", checkpoint=str(folder / "none.pth")))
