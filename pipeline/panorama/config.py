@@ -20,7 +20,8 @@ class PanoramaConfig:
     width: int = 2048
     """Working width, pixels; images are resized to it. A multiple of 32."""
     vertical_fov: float = 180.0
-    """Vertical field of view, degrees: 180 for full spheres, 70.3 for DensePASS bands (2048x400)."""
+    """Vertical field of view, degrees: 180 for full spheres, 70.3 for DensePASS bands (2048x400). A band goes all the
+    way round, and its middle row is the horizon."""
     ignore_mask: str = ""
     """Image file whose non-zero pixels are ignored in every panorama (the camera rig); empty for none."""
     find_constant_border: bool = True

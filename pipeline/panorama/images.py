@@ -305,7 +305,7 @@ def _aspect_remedy(width: int, height: int) -> str:
     if abs(fov / 180 - 1) <= ASPECT_TOLERANCE:
         return _FOV_REMEDY.format("180", "full panoramas")
     if fov < 180:
-        return _FOV_REMEDY.format(f"{fov:.1f}", "a band")
+        return _FOV_REMEDY.format(f"{fov:.1f}", "a band that goes all the way round; take a part of one out")
     if abs(fov / 360 - 1) <= ASPECT_TOLERANCE:
         return "If it is a top-bottom stereo pair, cut out one half; else take it out of the folder"
     if abs(fov / 720 - 1) <= ASPECT_TOLERANCE:

@@ -182,7 +182,8 @@ def test_a_wrong_shape_is_explained_with_the_field_of_view_that_would_fit(tmp_pa
     (tmp_path / "street.jpg").write_bytes(png_header(4096, 1600))
     expected = (
         "street.jpg is 4096x1600; a full panorama is 2:1. "
-        "Set panorama.vertical_fov = 140.6 (`predict`: --vertical-fov 140.6) for a band."
+        "Set panorama.vertical_fov = 140.6 (`predict`: --vertical-fov 140.6) for a band "
+        "that goes all the way round; take a part of one out."
     )
     assert message(tmp_path / "street.jpg") == expected
 
