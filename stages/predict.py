@@ -34,7 +34,7 @@ from pipeline.panorama.images import OpenedPanorama, PanoramaFile, find_panorama
 from pipeline.panorama.sphere import solid_angles
 from pipeline.settings import fingerprint
 from stages.claims import claimed
-from stages.events import Listener, StageAdvanced, StageFinished, StageStarted, failure, silent
+from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted, failure, silent
 from stages.files import digest, mask_digest, named_after_panorama, write_picture, write_whole, writing
 from stages.predictor import Predictor, load_predictor
 
@@ -100,7 +100,8 @@ def predict(job: PredictJob, listener: Listener = silent) -> PredictSummary:
 def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     started = time.monotonic()
     files = find_panoramas(job.panoramas)
-    require_ignore_mask(job.panorama)
+    if masked := require_ignore_mask(job.panorama):
+        listener(Note(STAGE, masked))
     predictor = load_predictor(job.student, job.device)
     made_with = _made_with(job)
     _make_folders(job)

@@ -75,7 +75,8 @@ def teacher_cache(
 def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: str, threads: int) -> CacheSummary:
     started = time.monotonic()
     panoramas = all_panoramas(run.recipe)
-    require_ignore_mask(run.recipe.panorama)
+    if masked := require_ignore_mask(run.recipe.panorama):
+        listener(Note(STAGE, masked))
     store = TeacherStore.open(run.store, "a")
     prints = part_fingerprints(run.recipe)
     missing = _missing(store, prints, panoramas, listener)

@@ -65,14 +65,20 @@ def constant_border(image_HW3: npt.NDArray[np.uint8], minimum_share: float = MIN
     return ignored_HW
 
 
-def require_ignore_mask(config: PanoramaConfig) -> None:
+def require_ignore_mask(config: PanoramaConfig) -> str:
     """Read the mask of `config` once, so that what is wrong with it is not taken for a fault of every panorama.
+
+    Returns:
+        what it ignores, in a sentence: other programs take masks the other way round. Empty without a mask.
 
     Raises:
         InputError: the mask file cannot be used.
     """
-    if config.ignore_mask:
-        load_ignore_mask(Path(config.ignore_mask), config.height, config.width)
+    if not config.ignore_mask:
+        return ""
+    path = Path(config.ignore_mask)
+    share = load_ignore_mask(path, config.height, config.width).mean()
+    return f"{path.name} ignores {100 * share:.1f} % of every panorama (where it is not black)"
 
 
 def load_ignore_mask(path: Path, height: int, width: int) -> npt.NDArray[np.bool_]:

@@ -16,7 +16,7 @@ from pipeline.panorama.config import PanoramaConfig
 from pipeline.student.config import StudentConfig
 from pipeline.student.model import build_student, save_student
 from stages import predict as stage
-from stages.events import Event, ItemFailed, StageAdvanced, StageStarted
+from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted
 from stages.files import write_whole
 from stages.predict import PredictJob, predict
 from stages.predictor import load_predictor, trained_on
@@ -343,7 +343,9 @@ def test_shares_are_of_solid_angle_and_sum_to_one(job: PredictJob, tmp_path: Pat
     rig = np.zeros((HEIGHT, WIDTH), np.uint8)
     rig[-HEIGHT // 4 :] = 255
     Image.fromarray(rig).save(tmp_path / "rig.png")
-    predict(replace(job, panorama=replace(job.panorama, ignore_mask=str(tmp_path / "rig.png"))))
+    events: list[Event] = []
+    predict(replace(job, panorama=replace(job.panorama, ignore_mask=str(tmp_path / "rig.png"))), events.append)
+    assert events[0] == Note("predict", "rig.png ignores 25.0 % of every panorama (where it is not black)")
     assert ((read_labels(job, "one") == IGNORE) == (rig > 0)).all()
     shares = read_shares(job)
     # The lowest quarter of the rows lies below 45 degrees: (1 - sin 45) / 2 of the sphere.

@@ -361,6 +361,14 @@ def test_a_wrong_ignore_mask_is_told_before_anything_is_computed(folder: Path) -
     assert not events
 
 
+def test_what_a_mask_ignores_is_told(folder: Path) -> None:
+    Image.new("L", (WIDTH, WIDTH // 2), 255).save(folder / "mask.png")
+    events: list[Event] = []
+    with pytest.raises(InputError, match="none of"):
+        teacher_cache(small_run(folder, panorama={"ignore_mask": str(folder / "mask.png")}), events.append)
+    assert Note("teacher-cache", "mask.png ignores 100.0 % of every panorama (where it is not black)") in events
+
+
 def test_broken_pictures_are_set_aside_and_the_rest_is_done(folder: Path) -> None:
     (folder / "photos" / "empty.jpg").write_bytes(b"")
     (folder / "photos" / "text.png").write_text("no picture")
