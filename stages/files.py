@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import shutil
+import uuid
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,12 +21,13 @@ _OF_THE_NAME = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file (text as UTF-8), making its folders; a killed run leaves no half a file under the final name.
+    """Write a file (text as UTF-8), making its folders; a killed run leaves no half a file under the final name, nor do
+    several that write it at the same time.
 
     Raises:
         CacheError: the file cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
