@@ -1,4 +1,4 @@
-"""One teacher-cache, distill, eval or predict at a time works on its output folder."""
+"""One teacher-cache, distill, eval or predict at a time works on its folder, one fetch-weights on a checkpoint."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from typing import IO
 
 from pipeline.errors import WeightsError
 from pipeline.settings import file_digest
+from stages.claims import claimed
 from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted
-from stages.files import writing
 
 STAGE = "fetch-weights"
 BASE_URL = "https://dl.fbaipublicfiles.com/segment_anything"
@@ -47,16 +47,19 @@ def fetch(name: str, folder: Path, listener: Listener, *, base_url: str = "") ->
 
     Raises:
         WeightsError: unknown name, server or network failure, or a wrong hash.
-        CacheError: the folder cannot be made.
+        CacheError: the folder cannot be made, or another process is fetching the same checkpoint into it.
     """
     if name not in CHECKPOINTS:
         raise WeightsError(
             f"{name!r} is no known checkpoint", f"known are {', '.join(CHECKPOINTS)}", "Choose one of them"
         )
-    started = time.monotonic()
     job = _Download(f"{(base_url or BASE_URL).rstrip('/')}/{CHECKPOINTS[name]}", folder / CHECKPOINTS[name])
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    with claimed(folder, f"{STAGE} {name}"):
+        return _fetch(job, listener)
+
+
+def _fetch(job: _Download, listener: Listener) -> Path:
+    started = time.monotonic()
     if job.target.exists():
         _check(job.target, job.target.name)
         listener(Note(STAGE, f"{job.target} is here already and its hash is right"))

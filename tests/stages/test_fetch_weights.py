@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import WeightsError
+from pipeline.errors import CacheError, WeightsError
 from stages import fetch_weights
+from stages.claims import claimed
 from stages.events import Event, StageAdvanced, silent
 
 CONTENT = bytes(range(256)) * 20_000
@@ -119,3 +120,18 @@ def test_a_missing_file_and_a_dead_server_are_told_in_one_sentence(server: tuple
 def test_an_address_that_is_none_is_told_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="the address of a server"):
         fetch_weights.fetch("vit_b", tmp_path, silent, base_url="mirror")
+
+
+def test_a_second_download_at_the_same_time_is_refused_and_leaves_the_first_alone(
+    server: tuple[Server, str], tmp_path: Path
+) -> None:
+    """Both would go on with the same partial file."""
+    served, url = server
+    (tmp_path / f"{NAME}.partial").write_bytes(CONTENT[:1000])
+    with claimed(tmp_path, "fetch-weights vit_b"):
+        with pytest.raises(CacheError, match="another fetch-weights vit_b is at work"):
+            fetch_weights.fetch("vit_b", tmp_path, silent, base_url=url)
+        with pytest.raises(WeightsError, match="404"):  # another checkpoint may come meanwhile
+            fetch_weights.fetch("vit_l", tmp_path, silent, base_url=url)
+    assert served.ranges == []
+    assert (tmp_path / f"{NAME}.partial").read_bytes() == CONTENT[:1000]
