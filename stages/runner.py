@@ -19,6 +19,10 @@ _WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1, **KEEPING,
     "DASK_LOGGING__DISTRIBUTED": "critical",  # errors come as exceptions; a heartbeat lost at the end is none
 }  # fmt: skip
+_CLUSTER_SETTINGS = {
+    "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
+    "distributed.worker.memory.pause": False,  # one that keeps 80 % of its memory, networks say, would wait for ever
+}
 Task = TypeVar("Task")
 Report = TypeVar("Report")
 
@@ -50,27 +54,25 @@ def run_tasks(
     if not tasks or (workers == 0 and not scheduler):
         yield from map(work, tasks) if at_once == 1 else _in_threads(work, tasks, at_once)
         return
-    from dask.distributed import KilledWorker
+    from dask.distributed import CancelledError, KilledWorker
     from dask.distributed import as_completed as completed_by_dask
 
     with _client(min(workers, len(tasks)), scheduler) as client:
         futures = dict(zip(client.map(work, tasks, pure=False), tasks, strict=True))
-        for future, result in completed_by_dask(list(futures), with_results=True, raise_errors=False):
-            if future.status == "finished":
-                yield result
-                continue
-            if future.status != "error":
+        for future in completed_by_dask(list(futures)):
+            try:
+                report = future.result()  # one at a time: none is on its way, with a traceback, when the client goes
+            except CancelledError as error:
                 raise WorkerError("the dask scheduler was lost", "it must run until all is done",
-                                  "Start it, and run the same again; what was done is kept")  # fmt: skip
-            error = future.exception()
-            if not isinstance(error, KilledWorker):
-                raise error
-            death = WorkerError("worker processes died over it, again and again",
-                                "they must have the memory that the work takes, which is the usual cause",
-                                "Take fewer workers")  # fmt: skip
-            if lost is None:
-                raise death from error
-            yield lost(futures[future], death)
+                                  "Start it, and run the same again; what was done is kept") from error  # fmt: skip
+            except KilledWorker as error:
+                death = WorkerError("worker processes died over it, again and again",
+                                    "they must have the memory that the work takes, which is the usual cause",
+                                    "Take fewer workers")  # fmt: skip
+                if lost is None:
+                    raise death from error
+                report = lost(futures[future], death)
+            yield report
 
 
 def _in_threads(work: Callable[[Task], Report], tasks: Sequence[Task], count: int) -> Generator[Report]:
@@ -86,13 +88,14 @@ def _in_threads(work: Callable[[Task], Report], tasks: Sequence[Task], count: in
 def _client(workers: int, scheduler: str) -> Generator[Any]:
     import dask.config
     from dask.distributed import Client, LocalCluster
+    from distributed.utils import silence_logging_cmgr
 
     if scheduler:
-        with _connect(scheduler) as client:
+        with silence_logging_cmgr(logging.CRITICAL), _connect(scheduler) as client:  # errors come as exceptions
             yield client
         return
     with ExitStack() as stack:
-        with _interrupts_held(), dask.config.set({"distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT}):
+        with _interrupts_held(), dask.config.set(_CLUSTER_SETTINGS):
             cluster = stack.enter_context(
                 LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0",
                              silence_logs=logging.ERROR)

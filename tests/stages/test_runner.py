@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import dask.config
@@ -18,6 +21,8 @@ import pytest
 
 from pipeline.errors import WorkerError
 from stages.runner import run_tasks
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_two_tasks_are_at_work_at_the_same_time() -> None:
@@ -168,3 +173,57 @@ def lose_a_heartbeat(task: int) -> int:
     except OSError:
         logging.getLogger("distributed.worker").exception("Failed to communicate with scheduler during heartbeat.")
     return task
+
+
+def test_workers_that_keep_much_memory_go_on() -> None:
+    """Dask's own setting has those above 80 % wait until they have less, which networks never let them."""
+    assert list(run_tasks(share_of_memory_to_wait_at, [0], workers=1)) == [False]
+
+
+def share_of_memory_to_wait_at(_: int) -> Any:
+    return import_module("dask.distributed").get_worker().memory_manager.memory_pause_fraction
+
+
+STOPPED = """
+if __name__ == "__main__":
+    from contextlib import closing
+    from stages.runner import run_tasks
+
+    with closing(run_tasks("x".__mul__, [200_000] * 300, workers=2)) as reports:
+        next(reports)
+"""
+LOST = """
+if __name__ == "__main__":
+    import time
+    from dask.distributed import LocalCluster
+    from pipeline.errors import WorkerError
+    from stages.runner import run_tasks
+
+    settings = {"n_workers": 1, "processes": False, "protocol": "tcp://", "silence_logs": False}
+    with LocalCluster(dashboard_address="127.0.0.1:0", **settings) as cluster:
+        try:
+            for _ in run_tasks(time.sleep, [0.1] * 300, scheduler=cluster.scheduler_address):
+                cluster.close()
+        except WorkerError as error:
+            print(error)
+"""
+
+
+def test_workers_that_are_ended_with_reports_on_their_way_say_nothing(tmp_path: Path) -> None:
+    """As when a report says that going on is in vain."""
+    assert output(STOPPED, tmp_path) == ""
+
+
+def test_a_scheduler_that_is_lost_is_told_in_one_sentence(tmp_path: Path) -> None:
+    said = output(LOST, tmp_path)
+    assert "the dask scheduler was lost" in said
+    assert "ERROR" not in said
+    assert "Traceback" not in said
+
+
+def output(script: str, folder: Path) -> str:
+    """What a program says on either output."""
+    (folder / "program.py").write_text(script)
+    done = subprocess.run([sys.executable, folder / "program.py"], env={**os.environ, "PYTHONPATH": str(ROOT)},
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240)  # fmt: skip
+    return done.stdout
