@@ -162,6 +162,7 @@ _TORCH_THREADS = _TorchThreads()
 
 
 def _compute_or_mend(task: PanoramaTask, seconds: dict[str, float]) -> None:
+    """Another process may be at the same panorama: on a cluster, tasks of a run that was stopped go on to their end."""
     try:
         _compute(task, seconds)
     except DamagedError:  # what earlier runs stored has rotted: do those parts again
@@ -187,7 +188,9 @@ def _compute(task: PanoramaTask, seconds: dict[str, float]) -> None:
         if store.is_done(part, name, task.panorama.id, source_sha256=panorama.sha256):
             continue
         started = time.monotonic()
-        store.write(part, name, task.panorama.id, compute(), _provenance(task, panorama))
+        arrays = compute()
+        if not store.is_done(part, name, task.panorama.id, source_sha256=panorama.sha256):  # see `_compute_or_mend`
+            store.write(part, name, task.panorama.id, arrays, _provenance(task, panorama))
         seconds[part.value] = time.monotonic() - started
 
 

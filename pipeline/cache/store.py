@@ -120,8 +120,10 @@ class TeacherStore:
                 records = {name: write_array(staged, name, values) for name, values in arrays.items()}
                 write_group(staged, {MARK: Mark(panorama_id, records, provenance).to_json()})
                 publish(staged, folder)
-            except BaseException:
+            except BaseException as error:
                 shutil.rmtree(staged, ignore_errors=True)
+                if isinstance(error, GONE) and self.is_done(part, fingerprint, panorama_id):
+                    return  # another writer of it was quicker, and took this attempt for that of a killed one
                 raise
             shutil.rmtree(staged.parent, ignore_errors=True)  # with what killed attempts at this panorama left
         if not self.is_done(part, fingerprint, panorama_id):

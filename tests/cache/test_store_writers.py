@@ -11,13 +11,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from pipeline.cache.group import write_group
 from pipeline.cache.store import Part, TeacherStore
 from pipeline.errors import CacheError
 from tests.cache.small_store import PRINT, assert_reads, failing, leftovers, write
@@ -151,6 +153,21 @@ def test_two_processes_at_the_same_panoramas_leave_them_sound(store: TeacherStor
     assert store.ids(Part.ENSEMBLE, PRINT)
     for panorama_id in store.ids(Part.ENSEMBLE, PRINT):
         assert_reads(store, panorama_id)
+
+
+def test_a_writer_that_another_one_of_the_same_panorama_overtakes_finds_it_done(
+    store: TeacherStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def then_the_other(folder: Path, attributes: Mapping[str, Any]) -> None:
+        write_group(folder, attributes)
+        monkeypatch.undo()
+        write(store, "a")
+
+    write(store, "b")
+    monkeypatch.setattr("pipeline.cache.store.write_group", then_the_other)
+    write(store, "a")
+    assert_reads(store, "a")
+    assert leftovers(store) == []
 
 
 def write_in_turn(store: TeacherStore, count: int) -> None:

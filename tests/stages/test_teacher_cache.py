@@ -379,6 +379,27 @@ def test_broken_pictures_are_set_aside_and_the_rest_is_done(folder: Path) -> Non
     assert sum(isinstance(event, ItemFailed) for event in events) == 2
 
 
+def test_what_another_process_has_done_meanwhile_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks of a run that was stopped go on on a cluster, and may be at a panorama of the next run."""
+    run = small_run(folder, fusion={"theta": 0.8})
+    ensemble, write, written = panorama_task._ensemble, TeacherStore.write, list[str]()
+
+    def after_another(task: PanoramaTask, *arguments: Any) -> dict[str, np.ndarray]:
+        with monkeypatch.context() as patch:
+            patch.setattr(panorama_task, "_ensemble", ensemble)
+            panorama_task.cache_panorama(task)
+        return ensemble(task, *arguments)
+
+    def counted(store: TeacherStore, *arguments: Any) -> None:
+        written.append(arguments[2])
+        write(store, *arguments)
+
+    monkeypatch.setattr(panorama_task, "_ensemble", after_another)
+    monkeypatch.setattr(TeacherStore, "write", counted)
+    assert teacher_cache(run, silent).computed == 4
+    assert len(written) == 4
+
+
 def test_parts_are_named_by_the_working_height(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rule that makes it of the width may change; masks of another height must not be read then."""
     recipe = small_run(folder).recipe
