@@ -56,13 +56,14 @@ def run_tasks(
         return
     from dask.distributed import CancelledError, KilledWorker
     from dask.distributed import as_completed as completed_by_dask
+    from distributed.comm.core import CommClosedError
 
     with _client(min(workers, len(tasks)), scheduler) as client:
         futures = dict(zip(client.map(work, tasks, pure=False), tasks, strict=True))
         for future in completed_by_dask(list(futures)):
             try:
                 report = future.result()  # one at a time: none is on its way, with a traceback, when the client goes
-            except CancelledError as error:
+            except (CancelledError, CommClosedError) as error:
                 raise WorkerError("the dask scheduler was lost", "it must run until all is done",
                                   "Start it, and run the same again; what was done is kept") from error  # fmt: skip
             except KilledWorker as error:
@@ -111,6 +112,16 @@ def require_scheduler(address: str) -> None:
     """
     with _connect(address):
         pass
+
+
+def ask_workers(address: str, question: Callable[..., Any], *about: Any) -> dict[str, Any]:
+    """What each worker of a dask scheduler answers to an importable function, or the error that it raises, by address.
+
+    Raises:
+        InputError: no scheduler answers.
+    """
+    with _connect(address) as client:
+        return client.run(question, *about, on_error="return")
 
 
 def _connect(address: str) -> Any:

@@ -18,7 +18,7 @@ import torch
 
 from pipeline.accelerator import device_errors
 from pipeline.cache.store import Part, TeacherStore
-from pipeline.errors import InputError, WorkerError
+from pipeline.errors import GoodSAMError, InputError, WorkerError, first_line
 from pipeline.panorama.ignore import require_ignore_mask
 from pipeline.recipe import Recipe
 from stages.claims import claimed
@@ -26,7 +26,7 @@ from stages.devices import choose_device, describe_device
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted, tell_if_slow
 from stages.files import digest
 from stages.panorama_task import PanoramaTask, TaskReport, cache_panorama, check_assistant, part_fingerprints
-from stages.runner import require_scheduler, run_tasks
+from stages.runner import ask_workers, require_scheduler, run_tasks
 from stages.runs import Fingerprints, Run, write_manifest
 from stages.splits import SplitPanorama, all_panoramas
 
@@ -83,6 +83,8 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
     workers = 0 if scheduler else min(workers, len(missing))
     recipe = _sharing(run.recipe, device, workers)
     tasks = [PanoramaTask(panorama, recipe, run.store.resolve(), prints, device, threads) for panorama in missing]
+    if tasks and scheduler:
+        _require_like_here(scheduler, run.recipe, prints)
     if tasks:
         check_assistant(replace(tasks[0], device="cpu") if workers or scheduler else tasks[0])
         where = f"the workers of {scheduler}" if scheduler else describe_device(device, threads)
@@ -108,6 +110,23 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
             f"none of {len(panoramas)} panoramas could be used", "the reasons stand above", "Mend or replace the files"
         )
     return summary
+
+
+def _require_like_here(scheduler: str, recipe: Recipe, prints: Fingerprints) -> None:
+    """Make sure that what a cluster's workers compute is what the fingerprints name.
+
+    Raises:
+        WorkerError: one has no project or another version of it, or other weights, or lacks them.
+    """
+    for worker, answer in ask_workers(scheduler, part_fingerprints, recipe).items():
+        if answer == prints or isinstance(answer, OSError):  # OSError: it is just going
+            continue
+        difference = "another version of the project, or other weights"
+        if isinstance(answer, Exception):
+            difference = answer.found if isinstance(answer, GoodSAMError) else first_line(answer)
+        raise WorkerError(f"the worker {worker} differs from this machine ({difference})",
+                          "it must have the same project, and the same weights under the same paths",
+                          "Bring it up to this machine, or take it out of the cluster")  # fmt: skip
 
 
 def _sharing(recipe: Recipe, device: str, workers: int) -> Recipe:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,9 @@ import torch
 from PIL import Image
 
 from pipeline.cache.store import Part, TeacherStore
-from pipeline.errors import CacheError, DeviceError, InputError, WeightsError
+from pipeline.errors import CacheError, DeviceError, InputError, WeightsError, WorkerError
 from pipeline.panorama.config import PanoramaConfig
+from pipeline.recipe import Recipe
 from pipeline.teacher.assistant import DEMO_FOLDER
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.sam import DEMO_WEIGHTS
@@ -31,7 +33,7 @@ from stages import panorama_task
 from stages.claims import claimed
 from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted, silent
 from stages.panorama_task import PanoramaTask, TaskReport
-from stages.runs import Run, read_manifest
+from stages.runs import VERSIONS, Fingerprints, Run, read_manifest
 from stages.teacher_cache import _at_once, teacher_cache
 from tests.pretend_gpu import NAME as GPU_NAME
 from tests.pretend_gpu import PretendGpu
@@ -499,6 +501,29 @@ def test_an_address_without_a_scheduler_is_told_in_one_sentence(tmp_path: Path) 
     with pytest.raises(InputError, match="no dask scheduler"):
         teacher_cache(small_run(tmp_path), silent, scheduler="tcp://127.0.0.1:9")
     assert not small_run(tmp_path).folder.exists()
+
+
+def test_workers_of_another_version_or_without_the_project_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dask.distributed import LocalCluster
+
+    def unknown_there(recipe: Recipe) -> Fingerprints:
+        return part_fingerprints(recipe)
+
+    part_fingerprints = panorama_task.part_fingerprints
+    cluster: Any = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+    with cluster:
+        monkeypatch.setitem(VERSIONS, Part.ENSEMBLE, 99)
+        with pytest.raises(WorkerError, match=r"differs from this machine .another version"):
+            teacher_cache(small_run(folder), silent, scheduler=cluster.scheduler_address)
+        module = ModuleType("not_there")
+        unknown_there.__module__, unknown_there.__qualname__ = "not_there", "unknown_there"
+        monkeypatch.setitem(sys.modules, "not_there", module)
+        monkeypatch.setattr(module, "unknown_there", unknown_there, raising=False)
+        monkeypatch.setattr("stages.teacher_cache.part_fingerprints", unknown_there)
+        with pytest.raises(WorkerError, match=r"differs from this machine .*No module named 'not_there'"):
+            teacher_cache(small_run(folder), silent, scheduler=cluster.scheduler_address)
 
 
 def test_a_running_scheduler_gives_the_same_cache(finished: Path, tmp_path: Path) -> None:
