@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import BinaryIO
 
 from pipeline.errors import CacheError
 from stages.files import writing
@@ -25,17 +25,19 @@ def claimed(folder: Path, stage: str) -> Generator[None]:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f".{stage}.lock", timeout=0)
-        try:
-            with suppress(NotImplementedError):
-                lock.acquire()
-        except Timeout as error:
-            raise CacheError(f"another {stage} is at work in {folder}", "only one may work on a folder at a time",
-                             "Wait for it, or take another folder or another name for the run") from error  # fmt: skip
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-    try:
+        lock = (folder / f".{stage}.lock").open("ab")
+    with lock:  # a lock ends with its file
+        with writing(folder):
+            _lock(lock, folder, stage)
         yield
-    finally:
-        lock.release()
+
+
+def _lock(file: BinaryIO, folder: Path, stage: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise CacheError(f"another {stage} is at work in {folder}", "only one may work on a folder at a time",
+                         "Wait for it, or take another folder or another name for the run") from error  # fmt: skip
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise

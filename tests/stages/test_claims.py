@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,4 +51,17 @@ def test_a_claim_ends_with_its_block(tmp_path: Path) -> None:
 def test_where_no_folder_can_be_made_that_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(CacheError, match="cannot be written"), claimed(tmp_path / "file", "distill"):
+        pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_where_there_are_no_locks_nobody_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """What a killed process of another machine left must not be taken for a claim."""
+
+    def no_locks(*_: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    (tmp_path / ".distill.lock").write_text("4242\nanother-machine\n")
+    with claimed(tmp_path, "distill"):
         pass
