@@ -27,7 +27,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
     Raises:
         CacheError: the file cannot be written.
     """
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial = path.with_name(f"{uuid.uuid4().hex}.partial")  # not longer than it need be: names have 255 bytes
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -98,10 +98,20 @@ def verify_run(run: Run, listener: Listener = silent, *, remove: bool = False) -
     """Read a run's whole cache; one sentence per damaged panorama, which `remove` deletes so that it is done again.
 
     Raises:
-        CacheError: there is no cache, or the file system cannot give or delete what is in it.
+        CacheError: there is no cache, or the file system cannot give or delete what is in it; to remove, that stage one
+            is at work on it, which may have mended meanwhile what was found damaged.
     """
+    store = TeacherStore.open(run.store, "r")
+    if not remove:
+        return [problem.found for problem in _problems(store, listener)]
+    with claimed(run.folder, "teacher-cache"):
+        problems = _problems(store, listener)
+        discard(TeacherStore.open(run.store, "a"), problems)
+    return [problem.found for problem in problems]
+
+
+def _problems(store: TeacherStore, listener: Listener) -> list[Problem]:
     began = time.monotonic()
-    store = TeacherStore.open(run.store, "a" if remove else "r")
     stored = list(entries(store))
     listener(StageStarted("verify", len(stored), "entries"))
     problems: list[Problem] = []
@@ -111,9 +121,7 @@ def verify_run(run: Run, listener: Listener = silent, *, remove: bool = False) -
             problems.append(problem)
         listener(StageAdvanced("verify", done, entry.panorama_id, time.monotonic() - started))
     listener(StageFinished("verify", time.monotonic() - began, {"entries": len(stored)}))
-    if remove:
-        discard(store, problems)
-    return [problem.found for problem in problems]
+    return problems
 
 
 def _student_is_current(run: Run, reader: RunReader, listener: Listener) -> bool | None:

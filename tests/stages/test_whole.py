@@ -200,6 +200,21 @@ def test_what_verify_finds_damaged_it_removes_if_asked_and_stage_one_does_it_aga
     assert goodsam("verify", recipe, "--cache", cache) == 0
 
 
+def test_verify_removes_nothing_while_stage_one_works_and_makes_no_cache(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, run = make_folders(tmp_path), small_run(tmp_path)
+    verify = ("verify", recipe, "--cache", tmp_path / "cache", "--discard")
+    assert goodsam(*verify) == 1
+    assert "does not exist" in capsys.readouterr().err
+    assert not run.folder.exists()
+    TeacherStore.open(run.store, "a")
+    with claimed(run.folder, "teacher-cache"):
+        assert goodsam(*verify) == 1
+    assert "another teacher-cache is at work" in capsys.readouterr().err
+    assert goodsam(*verify) == 0
+
+
 def test_a_printed_recipe_is_one_that_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert goodsam("recipe", "street", "--set", "fusion.theta=0.6") == 0
     (tmp_path / "my.toml").write_text(capsys.readouterr().out)
