@@ -29,6 +29,9 @@ BLOCK = 1 << 15
 """Target pixels blended at once where each row has sources of its own: nine float32 planes stay in a core's second
 cache. Where rows share them it is four times as much."""
 
+_TRIED = 256
+"""Source pixels on which a kernel is tried."""
+
 
 class Kernel(Enum):
     """In which order torch blends; another one rounds differently."""
@@ -182,9 +185,13 @@ class Resize:
         return functional.interpolate(batch_1Chw, size, mode="bilinear", align_corners=False)[0, 0]
 
     def agrees_with_torch(self) -> bool:
-        """Whether `part` gives torch's bits, tried on one random image of this size."""
-        shape = (self.rows.source, self.columns.source)
-        source_hw = torch.from_numpy(np.random.default_rng(0).normal(0, 8, shape).astype(np.float32))
+        """Whether `part` gives torch's bits, tried on random images of this size: one, or more where it has few pixels,
+        on which another kernel may round alike."""
+        rng, shape = np.random.default_rng(0), (self.rows.source, self.columns.source)
+        images = (rng.normal(0, 8, shape).astype(np.float32) for _ in range(-(-_TRIED // (shape[0] * shape[1]))))
+        return all(self._agrees_on(torch.from_numpy(image_hw)) for image_hw in images)
+
+    def _agrees_on(self, source_hw: Tensor) -> bool:
         own_HW = self.part(source_hw, (0, 0), (0, self.rows.target), (0, self.columns.target))
         return torch.equal(own_HW, self.whole(source_hw))
 
