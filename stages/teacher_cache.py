@@ -83,9 +83,9 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
     workers = 0 if scheduler else min(workers, len(missing))
     recipe = _sharing(run.recipe, device, workers)
     tasks = [PanoramaTask(panorama, recipe, run.store.resolve(), prints, device, threads) for panorama in missing]
-    if tasks and scheduler:
-        _require_like_here(scheduler, run.recipe, prints)
     if tasks:
+        if scheduler:
+            _require_like_here(scheduler, run.recipe, prints)
         check_assistant(replace(tasks[0], device="cpu") if workers or scheduler else tasks[0])
         where = f"the workers of {scheduler}" if scheduler else describe_device(device, threads)
         listener(Note(STAGE, f"on {where}{f', {workers} workers' if workers else ''}"))

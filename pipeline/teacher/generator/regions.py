@@ -211,7 +211,7 @@ def _span(on: npt.ArrayLike) -> Span | None:
 def stability_score(above: npt.ArrayLike, below: npt.ArrayLike) -> npt.NDArray[np.float32]:
     """Pixels above the raised threshold over pixels above the lowered one, as stock divides; NaN for an empty mask."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.asarray(above, np.float32) / np.asarray(below, np.float32))
+        return np.true_divide(above, below, dtype=np.float32)
 
 
 def _stability(values_HW: npt.NDArray[np.float32], thresholds: Thresholds) -> np.float32:
