@@ -29,8 +29,9 @@ from pipeline.errors import CacheError, DeviceError, InputError
 from pipeline.evaluate.metrics import LabelArray, class_shares, labels_at, resize_nearest
 from pipeline.evaluate.overlay import paint_labels
 from pipeline.panorama.config import PanoramaConfig
+from pipeline.panorama.finding import PanoramaFile, find_panoramas, require_folder
 from pipeline.panorama.ignore import ignored_region, require_ignore_mask
-from pipeline.panorama.images import OpenedPanorama, PanoramaFile, find_panoramas, open_panorama, require_folder
+from pipeline.panorama.images import OpenedPanorama, open_panorama
 from pipeline.panorama.sphere import solid_angles
 from pipeline.settings import fingerprint
 from stages.claims import claimed

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.panorama.images import find_panoramas
+from pipeline.panorama.finding import find_panoramas
 from pipeline.recipe import Recipe
 
 LEARNING = "panoramas"

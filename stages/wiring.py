@@ -16,7 +16,7 @@ from pipeline.cache.verify import Problem, discard, entries, verify_entry
 from pipeline.classes import label_set
 from pipeline.errors import GoodSAMError, InputError
 from pipeline.evaluate import report
-from pipeline.panorama.images import PanoramaFile
+from pipeline.panorama.finding import PanoramaFile
 from pipeline.panorama.labels import find_labels, open_labels
 from pipeline.recipe import Recipe
 from pipeline.student.model import build_student

@@ -1,4 +1,4 @@
-"""Finding panoramas in a folder, and opening one as an array of the working size.
+"""Opening a panorama as an array of the working size.
 
 Legend: H W panorama (working size), 3 = (red, green, blue).
 """
@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import stat
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +22,6 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
-LABEL_FOLDER = "gtFine"
-"""Folder of labels in the layout of Cityscapes and DensePASS; nothing under it is a panorama."""
-LABEL_ENDING = "_labelTrainIds"
-"""Ending of label files' stems in the same layout."""
 MAXIMUM_PIXELS = 400_000_000
 """Larger images are refused undecoded: at three bytes a pixel they would take gigabytes."""
 ASPECT_TOLERANCE = 0.02
@@ -46,16 +40,6 @@ Image.MAX_IMAGE_PIXELS = None
 # Pillow also warns of damaged files, naming a line of its own source; the error that it raises is enough. Filtered for
 # the whole process, not only while a file is open: `catch_warnings` is not safe among threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-@dataclass(frozen=True)
-class PanoramaFile:
-    """A panorama on disk."""
-
-    id: str
-    """Path relative to the folder, without suffix, in posix form ("street/0001")."""
-    path: Path
-    """Where the file is."""
 
 
 @dataclass(frozen=True)
@@ -88,36 +72,6 @@ class Picture:
     """Pillow's name of the format ("JPEG", "PNG", ...)."""
     sha256: str
     """SHA-256 of the file's bytes, hexadecimal."""
-
-
-def find_panoramas(folder: Path) -> list[PanoramaFile]:
-    """The JPEG, PNG, WebP and TIFF files of a folder, flat or nested, sorted by id.
-
-    Hidden files and folders are skipped, and so are labels that lie beside the images (`gtFine`, `*_labelTrainIds`).
-
-    Raises:
-        InputError: the folder is missing, unreadable, no folder or without images, or two files have one id.
-    """
-    require_folder(folder)
-    files = list(_visible_files(folder))
-    paths = [p for p in files if p.suffix.lower() in SUFFIXES and not p.stem.endswith(LABEL_ENDING)]
-    if not paths:
-        raise InputError(
-            f"{folder} holds no images ({len(files)} other files)",
-            "panoramas are .jpg, .png, .webp or .tif files, in the folder or in folders below it",
-            "Name the folder of the panoramas",
-        )
-    by_id: dict[str, Path] = {}
-    for path in sorted(paths):
-        panorama_id = path.relative_to(folder).with_suffix("").as_posix()
-        if panorama_id in by_id:
-            raise InputError(
-                f"{by_id[panorama_id]} and {path} have the same id {panorama_id!r}",
-                "each panorama needs a name of its own, suffix apart",
-                "Rename or remove one of them",
-            )
-        by_id[panorama_id] = path
-    return [PanoramaFile(i, by_id[i]) for i in sorted(by_id)]
 
 
 def open_panorama(path: Path, config: PanoramaConfig) -> OpenedPanorama:
@@ -213,39 +167,6 @@ def resize_wrapping(image: Image.Image, width: int, height: int) -> Image.Image:
     padded.paste(image.crop((0, 0, pad, source_height)), (pad + source_width, 0))
     box = (pad, 0, pad + source_width, source_height)
     return padded.resize((width, height), Image.Resampling.LANCZOS, box=box)
-
-
-def require_folder(folder: Path) -> None:
-    """Refuse a folder of panoramas that is none.
-
-    Raises:
-        InputError: it does not exist, or is a file.
-    """
-    if not folder.exists():
-        raise InputError(f"{folder} does not exist", "it must be a folder of panoramas", "Check the path")
-    if not folder.is_dir():
-        raise InputError(f"{folder} is a file", "panoramas are read from a folder", f"Name the folder: {folder.parent}")
-
-
-def _visible_files(folder: Path) -> Iterator[Path]:
-    """All files below a folder, through links, hidden ones and label folders apart."""
-    seen: set[str] = set()
-    for root, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
-        real = os.path.realpath(root)
-        if real in seen:  # a link back up the tree would otherwise never end
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != LABEL_FOLDER)
-        yield from (Path(root) / name for name in names if not name.startswith("."))
-
-
-def _refuse_folder(error: OSError) -> None:
-    raise InputError(
-        f"folder {error.filename} cannot be listed ({error.strerror})",
-        "every folder below the panoramas' must be readable",
-        "Correct its permissions or move it away",
-    ) from error
 
 
 def _decode(path: Path, check_size: Callable[[int, int], None], wanted: tuple[int, int] | None) -> Picture:

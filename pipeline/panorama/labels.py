@@ -15,15 +15,8 @@ from PIL import Image
 from pipeline.classes import IGNORE, LABEL_SETS, LabelSet, can_merge, merge_table
 from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.images import (
-    ASPECT_TOLERANCE,
-    LABEL_ENDING,
-    LABEL_FOLDER,
-    PanoramaFile,
-    aspect_ratio,
-    fits_aspect,
-    read_picture,
-)
+from pipeline.panorama.finding import LABEL_ENDING, LABEL_FOLDER, PanoramaFile
+from pipeline.panorama.images import ASPECT_TOLERANCE, aspect_ratio, fits_aspect, read_picture
 
 IMAGE_FOLDER = "leftImg8bit"
 """Folder of images in the layout of Cityscapes and DensePASS."""

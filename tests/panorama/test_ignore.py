@@ -12,8 +12,9 @@ from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
+from pipeline.panorama.finding import find_panoramas
 from pipeline.panorama.ignore import constant_border, ignored_region, load_ignore_mask
-from pipeline.panorama.images import find_panoramas, open_panorama
+from pipeline.panorama.images import open_panorama
 from tests.real_data import REAL_DATA
 
 PANORAMAS = REAL_DATA / "panoramas"

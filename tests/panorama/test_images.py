@@ -19,7 +19,8 @@ from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.images import find_panoramas, open_panorama, resize_wrapping
+from pipeline.panorama.finding import find_panoramas
+from pipeline.panorama.images import open_panorama, resize_wrapping
 
 FULL = PanoramaConfig(width=64)
 ORIENTATION = 274

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, LabelSet
 from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.images import find_panoramas
+from pipeline.panorama.finding import find_panoramas
 from pipeline.panorama.labels import find_labels, open_labels
 
 FULL = PanoramaConfig(width=64)
