@@ -28,6 +28,7 @@ from transformers import SegformerForSemanticSegmentation
 from pipeline.accelerator import device_errors
 from pipeline.classes import LabelSet
 from pipeline.errors import GoodSAMError, InputError, RecipeError
+from pipeline.finite import require_finite
 from pipeline.settings import fingerprint
 from pipeline.student.augment import jitter_colours
 from pipeline.student.config import WRAP, DistillConfig, LossConfig, StudentConfig
@@ -176,9 +177,16 @@ def distill(job: DistillJob, listener: Listener) -> Path:
 
 
 def prepare(job: DistillJob, example: PooledSample) -> Trainee:
-    """The student, the projections that the example's features need, and their optimiser, at the very beginning."""
+    """The student, the projections that the example's features need, and their optimiser, at the very beginning.
+
+    Raises:
+        WeightsError: the start cannot be loaded, or has weights that are no numbers.
+        RecipeError: there are no features for their loss.
+    """
     torch.manual_seed(job.seed)
     model = build_student(job.student, job.label_set)
+    for parameter in model.parameters():
+        require_finite(parameter, f"the student's start {job.student.weights or job.student.size}")
     nn.Module.to(model, torch.device(job.device)).train()
     if job.losses.features and not example.features:
         raise RecipeError("losses.features is above 0, but stage one has cached no features",

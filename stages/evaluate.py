@@ -95,7 +95,7 @@ def evaluate(job: EvaluateJob, listener: Listener = silent) -> dict[str, Any]:
 
     Raises:
         InputError: not one panorama could be measured.
-        WeightsError: a student predicts other classes than are measured.
+        WeightsError: a student predicts other classes than are measured, or numbers that are none.
         CacheError: results cannot be written.
     """
     started = time.monotonic()
@@ -191,7 +191,7 @@ class _Evaluation:
             try:
                 with device_errors("take a smaller student"):
                     result = work(id_)
-            except DeviceError:
+            except (DeviceError, WeightsError):
                 raise
             except Exception as error:  # one panorama must not stop a long run; the log has the traceback
                 event = failure(STAGE, id_, error)

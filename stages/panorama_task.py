@@ -23,6 +23,7 @@ from pipeline.cache.store import DamagedError, Part, TeacherStore
 from pipeline.cache.verify import Entry, discard, verify_entry
 from pipeline.classes import label_set
 from pipeline.errors import GoodSAMError, InputError
+from pipeline.finite import require_finite
 from pipeline.panorama.ignore import ignored_region
 from pipeline.panorama.images import OpenedPanorama, open_panorama
 from pipeline.panorama.windows import Window, cut, window_grid
@@ -103,13 +104,15 @@ def check_assistant(task: PanoramaTask) -> None:
     tasks of this process and device find it loaded.
 
     Raises:
-        WeightsError: it is broken, of the wrong kind, or lacks a feature level.
+        WeightsError: it is broken, of the wrong kind, gives numbers that are none, or lacks a feature level.
         DeviceError: the device fails, or has no room for it.
     """
     config = task.recipe.assistant
     # Networks of ONNX keep the number of threads that they are loaded with.
     with device_errors(_SMALLER), _TORCH_THREADS.set_to(task.threads):
         assistant = _assistant(config, task.device, task.fingerprints.assistant)
+        answer = assistant(_PROBE_1HW3)
+    require_finite(answer.logits_KChw, f"the assistant {assistant.identity}")
     require_levels(config.feature_levels, assistant.feature_levels, assistant.identity)
 
 
@@ -157,6 +160,8 @@ class _TorchThreads:
                     torch.set_num_threads(self._before)
 
 
+_PROBE_1HW3 = np.full((1, 64, 96, 3), 127, np.uint8)
+"""An image of one colour: weights that are no numbers show on any."""
 _SMALLER = "take smaller networks or windows"
 _TORCH_THREADS = _TorchThreads()
 

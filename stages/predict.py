@@ -25,7 +25,7 @@ from PIL import Image, PngImagePlugin
 
 from pipeline.accelerator import device_errors
 from pipeline.classes import IGNORE, LabelSet
-from pipeline.errors import CacheError, DeviceError, InputError
+from pipeline.errors import CacheError, DeviceError, InputError, WeightsError
 from pipeline.evaluate.metrics import LabelArray, class_shares, labels_at, resize_nearest
 from pipeline.evaluate.overlay import paint_labels
 from pipeline.panorama.config import PanoramaConfig
@@ -91,7 +91,7 @@ def predict(job: PredictJob, listener: Listener = silent) -> PredictSummary:
 
     Raises:
         InputError: no panoramas, an unusable ignore mask, or not one panorama could be read.
-        WeightsError: the student cannot be loaded.
+        WeightsError: the student cannot be loaded, or gives numbers that are none.
         CacheError: outputs cannot be written, or another predict is at work there.
     """
     with claimed(job.out, STAGE):
@@ -114,7 +114,7 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
         try:
             with device_errors("take a smaller student"), named_after_panorama():
                 _predict_file(file, job, predictor, made_with)
-        except (CacheError, DeviceError):
+        except (CacheError, DeviceError, WeightsError):
             raise
         except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
             event = failure(STAGE, file.id, error)

@@ -13,6 +13,7 @@ import torch
 
 from pipeline.classes import LabelSet, named_classes
 from pipeline.errors import RecipeError, WeightsError
+from pipeline.finite import require_finite
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.student.model import load_student, predict_logits
 from stages.devices import describe_device
@@ -52,6 +53,8 @@ class StudentPredictor:
     """Its classes."""
     torch_device: str
     """Name of the device that holds the model."""
+    name: str = "the student"
+    """What it is, for messages."""
 
     @property
     def parameters(self) -> int:
@@ -64,9 +67,15 @@ class StudentPredictor:
         return describe_device(self.torch_device, torch.get_num_threads())
 
     def __call__(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Logits at the student's own resolution, a quarter of the panorama's."""
+        """Logits at the student's own resolution, a quarter of the panorama's.
+
+        Raises:
+            WeightsError: they are none (NaN, infinity).
+        """
         images = torch.tensor(image_HW3)[None].to(self.torch_device)
-        return predict_logits(self.model, images)[0].cpu().numpy()
+        logits_Chw = predict_logits(self.model, images)[0].cpu()
+        require_finite(logits_Chw, self.name)
+        return logits_Chw.numpy()
 
 
 def load_predictor(folder: Path, device: str = "cpu") -> StudentPredictor:
@@ -76,7 +85,12 @@ def load_predictor(folder: Path, device: str = "cpu") -> StudentPredictor:
         WeightsError: the folder holds no student, or a broken one.
     """
     model: Any = load_student(folder)
-    return StudentPredictor(model.to(device), named_classes(model.config.id2label, str(folder / "config.json")), device)
+    return StudentPredictor(
+        model.to(device),
+        named_classes(model.config.id2label, str(folder / "config.json")),
+        device,
+        f"the student {folder}",
+    )
 
 
 def trained_on(folder: Path) -> PanoramaConfig:

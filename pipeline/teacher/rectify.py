@@ -26,6 +26,7 @@ from torch.nn import functional
 from pipeline.accelerator import Pieces
 from pipeline.classes import LabelSet, merge_probabilities
 from pipeline.errors import WeightsError
+from pipeline.finite import require_finite
 from pipeline.panorama.windows import FloatArray, Stitcher, Window, add_to, cut
 from pipeline.teacher.assistant import Assistant, AssistantOutput, require_classes
 from pipeline.teacher.config import AssistantConfig
@@ -82,7 +83,8 @@ def rectify(
 
     Raises:
         ValueError: the image has another type or shape.
-        WeightsError: the assistant gives other classes than its label set has, or not the cells of `AssistantOutput`.
+        WeightsError: the assistant gives other classes than its label set has, not the cells of `AssistantOutput`, or
+            numbers that are none (NaN, infinity).
         RecipeError: the assistant's classes have no known merge into `target`.
         DeviceMemoryError: a GPU's memory is too small for one window.
     """
@@ -145,6 +147,8 @@ def _ask(
     with torch.no_grad():
         output = assistant(seen_KHW3, levels)
     _require_maps(output, seen, levels, assistant)
+    for numbers in (output.logits_KChw, *output.features.values()):
+        require_finite(numbers, f"the assistant {assistant.identity}")
     return (
         _Said(
             _probabilities(logits_Chw, _stride(output, seen), seen, size, assistant.label_set, target),

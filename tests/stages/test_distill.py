@@ -396,6 +396,16 @@ def test_nothing_to_learn_from_and_unknown_weights_are_refused(tmp_path: Path) -
         distill(toy_job(tmp_path, student=StudentConfig("tiny", weights=str(tmp_path / "missing" / "weights"))), silent)
 
 
+def test_a_start_with_a_weight_that_is_no_number_is_refused_by_name(tmp_path: Path) -> None:
+    start = build_student(StudentConfig(size="tiny"), TOY)
+    with torch.no_grad():
+        next(start.parameters())[0] = float("nan")
+    save_student(start, tmp_path / "start")
+    job = toy_job(tmp_path, student=StudentConfig("tiny", str(tmp_path / "start")))
+    with pytest.raises(WeightsError, match=r"start .*start gives numbers that are none"):
+        distill(job, silent)
+
+
 def test_a_checkpoint_of_something_else_is_left_alone_and_training_starts_anew(tmp_path: Path) -> None:
     job = toy_job(tmp_path, distill={"steps": 1})
     save_checkpoint(tmp_path / "student" / "checkpoint.pt", {"weights": torch.ones(3)})

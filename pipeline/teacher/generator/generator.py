@@ -23,6 +23,7 @@ from torch import Tensor
 
 from pipeline.accelerator import Pieces, too_little
 from pipeline.errors import InputError
+from pipeline.finite import require_finite
 from pipeline.settings import require, require_choice
 from pipeline.teacher.generator import prompts
 from pipeline.teacher.generator.batched_regions import BatchedUpsampling, Sizes
@@ -38,6 +39,8 @@ from pipeline.teacher.masks import MaskSet
 
 Image = npt.NDArray[np.uint8]
 
+_SAM = "SAM"
+"""The network, for messages."""
 _ODD_KERNEL = "torch rounds bilinear interpolation in no order that is known"
 
 
@@ -228,6 +231,8 @@ class AutomaticMaskGenerator:
 
     def _collect(self, decoded: Decoded, points_P2: prompts.Points, crop: Crop, image: tuple[int, int]) -> Candidates:
         """The stable masks of a chunk that their crop does not cut."""
+        require_finite(decoded.predicted_iou_P3, _SAM)
+        require_finite(decoded.logits_Khw, _SAM)
         way = self._way(decoded, crop)
         measured = way.measure(decoded.logits_Khw, self._thresholds, self._least_stability)
         prompt_K = decoded.kept_P3.nonzero()[:, 0].numpy()

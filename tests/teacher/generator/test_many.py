@@ -137,10 +137,10 @@ def test_memory_that_is_short_elsewhere_is_told_in_one_sentence_too(sam: Sam, pi
         generator.generate_many(pictures)
 
 
-def test_on_a_gpu_a_chunk_of_prompts_is_waited_for_four_times_and_the_encoder_never(
+def test_on_a_gpu_a_chunk_of_prompts_is_waited_for_five_times_and_the_encoder_never(
     sam: Sam, pictures: list[Picture]
 ) -> None:
-    """For predicted IoUs, for where masks are, for boxes and stability, and to send which of them stay."""
+    """For predicted IoUs, whether logits are numbers, where masks are, boxes and stability, and to send what stays."""
     pictures = pictures[:2]
     keeping_all: dict[str, Any] = {**LOOSE, "pred_iou_thresh": 0.0}
     expected = AutomaticMaskGenerator(sam, **keeping_all, batched=True).generate_many(pictures)
@@ -152,7 +152,7 @@ def test_on_a_gpu_a_chunk_of_prompts_is_waited_for_four_times_and_the_encoder_ne
             gpu.waits.clear()
             assert_same_masks(generator.generate_many(pictures), expected, scores=1e-5)
             waits.append(len(gpu.waits))
-    assert waits[2] - waits[1] == 4 * (4 - 1) * len(pictures)
+    assert waits[2] - waits[1] == 5 * (4 - 1) * len(pictures)
     assert not any(wait.startswith("encoder.py") for wait in gpu.waits)
 
 
