@@ -32,8 +32,9 @@ from pipeline.teacher.assistant import Assistant, AssistantOutput, require_class
 from pipeline.teacher.config import AssistantConfig
 
 Image8 = npt.NDArray[np.uint8]
-SEAM_MARGIN = 64
-"""Columns by which the panorama seen whole goes on over the seam where it is mixed with the windows."""
+SEAM_SHARE = 1 / 16
+"""Share of its width by which the panorama seen whole goes on over the seam, on either side, where it is mixed with the
+windows. There it is seen twice, and both predictions are blended."""
 STRIP = 32
 """Rows that are worked on at once where memory matters."""
 Features = dict[int, torch.Tensor]
@@ -111,12 +112,38 @@ def rectify(
 def _mix_in_whole(
     stitched_CHW: FloatArray, image_HW3: Image8, assistant: Assistant, config: AssistantConfig, target: LabelSet
 ) -> None:
-    """Give the panorama seen whole, going on by SEAM_MARGIN columns on either side, its share, in place."""
-    wider_HW3 = np.pad(image_HW3, ((0, 0), (SEAM_MARGIN, SEAM_MARGIN), (0, 0)), mode="wrap")
-    whole_CHW = next(_ask([wider_HW3], assistant, (), config.whole_scale, target)).probabilities_Chw
-    whole_CHW *= config.whole_weight
+    """Give the panorama seen whole, continued over the seam on either side, its share, in place."""
+    margin = seam_margin(image_HW3.shape[1])
+    wider_HW3 = np.pad(image_HW3, ((0, 0), (margin, margin), (0, 0)), mode="wrap")
+    wider_CHX = next(_ask([wider_HW3], assistant, (), config.whole_scale, target)).probabilities_Chw
     stitched_CHW *= 1 - config.whole_weight
-    stitched_CHW += whole_CHW[..., SEAM_MARGIN:-SEAM_MARGIN]
+    stitched_CHW += config.whole_weight * blend_over_seam(wider_CHX, margin)
+
+
+def seam_margin(width: int) -> int:
+    """SEAM_SHARE of a width, columns: a multiple of 32, as the networks' coarsest cells, but at most half the width."""
+    return min(32 * max(1, round(width * SEAM_SHARE / 32)), width // 2)
+
+
+def blend_over_seam(wider_CHX: FloatArray, margin: int) -> FloatArray:
+    """Probabilities [C, H, W] of a panorama from those of it continued by `margin` columns on either side.
+
+    The 2 `margin` columns around the seam were seen at both ends. The last quarter of them at either end, where a
+    network has padding for neighbours, has no weight; from there on it rises. At the seam both predictions weigh the
+    same: on either side of it stands the same mixture, so that none shows.
+
+    Args:
+        wider_CHX: probabilities of W + 2 `margin` columns; is changed.
+        margin: at most W / 2.
+    """
+    width = wider_CHX.shape[2] - 2 * margin
+    place = (np.arange(2 * margin) + 0.5) / (2 * margin)
+    rise = np.clip(2 * place - 0.5, 0, 1).astype(np.float32)
+    left, right = wider_CHX[..., : 2 * margin], wider_CHX[..., width:]
+    both = rise * left + (1 - rise) * right  # columns -margin to margin of the panorama
+    whole_CHW = wider_CHX[..., margin:-margin]
+    whole_CHW[..., :margin], whole_CHW[..., -margin:] = both[..., margin:], both[..., :margin]
+    return whole_CHW
 
 
 def _windows_said(

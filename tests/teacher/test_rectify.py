@@ -18,7 +18,7 @@ from pipeline.panorama.config import WindowConfig
 from pipeline.panorama.windows import Window, window_grid
 from pipeline.teacher.assistant import AssistantOutput
 from pipeline.teacher.config import AssistantConfig
-from pipeline.teacher.rectify import SEAM_MARGIN, _Agreement, rectify
+from pipeline.teacher.rectify import _Agreement, blend_over_seam, rectify, seam_margin
 
 Images = npt.NDArray[np.uint8]
 TWO = LabelSet("two", ("dark", "bright"), ((0, 0, 0), (255, 255, 255)), ())
@@ -136,12 +136,32 @@ def test_the_whole_image_enters_with_its_weight() -> None:
     alone = rectify(image, windows, ColourAssistant(logits=relative), PLAIN, TWO)
     config = AssistantConfig(whole_weight=0.25, feature_levels=())
     mixed = rectify(image, windows, ColourAssistant(logits=relative), config, TWO)
-    wider = np.pad(image, ((0, 0), (SEAM_MARGIN, SEAM_MARGIN), (0, 0)), mode="wrap")
+    margin = seam_margin(128)
+    wider = np.pad(image, ((0, 0), (margin, margin), (0, 0)), mode="wrap")
     seen = rectify(wider, window_grid(64, wider.shape[1], WINDOWS), ColourAssistant(logits=relative), PLAIN, TWO)
-    whole = seen.whole_CHW[..., SEAM_MARGIN:-SEAM_MARGIN]
+    whole = blend_over_seam(seen.whole_CHW, margin)
     np.testing.assert_allclose(mixed.assistant_CHW, 0.75 * alone.assistant_CHW + 0.25 * whole, atol=1e-6)
     assert np.abs(mixed.assistant_CHW - alone.assistant_CHW).max() > 0.01
     np.testing.assert_array_equal(mixed.agreement_HW, alone.agreement_HW)
+
+
+@pytest.mark.parametrize(("width", "margin"), [(32, 16), (128, 32), (1024, 64), (2048, 128)])
+def test_the_panorama_goes_on_over_the_seam_by_a_sixteenth(width: int, margin: int) -> None:
+    assert seam_margin(width) == margin
+
+
+@pytest.mark.parametrize("margin", [16, 64])
+def test_predictions_that_differ_at_both_ends_meet_in_the_middle_at_the_seam(margin: int) -> None:
+    """The left end of the continued panorama says 0, the right one 1, and between them it rises."""
+    wider = np.linspace(0, 1, 128 + 2 * margin, dtype=np.float32)[None, None].repeat(2, axis=1)
+    ends = wider[0, 0, [0, -1]]
+    whole = blend_over_seam(wider.copy(), margin)
+    assert whole.shape == (1, 2, 128)
+    inside = slice(margin, 128 - margin)
+    np.testing.assert_array_equal(whole[..., inside], wider[..., 2 * margin : 128])
+    steps = np.abs(np.diff(whole[0, 0], append=whole[0, 0, :1]))
+    assert steps.max() < 2 / margin  # without blending the seam is a step of 128 / (128 + 2 margin)
+    assert ends[0] < whole.min() and whole.max() < ends[1]
 
 
 def test_the_whole_image_has_no_seam_where_it_is_mixed_in() -> None:
