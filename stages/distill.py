@@ -29,6 +29,7 @@ from pipeline.accelerator import device_errors
 from pipeline.classes import LabelSet
 from pipeline.errors import GoodSAMError, InputError, RecipeError
 from pipeline.finite import require_finite
+from pipeline.precision import chosen_precision
 from pipeline.settings import fingerprint
 from pipeline.student.augment import jitter_colours
 from pipeline.student.config import WRAP, DistillConfig, LossConfig, StudentConfig
@@ -248,10 +249,7 @@ def training_step(job: DistillJob, trainee: Trainee, batch: TrainingBatch) -> di
 
 def uses_bfloat16(job: DistillJob) -> bool:
     """Whether the network computes in bfloat16 where that is safe."""
-    if job.distill.precision != "auto":
-        return job.distill.precision == "bfloat16"
-    on_gpu = torch.device(job.device).type == "cuda"
-    return on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    return chosen_precision(job.distill.precision, torch.device(job.device)) == torch.bfloat16
 
 
 def seed_of_step(seed: int, step: int) -> int:

@@ -93,8 +93,8 @@ class DistillConfig:
     log_every: int = 20
     """Steps between lines of the log."""
     precision: str = "auto"
-    """One of float32, bfloat16 (mixed precision; the losses stay float32), auto (bfloat16 on CUDA, else
-    float32)."""
+    """One of float32, bfloat16 (mixed precision; the losses stay float32), auto (bfloat16 where the
+    device computes in it, else float32)."""
     sample_memory_gb: float = 1.0
     """Memory for panoramas read from the cache, gigabytes: a small set is then read only once."""
 

@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from pipeline.classes import DENSEPASS_13, LabelSet, label_set
 from pipeline.errors import WeightsError, first_line
+from pipeline.precision import chosen_precision
 from pipeline.teacher.config import AssistantConfig
 
 DEMO_FOLDER = Path(__file__).resolve().parents[1] / "demo" / "assistant"
@@ -115,7 +116,7 @@ def load_assistant(config: AssistantConfig, device: torch.device) -> Assistant:
         return load_onnx(config.name, label_set(config.label_set), device)
     from pipeline.teacher.assistant_transformers import load_transformers
 
-    precision: torch.dtype = getattr(torch, config.precision)
+    precision = chosen_precision(config.precision, device)
     if config.kind == "demo":
         return load_transformers(str(DEMO_FOLDER), DEMO_LABELS, device, "demo", precision)
     return load_transformers(config.name, label_set(config.label_set), device, precision=precision)

@@ -7,6 +7,8 @@ from typing import Any
 
 from pipeline.settings import require, require_choice, require_fraction
 
+_PRECISIONS = ("auto", "float32", "bfloat16")
+
 
 @dataclass(frozen=True)
 class SamConfig:
@@ -40,7 +42,8 @@ class SamConfig:
     min_mask_region_area: int = 0
     """Holes and islands of masks with fewer pixels are removed; 0 leaves them."""
     precision: str = "float32"
-    """float32: the stock generator's masks. bfloat16: faster where the processor has it, with slightly other masks."""
+    """float32: the stock generator's masks. bfloat16: faster where the processor has it, with slightly other masks.
+    auto: bfloat16 where the device computes in it, float32 elsewhere; masks then depend a little on the machine."""
     memory_gib: float = 0.0
     """GiB of a GPU that SAM may use beside its weights; speed, not results, depends on it. 0: half of what is free
     when SAM is loaded. `--workers` share it; each worker of a cluster has it. It means nothing on a CPU."""
@@ -49,7 +52,7 @@ class SamConfig:
         require_choice("sam.model", self.model, ("demo", "vit_b", "vit_l", "vit_h"))
         require(self.model == "demo" or self.checkpoint != "", "sam.checkpoint", self.checkpoint,
                 f"the path of a {self.model} checkpoint (`goodsam fetch-weights {self.model}` brings it)")  # fmt: skip
-        require_choice("sam.precision", self.precision, ("float32", "bfloat16"))
+        require_choice("sam.precision", self.precision, _PRECISIONS)
         for key in ("points_per_side", "points_per_batch", "crop_n_points_downscale_factor"):
             require(getattr(self, key) > 0, f"sam.{key}", getattr(self, key), "a positive number")
         for key in ("crop_n_layers", "min_mask_region_area"):
@@ -90,11 +93,12 @@ class AssistantConfig:
     feature_levels: tuple[int, ...] = (1, 2, 3, 4)
     """Encoder levels (1 = finest) that are cached for the feature loss; may be empty."""
     precision: str = "float32"
-    """float32, or bfloat16: faster where the processor has it, at labels that differ here and there. Not for onnx."""
+    """float32, or bfloat16: faster where the processor has it, at labels that differ here and there (not for onnx), or
+    auto: bfloat16 where the device computes in it, float32 elsewhere."""
 
     def __post_init__(self) -> None:
         require_choice("assistant.kind", self.kind, ("demo", "transformers", "onnx"))
-        precisions = ("float32",) if self.kind == "onnx" else ("float32", "bfloat16")
+        precisions = ("auto", "float32") if self.kind == "onnx" else _PRECISIONS
         require_choice("assistant.precision", self.precision, precisions)
         require(self.kind == "demo" or self.name != "", "assistant.name", self.name, "a hub name, folder or ONNX file")
         for key in ("window_scale", "whole_scale"):

@@ -16,6 +16,7 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
 from pipeline.errors import WeightsError
+from pipeline.precision import chosen_precision
 from pipeline.settings import weights_file_digest
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.demo_sam import PATCH, SIZE, WIDTH, build_demo_sam
@@ -34,7 +35,6 @@ _KNOWN: dict[tuple[int, ...], str] = {
 """The shape of the encoder's positions tells SAM's sizes apart."""
 _WRAPPERS = ("model", "state_dict")
 """Under these names training programs keep the weights beside the optimiser."""
-_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def load_sam(config: SamConfig, device: torch.device) -> Sam:
@@ -88,7 +88,7 @@ class SamMaskGenerator:
         self._generator = AutomaticMaskGenerator(
             sam,
             **config.generator_settings(),
-            precision=_PRECISIONS[config.precision],
+            precision=chosen_precision(config.precision, sam.device),
             memory_gib=config.memory_gib,
         )
 
