@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator
 from contextlib import closing, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="goodsam",
-    help="From a folder of unlabelled 360-degree panoramas to a compact semantic segmentation network.",
-    no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -33,6 +32,24 @@ DEMO_WORLD = CACHE / "demo" / "world"
 """Where the built-in demo has its panoramas."""
 INTERRUPTED = 130
 """Exit code of a run stopped by Ctrl-C, as shells have it."""
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"goodsam {version('goodsam')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def front(
+    context: typer.Context,
+    _: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """From a folder of unlabelled 360-degree panoramas to a compact semantic segmentation network."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command()
@@ -155,6 +172,7 @@ def predict(
 def verify(
     recipe: RecipeArgument = "demo",
     cache: CacheOption = CACHE,
+    set_: SetOption = None,
     discard: Annotated[bool, typer.Option(help="Remove what is damaged, so that teacher-cache does it again.")] = False,
 ) -> None:
     """Read a run's whole teacher cache and check every checksum."""
@@ -162,7 +180,7 @@ def verify(
     from stages.wiring import verify_run
 
     with closing(ProgressConsole()) as listener:  # no log: a cache that may only be read can be verified too
-        problems = verify_run(_run(recipe, cache, None), listener, remove=discard)
+        problems = verify_run(_run(recipe, cache, set_), listener, remove=discard)
     for problem in problems:
         typer.echo(problem, err=True)
     typer.echo(f"{len(problems)} problems{', removed' if problems and discard else ''}")

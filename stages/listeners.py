@@ -31,7 +31,11 @@ class _RateColumn(ProgressColumn):
         speed = task.finished_speed or task.speed
         if not speed:
             return Text("")
-        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
+        return Text(_rate(speed))
+
+
+def _rate(speed: float) -> str:
+    return f"{speed:.1f}/s" if speed >= 1 or not speed else f"{1 / speed:.1f} s each"
 
 
 class ProgressConsole:
@@ -88,7 +92,7 @@ class ProgressConsole:
             rate = event.done / max(self._last_line - self._started, 1e-9)
             left = (self._task_total - event.done) / rate if rate else 0
             self._line(
-                f"{event.stage}: {event.done}/{self._task_total} {self._unit}, {rate:.2f}/s, about {left:.0f} s left"
+                f"{event.stage}: {event.done}/{self._task_total} {self._unit}, {_rate(rate)}, about {left:.0f} s left"
             )
 
     def _describe(self, event: Scalars) -> None:
@@ -98,7 +102,10 @@ class ProgressConsole:
 
     def _finish(self, event: StageFinished) -> None:
         self.close()
-        facts = ", ".join(f"{key} {value}" for key, value in event.summary.items())
+        facts = ", ".join(
+            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in event.summary.items()
+        )
         self._line(f"[green]{event.stage}[/] done in {event.seconds:.1f} s{': ' if facts else ''}{escape(facts)}")
 
     def _line(self, text: str) -> None:

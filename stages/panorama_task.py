@@ -176,6 +176,7 @@ def _compute_or_mend(task: PanoramaTask, seconds: dict[str, float]) -> None:
 
 
 def _compute(task: PanoramaTask, seconds: dict[str, float]) -> None:
+    stamp = source_stamp(task.panorama.path)  # before it is read: what is written to it meanwhile shows next time
     panorama = open_panorama(task.panorama.path, task.recipe.panorama)
     ignored_HW = ignored_region(panorama.image_HW3, task.recipe.panorama, panorama.transparent_HW)
     if ignored_HW.all():
@@ -195,7 +196,7 @@ def _compute(task: PanoramaTask, seconds: dict[str, float]) -> None:
         started = time.monotonic()
         arrays = compute()
         if not store.is_done(part, name, task.panorama.id, source_sha256=panorama.sha256):  # see `_compute_or_mend`
-            store.write(part, name, task.panorama.id, arrays, _provenance(task, panorama))
+            store.write(part, name, task.panorama.id, arrays, _provenance(task, panorama) | stamp)
         seconds[part.value] = time.monotonic() - started
 
 
@@ -264,6 +265,16 @@ def _sam(config: SamConfig, device: str) -> SamMaskGenerator:
 @_Loaded
 def _assistant(config: AssistantConfig, device: str) -> Assistant:
     return load_assistant(config, torch.device(device))
+
+
+def source_stamp(path: Path) -> dict[str, int]:
+    """What of a panorama's file tells without reading it that it is still the same, as it stands in the done mark: size
+    in bytes and time of the last change in nanoseconds. Empty where the file cannot be looked at."""
+    try:
+        status = path.stat()
+    except OSError:  # whoever opens it says what is wrong with it
+        return {}
+    return {"source_size": status.st_size, "source_modified_ns": status.st_mtime_ns}
 
 
 def _provenance(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, Any]:

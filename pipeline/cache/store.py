@@ -166,10 +166,21 @@ class TeacherStore:
         Raises:
             CacheError: the file system fails.
         """
+        made_from = self.made_from(part, fingerprint, panorama_id)
+        if made_from is None:
+            return False
+        return source_sha256 is None or made_from.get("source_sha256") == source_sha256
+
+    def made_from(self, part: Part, fingerprint: str, panorama_id: str) -> Mapping[str, JSON] | None:
+        """What the arrays of a panorama that `is_done` were made from; None for one that is not.
+
+        Raises:
+            CacheError: the file system fails.
+        """
         mark = _complete_mark(self._folder(part, fingerprint, panorama_id))
         if mark is None or mark.panorama_id != panorama_id:  # file systems that ignore case may give another's folder
-            return False
-        return source_sha256 is None or mark.provenance.get("source_sha256") == source_sha256
+            return None
+        return mark.provenance
 
     def ids(self, part: Part, fingerprint: str) -> list[str]:
         """Ids of the panoramas that are done, sorted."""

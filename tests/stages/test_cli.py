@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from stages import cli
 
@@ -25,3 +26,19 @@ def test_a_path_in_a_folder_that_may_not_be_entered_is_one_sentence(
     assert told.startswith(
         "error: /private/final/training.json may not be used (Permission denied); it and the folders"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "teacher-cache"),
+        (["-h"], "teacher-cache"),
+        (["--help"], "teacher-cache"),
+        (["verify", "-h"], "--set"),
+        (["--version"], "goodsam "),
+    ],
+)
+def test_who_asks_for_help_or_version_gets_it_and_no_error(arguments: list[str], told: str) -> None:
+    result = CliRunner().invoke(cli.app, arguments, env={"NO_COLOR": "1", "TERM": "dumb"})
+    assert result.exit_code == 0
+    assert told in result.output

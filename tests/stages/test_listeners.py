@@ -59,6 +59,23 @@ def test_a_pipe_gets_plain_lines_with_rate_and_time_left() -> None:
     assert "street/1.jpg is empty" in out.getvalue()
 
 
+@pytest.mark.parametrize(("seconds", "shown"), [(12.0, "12.0 s each"), (0.25, "4.0/s")])
+def test_a_slow_rate_is_told_in_seconds_each(monkeypatch: pytest.MonkeyPatch, seconds: float, shown: str) -> None:
+    out = io.StringIO()
+    console = ProgressConsole(Console(file=out, width=200), plain_interval=0.0)
+    clock = iter((100.0, *[100.0 + seconds] * 3))
+    monkeypatch.setattr("stages.listeners.time.monotonic", lambda: next(clock))
+    console(StageStarted("distill", 3, "steps"))
+    console(StageAdvanced("distill", 1, "", seconds))
+    assert shown in out.getvalue()
+
+
+def test_what_a_stage_made_is_told_in_rounded_numbers() -> None:
+    out = io.StringIO()
+    ProgressConsole(Console(file=out, width=200))(StageFinished("distill", 1.5, {"loss": 0.16188766956329345}))
+    assert "loss 0.1619\n" in out.getvalue()
+
+
 def test_a_terminal_gets_a_bar_that_ends() -> None:
     out = io.StringIO()
     console = ProgressConsole(Console(file=out, width=120, force_terminal=True))

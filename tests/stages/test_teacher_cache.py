@@ -137,6 +137,28 @@ def test_a_changed_picture_is_done_again(folder: Path) -> None:
     assert to_do(small_run(folder)) == 1
 
 
+def test_a_finished_run_reads_no_picture_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = small_run(folder)
+    read: list[Path] = []
+    monkeypatch.setattr("stages.teacher_cache.digest", read.append)
+    assert to_do(run) == 0
+    assert read == []
+
+
+def test_a_picture_that_was_copied_is_read_but_not_done_again(folder: Path) -> None:
+    picture = folder / "photos" / "1.png"
+    picture.write_bytes(picture.read_bytes())
+    assert to_do(small_run(folder)) == 0
+
+
+def test_a_picture_that_changed_in_size_is_told_though_its_time_is_the_old(folder: Path) -> None:
+    picture = folder / "photos" / "1.png"
+    before = picture.stat()
+    picture.write_bytes(picture.read_bytes() + b"more")
+    os.utime(picture, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert to_do(small_run(folder)) == 1
+
+
 def test_a_damaged_part_is_done_again(folder: Path, finished: Path) -> None:
     run = small_run(folder)
     prints = read_manifest(run)
