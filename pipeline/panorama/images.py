@@ -32,7 +32,7 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 """What Pillow raises on damaged files, by format."""
 _SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
-_LANCZOS_SUPPORT = 3
+_BILINEAR_SUPPORT = 1
 _FOV_REMEDY = "Set panorama.vertical_fov = {0} (`predict`: --vertical-fov {0}) for {1}"
 
 # Pillow would warn in its own words above its limit and refuse at twice that; `_decode` refuses, undecoded, in ours.
@@ -155,18 +155,23 @@ def fits_aspect(width: int, height: int, config: PanoramaConfig) -> bool:
 
 
 def resize_wrapping(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Resize with Lanczos (antialiased), columns wrapping: the filter at the seam sees the other side of it."""
+    """Resize bilinearly (antialiased), columns wrapping: the filter at the seam sees the other side of it.
+
+    Bilinear, as networks and SAM see their training images: on the world reduced by two the demo's assistant has 59.2 %
+    mIoU (58.6 box, 58.1 Lanczos), the student's start 60.4 (60.0, 59.6); on CamVid's frames a Cityscapes network is
+    right on 84.4 % of the pixels (85.1, 84.6) (`python -m scripts.measure_resampling`).
+    """
     if image.size == (width, height):
         return image
     source_width, source_height = image.size
     scale = max(1.0, source_width / width)
-    pad = min(source_width, math.ceil(_LANCZOS_SUPPORT * scale) + 1)
+    pad = min(source_width, math.ceil(_BILINEAR_SUPPORT * scale) + 1)
     padded = Image.new(image.mode, (source_width + 2 * pad, source_height))
     padded.paste(image.crop((source_width - pad, 0, source_width, source_height)), (0, 0))
     padded.paste(image, (pad, 0))
     padded.paste(image.crop((0, 0, pad, source_height)), (pad + source_width, 0))
     box = (pad, 0, pad + source_width, source_height)
-    return padded.resize((width, height), Image.Resampling.LANCZOS, box=box)
+    return padded.resize((width, height), Image.Resampling.BILINEAR, box=box)
 
 
 def _decode(path: Path, check_size: Callable[[int, int], None], wanted: tuple[int, int] | None) -> Picture:
