@@ -17,13 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
+from pipeline.panorama.gpano import require_full_turn
 
 MAXIMUM_PIXELS = 400_000_000
 """Larger images are refused undecoded: at three bytes a pixel they would take gigabytes."""
+MINIMUM_WIDTH = 32
+"""Narrower images are refused: that is the smallest working width, and icons and tracking pixels lie about."""
 ASPECT_TOLERANCE = 0.02
 """Relative deviation from width / height = 360 / vertical_fov that is taken for rounding."""
 
@@ -37,6 +40,9 @@ _FOV_REMEDY = "Set panorama.vertical_fov = {0} (`predict`: --vertical-fov {0}) f
 
 # Pillow would warn in its own words above its limit and refuse at twice that; `_decode` refuses, undecoded, in ours.
 Image.MAX_IMAGE_PIXELS = None
+# Editors write megabytes of history and colour profiles into PNGs, beyond which Pillow would not read the pixels.
+PngImagePlugin.MAX_TEXT_CHUNK = 64 * 2**20
+PngImagePlugin.MAX_TEXT_MEMORY = 256 * 2**20
 # Pillow also warns of damaged files, naming a line of its own source; the error that it raises is enough. Filtered for
 # the whole process, not only while a file is open: `catch_warnings` is not safe among threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -81,10 +87,22 @@ def open_panorama(path: Path, config: PanoramaConfig) -> OpenedPanorama:
     `ignore.constant_border` recognises.
 
     Raises:
-        InputError: the file cannot be read or decoded, is too large, or has not the aspect ratio of `config`.
+        InputError: the file cannot be read or decoded, is too large or too small, has not the aspect ratio of `config`,
+            or its GPano tags say that it is no whole equirectangular panorama.
     """
     wanted = (config.width, config.height)
-    picture = read_picture(path, lambda width, height: require_aspect(path, width, height, config), wanted)
+
+    def check_size(width: int, height: int) -> None:
+        require_aspect(path, width, height, config)
+        if width < MINIMUM_WIDTH:
+            raise InputError(
+                f"{path.name} is {width}x{height}, too small",
+                f"a panorama is at least {MINIMUM_WIDTH} pixels wide",
+                "Export it at a larger size or take it out of the folder",
+            )
+
+    picture = read_picture(path, check_size, wanted)
+    require_full_turn(picture.image.info.get("xmp", b""), path.name, picture.width, picture.height)
     colour, alpha = _rgb_and_alpha(picture.image, path)
     image_HW3 = np.array(resize_wrapping(colour, *wanted))
     transparent_HW = np.zeros(image_HW3.shape[:2], np.bool_)
@@ -189,11 +207,25 @@ def _decode(path: Path, check_size: Callable[[int, int], None], wanted: tuple[in
             sideways = orientation in _SIDEWAYS
             width, height = image.size[::-1] if sideways else image.size
             check_size(width, height)
+            _refuse_deep_planes(image, path)
             if wanted is not None and not sideways:
                 image.draft(None, (2 * wanted[0], 2 * wanted[1]))  # JPEG's own reduction, then still a filtered half
             image.load()
             upright = image if orientation == 1 else ImageOps.exif_transpose(image)
             return Picture(upright, width, height, image.format or "", sha256)
+
+
+def _refuse_deep_planes(image: Image.Image, path: Path) -> None:
+    """Refuse TIFF of more than 8 bits in separate planes, which Pillow decodes to garbage without an error."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return
+    bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
+    if image.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2 and len(bits) > 1 and max(bits) > 8:
+        raise InputError(
+            f"{path.name} is a TIFF with {max(bits)} bits per channel in separate planes",
+            "such TIFFs must have the channels of a pixel side by side (PlanarConfiguration 1)",
+            "Export it with interleaved channels, or with 8 bits",
+        )
 
 
 def _orientation(image: Image.Image) -> int:
