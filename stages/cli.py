@@ -89,7 +89,7 @@ def teacher_cache(
     run = _run(recipe, cache, set_)
     with _listeners(run) as listener, _world_needed(run):
         summary = stage(run, listener, workers=workers, scheduler=scheduler, device=device, threads=threads)
-    _list_failures(summary.failed)
+    _count_failures(summary.failed)
 
 
 @app.command()
@@ -165,7 +165,7 @@ def predict(
     job = PredictJob(student, panoramas, out, panorama, overlays, overwrite, _device(device))
     with _listeners_at(out) as listener:
         summary = stage(job, listener)
-    _list_failures(summary.failed)
+    _count_failures(summary.failed)
 
 
 @app.command()
@@ -257,11 +257,10 @@ def _device(name: str) -> str:
     return choose_device(name)
 
 
-def _list_failures(failed: dict[str, str]) -> None:
+def _count_failures(failed: dict[str, str]) -> None:
+    """Say how many panoramas were set aside; the listener has told each with its reason."""
     if failed:
-        typer.echo(f"{len(failed)} panoramas were set aside:", err=True)
-        for name, reason in failed.items():
-            typer.echo(f"  {name}: {reason}", err=True)
+        typer.echo(f"{len(failed)} set aside, for the reasons above", err=True)
 
 
 if __name__ == "__main__":

@@ -29,13 +29,13 @@ from pipeline.errors import CacheError, DeviceError, InputError, WeightsError
 from pipeline.evaluate.metrics import LabelArray, class_shares, labels_at, resize_nearest
 from pipeline.evaluate.overlay import paint_labels
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.finding import PanoramaFile, find_panoramas, require_folder
+from pipeline.panorama.finding import PanoramaFile, require_folder, survey_folder
 from pipeline.panorama.ignore import ignored_region, require_ignore_mask
 from pipeline.panorama.images import OpenedPanorama, open_panorama
 from pipeline.panorama.sphere import solid_angles
 from pipeline.settings import fingerprint
 from stages.claims import claimed
-from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted, failure, silent
+from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted, failure, silent
 from stages.files import digest, mask_digest, named_after_panorama, write_picture, write_whole, writing
 from stages.predictor import Predictor, load_predictor
 
@@ -100,7 +100,12 @@ def predict(job: PredictJob, listener: Listener = silent) -> PredictSummary:
 
 def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     started = time.monotonic()
-    files = find_panoramas(job.panoramas)
+    contents = survey_folder(job.panoramas, [Path(mask)] if (mask := job.panorama.ignore_mask) else [])
+    files = contents.panoramas
+    if contents.note:
+        listener(Note(STAGE, contents.note))
+    for name, reason in contents.set_aside.items():
+        listener(ItemFailed(STAGE, name, reason))
     if masked := require_ignore_mask(job.panorama):
         listener(Note(STAGE, masked))
     predictor = load_predictor(job.student, job.device)
@@ -124,7 +129,8 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     _require_some(files, failed)
     _write_shares(job.out, made_with["student"], predictor.label_set)
     summary = _summary(files, missing, failed)
-    facts = {"predicted": summary.done, "kept": summary.skipped, "set aside": len(failed)}
+    summary = dataclasses.replace(summary, failed={**contents.set_aside, **failed})
+    facts = {"predicted": summary.done, "kept": summary.skipped, "set aside": len(summary.failed)}
     listener(StageFinished(STAGE, time.monotonic() - started, facts))
     return summary
 

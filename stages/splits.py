@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.panorama.finding import find_panoramas
+from pipeline.panorama.finding import survey_folder
 from pipeline.recipe import Recipe
 
 LEARNING = "panoramas"
@@ -23,15 +23,25 @@ class SplitPanorama:
     """The image file."""
 
 
+@dataclass(frozen=True)
+class SplitContents:
+    """The panoramas of one or more splits, and what their folders hold besides."""
+
+    panoramas: list[SplitPanorama]
+    """Every panorama once."""
+    set_aside: dict[str, str]
+    """Why, by `<split>/<path in its folder>`, for each file that looks like a panorama and cannot be one."""
+    notes: list[str]
+    """A sentence per folder that holds other kinds of files."""
+
+
 def learning_panoramas(recipe: Recipe) -> list[SplitPanorama]:
     """The unlabelled panoramas of `data.panoramas`.
 
     Raises:
         InputError: the folder is not set, missing or holds no panorama.
     """
-    if not recipe.data.panoramas:
-        raise InputError("data.panoramas is empty", "it must name a folder of panoramas", "Set it in the recipe")
-    return _split(Path(recipe.data.panoramas), LEARNING, recipe.data.limit)
+    return _survey_learning(recipe).panoramas
 
 
 def evaluation_panoramas(recipe: Recipe) -> list[SplitPanorama]:
@@ -42,7 +52,7 @@ def evaluation_panoramas(recipe: Recipe) -> list[SplitPanorama]:
     """
     if not recipe.data.evaluation:
         return learning_panoramas(recipe)
-    return _split(Path(recipe.data.evaluation), EVALUATION, recipe.data.limit)
+    return _survey(Path(recipe.data.evaluation), EVALUATION, recipe).panoramas
 
 
 def all_panoramas(recipe: Recipe) -> list[SplitPanorama]:
@@ -51,10 +61,36 @@ def all_panoramas(recipe: Recipe) -> list[SplitPanorama]:
     Raises:
         InputError: as `learning_panoramas` and `evaluation_panoramas`.
     """
-    found = {p.id: p for p in (*learning_panoramas(recipe), *evaluation_panoramas(recipe))}
-    return list(found.values())
+    return survey_splits(recipe).panoramas
 
 
-def _split(folder: Path, name: str, limit: int) -> list[SplitPanorama]:
-    panoramas = [SplitPanorama(f"{name}/{p.id}", p.path) for p in find_panoramas(folder)]
-    return panoramas[:limit] if limit else panoramas
+def survey_splits(recipe: Recipe) -> SplitContents:
+    """All of `all_panoramas`, and what their folders hold besides.
+
+    Raises:
+        InputError: as `learning_panoramas` and `evaluation_panoramas`.
+    """
+    learning = _survey_learning(recipe)
+    if not recipe.data.evaluation:
+        return learning
+    evaluation = _survey(Path(recipe.data.evaluation), EVALUATION, recipe)
+    return SplitContents(
+        learning.panoramas + evaluation.panoramas,
+        {**learning.set_aside, **evaluation.set_aside},
+        learning.notes + evaluation.notes,
+    )
+
+
+def _survey_learning(recipe: Recipe) -> SplitContents:
+    if not recipe.data.panoramas:
+        raise InputError("data.panoramas is empty", "it must name a folder of panoramas", "Set it in the recipe")
+    return _survey(Path(recipe.data.panoramas), LEARNING, recipe)
+
+
+def _survey(folder: Path, split: str, recipe: Recipe) -> SplitContents:
+    others = [Path(path) for path in (recipe.data.labels, recipe.panorama.ignore_mask) if path]
+    contents = survey_folder(folder, others)
+    panoramas = [SplitPanorama(f"{split}/{p.id}", p.path) for p in contents.panoramas]
+    set_aside = {f"{split}/{name}": reason for name, reason in contents.set_aside.items()}
+    notes = [f"{folder}: {contents.note}"] if contents.note else []
+    return SplitContents(panoramas[: recipe.data.limit or None], set_aside, notes)

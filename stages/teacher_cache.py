@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -35,7 +35,7 @@ from stages.panorama_task import (
 )
 from stages.runner import ask_workers, require_scheduler, run_tasks
 from stages.runs import Fingerprints, Run, write_manifest
-from stages.splits import SplitPanorama, all_panoramas
+from stages.splits import SplitPanorama, survey_splits
 
 STAGE = "teacher-cache"
 
@@ -81,7 +81,12 @@ def teacher_cache(
 
 def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: str, threads: int) -> CacheSummary:
     started = time.monotonic()
-    panoramas = all_panoramas(run.recipe)
+    found = survey_splits(run.recipe)
+    panoramas = found.panoramas
+    for note in found.notes:
+        listener(Note(STAGE, note))
+    for name, reason in found.set_aside.items():
+        listener(ItemFailed(STAGE, name, reason))
     if masked := require_ignore_mask(run.recipe.panorama):
         listener(Note(STAGE, masked))
     store = TeacherStore.open(run.store, "a")
@@ -109,10 +114,10 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
                 _record(run, prints)
                 is_recorded = True
             reports.append(report)
-    summary = _summary(len(panoramas), reports)
+    summary = _summary(len(panoramas), reports, found.set_aside)
     facts = {"panoramas": summary.total, "computed": summary.computed, "set aside": len(summary.failed)}
     listener(StageFinished(STAGE, time.monotonic() - started, facts))
-    if len(summary.failed) == len(panoramas):
+    if sum(bool(report.error) for report in reports) == len(panoramas):
         raise InputError(
             f"none of {len(panoramas)} panoramas could be used", "the reasons stand above", "Mend or replace the files"
         )
@@ -187,10 +192,10 @@ def _follow(reports: Iterator[TaskReport], listener: Listener) -> Iterator[TaskR
         yield report
 
 
-def _summary(total: int, reports: Sequence[TaskReport]) -> CacheSummary:
+def _summary(total: int, reports: Sequence[TaskReport], set_aside: Mapping[str, str]) -> CacheSummary:
     failed = {report.id: report.error for report in reports if report.error}
     parts = Counter(part for report in reports for part in report.seconds)
-    return CacheSummary(total, len(reports) - len(failed), failed, dict(parts))
+    return CacheSummary(total, len(reports) - len(failed), {**set_aside, **failed}, dict(parts))
 
 
 def _is_complete(store: TeacherStore, prints: Fingerprints, panorama: SplitPanorama) -> bool:

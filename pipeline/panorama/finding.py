@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".jpeg_original", ".jpg_original", ".insp", ".mpo",
+            ".png", ".webp", ".tif", ".tiff")  # fmt: skip
+"""Endings of panoramas, in lower case; cameras and exiftool write JPEG under several."""
+SYSTEM_FOLDERS = ("system volume information", "__macosx", "lost+found")
+"""Folders of operating systems, in lower case: thumbnails, deleted files, copies of attributes."""
+SYSTEM_MARKS = (".", "@", "#", "$")
+"""First characters of hidden folders and of those of network drives (@eaDir, #recycle, $RECYCLE.BIN)."""
 LABEL_FOLDER = "gtFine"
 """Folder of labels in the layout of Cityscapes and DensePASS; nothing under it is a panorama."""
 LABEL_ENDING = "_labelTrainIds"
@@ -26,34 +33,75 @@ class PanoramaFile:
     """Where the file is."""
 
 
-def find_panoramas(folder: Path) -> list[PanoramaFile]:
-    """The JPEG, PNG, WebP and TIFF files of a folder, flat or nested, sorted by id.
+@dataclass(frozen=True)
+class FolderContents:
+    """What a folder of panoramas holds."""
 
-    Hidden files and folders are skipped, and so are labels that lie beside the images (`gtFine`, `*_labelTrainIds`).
+    panoramas: list[PanoramaFile]
+    """The panoramas, sorted by id."""
+    set_aside: dict[str, str]
+    """Why, by path relative to the folder, for each file that looks like a panorama and cannot be one."""
+    left_out: dict[str, int]
+    """Number of files of other kinds, by their ending in lower case (".mp4"); empty ending for none."""
+
+    @property
+    def note(self) -> str:
+        """The kinds left out, in a sentence, the most frequent first; empty if there are none."""
+        kinds = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
+        return "left out: " + ", ".join(f"{n} {kind or 'without ending'}" for kind, n in kinds) if kinds else ""
+
+
+def find_panoramas(folder: Path, others: Collection[Path] = ()) -> list[PanoramaFile]:
+    """The panoramas of a folder alone; arguments and errors as of `survey_folder`."""
+    return survey_folder(folder, others).panoramas
+
+
+def survey_folder(folder: Path, others: Collection[Path] = ()) -> FolderContents:
+    """The JPEG, PNG, WebP and TIFF files of a folder, flat or nested, and what is no panorama there.
+
+    Hidden files and folders are skipped, and those of operating systems and network drives, and labels that lie beside
+    the images (`gtFine`, `*_labelTrainIds`). Files that differ in nothing but their ending are set aside.
+
+    Args:
+        folder: where to look.
+        others: files and folders that are no panoramas (labels, ignore mask), should they lie inside `folder`.
 
     Raises:
-        InputError: the folder is missing, unreadable, no folder or without images, or two files have one id.
+        InputError: the folder is missing, unreadable, no folder or without images.
     """
     require_folder(folder)
-    files = list(_visible_files(folder))
-    paths = [p for p in files if p.suffix.lower() in SUFFIXES and not p.stem.endswith(LABEL_ENDING)]
-    if not paths:
+    apart = {os.path.realpath(other) for other in others} - {os.path.realpath(folder)}
+    set_aside: dict[str, str] = {}
+    files = list(_visible_files(folder, apart))
+    by_id: dict[str, list[Path]] = {}
+    left_out: Counter[str] = Counter()
+    for path in sorted(p for p in files if not p.stem.endswith(LABEL_ENDING)):
+        name = path.relative_to(folder)
+        if path.suffix.lower() not in SUFFIXES:
+            left_out[path.suffix.lower()] += 1
+        elif not path.is_file():
+            set_aside[name.as_posix()] = _why_no_file(path)
+        else:
+            by_id.setdefault(name.with_suffix("").as_posix(), []).append(path)
+    if not by_id:
         raise InputError(
             f"{folder} holds no images ({len(files)} other files)",
             "panoramas are .jpg, .png, .webp or .tif files, in the folder or in folders below it",
             "Name the folder of the panoramas",
         )
-    by_id: dict[str, Path] = {}
-    for path in sorted(paths):
-        panorama_id = path.relative_to(folder).with_suffix("").as_posix()
-        if panorama_id in by_id:
-            raise InputError(
-                f"{by_id[panorama_id]} and {path} have the same id {panorama_id!r}",
-                "each panorama needs a name of its own, suffix apart",
-                "Rename or remove one of them",
+    for panorama_id, paths in by_id.items():
+        for path in paths if len(paths) > 1 else ():
+            same = " and ".join(other.name for other in paths if other != path)
+            set_aside[path.relative_to(folder).as_posix()] = (
+                f"{same} has the same id {panorama_id!r}: each panorama needs a name of its own, ending apart. "
+                "Rename or remove one of them"
             )
-        by_id[panorama_id] = path
-    return [PanoramaFile(i, by_id[i]) for i in sorted(by_id)]
+    panoramas = [PanoramaFile(i, by_id[i][0]) for i in sorted(by_id) if len(by_id[i]) == 1]
+    if not panoramas:
+        name, reason = next(iter(set_aside.items()))
+        raise InputError(f"{folder} holds no usable images", f"the first that was set aside: {name}: {reason}",
+                         "Give the images names of their own")  # fmt: skip
+    return FolderContents(panoramas, set_aside, dict(left_out))
 
 
 def require_folder(folder: Path) -> None:
@@ -68,17 +116,30 @@ def require_folder(folder: Path) -> None:
         raise InputError(f"{folder} is a file", "panoramas are read from a folder", f"Name the folder: {folder.parent}")
 
 
-def _visible_files(folder: Path) -> Iterator[Path]:
-    """All files below a folder, through links, hidden ones and label folders apart."""
-    seen: set[str] = set()
+def _visible_files(folder: Path, apart: Collection[str]) -> Iterator[Path]:
+    """All files below a folder, through links, and folders with the ending of a panorama; hidden ones, system folders,
+    label folders and the real paths `apart` are left out."""
+    seen: set[str] = set(apart)
     for root, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
         real = os.path.realpath(root)
         if real in seen:  # a link back up the tree would otherwise never end
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != LABEL_FOLDER)
-        yield from (Path(root) / name for name in names if not name.startswith("."))
+        folders[:] = sorted(f for f in folders if not _is_system(f) and f != LABEL_FOLDER)
+        paths = [Path(root) / name for name in names if not name.startswith(".")]
+        yield from (path for path in paths if not apart or os.path.realpath(path) not in apart)
+        yield from (Path(root) / name for name in folders if Path(name).suffix.lower() in SUFFIXES)
+
+
+def _is_system(folder_name: str) -> bool:
+    return folder_name.startswith(SYSTEM_MARKS) or folder_name.lower() in SYSTEM_FOLDERS
+
+
+def _why_no_file(path: Path) -> str:
+    if path.is_dir():
+        return "it is a folder with the name of an image; images in it are taken on their own"
+    return "it is a link to nothing" if path.is_symlink() else "it is no file that can be read"
 
 
 def _refuse_folder(error: OSError) -> None:

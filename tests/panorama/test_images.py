@@ -19,7 +19,7 @@ from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.finding import find_panoramas
+from pipeline.panorama.finding import find_panoramas, survey_folder
 from pipeline.panorama.images import open_panorama, resize_wrapping
 
 FULL = PanoramaConfig(width=64)
@@ -64,10 +64,47 @@ def test_hidden_files_other_files_and_labels_are_skipped(tmp_path: Path) -> None
     assert [p.id for p in find_panoramas(tmp_path)] == ["a", "leftImg8bit/val/x/100_"]
 
 
-def test_two_files_of_one_id_are_refused_by_name(tmp_path: Path) -> None:
-    touch(tmp_path, "s/a.jpg", "s/a.png")
-    with pytest.raises(InputError, match=r"a\.jpg and .*a\.png have the same id 's/a'"):
-        find_panoramas(tmp_path)
+def test_two_files_of_one_id_are_set_aside_and_the_others_found(tmp_path: Path) -> None:
+    touch(tmp_path, "s/a.jpg", "s/a.png", "s/b.png")
+    found = survey_folder(tmp_path)
+    assert [p.id for p in found.panoramas] == ["s/b"]
+    assert list(found.set_aside) == ["s/a.jpg", "s/a.png"]
+    assert "a.png has the same id 's/a'" in found.set_aside["s/a.jpg"]
+    (tmp_path / "s" / "b.png").unlink()
+    with pytest.raises(InputError, match=r"no usable images.*s/a\.jpg"):
+        survey_folder(tmp_path)
+
+
+def test_folders_of_operating_systems_and_network_drives_are_skipped(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "@eaDir/a.jpg/THUMB_XL.jpg", "#recycle/b.jpg", "$RECYCLE.BIN/c.jpg", "x/__MACOSX/d.jpg")
+    touch(tmp_path, "System Volume Information/e.jpg", "lost+found/f.jpg", "x/y.jpg")
+    found = survey_folder(tmp_path)
+    assert [p.id for p in found.panoramas] == ["a", "x/y"]
+    assert (found.set_aside, found.left_out) == ({}, {})
+
+
+def test_labels_and_mask_inside_the_folder_are_no_panoramas(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "truth/a.png", "rig.png")
+    others = [tmp_path / "truth", tmp_path / "rig.png", tmp_path]
+    assert [p.id for p in find_panoramas(tmp_path, others)] == ["a"]
+
+
+def test_jpegs_of_other_endings_are_taken_and_other_kinds_are_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jfif", "b.jpe", "c.insp", "d.JPEG_original", "e.mpo", "1.MP4", "2.mp4", "x.heic", "README")
+    found = survey_folder(tmp_path)
+    assert [p.id for p in found.panoramas] == ["a", "b", "c", "d", "e"]
+    assert found.note == "left out: 2 .mp4, 1 without ending, 1 .heic"
+
+
+def test_folders_called_like_images_and_links_to_nothing_are_told(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "x.jpg/b.png")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    found = survey_folder(tmp_path)
+    assert [p.id for p in found.panoramas] == ["a", "x.jpg/b"]
+    assert {name: reason.split(";")[0] for name, reason in found.set_aside.items()} == {
+        "gone.jpg": "it is a link to nothing",
+        "x.jpg": "it is a folder with the name of an image",
+    }
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:

@@ -195,6 +195,17 @@ def test_a_broken_file_is_set_aside_and_the_others_done(job: PredictJob) -> None
     assert sorted(read_shares(job)) == ["one", "street/three"]
 
 
+def test_what_a_folder_holds_besides_is_told_once_and_costs_only_itself(job: PredictJob) -> None:
+    for name in ("twin.jpg", "twin.png", "film.mp4"):
+        (job.panoramas / name).write_bytes(b"x")
+    events: list[Event] = []
+    summary = predict(job, events.append)
+    assert summary.done == 3
+    failed = [event.item for event in events if isinstance(event, ItemFailed)]
+    assert failed == list(summary.failed) == ["twin.jpg", "twin.png"]
+    assert [event.text for event in events if isinstance(event, Note)][:1] == ["left out: 1 .mp4"]
+
+
 def test_the_longest_name_of_a_panorama_is_not_too_long_for_its_outputs(job: PredictJob) -> None:
     longest = "x" * 251  # with the ending 255 bytes, the most that a file system takes
     (job.panoramas / "one.png").rename(job.panoramas / f"{longest}.png")

@@ -403,6 +403,21 @@ def test_broken_pictures_are_set_aside_and_the_rest_is_done(folder: Path) -> Non
     assert sum(isinstance(event, ItemFailed) for event in events) == 2
 
 
+def test_what_a_folder_holds_besides_is_told_once_and_costs_only_itself(folder: Path) -> None:
+    photos = folder / "photos"
+    usable = len([*photos.iterdir(), *(folder / "held_out").iterdir()])
+    for name in ("twin.jpg", "twin.png", "film.mp4"):
+        (photos / name).write_bytes(b"x")
+    write_panorama(photos / "truth" / "label.png", 0)
+    events: list[Event] = []
+    summary = teacher_cache(small_run(folder, data={"panoramas": str(photos), "labels": str(photos / "truth")}),
+                            events.append)  # fmt: skip
+    assert summary.total == usable
+    failed = [event.item for event in events if isinstance(event, ItemFailed)]
+    assert failed == list(summary.failed) == ["panoramas/twin.jpg", "panoramas/twin.png"]
+    assert sum(isinstance(event, Note) and "left out: 1 .mp4" in event.text for event in events) == 1
+
+
 def test_what_another_process_has_done_meanwhile_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks of a run that was stopped go on on a cluster, and may be at a panorama of the next run."""
     run = small_run(folder, fusion={"theta": 0.8})
