@@ -79,6 +79,8 @@ def survey_folder(folder: Path, others: Collection[Path] = ()) -> FolderContents
         name = path.relative_to(folder)
         if path.suffix.lower() not in SUFFIXES:
             left_out[path.suffix.lower()] += 1
+        elif path.is_dir() and any(path in file.parents for file in files):
+            continue  # a folder with a dot in its name; what it holds speaks for itself
         elif not path.is_file():
             set_aside[name.as_posix()] = _why_no_file(path)
         else:
@@ -138,7 +140,7 @@ def _is_system(folder_name: str) -> bool:
 
 def _why_no_file(path: Path) -> str:
     if path.is_dir():
-        return "it is a folder with the name of an image; images in it are taken on their own"
+        return "it is an empty folder with the name of an image"
     return "it is a link to nothing" if path.is_symlink() else "it is no file that can be read"
 
 

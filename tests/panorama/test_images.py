@@ -96,14 +96,15 @@ def test_jpegs_of_other_endings_are_taken_and_other_kinds_are_counted(tmp_path: 
     assert found.note == "left out: 2 .mp4, 1 without ending, 1 .heic"
 
 
-def test_folders_called_like_images_and_links_to_nothing_are_told(tmp_path: Path) -> None:
+def test_empty_folders_called_like_images_and_links_to_nothing_are_told(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "x.jpg/b.png")
+    (tmp_path / "y.jpg").mkdir()
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     found = survey_folder(tmp_path)
     assert [p.id for p in found.panoramas] == ["a", "x.jpg/b"]
-    assert {name: reason.split(";")[0] for name, reason in found.set_aside.items()} == {
+    assert found.set_aside == {
         "gone.jpg": "it is a link to nothing",
-        "x.jpg": "it is a folder with the name of an image",
+        "y.jpg": "it is an empty folder with the name of an image",
     }
 
 
