@@ -32,6 +32,7 @@ PAD_TO = 32
 """Images are padded to a multiple of this many pixels: the coarsest feature stride of the networks."""
 LEVEL_OF_STRIDE = {4: 1, 8: 2, 16: 3, 32: 4}
 """Encoder levels are named by their stride."""
+_UNNAMED = re.compile(r"LABEL_\d+")
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _STEPS = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "do_flip_channel_order": False}
@@ -275,3 +276,37 @@ def require_classes(found: int, labels: LabelSet, what: str) -> None:
             f"the label set {labels.name} has {len(labels)}",
             "Set assistant.label_set to the labels that the network was trained on",
         )
+
+
+def class_order(names: Sequence[str], labels: LabelSet, what: str) -> tuple[int, ...]:
+    """Which of a network's channels is each class of the label set, by the network's own class names.
+
+    Case, spaces, hyphens and underscores of names do not matter. Channels are taken as they come where the network
+    has no names, only LABEL_0, LABEL_1, ..., as transformers calls classes that nobody named.
+
+    Args:
+        names: the network's class names in the order of its channels, as many as `labels` has.
+        labels: the classes that the network is said to predict.
+        what: the network, for messages.
+
+    Returns:
+        Position p holds the channel of class p.
+
+    Raises:
+        WeightsError: the names are others.
+    """
+    theirs, ours = ([_folded(name) for name in side] for side in (names, labels.names))
+    if theirs == ours or all(_UNNAMED.fullmatch(name) for name in names):
+        return tuple(range(len(labels)))
+    if sorted(theirs) != sorted(ours) or len(set(ours)) != len(ours):
+        raise WeightsError(
+            f"{what} predicts {', '.join(names)}",
+            f"the label set {labels.name} has {', '.join(labels.names)}",
+            "Set assistant.label_set to the labels that the network was trained on, or correct id2label in its"
+            " config.json where that is wrong",
+        )
+    return tuple(theirs.index(name) for name in ours)
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\s_-]+", "", name).casefold()

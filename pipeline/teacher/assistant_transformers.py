@@ -26,6 +26,7 @@ from pipeline.teacher.assistant import (
     LEVEL_OF_STRIDE,
     AssistantOutput,
     Normalisation,
+    class_order,
     cut_back,
     require_classes,
     require_levels,
@@ -51,6 +52,8 @@ class TransformersAssistant:
     """Encoder level -> which of the network's hidden states it is."""
     precision: torch.dtype = torch.float32
     """Of matrix products and convolutions: float32, or bfloat16 (autocast)."""
+    channels: tuple[int, ...] = ()
+    """Which of the network's channels is each class of the label set; empty: they are in its order."""
 
     @property
     def feature_levels(self) -> tuple[int, ...]:
@@ -65,9 +68,10 @@ class TransformersAssistant:
         size = (images_KHW3.shape[1], images_KHW3.shape[2])
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             raw = self.network(pixel_values=inputs, output_hidden_states=bool(levels))
+        logits = raw.logits[:, list(self.channels)] if self.channels else raw.logits
         states = {level: raw.hidden_states[self.level_positions[level]] for level in levels}
         return AssistantOutput(
-            cut_back(raw.logits, inputs.shape, size),
+            cut_back(logits, inputs.shape, size),
             {level: cut_back(state, inputs.shape, size) for level, state in states.items()},
         )
 
@@ -79,7 +83,8 @@ def load_transformers(
     kind: str = "transformers",
     precision: torch.dtype = torch.float32,
 ) -> TransformersAssistant:
-    """A network by hub name or folder.
+    """A network by hub name or folder. Where it has the classes of `labels` in another order, by the names in its
+    config.json, its channels are put into the order of `labels`.
 
     Raises:
         WeightsError: there is no such network, it does not segment, lacks weights, or has other classes than `labels`.
@@ -89,7 +94,14 @@ def load_transformers(
     classes, positions = _layout(network, device, name)
     require_classes(classes, labels, f"the assistant {name}")
     return TransformersAssistant(
-        network, labels, _identity(name, folder, kind), device, Normalisation.beside(folder), positions, precision
+        network,
+        labels,
+        _identity(name, folder, kind),
+        device,
+        Normalisation.beside(folder),
+        positions,
+        precision,
+        _channels(network, labels, f"the assistant {name}"),
     )
 
 
@@ -138,3 +150,10 @@ def _layout(network: torch.nn.Module, device: torch.device, name: str) -> tuple[
     states = [state for state in raw.hidden_states or () if state is not None]
     found = {sizes.get(tuple(state.shape[2:]), 0): position for position, state in enumerate(states)}
     return int(raw.logits.shape[1]), {level: position for level, position in found.items() if level}
+
+
+def _channels(network: Any, labels: LabelSet, what: str) -> tuple[int, ...]:
+    """The network's channels in the order of the label set; empty where that is theirs already."""
+    id2label: dict[int, str] = network.config.id2label
+    order = class_order([str(id2label[class_id]) for class_id in sorted(id2label)], labels, what)
+    return () if order == tuple(sorted(order)) else order

@@ -11,11 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.classes import CITYSCAPES_19, DENSEPASS_13
+from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, LabelSet
 from pipeline.errors import WeightsError
 from pipeline.teacher.assistant import (
     DEMO_FOLDER,
     Normalisation,
+    class_order,
     cut_back,
     load_assistant,
     require_classes,
@@ -104,6 +105,29 @@ def test_missing_levels_are_named_with_those_there_are() -> None:
 def test_a_wrong_number_of_classes_names_both_numbers() -> None:
     with pytest.raises(WeightsError, match="13 classes; the label set cityscapes19 has 19"):
         require_classes(13, CITYSCAPES_19, "the assistant")
+
+
+TOY = LabelSet("toy", ("road", "traffic light", "sky"), ((1, 1, 1),) * 3, thin=())
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (("road", "traffic light", "sky"), (0, 1, 2)),
+        (("sky", "road", "traffic light"), (1, 2, 0)),
+        (("Sky", "Traffic_Light", " ROAD"), (2, 1, 0)),
+        (("LABEL_0", "LABEL_1", "LABEL_2"), (0, 1, 2)),
+    ],
+)
+def test_channels_follow_the_names_of_the_label_set(names: tuple[str, ...], order: tuple[int, ...]) -> None:
+    assert class_order(names, TOY, "the assistant") == order
+
+
+@pytest.mark.parametrize("names", [("road", "lamp", "sky"), ("sky", "sky", "road"), ("LABEL_0", "road", "sky")])
+def test_other_names_are_refused_with_both_lists(names: tuple[str, ...]) -> None:
+    both = f"the assistant predicts {', '.join(names)}; the label set toy has road, traffic light, sky"
+    with pytest.raises(WeightsError, match=both):
+        class_order(names, TOY, "the assistant")
 
 
 def test_the_demo_assistant_labels_a_street_it_has_never_seen() -> None:

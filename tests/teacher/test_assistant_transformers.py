@@ -212,6 +212,41 @@ def test_other_classes_than_the_label_sets_are_refused(folder: Path) -> None:
         load_assistant(config, CPU)
 
 
+def renamed(folder: Path, to: Path, names: list[str]) -> str:
+    """A copy of a network's folder whose config.json names the classes so."""
+    copy = shutil.copytree(folder, to)
+    config = json.loads((copy / "config.json").read_text())
+    config["id2label"] = {str(class_id): name for class_id, name in enumerate(names)}
+    config["label2id"] = {name: class_id for class_id, name in enumerate(names)}
+    (copy / "config.json").write_text(json.dumps(config))
+    return str(copy)
+
+
+def test_classes_in_another_order_are_put_into_that_of_the_label_set(
+    folder: Path, assistant: TransformersAssistant, tmp_path: Path
+) -> None:
+    names = [name.upper().replace(" ", "_") for name in reversed(DENSEPASS_13.names)]
+    reordered = load_transformers(renamed(folder, tmp_path / "tiny", names), DENSEPASS_13, CPU)
+    expected, found = (network(images(), levels=(1,)) for network in (assistant, reordered))
+    torch.testing.assert_close(found.logits_KChw, expected.logits_KChw.flip(1))
+    torch.testing.assert_close(found.features[1], expected.features[1])
+    assert reordered.identity != assistant.identity
+
+
+def test_classes_without_names_are_taken_in_their_order(
+    folder: Path, assistant: TransformersAssistant, tmp_path: Path
+) -> None:
+    unnamed = renamed(folder, tmp_path / "tiny", [f"LABEL_{class_id}" for class_id in range(13)])
+    found = load_transformers(unnamed, DENSEPASS_13, CPU)(images()).logits_KChw
+    torch.testing.assert_close(found, assistant(images()).logits_KChw)
+
+
+def test_classes_of_other_names_are_refused_with_both_lists(folder: Path, tmp_path: Path) -> None:
+    name = renamed(folder, tmp_path / "tiny", ["sofa", *DENSEPASS_13.names[1:]])
+    with pytest.raises(WeightsError, match=r"predicts sofa, sidewalk, .*; the label set densepass13 has road, "):
+        load_transformers(name, DENSEPASS_13, CPU)
+
+
 def test_levels_of_a_network_without_a_pyramid_are_refused(tmp_path: Path) -> None:
     config = BeitConfig(hidden_size=8, num_hidden_layers=4, num_attention_heads=1, intermediate_size=8, image_size=32,
                         id2label=CONFIG.id2label, pool_scales=[1], use_auxiliary_head=False,
