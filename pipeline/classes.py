@@ -85,7 +85,7 @@ def label_set(name: str, key: str = "label_set") -> LabelSet:
         key: the setting that has it, for messages.
 
     Raises:
-        RecipeError: no such set or file.
+        RecipeError: no such set or file, or a file that leaves a class without a name or gives two the same.
     """
     if name in LABEL_SETS:
         return LABEL_SETS[name]
@@ -95,16 +95,41 @@ def label_set(name: str, key: str = "label_set") -> LabelSet:
                           f"Correct {key} in the recipe")  # fmt: skip
     try:
         return _read_classes(name, Path(name).stat().st_mtime_ns)
+    except _NamesError as error:
+        raise RecipeError(f"{key} names {name}, where {error}", "every class has a name of its own",
+                          f"Correct id2label in {name}") from error  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecipeError(f"{key} names {name}, which cannot be used ({type(error).__name__}: {error})",
                           f"it must be a JSON file whose id2label names up to {IGNORE} classes from 0 on",
                           "Take the config.json of a segmentation network") from error  # fmt: skip
 
 
+class _NamesError(ValueError):
+    """A class has no name, or another's."""
+
+
 @lru_cache(maxsize=16)
 def _read_classes(name: str, _changed_ns: int) -> LabelSet:
-    id2label = json.loads(Path(name).read_text(encoding="utf-8"))["id2label"]
+    # utf-8-sig: editors of Windows put a byte order mark at the beginning.
+    id2label = json.loads(Path(name).read_text(encoding="utf-8-sig"))["id2label"]
+    _require_names(id2label)
     return named_classes({int(class_id): str(label) for class_id, label in id2label.items()}, name)
+
+
+def _require_names(id2label: Mapping[str, object]) -> None:
+    """Refuse classes without a name of their own.
+
+    Raises:
+        _NamesError: one has none, or two have the same.
+    """
+    first_with: dict[str, str] = {}
+    for class_id, label in id2label.items():
+        name = "" if label is None else str(label).strip()
+        if not name:
+            raise _NamesError(f"class {class_id} has no name")
+        if name in first_with:
+            raise _NamesError(f"classes {first_with[name]} and {class_id} are both called {name}")
+        first_with[name] = class_id
 
 
 def named_classes(id2label: Mapping[int, str], name: str) -> LabelSet:

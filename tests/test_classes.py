@@ -78,6 +78,29 @@ def test_a_file_that_names_no_classes_is_refused_in_one_sentence(tmp_path: Path,
         label_set(str(path), "assistant.label_set")
 
 
+def test_a_byte_order_mark_before_the_names_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "classes.json"
+    path.write_text('{"id2label": {"0": "wall", "1": "Tür"}}', encoding="utf-8-sig")
+    assert label_set(str(path)).names == ("wall", "Tür")
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["wall", "floor", "wall"], "classes 0 and 2 are both called wall"),
+        (["wall", None], "class 1 has no name"),
+        (["", "wall"], "class 0 has no name"),
+        (["wall", "  "], "class 1 has no name"),
+    ],
+)
+def test_every_class_of_a_file_has_a_name_of_its_own(tmp_path: Path, names: list[str | None], found: str) -> None:
+    path = tmp_path / "classes.json"
+    path.write_text(json.dumps({"id2label": dict(enumerate(names))}))
+    with pytest.raises(RecipeError, match=rf"names .*classes\.json, where {found}; every class") as refusal:
+        label_set(str(path), "label_set")
+    assert "\n" not in str(refusal.value)
+
+
 def test_sets_of_the_same_names_merge_wherever_they_come_from() -> None:
     one, other = (LabelSet(name, ("wall", "floor"), ((1, 2, 3), (4, 5, 6)), ()) for name in ("one", "other"))
     assert can_merge(one, other)
