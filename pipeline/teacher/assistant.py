@@ -114,7 +114,7 @@ def load_assistant(config: AssistantConfig, device: torch.device) -> Assistant:
     if config.kind == "onnx":
         from pipeline.teacher.assistant_onnx import load_onnx
 
-        return load_onnx(config.name, label_set(config.label_set), device)
+        return load_onnx(config.name, label_set(config.label_set), device, config.output)
     from pipeline.teacher.assistant_transformers import load_transformers
 
     precision = chosen_precision(config.precision, device)

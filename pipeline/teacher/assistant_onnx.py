@@ -1,9 +1,12 @@
 """Assistants as ONNX files, from any framework; needs the optional onnxruntime.
 
-The file takes one normalised image batch, float32 [K, 3, H, W], and gives `logits` (or, where nothing has that name,
-its first output), and optionally encoder levels as `features_4`, `features_8`, `features_16`, `features_32`: the
-number is the stride. Pixels are normalised as for ImageNet unless a preprocessor_config.json lies beside the file and
-states image_mean and image_std (R, G, B of 0..1), or do_normalize as false.
+The file takes one image batch [K, 3, H, W] and gives `logits`, and optionally encoder levels as `features_4`,
+`features_8`, `features_16`, `features_32`: the number is the stride. Where nothing is called logits, the only output
+beside the levels is taken, or the one that `assistant.output` names. Its class scores may be logits or probabilities.
+
+Inputs of float32 and float16 get normalised pixels: as for ImageNet unless a preprocessor_config.json lies beside the
+file and states image_mean and image_std (R, G, B of 0..1), or do_normalize as false. Inputs of uint8 get pixels as they
+are, 0..255: such a network normalises them itself.
 
 Networks that end with an upsampling are best exported without it: callers upsample the logits themselves, bilinearly
 with half-pixel centres (align_corners=False).
@@ -13,8 +16,9 @@ Legend: K images of a batch, C classes, H W image, h w the output's own resoluti
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,8 +42,16 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 _CUDA = "CUDAExecutionProvider"
-_PROBE = 64
-"""Side of the image that tells the number of classes where the file leaves it open."""
+_PROBE = (64, 96)
+"""Height and width of the image that tells how the class scores are laid out, where the file leaves its size open."""
+_INPUT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+_LEVEL_NAMES = {level: f"features_{stride}" for stride, level in LEVEL_OF_STRIDE.items()}
+_SUM_TOLERANCE = 0.01
+"""How far from 1 the probabilities of a pixel may sum: float16 rounds each of them."""
+_SMALLEST_PROBABILITY = 1e-12
+"""Smaller ones count as this, for their logarithm must be finite."""
+_LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]*[\x00-\x7f])", re.DOTALL)
+"""What stands before the name of a file of weights, as ONNX's protobuf writes it: the key, then the name's length."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,8 @@ class OnnxAssistant:
     logits_name: str
     feature_names: dict[int, str]
     """Encoder level -> name of the output."""
+    gives_probabilities: bool = False
+    """The network ends in a softmax."""
 
     @property
     def feature_levels(self) -> tuple[int, ...]:
@@ -69,29 +83,41 @@ class OnnxAssistant:
             cut_back(torch.from_numpy(values), inputs.shape, images_KHW3.shape[1:3]).to(self.device)
             for values in _run(self.session, names, inputs.numpy(), self.identity)
         )
+        if self.gives_probabilities:  # their logarithm is logits: the softmax gives them back
+            logits = logits.clamp_min(_SMALLEST_PROBABILITY).log()
         return AssistantOutput(logits, dict(zip(levels, features, strict=True)))
 
 
-def load_onnx(name: str, labels: LabelSet, device: torch.device) -> OnnxAssistant:
-    """A network from an ONNX file, with its weights inside or in files <its name>*data beside it.
+def load_onnx(name: str, labels: LabelSet, device: torch.device, output: str = "") -> OnnxAssistant:
+    """A network from an ONNX file, with its weights inside or in files beside it.
+
+    Args:
+        name: path of the file.
+        labels: the classes that it predicts.
+        device: where results go, and where it runs if onnxruntime can.
+        output: the output that has the class scores; empty: `logits`, or the only one beside the encoder levels.
 
     Raises:
-        WeightsError: onnxruntime is not installed, the file is missing or broken, or has other classes than `labels`.
+        WeightsError: onnxruntime is not installed, the file is missing or broken, its input or class scores are not as
+            said above, or it has other classes than `labels`.
     """
     path = Path(name).expanduser()
     session = _session(path, device)
-    outputs = [output.name for output in session.get_outputs()]
-    logits_name = "logits" if "logits" in outputs else outputs[0]
-    features = {level: f"features_{stride}" for stride, level in LEVEL_OF_STRIDE.items()}
-    require_classes(_classes(session, logits_name, name), labels, f"the assistant {name}")
+    _require_images(session, name)
+    outputs = [entry.name for entry in session.get_outputs()]
+    scores_name = _scores_name(outputs, output, name)
+    scores = _run(session, [scores_name], _probe(session), name)[0]
+    _require_scores(scores, labels, f"the output {scores_name} of {name}")
+    require_classes(scores.shape[1], labels, f"the assistant {name}")
     return OnnxAssistant(
         session,
         labels,
         onnx_identity(name),
         device,
-        Normalisation.beside(path.parent),
-        logits_name,
-        {level: output for level, output in features.items() if output in outputs},
+        _normalisation(session, path.parent),
+        scores_name,
+        {level: level_name for level, level_name in _LEVEL_NAMES.items() if level_name in outputs},
+        _are_probabilities(scores),
     )
 
 
@@ -103,8 +129,22 @@ def onnx_identity(name: str) -> str:
     """
     path = Path(name).expanduser()
     _require_file(path)
-    files = [path, *path.parent.glob(path.name + "*data"), *path.parent.glob("preprocessor_config.json")]
-    return f"onnx {path.name} sha256:{digest_of(files)}"
+    files = {path, *_weight_files(path), *path.parent.glob("preprocessor_config.json")}
+    return f"onnx {path.name} sha256:{digest_of(sorted(files))}"
+
+
+def _weight_files(path: Path) -> list[Path]:
+    """The files that an ONNX file names as the places of its weights, so far as they are there.
+
+    They are found in its bytes: the package that reads ONNX files is not needed to run them.
+    """
+    content, found = path.read_bytes(), list[Path]()
+    for match in _LOCATION.finditer(content):
+        length = sum((byte & 0x7F) << (7 * place) for place, byte in enumerate(match[1]))
+        location = content[match.end() : match.end() + length].decode(errors="replace").replace("\0", "")
+        if location and (path.parent / location).is_file():
+            found.append(path.parent / location)
+    return found
 
 
 def _require_file(path: Path) -> None:
@@ -132,22 +172,88 @@ def _session(path: Path, device: torch.device) -> InferenceSession:
                            "Export it again, or correct assistant.name") from error  # fmt: skip
 
 
-def _classes(session: InferenceSession, logits_name: str, name: str) -> int:
-    """Number of channels of the logits, by running the network on a small image (or its own fixed size)."""
-    sizes = [extent if isinstance(extent, int) else _PROBE for extent in session.get_inputs()[0].shape[2:]]
-    return _run(session, [logits_name], np.zeros((1, 3, *sizes), np.float32), name)[0].shape[1]
+def _require_images(session: InferenceSession, name: str) -> None:
+    """Refuse a network that takes something else than one batch of images with channels first."""
+    entries = session.get_inputs()
+    if len(entries) != 1:
+        raise WeightsError(f"{name} takes {len(entries)} inputs ({', '.join(entry.name for entry in entries)})",
+                           "an assistant takes one, a batch of images", "Export it with one input")  # fmt: skip
+    entry = entries[0]
+    if entry.type not in _INPUT_TYPES:
+        raise WeightsError(f"the input {entry.name} of {name} is {entry.type}", f"known are {', '.join(_INPUT_TYPES)}",
+                           "Export it with an input of float32")  # fmt: skip
+    if len(entry.shape) == 4 and entry.shape[3] == 3 and entry.shape[1] != 3:
+        raise WeightsError(f"the input {entry.name} of {name} is {entry.shape}, channels last",
+                           "an assistant takes images as [K, 3, H, W]", "Export it with channels first")  # fmt: skip
+
+
+def _scores_name(outputs: Sequence[str], chosen: str, name: str) -> str:
+    """The output that has the class scores.
+
+    Raises:
+        WeightsError: the chosen one does not exist, or none is chosen and several could be meant.
+    """
+    listed = ", ".join(outputs)
+    if chosen:
+        if chosen not in outputs:
+            raise WeightsError(f"{name} has no output {chosen}", f"its outputs are {listed}",
+                               "Set assistant.output to one of them")  # fmt: skip
+        return chosen
+    candidates = [output for output in outputs if output not in _LEVEL_NAMES.values()]
+    if "logits" in candidates or len(candidates) == 1:
+        return "logits" if "logits" in candidates else candidates[0]
+    raise WeightsError(f"{name} has the outputs {listed}", "none is called logits",
+                       "Set assistant.output to the one that has the class scores")  # fmt: skip
+
+
+def _normalisation(session: InferenceSession, folder: Path) -> Normalisation:
+    stated = Normalisation.beside(folder)
+    if session.get_inputs()[0].type == "tensor(uint8)":
+        return replace(stated, mean=(0.0,) * 3, std=(1.0,) * 3, rescale=1.0)
+    return stated
+
+
+def _probe(session: InferenceSession) -> npt.NDArray[np.float32]:
+    """Noise of a small size, or of the size that the file was exported for."""
+    fixed = zip(session.get_inputs()[0].shape[2:], _PROBE, strict=False)
+    sizes = [extent if isinstance(extent, int) else ours for extent, ours in fixed]
+    return np.random.default_rng(0).uniform(0, 2, (1, 3, *sizes)).astype(np.float32)
+
+
+def _require_scores(scores: npt.NDArray[np.generic], labels: LabelSet, what: str) -> None:
+    """Refuse an output that is no map of class scores [K, C, h, w], by what it is.
+
+    Raises:
+        WeightsError: class ids, channels last, or another number of axes.
+    """
+    expected, shape = "an assistant gives a score per class, [K, C, h, w]", list(scores.shape)
+    one_channel = scores.ndim == 3 or (scores.ndim == 4 and 1 in (shape[1], shape[3]) and len(labels) > 1)
+    if one_channel and bool(np.all(scores == np.round(scores.astype(np.float64)))):
+        raise WeightsError(f"{what} is class ids ({scores.dtype} {shape})", expected,
+                           "Export the network without its last argmax")  # fmt: skip
+    if scores.ndim != 4:
+        raise WeightsError(f"{what} is {scores.dtype} {shape}", expected, "Export it so, or set assistant.output")
+    if shape[1] != len(labels) == shape[3]:
+        raise WeightsError(f"{what} is {shape}, channels last", expected, "Export it with channels first")
+
+
+def _are_probabilities(scores_KChw: npt.NDArray[np.generic]) -> bool:
+    """Whether the scores of every pixel are at least 0 and sum to 1."""
+    scores = scores_KChw.astype(np.float64)
+    return bool(np.all(scores >= 0) and np.all(np.abs(scores.sum(axis=1) - 1) <= _SUM_TOLERANCE))
 
 
 def _run(
     session: InferenceSession, outputs: Sequence[str], inputs: npt.NDArray[np.float32], name: str
 ) -> list[npt.NDArray[np.float32]]:
-    """Outputs by name; files exported for a batch of one get the images one by one.
+    """Outputs by name; the file gets numbers of its own type, and images one by one if exported for a batch of one.
 
     Raises:
         WeightsError: the file was exported for another image size.
     """
     entry = session.get_inputs()[0]
-    batches = np.split(inputs, len(inputs)) if entry.shape[0] == 1 else [inputs]
+    typed = inputs.astype(_INPUT_TYPES[entry.type])
+    batches = np.split(typed, len(typed)) if entry.shape[0] == 1 else [typed]
     try:
         parts = [session.run(list(outputs), {entry.name: batch}) for batch in batches]
     except Exception as error:  # onnxruntime's errors have no common base

@@ -83,6 +83,9 @@ class AssistantConfig:
     label_set: str = "cityscapes19"
     """Classes that the network predicts, a name or a file as for the recipe; merged into those after the softmax. The
     demo's are densepass13."""
+    output: str = ""
+    """Only for onnx: the output that has the class scores. Empty: `logits`, or the only one beside the encoder
+    levels."""
     window_scale: float = 1.0
     """Windows are resized by this factor before the network sees them: its training resolution per degree."""
     whole_scale: float = 1.0
@@ -101,6 +104,8 @@ class AssistantConfig:
         precisions = ("auto", "float32") if self.kind == "onnx" else _PRECISIONS
         require_choice("assistant.precision", self.precision, precisions)
         require(self.kind == "demo" or self.name != "", "assistant.name", self.name, "a hub name, folder or ONNX file")
+        require(self.output == "" or self.kind == "onnx", "assistant.output", self.output,
+                "empty unless assistant.kind is onnx")  # fmt: skip
         for key in ("window_scale", "whole_scale"):
             require(0 < getattr(self, key) <= 8, f"assistant.{key}", getattr(self, key), "above 0 and at most 8")
         require_fraction("assistant.whole_weight", self.whole_weight)

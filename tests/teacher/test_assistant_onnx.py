@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 
 from pipeline.classes import CITYSCAPES_19, DENSEPASS_13
-from pipeline.errors import WeightsError
+from pipeline.errors import RecipeError, WeightsError
 from pipeline.teacher.assistant import Normalisation, load_assistant
 from pipeline.teacher.assistant_onnx import load_onnx, onnx_identity
 from pipeline.teacher.config import AssistantConfig
@@ -95,11 +96,130 @@ def test_outputs_are_those_of_the_same_network_in_torch(
     )
 
 
-def test_the_first_output_is_taken_for_logits_where_none_has_the_name(network: Convolutions, tmp_path: Path) -> None:
-    assistant = load_onnx(export(network, tmp_path / "a.onnx", ("scores", "x", "features_8")), DENSEPASS_13, CPU)
+def test_the_only_output_beside_the_levels_is_taken_whatever_its_name(network: Convolutions, tmp_path: Path) -> None:
+    name = export(network, tmp_path / "a.onnx", ("scores", "features_4", "features_8"))
+    expected = network(Normalisation().prepare(images(), CPU))[0]
+    torch.testing.assert_close(load_onnx(name, DENSEPASS_13, CPU)(images()).logits_KChw, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_of_several_outputs_the_setting_names_the_one(network: Convolutions, tmp_path: Path) -> None:
+    name = export(network, tmp_path / "a.onnx", ("scores", "x", "features_8"))
+    with pytest.raises(WeightsError, match=r"has the outputs scores, x, features_8; .* Set assistant\.output"):
+        load_onnx(name, DENSEPASS_13, CPU)
+    with pytest.raises(WeightsError, match="has no output y; its outputs are scores, x, features_8"):
+        load_onnx(name, DENSEPASS_13, CPU, "y")
+    config = AssistantConfig(kind="onnx", name=name, label_set="densepass13", output="scores")
+    assistant = load_assistant(config, CPU)
     assert assistant.feature_levels == (2,)
     expected = network(Normalisation().prepare(images(), CPU))[0]
     torch.testing.assert_close(assistant(images()).logits_KChw, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_an_output_is_chosen_of_onnx_files_only() -> None:
+    with pytest.raises(RecipeError, match=r"assistant\.output"):
+        AssistantConfig(kind="demo", output="logits")
+
+
+def small(
+    network: Convolutions, path: Path, then: Sequence[str] = (), takes: int = TensorProto.FLOAT,
+    shape: Sequence[int | str] = ("N", 3, "H", "W"), gives: int = TensorProto.FLOAT,
+) -> str:  # fmt: skip
+    """Write a 4x4 convolution to 13 classes that takes numbers of a type; operators of `then` follow it."""
+    weights = torch.einsum("cf,fxij->cxij", network.classifier[:, :, 0, 0], network.stem).numpy()
+    kinds: dict[str, dict[str, Any]] = {
+        "Softmax": {"axis": 1},
+        "ArgMax": {"axis": 1},
+        "Transpose": {"perm": [0, 2, 3, 1]},
+        "Cast": {"to": TensorProto.FLOAT},
+    }
+    nodes = [helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT)]
+    steps = ("Conv", *then)
+    values = ["floats", *(f"after_{step}" for step in steps)]
+    for step, source, result in zip(steps, values, values[1:], strict=False):
+        if step == "Conv":
+            nodes.append(helper.make_node("Conv", [source, "weights"], [result], strides=[4, 4]))
+        else:
+            nodes.append(helper.make_node(step, [source], [result], **kinds[step]))
+    nodes.append(helper.make_node("Identity", [values[-1]], ["logits"]))
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("image", takes, shape)],
+        [helper.make_tensor_value_info("logits", gives, None)],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return str(path)
+
+
+def test_half_precision_inputs_are_fed(network: Convolutions, tmp_path: Path) -> None:
+    half = load_onnx(small(network, tmp_path / "a.onnx", takes=TensorProto.FLOAT16), DENSEPASS_13, CPU)
+    expected = network(Normalisation().prepare(images(), CPU).half().float())[0]
+    torch.testing.assert_close(half(images()).logits_KChw, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_byte_inputs_get_pixels_as_they_are(network: Convolutions, tmp_path: Path) -> None:
+    raw = load_onnx(small(network, tmp_path / "a.onnx", takes=TensorProto.UINT8), DENSEPASS_13, CPU)
+    expected = network(torch.from_numpy(images()).permute(0, 3, 1, 2).float())[0]
+    torch.testing.assert_close(raw(images()).logits_KChw, expected, atol=1e-2, rtol=1e-4)
+
+
+def test_probabilities_are_given_back_by_the_softmax(network: Convolutions, tmp_path: Path) -> None:
+    ends_in_softmax = load_onnx(small(network, tmp_path / "a.onnx", ["Softmax"]), DENSEPASS_13, CPU)
+    expected = network(Normalisation().prepare(images(), CPU))[0].softmax(1)
+    found = ends_in_softmax(images()).logits_KChw.softmax(1)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("then", "gives", "found"),
+    [
+        (["ArgMax"], TensorProto.INT64, r"logits of .* is class ids \(int64 \[1, 1, 16, 24\]\)"),
+        (["ArgMax", "Cast"], TensorProto.FLOAT, r"is class ids \(float32"),
+        (["Transpose"], TensorProto.FLOAT, r"is \[1, 16, 24, 13\], channels last"),
+    ],
+)
+def test_outputs_that_are_no_scores_are_refused_by_name(
+    network: Convolutions, tmp_path: Path, then: list[str], gives: int, found: str
+) -> None:
+    name = small(network, tmp_path / "a.onnx", then, gives=gives)
+    with pytest.raises(WeightsError, match=f"{found}.*; an assistant gives a score per class"):
+        load_onnx(name, DENSEPASS_13, CPU)
+
+
+def test_inputs_that_are_no_images_are_refused_by_name(network: Convolutions, tmp_path: Path) -> None:
+    whole = small(network, tmp_path / "a.onnx", takes=TensorProto.INT32)
+    with pytest.raises(WeightsError, match=r"the input image of .* is tensor\(int32\); known are"):
+        load_onnx(whole, DENSEPASS_13, CPU)
+    last = export_channels_last(tmp_path / "b.onnx")
+    with pytest.raises(WeightsError, match=r"'W', 3\], channels last"):
+        load_onnx(last, DENSEPASS_13, CPU)
+
+
+def export_channels_last(path: Path) -> str:
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["image"], ["logits"])],
+        "last",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ("N", "H", "W", 3))],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return str(path)
+
+
+@pytest.mark.parametrize("location", ["w", "weights.bin", "a.onnx.data", "long" * 40])
+def test_the_identity_follows_weights_in_files_of_any_name(
+    network: Convolutions, tmp_path: Path, location: str
+) -> None:
+    name = export(network, tmp_path / "a.onnx")
+    onnx.save(onnx.load(name), name, save_as_external_data=True, location=location, size_threshold=0)
+    first = load_onnx(name, DENSEPASS_13, CPU).identity
+    (tmp_path / "other.bin").write_bytes(b"of no concern")
+    assert onnx_identity(name) == first
+    weights = bytearray((tmp_path / location).read_bytes())
+    weights[0] ^= 1
+    (tmp_path / location).write_bytes(weights)
+    assert onnx_identity(name) != first
 
 
 def test_a_file_exported_for_one_image_gets_images_one_by_one(network: Convolutions, tmp_path: Path) -> None:
