@@ -36,7 +36,7 @@ from pipeline.student.config import WRAP, DistillConfig, LossConfig, StudentConf
 from pipeline.student.data import TrainingBatch, TrainingSet, read_ahead
 from pipeline.student.losses import FeatureProjections, mka_losses, total
 from pipeline.student.meter import LossMeter
-from pipeline.student.model import build_student, forward_wrapped, normalise, save_student, start_identity, to_unit
+from pipeline.student.model import forward_wrapped, normalise, save_student, start_identity, start_student, to_unit
 from pipeline.student.pooling import PooledSample
 from pipeline.student.precision import mixed_precision
 from pipeline.student.sample import SampleReader
@@ -86,7 +86,7 @@ class DistillJob:
     def fingerprint(self) -> str:
         """Name of the student that comes out, however often progress is logged and saved, and wherever files lie."""
         training = replace(self.distill, log_every=1, checkpoint_every=1, sample_memory_gb=0)
-        student = (self.student.size, start_identity(self.student))
+        student = (self.student.size, start_identity(self.student, self.label_set))
         return fingerprint(VERSION, student, self.losses, training, self.seed, self.label_set.names, self.ids,
                            self.data_fingerprint)  # fmt: skip
 
@@ -106,6 +106,8 @@ class Trainee:
     """Needed for the features' loss, not part of the student."""
     optimizer: torch.optim.AdamW
     """Its groups carry their peak learning rate under `peak`."""
+    start_note: str = ""
+    """Which classes the student's start does not know, for the user; may be empty."""
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -168,6 +170,8 @@ def distill(job: DistillJob, listener: Listener) -> Path:
     example = data.sample(0)
     trainee = prepare(job, example)
     done = _resume(job, trainee, listener)
+    if trainee.start_note and not done.steps:
+        listener(Note(STAGE, trainee.start_note))
     listener(Note(STAGE, f"on {describe_device(job.device, torch.get_num_threads())}"))
     listener(StageStarted(STAGE, job.distill.steps - done.steps, "steps"))
     with device_errors("set a smaller distill.batch_size, distill.crop_width or losses.stride = 4"):
@@ -185,7 +189,8 @@ def prepare(job: DistillJob, example: PooledSample) -> Trainee:
         RecipeError: there are no features for their loss.
     """
     torch.manual_seed(job.seed)
-    model = build_student(job.student, job.label_set)
+    start = start_student(job.student, job.label_set)
+    model = start.model
     for parameter in model.parameters():
         require_finite(parameter, f"the student's start {job.student.weights or job.student.size}")
     nn.Module.to(model, torch.device(job.device)).train()
@@ -196,7 +201,8 @@ def prepare(job: DistillJob, example: PooledSample) -> Trainee:
     channels = {level: array.shape[0] for level, array in example.features.items()} if job.losses.features else {}
     projections = FeatureProjections(model.config.hidden_sizes, channels).to(job.device).train()
     groups = parameter_groups(model, projections, job.distill)
-    return Trainee(model, projections, torch.optim.AdamW(groups, fused=torch.device(job.device).type == "cuda"))
+    optimizer = torch.optim.AdamW(groups, fused=torch.device(job.device).type == "cuda")
+    return Trainee(model, projections, optimizer, start.note)
 
 
 def train(job: DistillJob, trainee: Trainee, data: TrainingSet, before: Progress, listener: Listener) -> Progress:

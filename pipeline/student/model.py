@@ -6,14 +6,14 @@ Legend: B batch, C classes, D feature channels, H W panorama, h w the student's 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
 
@@ -21,6 +21,7 @@ from pipeline.classes import IGNORE, LabelSet
 from pipeline.errors import WeightsError, first_line
 from pipeline.pretrained import content_of, find_network, quiet
 from pipeline.student.config import WRAP, StudentConfig
+from pipeline.student.start import note_of_rows, rows_by_class, same_classes
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 """ImageNet's mean colour (RGB in [0, 1]), which SegFormer's published weights expect to be subtracted ..."""
@@ -45,6 +46,10 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
 }  # fmt: skip
 """SegFormer paper, table 6 (encoders) and section 3.2 (decoders); tiny is ours."""
 
+_SEGMENTS = "SegformerForSemanticSegmentation"
+_CLASSIFIER, _FUSE = "decode_head.classifier.weight", "decode_head.linear_fuse.weight"
+_ROWS_VERSION = 1
+"""Raised when other rows of a start with other classes are taken over."""
 _LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 """What transformers raises for weights that are missing, broken or of another kind."""
 
@@ -59,29 +64,65 @@ class StudentOutput:
     """Encoder levels 1..4, each [B, D, H / stride, W / stride] with the strides of LEVEL_STRIDES."""
 
 
-def build_student(config: StudentConfig, label_set: LabelSet) -> SegformerForSemanticSegmentation:
+@dataclass(frozen=True)
+class StudentStart:
+    """A student before its training."""
+
+    model: SegformerForSemanticSegmentation
+    """With the classes that are wanted."""
+    note: str
+    """Which classes begin at random, for the user; empty where the start has the same classes, or there is none."""
+
+
+def start_student(config: StudentConfig, label_set: LabelSet) -> StudentStart:
     """A student with the classes of `label_set`; random parts come from torch's global generator.
+
+    A start with other classes, or with the same in another order, gives the rows of its final classifier by the names
+    of the classes, and by known merges.
 
     Raises:
         WeightsError: `config.weights` is missing, broken, no SegFormer, or of another size than `config.size` ("tiny"
             takes any).
     """
     if config.weights == "":
-        return SegformerForSemanticSegmentation(_with_labels(SegformerConfig(**ARCHITECTURES[config.size]), label_set))
+        architecture = _with_labels(SegformerConfig(**ARCHITECTURES[config.size]), label_set)
+        return StudentStart(SegformerForSemanticSegmentation(architecture), "")
     folder = _start_folder(config.weights)
     architecture = _architecture_of(folder)
     if config.size != "tiny":  # which is ours: a small start of any shape will do
         _check_size(folder, architecture, config.size)
-    return _pretrained(folder, _with_labels(architecture, label_set))
+    known = _class_names(architecture)
+    if _takes_rows_over(architecture, label_set):
+        model, random = _pretrained(folder, architecture)
+        rows = (None,) * len(label_set) if _CLASSIFIER in random else rows_by_class(known, label_set.names)
+        _take_rows_over(model, label_set, rows)
+    else:
+        model, random = _pretrained(folder, _with_labels(architecture, label_set))
+        rows = (None,) * len(label_set)
+    if _CLASSIFIER in random and _FUSE in random:
+        return StudentStart(
+            model, f"the student's start {config.weights} is an encoder: the whole head begins at random"
+        )
+    as_it_is = same_classes(known, label_set.names) and _CLASSIFIER not in random
+    return StudentStart(model, "" if as_it_is else note_of_rows(known, label_set.names, rows))
 
 
-def start_identity(config: StudentConfig) -> str:
-    """Names the weights that a student starts from by their content; empty where there are none.
+def build_student(config: StudentConfig, label_set: LabelSet) -> SegformerForSemanticSegmentation:
+    """The network of `start_student`, which raises the same."""
+    return start_student(config, label_set).model
+
+
+def start_identity(config: StudentConfig, label_set: LabelSet) -> str:
+    """Names the weights that a student with these classes starts from by their content; empty where there are none.
 
     Raises:
-        WeightsError: `config.weights` is missing.
+        WeightsError: `config.weights` is missing, or no SegFormer.
     """
-    return content_of(_start_folder(config.weights)) if config.weights else ""
+    if not config.weights:
+        return ""
+    folder = _start_folder(config.weights)
+    by_name = _takes_rows_over(_architecture_of(folder), label_set)
+    return content_of(folder) + (f" by name {_ROWS_VERSION}" if by_name else "")
 
 
 def load_student(folder: Path) -> SegformerForSemanticSegmentation:
@@ -94,7 +135,7 @@ def load_student(folder: Path) -> SegformerForSemanticSegmentation:
         raise WeightsError(f"{folder} holds no student", "it must have config.json and model.safetensors",
                            "Distil a student first, or correct the path")  # fmt: skip
     try:
-        return _pretrained(folder, _architecture_of(folder), whole=True).eval()
+        return _pretrained(folder, _architecture_of(folder), whole=True)[0].eval()
     except WeightsError as error:
         raise WeightsError(error.found, "a student is as `goodsam distill` writes it",
                            "Remove that folder and run distill again; it goes on from its last checkpoint"
@@ -236,8 +277,46 @@ def _with_labels(architecture: SegformerConfig, label_set: LabelSet) -> Segforme
     return architecture
 
 
-def _pretrained(folder: Path, architecture: SegformerConfig, whole: bool = False) -> SegformerForSemanticSegmentation:
-    """Load weights as float32; what the head lacks, or has in another size, stays random (never with `whole`)."""
+def _class_names(architecture: SegformerConfig) -> tuple[str, ...]:
+    return tuple(str(name) for _, name in sorted(cast("dict[int, str]", architecture.id2label).items()))
+
+
+def _takes_rows_over(architecture: SegformerConfig, label_set: LabelSet) -> bool:
+    """Whether rows of the start's final classifier must be put in the places of other ids.
+
+    An encoder has none, though its config may name the classes that it was trained on before (ImageNet has poles, too).
+    Where no class is known, a classifier of another size is random anyway.
+    """
+    known = _class_names(architecture)
+    written_by = architecture.architectures or [_SEGMENTS]
+    if _SEGMENTS not in written_by or same_classes(known, label_set.names):
+        return False
+    return len(known) == len(label_set) or any(row is not None for row in rows_by_class(known, label_set.names))
+
+
+def _take_rows_over(model: SegformerForSemanticSegmentation, label_set: LabelSet, rows: Sequence[int | None]) -> None:
+    """Give the student a final classifier for `label_set` with these rows of its old one, random where None."""
+    before: Any = model.decode_head.classifier
+    after = nn.Conv2d(before.in_channels, len(label_set), kernel_size=1)
+    nn.init.normal_(after.weight, std=model.config.initializer_range)  # as transformers does it
+    bias: Tensor = cast(Tensor, after.bias)
+    nn.init.zeros_(bias)
+    with torch.no_grad():
+        for class_id, row in enumerate(rows):
+            if row is not None:
+                after.weight[class_id] = before.weight[row]
+                bias[class_id] = before.bias[row]
+    model.decode_head.classifier = after
+    _with_labels(model.config, label_set)
+
+
+def _pretrained(
+    folder: Path, architecture: SegformerConfig, whole: bool = False
+) -> tuple[SegformerForSemanticSegmentation, set[str]]:
+    """Load weights as float32; what the head lacks, or has in another size, stays random (never with `whole`).
+
+    Returns the network and the names of the tensors that are random.
+    """
     try:
         with quiet():
             loaded: Any = SegformerForSemanticSegmentation.from_pretrained(
@@ -252,7 +331,9 @@ def _pretrained(folder: Path, architecture: SegformerConfig, whole: bool = False
         raise WeightsError(f"{folder} lacks {len(lacking)} of the network's tensors ({lacking[0]}, ...)",
                            "it must be a SegFormer with all its weights",
                            "Fetch the weights again, or choose others")  # fmt: skip
-    return model.float()
+    return model.float(), {str(key) for key in report["missing_keys"]} | {
+        str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"]
+    }
 
 
 def _unreadable(folder: Path, error: Exception) -> WeightsError:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipeline.classes import LabelSet
 from pipeline.errors import CacheError, GoodSAMError, InputError, RecipeError, WeightsError
 from pipeline.student.config import LOSSES, DistillConfig, LossConfig, StudentConfig
 from pipeline.student.data import TrainingSet
@@ -221,6 +222,19 @@ def test_the_students_name_follows_the_content_of_its_start_and_not_its_place(tm
     assert name(there) == first != toy_job(tmp_path).fingerprint
     save_student(build_student(StudentConfig(size="tiny"), TOY), there)
     assert name(there) != first
+
+
+def test_what_a_start_with_other_classes_lacks_is_told(tmp_path: Path) -> None:
+    start, events = tmp_path / "start", list[Event]()
+    save_student(
+        build_student(StudentConfig(size="tiny"), LabelSet("other", ("void", TOY.names[0]), ((0, 0, 0),) * 2, ())),
+        start,
+    )
+    distill(
+        toy_job(tmp_path, student=StudentConfig(size="tiny", weights=str(start)), distill={"steps": 1}), events.append
+    )
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert any(f"knows 1 of the {len(TOY)} classes" in note and TOY.names[1] in note for note in notes)
 
 
 def test_the_student_learns_the_toy(tmp_path: Path) -> None:

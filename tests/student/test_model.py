@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -16,8 +18,9 @@ from transformers import (
     pipeline,
 )
 
-from pipeline.classes import CITYSCAPES_19, DENSEPASS_13
+from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, LabelSet, named_classes
 from pipeline.errors import WeightsError
+from pipeline.pretrained import content_of
 from pipeline.student.config import StudentConfig
 from pipeline.student.model import (
     DEMO_START,
@@ -28,6 +31,8 @@ from pipeline.student.model import (
     predict_logits,
     resize_logits,
     save_student,
+    start_identity,
+    start_student,
     to_unit,
 )
 
@@ -85,7 +90,89 @@ def test_pretrained_network_keeps_its_encoder_and_gets_a_head_for_our_classes(
     assert model.decode_head.classifier.out_channels == 19
     ours, theirs = model.state_dict(), tiny.state_dict()
     same = {name for name in ours if ours[name].shape == theirs[name].shape and torch.equal(ours[name], theirs[name])}
-    assert set(ours) - same == {"decode_head.classifier.weight", "decode_head.classifier.bias"}
+    assert set(ours) - same <= {"decode_head.classifier.weight", "decode_head.classifier.bias"}
+
+
+def rows_of(model: SegformerForSemanticSegmentation) -> dict[str, list[float]]:
+    """Class name -> its row of the final classifier, bias included."""
+    weight, bias = (model.state_dict()[f"decode_head.classifier.{part}"] for part in ("weight", "bias"))
+    names = cast("dict[int, str]", model.config.id2label)
+    return {name: [*weight[i].flatten().tolist(), float(bias[i])] for i, name in names.items()}
+
+
+def labels_of(*names: str) -> LabelSet:
+    return named_classes(dict(enumerate(names)), "theirs")
+
+
+@pytest.fixture(scope="module")
+def biased(tiny: SegformerForSemanticSegmentation, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A start of 13 classes whose biases differ, as after a training."""
+    path = tmp_path_factory.mktemp("biased")
+    model = copy.deepcopy(tiny)
+    with torch.no_grad():
+        model.get_parameter("decode_head.classifier.bias").copy_(torch.arange(1.0, 14.0))
+    save_student(model, path)
+    return path
+
+
+def test_a_start_with_fewer_classes_gives_its_rows_by_name_and_by_merge(biased: Path) -> None:
+    start = start_student(StudentConfig(size="tiny", weights=str(biased)), CITYSCAPES_19)
+    ours, theirs = rows_of(start.model), rows_of(load_student(biased))
+    assert len(ours) == start.model.decode_head.classifier.out_channels == 19
+    assert {name: ours[name] for name in theirs} == theirs
+    assert ours["rider"] == theirs["person"]
+    assert all(ours[name] == theirs["car"] for name in ("truck", "bus", "motorcycle", "bicycle"))
+    assert ours["train"] not in theirs.values()
+    assert start.note == (
+        "the student's start knows 18 of the 19 classes by name or merge; taken from a wider class: rider from person,"
+        " truck from car, bus from car, motorcycle from car, bicycle from car; beginning at random: train"
+    )
+
+
+def test_the_same_classes_in_another_order_are_mapped_by_name(biased: Path) -> None:
+    turned = labels_of(*reversed([name.upper() for name in DENSEPASS_13.names]))
+    start = start_student(StudentConfig(size="tiny", weights=str(biased)), turned)
+    ours, theirs = rows_of(start.model), rows_of(load_student(biased))
+    assert ours == {name.upper(): theirs[name] for name in theirs}
+    assert "knows 13 of the 13 classes" in start.note
+
+
+def test_as_many_classes_of_other_names_begin_at_random(biased: Path) -> None:
+    strange = labels_of("car", *(f"thing {i}" for i in range(12)))
+    start = start_student(StudentConfig(size="tiny", weights=str(biased)), strange)
+    ours, theirs = rows_of(start.model), rows_of(load_student(biased))
+    assert ours["car"] == theirs["car"]
+    assert all(ours[name] not in theirs.values() and ours[name][-1] == 0 for name in strange.names[1:])
+    assert "beginning at random: thing 0, thing 1" in start.note
+
+
+def test_equal_classes_say_nothing_and_unnamed_ones_keep_their_order(biased: Path, tmp_path: Path) -> None:
+    save_student(build_student(StudentConfig(size="tiny", weights=str(biased)), DENSEPASS_13), tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    settings["id2label"] = {str(i): f"LABEL_{i}" for i in range(13)}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    for folder in (biased, tmp_path):
+        start = start_student(StudentConfig(size="tiny", weights=str(folder)), DENSEPASS_13)
+        assert rows_of(start.model) == rows_of(load_student(biased))
+        assert start.note == ""
+
+
+def test_the_name_of_a_start_changes_only_where_rows_are_taken_over_by_name(biased: Path) -> None:
+    config = StudentConfig(size="tiny", weights=str(biased))
+    unknown = labels_of("a", "b")
+    assert start_identity(config, DENSEPASS_13) == start_identity(config, unknown) == content_of(biased)
+    assert start_identity(config, CITYSCAPES_19) == f"{content_of(biased)} by name 1"
+    assert start_identity(config, labels_of(*reversed(DENSEPASS_13.names))).endswith("by name 1")
+    assert "beginning at random: a, b" in start_student(config, unknown).note
+
+
+def test_an_encoder_says_that_the_whole_head_begins_at_random(tmp_path: Path) -> None:
+    config = SegformerConfig(depths=[1, 1, 1, 1], hidden_sizes=[8, 16, 16, 32], num_attention_heads=[1, 1, 1, 1])
+    config.id2label = {0: "pole", 1: "goldfish"}  # ImageNet has poles, too
+    SegformerForImageClassification(config).save_pretrained(tmp_path)
+    student = StudentConfig(size="tiny", weights=str(tmp_path))
+    assert "is an encoder: the whole head begins at random" in start_student(student, DENSEPASS_13).note
+    assert start_identity(student, DENSEPASS_13) == content_of(tmp_path)
 
 
 def test_encoder_alone_is_a_start_too(tmp_path: Path) -> None:

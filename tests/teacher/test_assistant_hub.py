@@ -164,7 +164,7 @@ def test_a_students_start_comes_from_the_hub_the_same_way(hub: Hub, tmp_path: Pa
     for folder in (hub.folder, tmp_path / "copy"):
         network().save_pretrained(folder)
     config = StudentConfig(size="tiny", weights=NAME)
-    assert start_identity(config) == content_of(tmp_path / "copy")
+    assert start_identity(config, DENSEPASS_13) == content_of(tmp_path / "copy")
     encoder, expected = build_student(config, DENSEPASS_13).segformer.state_dict(), network().segformer.state_dict()
     assert all(torch.equal(encoder[name], values) for name, values in expected.items())
     assert sorted(hub.downloads) == ["config.json", "model.safetensors"]
