@@ -14,7 +14,7 @@ import torch
 from pipeline.cache.store import TeacherStore
 from pipeline.cache.verify import Problem, discard, entries, verify_entry
 from pipeline.classes import label_set
-from pipeline.errors import GoodSAMError, InputError
+from pipeline.errors import GoodSAMError
 from pipeline.evaluate import report
 from pipeline.panorama.finding import PanoramaFile
 from pipeline.panorama.labels import find_labels, open_labels
@@ -69,8 +69,10 @@ def _tell_left_out(stage: str, wanted: Sequence[SplitPanorama], cached: Sequence
 def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
     """Measure a run's ladder, write tables and pictures into <run>/eval, and return the table for a terminal.
 
+    Where stage two has not finished a student, stage one's rungs are measured and that is told.
+
     Raises:
-        GoodSAMError: no panoramas, cache or student, another eval at work, or as `evaluate`.
+        GoodSAMError: no panoramas or cache, a damaged student, another eval at work, or as `evaluate`.
     """
     panoramas = evaluation_panoramas(run.recipe)
     reader = RunReader.open(run, panoramas)
@@ -126,7 +128,10 @@ def _problems(store: TeacherStore, listener: Listener) -> list[Problem]:
 
 def _student_is_current(run: Run, reader: RunReader, listener: Listener) -> bool | None:
     """Whether the student that lies in the run is what its recipe and cache would give now, telling if it is not; None
-    where the panoramas to learn from are not at hand."""
+    where there is none, which is told, or where the panoramas to learn from are not at hand."""
+    if not _has_student(run):
+        listener(Note("eval", "there is no finished student: only stage one is measured; run distill for one"))
+        return None
     try:
         learning = reader.of(learning_panoramas(run.recipe))
         current = _distill_job(run, learning, "cpu").folder.is_finished
@@ -160,8 +165,10 @@ def _students(run: Run, device: str) -> dict[str, Predictor]:
         torch.manual_seed(run.recipe.seed)  # as stage two does: what the start lacks is then the same
         start = build_student(run.recipe.student, run.recipe.classes).to(device).eval()  # type: ignore[arg-type]
         students["student_start"] = StudentPredictor(start, run.recipe.classes, device)
-    final = run.student / "final"
-    if not final.is_dir():
-        raise InputError(f"{run.folder} has no finished student", "stage two makes it", "Run distill first")
-    students["student"] = load_predictor(final, device)
+    if _has_student(run):
+        students["student"] = load_predictor(run.student / "final", device)
     return students
+
+
+def _has_student(run: Run) -> bool:
+    return (run.student / "final").is_dir()

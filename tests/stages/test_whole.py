@@ -60,6 +60,20 @@ def test_the_ladder_is_measured_rung_by_rung(folder: Path) -> None:
     assert math.isclose(metrics["ladder"][0]["coverage"], 1)
 
 
+def test_without_a_student_stage_one_is_measured_and_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    run = tmp_path / "copy/cache/small"
+    shutil.rmtree(run / "student")
+    assert goodsam("eval", tmp_path / "copy/small.toml", "--cache", tmp_path / "copy/cache") == 0
+    assert "there is no finished student: only stage one is measured" in capsys.readouterr().err
+    before, now = (json.loads((at / "eval/metrics.json").read_text()) for at in (folder / "cache/small", run))
+    assert now["ladder"] == [rung for rung in before["ladder"] if rung["name"] != "student"]
+    assert now["student_is_of_this_recipe"] is None
+    assert "student" not in now
+
+
 def test_tables_and_pictures_are_written(folder: Path) -> None:
     results = folder / "cache/small/eval"
     table = (results / "ladder.md").read_text()
