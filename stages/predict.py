@@ -102,8 +102,8 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     started = time.monotonic()
     contents = survey_folder(job.panoramas, [Path(mask)] if (mask := job.panorama.ignore_mask) else [])
     files = contents.panoramas
-    if contents.note:
-        listener(Note(STAGE, contents.note))
+    for note in contents.notes:
+        listener(Note(STAGE, note))
     for name, reason in contents.set_aside.items():
         listener(ItemFailed(STAGE, name, reason))
     if masked := require_ignore_mask(job.panorama):

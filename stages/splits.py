@@ -32,7 +32,7 @@ class SplitContents:
     set_aside: dict[str, str]
     """Why, by `<split>/<path in its folder>`, for each file that looks like a panorama and cannot be one."""
     notes: list[str]
-    """A sentence per folder that holds other kinds of files."""
+    """What the folders hold besides, a sentence each."""
 
 
 def learning_panoramas(recipe: Recipe) -> list[SplitPanorama]:
@@ -92,5 +92,5 @@ def _survey(folder: Path, split: str, recipe: Recipe) -> SplitContents:
     contents = survey_folder(folder, others)
     panoramas = [SplitPanorama(f"{split}/{p.id}", p.path) for p in contents.panoramas]
     set_aside = {f"{split}/{name}": reason for name, reason in contents.set_aside.items()}
-    notes = [f"{folder}: {contents.note}"] if contents.note else []
+    notes = [f"{folder}: {note}" for note in contents.notes]
     return SplitContents(panoramas[: recipe.data.limit or None], set_aside, notes)

@@ -17,7 +17,7 @@ from pipeline.classes import label_set
 from pipeline.errors import GoodSAMError
 from pipeline.evaluate import report
 from pipeline.panorama.finding import PanoramaFile
-from pipeline.panorama.labels import find_labels, open_labels
+from pipeline.panorama.labels import open_labels, survey_labels
 from pipeline.recipe import Recipe
 from pipeline.student.model import build_student
 from stages.claims import claimed
@@ -82,7 +82,7 @@ def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
         label_set=run.recipe.classes,
         out=run.evaluation,
         open_image=reader.image,
-        open_labels=partial(_open_label, _labels(run.recipe, panoramas), run.recipe),
+        open_labels=partial(_open_label, _labels(run.recipe, panoramas, listener), run.recipe),
         read_teacher=reader.teacher,
         read_masks=reader.mask_map,
         students=_students(run, device),
@@ -143,13 +143,16 @@ def _student_is_current(run: Run, reader: RunReader, listener: Listener) -> bool
     return current
 
 
-def _labels(recipe: Recipe, panoramas: list[SplitPanorama]) -> Mapping[str, Path]:
-    """Label file by id in the store."""
+def _labels(recipe: Recipe, panoramas: list[SplitPanorama], listener: Listener) -> Mapping[str, Path]:
+    """Label file by id in the store; those that belong to no panorama are told."""
     if not recipe.data.labels:
         return {}
     plain = {p.id.partition("/")[2]: p for p in panoramas}
     files = [PanoramaFile(name, p.path) for name, p in plain.items()]
-    return {plain[name].id: path for name, path in find_labels(Path(recipe.data.labels), files).items()}
+    found = survey_labels(Path(recipe.data.labels), files)
+    if found.note and not recipe.data.limit:  # with a limit, most are of panoramas that were left out on purpose
+        listener(Note("eval", f"{recipe.data.labels}: {found.note}"))
+    return {plain[name].id: path for name, path in found.by_id.items()}
 
 
 def _open_label(files: Mapping[str, Path], recipe: Recipe, panorama_id: str) -> npt.NDArray[np.uint8] | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from pipeline.errors import InputError
 
@@ -21,6 +23,11 @@ LABEL_FOLDER = "gtFine"
 """Folder of labels in the layout of Cityscapes and DensePASS; nothing under it is a panorama."""
 LABEL_ENDING = "_labelTrainIds"
 """Ending of label files' stems in the same layout."""
+COMPANION_ENDINGS = ("_mask", "_masks", "_depth", "_label", "_labels", "_seg", "_normal", "_normals")
+"""Endings of stems, in lower case, of files that usually belong to a panorama and are none."""
+
+_ONE_CHANNEL = ("1", "L", "P", "I", "I;16", "I;16B")
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -43,12 +50,19 @@ class FolderContents:
     """Why, by path relative to the folder, for each file that looks like a panorama and cannot be one."""
     left_out: dict[str, int]
     """Number of files of other kinds, by their ending in lower case (".mp4"); empty ending for none."""
+    doubtful: list[str]
+    """Ids of those panoramas that look like masks, depths or labels of others."""
 
     @property
-    def note(self) -> str:
-        """The kinds left out, in a sentence, the most frequent first; empty if there are none."""
+    def notes(self) -> list[str]:
+        """What the user should know, a sentence each: the kinds left out, the most frequent first, and the doubtful."""
         kinds = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
-        return "left out: " + ", ".join(f"{n} {kind or 'without ending'}" for kind, n in kinds) if kinds else ""
+        notes = ["left out: " + ", ".join(f"{n} {kind or 'without ending'}" for kind, n in kinds)] if kinds else []
+        if self.doubtful:
+            shown = ", ".join(self.doubtful[:_SHOWN]) + (", ..." if len(self.doubtful) > _SHOWN else "")
+            notes.append(f"{len(self.doubtful)} of the {len(self.panoramas)} files taken for panoramas look like "
+                         f"masks, depths or labels: {shown}; move them to another folder if they are")  # fmt: skip
+        return notes
 
 
 def find_panoramas(folder: Path, others: Collection[Path] = ()) -> list[PanoramaFile]:
@@ -103,7 +117,8 @@ def survey_folder(folder: Path, others: Collection[Path] = ()) -> FolderContents
         name, reason = next(iter(set_aside.items()))
         raise InputError(f"{folder} holds no usable images", f"the first that was set aside: {name}: {reason}",
                          "Give the images names of their own")  # fmt: skip
-    return FolderContents(panoramas, set_aside, dict(left_out))
+    doubtful = [panorama.id for panorama in panoramas if _is_companion(panorama, by_id)]
+    return FolderContents(panoramas, set_aside, dict(left_out), doubtful)
 
 
 def require_folder(folder: Path) -> None:
@@ -132,6 +147,23 @@ def _visible_files(folder: Path, apart: Collection[str]) -> Iterator[Path]:
         paths = [Path(root) / name for name in names if not name.startswith(".")]
         yield from (path for path in paths if not apart or os.path.realpath(path) not in apart)
         yield from (Path(root) / name for name in folders if Path(name).suffix.lower() in SUFFIXES)
+
+
+def _is_companion(file: PanoramaFile, by_id: Mapping[str, object]) -> bool:
+    """Whether a file seems to be a mask, a depth or a label: by its name, or because it is a PNG of one channel or with
+    a palette whose name goes on from that of another image."""
+    if file.path.stem.lower().endswith(COMPANION_ENDINGS):
+        return True
+    folder, _, stem = file.id.rpartition("/")
+    parts = stem.split("_")
+    shorter = ("_".join(parts[:n]) for n in range(1, len(parts)))
+    if file.path.suffix.lower() != ".png" or not any(f"{folder}/{s}".lstrip("/") in by_id for s in shorter):
+        return False
+    try:
+        with Image.open(file.path) as picture:
+            return picture.mode in _ONE_CHANNEL
+    except Exception:  # whoever opens it in earnest says what is wrong with it
+        return False
 
 
 def _is_system(folder_name: str) -> bool:

@@ -5,7 +5,10 @@ Legend: H W the label's own size.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -23,21 +26,49 @@ IMAGE_FOLDER = "leftImg8bit"
 
 _MODES = ("L", "P", "1", "I", "I;16", "I;16B")
 _SHOWN_VALUES = 8
+_SHOWN_NAMES = 3
+
+
+@dataclass(frozen=True)
+class FoundLabels:
+    """What a folder of labels holds for some panoramas."""
+
+    by_id: dict[str, Path]
+    """Label file per panorama id, where there is one."""
+    of_none: list[str]
+    """Paths relative to the folder of the label files that belong to none of the panoramas, sorted."""
+
+    @property
+    def note(self) -> str:
+        """The label files of no panorama in a sentence: their number and the first names; empty if there are none."""
+        if not self.of_none:
+            return ""
+        shown = ", ".join(self.of_none[:_SHOWN_NAMES]) + (", ..." if len(self.of_none) > _SHOWN_NAMES else "")
+        count = "1 label file belongs" if len(self.of_none) == 1 else f"{len(self.of_none)} label files belong"
+        return f"{count} to no panorama: {shown}"
 
 
 def find_labels(folder: Path, panoramas: Sequence[PanoramaFile]) -> dict[str, Path]:
-    """Label file per panorama id; panoramas without one are left out.
+    """Label file per panorama id, alone; arguments and errors as of `survey_labels`."""
+    return survey_labels(folder, panoramas).by_id
+
+
+def survey_labels(folder: Path, panoramas: Sequence[PanoramaFile]) -> FoundLabels:
+    """The label file of each panorama that has one, and the label files that belong to none.
 
     Accepted for the image `place/100_.jpg`: `place/100_labelTrainIds.png`, `place/100_.png`, `place/100.png`;
     in the layout of DensePASS and Cityscapes also `gtFine/...` for `leftImg8bit/...`, whether `folder` is the
-    `gtFine` folder or the root of both.
+    `gtFine` folder or the root of both. Where no file has such a name exactly, one counts that differs in
+    upper and lower case or in how accents are encoded (composed or decomposed Unicode, as file systems change it).
 
     Raises:
-        InputError: the folder is missing, or no panorama has a label.
+        InputError: the folder is missing, no panorama has a label, or it is not clear which file is whose.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder", "labels are PNG files in a folder", "Check the path")
     found = {p.id: label for p in panoramas if (label := _label_of(p, folder)) is not None}
+    files = _label_files(folder, panoramas)
+    found |= _found_by_folded_names([p for p in panoramas if p.id not in found], files, found)
     if panoramas and not found:
         first = panoramas[0]
         raise InputError(
@@ -46,7 +77,10 @@ def find_labels(folder: Path, panoramas: Sequence[PanoramaFile]) -> dict[str, Pa
             "in the same subfolder",
             "Name the folder of the labels, or rename them",
         )
-    return found
+    taken = set(map(_identity, found.values()))
+    own_ending = any(_is_train_ids(path) for path in files.values())  # others beside them are pictures of the labels
+    of_none = [n for n, p in files.items() if (_is_train_ids(p) or not own_ending) and _identity(p) not in taken]
+    return FoundLabels(found, sorted(of_none))
 
 
 def open_labels(
@@ -82,6 +116,62 @@ def _label_of(panorama: PanoramaFile, folder: Path) -> Path | None:
         if path.is_file() and not path.samefile(panorama.path):  # labels may lie among the images
             return path
     return None
+
+
+def _label_files(folder: Path, panoramas: Iterable[PanoramaFile]) -> dict[str, Path]:
+    """The PNG files below a folder of labels that are no panorama, by their paths relative to it in posix form."""
+    images = {os.path.realpath(panorama.path) for panorama in panoramas}
+    paths = (Path(root) / name for root, _, names in os.walk(folder) for name in names if not name.startswith("."))
+    return {
+        path.relative_to(folder).as_posix(): path
+        for path in paths
+        if path.suffix.lower() == ".png" and path.is_file() and os.path.realpath(path) not in images
+    }
+
+
+def _found_by_folded_names(
+    panoramas: Iterable[PanoramaFile], files: Mapping[str, Path], exact: Mapping[str, Path]
+) -> dict[str, Path]:
+    """Label file by id for panoramas that have none of exactly their name; files that are another's stay its own.
+
+    Raises:
+        InputError: two files for one panorama, or two panoramas for one file.
+    """
+    taken = set(map(_identity, exact.values()))
+    by_name: dict[str, list[str]] = {}
+    for name in sorted(name for name, path in files.items() if _identity(path) not in taken):
+        by_name.setdefault(_folded(name), []).append(name)
+    owners: dict[str, str] = {}
+    for panorama in panoramas:
+        candidates = (_folded(str(candidate)) for candidate in _candidates(panorama.id))
+        names = next((by_name[candidate] for candidate in candidates if candidate in by_name), [])
+        if len(names) > 1:
+            raise _not_clear(f"{' and '.join(map(repr, names))} could both be the label of {panorama.id!r}")
+        for name in names:
+            if name in owners:
+                raise _not_clear(f"{name!r} could be the label of {owners[name]!r} and of {panorama.id!r}")
+            owners[name] = panorama.id
+    return {panorama_id: files[name] for name, panorama_id in owners.items()}
+
+
+def _not_clear(found: str) -> InputError:
+    return InputError(found, "names that differ only in case or in the encoding of accents count as one",
+                      "Give each label exactly the name of its panorama, or remove one")  # fmt: skip
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """The same for two spellings of a path where the file system does not tell them apart."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _folded(name: str) -> str:
+    """A name as people see it: composed, without regard to case."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _is_train_ids(path: Path) -> bool:
+    return path.stem.endswith(LABEL_ENDING)
 
 
 def _candidates(panorama_id: str) -> Iterator[PurePosixPath]:

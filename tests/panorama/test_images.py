@@ -93,7 +93,22 @@ def test_jpegs_of_other_endings_are_taken_and_other_kinds_are_counted(tmp_path: 
     touch(tmp_path, "a.jfif", "b.jpe", "c.insp", "d.JPEG_original", "e.mpo", "1.MP4", "2.mp4", "x.heic", "README")
     found = survey_folder(tmp_path)
     assert [p.id for p in found.panoramas] == ["a", "b", "c", "d", "e"]
-    assert found.note == "left out: 2 .mp4, 1 without ending, 1 .heic"
+    assert found.notes == ["left out: 2 .mp4, 1 without ending, 1 .heic"]
+
+
+def test_files_that_look_like_masks_or_depths_are_told_and_taken(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a_DEPTH.jpg", "a_mask.png", "b_other.jpg"):
+        Image.new("RGB", (4, 2)).save(tmp_path / name)
+    (tmp_path / "s").mkdir()
+    Image.new("RGB", (4, 2)).save(tmp_path / "s" / "c.jpg")
+    Image.new("P", (4, 2)).save(tmp_path / "s" / "c_classes.png")  # a palette, named after an image
+    Image.new("RGB", (4, 2)).save(tmp_path / "s" / "c_2.png")
+    Image.new("L", (4, 2)).save(tmp_path / "s" / "grey_street.png")  # of no other image
+    found = survey_folder(tmp_path)
+    assert len(found.panoramas) == 8
+    assert found.doubtful == ["a_DEPTH", "a_mask", "s/c_classes"]
+    assert found.notes == ["3 of the 8 files taken for panoramas look like masks, depths or labels: a_DEPTH, a_mask, "
+                           "s/c_classes; move them to another folder if they are"]  # fmt: skip
 
 
 def test_empty_folders_called_like_images_and_links_to_nothing_are_told(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, LabelSet
 from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.finding import find_panoramas
-from pipeline.panorama.labels import find_labels, open_labels
+from pipeline.panorama.labels import find_labels, open_labels, survey_labels
 
 FULL = PanoramaConfig(width=64)
 
@@ -72,6 +72,54 @@ def test_an_image_is_never_its_own_label(tmp_path: Path) -> None:
 def test_a_missing_label_folder_is_explained(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no folder"):
         find_labels(tmp_path / "nothing", [])
+
+
+def test_names_match_in_either_case_and_either_encoding_of_accents(tmp_path: Path) -> None:
+    for name in ("cafe\u0301.jpg", "Plain.JPG", "s/x.jpg"):
+        touch(tmp_path / "images" / name)
+    cafe = touch(tmp_path / "labels" / "caf\u00e9.png")
+    plain = touch(tmp_path / "labels" / "plain_labeltrainids.PNG")
+    other = touch(tmp_path / "labels" / "S" / "x.png")
+    found = survey_labels(tmp_path / "labels", find_panoramas(tmp_path / "images"))
+    assert found.by_id == {"cafe\u0301": cafe, "Plain": plain, "s/x": other}
+    assert (found.of_none, found.note) == ([], "")
+
+
+def test_an_exact_name_comes_before_one_that_differs_in_case(tmp_path: Path) -> None:
+    touch(tmp_path / "images" / "a.jpg")
+    touch(tmp_path / "images" / "A.jpg")
+    small = touch(tmp_path / "labels" / "a.png")
+    assert find_labels(tmp_path / "labels", find_panoramas(tmp_path / "images")) == {"a": small}
+    large = touch(tmp_path / "labels" / "A.png")
+    assert find_labels(tmp_path / "labels", find_panoramas(tmp_path / "images")) == {"a": small, "A": large}
+
+
+def test_names_that_could_be_of_either_are_refused_by_name(tmp_path: Path) -> None:
+    touch(tmp_path / "images" / "ab.jpg")
+    touch(tmp_path / "labels" / "Ab.png")
+    second = touch(tmp_path / "labels" / "AB.png")
+    with pytest.raises(InputError, match=r"'AB\.png' and 'Ab\.png' could both be the label of 'ab'"):
+        find_labels(tmp_path / "labels", find_panoramas(tmp_path / "images"))
+    second.unlink()
+    touch(tmp_path / "images" / "aB.jpg")
+    with pytest.raises(InputError, match=r"'Ab\.png' could be the label of 'aB' and of 'ab'"):
+        find_labels(tmp_path / "labels", find_panoramas(tmp_path / "images"))
+
+
+def test_labels_of_no_panorama_are_counted_and_the_first_named(tmp_path: Path) -> None:
+    touch(tmp_path / "images" / "a.jpg")
+    for name in ("a.png", "e.png", "b.png", "s/c.png", "d.png", "notes.txt"):
+        touch(tmp_path / "labels" / name)
+    found = survey_labels(tmp_path / "labels", find_panoramas(tmp_path / "images"))
+    assert found.note == "4 label files belong to no panorama: b.png, d.png, e.png, ..."
+
+
+def test_pictures_of_labels_and_panoramas_are_no_labels_of_none(tmp_path: Path) -> None:
+    touch(tmp_path / "leftImg8bit" / "x" / "1_.png")
+    for name in ("1_labelTrainIds.png", "1_color.png", "2_labelTrainIds.png"):
+        touch(tmp_path / "gtFine" / "x" / name)
+    found = survey_labels(tmp_path, find_panoramas(tmp_path))
+    assert found.of_none == ["gtFine/x/2_labelTrainIds.png"]
 
 
 # ---------------------------------------------------------------------------------------------------- opening

@@ -316,3 +316,13 @@ def test_the_python_of_the_readme_runs(folder: Path, tmp_path: Path, monkeypatch
     assert names["masks_HW"].max() > 0
     assert all(math.isfinite(loss.item()) for loss in names["losses"].values())
     assert 0 < names["matrix"].miou < 1
+
+
+def test_label_files_of_no_panorama_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(folder / "labels" / "9.png", folder / "labels" / "nobodys.png")
+    try:
+        assert goodsam("eval", folder / "small.toml", "--cache", folder / "cache") == 0
+    finally:
+        (folder / "labels" / "nobodys.png").unlink()
+    printed = " ".join("".join(capsys.readouterr()).split())
+    assert "1 label file belongs to no panorama: nobodys.png" in printed
