@@ -22,6 +22,7 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin, TiffImagePlugin, Unid
 from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.gpano import require_full_turn
+from pipeline.panorama.unstitched import require_stitched
 
 MAXIMUM_PIXELS = 400_000_000
 """Larger images are refused undecoded: at three bytes a pixel they would take gigabytes."""
@@ -88,7 +89,7 @@ def open_panorama(path: Path, config: PanoramaConfig) -> OpenedPanorama:
 
     Raises:
         InputError: the file cannot be read or decoded, is too large or too small, has not the aspect ratio of `config`,
-            or its GPano tags say that it is no whole equirectangular panorama.
+            its GPano tags say that it is no whole equirectangular panorama, or it shows that it was never stitched.
     """
     wanted = (config.width, config.height)
 
@@ -104,6 +105,7 @@ def open_panorama(path: Path, config: PanoramaConfig) -> OpenedPanorama:
     picture = read_picture(path, check_size, wanted)
     require_full_turn(picture.image.info.get("xmp", b""), path.name, picture.width, picture.height)
     colour, alpha = _rgb_and_alpha(picture.image, path)
+    require_stitched(colour, path.name, picture.width, picture.height)
     image_HW3 = np.array(resize_wrapping(colour, *wanted))
     transparent_HW = np.zeros(image_HW3.shape[:2], np.bool_)
     if alpha is not None:
