@@ -12,7 +12,7 @@ from transformers.utils import logging as transformers_logging
 from pipeline.errors import WeightsError, first_line
 from pipeline.settings import digest_of
 
-_SETTINGS = ("config.json", "preprocessor_config.json")
+_SETTINGS = ("config.json", "preprocessor_config.json", "processor_config.json")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _INDEX = ("*.safetensors.index.json", "pytorch_model*.bin.index.json")
 

@@ -235,9 +235,12 @@ def _windows(recipe: Recipe) -> tuple[Window, ...]:
 
 
 def _notes(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str, ...]:
-    if Part.MASKS.value not in seconds:
-        return ()
-    return _sam(task.recipe.sam, task.device, task.fingerprints.masks).notes
+    notes: tuple[str, ...] = ()
+    if Part.MASKS.value in seconds:
+        notes += _sam(task.recipe.sam, task.device, task.fingerprints.masks).notes
+    if Part.ASSISTANT.value in seconds:
+        notes += _assistant(task.recipe.assistant, task.device, task.fingerprints.assistant).notes
+    return notes
 
 
 class _Loaded(Generic[Config, Network]):

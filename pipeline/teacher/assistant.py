@@ -9,59 +9,26 @@ Legend: K images of a batch, C classes, D feature channels, H W image, h w the o
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional
 
 from pipeline.classes import DENSEPASS_13, LabelSet, label_set
-from pipeline.errors import WeightsError, first_line
+from pipeline.errors import WeightsError
 from pipeline.precision import chosen_precision
 from pipeline.teacher.config import AssistantConfig
 
 DEMO_FOLDER = Path(__file__).resolve().parents[1] / "demo" / "assistant"
 DEMO_LABELS = DENSEPASS_13
-PAD_TO = 32
-"""Images are padded to a multiple of this many pixels: the coarsest feature stride of the networks."""
 LEVEL_OF_STRIDE = {4: 1, 8: 2, 16: 3, 32: 4}
 """Encoder levels are named by their stride."""
 _UNNAMED = re.compile(r"LABEL_\d+")
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_STEPS = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "do_flip_channel_order": False}
-_IMAGENET = _STEPS | {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
-_HALF = _STEPS | {"image_mean": 0.5, "image_std": 0.5}
-_CLIP = _STEPS | {
-    "image_mean": (0.48145466, 0.4578275, 0.40821073),
-    "image_std": (0.26862954, 0.26130258, 0.27577711),
-}
-PROCESSORS: Mapping[str, Mapping[str, Any]] = {
-    "": _STEPS,
-    "Beit": _HALF,
-    "Bit": _CLIP,
-    "ConvNext": _HALF,
-    "DPT": _HALF,
-    "DeiT": _HALF,
-    "MobileNetV2": _HALF,
-    "MobileViT": _STEPS | {"do_normalize": False, "do_flip_channel_order": True},
-    "Sapiens2": _IMAGENET,
-    "Segformer": _IMAGENET,
-    "Tipsv2Dpt": _STEPS | {"do_normalize": False},
-    "ViT": _HALF,
-}
-"""Defaults of transformers' image processors: what they do to pixel values where their settings do not say it. By the
-beginning of the class's name; "" where no class is named."""
-IGNORED = {"MobileViT": {"do_normalize"}}
-"""Settings that a class ignores even where they are stated; all other classes ignore do_flip_channel_order."""
-STEPS_OF_SIZE = {"do_resize", "do_center_crop", "do_pad", "do_convert_rgb", "do_reduce_labels"}
-"""Steps that leave the values of RGB pixels as they are."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +61,11 @@ class Assistant(Protocol):
     @property
     def feature_levels(self) -> tuple[int, ...]:
         """The encoder levels that it can give."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of it, a sentence each: what it was taken to want where its files do not say it."""
         ...
 
     def __call__(self, images_KHW3: npt.NDArray[np.uint8], levels: Sequence[int] = ()) -> AssistantOutput:
@@ -138,107 +110,6 @@ def assistant_identity(config: AssistantConfig) -> str:
     if config.kind == "demo":
         return transformers_identity(str(DEMO_FOLDER), kind="demo")
     return transformers_identity(config.name)
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """How a network wants its pixels: (value * rescale - mean) / std per RGB channel, and the order of channels."""
-
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    rescale: float = 1 / 255
-    flip: bool = False
-    """The network wants BGR."""
-
-    @staticmethod
-    def from_processor(settings: Mapping[str, Any], source: str = "preprocessor_config.json") -> Normalisation:
-        """What the image processor of a preprocessor_config.json does to pixel values, by its class in transformers.
-
-        Args:
-            settings: the file's contents. What they leave out is as the class has it. Where they name no class (written
-                by hand for an ONNX file, say), pixels are rescaled to 0 .. 1, and normalised by the mean and std that
-                must be stated, unless told otherwise.
-            source: the file, for messages.
-
-        Raises:
-            WeightsError: the class or a step is not known here, or the numbers of a step are missing or are none.
-        """
-        family = _family(settings, source)
-        ignored = IGNORED.get(family, {"do_flip_channel_order"} if family else frozenset[str]())
-        stated = {key: value for key, value in settings.items() if key not in ignored}
-        chosen = {**PROCESSORS[family], **stated}
-        rescale = chosen["rescale_factor"] if chosen["do_rescale"] else 1.0
-        if not isinstance(rescale, int | float):
-            raise WeightsError(f"{source} has rescale_factor {rescale}", "pixels are rescaled by a number",
-                               "State it, or do_rescale as false")  # fmt: skip
-        flip = bool(chosen["do_flip_channel_order"])
-        if not chosen["do_normalize"]:
-            return Normalisation((0.0,) * 3, (1.0,) * 3, rescale, flip)
-        mean, std = (_per_channel(chosen, key, source) for key in ("image_mean", "image_std"))
-        return Normalisation(mean, std, rescale, flip)
-
-    @staticmethod
-    def beside(folder: Path) -> Normalisation:
-        """From a folder's preprocessor_config.json; as for ImageNet where there is none.
-
-        Raises:
-            WeightsError: it is no such file, or as `from_processor`.
-        """
-        path = folder / "preprocessor_config.json"
-        if not path.is_file():
-            return Normalisation()
-        try:
-            settings = json.loads(path.read_text())
-        except ValueError as error:
-            raise WeightsError(f"{path} cannot be read ({first_line(error)})", "it must be JSON",
-                               "Fetch or write it again") from error  # fmt: skip
-        if not isinstance(settings, dict):
-            raise WeightsError(f"{path} holds no settings", "it must be a JSON object", "Fetch or write it again")
-        return Normalisation.from_processor(cast("dict[str, Any]", settings), str(path))
-
-    def prepare(self, images_KHW3: npt.NDArray[np.uint8], device: torch.device) -> torch.Tensor:
-        """Network input [K, 3, H', W'], float32, padded with the last row and column to multiples of 32."""
-        images = torch.from_numpy(np.array(images_KHW3, order="C")).to(device).permute(0, 3, 1, 2).float()
-        mean_31, std_31 = (torch.tensor(v, device=device)[:, None, None] for v in (self.mean, self.std))
-        height, width = images.shape[-2:]
-        normalised = (images * self.rescale - mean_31) / std_31
-        ordered = normalised.flip(1) if self.flip else normalised
-        return functional.pad(ordered, (0, -width % PAD_TO, 0, -height % PAD_TO), mode="replicate")
-
-
-def _family(settings: Mapping[str, Any], source: str) -> str:
-    """Which of PROCESSORS the settings are for: "" where they name none.
-
-    Raises:
-        WeightsError: none of them, or they name none and ask for a step that is not known.
-    """
-    name = str(settings.get("image_processor_type") or settings.get("feature_extractor_type") or "")
-    family = re.sub("(ImageProcessor|FeatureExtractor)(Fast|Pil)?$", "", name)
-    remedy = "Take image_processor_type out and state do_rescale, do_normalize, image_mean and image_std there"
-    if family not in PROCESSORS:
-        known = ", ".join(filter(None, PROCESSORS))
-        raise WeightsError(f"{source} is for {name}", f"known are the processors of {known}", remedy)
-    steps = {key for key, value in settings.items() if key.startswith("do_") and value}
-    if not family and (unknown := steps - PROCESSORS[""].keys() - STEPS_OF_SIZE):
-        raise WeightsError(f"{source} asks for {', '.join(sorted(unknown))}",
-                           "it names no image processor that would tell what that does", remedy)  # fmt: skip
-    return family
-
-
-def _per_channel(settings: Mapping[str, Any], key: str, source: str) -> tuple[float, ...]:
-    """Mean or std of R, G and B; one number stands for all three.
-
-    Raises:
-        WeightsError: there are no such numbers.
-    """
-    found = settings.get(key)
-    values = cast("list[object]", found) if isinstance(found, list | tuple) else [found] * 3
-    numbers = tuple(float(value) for value in values if isinstance(value, int | float))
-    if len(numbers) != 3 or len(values) != 3 or (key == "image_std" and 0 in numbers):
-        raise WeightsError(f"{source} has {key} {found}" if key in settings else f"{source} has no {key}",
-                           "a network's pixels are normalised by one number for each of R, G and B",
-                           f"State {key} in it, or do_normalize as false")  # fmt: skip
-    return numbers
 
 
 def cut_back(maps_KDhw: torch.Tensor, padded: torch.Size, size: tuple[int, int]) -> torch.Tensor:

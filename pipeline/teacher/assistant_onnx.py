@@ -32,11 +32,11 @@ from pipeline.settings import digest_of
 from pipeline.teacher.assistant import (
     LEVEL_OF_STRIDE,
     AssistantOutput,
-    Normalisation,
     cut_back,
     require_classes,
     require_levels,
 )
+from pipeline.teacher.normalisation import Normalisation, assumption, settings_file
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -68,6 +68,8 @@ class OnnxAssistant:
     """Encoder level -> name of the output."""
     gives_probabilities: bool = False
     """The network ends in a softmax."""
+    notes: tuple[str, ...] = ()
+    """See `Assistant`."""
 
     @property
     def feature_levels(self) -> tuple[int, ...]:
@@ -118,6 +120,7 @@ def load_onnx(name: str, labels: LabelSet, device: torch.device, output: str = "
         scores_name,
         {level: level_name for level, level_name in _LEVEL_NAMES.items() if level_name in outputs},
         _are_probabilities(scores),
+        () if _takes_bytes(session) else assumption(path.parent, f"the assistant {name}"),
     )
 
 
@@ -129,7 +132,8 @@ def onnx_identity(name: str) -> str:
     """
     path = Path(name).expanduser()
     _require_file(path)
-    files = {path, *_weight_files(path), *path.parent.glob("preprocessor_config.json")}
+    settings = settings_file(path.parent)
+    files = {path, *_weight_files(path), *([settings] if settings else [])}
     return f"onnx {path.name} sha256:{digest_of(sorted(files))}"
 
 
@@ -208,9 +212,13 @@ def _scores_name(outputs: Sequence[str], chosen: str, name: str) -> str:
 
 def _normalisation(session: InferenceSession, folder: Path) -> Normalisation:
     stated = Normalisation.beside(folder)
-    if session.get_inputs()[0].type == "tensor(uint8)":
+    if _takes_bytes(session):
         return replace(stated, mean=(0.0,) * 3, std=(1.0,) * 3, rescale=1.0)
     return stated
+
+
+def _takes_bytes(session: InferenceSession) -> bool:
+    return session.get_inputs()[0].type == "tensor(uint8)"
 
 
 def _probe(session: InferenceSession) -> npt.NDArray[np.float32]:

@@ -25,12 +25,12 @@ from pipeline.pretrained import content_of, find_network, quiet
 from pipeline.teacher.assistant import (
     LEVEL_OF_STRIDE,
     AssistantOutput,
-    Normalisation,
     class_order,
     cut_back,
     require_classes,
     require_levels,
 )
+from pipeline.teacher.normalisation import Normalisation, assumption
 
 _PROBE = (64, 96)
 """Height and width of the image that tells how a network's outputs are laid out."""
@@ -54,6 +54,8 @@ class TransformersAssistant:
     """Of matrix products and convolutions: float32, or bfloat16 (autocast)."""
     channels: tuple[int, ...] = ()
     """Which of the network's channels is each class of the label set; empty: they are in its order."""
+    notes: tuple[str, ...] = ()
+    """See `Assistant`."""
 
     @property
     def feature_levels(self) -> tuple[int, ...]:
@@ -102,6 +104,7 @@ def load_transformers(
         positions,
         precision,
         _channels(network, labels, f"the assistant {name}"),
+        assumption(folder, f"the assistant {name}"),
     )
 
 

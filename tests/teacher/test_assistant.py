@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, LabelSet
 from pipeline.errors import WeightsError
 from pipeline.teacher.assistant import (
     DEMO_FOLDER,
-    Normalisation,
     class_order,
     cut_back,
     load_assistant,
@@ -23,6 +23,7 @@ from pipeline.teacher.assistant import (
     require_levels,
 )
 from pipeline.teacher.config import AssistantConfig
+from pipeline.teacher.normalisation import Normalisation, assumption
 from pipeline.world import build_scene, render_perspective
 from pipeline.world.seeds import MODEL_VALIDATION
 
@@ -70,7 +71,10 @@ def test_a_file_that_names_no_processor_is_normalised_as_it_states() -> None:
 @pytest.mark.parametrize(
     ("settings", "refusal"),
     [
-        ({"image_processor_type": "OwnImageProcessor"}, "is for OwnImageProcessor; known are the processors of Beit"),
+        (
+            {"image_processor_type": "OwnImageProcessor"},
+            "is for OwnImageProcessor; transformers .* has no image",
+        ),
         ({"image_processor_type": "SegformerImageProcessor", "image_mean": None}, "has image_mean None"),
         ({"do_normalize": False, "rescale_factor": None}, "has rescale_factor None"),
         ({"size": 512}, "has no image_mean"),
@@ -95,6 +99,28 @@ def test_processor_settings_that_are_no_json_object_are_refused(text: str, tmp_p
 
 def test_a_folder_without_processor_settings_is_normalised_as_for_imagenet(tmp_path: Path) -> None:
     assert Normalisation.beside(tmp_path) == Normalisation()
+    assert "ImageNet's mean and std are assumed" in assumption(tmp_path, "a")[0]
+
+
+def test_settings_nested_in_a_processors_file_are_read_where_there_are_no_others(tmp_path: Path) -> None:
+    nested = {"image_processor": {"image_mean": 0.4, "image_std": 0.3}, "processor_class": "Own"}
+    (tmp_path / "processor_config.json").write_text(json.dumps(nested))
+    assert Normalisation.beside(tmp_path) == Normalisation((0.4,) * 3, (0.3,) * 3)
+    assert assumption(tmp_path, "a") == ()
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": 0.1, "image_std": 0.2}))
+    assert Normalisation.beside(tmp_path) == Normalisation((0.1,) * 3, (0.2,) * 3)
+
+
+def test_a_processors_file_without_settings_for_images_is_as_none(tmp_path: Path) -> None:
+    (tmp_path / "processor_config.json").write_text(json.dumps({"processor_class": "Own"}))
+    assert Normalisation.beside(tmp_path) == Normalisation()
+    assert assumption(tmp_path, "a")
+
+
+@pytest.mark.parametrize("name", ["ImageGPTImageProcessor", "VitMatteImageProcessor", "EfficientNetImageProcessor"])
+def test_a_processor_that_does_something_else_to_pixels_is_refused(name: str) -> None:
+    with pytest.raises(WeightsError, match=f"is for {name}"):
+        Normalisation.from_processor({"image_processor_type": name})
 
 
 def test_missing_levels_are_named_with_those_there_are() -> None:

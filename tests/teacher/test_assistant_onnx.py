@@ -16,9 +16,10 @@ from PIL import Image
 
 from pipeline.classes import CITYSCAPES_19, DENSEPASS_13
 from pipeline.errors import RecipeError, WeightsError
-from pipeline.teacher.assistant import Normalisation, load_assistant
+from pipeline.teacher.assistant import load_assistant
 from pipeline.teacher.assistant_onnx import load_onnx, onnx_identity
 from pipeline.teacher.config import AssistantConfig
+from pipeline.teacher.normalisation import Normalisation
 from tests.real_data import REAL_DATA
 
 onnx = pytest.importorskip("onnx")

@@ -31,6 +31,7 @@ class ColourAssistant:
 
     identity = "colour"
     feature_levels = (1, 2, 3, 4)
+    notes = ()
 
     def __init__(
         self,
