@@ -3,7 +3,7 @@
 <run>/eval/
     metrics.json       everything that was measured
     ladder.md          the same as tables: the ladder, IoU per class, cost of the students, agreement of the rungs,
-                       class shares
+                       their seam, class shares
     overlays/<id>.png  panorama, assistant, masks, ensemble, student and truth side by side
 
 Panoramas are taken one at a time, twice: first for the thresholds of the baseline.

@@ -27,6 +27,12 @@ class ConsensusSummary:
     """Two rungs -> share of the area which both cover where they say the same."""
     window_agreement: float
     """Mean agreement A of the assistant's windows; nan if it was not given."""
+    seam: dict[str, float] = field(default_factory=dict[str, float])
+    """Rung -> share of the rows whose label differs between the last column and the first, which are neighbours on the
+    sphere; of rows where both are valid and covered."""
+    neighbours: dict[str, float] = field(default_factory=dict[str, float])
+    """Rung -> the same for neighbouring columns inside the picture, mean over all of them: what the seam would have if
+    nothing were wrong with it."""
 
 
 @dataclass
@@ -61,6 +67,8 @@ class Consensus:
     _shares: dict[str, _Mean] = field(default_factory=dict[str, _Mean])
     _pairs: dict[tuple[str, str], _Mean] = field(default_factory=dict[tuple[str, str], _Mean])
     _windows: _Mean = field(default_factory=_Mean)
+    _seam: dict[str, _Mean] = field(default_factory=dict[str, _Mean])
+    _neighbours: dict[str, _Mean] = field(default_factory=dict[str, _Mean])
 
     def add(
         self,
@@ -82,6 +90,7 @@ class Consensus:
         area_HW = area_HW if valid_HW is None else area_HW * valid_HW
         for position, name in enumerate(names):
             self._add_rung(name, predictions[name], area_HW)
+            self._add_seam(name, predictions[name], valid_HW)
             for other in names[position + 1 :]:
                 self._add_pair((name, other), predictions[name], predictions[other], area_HW)
         if agreement_HW is not None:
@@ -93,6 +102,14 @@ class Consensus:
         covered, whole = float(areas[: self.classes].sum()), float(area_HW.sum())
         self._coverage.setdefault(name, _Mean()).add(covered / whole, whole)
         self._shares.setdefault(name, _Mean()).add(areas[: self.classes] / max(covered, 1e-12), covered)
+
+    def _add_seam(self, name: str, prediction: LabelArray, valid_HW: npt.NDArray[np.bool_] | None) -> None:
+        counts_HW = prediction != IGNORE
+        counts_HW = counts_HW if valid_HW is None else counts_HW & valid_HW
+        seam, inside = self._seam.setdefault(name, _Mean()), self._neighbours.setdefault(name, _Mean())
+        ends = [-1, 0]
+        seam.add(*_differing(prediction[:, ends], counts_HW[:, ends]))
+        inside.add(*_differing(prediction, counts_HW))
 
     def _add_pair(
         self, pair: tuple[str, str], first: LabelArray, second: LabelArray, area_HW: npt.NDArray[np.float64]
@@ -109,4 +126,15 @@ class Consensus:
             class_shares={name: mean.values for name, mean in self._shares.items()},
             pairwise={pair: mean.value for pair, mean in self._pairs.items()},
             window_agreement=self._windows.value,
+            seam={name: mean.value for name, mean in self._seam.items()},
+            neighbours={name: mean.value for name, mean in self._neighbours.items()},
         )
+
+
+def _differing(labels_HW: LabelArray, counts_HW: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """Of the pixels that count and whose right neighbour does: the share with another label there, and how many they
+    are, as a share of all."""
+    both = counts_HW[:, :-1] & counts_HW[:, 1:]
+    differing = both & (labels_HW[:, :-1] != labels_HW[:, 1:])
+    found = int(both.sum())
+    return int(differing.sum()) / max(found, 1), found / max(both.size, 1)

@@ -38,6 +38,8 @@ def consensus_record(summary: ConsensusSummary, labels: LabelSet) -> dict[str, A
         "coverage": summary.coverage,
         "class_shares": shares,
         "pairwise": pairwise,
+        "seam": summary.seam,
+        "neighbours": summary.neighbours,
     }
 
 
@@ -56,6 +58,8 @@ def consensus_of(record: Mapping[str, Any]) -> ConsensusSummary:
         class_shares={name: tuple(shares.values()) for name, shares in record["class_shares"].items()},
         pairwise={(a, b): _number(pair["agreement"]) for pair in record["pairwise"] for a, b in [pair["rungs"]]},
         window_agreement=_number(record["window_agreement"]),
+        seam={name: _number(value) for name, value in record.get("seam", {}).items()},
+        neighbours={name: _number(value) for name, value in record.get("neighbours", {}).items()},
     )
 
 
@@ -81,9 +85,9 @@ def _strict(value: Any) -> Any:
 
 
 def text_of(metrics: Mapping[str, Any]) -> str:
-    """The content of a metrics.json as tables for the terminal: ladder, cost of the students, agreement."""
+    """The content of a metrics.json as tables for the terminal: ladder, cost of the students, agreement, seam."""
     rungs, summary = _read_back(metrics)
-    tables = [*([_ladder(rungs)] if rungs else []), *_costs(metrics), _agreement(summary)]
+    tables = [*([_ladder(rungs)] if rungs else []), *_costs(metrics), _agreement(summary), *_seam(summary)]
     return "\n\n".join([*_cautions(metrics), *map(_aligned, tables)])
 
 
@@ -91,7 +95,7 @@ def markdown_of(metrics: Mapping[str, Any], labels: LabelSet) -> str:
     """The same as Markdown, with the IoU and the share of every class."""
     rungs, summary = _read_back(metrics)
     ladder = [_ladder(rungs), _class_iou(rungs, labels)] if rungs else []
-    tables = [*ladder, *_costs(metrics), _agreement(summary), _class_shares(summary, labels)]
+    tables = [*ladder, *_costs(metrics), _agreement(summary), *_seam(summary), _class_shares(summary, labels)]
     return "\n\n".join([*_cautions(metrics), *map(_markdown, tables)]) + "\n"
 
 
@@ -155,6 +159,16 @@ def _agreement(summary: ConsensusSummary) -> _Table:
         for row in names
     ]
     return _Table(["agreement, %", "coverage", *map(_readable, names)], rows)
+
+
+def _seam(summary: ConsensusSummary) -> list[_Table]:
+    """How often labels break at the seam, beside how often they change between columns anywhere else; no table for
+    results of before this was measured."""
+    rows = [
+        [_readable(name), percent(share), percent(summary.neighbours.get(name, math.nan))]
+        for name, share in summary.seam.items()
+    ]
+    return [_Table(["rows whose label changes, %", "at the seam", "between other columns"], rows)] if rows else []
 
 
 def _class_shares(summary: ConsensusSummary, labels: LabelSet) -> _Table:

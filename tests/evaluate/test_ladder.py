@@ -107,3 +107,29 @@ def test_consensus_is_the_mean_over_panoramas_of_any_size() -> None:
     consensus.add({"ensemble": LABELS, "student": LABELS})
     consensus.add({"ensemble": np.zeros((4, 8), np.uint8), "student": np.ones((4, 8), np.uint8)})
     assert consensus.summary().pairwise["ensemble", "student"] == pytest.approx(0.5)
+
+
+def test_a_seam_is_counted_per_row_beside_the_columns_inside() -> None:
+    halves = np.array([[0, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 1, 0]], np.uint8)
+    consensus = Consensus(2)
+    consensus.add({"student": halves})
+    summary = consensus.summary()
+    assert summary.seam == {"student": pytest.approx(1 / 4)}
+    assert summary.neighbours == {"student": pytest.approx(3 / 12)}
+
+
+def test_a_row_of_the_seam_counts_only_where_both_ends_are_valid_and_covered() -> None:
+    found = np.array([[0, 0, 1], [IGNORE, 0, 1], [0, 1, 1], [0, 0, 0]], np.uint8)
+    valid = np.ones(found.shape, np.bool_)
+    valid[2, 2] = False
+    consensus = Consensus(2)
+    consensus.add({"student": found}, valid_HW=valid)
+    summary = consensus.summary()
+    assert summary.seam == {"student": pytest.approx(1 / 2)}
+    assert summary.neighbours == {"student": pytest.approx(3 / 6)}
+
+
+def test_a_seam_that_no_row_shows_is_not_measured() -> None:
+    consensus = Consensus(2)
+    consensus.add({"student": np.array([[IGNORE, 0, 0]], np.uint8)})
+    assert math.isnan(consensus.summary().seam["student"])

@@ -24,6 +24,8 @@ SUMMARY = ConsensusSummary(
     class_shares={"ensemble": (1.0, *(0.0,) * 12), "student": (0.8, *(0.0,) * 11, 0.2)},
     pairwise={("ensemble", "student"): 0.83},
     window_agreement=float("nan"),
+    seam={"ensemble": 0.125, "student": float("nan")},
+    neighbours={"ensemble": 0.03, "student": 0.04},
 )
 
 
@@ -73,7 +75,7 @@ def test_what_the_students_cost_stands_below_the_ladder() -> None:
         "| student start | 3,714,141 | 41.3 | cpu, 2 threads |",
         "| student | 3,714,141 | 40.0 | cpu, 2 threads |",
     ]
-    _, costs, agreement = report.text_of(measured).split("\n\n")
+    _, costs, agreement, _ = report.text_of(measured).split("\n\n")
     assert costs.splitlines()[2].split() == ["student", "start", "3,714,141", "41.3", "cpu,", "2", "threads"]
     assert agreement.startswith("agreement")
 
@@ -85,12 +87,12 @@ def test_without_students_there_is_no_table_of_their_cost() -> None:
 
 def test_markdown_tables_are_rectangular_and_name_every_class() -> None:
     tables = report.markdown_of(metrics(), DENSEPASS_13).split("\n\n")
-    assert len(tables) == 4
+    assert len(tables) == 5
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
     for name in DENSEPASS_13.names:
         assert f"| {name} |" in tables[1]
-        assert f"| {name} |" in tables[3]
+        assert f"| {name} |" in tables[4]
 
 
 def test_percent_shows_a_dash_for_what_was_not_measured() -> None:
@@ -113,3 +115,17 @@ def test_a_ladder_of_a_networks_labels_says_that_it_is_no_truth() -> None:
     by_network = {**metrics(), "labels_by": "network"}
     assert report.text_of(by_network).startswith(report.MACHINE_LABELS)
     assert report.markdown_of(by_network, DENSEPASS_13).startswith(report.MACHINE_LABELS)
+
+
+def test_the_seam_stands_beside_the_columns_inside() -> None:
+    for table in (report.text_of(metrics()), report.markdown_of(metrics(), DENSEPASS_13)):
+        lines = [line.replace("|", " ").split() for line in table.splitlines()]
+        start = next(i for i, words in enumerate(lines) if words[:4] == ["rows", "whose", "label", "changes,"])
+        assert lines[start + 2 : start + 4] == [["ensemble", "12.5", "3.0"], ["student", report.ABSENT, "4.0"]]
+
+
+def test_results_of_before_the_seam_was_measured_still_print() -> None:
+    old = metrics()
+    del old["agreement"]["seam"], old["agreement"]["neighbours"]
+    assert "at the seam" not in report.text_of(old)
+    assert "agreement, %" in report.text_of(old)
