@@ -37,6 +37,8 @@ class DataConfig:
     """Folder of labels of the evaluation panoramas; empty if there are none."""
     labels_set: str = ""
     """Label set of those label files where it is not the recipe's (merged when read)."""
+    labels_from_one: bool = False
+    """Ids in those label files count from 1: id k is class k - 1, and 0 is ignored like 255."""
     labels_by: str = "people"
     """Who made the labels: people, or a network; agreement with a network's is reported as that, not as truth."""
     limit: int = 0

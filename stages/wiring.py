@@ -13,11 +13,11 @@ import torch
 
 from pipeline.cache.store import TeacherStore
 from pipeline.cache.verify import Problem, discard, entries, verify_entry
-from pipeline.classes import label_set
+from pipeline.classes import LabelSet, label_set
 from pipeline.errors import GoodSAMError
 from pipeline.evaluate import report
 from pipeline.panorama.finding import PanoramaFile
-from pipeline.panorama.labels import open_labels, survey_labels
+from pipeline.panorama.labels import doubt_of_first_id, open_labels, survey_labels
 from pipeline.recipe import Recipe
 from pipeline.student.model import build_student
 from stages.claims import claimed
@@ -77,12 +77,13 @@ def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
     panoramas = evaluation_panoramas(run.recipe)
     reader = RunReader.open(run, panoramas)
     _tell_left_out("eval", panoramas, reader.ids, listener)
+    found_ids: set[int] = set()
     job = EvaluateJob(
         ids=reader.ids,
         label_set=run.recipe.classes,
         out=run.evaluation,
         open_image=reader.image,
-        open_labels=partial(_open_label, _labels(run.recipe, panoramas, listener), run.recipe),
+        open_labels=partial(_open_label, _labels(run.recipe, panoramas, listener), run.recipe, found_ids),
         read_teacher=reader.teacher,
         read_masks=reader.mask_map,
         students=_students(run, device),
@@ -93,7 +94,10 @@ def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
     )
     with claimed(run.evaluation, "eval"):
         run.record_recipe()
-        return report.text_of(evaluate(job, listener))
+        metrics = evaluate(job, listener)
+    if (doubt := doubt_of_first_id(found_ids, _label_file_set(run.recipe))) and not run.recipe.data.labels_from_one:
+        listener(Note("eval", doubt))
+    return report.text_of(metrics)
 
 
 def verify_run(run: Run, listener: Listener = silent, *, remove: bool = False) -> list[str]:
@@ -155,11 +159,17 @@ def _labels(recipe: Recipe, panoramas: list[SplitPanorama], listener: Listener) 
     return {plain[name].id: path for name, path in found.by_id.items()}
 
 
-def _open_label(files: Mapping[str, Path], recipe: Recipe, panorama_id: str) -> npt.NDArray[np.uint8] | None:
+def _open_label(
+    files: Mapping[str, Path], recipe: Recipe, found_ids: set[int], panorama_id: str
+) -> npt.NDArray[np.uint8] | None:
     if panorama_id not in files:
         return None
-    source = label_set(recipe.data.labels_set) if recipe.data.labels_set else None
-    return open_labels(files[panorama_id], recipe.classes, recipe.panorama, source)
+    return open_labels(files[panorama_id], recipe.classes, recipe.panorama, _label_file_set(recipe),
+                       from_one=recipe.data.labels_from_one, found_ids=found_ids)  # fmt: skip
+
+
+def _label_file_set(recipe: Recipe) -> LabelSet:
+    return label_set(recipe.data.labels_set) if recipe.data.labels_set else recipe.classes
 
 
 def _students(run: Run, device: str) -> dict[str, Predictor]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -27,6 +27,7 @@ IMAGE_FOLDER = "leftImg8bit"
 _MODES = ("L", "P", "1", "I", "I;16", "I;16B")
 _SHOWN_VALUES = 8
 _SHOWN_NAMES = 3
+_FROM_ONE = "data.labels_from_one = true"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,13 @@ def survey_labels(folder: Path, panoramas: Sequence[PanoramaFile]) -> FoundLabel
 
 
 def open_labels(
-    path: Path, label_set: LabelSet, config: PanoramaConfig, source: LabelSet | None = None
+    path: Path,
+    label_set: LabelSet,
+    config: PanoramaConfig,
+    source: LabelSet | None = None,
+    *,
+    from_one: bool = False,
+    found_ids: set[int] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Read a label at its own size, as ids of `label_set`.
 
@@ -93,6 +100,8 @@ def open_labels(
         label_set: the classes that are measured.
         config: the panoramas' geometry; the label's aspect ratio must fit it.
         source: the classes that the file is labelled with, if others; merged into `label_set`.
+        from_one: ids in the file count from 1, id k being class k - 1; 0 is ignored like 255.
+        found_ids: where given, the ids that the file holds are added to it, as they stand in the file.
 
     Returns:
         labels_HW, class ids or 255.
@@ -106,8 +115,23 @@ def open_labels(
     picture = read_picture(path, lambda width, height: _require_aspect(path, width, height, config))
     _require_ids(path, picture.image, picture.format)
     values_HW = np.asarray(picture.image).astype(np.int64) // _grey_step(path)
-    _require_classes(path, np.unique(values_HW), file_set, label_set)
+    values = np.unique(values_HW)
+    if found_ids is not None:
+        found_ids.update(values.tolist())
+    _require_classes(path, values, file_set, label_set, int(from_one))
+    if from_one:
+        values_HW = np.where((values_HW == 0) | (values_HW == IGNORE), IGNORE, values_HW - 1)
     return table[values_HW]
+
+
+def doubt_of_first_id(found_ids: Collection[int], file_set: LabelSet) -> str:
+    """A sentence where the ids of all label files together look as if they counted from 1 though they are read as
+    counting from 0: 1 is there and 0 is not; else empty."""
+    ids = sorted(set(found_ids) - {IGNORE})
+    if not ids or ids[0] != 1:
+        return ""
+    return (f"ids seem to start at 1 (0 never stands for a class: the label files hold {ids[0]} to {ids[-1]}, and "
+            f"never 0, {file_set.names[0]}). If so, set {_FROM_ONE}")  # fmt: skip
 
 
 def _label_of(panorama: PanoramaFile, folder: Path) -> Path | None:
@@ -229,21 +253,27 @@ def _grey_step(path: Path) -> int:
     return 255 // (2**bit_depth - 1) if colour_type == 0 and bit_depth in (2, 4) else 1
 
 
-def _require_classes(path: Path, values: npt.NDArray[np.int64], file_set: LabelSet, target: LabelSet) -> None:
-    wrong = [int(v) for v in values if v != IGNORE and not 0 <= v < len(file_set)]
+def _require_classes(
+    path: Path, values: npt.NDArray[np.int64], file_set: LabelSet, target: LabelSet, first: int
+) -> None:
+    """Refuse ids of no class; `first` is the id of the first class, and smaller ones from 0 on are ignored."""
+    wrong = [int(v) for v in values if v != IGNORE and not 0 <= v < len(file_set) + first]
     if not wrong:
         return
     shown = ", ".join(map(str, wrong[:_SHOWN_VALUES])) + (", ..." if len(wrong) > _SHOWN_VALUES else "")
     raise InputError(
         f"{path.name} holds the class ids {shown}",
-        f"{file_set.name} has the ids 0 to {len(file_set) - 1}, and {IGNORE} to ignore",
-        _class_remedy(values, target),
+        f"{file_set.name} has the ids {first} to {len(file_set) - 1 + first}, and {'0 and ' * first}{IGNORE} to ignore",
+        _class_remedy(values, file_set, target, first),
     )
 
 
-def _class_remedy(values: npt.NDArray[np.int64], target: LabelSet) -> str:
+def _class_remedy(values: npt.NDArray[np.int64], file_set: LabelSet, target: LabelSet, first: int) -> str:
     highest = int(values[values != IGNORE].max())
-    fitting = [s.name for s in LABEL_SETS.values() if highest < len(s) and can_merge(s, target)]
+    fitting = [s.name for s in LABEL_SETS.values() if highest < len(s) + first and can_merge(s, target)]
+    if highest == len(file_set) and values.min() >= 0 and not first:
+        other = f'. If they have the ids of {fitting[0]}, set data.labels_set = "{fitting[0]}"' if fitting else ""
+        return f"The ids seem to start at 1 (0 never stands for a class then). If so, set {_FROM_ONE}{other}"
     if fitting:
         return f'Set data.labels_set = "{fitting[0]}" if these files have its ids; it is merged into {target.name}'
     return f"Convert the labels to ids of {target.name}; files of Cityscapes must be the labelTrainIds ones"

@@ -15,7 +15,7 @@ from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, LabelSet
 from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.finding import find_panoramas
-from pipeline.panorama.labels import find_labels, open_labels, survey_labels
+from pipeline.panorama.labels import doubt_of_first_id, find_labels, open_labels, survey_labels
 
 FULL = PanoramaConfig(width=64)
 
@@ -185,6 +185,36 @@ def test_a_class_outside_the_set_is_refused_with_its_id(
     Image.fromarray(labels).save(tmp_path / "a.png")
     with pytest.raises(InputError, match=rf"holds the class ids {highest};.*{remedy}"):
         open_labels(tmp_path / "a.png", label_set, FULL)
+
+
+def test_ids_that_count_from_one_are_read_so_if_told(tmp_path: Path) -> None:
+    ids = np.tile(np.r_[np.arange(14), 255], (8, 1)).astype(np.uint8)
+    Image.fromarray(ids).resize((32, 16), Image.Resampling.NEAREST).save(tmp_path / "a.png")
+    ids = np.array(Image.open(tmp_path / "a.png"))
+    found: set[int] = set()
+    labels = open_labels(tmp_path / "a.png", DENSEPASS_13, FULL, from_one=True, found_ids=found)
+    assert labels.dtype == np.uint8
+    assert found == {*range(14), 255}
+    for value in found:
+        assert set(labels[ids == value].tolist()) == {255 if value in (0, 255) else value - 1}
+
+
+def test_ids_that_seem_to_count_from_one_are_told(tmp_path: Path) -> None:
+    Image.fromarray(some_labels() + (some_labels() != 255)).save(tmp_path / "a.png")
+    says = r"ids 13; .*ids 0 to 12.*ids seem to start at 1 \(0 never stands.*set data\.labels_from_one = true\. If they"
+    with pytest.raises(InputError, match=says):
+        open_labels(tmp_path / "a.png", DENSEPASS_13, FULL)
+    Image.fromarray(np.full((16, 32), 14, np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="has the ids 1 to 13, and 0 and 255 to ignore"):
+        open_labels(tmp_path / "a.png", DENSEPASS_13, FULL, from_one=True)
+
+
+def test_ids_without_a_nought_are_doubted() -> None:
+    doubt = doubt_of_first_id({1, 2, 12, 255}, DENSEPASS_13)
+    assert "ids seem to start at 1" in doubt
+    assert "hold 1 to 12, and never 0, road). If so, set data.labels_from_one = true" in doubt
+    for ids in (set[int](), {255}, {0, 1, 2}, {3, 4}):
+        assert doubt_of_first_id(ids, DENSEPASS_13) == ""
 
 
 def test_colours_and_jpeg_are_refused(tmp_path: Path) -> None:

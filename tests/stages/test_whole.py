@@ -326,3 +326,27 @@ def test_label_files_of_no_panorama_are_told(folder: Path, capsys: pytest.Captur
         (folder / "labels" / "nobodys.png").unlink()
     printed = " ".join("".join(capsys.readouterr()).split())
     assert "1 label file belongs to no panorama: nobodys.png" in printed
+
+
+def test_labels_that_count_from_one_are_told_and_read_as_the_setting_says(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def evaluate(*settings: str) -> tuple[Any, str]:
+        pairs = [part for setting in settings for part in ("--set", setting)]
+        assert goodsam("eval", folder / "small.toml", "--cache", folder / "cache", *pairs) == 0
+        return (json.loads((folder / "cache/small/eval/metrics.json").read_text())["ladder"],
+                " ".join(capsys.readouterr().err.split()))  # fmt: skip
+
+    truth = np.array(Image.open(folder / "labels" / "9.png"))
+    truth[truth == 12] = 255  # the last class would tell by itself
+    for name, ids in (("plain", truth), ("shifted", truth + (truth != 255))):
+        (folder / name).mkdir()
+        Image.fromarray(ids.astype(np.uint8)).save(folder / name / "9.png")
+    right, shown = evaluate(f"data.labels={folder / 'plain'}")
+    assert "ids seem to start at 1" not in shown
+    labels = f"data.labels={folder / 'shifted'}"
+    wrong, shown = evaluate(labels)
+    assert "ids seem to start at 1" in shown
+    set_right, shown = evaluate(labels, "data.labels_from_one=true")
+    assert "ids seem to start at 1" not in shown
+    assert set_right == right != wrong
