@@ -45,7 +45,7 @@ class CacheSummary:
     """What a run of stage one did."""
 
     total: int
-    """Panoramas of the recipe."""
+    """Panoramas of the recipe, with those that were set aside."""
     computed: int
     """Panoramas of which at least one part was computed now."""
     failed: dict[str, str]
@@ -114,7 +114,7 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
                 _record(run, prints)
                 is_recorded = True
             reports.append(report)
-    summary = _summary(len(panoramas), reports, found.set_aside)
+    summary = _summary(len(panoramas) + len(found.set_aside), reports, found.set_aside)
     facts = {"panoramas": summary.total, "computed": summary.computed, "set aside": len(summary.failed)}
     listener(StageFinished(STAGE, time.monotonic() - started, facts))
     if sum(bool(report.error) for report in reports) == len(panoramas):
