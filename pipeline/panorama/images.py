@@ -21,6 +21,7 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin, TiffImagePlugin, Unid
 
 from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
+from pipeline.panorama.deep_tiff import eight_bit, read_deep_tiff
 from pipeline.panorama.gpano import require_full_turn
 from pipeline.panorama.unstitched import require_stitched
 
@@ -209,7 +210,8 @@ def _decode(path: Path, check_size: Callable[[int, int], None], wanted: tuple[in
             sideways = orientation in _SIDEWAYS
             width, height = image.size[::-1] if sideways else image.size
             check_size(width, height)
-            _refuse_deep_planes(image, path)
+            if _needs_tifffile(image):
+                return Picture(read_deep_tiff(file, path.name), width, height, "TIFF", sha256)
             if wanted is not None and not sideways:
                 image.draft(None, (2 * wanted[0], 2 * wanted[1]))  # JPEG's own reduction, then still a filtered half
             image.load()
@@ -217,17 +219,13 @@ def _decode(path: Path, check_size: Callable[[int, int], None], wanted: tuple[in
             return Picture(upright, width, height, image.format or "", sha256)
 
 
-def _refuse_deep_planes(image: Image.Image, path: Path) -> None:
-    """Refuse TIFF of more than 8 bits in separate planes, which Pillow decodes to garbage without an error."""
+def _needs_tifffile(image: Image.Image) -> bool:
+    """Whether it is a TIFF of more than 8 bits in separate planes, which Pillow decodes to garbage."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return
+        return False
     bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
-    if image.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2 and len(bits) > 1 and max(bits) > 8:
-        raise InputError(
-            f"{path.name} is a TIFF with {max(bits)} bits per channel in separate planes",
-            "such TIFFs must have the channels of a pixel side by side (PlanarConfiguration 1)",
-            "Export it with interleaved channels, or with 8 bits",
-        )
+    planar = image.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2
+    return planar and len(bits) > 1 and max(bits) > 8
 
 
 def _orientation(image: Image.Image) -> int:
@@ -249,15 +247,17 @@ def _rgb_and_alpha(image: Image.Image, path: Path) -> tuple[Image.Image, Image.I
 
 
 def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
-    """Scale 16-bit grey to 8 bit; Pillow would clip it. (16-bit colour it scales itself, on decoding.)"""
+    """Scale grey of 16 bits or floats to 8 bit; Pillow would clip it. (16-bit colour it scales itself, on decoding.)"""
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return image
     values = np.asarray(image)
-    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+    if image.mode == "F":
+        return Image.fromarray(eight_bit(values, path.name))
+    if values.min() < 0 or values.max() > 65535:
         raise InputError(
             f"{path.name} has 32-bit pixels", "panoramas have 8 or 16 bits per channel", "Export it with 8 or 16 bits"
         )
-    return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
+    return Image.fromarray(eight_bit(values.astype(np.uint16), path.name))
 
 
 def _aspect_remedy(width: int, height: int) -> str:

@@ -347,6 +347,6 @@ def test_an_unreadable_file_is_explained(tmp_path: Path, monkeypatch: pytest.Mon
     assert "a.jpg may not be read" in message(tmp_path / "a.jpg")
 
 
-def test_pixels_of_32_bits_are_refused(tmp_path: Path) -> None:
-    Image.fromarray(np.ones((32, 64), np.float32)).save(tmp_path / "a.tif")
+def test_integers_of_32_bits_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((32, 64), 100_000, np.int32)).save(tmp_path / "a.tif")
     assert "32-bit" in message(tmp_path / "a.tif")

@@ -35,9 +35,30 @@ def planar_tiff(path: Path, bits: int) -> None:
     path.write_bytes(b"II*\0" + struct.pack("<I", 8) + directory + planes + ends)
 
 
-def test_a_tiff_of_16_bits_in_separate_planes_is_set_aside_by_name(tmp_path: Path) -> None:
+def test_a_tiff_of_16_bits_in_separate_planes_is_read(tmp_path: Path) -> None:
+    planar_tiff(tmp_path / "a.tif", 16)  # bytes of a sample are alike: 7 * 257 and so on
+    opened = open_panorama(tmp_path / "a.tif", FULL)
+    assert (opened.image_HW3 == (7, 90, 200)).all()
+    assert (opened.source_width, opened.source_height) == (128, 64)
+
+
+def test_a_float_tiff_within_0_and_1_is_read_and_another_named(tmp_path: Path) -> None:
+    values = np.asarray(picture().convert("L"), np.float32)
+    Image.fromarray(values / 255).save(tmp_path / "a.tif")
+    picture().convert("L").save(tmp_path / "plain.png")
+    plain = open_panorama(tmp_path / "plain.png", FULL)
+    np.testing.assert_array_equal(open_panorama(tmp_path / "a.tif", FULL).image_HW3, plain.image_HW3)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match=r"a\.tif has floating-point pixels from 5 to 252"):
+        open_panorama(tmp_path / "a.tif", FULL)
+
+
+@pytest.mark.filterwarnings("ignore:Truncated File Read")
+def test_a_cut_tiff_of_16_bits_in_separate_planes_is_set_aside_by_name(tmp_path: Path) -> None:
     planar_tiff(tmp_path / "a.tif", 16)
-    with pytest.raises(InputError, match="a TIFF with 16 bits per channel in separate planes"):
+    whole = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"a\.tif"):
         open_panorama(tmp_path / "a.tif", FULL)
 
 
