@@ -19,7 +19,7 @@ from pipeline.evaluate import report
 from pipeline.panorama.finding import PanoramaFile
 from pipeline.panorama.labels import doubt_of_first_id, open_labels, survey_labels
 from pipeline.recipe import Recipe
-from pipeline.student.model import build_student
+from pipeline.student.model import start_student
 from stages.claims import claimed
 from stages.distill import DistillJob, distill
 from stages.evaluate import EvaluateJob, evaluate
@@ -86,7 +86,7 @@ def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
         open_labels=partial(_open_label, _labels(run.recipe, panoramas, listener), run.recipe, found_ids),
         read_teacher=reader.teacher,
         read_masks=reader.mask_map,
-        students=_students(run, device),
+        students=_students(run, device, listener),
         labels_by=run.recipe.data.labels_by,
         vertical_fov=run.recipe.panorama.vertical_fov,
         overlays=run.recipe.evaluation.overlays,
@@ -172,12 +172,15 @@ def _label_file_set(recipe: Recipe) -> LabelSet:
     return label_set(recipe.data.labels_set) if recipe.data.labels_set else recipe.classes
 
 
-def _students(run: Run, device: str) -> dict[str, Predictor]:
+def _students(run: Run, device: str, listener: Listener) -> dict[str, Predictor]:
     students: dict[str, Predictor] = {}
     if run.recipe.evaluation.student_start:
         torch.manual_seed(run.recipe.seed)  # as stage two does: what the start lacks is then the same
-        start = build_student(run.recipe.student, run.recipe.classes).to(device).eval()  # type: ignore[arg-type]
-        students["student_start"] = StudentPredictor(start, run.recipe.classes, device)
+        start = start_student(run.recipe.student, run.recipe.classes)
+        if start.note:
+            listener(Note("eval", start.note))
+        model = start.model.to(device).eval()  # type: ignore[arg-type]
+        students["student_start"] = StudentPredictor(model, run.recipe.classes, device)
     if _has_student(run):
         students["student"] = load_predictor(run.student / "final", device)
     return students

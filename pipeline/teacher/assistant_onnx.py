@@ -2,7 +2,8 @@
 
 The file takes one image batch [K, 3, H, W] and gives `logits`, and optionally encoder levels as `features_4`,
 `features_8`, `features_16`, `features_32`: the number is the stride. Where nothing is called logits, the only output
-beside the levels is taken, or the one that `assistant.output` names. Its class scores may be logits or probabilities.
+beside the levels is taken, or the one that `assistant.output` names. Its class scores may be logits,
+probabilities or their logarithms.
 
 Inputs of float32 and float16 get normalised pixels: as for ImageNet unless a preprocessor_config.json lies beside the
 file and states image_mean and image_std (R, G, B of 0..1), or do_normalize as false. Inputs of uint8 get pixels as they
@@ -16,6 +17,7 @@ Legend: K images of a batch, C classes, H W image, h w the output's own resoluti
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -68,6 +70,8 @@ class OnnxAssistant:
     """Encoder level -> name of the output."""
     gives_probabilities: bool = False
     """The network ends in a softmax."""
+    gives_log_probabilities: bool = False
+    """The network ends in the logarithm of a softmax."""
     notes: tuple[str, ...] = ()
     """See `Assistant`."""
 
@@ -87,6 +91,8 @@ class OnnxAssistant:
         )
         if self.gives_probabilities:  # their logarithm is logits: the softmax gives them back
             logits = logits.clamp_min(_SMALLEST_PROBABILITY).log()
+        elif self.gives_log_probabilities:
+            logits = logits.clamp_min(math.log(_SMALLEST_PROBABILITY))
         return AssistantOutput(logits, dict(zip(levels, features, strict=True)))
 
 
@@ -120,6 +126,7 @@ def load_onnx(name: str, labels: LabelSet, device: torch.device, output: str = "
         scores_name,
         {level: level_name for level, level_name in _LEVEL_NAMES.items() if level_name in outputs},
         _are_probabilities(scores),
+        _are_probabilities(np.exp(np.minimum(scores.astype(np.float64), 1.0))),
         () if _takes_bytes(session) else assumption(path.parent, f"the assistant {name}"),
     )
 

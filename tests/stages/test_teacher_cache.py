@@ -571,3 +571,13 @@ def test_a_running_scheduler_gives_the_same_cache(finished: Path, tmp_path: Path
     with cluster:
         teacher_cache(small_run(tmp_path), silent, scheduler=cluster.scheduler_address)
     assert_equal_caches(small_run(tmp_path), small_run(finished))
+
+
+def test_what_is_assumed_of_an_assistants_pixels_is_told_once(folder: Path) -> None:
+    network, events = folder / "network", list[Event]()
+    shutil.copytree(DEMO_FOLDER, network)
+    (network / "preprocessor_config.json").unlink()
+    assistant = {"kind": "transformers", "name": str(network)}
+    assert teacher_cache(small_run(folder, assistant=assistant), events.append).computed == 4
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert sum("ImageNet's mean and std are assumed" in note for note in notes) == 1

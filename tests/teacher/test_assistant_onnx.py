@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipeline.classes import CITYSCAPES_19, DENSEPASS_13
 from pipeline.errors import RecipeError, WeightsError
+from pipeline.finite import require_finite
 from pipeline.teacher.assistant import load_assistant
 from pipeline.teacher.assistant_onnx import load_onnx, onnx_identity
 from pipeline.teacher.config import AssistantConfig
@@ -129,6 +130,7 @@ def small(
     weights = torch.einsum("cf,fxij->cxij", network.classifier[:, :, 0, 0], network.stem).numpy()
     kinds: dict[str, dict[str, Any]] = {
         "Softmax": {"axis": 1},
+        "Log": {},
         "ArgMax": {"axis": 1},
         "Transpose": {"perm": [0, 2, 3, 1]},
         "Cast": {"to": TensorProto.FLOAT},
@@ -170,6 +172,18 @@ def test_probabilities_are_given_back_by_the_softmax(network: Convolutions, tmp_
     expected = network(Normalisation().prepare(images(), CPU))[0].softmax(1)
     found = ends_in_softmax(images()).logits_KChw.softmax(1)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("then", [["Softmax"], ["Softmax", "Log"]], ids=["p", "log p"])
+def test_probabilities_of_exactly_zero_become_finite_logits(
+    network: Convolutions, tmp_path: Path, then: list[str]
+) -> None:
+    sure = Convolutions(network.stem * 1000, network.deeper, network.classifier)
+    expected = sure(Normalisation().prepare(images(), CPU))[0].softmax(1)
+    assert (expected == 0).any(), "no probability of zero would prove nothing"
+    found = load_onnx(small(sure, tmp_path / "a.onnx", then), DENSEPASS_13, CPU)(images()).logits_KChw
+    require_finite(found, "the assistant")
+    torch.testing.assert_close(found.softmax(1), expected, atol=1e-2, rtol=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +248,13 @@ def test_a_file_exported_for_one_size_says_so_when_shown_another(network: Convol
     assert fixed(images()).logits_KChw.shape == (2, 13, 16, 24)
     with pytest.raises(WeightsError, match="images of 96x96 pixels"):
         fixed(images(1, 96, 96))
+
+
+def test_what_is_assumed_of_pixels_is_told_where_no_file_states_it(network: Convolutions, tmp_path: Path) -> None:
+    floats = load_onnx(export(network, tmp_path / "a.onnx"), DENSEPASS_13, CPU)
+    assert "ImageNet's mean and std are assumed" in floats.notes[0]
+    raw = load_onnx(small(network, tmp_path / "b.onnx", takes=TensorProto.UINT8), DENSEPASS_13, CPU)
+    assert raw.notes == ()
 
 
 def test_normalisation_is_read_from_beside_the_file(network: Convolutions, tmp_path: Path) -> None:
