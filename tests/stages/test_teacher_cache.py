@@ -577,7 +577,7 @@ def test_what_is_assumed_of_an_assistants_pixels_is_told_once(folder: Path) -> N
     network, events = folder / "network", list[Event]()
     shutil.copytree(DEMO_FOLDER, network)
     (network / "preprocessor_config.json").unlink()
-    assistant = {"kind": "transformers", "name": str(network)}
+    assistant: dict[str, object] = {"kind": "transformers", "name": str(network)}
     assert teacher_cache(small_run(folder, assistant=assistant), events.append).computed == 4
     notes = [event.text for event in events if isinstance(event, Note)]
     assert sum("ImageNet's mean and std are assumed" in note for note in notes) == 1
