@@ -15,7 +15,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -220,7 +220,7 @@ class _Evaluation:
         size = image.shape[:2] if labels is None else labels.shape
         predictions = dict(self._predictions(image, teacher, *size))
         picture = self._picture(id_, image, teacher, predictions, labels)
-        self._count(predictions, labels, teacher)
+        self._count(id_, predictions, labels, teacher)
         return picture
 
     def _predictions(
@@ -234,9 +234,11 @@ class _Evaluation:
             self.seconds[rung].append(time.perf_counter() - began)
             yield rung, labels_at(scores, height, width)
 
-    def _count(self, predictions: Mapping[str, LabelArray], labels: LabelArray | None, teacher: TeacherArrays) -> None:
+    def _count(
+        self, id_: str, predictions: Mapping[str, LabelArray], labels: LabelArray | None, teacher: TeacherArrays
+    ) -> None:
         if labels is not None:
-            self.ladder.add(LadderInput(labels, predictions))
+            self.ladder.add(LadderInput(labels, predictions, id_))
         size = next(iter(predictions.values())).shape
         agreement = resize_nearest(teacher.agreement_HW, *size)
         self.consensus.add(predictions, agreement, ~resize_nearest(teacher.ignored_HW, *size))
@@ -274,6 +276,10 @@ class _Evaluation:
             **{rung: self._student_record(rung) for rung in job.students},
             "agreement": report.consensus_record(summary, job.label_set),
             "thresholds": dict(zip(job.label_set.names, self.histograms.thresholds().tolist(), strict=True)),
+            "panoramas": [
+                {"id": id_, "rungs": {rung: asdict(figures) for rung, figures in rungs.items()}}
+                for id_, rungs in self.ladder.panoramas
+            ],
             "set_aside": self.failed,
         }
         write_whole(job.out / "metrics.json", report.to_json(metrics))

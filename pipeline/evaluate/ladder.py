@@ -16,9 +16,14 @@ Rungs, in order (method: "What to report"):
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.evaluate.bootstrap import miou_interval
 from pipeline.evaluate.metrics import ConfusionMatrix, LabelArray
 from pipeline.panorama.sphere import FULL_SPHERE_DEGREES, solid_angles
 
@@ -54,6 +59,8 @@ class Rung:
     """Share of the labelled pixels that have a prediction."""
     pixel_accuracy: float
     """Share of the covered pixels that have the label's class; nan if nothing was covered."""
+    miou_interval: tuple[float, float] = (math.nan, math.nan)
+    """95 % interval of `miou` over the choice of panoramas (`bootstrap`); nan for a single panorama."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,18 @@ class LadderInput:
     labels_HW: LabelArray
     predictions: Mapping[str, LabelArray]
     """Name of the rung -> class ids [H, W]."""
+    name: str = ""
+    """The panorama's, for its own figures."""
+
+
+@dataclass(frozen=True)
+class PanoramaFigures:
+    """What one rung reaches on one panorama."""
+
+    miou: float
+    """Mean IoU over the classes that occur there, 0..1; nan if nothing was covered."""
+    pixel_accuracy: float
+    """Share of the covered pixels that have the label's class; nan if nothing was covered."""
 
 
 class Ladder:
@@ -77,6 +96,9 @@ class Ladder:
         self.classes = classes
         self.vertical_fov = vertical_fov
         self.images = 0
+        self.panoramas: list[tuple[str, dict[str, PanoramaFigures]]] = []
+        """Name of each panorama, in the order of adding, with its figures by rung."""
+        self._each: dict[str, list[npt.NDArray[np.int64]]] = {}
         self._pixels: dict[str, ConfusionMatrix] = {}
         self._solid: dict[str, ConfusionMatrix] = {}
 
@@ -91,14 +113,21 @@ class Ladder:
             self._start(panorama.predictions)
         require_same_rungs(self._pixels, panorama.predictions)
         weights = solid_angles(*panorama.labels_HW.shape, self.vertical_fov)
+        figures: dict[str, PanoramaFigures] = {}
         for name, prediction in panorama.predictions.items():
-            self._pixels[name].add(panorama.labels_HW, prediction)
+            own = ConfusionMatrix(self.classes)
+            own.add(panorama.labels_HW, prediction)
+            self._pixels[name].include(own)
+            self._each[name].append(own.matrix)
             self._solid[name].add(panorama.labels_HW, prediction, weights)
+            figures[name] = PanoramaFigures(own.miou, own.accuracy)
+        self.panoramas.append((panorama.name, figures))
         self.images += 1
 
     def _start(self, names: Iterable[str]) -> None:
         for name in in_ladder_order(names):
             self._pixels[name] = ConfusionMatrix(self.classes)
+            self._each[name] = []
             self._solid[name] = ConfusionMatrix(self.classes, weighted=True)
 
     def rungs(self) -> list[Rung]:
@@ -108,7 +137,8 @@ class Ladder:
     def _rung(self, name: str) -> Rung:
         pixels = self._pixels[name]
         iou = tuple(float(value) for value in pixels.per_class_iou)
-        return Rung(name, pixels.miou, self._solid[name].miou, iou, pixels.coverage, pixels.accuracy)
+        interval = miou_interval(np.stack(self._each[name]))
+        return Rung(name, pixels.miou, self._solid[name].miou, iou, pixels.coverage, pixels.accuracy, interval)
 
 
 def measure_ladder(

@@ -74,6 +74,11 @@ class ConfusionMatrix:
         self.matrix += counts[:, : self.classes]
         self.uncovered += counts[:, IGNORE]
 
+    def include(self, other: ConfusionMatrix) -> None:
+        """Add the counts of another matrix of the same classes and kind."""
+        self.matrix += other.matrix
+        self.uncovered += other.uncovered
+
     @property
     def per_class_iou(self) -> npt.NDArray[np.float64]:
         """IoU [C]; nan for a class that occurs neither in the (covered) truth nor in the predictions."""

@@ -20,6 +20,12 @@ MACHINE_LABELS = (
     "The labels were made by a network: the ladder says how far each rung agrees with it, not how right it is."
 )
 """Stands before a ladder of such labels."""
+PARTIAL_COVERAGE = (
+    "A rung is measured on the pixels that it covers alone. One that leaves its doubtful pixels out can have a lower "
+    "IoU of a class than the rung before it, without being wrong anywhere else: it then leaves out more hits than "
+    "errors."
+)
+"""Stands below a ladder with such rungs."""
 
 
 def rung_record(rung: Rung, labels: LabelSet) -> dict[str, Any]:
@@ -47,7 +53,8 @@ def rung_of(record: Mapping[str, Any]) -> Rung:
     """A rung from its record, null being nan again: old results print like new ones."""
     iou = tuple(_number(value) for value in record["per_class_iou"].values())
     miou, solid, coverage = (_number(record[key]) for key in ("miou", "miou_solid_angle", "coverage"))
-    return Rung(record["name"], miou, solid, iou, coverage, _number(record.get("pixel_accuracy")))
+    low, high = (_number(value) for value in record.get("miou_interval", (None, None)))
+    return Rung(record["name"], miou, solid, iou, coverage, _number(record.get("pixel_accuracy")), (low, high))
 
 
 def consensus_of(record: Mapping[str, Any]) -> ConsensusSummary:
@@ -88,7 +95,7 @@ def text_of(metrics: Mapping[str, Any]) -> str:
     """The content of a metrics.json as tables for the terminal: ladder, cost of the students, agreement, seam."""
     rungs, summary = _read_back(metrics)
     tables = [*([_ladder(rungs)] if rungs else []), *_costs(metrics), _agreement(summary), *_seam(summary)]
-    return "\n\n".join([*_cautions(metrics), *map(_aligned, tables)])
+    return "\n\n".join([*_cautions(metrics), *map(_aligned, tables), *_remarks(rungs)])
 
 
 def markdown_of(metrics: Mapping[str, Any], labels: LabelSet) -> str:
@@ -96,7 +103,7 @@ def markdown_of(metrics: Mapping[str, Any], labels: LabelSet) -> str:
     rungs, summary = _read_back(metrics)
     ladder = [_ladder(rungs), _class_iou(rungs, labels)] if rungs else []
     tables = [*ladder, *_costs(metrics), _agreement(summary), *_seam(summary), _class_shares(summary, labels)]
-    return "\n\n".join([*_cautions(metrics), *map(_markdown, tables)]) + "\n"
+    return "\n\n".join([*_cautions(metrics), *map(_markdown, tables), *_remarks(rungs)]) + "\n"
 
 
 def percent(value: float) -> str:
@@ -122,6 +129,11 @@ def _cautions(metrics: Mapping[str, Any]) -> list[str]:
     return [MACHINE_LABELS] if metrics["ladder"] and metrics.get("labels_by") == "network" else []
 
 
+def _remarks(rungs: Sequence[Rung]) -> list[str]:
+    """What stands below the tables: how to read rungs that leave pixels out."""
+    return [PARTIAL_COVERAGE] if any(rung.coverage <= COMPLETE for rung in rungs) else []
+
+
 def _ladder(rungs: Sequence[Rung]) -> _Table:
     """The last column is the change of mIoU against the last rung before that covers everything.
 
@@ -130,10 +142,16 @@ def _ladder(rungs: Sequence[Rung]) -> _Table:
     rows: list[list[str]] = []
     last = float("nan")
     for rung in rungs:
-        shares = (rung.miou, rung.miou_solid_angle, rung.pixel_accuracy, rung.coverage)
-        rows.append([_readable(rung.name), *map(percent, shares), _step(rung.miou - last)])
+        shares = (rung.miou_solid_angle, rung.pixel_accuracy, rung.coverage)
+        figures = (percent(rung.miou), _interval(rung), *map(percent, shares))
+        rows.append([_readable(rung.name), *figures, _step(rung.miou - last)])
         last = rung.miou if rung.coverage > COMPLETE else last
-    return _Table(["rung", "mIoU, %", "by solid angle, %", "pixels, %", "coverage, %", "step"], rows)
+    return _Table(["rung", "mIoU, %", "95 % interval", "by solid angle, %", "pixels, %", "coverage, %", "step"], rows)
+
+
+def _interval(rung: Rung) -> str:
+    low, high = map(percent, rung.miou_interval)
+    return ABSENT if ABSENT in (low, high) else f"{low} to {high}"
 
 
 def _class_iou(rungs: Sequence[Rung], labels: LabelSet) -> _Table:

@@ -60,8 +60,8 @@ def test_results_read_back_print_like_fresh_ones() -> None:
 def test_the_ladder_shows_each_step_in_points() -> None:
     table = report.text_of(metrics()).split("\n\n")[0].splitlines()
     assert all(name in table[0] for name in ("rung", "mIoU, %", "by solid angle, %", "coverage, %", "step"))
-    assert table[3].split() == ["ensemble", "reliable", "47.5", "41.0", "80.0", "62.0", "+10.0"]
-    assert table[4].split() == ["student", report.ABSENT, report.ABSENT, report.ABSENT, "0.0"]
+    assert table[3].split() == ["ensemble", "reliable", "47.5", report.ABSENT, "41.0", "80.0", "62.0", "+10.0"]
+    assert table[4].split() == ["student", *[report.ABSENT] * 4, "0.0"]
     assert len({len(line) for line in table}) == 1
 
 
@@ -75,7 +75,7 @@ def test_what_the_students_cost_stands_below_the_ladder() -> None:
         "| student start | 3,714,141 | 41.3 | cpu, 2 threads |",
         "| student | 3,714,141 | 40.0 | cpu, 2 threads |",
     ]
-    _, costs, agreement, _ = report.text_of(measured).split("\n\n")
+    _, costs, agreement, *_ = report.text_of(measured).split("\n\n")
     assert costs.splitlines()[2].split() == ["student", "start", "3,714,141", "41.3", "cpu,", "2", "threads"]
     assert agreement.startswith("agreement")
 
@@ -86,8 +86,9 @@ def test_without_students_there_is_no_table_of_their_cost() -> None:
 
 
 def test_markdown_tables_are_rectangular_and_name_every_class() -> None:
-    tables = report.markdown_of(metrics(), DENSEPASS_13).split("\n\n")
+    *tables, remark = report.markdown_of(metrics(), DENSEPASS_13).split("\n\n")
     assert len(tables) == 5
+    assert remark.strip() == report.PARTIAL_COVERAGE
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
     for name in DENSEPASS_13.names:
@@ -108,6 +109,21 @@ def test_no_step_is_taken_from_a_rung_that_left_its_doubtful_pixels_out() -> Non
     ]
     ladder = report.text_of(metrics(rungs)).split("\n\n")[0]
     assert ladder.splitlines()[-1].split()[-1] == "+5.0"
+
+
+def test_the_interval_of_a_rung_stands_beside_its_miou_and_survives_json() -> None:
+    rungs = [Rung("student", 0.5, 0.5, IOU, 1.0, 0.7, (0.45, 0.561))]
+    table = report.text_of(json.loads(report.to_json(metrics(rungs)))).split("\n\n")[0]
+    assert table.splitlines()[-1].split()[:5] == ["student", "50.0", "45.0", "to", "56.1"]
+    old = metrics(rungs)
+    del old["ladder"][0]["miou_interval"]  # results of before it was measured
+    assert report.ABSENT in report.text_of(old).split("\n\n")[0]
+
+
+def test_how_to_read_partly_covering_rungs_is_said_only_where_there_are_any() -> None:
+    assert report.PARTIAL_COVERAGE in report.text_of(metrics())
+    whole = [Rung("student", 0.5, 0.5, IOU, 1.0, 0.7)]
+    assert report.PARTIAL_COVERAGE not in report.text_of(metrics(whole))
 
 
 def test_a_ladder_of_a_networks_labels_says_that_it_is_no_truth() -> None:
