@@ -173,7 +173,9 @@ def verify(
     recipe: RecipeArgument = "demo",
     cache: CacheOption = CACHE,
     set_: SetOption = None,
-    discard: Annotated[bool, typer.Option(help="Remove what is damaged, so that teacher-cache does it again.")] = False,
+    discard: Annotated[
+        bool, typer.Option(help="Remove what is damaged, for teacher-cache to do again; mend groups.")
+    ] = False,
 ) -> None:
     """Read a run's whole teacher cache and check every checksum."""
     from stages.listeners import ProgressConsole

@@ -101,7 +101,8 @@ def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
 
 
 def verify_run(run: Run, listener: Listener = silent, *, remove: bool = False) -> list[str]:
-    """Read a run's whole cache; one sentence per damaged panorama, which `remove` deletes so that it is done again.
+    """Read a run's whole cache; one sentence per damaged panorama, which `remove` deletes so that it is done again, and
+    per damaged group above them, which it writes anew.
 
     Raises:
         CacheError: there is no cache, or the file system cannot give or delete what is in it; to remove, that stage one
@@ -109,11 +110,21 @@ def verify_run(run: Run, listener: Listener = silent, *, remove: bool = False) -
     """
     store = TeacherStore.open(run.store, "r")
     if not remove:
-        return [problem.found for problem in _problems(store, listener)]
+        return _damaged_groups(store) + [problem.found for problem in _problems(store, listener)]
     with claimed(run.folder, "teacher-cache"):
         problems = _problems(store, listener)
-        discard(TeacherStore.open(run.store, "a"), problems)
-    return [problem.found for problem in problems]
+        groups = _damaged_groups(store)
+        writable = TeacherStore.open(run.store, "a")
+        discard(writable, problems)
+        for file in store.damaged_groups():
+            writable.mend_group(file)
+    return groups + [problem.found for problem in problems]
+
+
+def _damaged_groups(store: TeacherStore) -> list[str]:
+    return [
+        f"{file} is missing or damaged; plain zarr cannot read what lies below it" for file in store.damaged_groups()
+    ]
 
 
 def _problems(store: TeacherStore, listener: Listener) -> list[Problem]:

@@ -124,7 +124,7 @@ def read_group(folder: Path) -> dict[str, Any]:
     """
     document = json.loads((folder / GROUP).read_text())
     attributes = document.get("attributes") if isinstance(document, dict) else None
-    if not isinstance(attributes, dict):
+    if not isinstance(attributes, dict) or document.get("node_type") != "group" or document.get("zarr_format") != 3:
         raise ValueError(f"{GROUP} describes no group")
     return attributes
 

@@ -197,6 +197,27 @@ class TeacherStore:
         """Fingerprints under which the part was stored, sorted."""
         return sorted(folder.name for folder in _subfolders(self.path / part))
 
+    def damaged_groups(self) -> list[Path]:
+        """The `zarr.json` of parts and fingerprints that are lost, empty or changed: panoramas below them may be whole,
+        but plain zarr cannot reach them.
+
+        Raises:
+            CacheError: the file system fails.
+        """
+        folders = [path for part in Part for path in (self.path / part, *sorted(_subfolders(self.path / part)))]
+        return [folder / GROUP for folder in folders if not _is_group(folder)]
+
+    def mend_group(self, file: Path) -> None:
+        """Write one of `damaged_groups` anew. A fingerprint's settings in full, which only people read, are not known
+        here: the next `goodsam teacher-cache` of these settings writes them.
+
+        Raises:
+            CacheError: the store is read-only or the disk full.
+        """
+        self._require_writable()
+        with _writing(file):
+            self._replace_group(file.parent, {})
+
     def read(
         self, part: Part, fingerprint: str, panorama_id: str, names: Iterable[str] | None = None
     ) -> dict[str, Array]:
@@ -313,6 +334,15 @@ class TeacherStore:
                 f"this program reads version {VERSION}",
                 "Use the version of the program that made it, or choose another run",
             )
+
+
+def _is_group(folder: Path) -> bool:
+    with _looking(folder):
+        try:
+            read_group(folder)
+        except (*GONE, ValueError):
+            return False
+    return True
 
 
 def _own_mark(folder: Path) -> Mark | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 from pipeline.cache.store import Part, TeacherStore
 from pipeline.cache.verify import Entry, Problem, discard, entries, verify_entry
@@ -60,3 +61,19 @@ def test_what_is_discarded_is_missing_and_all_is_well_again(store: TeacherStore)
     assert problems_of(store) == []
     assert store.ids(Part.MASKS, PRINT) == [IDS[0]]
     assert store.ids(Part.ENSEMBLE, PRINT) == IDS
+
+
+@pytest.mark.parametrize("group", ["masks", f"ensemble/{PRINT}"])
+@pytest.mark.parametrize("content", ["", "{}", None])
+def test_a_damaged_group_above_panoramas_is_named_and_mended(
+    store: TeacherStore, group: str, content: str | None
+) -> None:
+    file = store.path / group / "zarr.json"
+    file.unlink() if content is None else file.write_text(content)
+    assert store.damaged_groups() == [file]
+    store.mend_group(file)
+    assert store.damaged_groups() == []
+    values = zarr.open_group(store.path, mode="r")[f"masks/{PRINT}/street%2F0001/x"]
+    assert isinstance(values, zarr.Array) and values.shape == (4, 8)
+    assert isinstance(zarr.open_group(store.path / group, mode="r"), zarr.Group)
+    assert problems_of(store) == []

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from pipeline.cache.store import Part, TeacherStore
 from stages import cli
 
 
@@ -42,3 +44,16 @@ def test_who_asks_for_help_or_version_gets_it_and_no_error(arguments: list[str],
     result = CliRunner().invoke(cli.app, arguments, env={"NO_COLOR": "1", "TERM": "dumb"})
     assert result.exit_code == 0
     assert told in result.output
+
+
+def test_verify_names_an_emptied_group_once_and_mends_it(tmp_path: Path) -> None:
+    store = TeacherStore.open(tmp_path / "demo" / "teacher.zarr", "a")
+    store.write(Part.MASKS, "0123456789abcdef", "street", {"x": np.ones((4, 8), np.uint8)}, {})
+    emptied = store.path / "masks" / "0123456789abcdef" / "zarr.json"
+    emptied.write_text("")
+    verify = ["verify", "demo", "--cache", str(tmp_path)]
+    found = CliRunner().invoke(cli.app, verify)
+    assert found.exit_code == 1 and str(emptied) in found.output and "1 problems" in found.output
+    assert CliRunner().invoke(cli.app, [*verify, "--discard"]).exit_code == 0
+    assert "0 problems" in CliRunner().invoke(cli.app, verify).output
+    assert store.ids(Part.MASKS, "0123456789abcdef") == ["street"]
