@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+
+from filelock import FileLock, Timeout
 
 from pipeline.errors import CacheError
 from stages.files import writing
 
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
-"""Errors of file systems that have no locks; on these, nothing keeps a second process out."""
+"""Errors of file systems and systems that have no locks; on these, nothing keeps a second process out."""
 
 
 @contextmanager
@@ -25,17 +25,19 @@ def claimed(folder: Path, stage: str) -> Generator[None]:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / f".{stage}.lock").open("ab")
-    with lock:  # a lock ends with its file
-        with writing(folder):
-            _lock(lock, folder, stage)
-        yield
-
-
-def _lock(file: BinaryIO, folder: Path, stage: str) -> None:
+        # Never a file that claims by being there: one that a killed process left would refuse everybody.
+        lock = FileLock(folder / f".{stage}.lock", blocking=False, fallback_to_soft=False)
+        _acquire(lock, folder, stage)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock: FileLock, folder: Path, stage: str) -> None:
+    try:
+        lock.acquire()
+    except Timeout as error:
         raise CacheError(f"another {stage} is at work in {folder}", "only one may work on a folder at a time",
                          "Wait for it, or take another folder or another name for the run") from error  # fmt: skip
     except OSError as error:

@@ -34,6 +34,11 @@ class _RateColumn(ProgressColumn):
         return Text(_rate(speed))
 
 
+def _rounded(value: float) -> str:
+    """Four significant digits, or whole numbers where those are longer."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def _rate(speed: float) -> str:
     return f"{speed:.1f}/s" if speed >= 1 or not speed else f"{1 / speed:.1f} s each"
 
@@ -103,7 +108,7 @@ class ProgressConsole:
     def _finish(self, event: StageFinished) -> None:
         self.close()
         facts = ", ".join(
-            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+            f"{key} {_rounded(value)}" if isinstance(value, float) else f"{key} {value}"
             for key, value in event.summary.items()
         )
         self._line(f"[green]{event.stage}[/] done in {event.seconds:.1f} s{': ' if facts else ''}{escape(facts)}")

@@ -65,3 +65,17 @@ def test_where_there_are_no_locks_nobody_is_refused(tmp_path: Path, monkeypatch:
     (tmp_path / ".distill.lock").write_text("4242\nanother-machine\n")
     with claimed(tmp_path, "distill"):
         pass
+
+
+def test_every_stage_can_be_imported_and_claims_where_the_system_has_no_fcntl(tmp_path: Path) -> None:
+    """As on Windows; without any locks nobody is refused."""
+    code = (
+        "import sys, pkgutil, importlib; sys.modules['fcntl'] = None\n"
+        "import stages\n"
+        "for module in pkgutil.iter_modules(stages.__path__): importlib.import_module(f'stages.{module.name}')\n"
+        "from pathlib import Path\n"
+        "from stages.claims import claimed\n"
+        "with claimed(Path(sys.argv[1]), 'distill'): pass\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
