@@ -7,9 +7,12 @@ and what it may be.
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import difflib
+import json
 import math
+import textwrap
 import tomllib
 import typing
 from collections.abc import Iterable
@@ -20,6 +23,7 @@ from typing import Any, TypeVar
 from pipeline.classes import LABEL_SETS, LabelSet, can_merge, is_file_of_classes, label_set
 from pipeline.errors import RecipeError
 from pipeline.panorama.config import PanoramaConfig, WindowConfig
+from pipeline.sentences import sentences, summary
 from pipeline.settings import require, require_choice
 from pipeline.student.config import DistillConfig, LossConfig, StudentConfig
 from pipeline.teacher.config import AssistantConfig, BoundaryConfig, FusionConfig, SamConfig
@@ -129,10 +133,16 @@ def load_recipe(path: Path) -> Recipe:
         RecipeError: no such file, not TOML, unknown key, wrong type, value out of range.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editors put a mark before the text
+        table = tomllib.loads(_decoded(path.read_bytes()))
     except FileNotFoundError as error:
         raise RecipeError(f"recipe {path} does not exist", "a recipe is a TOML file", "Check the path") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"recipe {path} has characters that are no UTF-8 (at byte {error.start})",
+                          "TOML files are UTF-8", "Save it with that encoding") from error  # fmt: skip
+    except OSError as error:
+        raise RecipeError(f"recipe {path} cannot be read ({error.strerror})", "a recipe is a TOML file",
+                          "Check path and permissions") from error  # fmt: skip
+    except tomllib.TOMLDecodeError as error:
         raise RecipeError(
             f"recipe {path} cannot be read ({error})", "a recipe is a TOML file", "Mend the file"
         ) from error
@@ -141,6 +151,12 @@ def load_recipe(path: Path) -> Recipe:
         if isinstance(settings, dict) and is_file_of_classes(str(settings.get(key, ""))):
             settings[key] = str(path.parent / Path(settings[key]).expanduser())
     return anchor_recipe(parse_recipe(table), path.parent)
+
+
+def _decoded(content: bytes) -> str:
+    """The text of a TOML file; Windows' editors put a mark before it, and the `>` of its PowerShell writes UTF-16."""
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_utf16 else "utf-8-sig")
 
 
 def parse_recipe(table: dict[str, Any]) -> Recipe:
@@ -158,7 +174,7 @@ def merge_recipe(recipe: Recipe, table: dict[str, Any]) -> Recipe:
     Raises:
         RecipeError: as `parse_recipe`.
     """
-    merged = tomllib.loads(to_toml(recipe))
+    merged = dataclasses.asdict(recipe)
     for key, value in table.items():
         if isinstance(value, dict) and isinstance(merged.get(key), dict):
             merged[key] |= value
@@ -167,14 +183,34 @@ def merge_recipe(recipe: Recipe, table: dict[str, Any]) -> Recipe:
     return parse_recipe(merged)
 
 
-def to_toml(recipe: Recipe) -> str:
-    """The recipe with all its settings as TOML; `parse_recipe(tomllib.loads(...))` gives it back."""
-    lines = [f"{f.name} = {_literal(getattr(recipe, f.name))}" for f in dataclasses.fields(recipe) if not _is_table(f)]
-    for table in filter(_is_table, dataclasses.fields(recipe)):
-        lines += ["", f"[{table.name}]"]
+def to_toml(recipe: Recipe, explained: bool = False) -> str:
+    """The recipe with all its settings as TOML; `parse_recipe(tomllib.loads(...))` gives it back.
+
+    Args:
+        recipe: any recipe.
+        explained: with the sentence of each table and setting above it, as comments.
+    """
+    tables = [f for f in dataclasses.fields(recipe) if _is_table(f)]
+    lines = _lines(recipe, {f.name for f in tables}, explained)
+    for table in tables:
         settings = getattr(recipe, table.name)
-        lines += [f"{f.name} = {_literal(getattr(settings, f.name))}" for f in dataclasses.fields(settings)]
+        about = _comment(summary(type(settings))) if explained else []
+        lines += ["", *about, f"[{table.name}]", *_lines(settings, set(), explained)]
     return "\n".join(lines) + "\n"
+
+
+def _lines(settings: Any, without: set[str], explained: bool) -> list[str]:
+    """The settings of one table, each under its sentence if they are to be explained."""
+    said = sentences(type(settings)) if explained else {}
+    lines: list[str] = []
+    for f in dataclasses.fields(settings):
+        if f.name not in without:
+            lines += [*_comment(said.get(f.name, "")), f"{f.name} = {_literal(getattr(settings, f.name))}"]
+    return lines
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {line}" for line in textwrap.wrap(text, 117)]
 
 
 PATH_KEYS = (
@@ -245,7 +281,7 @@ def _value(hint: Any, value: Any, key: str) -> Any:
         require(isinstance(value, dict), key, value, f"a table [{key}]")
         return _build(hint, value, f"{key}.")
     if typing.get_origin(hint) is tuple:
-        require(isinstance(value, list), key, value, "a list")
+        require(isinstance(value, (list, tuple)), key, value, "a list")
         return tuple(_value(typing.get_args(hint)[0], item, key) for item in value)
     if hint is float and type(value) is int:
         return float(value)
@@ -259,6 +295,6 @@ def _literal(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return f"[{', '.join(map(_literal, value))}]"
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
+        # JSON's escapes are those of TOML, which wants one for DEL too
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)

@@ -192,11 +192,12 @@ def verify(
 
 @app.command("recipe")
 def show_recipe(recipe: RecipeArgument = "demo", set_: SetOption = None) -> None:
-    """Print a recipe with all its settings, as a start for one's own."""
+    """Print a recipe with all its settings and what each means, as a start for one's own."""
     from pipeline.recipe import to_toml
     from stages.runs import open_recipe
 
-    typer.echo(to_toml(open_recipe(recipe, tuple(set_ or ()))), nl=False)
+    text = to_toml(open_recipe(recipe, tuple(set_ or ())), explained=True)
+    typer.echo(text.encode(errors="surrogateescape"), nl=False)  # TOML is UTF-8, whatever the terminal takes
 
 
 def main() -> None:

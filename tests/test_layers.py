@@ -11,7 +11,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
-    *("errors", "accelerator", "finite", "precision", "settings", "pretrained", "classes", "panorama", "world"),
+    *(
+        "errors",
+        "accelerator",
+        "finite",
+        "precision",
+        "settings",
+        "sentences",
+        "pretrained",
+        "classes",
+        "panorama",
+        "world",
+    ),
     *("teacher", "cache", "student", "evaluate", "recipe"),
 )
 SOURCES = [p for top in ("pipeline", "stages", "scripts") for p in sorted((ROOT / top).rglob("*.py"))]

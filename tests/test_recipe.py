@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import tomllib
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from pipeline.errors import RecipeError
 from pipeline.recipe import Recipe, anchor_recipe, load_recipe, merge_recipe, parse_recipe, to_toml
+from pipeline.sentences import sentences, summary
 from pipeline.settings import fingerprint
+from stages import cli
 from stages.runs import BUILT_IN, open_recipe
 
 
@@ -124,17 +130,56 @@ def test_a_fingerprint_follows_values_not_spelling() -> None:
     assert fingerprint(Recipe()) != fingerprint(parse_recipe({"fusion": {"theta": 0.71}}))
 
 
-def test_every_setting_has_its_sentence() -> None:
-    """A string literal must follow every field of every settings dataclass."""
-    import ast
-    import inspect
+SETTINGS = [Recipe, *(f.default_factory for f in dataclasses.fields(Recipe) if isinstance(f.default_factory, type))]
 
-    for owner in {
-        Recipe,
-        *(f.default_factory for f in dataclasses.fields(Recipe) if isinstance(f.default_factory, type)),
-    }:
-        body = ast.parse(inspect.getsource(owner).strip()).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for node, following in zip(body.body, body.body[1:], strict=False):
-            if isinstance(node, ast.AnnAssign):
-                assert isinstance(following, ast.Expr), f"{owner.__name__}.{ast.unparse(node.target)} has no sentence"
+
+@pytest.mark.parametrize("owner", SETTINGS, ids=lambda owner: owner.__name__)
+def test_every_setting_has_its_sentence(owner: type[Any]) -> None:
+    """A string literal must follow every field of every settings dataclass."""
+    assert list(sentences(owner)) == [f.name for f in dataclasses.fields(owner)]
+    assert summary(owner)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in BUILT_IN.glob("*.toml")))
+def test_a_printed_recipe_explains_every_setting_and_is_a_recipe(name: str, tmp_path: Path) -> None:
+    printed = CliRunner().invoke(cli.app, ["recipe", name]).stdout_bytes
+    lines = printed.decode().splitlines()
+    for before, line in pairwise(lines):
+        assert before.startswith("# ") or not line or line.startswith("#"), f"nothing is said of {line}"
+    assert max(map(len, lines)) <= 120
+    (tmp_path / "mine.toml").write_bytes(printed)
+    assert parse_recipe(tomllib.loads((tmp_path / "mine.toml").read_text(encoding="utf-8"))) == open_recipe(name)
+
+
+ODD = "a\nb\r\n\t\"double\" 'single' \\ C:\\new\\table # no comment \x00\x1b\x7f\x85\u2028 caf\u00e9 \U0001f642 [x] = 1"
+
+
+@pytest.mark.parametrize("explained", [False, True])
+def test_odd_texts_survive_the_way_to_toml_and_back(explained: bool) -> None:
+    recipe = parse_recipe({"data": {"panoramas": ODD, "labels": "\\"}, "assistant": {"kind": "onnx", "name": '"'},
+                           "distill": {"learning_rate": 1e-22, "weight_decay": 1e22}})  # fmt: skip
+    assert parse_recipe(tomllib.loads(to_toml(recipe, explained))) == recipe
+    assert merge_recipe(recipe, {}) == recipe
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: text.replace("\n", "\r\n").encode("utf-16"),
+        lambda text: codecs.BOM_UTF16_BE + text.encode("utf-16-be"),
+    ],
+    ids=["line ends of Windows", "PowerShell", "big endian"],
+)
+def test_a_printed_recipe_may_be_written_by_windows(encoded: Callable[[str], bytes], tmp_path: Path) -> None:
+    recipe = parse_recipe({"data": {"panoramas": f"/{ODD}"}})
+    (tmp_path / "mine.toml").write_bytes(encoded(to_toml(recipe, explained=True)))
+    assert load_recipe(tmp_path / "mine.toml") == recipe
+
+
+def test_a_recipe_of_another_encoding_is_told_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes('[data]\npanoramas = "Stra\u00dfe"\n'.encode("latin-1"))
+    with pytest.raises(RecipeError, match=r"no UTF-8 .* Save it with that encoding"):
+        load_recipe(tmp_path / "mine.toml")
+    with pytest.raises(RecipeError, match="cannot be read"):
+        load_recipe(tmp_path)

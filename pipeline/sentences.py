@@ -1,0 +1,48 @@
+"""The sentence under every field of a settings dataclass, and the one under its name, as plain text."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from itertools import pairwise
+from typing import Any
+
+
+def sentences(settings: type[Any]) -> dict[str, str]:
+    """What stands under each field of a dataclass of settings, by the field's name, on one line each.
+
+    Fields that nothing stands under are left out.
+    """
+    statements = _body(settings)
+    return {
+        _name(field): " ".join(_text(under).split())
+        for field, under in pairwise(statements)
+        if _name(field) and _text(under)
+    }
+
+
+def summary(settings: type[Any]) -> str:
+    """What the dataclass says of itself, on one line; empty if nothing."""
+    first = _body(settings)[0]
+    return " ".join(_text(first).split())
+
+
+def _body(settings: type[Any]) -> list[ast.stmt]:
+    definition = ast.parse(textwrap.dedent(inspect.getsource(settings))).body[0]
+    assert isinstance(definition, ast.ClassDef)
+    return definition.body
+
+
+def _name(statement: ast.stmt) -> str:
+    """The field that a statement declares; empty if none."""
+    if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+        return statement.target.id
+    return ""
+
+
+def _text(statement: ast.stmt) -> str:
+    """The text that a statement is; empty if it is none."""
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+        return str(statement.value.value)
+    return ""
