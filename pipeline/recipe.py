@@ -31,7 +31,8 @@ from pipeline.teacher.config import AssistantConfig, BoundaryConfig, FusionConfi
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the panoramas are; relative paths start at the folder of the recipe file."""
+    """Where the panoramas are. Relative paths of all settings start at the folder of the recipe's file (for built-in
+    recipes, and after --set: at the current folder)."""
 
     panoramas: str = ""
     """Folder of unlabelled panoramas that the student learns from, nested or flat."""
@@ -71,7 +72,8 @@ class Recipe:
     """All settings of a run."""
 
     name: str = "run"
-    """Names the run's folder under cache/."""
+    """Names the run's folder in the cache, which is the folder `cache` beside the recipe's file (for built-in recipes:
+    in the current folder) unless --cache names another."""
     label_set: str = "cityscapes19"
     """Classes of the run: cityscapes19, densepass13, or a JSON file whose id2label names them (the config.json of a
     segmentation network, the assistant's for instance)."""
@@ -127,7 +129,7 @@ class Recipe:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read a recipe; relative paths in it are taken from its folder.
+    """Read a recipe; relative paths in it start at its folder.
 
     Raises:
         RecipeError: no such file, not TOML, unknown key, wrong type, value out of range.
@@ -146,11 +148,7 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeError(
             f"recipe {path} cannot be read ({error})", "a recipe is a TOML file", "Mend the file"
         ) from error
-    for prefix, key in LABEL_SET_KEYS:  # they are read while the recipe is checked
-        settings = table.get(prefix, {}) if prefix else table
-        if isinstance(settings, dict) and is_file_of_classes(str(settings.get(key, ""))):
-            settings[key] = str(path.parent / Path(settings[key]).expanduser())
-    return anchor_recipe(parse_recipe(table), path.parent)
+    return parse_recipe(anchored(table, path.absolute().parent))
 
 
 def _decoded(content: bytes) -> str:
@@ -222,33 +220,47 @@ PATH_KEYS = (
 )
 """Settings that are always paths."""
 NAME_OR_PATH_KEYS = (("assistant", "name"), ("student", "weights"))
-"""Settings that are a path if that exists beside the recipe, else a hub name."""
+"""Settings that are a path if it is there or can be nothing else, and a name on the hub if not."""
 LABEL_SET_KEYS = (("", "label_set"), ("assistant", "label_set"), ("data", "labels_set"))
 """Settings that are a path if they end with .json."""
 
 T = TypeVar("T")
 
 
-def anchor_recipe(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe with its relative paths taken from `folder`; absolute ones, hub names and "demo" stay."""
-    for table, key in (*PATH_KEYS, *NAME_OR_PATH_KEYS):
-        settings = getattr(recipe, table)
-        value: str = getattr(settings, key)
-        anchored = folder / Path(value).expanduser()
-        if value and ((table, key) in PATH_KEYS or (value != "demo" and anchored.exists())):
-            recipe = _with(recipe, table, key, str(anchored))
-    for table, key in LABEL_SET_KEYS:
-        value = getattr(getattr(recipe, table) if table else recipe, key)
-        if is_file_of_classes(value):
-            recipe = _with(recipe, table, key, str(folder / Path(value).expanduser()))
-    return recipe
+def anchored(table: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A recipe's parsed TOML table with its relative paths starting at `folder`; names and absolute paths stay.
+
+    Raises:
+        RecipeError: a path begins with the home folder of a user who has none.
+    """
+    result: dict[str, Any] = {key: dict(value) if isinstance(value, dict) else value for key, value in table.items()}
+    for name, key in (*PATH_KEYS, *NAME_OR_PATH_KEYS, *LABEL_SET_KEYS):
+        settings = result.get(name, {}) if name else result
+        if not isinstance(settings, dict):
+            continue  # refused where the settings are built, as is a value that is no text
+        value = settings.get(key)
+        if isinstance(value, str) and value:
+            path = folder / _expanded(value, f"{name}.{key}".lstrip("."))
+            if _is_path((name, key), value, path):
+                settings[key] = str(path)
+    return result
 
 
-def _with(recipe: Recipe, table: str, key: str, value: str) -> Recipe:
-    """The recipe with one setting changed; those of no table have an empty one."""
-    if not table:
-        return dataclasses.replace(recipe, **{key: value})
-    return dataclasses.replace(recipe, **{table: dataclasses.replace(getattr(recipe, table), **{key: value})})
+def _expanded(value: str, key: str) -> Path:
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        raise RecipeError(f"{key} is {value!r}", "~ must stand for a home folder, and none is known",
+                          "Write the whole path") from error  # fmt: skip
+
+
+def _is_path(key: tuple[str, str], value: str, path: Path) -> bool:
+    """Whether a setting's value is a path, which would be `path`."""
+    if key in LABEL_SET_KEYS:
+        return is_file_of_classes(value)
+    if key in NAME_OR_PATH_KEYS:
+        return value != "demo" and (value.startswith((".", "~")) or value.endswith(".onnx") or path.exists())
+    return True
 
 
 def _is_table(f: dataclasses.Field[Any]) -> bool:

@@ -21,9 +21,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-RecipeArgument = Annotated[str, typer.Argument(help="Built-in recipe (demo, goodsam, street) or path of a TOML file.")]
-CacheOption = Annotated[Path, typer.Option("--cache", help="Folder that holds the runs.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a setting, as in fusion.theta=0.6.")]
+RecipeArgument = Annotated[
+    str,
+    typer.Argument(
+        help="Built-in recipe (demo, goodsam, street) or path of a TOML file, at whose folder its relative paths start."
+    ),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        help="Folder that holds the runs; unless given: cache beside the recipe's file, or in the current folder for "
+        "built-in recipes.",
+        show_default=False,
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a setting, as in fusion.theta=0.6; paths start at the current folder."),
+]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto (cuda where there is one).")]
 WorkersOption = Annotated[int, typer.Option(min=0, help="Worker processes on this machine; 0 works in this process.")]
 
@@ -55,7 +71,7 @@ def front(
 @app.command()
 def world(
     recipe: RecipeArgument = "demo",
-    cache: CacheOption = CACHE,
+    cache: CacheOption = None,
     learning: Annotated[int, typer.Option(min=1, help="Unlabelled panoramas to learn from.")] = 24,
     evaluation: Annotated[int, typer.Option(min=1, help="Labelled panoramas to evaluate on.")] = 8,
     workers: WorkersOption = 0,
@@ -74,7 +90,7 @@ def world(
 @app.command("teacher-cache")
 def teacher_cache(
     recipe: RecipeArgument = "demo",
-    cache: CacheOption = CACHE,
+    cache: CacheOption = None,
     set_: SetOption = None,
     workers: WorkersOption = 0,
     scheduler: Annotated[str, typer.Option(help="Address of a running dask scheduler, tcp://host:port.")] = "",
@@ -94,7 +110,7 @@ def teacher_cache(
 
 @app.command()
 def distill(
-    recipe: RecipeArgument = "demo", cache: CacheOption = CACHE, set_: SetOption = None, device: DeviceOption = "auto"
+    recipe: RecipeArgument = "demo", cache: CacheOption = None, set_: SetOption = None, device: DeviceOption = "auto"
 ) -> None:
     """Stage two: train the student from the cache. A killed run goes on from its last checkpoint."""
     from stages.wiring import distill_run
@@ -107,7 +123,7 @@ def distill(
 
 @app.command("eval")
 def evaluate(
-    recipe: RecipeArgument = "demo", cache: CacheOption = CACHE, set_: SetOption = None, device: DeviceOption = "auto"
+    recipe: RecipeArgument = "demo", cache: CacheOption = None, set_: SetOption = None, device: DeviceOption = "auto"
 ) -> None:
     """Measure every rung from assistant to student; write tables and overlay pictures."""
     from stages.wiring import evaluate_run
@@ -171,7 +187,7 @@ def predict(
 @app.command()
 def verify(
     recipe: RecipeArgument = "demo",
-    cache: CacheOption = CACHE,
+    cache: CacheOption = None,
     set_: SetOption = None,
     discard: Annotated[
         bool, typer.Option(help="Remove what is damaged, for teacher-cache to do again; mend groups.")
@@ -223,10 +239,13 @@ def main() -> None:
         raise
 
 
-def _run(recipe: str, cache: Path, set_: list[str] | None) -> Run:
-    from stages.runs import open_run
+def _run(recipe: str, cache: Path | None, set_: list[str] | None) -> Run:
+    from stages.runs import open_run, run_left_in_current_folder
 
-    return open_run(recipe, cache, tuple(set_ or ()))
+    run = open_run(recipe, cache, tuple(set_ or ()))
+    if cache is None and (told := run_left_in_current_folder(run)):
+        typer.echo(f"note: {told}", err=True)
+    return run
 
 
 def _listeners(run: Run) -> RunListeners:

@@ -1,4 +1,4 @@
-"""A run's folder under cache/, recipes by name, and the manifest that hands stage one's cache to stage two.
+"""A run's folder in the cache, recipes by name, and the manifest that hands stage one's cache to stage two.
 
 cache/<run>/
     recipe.toml        all settings of the last stage that ran
@@ -23,32 +23,58 @@ from typing import Any
 from pipeline.cache.store import Part
 from pipeline.classes import is_file_of_classes, label_set
 from pipeline.errors import CacheError, RecipeError, WeightsError
-from pipeline.recipe import Recipe, anchor_recipe, load_recipe, merge_recipe, parse_recipe, to_toml
+from pipeline.recipe import NAME_OR_PATH_KEYS, Recipe, anchored, load_recipe, merge_recipe, parse_recipe, to_toml
 from pipeline.settings import fingerprint, weights_file_digest
 from pipeline.teacher.assistant import assistant_identity
 from stages.files import mask_digest, write_whole
 
 BUILT_IN = Path(__file__).parent / "recipes"
 """Recipes that come with the project; their relative paths start at the current folder."""
+HERE = Path("cache")
+"""The cache of the built-in recipes."""
+RECORD = "recipe.toml"
+"""Has all settings of the last stage of a run, in its folder."""
 
 
 def open_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
     """A built-in recipe by its name, or one from a TOML file, with `key=value` overrides.
 
+    Relative paths of a file start at its folder, those of overrides at the current folder: both become absolute.
+
     Raises:
         RecipeError: no such recipe, or a setting is refused.
     """
-    built_in = BUILT_IN / f"{name_or_path}.toml"
-    if "/" in name_or_path or name_or_path.endswith(".toml"):
-        recipe = load_recipe(Path(name_or_path))
-    elif built_in.is_file():
-        recipe = parse_recipe(tomllib.loads(built_in.read_text(encoding="utf-8")))
-    else:
-        known = ", ".join(sorted(p.stem for p in BUILT_IN.glob("*.toml")))
-        raise RecipeError(
-            f"recipe {name_or_path!r} is unknown", f"known are {known}, and paths of .toml files", "Check the name"
-        )
-    return merge_recipe(recipe, _overrides(overrides)) if overrides else recipe
+    file = _file_of(name_or_path)
+    recipe = load_recipe(file) if file else _built_in(name_or_path)
+    if overrides:
+        recipe = merge_recipe(recipe, anchored(_overrides(overrides), Path.cwd()))
+    if file:
+        _refuse_networks_of_the_current_folder(recipe)
+    return recipe
+
+
+def _file_of(name_or_path: str) -> Path | None:
+    """The recipe's file, there or not; None if it is the name of a built-in one."""
+    return Path(name_or_path) if "/" in name_or_path or name_or_path.endswith(".toml") else None
+
+
+def _built_in(name: str) -> Recipe:
+    path = BUILT_IN / f"{name}.toml"
+    if path.is_file():
+        return parse_recipe(tomllib.loads(path.read_text(encoding="utf-8")))
+    known = ", ".join(sorted(p.stem for p in BUILT_IN.glob("*.toml")))
+    meant = f"Write {name}.toml, which is in the current folder" if Path(f"{name}.toml").is_file() else "Check the name"
+    raise RecipeError(f"recipe {name!r} is unknown", f"known are {known}, and paths of .toml files", meant)
+
+
+def _refuse_networks_of_the_current_folder(recipe: Recipe) -> None:
+    """Refuse what a recipe's file calls a network and is only in the current folder, where transformers takes it."""
+    for table, key in NAME_OR_PATH_KEYS:
+        name: str = getattr(getattr(recipe, table), key)
+        if name and name != "demo" and not Path(name).is_absolute() and Path(name).exists():
+            raise RecipeError(f"{table}.{key} is {name!r}, which is in the current folder and not beside the recipe",
+                              "paths in a recipe start at its own folder",
+                              f"Write {str(Path(name).absolute())!r}")  # fmt: skip
 
 
 def _overrides(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -112,22 +138,41 @@ class Run:
         Raises:
             CacheError: it cannot be written.
         """
-        write_whole(self.folder / "recipe.toml", to_toml(self.recipe))
+        write_whole(self.folder / RECORD, to_toml(self.recipe))
 
 
-def open_run(recipe: str, cache: Path = Path("cache"), overrides: tuple[str, ...] = ()) -> Run:
+def open_run(recipe: str, cache: Path | None = None, overrides: tuple[str, ...] = ()) -> Run:
     """The run of a recipe, which need not have begun; its paths are made absolute.
 
     Args:
         recipe: name or path, as for `open_recipe`.
-        cache: the folder that holds the runs.
+        cache: the folder that holds the runs; None is the folder `cache` beside the recipe's file, for built-in recipes
+            in the current folder. The `recipe.toml` that a run recorded stands for that run.
         overrides: `key=value`.
 
     Raises:
         RecipeError: as `open_recipe`.
     """
-    opened = anchor_recipe(open_recipe(recipe, overrides), Path.cwd())  # a cluster's workers may be in another folder
-    return Run(opened, cache / opened.name)
+    table = dataclasses.asdict(open_recipe(recipe, overrides))
+    opened = parse_recipe(anchored(table, Path.cwd()))  # a cluster's workers may be in another folder
+    return Run(opened, (cache or _cache_of(_file_of(recipe))) / opened.name)
+
+
+def _cache_of(file: Path | None) -> Path:
+    """The folder that holds the runs of a recipe's file; of built-in recipes for None."""
+    if file is None:
+        return HERE
+    is_record = file.name == RECORD and (file.parent / "log.jsonl").is_file()
+    return file.absolute().parent.parent if is_record else file.parent / "cache"
+
+
+def run_left_in_current_folder(run: Run) -> str:
+    """A sentence on the run of the same name in the current folder's cache, if that has a store and `run` has none."""
+    other = Run(run.recipe, HERE / run.recipe.name)
+    if run.store.exists() or not other.store.exists():
+        return ""
+    return (f"this run's place is {run.folder}, beside its recipe, and has no teacher cache; "
+            f"{other.folder} in the current folder has one: --cache {HERE} goes on with that")  # fmt: skip
 
 
 VERSIONS = {Part.MASKS: 2, Part.ASSISTANT: 5, Part.ENSEMBLE: 2}

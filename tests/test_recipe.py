@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.errors import RecipeError
-from pipeline.recipe import Recipe, anchor_recipe, load_recipe, merge_recipe, parse_recipe, to_toml
+from pipeline.recipe import Recipe, anchored, load_recipe, merge_recipe, parse_recipe, to_toml
 from pipeline.sentences import sentences, summary
 from pipeline.settings import fingerprint
 from stages import cli
@@ -90,9 +90,16 @@ def test_a_file_of_classes_lies_in_the_recipes_folder(tmp_path: Path) -> None:
 
 def test_the_embedded_weights_are_not_taken_for_a_folder_of_their_name(tmp_path: Path) -> None:
     (tmp_path / "demo").mkdir()
-    recipe = parse_recipe({"student": {"size": "tiny", "weights": "demo"}, "data": {"panoramas": "/photos"}})
-    anchored = anchor_recipe(recipe, tmp_path)
-    assert (anchored.student.weights, anchored.data.panoramas) == ("demo", "/photos")
+    table = {"student": {"weights": "demo"}, "data": {"panoramas": "/photos"}}
+    assert anchored(table, tmp_path) == table
+
+
+def test_what_can_only_be_a_path_is_one_though_it_is_not_there(tmp_path: Path) -> None:
+    table = anchored({"assistant": {"name": "net.onnx"}, "student": {"weights": "./start"}}, tmp_path)
+    assert table == {"assistant": {"name": str(tmp_path / "net.onnx")}, "student": {"weights": str(tmp_path / "start")}}
+    nobody = "~nobody-of-this-name/photos"
+    with pytest.raises(RecipeError, match=r"data\.panoramas is '~nobody-of-this-name/photos'; ~ must stand for"):
+        anchored({"data": {"panoramas": nobody}}, tmp_path)
 
 
 def test_a_recipe_that_is_no_toml_or_not_there_is_told_in_one_sentence(tmp_path: Path) -> None:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from pipeline.cache.store import Part
 from pipeline.errors import CacheError, RecipeError
 from pipeline.recipe import Recipe, merge_recipe
-from stages import runs
-from stages.runs import Fingerprints, Run, open_recipe, read_manifest, teacher_settings, write_manifest
+from stages import cli, runs
+from stages.runs import (
+    Fingerprints,
+    Run,
+    open_recipe,
+    open_run,
+    read_manifest,
+    run_left_in_current_folder,
+    teacher_settings,
+    write_manifest,
+)
 
 PRINTS = Fingerprints("a" * 16, "b" * 16, "c" * 16)
 
@@ -139,3 +150,102 @@ def test_a_damaged_record_is_told_in_one_sentence(tmp_path: Path, content: str) 
 
 def test_teacher_settings_are_plain_json() -> None:
     assert teacher_settings(Recipe())["assistant"]["feature_levels"] == [1, 2, 3, 4]
+
+
+PATHS = """
+label_set = "classes.json"
+[data]
+panoramas = "photos"
+evaluation = "../held_out"
+labels = "labels"
+labels_set = "classes.json"
+[panorama]
+ignore_mask = "rig.png"
+[sam]
+model = "vit_b"
+checkpoint = "cache/weights/sam.pth"
+[assistant]
+kind = "onnx"
+name = "net.onnx"
+label_set = "classes.json"
+[student]
+weights = "start"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Has a recipe in its folder recipes; the current folder is another, here."""
+    for folder in ("recipes/start", "here/start", "here/only_here"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "recipes" / "classes.json").write_text('{"id2label": {"0": "wall", "1": "floor"}}')
+    (tmp_path / "recipes" / "my.toml").write_text(PATHS)
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["../recipes/my.toml", "{project}/recipes/my.toml"])
+def test_all_paths_of_a_recipe_and_its_cache_start_at_its_folder(project: Path, name: str) -> None:
+    run = open_run(name.format(project=project))
+    recipe, own = run.recipe, (project / "recipes").resolve()
+    paths = (recipe.label_set, recipe.data.panoramas, recipe.data.evaluation, recipe.data.labels,
+             recipe.data.labels_set, recipe.panorama.ignore_mask, recipe.sam.checkpoint, recipe.assistant.name,
+             recipe.assistant.label_set, recipe.student.weights)  # fmt: skip
+    assert all(Path(path).is_absolute() for path in paths)
+    assert [str(Path(path).resolve().relative_to(project)) for path in paths] == [
+        "recipes/classes.json", "recipes/photos", "held_out", "recipes/labels", "recipes/classes.json",
+        "recipes/rig.png", "recipes/cache/weights/sam.pth", "recipes/net.onnx", "recipes/classes.json",
+        "recipes/start"]  # fmt: skip
+    assert run.folder.resolve() == own / "cache" / "run"
+
+
+def test_paths_of_built_in_recipes_and_overrides_and_their_cache_start_at_the_current_folder(project: Path) -> None:
+    here = project / "here"
+    run = open_run("street", overrides=("student.weights=start",))
+    assert run.folder.resolve() == here / "cache" / "street"
+    assert (run.recipe.data.panoramas, run.recipe.student.weights) == (str(here / "panoramas"), str(here / "start"))
+    mixed = open_run("../recipes/my.toml", overrides=("data.panoramas=mine", "name=other"))
+    assert mixed.recipe.data.panoramas == str(here / "mine")
+    assert mixed.folder.resolve() == project / "recipes" / "cache" / "other"
+
+
+def test_a_named_cache_is_taken_as_named(project: Path) -> None:
+    assert open_run("../recipes/my.toml", Path("runs")).folder == Path("runs/run")
+
+
+def test_the_recipe_that_a_run_recorded_stands_for_that_run(project: Path) -> None:
+    run = open_run("../recipes/my.toml")
+    run.record_recipe()
+    (run.folder / "log.jsonl").touch()
+    again = open_run(str(run.folder / "recipe.toml"))
+    assert again.recipe == run.recipe
+    assert again.folder.resolve() == run.folder.resolve()
+    os.chdir(run.folder)  # the fixture goes back
+    assert open_run("./recipe.toml").folder.resolve() == Path.cwd()
+
+
+def test_a_network_that_is_only_in_the_current_folder_is_not_taken_silently(project: Path) -> None:
+    (project / "recipes" / "my.toml").write_text('[student]\nweights = "only_here"\n')
+    with pytest.raises(RecipeError, match=r"student\.weights is 'only_here', which is in the current folder"):
+        open_recipe("../recipes/my.toml")
+    chosen = open_recipe("../recipes/my.toml", ("student.weights=only_here",))
+    assert chosen.student.weights == str(project / "here" / "only_here")
+
+
+def test_a_cache_in_the_current_folder_is_told_where_the_recipes_own_place_has_none(project: Path) -> None:
+    run = open_run("../recipes/my.toml")
+    assert run_left_in_current_folder(run) == ""
+    (project / "here" / "cache" / "run" / "teacher.zarr").mkdir(parents=True)
+    told = run_left_in_current_folder(run)
+    assert str(run.folder) in told and "--cache cache goes on with that" in told
+    result = CliRunner().invoke(cli.app, ["distill", "../recipes/my.toml"])
+    assert f"note: {told}" in result.stderr
+    assert run_left_in_current_folder(open_run("../recipes/my.toml", Path("cache"))) == ""
+    run.store.mkdir(parents=True)
+    assert run_left_in_current_folder(run) == ""
+
+
+def test_a_file_named_without_its_ending_is_offered(project: Path) -> None:
+    Path("mine.toml").touch()
+    with pytest.raises(RecipeError, match=r"recipe 'mine' is unknown; .* Write mine\.toml"):
+        open_recipe("mine")
