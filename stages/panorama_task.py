@@ -123,14 +123,14 @@ def cache_panorama(task: PanoramaTask) -> TaskReport:
         task = replace(task, device=choose_device(task.device))
         torch.backends.cudnn.allow_tf32 = False  # float32 is float32, as on a CPU
         with _TORCH_THREADS.set_to(task.threads), device_errors(_SMALLER):
-            _compute_or_mend(task, seconds)
+            notes = _compute_or_mend(task, seconds)
     except InputError as error:
         return TaskReport(task.panorama.id, seconds, str(error))
     except GoodSAMError as error:
         return TaskReport(task.panorama.id, seconds, fatal=error)
     except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
         return TaskReport(task.panorama.id, seconds, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
-    return TaskReport(task.panorama.id, seconds, notes=_notes(task, seconds))
+    return TaskReport(task.panorama.id, seconds, notes=notes + _notes(task, seconds))
 
 
 class _TorchThreads:
@@ -166,16 +166,19 @@ _SMALLER = "take smaller networks or windows"
 _TORCH_THREADS = _TorchThreads()
 
 
-def _compute_or_mend(task: PanoramaTask, seconds: dict[str, float]) -> None:
-    """Another process may be at the same panorama: on a cluster, tasks of a run that was stopped go on to their end."""
+def _compute_or_mend(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str, ...]:
+    """Compute the missing parts; notes on the picture come back.
+
+    Another process may be at the same panorama: on a cluster, tasks of a run that was stopped go on to their end.
+    """
     try:
-        _compute(task, seconds)
+        return _compute(task, seconds)
     except DamagedError:  # what earlier runs stored has rotted: do those parts again
         _discard_damaged(task)
-        _compute(task, seconds)
+        return _compute(task, seconds)
 
 
-def _compute(task: PanoramaTask, seconds: dict[str, float]) -> None:
+def _compute(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str, ...]:
     stamp = source_stamp(task.panorama.path)  # before it is read: what is written to it meanwhile shows next time
     panorama = open_panorama(task.panorama.path, task.recipe.panorama)
     ignored_HW = ignored_region(panorama.image_HW3, task.recipe.panorama, panorama.transparent_HW)
@@ -198,6 +201,7 @@ def _compute(task: PanoramaTask, seconds: dict[str, float]) -> None:
         if not store.is_done(part, name, task.panorama.id, source_sha256=panorama.sha256):  # see `_compute_or_mend`
             store.write(part, name, task.panorama.id, arrays, _provenance(task, panorama) | stamp)
         seconds[part.value] = time.monotonic() - started
+    return panorama.notes
 
 
 def _discard_damaged(task: PanoramaTask) -> None:

@@ -40,7 +40,7 @@ from stages.files import digest, mask_digest, named_after_panorama, write_pictur
 from stages.predictor import Predictor, load_predictor
 
 STAGE = "predict"
-VERSION = 3
+VERSION = 4
 """Raised when the code changes what is predicted or noted, so that older outputs are made anew."""
 _NOTES = "goodsam"
 """Text in a label file: what it was made with and of, and the classes' shares, so that a rerun need not decode it."""
@@ -112,13 +112,17 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     made_with = _made_with(job)
     _make_folders(job)
     failed: dict[str, str] = {}
+    noted: set[str] = set()
     missing = [file for file in files if not _is_done(file, job, made_with)]
     listener(StageStarted(STAGE, len(missing), "panoramas"))
     for done, file in enumerate(missing, start=1):
         began = time.monotonic()
         try:
             with device_errors("take a smaller student"), named_after_panorama():
-                _predict_file(file, job, predictor, made_with)
+                notes = _predict_file(file, job, predictor, made_with)
+            for note in (note for note in notes if note not in noted):
+                noted.add(note)
+                listener(Note(STAGE, note))
         except (CacheError, DeviceError, WeightsError):
             raise
         except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
@@ -151,7 +155,10 @@ def predict_labels(panorama: OpenedPanorama, predictor: Predictor, config: Panor
     return labels
 
 
-def _predict_file(file: PanoramaFile, job: PredictJob, predictor: Predictor, made_with: dict[str, str]) -> None:
+def _predict_file(
+    file: PanoramaFile, job: PredictJob, predictor: Predictor, made_with: dict[str, str]
+) -> tuple[str, ...]:
+    """Predict one panorama; notes on the picture come back."""
     panorama = open_panorama(file.path, job.panorama)
     made_of = {"source": panorama.sha256, "place": fingerprint(str(file.path.resolve()))}
     if not job.overwrite:
@@ -165,10 +172,11 @@ def _predict_file(file: PanoramaFile, job: PredictJob, predictor: Predictor, mad
         _overlay_path(job, file).unlink()
     weights = solid_angles(*labels.shape, job.panorama.vertical_fov)
     shares = class_shares(labels, len(predictor.label_set), weights).tolist()
-    notes = PngImagePlugin.PngInfo()
-    notes.add_text(_NOTES, json.dumps({**made_with, **made_of, "shares": shares}))
+    made_notes = PngImagePlugin.PngInfo()
+    made_notes.add_text(_NOTES, json.dumps({**made_with, **made_of, "shares": shares}))
     # Last: this file is the mark that all of the panorama's outputs are there.
-    write_picture(_label_path(job, file), _indexed(labels, predictor.label_set), pnginfo=notes)
+    write_picture(_label_path(job, file), _indexed(labels, predictor.label_set), pnginfo=made_notes)
+    return panorama.notes
 
 
 def _require_own_place(path: Path, made_of: dict[str, str]) -> None:

@@ -175,7 +175,7 @@ def run_left_in_current_folder(run: Run) -> str:
             f"{other.folder} in the current folder has one: --cache {HERE} goes on with that")  # fmt: skip
 
 
-VERSIONS = {Part.MASKS: 2, Part.ASSISTANT: 5, Part.ENSEMBLE: 2}
+VERSIONS = {Part.MASKS: 3, Part.ASSISTANT: 6, Part.ENSEMBLE: 3}
 """Raised when the code of a part changes what it computes, so that older results are not read any more."""
 
 

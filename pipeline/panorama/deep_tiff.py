@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from pipeline.errors import InputError
 
@@ -20,7 +20,7 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # of a damaged fil
 
 
 def read_deep_tiff(file: BinaryIO, name: str) -> Image.Image:
-    """The first picture of such a TIFF as 8-bit grey, RGB or RGBA, upright.
+    """The first picture of such a TIFF as 8-bit grey, RGB or RGBA, upright, with its colour profile in `info`.
 
     Args:
         file: the open TIFF, at any position.
@@ -43,12 +43,15 @@ def read_deep_tiff(file: BinaryIO, name: str) -> Image.Image:
             ):
                 raise _unknown(name, f"{page.samplesperpixel} channels of the type {page.dtype}")
             values = page.asarray()
+            profile = page.tags.valueof(TiffImagePlugin.ICCPROFILE)
             planes_first = page.samplesperpixel > 1 and page.planarconfig == _SEPARATE
     except InputError:
         raise
     except Exception as error:  # tifffile raises whatever the damage leads to
         raise _unknown(name, f"what cannot be decoded ({error})") from error
     image = Image.fromarray(eight_bit(np.moveaxis(values, 0, -1) if planes_first else values, name))
+    if profile is not None:
+        image.info["icc_profile"] = bytes(profile)
     image.getexif()[ExifTags.Base.Orientation] = orientation
     return ImageOps.exif_transpose(image)
 

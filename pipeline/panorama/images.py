@@ -20,6 +20,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from pipeline.errors import InputError
+from pipeline.panorama.colour_profile import to_srgb
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.deep_tiff import eight_bit, read_deep_tiff
 from pipeline.panorama.gpano import require_full_turn
@@ -55,7 +56,7 @@ class OpenedPanorama:
     """A panorama at the working size."""
 
     image_HW3: npt.NDArray[np.uint8]
-    """RGB, upright; transparent pixels are black."""
+    """sRGB, upright; transparent pixels are black."""
     transparent_HW: npt.NDArray[np.bool_]
     """Pixels that are more than half transparent: nothing was seen there."""
     source_height: int
@@ -64,6 +65,8 @@ class OpenedPanorama:
     """Width of the upright file, pixels."""
     sha256: str
     """SHA-256 of the file's bytes, hexadecimal."""
+    notes: tuple[str, ...] = ()
+    """What the user should know, a sentence each; the same for all files that have it in common."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Picture:
 
 
 def open_panorama(path: Path, config: PanoramaConfig) -> OpenedPanorama:
-    """Read a panorama, make it upright 8-bit RGB and resize it to the working size, over the seam.
+    """Read a panorama, make it upright 8-bit sRGB and resize it to the working size, over the seam.
 
     Transparency is composited over black: that is what stitchers write where no camera looked, and what
     `ignore.constant_border` recognises.
@@ -105,13 +108,13 @@ def open_panorama(path: Path, config: PanoramaConfig) -> OpenedPanorama:
 
     picture = read_picture(path, check_size, wanted)
     require_full_turn(picture.image.info.get("xmp", b""), path.name, picture.width, picture.height)
-    colour, alpha = _rgb_and_alpha(picture.image, path)
+    colour, alpha, notes = _srgb_and_alpha(picture.image, path)
     require_stitched(colour, path.name, picture.width, picture.height)
     image_HW3 = np.array(resize_wrapping(colour, *wanted))
     transparent_HW = np.zeros(image_HW3.shape[:2], np.bool_)
     if alpha is not None:
         transparent_HW = np.asarray(resize_wrapping(alpha, *wanted)) < 128
-    return OpenedPanorama(image_HW3, transparent_HW, picture.height, picture.width, picture.sha256)
+    return OpenedPanorama(image_HW3, transparent_HW, picture.height, picture.width, picture.sha256, notes)
 
 
 def read_picture(path: Path, check_size: Callable[[int, int], None], wanted: tuple[int, int] | None = None) -> Picture:
@@ -235,15 +238,25 @@ def _orientation(image: Image.Image) -> int:
     return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
-def _rgb_and_alpha(image: Image.Image, path: Path) -> tuple[Image.Image, Image.Image | None]:
-    """8-bit RGB composited over black, and the alpha channel where there is one."""
-    image = _eight_bit(image, path)
+def _srgb_and_alpha(image: Image.Image, path: Path) -> tuple[Image.Image, Image.Image | None, tuple[str, ...]]:
+    """8-bit sRGB composited over black, the alpha channel where there is one, and notes."""
+    profile = image.info.get("icc_profile") or b""
+    colour, alpha = _colour_and_alpha(_eight_bit(image, path))
+    colour, note = to_srgb(colour, profile)
+    if alpha is not None:
+        colour = Image.composite(colour, Image.new("RGB", colour.size), alpha)
+    return colour, alpha, (note,) if note else ()
+
+
+def _colour_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """The picture without its alpha channel, and that where there is one."""
     if not image.has_transparency_data:
-        return image.convert("RGB"), None
-    with_alpha = image.convert("RGBA")
-    alpha = with_alpha.getchannel("A")
-    black = Image.new("RGB", image.size)
-    return Image.composite(with_alpha.convert("RGB"), black, alpha), alpha
+        return image, None
+    if image.mode in ("1", "L", "LA"):  # stays grey: its profile is one of grey
+        grey = image.convert("LA")
+        return grey.getchannel("L"), grey.getchannel("A")
+    colour = image.convert("RGBA")
+    return colour.convert("RGB"), colour.getchannel("A")
 
 
 def _eight_bit(image: Image.Image, path: Path) -> Image.Image:

@@ -434,3 +434,14 @@ def test_two_that_write_one_file_at_once_leave_it_whole(tmp_path: Path, monkeypa
     write_whole(path, "ours")
     assert path.read_text() == "ours"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_colour_profile_is_told_once(job: PredictJob) -> None:
+    for name in NAMES[:2]:
+        path = job.panoramas / f"{name}.png"
+        Image.open(path).save(path, icc_profile=b"no profile at all" * 20)
+    events: list[Event] = []
+    assert predict(job, events.append).done == 3
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert len(notes) == 1
+    assert notes[0].startswith("pictures with a colour profile that cannot be used are taken as they are, for sRGB")

@@ -581,3 +581,14 @@ def test_what_is_assumed_of_an_assistants_pixels_is_told_once(folder: Path) -> N
     assert teacher_cache(small_run(folder, assistant=assistant), events.append).computed == 4
     notes = [event.text for event in events if isinstance(event, Note)]
     assert sum("ImageNet's mean and std are assumed" in note for note in notes) == 1
+
+
+def test_a_colour_profile_that_cannot_be_used_is_told_once(folder: Path) -> None:
+    for path in (folder / "photos").glob("[01].png"):
+        picture = Image.open(path)
+        picture.load()
+        picture.save(path, icc_profile=b"no profile at all" * 20)
+    events: list[Event] = []
+    assert teacher_cache(small_run(folder), events.append).computed == 2
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert sum("colour profile that cannot be used" in note for note in notes) == 1
