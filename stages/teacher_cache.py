@@ -20,6 +20,7 @@ from pipeline.accelerator import device_errors
 from pipeline.cache.store import Part, TeacherStore
 from pipeline.errors import GoodSAMError, InputError, WorkerError, first_line
 from pipeline.panorama.ignore import require_ignore_mask
+from pipeline.panorama.windows import missing_overlap
 from pipeline.recipe import Recipe
 from stages.claims import claimed
 from stages.devices import choose_device, describe_device
@@ -101,6 +102,9 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
         check_assistant(replace(tasks[0], device="cpu") if workers or scheduler else tasks[0])
         where = f"the workers of {scheduler}" if scheduler else describe_device(device, threads)
         listener(Note(STAGE, f"on {where}{f', {workers} workers' if workers else ''}"))
+        size = run.recipe.panorama
+        for note in missing_overlap(size.height, size.width, run.recipe.windows):
+            listener(Note(STAGE, note))
     _describe(store, prints, run.recipe)
     listener(StageStarted(STAGE, len(tasks), "panoramas"))
     is_recorded = len(tasks) < len(panoramas)

@@ -51,17 +51,19 @@ class WindowConfig:
     """Overlapping windows over a panorama; columns wrap over the seam, rows do not (method: sliding windows)."""
 
     height: int = 512
-    """Window height, pixels; a window higher than the panorama is cut to it."""
+    """Window height, pixels, at least 32; a window higher than the panorama is cut to it."""
     width: int = 512
-    """Window width, pixels. Square windows waste nothing of SAM's square input."""
+    """Window width, pixels, at least 32; one wider than the panorama is cut to it and does not go on over the seam.
+    Square windows waste nothing of SAM's square input."""
     stride_y: int = 256
-    """Vertical step, pixels, a multiple of 32; the last row of windows is moved up to end at the last row."""
+    """Vertical step, pixels, a multiple of 32, below the height so that windows overlap; the last row of windows is
+    moved up to end at the last row."""
     stride_x: int = 256
-    """Horizontal step, pixels, a multiple of 32; half the width is 50 % overlap."""
+    """Horizontal step, pixels, a multiple of 32, below the width so that windows overlap; half of it is 50 %."""
 
     def __post_init__(self) -> None:
         for key in ("height", "width"):
-            require(getattr(self, key) > 0, f"windows.{key}", getattr(self, key), "a positive number of pixels")
+            require(getattr(self, key) >= GRID, f"windows.{key}", getattr(self, key), f"at least {GRID} pixels")
         for key, size in (("stride_y", self.height), ("stride_x", self.width)):
             value = getattr(self, key)
             require(0 < value <= size and value % GRID == 0, f"windows.{key}", value,

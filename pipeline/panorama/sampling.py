@@ -59,7 +59,8 @@ class PerspectiveSampler:
         """Bilinear view image_hw3 of an RGB panorama, 0..255; black outside.
 
         Raises:
-            ValueError: the panorama is not uint8 or not of the sampler's size, or `horizontal_fov` is out of its range.
+            ValueError: the panorama is not uint8 or not of the sampler's size, the view has no pixels, or
+                `horizontal_fov` is out of its range.
             cv2.error: the view, or what it sees of the panorama, has 32767 columns or rows, or more.
         """
         self._require_panorama(image_HW3, (self.panorama_height, self.panorama_width, 3))

@@ -78,8 +78,10 @@ def perspective_rays(
     """Unit directions rays_hw3 of the pixel centres of a pinhole view (square pixels, angles in degrees).
 
     Raises:
-        ValueError: horizontal_fov is not inside (0, 180).
+        ValueError: the view has no pixels, or horizontal_fov is not inside (0, 180).
     """
+    if height < 1 or width < 1:
+        raise ValueError(f"the view is {width}x{height}; it must have at least one column and one row")
     if not 0 < horizontal_fov < 180:
         raise ValueError(
             f"horizontal_fov is {horizontal_fov}; a pinhole view spans more than 0 and less than 180 degrees"

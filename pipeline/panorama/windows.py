@@ -56,6 +56,27 @@ def window_grid(height: int, width: int, config: WindowConfig) -> tuple[Window, 
     return tuple(Window(row, column, h, w) for row in rows for column in columns)
 
 
+def missing_overlap(height: int, width: int, config: WindowConfig) -> tuple[str, ...]:
+    """A sentence for each direction in which the windows of a panorama of H x W pixels have no neighbour to overlap.
+
+    One row of windows as high as the panorama lacks nothing: there is nothing above and below it.
+    """
+    told: list[str] = []
+    if config.width >= width:
+        told.append(f"one window (windows.width is {config.width}) holds the whole width of the panorama ({width}): "
+                    "windows do not go on over the seam, where labels may break; "
+                    f"windows.width = {width // 2} or less lets them")  # fmt: skip
+    for key, direction, stride, size, whole in (
+        ("stride_x", "side by side", config.stride_x, config.width, width),
+        ("stride_y", "one above the other", config.stride_y, config.height, height),
+    ):
+        if stride >= size and size < whole:
+            told.append(f"windows that lie {direction} do not overlap (windows.{key} is {stride}, as is their size): "
+                        f"no other window corrects one near its borders, which may show in the labels; "
+                        f"half of {size} is usual")  # fmt: skip
+    return tuple(told)
+
+
 def cut(array: npt.NDArray[ScalarT], window: Window, axis: int = 0) -> npt.NDArray[ScalarT]:
     """A copy of the window's part of a panorama whose rows are `axis` and whose columns are the axis after it.
 

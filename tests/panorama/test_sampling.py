@@ -156,3 +156,14 @@ def test_a_panorama_of_floats_is_refused() -> None:
         view.image(np.ones((16, 32, 3), np.float32))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="sampler is for uint8"):
         view.labels(np.ones((16, 32), np.int64))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [(0, 4), (4, 0), (-1, 4)])
+def test_a_view_without_pixels_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=f"the view is {size[1]}x{size[0]}; it must have at least"):
+        sampler(size=size).image(panorama())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (3 * H, 2 * W)])
+def test_a_view_may_be_one_pixel_or_larger_than_the_panorama(size: tuple[int, int]) -> None:
+    assert sampler(size=size).image(panorama()).shape == (*size, 3)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.panorama.config import WindowConfig
-from pipeline.panorama.windows import Stitcher, Window, add_to, blend_weights, cut, window_grid
+from pipeline.panorama.windows import Stitcher, Window, add_to, blend_weights, cut, missing_overlap, window_grid
 
 
 @st.composite
@@ -60,6 +60,37 @@ def test_a_stride_that_does_not_divide_the_circle_is_rounded_up() -> None:
 
 def test_a_window_as_wide_as_the_panorama_needs_one_column() -> None:
     assert window_grid(64, 128, WindowConfig(64, 256, 32, 32)) == (Window(0, 0, 64, 128),)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        (WindowConfig(64, 64, 32, 32), []),
+        (WindowConfig(64, 64, 32, 64), ["side by side do not overlap (windows.stride_x is 64"]),
+        (WindowConfig(64, 64, 64, 32), ["above the other do not overlap (windows.stride_y is 64"]),
+        (WindowConfig(64, 64, 64, 64), ["windows.stride_x", "windows.stride_y"]),
+        (WindowConfig(128, 64, 128, 32), []),
+        (WindowConfig(256, 64, 32, 32), []),
+        (WindowConfig(64, 256, 32, 32), ["one window (windows.width is 256) holds the whole width"]),
+        (WindowConfig(64, 512, 32, 512), ["of the panorama (256): windows do not go on over the seam"]),
+    ],
+)
+def test_windows_that_have_no_neighbour_to_overlap_are_told(config: WindowConfig, told: list[str]) -> None:
+    """In a panorama of 128 x 256 pixels."""
+    sentences = missing_overlap(128, 256, config)
+    assert len(sentences) == len(told)
+    assert all(part in sentence for part, sentence in zip(told, sentences, strict=True))
+
+
+@given(st.integers(1, 10), st.sampled_from([1, 2, 4, 8]))
+def test_windows_share_pixels_where_nothing_is_told(w: int, stride: int) -> None:
+    """Side by side, with strides that divide the circle, as a recipe's must."""
+    height, width = 32, 256
+    config = WindowConfig(height, 32 * max(w, stride), 32, 32 * stride)
+    seen = np.zeros((height, width), np.int32)
+    for window in window_grid(height, width, config):
+        add_to(seen, window, np.ones((window.height, window.width), np.int32))
+    assert (seen.max() > 1) == (not missing_overlap(height, width, config))
 
 
 @settings(max_examples=30)
