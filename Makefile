@@ -1,4 +1,4 @@
-# make demo | test | check-wheel | teacher-cache | distill | eval | real-check | bench: each sets up a virtual environment first, if it must.
+# make demo | test | test-quick | check-wheel | teacher-cache | distill | eval | real-check | bench: each sets up a virtual environment first, if it must.
 PYTHON ?= python3
 VENV ?= .venv
 RECIPE ?= demo
@@ -9,7 +9,7 @@ GOODSAM = $(VENV)/bin/goodsam
 UV = $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo teacher-cache distill eval test check-wheel lint typecheck real-check bench clean
+.PHONY: help setup dev demo teacher-cache distill eval test test-quick check-wheel lint typecheck real-check bench clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 18
@@ -50,6 +50,9 @@ bench: dev  ## The hot spots beside their peers, into cache/bench/: DEVICE=cuda 
 
 test: dev  ## The tests, below ten minutes on two cores.
 	$(VENV)/bin/python -m pytest
+
+test-quick: dev  ## The tests that are not slow, below two minutes on one core.
+	$(VENV)/bin/python -m pytest -m "not slow"
 
 check-wheel: dev  ## The wheel, installed and run in an empty environment and folder; two minutes.
 	$(VENV)/bin/python -m scripts.check_wheel

@@ -67,6 +67,7 @@ def test_where_there_are_no_locks_nobody_is_refused(tmp_path: Path, monkeypatch:
         pass
 
 
+@pytest.mark.slow
 def test_every_stage_can_be_imported_and_claims_where_the_system_has_no_fcntl(tmp_path: Path) -> None:
     """As on Windows; without any locks nobody is refused."""
     code = (

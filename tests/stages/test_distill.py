@@ -89,6 +89,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Ev
     return folder, events
 
 
+@pytest.mark.slow
 def test_killed_run_goes_on_and_ends_with_the_same_weights_bit_for_bit(
     undisturbed: tuple[Path, list[Event]], tmp_path: Path
 ) -> None:

@@ -61,6 +61,7 @@ def write_band(folder: Path, seed: int) -> None:
         Image.fromarray(array[BAND]).save(path)
 
 
+@pytest.mark.slow
 def test_bands_with_the_names_of_densepass_go_through_all_stages(tmp_path: Path) -> None:
     make_folders(tmp_path)
     for seed in (0, 9):
@@ -81,6 +82,7 @@ def test_bands_with_the_names_of_densepass_go_through_all_stages(tmp_path: Path)
         assert np.asarray(found).shape == (BAND.stop - BAND.start, 2 * WIDTH)
 
 
+@pytest.mark.slow
 def test_without_labels_the_evaluation_tells_what_can_be_known(tmp_path: Path) -> None:
     make_folders(tmp_path)
     metrics = all_stages(small_run(tmp_path, data={"labels": "", "evaluation": ""}))
@@ -105,6 +107,7 @@ def test_a_limit_that_is_lifted_leaves_what_was_done(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
 def test_stage_two_evaluation_and_prediction_need_no_segment_anything(tmp_path: Path) -> None:
     make_folders(tmp_path)
     run = small_run(tmp_path)
@@ -128,6 +131,7 @@ def test_stage_two_evaluation_and_prediction_need_no_segment_anything(tmp_path: 
         assert found.size == (WIDTH, HEIGHT)
 
 
+@pytest.mark.slow
 def test_an_assistant_without_encoder_levels_goes_through_both_stages(tmp_path: Path) -> None:
     onnx: Any = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
@@ -147,6 +151,7 @@ def test_an_assistant_without_encoder_levels_goes_through_both_stages(tmp_path: 
     assert metrics["labelled"] == 1
 
 
+@pytest.mark.slow
 def test_a_network_of_other_classes_teaches_them(tmp_path: Path) -> None:
     """As networks for indoor panoramas do: the label set is their own, and the student has it."""
     make_folders(tmp_path)

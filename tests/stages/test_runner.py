@@ -111,6 +111,7 @@ def no_second_try() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_its_task_and_not_the_run(no_second_try: None) -> None:
     """Tasks that waited in the same worker may be lost with it; all are reported."""
     reports = list(run_tasks(die_over_one, range(12), workers=1, lost=lambda task, error: -task))
@@ -119,6 +120,7 @@ def test_a_worker_that_dies_costs_its_task_and_not_the_run(no_second_try: None) 
     assert 11 in reports
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_told_in_one_sentence(no_second_try: None) -> None:
     with pytest.raises(WorkerError, match="Take fewer workers"):
         list(run_tasks(die_over_one, [1], workers=1))
@@ -145,6 +147,7 @@ def test_ctrl_c_while_workers_start_is_heard_once_they_can_be_ended(monkeypatch:
     assert started[0].status.name == "closed"
 
 
+@pytest.mark.slow
 def test_workers_do_not_hear_ctrl_c() -> None:
     """A terminal sends it to all processes of a command; the one that started the workers ends them."""
     assert list(run_tasks(interrupt_oneself, [7], workers=1)) == [7]
@@ -156,11 +159,13 @@ def interrupt_oneself(task: int) -> int:
     return task
 
 
+@pytest.mark.slow
 def test_workers_keep_the_memory_that_they_free() -> None:
     """Dask's own setting has them give it back, and every array costs page faults."""
     assert list(run_tasks(os.environ.get, ["MALLOC_TRIM_THRESHOLD_"], workers=1)) == [str(1 << 30)]
 
 
+@pytest.mark.slow
 def test_workers_that_are_ended_say_nothing_of_connections(capfd: pytest.CaptureFixture[str]) -> None:
     """A heartbeat that comes while the scheduler goes would be a traceback in the terminal."""
     assert list(run_tasks(lose_a_heartbeat, [7], workers=1)) == [7]
@@ -175,6 +180,7 @@ def lose_a_heartbeat(task: int) -> int:
     return task
 
 
+@pytest.mark.slow
 def test_workers_that_keep_much_memory_go_on() -> None:
     """Dask's own setting has those above 80 % wait until they have less, which networks never let them."""
     assert list(run_tasks(share_of_memory_to_wait_at, [0], workers=1)) == [False]
@@ -209,6 +215,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_workers_that_are_ended_with_reports_on_their_way_say_nothing(tmp_path: Path) -> None:
     """As when a report says that going on is in vain."""
     assert output(STOPPED, tmp_path) == ""

@@ -172,6 +172,7 @@ def test_a_damaged_part_is_done_again(folder: Path, finished: Path) -> None:
     assert_equal_caches(run, small_run(finished))
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same_cache(finished: Path, tmp_path: Path) -> None:
     make_folders(tmp_path)
     teacher_cache(small_run(tmp_path), silent, workers=2)
@@ -221,6 +222,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendGpu]:
         network.cache_clear()
 
 
+@pytest.mark.slow
 def test_on_a_gpu_the_cache_is_the_same(finished: Path, tmp_path: Path, gpu: PretendGpu) -> None:
     make_folders(tmp_path)
     events: list[Event] = []
@@ -348,6 +350,7 @@ def begun(folder: Path, part: Part, *options: str, **how: Any) -> subprocess.Pop
     return process
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_the_middle_and_gone_on_with_gives_the_same_cache(finished: Path, tmp_path: Path) -> None:
     process = begun(tmp_path, Part.ENSEMBLE, stderr=subprocess.DEVNULL)
     os.kill(process.pid, signal.SIGKILL)
@@ -363,6 +366,7 @@ def hear_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_workers_without_a_traceback_and_the_run_goes_on(finished: Path, tmp_path: Path) -> None:
     process = begun(tmp_path, Part.MASKS, "--workers", "2", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                     start_new_session=True, preexec_fn=hear_interrupts)  # fmt: skip
@@ -548,6 +552,7 @@ def test_an_address_without_a_scheduler_is_told_in_one_sentence(tmp_path: Path) 
     assert not small_run(tmp_path).folder.exists()
 
 
+@pytest.mark.slow
 def test_workers_of_another_version_or_without_the_project_are_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -571,6 +576,7 @@ def test_workers_of_another_version_or_without_the_project_are_refused(
             teacher_cache(small_run(folder), silent, scheduler=cluster.scheduler_address)
 
 
+@pytest.mark.slow
 def test_a_running_scheduler_gives_the_same_cache(finished: Path, tmp_path: Path) -> None:
     from dask.distributed import LocalCluster
 

@@ -47,6 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_ladder_is_measured_rung_by_rung(folder: Path) -> None:
     metrics = json.loads((folder / "cache/small/eval/metrics.json").read_text())
     names = [rung["name"] for rung in metrics["ladder"]]
@@ -328,6 +329,7 @@ def test_label_files_of_no_panorama_are_told(folder: Path, capsys: pytest.Captur
     assert "1 label file belongs to no panorama: nobodys.png" in printed
 
 
+@pytest.mark.slow
 def test_labels_that_count_from_one_are_told_and_read_as_the_setting_says(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -117,6 +117,7 @@ def assert_same_records(
     assert flipped <= flips
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
 def test_with_sams_own_networks_everything_is_bit_identical(
     sam: Sam, window: Picture, settings: dict[str, Any]

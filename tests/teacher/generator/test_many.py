@@ -33,7 +33,6 @@ LOOSE: dict[str, Any] = {
 }
 CROPS: dict[str, Any] = {**LOOSE, "points_per_side": 2, "crop_n_layers": 1}
 SHAPES = ((128, 128), (64, 160), (128, 128), (200, 90), (256, 256))
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: the GPU itself is not checked")
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +155,7 @@ def test_on_a_gpu_a_chunk_of_prompts_is_waited_for_five_times_and_the_encoder_ne
     assert not any(wait.startswith("encoder.py") for wait in gpu.waits)
 
 
-@needs_cuda
+@pytest.mark.gpu
 def test_on_a_gpu_the_masks_are_those_of_the_stock_generator_there(pictures: list[Picture]) -> None:
     """Without TF32 in convolutions, which the stock decoder has and ours has not."""
     sam = load_sam(SamConfig(), torch.device("cuda"))
@@ -172,7 +171,7 @@ def test_on_a_gpu_the_masks_are_those_of_the_stock_generator_there(pictures: lis
             np.testing.assert_allclose(own.predicted_iou_M, [r["predicted_iou"] for r in records], rtol=0, atol=1e-5)
 
 
-@needs_cuda
+@pytest.mark.gpu
 def test_on_a_gpu_memory_stays_within_the_setting(pictures: list[Picture]) -> None:
     sam = load_sam(SamConfig(), torch.device("cuda"))
     generator = AutomaticMaskGenerator(sam, **LOOSE, memory_gib=0.25)
