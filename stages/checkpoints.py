@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 
 from pipeline.errors import CacheError
-from stages.files import put_in_place
+from stages.files import give_usual_permissions, put_in_place
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -89,6 +89,7 @@ def replace_folder(folder: Path, fill: Callable[[Path], None], keep: Path | None
     try:
         partial.mkdir(parents=True)
         fill(partial)
+        give_usual_permissions(partial)
         put_in_place(partial, folder, keep)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import shutil
+import stat
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -86,6 +87,22 @@ def named_after_panorama() -> Generator[None]:
                              "a file and for a folder (x.jpg beside x.png/y.jpg)", "Rename the panorama"
                              ) from error  # fmt: skip
         raise
+
+
+def give_usual_permissions(folder: Path) -> None:
+    """Give every file below a folder the permissions that the user's new files have (umask): safetensors makes its
+    files for their owner alone.
+
+    Raises:
+        OSError: the system refused.
+    """
+    new = folder / f"{uuid.uuid4().hex}.partial"
+    new.touch()
+    usual = stat.S_IMODE(new.stat().st_mode)
+    new.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(usual)
 
 
 def put_in_place(new: Path, folder: Path, keep: Path | None = None) -> None:
