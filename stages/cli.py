@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator
 from contextlib import closing, contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from pipeline import __version__
 
 if TYPE_CHECKING:
     from stages.listeners import RunListeners
@@ -52,7 +53,7 @@ INTERRUPTED = 130
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"goodsam {version('goodsam')}")
+        typer.echo(f"goodsam {__version__}")
         raise typer.Exit
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from pipeline import __version__
 from pipeline.cache.store import Part, TeacherStore
 from stages import cli
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_path_in_a_folder_that_may_not_be_entered_is_one_sentence(
@@ -57,3 +63,22 @@ def test_verify_names_an_emptied_group_once_and_mends_it(tmp_path: Path) -> None
     assert CliRunner().invoke(cli.app, [*verify, "--discard"]).exit_code == 0
     assert "0 problems" in CliRunner().invoke(cli.app, verify).output
     assert store.ids(Part.MASKS, "0123456789abcdef") == ["street"]
+
+
+def test_the_version_is_told_without_installation_and_is_what_packaging_reads(tmp_path: Path) -> None:
+    """From a copy of the sources, in an interpreter that knows of no installed goodsam."""
+    for package in ("pipeline", "stages"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("demo", "__pycache__"))
+    (tmp_path / "hidden.py").write_text(
+        "import sys, importlib.metadata as m\n"
+        "def none(name): raise m.PackageNotFoundError(name)\n"
+        "m.version = m.distribution = none\n"
+        "sys.argv = ['goodsam', '--version']\n"
+        "from stages.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "hidden.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"goodsam {__version__}\n", "")
+    packaging = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "version" not in packaging["project"] and packaging["project"]["dynamic"] == ["version"]
+    assert packaging["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "pipeline.__version__"}
