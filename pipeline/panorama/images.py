@@ -17,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from pipeline.errors import InputError
 from pipeline.panorama.colour_profile import to_srgb
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.deep_tiff import eight_bit, read_deep_tiff
+from pipeline.panorama.deep_tiff import eight_bit, needs_tifffile, read_deep_tiff
 from pipeline.panorama.gpano import require_full_turn
+from pipeline.panorama.jpeg_end import with_end_marker
 from pipeline.panorama.unstitched import require_stitched
 
 MAXIMUM_PIXELS = 400_000_000
@@ -206,29 +207,28 @@ def _decode(path: Path, check_size: Callable[[int, int], None], wanted: tuple[in
         if file.tell() == 0:
             raise InputError(f"{path.name} is empty (0 bytes)", "it must be an image", "Copy or export it again")
         file.seek(0)
+
+        def check(width: int, height: int) -> None:
+            if width * height > MAXIMUM_PIXELS:
+                raise _too_large(path, f"{width}x{height}")
+            check_size(width, height)
+
+        if needs_tifffile(file):
+            upright = read_deep_tiff(file, path.name, check)
+            return Picture(upright, *upright.size, "TIFF", sha256)
+        file.seek(0)
         with Image.open(file, formats=_FORMATS) as image:
-            if image.width * image.height > MAXIMUM_PIXELS:
-                raise _too_large(path, f"{image.width}x{image.height}")
             orientation = _orientation(image)
             sideways = orientation in _SIDEWAYS
             width, height = image.size[::-1] if sideways else image.size
-            check_size(width, height)
-            if _needs_tifffile(image):
-                return Picture(read_deep_tiff(file, path.name), width, height, "TIFF", sha256)
+            check(width, height)
+            whole = with_end_marker(file) if image.format in ("JPEG", "MPO") else file
+            source = image if whole is file else Image.open(whole, formats=_FORMATS)
             if wanted is not None and not sideways:
-                image.draft(None, (2 * wanted[0], 2 * wanted[1]))  # JPEG's own reduction, then still a filtered half
-            image.load()
-            upright = image if orientation == 1 else ImageOps.exif_transpose(image)
+                source.draft(None, (2 * wanted[0], 2 * wanted[1]))  # JPEG's own reduction, then still a filtered half
+            source.load()
+            upright = source if orientation == 1 else ImageOps.exif_transpose(source)
             return Picture(upright, width, height, image.format or "", sha256)
-
-
-def _needs_tifffile(image: Image.Image) -> bool:
-    """Whether it is a TIFF of more than 8 bits in separate planes, which Pillow decodes to garbage."""
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return False
-    bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
-    planar = image.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2
-    return planar and len(bits) > 1 and max(bits) > 8
 
 
 def _orientation(image: Image.Image) -> int:
@@ -252,7 +252,7 @@ def _colour_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | No
     """The picture without its alpha channel, and that where there is one."""
     if not image.has_transparency_data:
         return image, None
-    if image.mode in ("1", "L", "LA"):  # stays grey: its profile is one of grey
+    if image.mode in ("1", "L", "LA", "La"):  # stays grey: its profile is one of grey
         grey = image.convert("LA")
         return grey.getchannel("L"), grey.getchannel("A")
     colour = image.convert("RGBA")
@@ -268,9 +268,14 @@ def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
         return Image.fromarray(eight_bit(values, path.name))
     if values.min() < 0 or values.max() > 65535:
         raise InputError(
-            f"{path.name} has 32-bit pixels", "panoramas have 8 or 16 bits per channel", "Export it with 8 or 16 bits"
+            f"{path.name} has 32-bit pixels with a sign, from {values.min()} to {values.max()}",
+            "panoramas have 8 or 16 bits per channel, or 32 without a sign",
+            "Export it with 8 or 16 bits",
         )
-    return Image.fromarray(eight_bit(values.astype(np.uint16), path.name))
+    grey = Image.fromarray(eight_bit(values.astype(np.uint16), path.name))
+    if isinstance(transparent := image.info.get("transparency"), int):  # the one value that stands for it
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def _aspect_remedy(width: int, height: int) -> str:
