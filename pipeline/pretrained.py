@@ -1,4 +1,7 @@
-"""Networks of transformers: found in a folder or on the Hugging Face hub, named by their content, loaded quietly."""
+"""Networks of transformers: found in a folder or on the Hugging Face hub, named by their content, loaded quietly.
+
+transformers and huggingface_hub are imported where they are used: naming a network in a folder needs neither.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,12 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from transformers.utils import logging as transformers_logging
-
 from pipeline.errors import WeightsError, first_line
 from pipeline.settings import digest_of
 
-_SETTINGS = ("config.json", "preprocessor_config.json", "processor_config.json")
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+"""Files that may say how a network wants its pixels; the first that is there counts."""
+_SETTINGS = ("config.json", *PROCESSOR_FILES)
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _INDEX = ("*.safetensors.index.json", "pytorch_model*.bin.index.json")
 
@@ -43,9 +45,16 @@ def content_of(folder: Path) -> str:
     return f"sha256:{digest_of(files)}"
 
 
+def settings_file(folder: Path) -> Path | None:
+    """The file of a folder that may say how the network there wants its pixels; None where there is none."""
+    return next((folder / name for name in PROCESSOR_FILES if (folder / name).is_file()), None)
+
+
 @contextmanager
 def quiet() -> Generator[None]:
     """No progress bars and load reports from transformers: what matters is raised."""
+    from transformers.utils import logging as transformers_logging
+
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -64,6 +73,8 @@ def _download(name: str, key: str) -> Path:
 
 
 def _snapshot(name: str, key: str, patterns: tuple[str, ...]) -> Path:
+    from huggingface_hub import snapshot_download
+
     try:
         return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except Exception as error:  # the hub's client has no common base for what can go wrong on the way

@@ -101,9 +101,9 @@ def teacher_cache(
     ] = 1,
 ) -> None:
     """Stage one: SAM and assistant over windows, rectified, fused and cached. A rerun does only what is missing."""
-    from stages.teacher_cache import teacher_cache as stage
-
     run = _run(recipe, cache, set_)
+    from stages.teacher_cache import teacher_cache as stage  # after the recipe, whose faults are told at once
+
     with _listeners(run) as listener, _world_needed(run):
         summary = stage(run, listener, workers=workers, scheduler=scheduler, device=device, threads=threads)
     _count_failures(summary.failed)
@@ -114,10 +114,13 @@ def distill(
     recipe: RecipeArgument = "demo", cache: CacheOption = None, set_: SetOption = None, device: DeviceOption = "auto"
 ) -> None:
     """Stage two: train the student from the cache. A killed run goes on from its last checkpoint."""
-    from stages.wiring import distill_run
+    from stages.splits import require_learning_folder
 
     run = _run(recipe, cache, set_)
     with _listeners(run) as listener, _world_needed(run):
+        require_learning_folder(run.recipe)
+        from stages.wiring import distill_run  # last: it imports torch and transformers, seconds of a processor
+
         folder = distill_run(run, listener, device=_device(device))
     typer.echo(f"student: {folder}")
 
@@ -127,10 +130,13 @@ def evaluate(
     recipe: RecipeArgument = "demo", cache: CacheOption = None, set_: SetOption = None, device: DeviceOption = "auto"
 ) -> None:
     """Measure every rung from assistant to student; write tables and overlay pictures."""
-    from stages.wiring import evaluate_run
+    from stages.splits import require_evaluation_folder
 
     run = _run(recipe, cache, set_)
     with _listeners(run) as listener, _world_needed(run):
+        require_evaluation_folder(run.recipe)
+        from stages.wiring import evaluate_run  # last, as in `distill`
+
         table = evaluate_run(run, listener, device=_device(device))
     typer.echo(table)
 
@@ -172,13 +178,18 @@ def predict(
 ) -> None:
     """Run a student over a folder: indexed PNGs, overlays, class shares by solid angle. A rerun does only the rest."""
     from pipeline.panorama.config import PanoramaConfig
-    from stages.predict import PredictJob
-    from stages.predict import predict as stage
-    from stages.predictor import trained_on
+    from pipeline.panorama.finding import require_folder
+    from pipeline.student.folder import require_student
+    from stages.training_record import trained_on
 
     usual = trained_on(student)
+    require_folder(panoramas)
+    require_student(student)
     fov = usual.vertical_fov if vertical_fov is None else vertical_fov
     panorama = PanoramaConfig(usual.width if width is None else width, fov, ignore_mask, ignore_border)
+    from stages.predict import PredictJob  # last, as in `distill`
+    from stages.predict import predict as stage
+
     job = PredictJob(student, panoramas, out, panorama, overlays, overwrite, _device(device))
     with _listeners_at(out) as listener:
         summary = stage(job, listener)
@@ -196,7 +207,7 @@ def verify(
 ) -> None:
     """Read a run's whole teacher cache and check every checksum."""
     from stages.listeners import ProgressConsole
-    from stages.wiring import verify_run
+    from stages.verify import verify_run
 
     with closing(ProgressConsole()) as listener:  # no log: a cache that may only be read can be verified too
         problems = verify_run(_run(recipe, cache, set_), listener, remove=discard)

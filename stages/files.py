@@ -142,3 +142,13 @@ def digest(path: Path) -> str:
         raise InputError(
             f"{path} cannot be read ({error.strerror})", "it must be a readable file", "Check path and permissions"
         ) from error
+
+
+def source_stamp(path: Path) -> dict[str, int]:
+    """What of a panorama's file tells without reading it that it is still the same, as it stands in the done mark: size
+    in bytes and time of the last change in nanoseconds. Empty where the file cannot be looked at."""
+    try:
+        status = path.stat()
+    except OSError:  # whoever opens it says what is wrong with it
+        return {}
+    return {"source_size": status.st_size, "source_modified_ns": status.st_mtime_ns}

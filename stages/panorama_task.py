@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 import traceback
 from collections.abc import Callable, Generator
@@ -21,23 +20,21 @@ from pipeline.accelerator import device_errors
 from pipeline.cache import records
 from pipeline.cache.store import DamagedError, Part, TeacherStore
 from pipeline.cache.verify import Entry, discard, verify_entry
-from pipeline.classes import label_set
 from pipeline.errors import GoodSAMError, InputError
 from pipeline.finite import require_finite
 from pipeline.panorama.ignore import ignored_region
 from pipeline.panorama.images import OpenedPanorama, open_panorama
 from pipeline.panorama.windows import Window, cut, window_grid
 from pipeline.recipe import Recipe
-from pipeline.settings import fingerprint
-from pipeline.teacher.assistant import Assistant, assistant_identity, load_assistant, require_levels
+from pipeline.teacher.assistant import Assistant, load_assistant, require_levels
 from pipeline.teacher.boundary import refine_boundary
 from pipeline.teacher.config import AssistantConfig, SamConfig
 from pipeline.teacher.fuse import fuse
 from pipeline.teacher.rectify import rectify
-from pipeline.teacher.sam import SamMaskGenerator, load_mask_generator, weights_digest
+from pipeline.teacher.sam import SamMaskGenerator, load_mask_generator
 from stages.devices import choose_device
-from stages.files import mask_digest
-from stages.runs import SPEED_SETTINGS, VERSIONS, Fingerprints
+from stages.files import source_stamp
+from stages.runs import Fingerprints
 from stages.splits import SplitPanorama
 
 Config = TypeVar("Config", SamConfig, AssistantConfig)
@@ -78,25 +75,6 @@ class TaskReport:
     """Traceback of an error that was not foreseen, for the log."""
     notes: tuple[str, ...] = ()
     """What the user should know once, however many tasks say it."""
-
-
-def part_fingerprints(recipe: Recipe) -> Fingerprints:
-    """Fingerprints of the three parts: everything that determines their content, and nothing else.
-
-    Raises:
-        GoodSAMError: weights or the ignore mask are missing.
-    """
-    size = (recipe.panorama.width, recipe.panorama.height, recipe.panorama.vertical_fov)
-    sam = _without(recipe.sam, "checkpoint", *SPEED_SETTINGS["sam"])
-    masks = fingerprint(Part.MASKS, VERSIONS[Part.MASKS], size, recipe.windows, sam, weights_digest(recipe.sam))
-    identity = assistant_identity(recipe.assistant)
-    classes = (recipe.classes.names, label_set(recipe.assistant.label_set).names)
-    assistant = fingerprint(Part.ASSISTANT, VERSIONS[Part.ASSISTANT], size, recipe.windows, classes,
-                            _without(recipe.assistant, "name", "label_set"), identity)  # fmt: skip
-    ignored = (recipe.panorama.find_constant_border, mask_digest(recipe.panorama.ignore_mask))
-    ensemble = fingerprint(Part.ENSEMBLE, VERSIONS[Part.ENSEMBLE], masks, assistant, recipe.fusion, recipe.boundary,
-                           recipe.classes.thin, ignored)  # fmt: skip
-    return Fingerprints(masks, assistant, ensemble)
 
 
 def check_assistant(task: PanoramaTask) -> None:
@@ -274,16 +252,6 @@ def _assistant(config: AssistantConfig, device: str) -> Assistant:
     return load_assistant(config, torch.device(device))
 
 
-def source_stamp(path: Path) -> dict[str, int]:
-    """What of a panorama's file tells without reading it that it is still the same, as it stands in the done mark: size
-    in bytes and time of the last change in nanoseconds. Empty where the file cannot be looked at."""
-    try:
-        status = path.stat()
-    except OSError:  # whoever opens it says what is wrong with it
-        return {}
-    return {"source_size": status.st_size, "source_modified_ns": status.st_mtime_ns}
-
-
 def _provenance(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, Any]:
     return {
         "source": str(task.panorama.path),
@@ -291,7 +259,3 @@ def _provenance(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, Any]:
         "source_height": panorama.source_height,
         "source_width": panorama.source_width,
     }
-
-
-def _without(config: Any, *keys: str) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in keys}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,12 +11,9 @@ import numpy.typing as npt
 import torch
 
 from pipeline.classes import LabelSet, named_classes
-from pipeline.errors import RecipeError, WeightsError
 from pipeline.finite import require_finite
-from pipeline.panorama.config import PanoramaConfig
 from pipeline.student.model import load_student, predict_logits
 from stages.devices import describe_device
-from stages.student_folder import RECORD
 
 
 class Predictor(Protocol):
@@ -91,21 +87,3 @@ def load_predictor(folder: Path, device: str = "cpu") -> StudentPredictor:
         device,
         f"the student {folder}",
     )
-
-
-def trained_on(folder: Path) -> PanoramaConfig:
-    """The working width and the field of view of a student's training; the usual ones where its folder does not tell.
-
-    Raises:
-        WeightsError: its training.json is damaged.
-    """
-    path = folder / RECORD
-    if not path.is_file():
-        return PanoramaConfig()
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return PanoramaConfig(int(record["working_size"][1]), float(record["vertical_fov"]))
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecipeError) as error:
-        raise WeightsError(f"{path} is damaged ({type(error).__name__}: {error})",
-                           "it must be as `goodsam distill` wrote it",
-                           f"Run distill again, or take {RECORD} away and pass --width") from error  # fmt: skip

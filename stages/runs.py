@@ -25,7 +25,7 @@ from pipeline.classes import is_file_of_classes, label_set
 from pipeline.errors import CacheError, RecipeError, WeightsError
 from pipeline.recipe import NAME_OR_PATH_KEYS, Recipe, anchored, load_recipe, merge_recipe, parse_recipe, to_toml
 from pipeline.settings import fingerprint, weights_file_digest
-from pipeline.teacher.assistant import assistant_identity
+from pipeline.teacher.identity import assistant_identity
 from stages.files import mask_digest, write_whole
 
 BUILT_IN = Path(__file__).parent / "recipes"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.panorama.finding import survey_folder
+from pipeline.panorama.finding import require_folder, survey_folder
 from pipeline.recipe import Recipe
 
 LEARNING = "panoramas"
@@ -33,6 +33,24 @@ class SplitContents:
     """Why, by `<split>/<path in its folder>`, for each file that looks like a panorama and cannot be one."""
     notes: list[str]
     """What the folders hold besides, a sentence each."""
+
+
+def require_learning_folder(recipe: Recipe) -> None:
+    """Refuse a recipe whose `data.panoramas` is not there, without looking into it.
+
+    Raises:
+        InputError: the folder is not set, or missing.
+    """
+    require_folder(_learning_folder(recipe))
+
+
+def require_evaluation_folder(recipe: Recipe) -> None:
+    """Refuse a recipe whose panoramas to evaluate on are not there, without looking into their folder.
+
+    Raises:
+        InputError: the folder is not set, or missing.
+    """
+    require_folder(Path(recipe.data.evaluation) if recipe.data.evaluation else _learning_folder(recipe))
 
 
 def learning_panoramas(recipe: Recipe) -> list[SplitPanorama]:
@@ -82,9 +100,13 @@ def survey_splits(recipe: Recipe) -> SplitContents:
 
 
 def _survey_learning(recipe: Recipe) -> SplitContents:
+    return _survey(_learning_folder(recipe), LEARNING, recipe)
+
+
+def _learning_folder(recipe: Recipe) -> Path:
     if not recipe.data.panoramas:
         raise InputError("data.panoramas is empty", "it must name a folder of panoramas", "Set it in the recipe")
-    return _survey(Path(recipe.data.panoramas), LEARNING, recipe)
+    return Path(recipe.data.panoramas)
 
 
 def _survey(folder: Path, split: str, recipe: Recipe) -> SplitContents:

@@ -17,9 +17,7 @@ from typing import Any
 
 from stages.checkpoints import load_checkpoint, move_checkpoints, remove_checkpoints, replace_folder, save_checkpoint
 from stages.files import put_in_place, writing
-
-RECORD = "training.json"
-"""Says where a finished student comes from; among others its `fingerprint`."""
+from stages.training_record import RECORD
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,9 @@
 A panorama is one idempotent task. The stage asks the store what is missing and does that: in this process, in turn or,
 where a GPU must not wait for what the CPU does, two at a time; in worker processes of this machine; or on a running
 dask cluster. Results are equal.
+
+What computes (`panorama_task`, `devices`) imports torch, transformers and segment_anything: seconds of a processor. It
+is imported once something is missing, so that a rerun that finds everything done, or input that is not there, is quick.
 """
 
 from __future__ import annotations
@@ -10,33 +13,26 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import torch
-
-from pipeline.accelerator import device_errors
 from pipeline.cache.store import Part, TeacherStore
 from pipeline.errors import GoodSAMError, InputError, WorkerError, first_line
 from pipeline.panorama.ignore import require_ignore_mask
 from pipeline.panorama.windows import missing_overlap
 from pipeline.recipe import Recipe
 from stages.claims import claimed
-from stages.devices import choose_device, describe_device
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted, tell_if_slow
-from stages.files import digest
-from stages.panorama_task import (
-    PanoramaTask,
-    TaskReport,
-    cache_panorama,
-    check_assistant,
-    part_fingerprints,
-    source_stamp,
-)
+from stages.files import digest, source_stamp
+from stages.fingerprints import part_fingerprints
 from stages.runner import ask_workers, require_scheduler, run_tasks
 from stages.runs import Fingerprints, Run, write_manifest
 from stages.splits import SplitPanorama, survey_splits
+
+if TYPE_CHECKING:
+    from stages.panorama_task import PanoramaTask, TaskReport
 
 STAGE = "teacher-cache"
 
@@ -74,8 +70,6 @@ def teacher_cache(
     """
     if scheduler:
         require_scheduler(scheduler)
-    else:  # a cluster's workers may have what this machine has not: they choose
-        device = choose_device(device)
     with claimed(run.folder, STAGE):
         return _fill(run, listener, workers, scheduler, device, threads)
 
@@ -94,24 +88,14 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
     prints = part_fingerprints(run.recipe)
     missing = _missing(store, prints, panoramas, listener)
     workers = 0 if scheduler else min(workers, len(missing))
-    recipe = _sharing(run.recipe, device, workers)
-    tasks = [PanoramaTask(panorama, recipe, run.store.resolve(), prints, device, threads) for panorama in missing]
-    if tasks:
-        if scheduler:
-            _require_like_here(scheduler, run.recipe, prints)
-        check_assistant(replace(tasks[0], device="cpu") if workers or scheduler else tasks[0])
-        where = f"the workers of {scheduler}" if scheduler else describe_device(device, threads)
-        listener(Note(STAGE, f"on {where}{f', {workers} workers' if workers else ''}"))
-        size = run.recipe.panorama
-        for note in missing_overlap(size.height, size.width, run.recipe.windows):
-            listener(Note(STAGE, note))
+    tasks = _checked_tasks(run, prints, missing, listener, workers, scheduler, device, threads) if missing else []
     _describe(store, prints, run.recipe)
     listener(StageStarted(STAGE, len(tasks), "panoramas"))
     is_recorded = len(tasks) < len(panoramas)
     if is_recorded:
         _record(run, prints)
         listener(Note(STAGE, f"{len(panoramas) - len(tasks)} of {len(panoramas)} panoramas are cached already"))
-    with closing(run_tasks(cache_panorama, tasks, workers, scheduler, _at_once(device), _lost)) as running:
+    with closing(_work_on(tasks, workers, scheduler)) as running:
         reports: list[TaskReport] = []
         for report in _follow(running, listener):
             if not is_recorded and not report.error:
@@ -126,6 +110,42 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
             f"none of {len(panoramas)} panoramas could be used", "the reasons stand above", "Mend or replace the files"
         )
     return summary
+
+
+def _checked_tasks(
+    run: Run,
+    prints: Fingerprints,
+    missing: Sequence[SplitPanorama],
+    listener: Listener,
+    workers: int,
+    scheduler: str,
+    device: str,
+    threads: int,
+) -> list[PanoramaTask]:
+    """A task for each missing panorama, once it is known that device, assistant and cluster can do them."""
+    from stages.devices import choose_device, describe_device
+    from stages.panorama_task import PanoramaTask, check_assistant
+
+    if scheduler:  # a cluster's workers may have a device that this machine has not: they choose
+        _require_like_here(scheduler, run.recipe, prints)
+    else:
+        device = choose_device(device)
+    recipe = _sharing(run.recipe, device, workers)
+    tasks = [PanoramaTask(panorama, recipe, run.store.resolve(), prints, device, threads) for panorama in missing]
+    check_assistant(replace(tasks[0], device="cpu") if workers or scheduler else tasks[0])
+    where = f"the workers of {scheduler}" if scheduler else describe_device(device, threads)
+    listener(Note(STAGE, f"on {where}{f', {workers} workers' if workers else ''}"))
+    size = run.recipe.panorama
+    for note in missing_overlap(size.height, size.width, run.recipe.windows):
+        listener(Note(STAGE, note))
+    return tasks
+
+
+def _work_on(tasks: Sequence[PanoramaTask], workers: int, scheduler: str) -> Generator[TaskReport]:
+    if tasks:
+        from stages.panorama_task import cache_panorama
+
+        yield from run_tasks(cache_panorama, tasks, workers, scheduler, _at_once(tasks[0].device), _lost)
 
 
 def _require_like_here(scheduler: str, recipe: Recipe, prints: Fingerprints) -> None:
@@ -149,6 +169,9 @@ def _sharing(recipe: Recipe, device: str, workers: int) -> Recipe:
     """The recipe as each of some workers has it: on a GPU SAM's memory is that of all of them."""
     if workers < 2 or device == "cpu":
         return recipe
+    import torch
+
+    from pipeline.accelerator import device_errors
     from pipeline.teacher.generator.memory import GIB, free_memory
 
     with device_errors("take fewer workers"):
@@ -157,6 +180,8 @@ def _sharing(recipe: Recipe, device: str, workers: int) -> Recipe:
 
 
 def _lost(task: PanoramaTask, error: WorkerError) -> TaskReport:
+    from stages.panorama_task import TaskReport
+
     return TaskReport(task.panorama.id, {}, str(error))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipeline.cache.store import TeacherStore
-from pipeline.cache.verify import Problem, discard, entries, verify_entry
 from pipeline.classes import LabelSet, label_set
 from pipeline.errors import GoodSAMError
 from pipeline.evaluate import report
@@ -23,7 +20,7 @@ from pipeline.student.model import start_student
 from stages.claims import claimed
 from stages.distill import DistillJob, distill
 from stages.evaluate import EvaluateJob, evaluate
-from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted, silent
+from stages.events import Listener, Note
 from stages.predictor import Predictor, StudentPredictor, load_predictor
 from stages.reading import RunReader
 from stages.runs import Run
@@ -98,47 +95,6 @@ def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
     if (doubt := doubt_of_first_id(found_ids, _label_file_set(run.recipe))) and not run.recipe.data.labels_from_one:
         listener(Note("eval", doubt))
     return report.text_of(metrics)
-
-
-def verify_run(run: Run, listener: Listener = silent, *, remove: bool = False) -> list[str]:
-    """Read a run's whole cache; one sentence per damaged panorama, which `remove` deletes so that it is done again, and
-    per damaged group above them, which it writes anew.
-
-    Raises:
-        CacheError: there is no cache, or the file system cannot give or delete what is in it; to remove, that stage one
-            is at work on it, which may have mended meanwhile what was found damaged.
-    """
-    store = TeacherStore.open(run.store, "r")
-    if not remove:
-        return _damaged_groups(store) + [problem.found for problem in _problems(store, listener)]
-    with claimed(run.folder, "teacher-cache"):
-        problems = _problems(store, listener)
-        groups = _damaged_groups(store)
-        writable = TeacherStore.open(run.store, "a")
-        discard(writable, problems)
-        for file in store.damaged_groups():
-            writable.mend_group(file)
-    return groups + [problem.found for problem in problems]
-
-
-def _damaged_groups(store: TeacherStore) -> list[str]:
-    return [
-        f"{file} is missing or damaged; plain zarr cannot read what lies below it" for file in store.damaged_groups()
-    ]
-
-
-def _problems(store: TeacherStore, listener: Listener) -> list[Problem]:
-    began = time.monotonic()
-    stored = list(entries(store))
-    listener(StageStarted("verify", len(stored), "entries"))
-    problems: list[Problem] = []
-    for done, entry in enumerate(stored, start=1):
-        started = time.monotonic()
-        if (problem := verify_entry(store, entry)) is not None:
-            problems.append(problem)
-        listener(StageAdvanced("verify", done, entry.panorama_id, time.monotonic() - started))
-    listener(StageFinished("verify", time.monotonic() - began, {"entries": len(stored)}))
-    return problems
 
 
 def _student_is_current(run: Run, reader: RunReader, listener: Listener) -> bool | None:

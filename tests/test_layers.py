@@ -56,6 +56,42 @@ def test_the_student_never_imports_the_teacher():
         assert not any(module.startswith("pipeline.teacher") for module in _imports(path)), path
 
 
+HEAVY = ("torch", "transformers", "torchvision", "segment_anything", "zarr", "dask", "scipy", "tensorboard")
+
+
+@pytest.mark.parametrize("command", ["teacher-cache", "distill", "eval", "verify"])
+def test_a_misspelt_setting_is_told_before_heavy_imports(command: str, tmp_path: Path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("[fusion]\nthetta = 0.6\n")
+    _assert_told_early([command, str(recipe)], "fusion.thetta is no setting")
+
+
+@pytest.mark.parametrize("command", ["teacher-cache", "distill", "eval"])
+def test_a_missing_folder_of_panoramas_is_told_before_heavy_imports(command: str, tmp_path: Path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('[data]\npanoramas = "not_there"\n')
+    _assert_told_early([command, str(recipe), "--cache", str(tmp_path)], "not_there does not exist")
+
+
+def test_what_predict_lacks_is_told_before_heavy_imports(tmp_path: Path):
+    out = str(tmp_path / "out")
+    _assert_told_early(["predict", str(tmp_path / "not_there"), out], "not_there does not exist")
+    _assert_told_early(["predict", str(tmp_path), out, "--student", "none_here"], "none_here holds no student")
+
+
+def _assert_told_early(arguments: list[str], told: str):
+    code = f"""import sys
+from stages import cli
+sys.argv = ["goodsam", *{arguments!r}]
+try:
+    cli.main()
+finally:
+    print("imported:", sorted(set({HEAVY!r}) & set(sys.modules)))"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and told in done.stderr, done.stderr
+    assert done.stdout == "imported: []\n"
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -1,7 +1,6 @@
-"""A panorama's group as files: one chunk per array, the done mark, and how a finished folder gets its name.
+"""A panorama's group as files: the done mark, whether all chunks are there, and how a finished folder gets its name.
 
-Zarr leaves out chunks that equal the fill value and reads missing ones as fill. Neither can pass here: every chunk is
-written, and on reading its size, its CRC32C and the CRC-32 of the values must be those of the done mark.
+Nothing here needs zarr, whose import would cost a rerun that finds everything done a second.
 """
 
 from __future__ import annotations
@@ -15,13 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import zarr
-from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
-from zarr.storage import LocalStore
-
-from pipeline.cache.codec import encoding_of
-from pipeline.cache.mark import JSON, Array, ArrayRecord, Mark
+from pipeline.cache.mark import JSON, Mark
 
 GROUP = "zarr.json"
 """File of a group's metadata."""
@@ -31,50 +24,6 @@ GONE = (FileNotFoundError, NotADirectoryError)
 """The system's errors for a file that is not there."""
 _UNSYNCED = (errno.EINVAL, errno.ENOTSUP)
 """Errors of file systems that cannot sync folders."""
-
-
-def write_array(folder: Path, name: str, values: Array) -> ArrayRecord:
-    """Write one array as one chunk, whatever its values are.
-
-    Raises:
-        ValueError: a name or element type that is not for the store.
-    """
-    if not name.isidentifier() or values.dtype.kind not in "biuf":
-        raise ValueError(f"array {name!r} of {values.dtype} cannot be stored")
-    values = values.astype(values.dtype.newbyteorder("="), copy=False)  # as it is read: its checksum is of its bytes
-    size = values.dtype.itemsize
-    zstd = ZstdCodec(level=3) if size == 1 else BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", typesize=size)
-    array = zarr.create_array(
-        store=LocalStore(folder),
-        name=name,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=tuple(max(1, length) for length in values.shape),
-        compressors=(zstd, Crc32cCodec()),
-        chunk_key_encoding={"name": "default", "separator": "."},
-        attributes={"encoding": encoding_of(name, values.dtype)},
-        config={"write_empty_chunks": True},
-    )
-    if values.size:
-        array[...] = values
-    return ArrayRecord.of(values, stored_bytes(folder / name, values.shape))
-
-
-def read_array(folder: Path, name: str, record: ArrayRecord) -> Array:
-    """One array as it was written.
-
-    Raises:
-        ValueError: it differs from the record; zarr's codecs raise errors of their own.
-    """
-    array = zarr.open_array(store=LocalStore(folder, read_only=True), path=name, mode="r", zarr_format=3)
-    if array.shape != record.shape or array.dtype.name != record.dtype:
-        raise ValueError("its shape or type is not as written")
-    if stored_bytes(folder / name, record.shape) != record.stored_bytes:
-        raise ValueError("its chunk is cut short")
-    values = np.asarray(array[...])
-    if ArrayRecord.of(values, record.stored_bytes) != record:
-        raise ValueError("its checksum is not as written")
-    return values
 
 
 def stored_bytes(folder: Path, shape: tuple[int, ...]) -> int:

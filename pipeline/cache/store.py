@@ -28,11 +28,9 @@ from pipeline.cache.group import (
     MARK,
     mark_if_complete,
     publish,
-    read_array,
     read_group,
     read_mark,
     sync,
-    write_array,
     write_group,
 )
 from pipeline.cache.mark import JSON, Array, Mark, folder_name, id_of_folder
@@ -111,6 +109,8 @@ class TeacherStore:
             ValueError: no fingerprint or id, or an array of a name (an identifier) or type that is not for the store.
             TypeError: provenance that is no JSON.
         """
+        from pipeline.cache.arrays import write_array  # not above: asking what is done needs no zarr
+
         folder = self._folder(part, fingerprint, panorama_id)
         staged = self._staged(folder)
         with _writing(f"{panorama_id} ({self.path})"):
@@ -228,6 +228,8 @@ class TeacherStore:
             CacheError: it has no such array, or the file system fails.
             DamagedError: a file of it is lost, cut short or changed, be it by one bit.
         """
+        from pipeline.cache.arrays import read_array  # as in `write`
+
         mark = self._mark(part, fingerprint, panorama_id)
         folder = self._folder(part, fingerprint, panorama_id)
         arrays: dict[str, Array] = {}

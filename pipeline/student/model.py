@@ -21,6 +21,7 @@ from pipeline.classes import IGNORE, LabelSet
 from pipeline.errors import WeightsError, first_line
 from pipeline.pretrained import content_of, find_network, quiet
 from pipeline.student.config import WRAP, StudentConfig
+from pipeline.student.folder import require_student
 from pipeline.student.start import note_of_rows, rows_by_class, same_classes
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -131,9 +132,7 @@ def load_student(folder: Path) -> SegformerForSemanticSegmentation:
     Raises:
         WeightsError: the folder holds no student, or a broken one.
     """
-    if not (folder / "config.json").is_file():
-        raise WeightsError(f"{folder} holds no student", "it must have config.json and model.safetensors",
-                           "Distil a student first, or correct the path")  # fmt: skip
+    require_student(folder)
     try:
         return _pretrained(folder, _architecture_of(folder), whole=True)[0].eval()
     except WeightsError as error:

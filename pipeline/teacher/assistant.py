@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -23,8 +22,8 @@ from pipeline.classes import DENSEPASS_13, LabelSet, label_set
 from pipeline.errors import WeightsError
 from pipeline.precision import chosen_precision
 from pipeline.teacher.config import AssistantConfig
+from pipeline.teacher.identity import DEMO_FOLDER
 
-DEMO_FOLDER = Path(__file__).resolve().parents[1] / "demo" / "assistant"
 DEMO_LABELS = DENSEPASS_13
 LEVEL_OF_STRIDE = {4: 1, 8: 2, 16: 3, 32: 4}
 """Encoder levels are named by their stride."""
@@ -93,23 +92,6 @@ def load_assistant(config: AssistantConfig, device: torch.device) -> Assistant:
     if config.kind == "demo":
         return load_transformers(str(DEMO_FOLDER), DEMO_LABELS, device, "demo", precision)
     return load_transformers(config.name, label_set(config.label_set), device, precision=precision)
-
-
-def assistant_identity(config: AssistantConfig) -> str:
-    """`Assistant.identity` of the network that `config` names, without loading it.
-
-    Raises:
-        WeightsError: it is missing.
-    """
-    if config.kind == "onnx":
-        from pipeline.teacher.assistant_onnx import onnx_identity
-
-        return onnx_identity(config.name)
-    from pipeline.teacher.assistant_transformers import transformers_identity
-
-    if config.kind == "demo":
-        return transformers_identity(str(DEMO_FOLDER), kind="demo")
-    return transformers_identity(config.name)
 
 
 def cut_back(maps_KDhw: torch.Tensor, padded: torch.Size, size: tuple[int, int]) -> torch.Tensor:

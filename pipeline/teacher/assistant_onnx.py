@@ -18,7 +18,6 @@ Legend: K images of a batch, C classes, H W image, h w the output's own resoluti
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +29,6 @@ import torch
 
 from pipeline.classes import LabelSet
 from pipeline.errors import WeightsError, first_line
-from pipeline.settings import digest_of
 from pipeline.teacher.assistant import (
     LEVEL_OF_STRIDE,
     AssistantOutput,
@@ -38,7 +36,8 @@ from pipeline.teacher.assistant import (
     require_classes,
     require_levels,
 )
-from pipeline.teacher.normalisation import Normalisation, assumption, settings_file
+from pipeline.teacher.identity import onnx_identity, require_onnx_file
+from pipeline.teacher.normalisation import Normalisation, assumption
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -52,8 +51,6 @@ _SUM_TOLERANCE = 0.01
 """How far from 1 the probabilities of a pixel may sum: float16 rounds each of them."""
 _SMALLEST_PROBABILITY = 1e-12
 """Smaller ones count as this, for their logarithm must be finite."""
-_LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]*[\x00-\x7f])", re.DOTALL)
-"""What stands before the name of a file of weights, as ONNX's protobuf writes it: the key, then the name's length."""
 
 
 @dataclass(frozen=True)
@@ -131,38 +128,6 @@ def load_onnx(name: str, labels: LabelSet, device: torch.device, output: str = "
     )
 
 
-def onnx_identity(name: str) -> str:
-    """The identity of the assistant that `load_onnx` would give, without loading it.
-
-    Raises:
-        WeightsError: there is no such file.
-    """
-    path = Path(name).expanduser()
-    _require_file(path)
-    settings = settings_file(path.parent)
-    files = {path, *_weight_files(path), *([settings] if settings else [])}
-    return f"onnx {path.name} sha256:{digest_of(sorted(files))}"
-
-
-def _weight_files(path: Path) -> list[Path]:
-    """The files that an ONNX file names as the places of its weights, so far as they are there.
-
-    They are found in its bytes: the package that reads ONNX files is not needed to run them.
-    """
-    content, found = path.read_bytes(), list[Path]()
-    for match in _LOCATION.finditer(content):
-        length = sum((byte & 0x7F) << (7 * place) for place, byte in enumerate(match[1]))
-        location = content[match.end() : match.end() + length].decode(errors="replace").replace("\0", "")
-        if location and (path.parent / location).is_file():
-            found.append(path.parent / location)
-    return found
-
-
-def _require_file(path: Path) -> None:
-    if not path.is_file():
-        raise WeightsError(f"{path} is not a file", "assistant.name is an ONNX file", "Correct assistant.name")
-
-
 def _session(path: Path, device: torch.device) -> InferenceSession:
     try:
         import onnxruntime
@@ -170,7 +135,7 @@ def _session(path: Path, device: torch.device) -> InferenceSession:
         raise WeightsError("onnxruntime is not installed", f"the assistant {path} needs it",
                            "Run `.venv/bin/uv pip install --python .venv/bin/python -e '.[onnx]'` in the project's"
                            " folder") from error  # fmt: skip
-    _require_file(path)
+    require_onnx_file(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     providers: list[str | tuple[str, dict[str, int]]] = ["CPUExecutionProvider"]

@@ -21,7 +21,7 @@ from transformers import AutoModelForSemanticSegmentation
 from pipeline.accelerator import is_device_error
 from pipeline.classes import LabelSet
 from pipeline.errors import WeightsError, first_line
-from pipeline.pretrained import content_of, find_network, quiet
+from pipeline.pretrained import find_network, quiet
 from pipeline.teacher.assistant import (
     LEVEL_OF_STRIDE,
     AssistantOutput,
@@ -30,6 +30,7 @@ from pipeline.teacher.assistant import (
     require_classes,
     require_levels,
 )
+from pipeline.teacher.identity import identity_of_folder
 from pipeline.teacher.normalisation import Normalisation, assumption
 
 _PROBE = (64, 96)
@@ -98,7 +99,7 @@ def load_transformers(
     return TransformersAssistant(
         network,
         labels,
-        _identity(name, folder, kind),
+        identity_of_folder(name, folder, kind),
         device,
         Normalisation.beside(folder),
         positions,
@@ -106,19 +107,6 @@ def load_transformers(
         _channels(network, labels, f"the assistant {name}"),
         assumption(folder, f"the assistant {name}"),
     )
-
-
-def transformers_identity(name: str, kind: str = "transformers") -> str:
-    """The identity of the assistant that `load_transformers` would give, without loading it.
-
-    Raises:
-        WeightsError: there is no such network.
-    """
-    return _identity(name, find_network(name, _KEY), kind)
-
-
-def _identity(name: str, folder: Path, kind: str) -> str:
-    return f"{kind} {folder.name if Path(name).expanduser().is_dir() else name} {content_of(folder)}"
 
 
 def _network(folder: Path, name: str) -> torch.nn.Module:

@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional
 
 from pipeline.errors import WeightsError, first_line
-from pipeline.pretrained import quiet
+from pipeline.pretrained import PROCESSOR_FILES, quiet, settings_file
 
 PAD_TO = 32
 """Images are padded to a multiple of this many pixels: the coarsest feature stride of the networks."""
@@ -28,7 +28,7 @@ _PLAIN = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "
 """What is done to pixel values where settings name no image processor and do not say otherwise."""
 _STEPS_OF_SIZE = {"do_resize", "do_center_crop", "do_pad", "do_convert_rgb", "do_reduce_labels"}
 """Steps that leave the values of RGB pixels as they are."""
-_FILE, _NESTED_FILE, _NESTED_KEY = "preprocessor_config.json", "processor_config.json", "image_processor"
+_FILE, _NESTED_KEY = PROCESSOR_FILES[0], "image_processor"
 _REMEDY = "Take image_processor_type out and state do_rescale, do_normalize, image_mean and image_std there"
 _TOLERANCE = 1e-4
 """How far the processor's own pixels may be from ours, in parts of the largest: they differ by rounding only."""
@@ -87,11 +87,6 @@ class Normalisation:
         normalised = (images * self.rescale - mean_31) / std_31
         ordered = normalised.flip(1) if self.flip else normalised
         return functional.pad(ordered, (0, -width % PAD_TO, 0, -height % PAD_TO), mode="replicate")
-
-
-def settings_file(folder: Path) -> Path | None:
-    """The file of a folder that may say how the network there wants its pixels; None where there is none."""
-    return next((folder / name for name in (_FILE, _NESTED_FILE) if (folder / name).is_file()), None)
 
 
 def assumption(folder: Path, what: str) -> tuple[str, ...]:

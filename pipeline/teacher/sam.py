@@ -5,7 +5,6 @@ What imports segment_anything lies in this module, `demo_sam` and `generator`; s
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,14 +16,11 @@ from segment_anything.modeling import Sam
 
 from pipeline.errors import WeightsError
 from pipeline.precision import chosen_precision
-from pipeline.settings import weights_file_digest
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.demo_sam import PATCH, SIZE, WIDTH, build_demo_sam
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
+from pipeline.teacher.identity import missing_weights, weights_path
 from pipeline.teacher.masks import MaskSet
-
-DEMO_WEIGHTS = Path(__file__).parents[1] / "demo" / "sam.pth"
-"""Weights of the embedded demo SAM, half precision."""
 
 _KNOWN: dict[tuple[int, ...], str] = {
     (1, SIZE // PATCH, SIZE // PATCH, WIDTH): "demo",
@@ -54,24 +50,6 @@ def load_mask_generator(config: SamConfig, device: torch.device) -> SamMaskGener
     """
     sam, ignored = _load(config, device)
     return SamMaskGenerator(sam, config, ignored)
-
-
-def weights_path(config: SamConfig) -> Path:
-    """File of the weights."""
-    return DEMO_WEIGHTS if config.model == "demo" and not config.checkpoint else Path(config.checkpoint)
-
-
-def weights_digest(config: SamConfig) -> str:
-    """SHA-256 of the weights' file, for fingerprints.
-
-    Raises:
-        WeightsError: the file is missing or unreadable.
-    """
-    path = weights_path(config)
-    try:
-        return weights_file_digest(path)
-    except OSError as error:
-        raise _missing(path, config.model, error) from error
 
 
 class SamMaskGenerator:
@@ -150,7 +128,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise _missing(path, "SAM", error) from error
+        raise missing_weights(path, "SAM", error) from error
     except Exception as error:  # what is no checkpoint raises nearly anything
         raise WeightsError(f"{path} is no checkpoint, or a broken one, or holds more than tensors and plain values",
                            "it must be a file of torch.save that can be read without running code from it",
@@ -162,9 +140,3 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(saved, dict) or not all(isinstance(value, torch.Tensor) for value in saved.values()):
         raise WeightsError(f"{path} holds no weights", "it must be a state dict of SAM", "Check sam.checkpoint")
     return {str(name).removeprefix("module."): value for name, value in saved.items()}  # DataParallel's prefix
-
-
-def _missing(path: Path, model: str, error: OSError) -> WeightsError:
-    fetch = f"`goodsam fetch-weights {model} --out {shlex.quote(str(path.parent))}` brings it"
-    remedy = "Check sam.checkpoint" if model in ("demo", "SAM") else fetch
-    return WeightsError(f"{path} cannot be read ({error.strerror})", f"it must be the checkpoint of {model}", remedy)

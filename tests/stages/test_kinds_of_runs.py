@@ -19,9 +19,9 @@ from pipeline.recipe import merge_recipe
 from pipeline.world import build_scene, render_panorama
 from stages.events import Event, StageAdvanced, silent
 from stages.predict import PredictJob, predict
-from stages.predictor import trained_on
 from stages.runs import Run, read_manifest
 from stages.teacher_cache import teacher_cache
+from stages.training_record import trained_on
 from stages.wiring import distill_run, evaluate_run
 from tests.stages.small_run import HEIGHT, WIDTH, make_folders, small_run, write_panorama
 

@@ -19,7 +19,8 @@ from stages import predict as stage
 from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted
 from stages.files import write_whole
 from stages.predict import PredictJob, predict
-from stages.predictor import load_predictor, trained_on
+from stages.predictor import load_predictor
+from stages.training_record import trained_on
 
 HEIGHT, WIDTH = 64, 128
 NAMES = ("one", "street/two", "street/three")

@@ -26,10 +26,9 @@ from pipeline.cache.store import Part, TeacherStore
 from pipeline.errors import CacheError, DeviceError, InputError, WeightsError, WorkerError
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.recipe import Recipe
-from pipeline.teacher.assistant import DEMO_FOLDER
 from pipeline.teacher.config import SamConfig
-from pipeline.teacher.sam import DEMO_WEIGHTS
-from stages import panorama_task
+from pipeline.teacher.identity import DEMO_FOLDER, DEMO_WEIGHTS
+from stages import fingerprints, panorama_task
 from stages.claims import claimed
 from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted, silent
 from stages.panorama_task import PanoramaTask, TaskReport
@@ -305,7 +304,7 @@ def test_a_slower_way_is_told_once_however_many_tasks_say_it(folder: Path, monke
         decoder.plain_because = "a test wants it"  # type: ignore[misc]
         return pickle.loads(pickle.dumps(work(task)))
 
-    monkeypatch.setattr("stages.teacher_cache.cache_panorama", in_another_process)
+    monkeypatch.setattr(panorama_task, "cache_panorama", in_another_process)
     events: list[Event] = []
     try:
         summary = teacher_cache(small_run(folder, sam={"points_per_side": 1}), events.append)
@@ -454,9 +453,9 @@ def test_what_another_process_has_done_meanwhile_stays(folder: Path, monkeypatch
 def test_parts_are_named_by_the_working_height(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rule that makes it of the width may change; masks of another height must not be read then."""
     recipe = small_run(folder).recipe
-    before = panorama_task.part_fingerprints(recipe)
+    before = fingerprints.part_fingerprints(recipe)
     monkeypatch.setattr(PanoramaConfig, "height", recipe.panorama.height + 4)
-    after = panorama_task.part_fingerprints(recipe)
+    after = fingerprints.part_fingerprints(recipe)
     assert all(after.of(part) != before.of(part) for part in Part)
 
 
@@ -561,7 +560,7 @@ def test_workers_of_another_version_or_without_the_project_are_refused(
     def unknown_there(recipe: Recipe) -> Fingerprints:
         return part_fingerprints(recipe)
 
-    part_fingerprints = panorama_task.part_fingerprints
+    part_fingerprints = fingerprints.part_fingerprints
     cluster: Any = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
     with cluster:
         monkeypatch.setitem(VERSIONS, Part.ENSEMBLE, 99)

@@ -18,8 +18,9 @@ from pipeline.classes import CITYSCAPES_19, DENSEPASS_13
 from pipeline.errors import RecipeError, WeightsError
 from pipeline.finite import require_finite
 from pipeline.teacher.assistant import load_assistant
-from pipeline.teacher.assistant_onnx import load_onnx, onnx_identity
+from pipeline.teacher.assistant_onnx import load_onnx
 from pipeline.teacher.config import AssistantConfig
+from pipeline.teacher.identity import onnx_identity
 from pipeline.teacher.normalisation import Normalisation
 from tests.real_data import REAL_DATA
 

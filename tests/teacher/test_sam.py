@@ -18,7 +18,8 @@ from pipeline.errors import WeightsError
 from pipeline.teacher import sam as sam_module
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.demo_sam import build_demo_sam
-from pipeline.teacher.sam import SamMaskGenerator, load_mask_generator, load_sam, weights_digest
+from pipeline.teacher.identity import weights_digest
+from pipeline.teacher.sam import SamMaskGenerator, load_mask_generator, load_sam
 
 LOOSE = SamConfig(points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0)
 CPU = torch.device("cpu")

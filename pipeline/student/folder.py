@@ -1,0 +1,18 @@
+"""Whether a folder can hold a student, asked before the libraries that load one are imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.errors import WeightsError
+
+
+def require_student(folder: Path) -> None:
+    """Refuse a folder that holds no student.
+
+    Raises:
+        WeightsError: it is missing, or has no config.json.
+    """
+    if not (folder / "config.json").is_file():
+        raise WeightsError(f"{folder} holds no student", "it must have config.json and model.safetensors",
+                           "Distil a student first, or correct the path")  # fmt: skip

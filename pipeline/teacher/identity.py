@@ -1,0 +1,111 @@
+"""Names of the teacher's networks by the content of their files, without loading them or the libraries that would.
+
+A rerun that finds everything done, and stage two, need no more of SAM and the assistant than these names.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from pipeline.errors import WeightsError
+from pipeline.pretrained import content_of, find_network, settings_file
+from pipeline.settings import digest_of, weights_file_digest
+from pipeline.teacher.config import AssistantConfig, SamConfig
+
+DEMO_FOLDER = Path(__file__).resolve().parents[1] / "demo" / "assistant"
+"""The embedded demo assistant."""
+DEMO_WEIGHTS = Path(__file__).resolve().parents[1] / "demo" / "sam.pth"
+"""Weights of the embedded demo SAM, half precision."""
+_LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]*[\x00-\x7f])", re.DOTALL)
+"""What stands before the name of a file of weights, as ONNX's protobuf writes it: the key, then the name's length."""
+
+
+def assistant_identity(config: AssistantConfig) -> str:
+    """`Assistant.identity` of the network that `config` names, without loading it.
+
+    Raises:
+        WeightsError: it is missing.
+    """
+    if config.kind == "onnx":
+        return onnx_identity(config.name)
+    if config.kind == "demo":
+        return transformers_identity(str(DEMO_FOLDER), kind="demo")
+    return transformers_identity(config.name)
+
+
+def transformers_identity(name: str, kind: str = "transformers") -> str:
+    """The identity of the assistant that `load_transformers` would give.
+
+    Raises:
+        WeightsError: there is no such network.
+    """
+    return identity_of_folder(name, find_network(name, "assistant.name"), kind)
+
+
+def identity_of_folder(name: str, folder: Path, kind: str) -> str:
+    """The identity of the network that `name` stands for, whose files lie in `folder`."""
+    return f"{kind} {folder.name if Path(name).expanduser().is_dir() else name} {content_of(folder)}"
+
+
+def onnx_identity(name: str) -> str:
+    """The identity of the assistant that `load_onnx` would give.
+
+    Raises:
+        WeightsError: there is no such file.
+    """
+    path = Path(name).expanduser()
+    require_onnx_file(path)
+    settings = settings_file(path.parent)
+    files = {path, *_weight_files(path), *([settings] if settings else [])}
+    return f"onnx {path.name} sha256:{digest_of(sorted(files))}"
+
+
+def require_onnx_file(path: Path) -> None:
+    """Refuse an ONNX file that is not there.
+
+    Raises:
+        WeightsError: it is not.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path} is not a file", "assistant.name is an ONNX file", "Correct assistant.name")
+
+
+def weights_path(config: SamConfig) -> Path:
+    """File of SAM's weights."""
+    return DEMO_WEIGHTS if config.model == "demo" and not config.checkpoint else Path(config.checkpoint)
+
+
+def weights_digest(config: SamConfig) -> str:
+    """SHA-256 of the file of SAM's weights, for fingerprints.
+
+    Raises:
+        WeightsError: the file is missing or unreadable.
+    """
+    path = weights_path(config)
+    try:
+        return weights_file_digest(path)
+    except OSError as error:
+        raise missing_weights(path, config.model, error) from error
+
+
+def missing_weights(path: Path, model: str, error: OSError) -> WeightsError:
+    """What to tell of a checkpoint that the system does not give."""
+    fetch = f"`goodsam fetch-weights {model} --out {shlex.quote(str(path.parent))}` brings it"
+    remedy = "Check sam.checkpoint" if model in ("demo", "SAM") else fetch
+    return WeightsError(f"{path} cannot be read ({error.strerror})", f"it must be the checkpoint of {model}", remedy)
+
+
+def _weight_files(path: Path) -> list[Path]:
+    """The files that an ONNX file names as the places of its weights, so far as they are there.
+
+    They are found in its bytes: the package that reads ONNX files is not needed to run them.
+    """
+    content, found = path.read_bytes(), list[Path]()
+    for match in _LOCATION.finditer(content):
+        length = sum((byte & 0x7F) << (7 * place) for place, byte in enumerate(match[1]))
+        location = content[match.end() : match.end() + length].decode(errors="replace").replace("\0", "")
+        if location and (path.parent / location).is_file():
+            found.append(path.parent / location)
+    return found

@@ -1,0 +1,37 @@
+"""Names of stage one's three parts, from the settings and files that determine them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from pipeline.cache.store import Part
+from pipeline.classes import label_set
+from pipeline.recipe import Recipe
+from pipeline.settings import fingerprint
+from pipeline.teacher.identity import assistant_identity, weights_digest
+from stages.files import mask_digest
+from stages.runs import SPEED_SETTINGS, VERSIONS, Fingerprints
+
+
+def part_fingerprints(recipe: Recipe) -> Fingerprints:
+    """Fingerprints of the three parts: everything that determines their content, and nothing else.
+
+    Raises:
+        GoodSAMError: weights or the ignore mask are missing.
+    """
+    size = (recipe.panorama.width, recipe.panorama.height, recipe.panorama.vertical_fov)
+    sam = _without(recipe.sam, "checkpoint", *SPEED_SETTINGS["sam"])
+    masks = fingerprint(Part.MASKS, VERSIONS[Part.MASKS], size, recipe.windows, sam, weights_digest(recipe.sam))
+    identity = assistant_identity(recipe.assistant)
+    classes = (recipe.classes.names, label_set(recipe.assistant.label_set).names)
+    assistant = fingerprint(Part.ASSISTANT, VERSIONS[Part.ASSISTANT], size, recipe.windows, classes,
+                            _without(recipe.assistant, "name", "label_set"), identity)  # fmt: skip
+    ignored = (recipe.panorama.find_constant_border, mask_digest(recipe.panorama.ignore_mask))
+    ensemble = fingerprint(Part.ENSEMBLE, VERSIONS[Part.ENSEMBLE], masks, assistant, recipe.fusion, recipe.boundary,
+                           recipe.classes.thin, ignored)  # fmt: skip
+    return Fingerprints(masks, assistant, ensemble)
+
+
+def _without(config: Any, *keys: str) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in keys}
