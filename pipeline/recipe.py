@@ -141,6 +141,8 @@ def load_recipe(path: Path) -> Recipe:
     except UnicodeDecodeError as error:
         raise RecipeError(f"recipe {path} has characters that are no UTF-8 (at byte {error.start})",
                           "TOML files are UTF-8", "Save it with that encoding") from error  # fmt: skip
+    except IsADirectoryError as error:
+        raise RecipeError(f"recipe {path} is a folder", "a recipe is a TOML file", "Name the file") from error
     except OSError as error:
         raise RecipeError(f"recipe {path} cannot be read ({error.strerror})", "a recipe is a TOML file",
                           "Check path and permissions") from error  # fmt: skip
@@ -298,6 +300,7 @@ def _value(hint: Any, value: Any, key: str) -> Any:
     if hint is float and type(value) is int:
         return float(value)
     require(type(value) is hint and (hint is not float or math.isfinite(value)), key, value, _TYPE_NAMES[hint])
+    require(hint is not str or "\0" not in value, key, value, "a text without NUL characters, which no path may have")
     return value
 
 

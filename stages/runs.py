@@ -13,6 +13,7 @@ cache/<run>/
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import tomllib
 from contextlib import suppress
@@ -62,9 +63,19 @@ def _built_in(name: str) -> Recipe:
     path = BUILT_IN / f"{name}.toml"
     if path.is_file():
         return parse_recipe(tomllib.loads(path.read_text(encoding="utf-8")))
-    known = ", ".join(sorted(p.stem for p in BUILT_IN.glob("*.toml")))
-    meant = f"Write {name}.toml, which is in the current folder" if Path(f"{name}.toml").is_file() else "Check the name"
-    raise RecipeError(f"recipe {name!r} is unknown", f"known are {known}, and paths of .toml files", meant)
+    known = sorted(path.stem for path in BUILT_IN.glob("*.toml"))
+    raise RecipeError(f"recipe {name!r} is unknown", f"known are {', '.join(known)}, and paths of .toml files",
+                      _recipe_meant(name, known))  # fmt: skip
+
+
+def _recipe_meant(name: str, known: list[str]) -> str:
+    """What to do where there is no built-in recipe of that name."""
+    if Path(f"{name}.toml").is_file():
+        return f"Write {name}.toml, which is in the current folder"
+    if name and Path(name).is_file():
+        return f"Call the file {Path(name).with_suffix('.toml')}"
+    close = difflib.get_close_matches(name.lower(), known, n=1)
+    return f"Perhaps {close[0]} is meant" if close else "Check the name"
 
 
 def _refuse_networks_of_the_current_folder(recipe: Recipe) -> None:
@@ -86,6 +97,9 @@ def _overrides(pairs: tuple[str, ...]) -> dict[str, Any]:
                 f"--set {pair} has no '='", "it must be key=value, as in fusion.theta=0.6", "Add the value"
             )
         *tables, last = key.strip().split(".")
+        if not (last and all(tables)):
+            raise RecipeError(f"--set {pair} names no setting", "it must be key=value, as in fusion.theta=0.6",
+                              "Write the setting's name before '='")  # fmt: skip
         inner = table
         for name in tables:
             inner = inner.setdefault(name, {})

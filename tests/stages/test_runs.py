@@ -249,3 +249,30 @@ def test_a_file_named_without_its_ending_is_offered(project: Path) -> None:
     Path("mine.toml").touch()
     with pytest.raises(RecipeError, match=r"recipe 'mine' is unknown; .* Write mine\.toml"):
         open_recipe("mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("Demo", "Perhaps demo is meant"), ("steet", "Perhaps street is meant"), ("", "Check the name"),
+     ("mine.txt", "Call the file mine.toml")],
+)  # fmt: skip
+def test_an_unknown_recipe_is_answered_with_what_may_be_meant(project: Path, name: str, remedy: str) -> None:
+    Path("mine.txt").touch()
+    with pytest.raises(RecipeError) as caught:
+        open_recipe(name)
+    assert caught.value.remedy == remedy
+
+
+@pytest.mark.parametrize("pair", ["=3", ".=3", "fusion.=3", ".theta=3"])
+def test_an_override_without_a_name_is_told_as_it_was_written(pair: str) -> None:
+    with pytest.raises(RecipeError, match="names no setting") as caught:
+        open_recipe("demo", (pair,))
+    assert pair in caught.value.found
+
+
+def test_what_no_path_may_have_is_refused_with_its_setting(project: Path) -> None:
+    (project / "recipes" / "my.toml").write_text('[data]\npanoramas = "ph\\u0000tos"\n')
+    with pytest.raises(RecipeError, match=r"data\.panoramas is .*; it must be a text without NUL"):
+        open_run("../recipes/my.toml")
+    with pytest.raises(RecipeError, match="recipes is a folder; a recipe is a TOML file"):
+        open_recipe("../recipes")
