@@ -168,7 +168,10 @@ def predict(
         float | None,
         typer.Option(help="Vertical field of view, degrees, below 180 for bands; as in training unless given."),
     ] = None,
-    ignore_mask: Annotated[str, typer.Option(help="Image whose non-zero pixels are ignored (the camera rig).")] = "",
+    ignore_mask: Annotated[
+        str,
+        typer.Option(help="Image whose non-zero pixels are ignored (the camera rig), or a folder with one per camera."),
+    ] = "",
     ignore_border: Annotated[
         bool, typer.Option(help="Ignore a black border, where no camera looked; see --ignore-mask for anything else.")
     ] = True,

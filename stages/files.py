@@ -15,7 +15,8 @@ from typing import Any
 from PIL import Image
 
 from pipeline.errors import CacheError, InputError
-from pipeline.settings import file_digest
+from pipeline.panorama.finding import SUFFIXES, visible_files
+from pipeline.settings import file_digest, fingerprint
 
 _OF_THE_NAME = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 """The system's errors for a name that cannot be used."""
@@ -122,12 +123,18 @@ def put_in_place(new: Path, folder: Path, keep: Path | None = None) -> None:
 
 
 def mask_digest(path: str) -> str:
-    """`digest` of the ignore mask that a setting names; empty where it names none.
+    """`digest` of the ignore mask that a setting names, or one of all in a folder of masks; empty where it names none.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: a file cannot be read.
     """
-    return digest(Path(path)) if path else ""
+    if not path:
+        return ""
+    folder = Path(path)
+    if not folder.is_dir():
+        return digest(folder)
+    masks = sorted(file for file in visible_files(folder) if file.suffix.lower() in SUFFIXES and file.is_file())
+    return fingerprint([(file.relative_to(folder).as_posix(), digest(file)) for file in masks])
 
 
 def digest(path: Path) -> str:

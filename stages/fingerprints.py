@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from pipeline.cache.store import Part
@@ -27,10 +28,15 @@ def part_fingerprints(recipe: Recipe) -> Fingerprints:
     classes = (recipe.classes.names, label_set(recipe.assistant.label_set).names)
     assistant = fingerprint(Part.ASSISTANT, VERSIONS[Part.ASSISTANT], size, recipe.windows, classes,
                             _without(recipe.assistant, "name", "label_set"), identity)  # fmt: skip
-    ignored = (recipe.panorama.find_constant_border, mask_digest(recipe.panorama.ignore_mask))
+    ignored = (recipe.panorama.find_constant_border, _mask_name(recipe.panorama.ignore_mask))
     ensemble = fingerprint(Part.ENSEMBLE, VERSIONS[Part.ENSEMBLE], masks, assistant, recipe.fusion, recipe.boundary,
                            recipe.classes.thin, ignored)  # fmt: skip
     return Fingerprints(masks, assistant, ensemble)
+
+
+def _mask_name(path: str) -> str:
+    """What of the ignore mask stands in a fingerprint; where each panorama has its own, its done mark names it."""
+    return "of each panorama" if path and Path(path).is_dir() else mask_digest(path)
 
 
 def _without(config: Any, *keys: str) -> dict[str, Any]:

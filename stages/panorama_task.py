@@ -22,6 +22,7 @@ from pipeline.cache.store import DamagedError, Part, TeacherStore
 from pipeline.cache.verify import Entry, discard, verify_entry
 from pipeline.errors import GoodSAMError, InputError
 from pipeline.finite import require_finite
+from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.ignore import ignored_region
 from pipeline.panorama.images import OpenedPanorama, open_panorama
 from pipeline.panorama.windows import Window, cut, window_grid
@@ -33,8 +34,8 @@ from pipeline.teacher.fuse import fuse
 from pipeline.teacher.rectify import rectify
 from pipeline.teacher.sam import SamMaskGenerator, load_mask_generator
 from stages.devices import choose_device
-from stages.files import source_stamp
-from stages.runs import Fingerprints
+from stages.files import digest, source_stamp
+from stages.runs import IGNORE_MASK, Fingerprints, has_own_mask
 from stages.splits import SplitPanorama
 
 Config = TypeVar("Config", SamConfig, AssistantConfig)
@@ -57,6 +58,10 @@ class PanoramaTask:
     """Device of SAM and the assistant, as `choose_device` takes it where the task is done."""
     threads: int
     """Torch threads; results of another number may differ in the last digit."""
+    ignore_mask: str = ""
+    """Its mask's file; empty for none."""
+    ignore_mask_sha256: str = ""
+    """Digest of that file where there is a folder of masks; the fingerprints do not name it then."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,7 @@ def _compute_or_mend(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str
 def _compute(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str, ...]:
     stamp = source_stamp(task.panorama.path)  # before it is read: what is written to it meanwhile shows next time
     panorama = open_panorama(task.panorama.path, task.recipe.panorama)
-    ignored_HW = ignored_region(panorama.image_HW3, task.recipe.panorama, panorama.transparent_HW)
+    ignored_HW = ignored_region(panorama.image_HW3, _own_mask(task), panorama.transparent_HW)
     if ignored_HW.all():
         raise InputError(f"all of {task.panorama.path} is ignored",
                          "some of a panorama must not be black, transparent or under the ignore mask",
@@ -172,14 +177,35 @@ def _compute(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str, ...]:
     }
     for part, compute in parts.items():
         name = task.fingerprints.of(part)
-        if store.is_done(part, name, task.panorama.id, source_sha256=panorama.sha256):
+        if _is_done(task, store, part, panorama):
             continue
         started = time.monotonic()
         arrays = compute()
-        if not store.is_done(part, name, task.panorama.id, source_sha256=panorama.sha256):  # see `_compute_or_mend`
-            store.write(part, name, task.panorama.id, arrays, _provenance(task, panorama) | stamp)
+        if not _is_done(task, store, part, panorama):  # see `_compute_or_mend`
+            store.write(part, name, task.panorama.id, arrays, _provenance(task, part, panorama) | stamp)
         seconds[part.value] = time.monotonic() - started
     return panorama.notes
+
+
+def _is_done(task: PanoramaTask, store: TeacherStore, part: Part, panorama: OpenedPanorama) -> bool:
+    """Whether a part is stored, made from the panorama and the mask as they are."""
+    made_from = store.made_from(part, task.fingerprints.of(part), task.panorama.id)
+    if made_from is None or made_from.get("source_sha256") != panorama.sha256:
+        return False
+    return has_own_mask(part, made_from, task.ignore_mask_sha256)
+
+
+def _own_mask(task: PanoramaTask) -> PanoramaConfig:
+    """The settings with the panorama's own mask.
+
+    Raises:
+        InputError: its file is not the one that the run began with.
+    """
+    if task.ignore_mask_sha256 and digest(Path(task.ignore_mask)) != task.ignore_mask_sha256:
+        raise InputError(f"ignore mask {task.ignore_mask} is not the one that this run began with",
+                         "masks stay as they are while a run lasts, and are the same on every machine",
+                         "Run teacher-cache again")  # fmt: skip
+    return replace(task.recipe.panorama, ignore_mask=task.ignore_mask)
 
 
 def _discard_damaged(task: PanoramaTask) -> None:
@@ -252,8 +278,10 @@ def _assistant(config: AssistantConfig, device: str) -> Assistant:
     return load_assistant(config, torch.device(device))
 
 
-def _provenance(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, Any]:
+def _provenance(task: PanoramaTask, part: Part, panorama: OpenedPanorama) -> dict[str, Any]:
+    own_mask = {IGNORE_MASK: task.ignore_mask_sha256} if part is Part.ENSEMBLE and task.ignore_mask_sha256 else {}
     return {
+        **own_mask,
         "source": str(task.panorama.path),
         "source_sha256": panorama.sha256,
         "source_height": panorama.source_height,

@@ -18,6 +18,7 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ from pipeline.evaluate.metrics import LabelArray, class_shares, labels_at, resiz
 from pipeline.evaluate.overlay import paint_labels
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.finding import PanoramaFile, require_folder, survey_folder
-from pipeline.panorama.ignore import ignored_region, require_ignore_mask
+from pipeline.panorama.ignore import ignored_region
+from pipeline.panorama.ignore_masks import IgnoreMasks, choose_ignore_masks
 from pipeline.panorama.images import OpenedPanorama, open_panorama
 from pipeline.panorama.sphere import solid_angles
 from pipeline.settings import fingerprint
@@ -106,10 +108,11 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
         listener(Note(STAGE, note))
     for name, reason in contents.set_aside.items():
         listener(ItemFailed(STAGE, name, reason))
-    if masked := require_ignore_mask(job.panorama):
-        listener(Note(STAGE, masked))
+    masks = choose_ignore_masks(job.panorama, files)
+    for note in masks.notes:
+        listener(Note(STAGE, note))
     predictor = load_predictor(job.student, job.device)
-    made_with = _made_with(job)
+    made_with = _MadeWith(job, masks)
     _make_folders(job)
     failed: dict[str, str] = {}
     noted: set[str] = set()
@@ -131,7 +134,7 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
             listener(event)
         listener(StageAdvanced(STAGE, done, file.id, time.monotonic() - began))
     _require_some(files, failed)
-    _write_shares(job.out, made_with["student"], predictor.label_set)
+    _write_shares(job.out, made_with.student, predictor.label_set)
     summary = _summary(files, missing, failed)
     summary = dataclasses.replace(summary, failed={**contents.set_aside, **failed})
     facts = {"predicted": summary.done, "kept": summary.skipped, "set aside": len(summary.failed)}
@@ -155,15 +158,13 @@ def predict_labels(panorama: OpenedPanorama, predictor: Predictor, config: Panor
     return labels
 
 
-def _predict_file(
-    file: PanoramaFile, job: PredictJob, predictor: Predictor, made_with: dict[str, str]
-) -> tuple[str, ...]:
+def _predict_file(file: PanoramaFile, job: PredictJob, predictor: Predictor, made_with: _MadeWith) -> tuple[str, ...]:
     """Predict one panorama; notes on the picture come back."""
     panorama = open_panorama(file.path, job.panorama)
     made_of = {"source": panorama.sha256, "place": fingerprint(str(file.path.resolve()))}
     if not job.overwrite:
         _require_own_place(_label_path(job, file), made_of)
-    labels = predict_labels(panorama, predictor, job.panorama)
+    labels = predict_labels(panorama, predictor, made_with.config_of(file))
     if job.overlays:
         small = resize_nearest(labels, *panorama.image_HW3.shape[:2])
         picture = Image.fromarray(paint_labels(panorama.image_HW3, small, predictor.label_set))
@@ -173,7 +174,7 @@ def _predict_file(
     weights = solid_angles(*labels.shape, job.panorama.vertical_fov)
     shares = class_shares(labels, len(predictor.label_set), weights).tolist()
     made_notes = PngImagePlugin.PngInfo()
-    made_notes.add_text(_NOTES, json.dumps({**made_with, **made_of, "shares": shares}))
+    made_notes.add_text(_NOTES, json.dumps({**made_with.names_of(file), **made_of, "shares": shares}))
     # Last: this file is the mark that all of the panorama's outputs are there.
     write_picture(_label_path(job, file), _indexed(labels, predictor.label_set), pnginfo=made_notes)
     return panorama.notes
@@ -194,12 +195,12 @@ def _indexed(labels_HW: LabelArray, label_set: LabelSet) -> Image.Image:
     return picture
 
 
-def _is_done(file: PanoramaFile, job: PredictJob, made_with: dict[str, str]) -> bool:
+def _is_done(file: PanoramaFile, job: PredictJob, made_with: _MadeWith) -> bool:
     if job.overwrite or (job.overlays and not _overlay_path(job, file).is_file()):
         return False
     found = _notes(_label_path(job, file))
     try:
-        return made_with.items() <= found.items() and found["source"] == digest(file.path)
+        return made_with.names_of(file).items() <= found.items() and found["source"] == digest(file.path)
     except InputError:
         return False  # predicting it again tells what is wrong
 
@@ -245,8 +246,23 @@ def _summary(files: list[PanoramaFile], missing: list[PanoramaFile], failed: dic
     return PredictSummary(done, len(files) - done - len(failed), failed)
 
 
-def _made_with(job: PredictJob) -> dict[str, str]:
-    """Names of all that decides what is predicted, the source apart: files by content, not by name."""
-    student = fingerprint(VERSION, [digest(job.student / name) for name in ("config.json", "model.safetensors")])
-    mask = mask_digest(job.panorama.ignore_mask)
-    return {"student": student, "settings": fingerprint(dataclasses.replace(job.panorama, ignore_mask=""), mask)}
+class _MadeWith:
+    """All that decides what is predicted, the source apart."""
+
+    def __init__(self, job: PredictJob, masks: IgnoreMasks) -> None:
+        self.student = fingerprint(
+            VERSION, [digest(job.student / name) for name in ("config.json", "model.safetensors")]
+        )
+        self._panorama = job.panorama
+        self._masks = masks
+        self._mask_digest = lru_cache(maxsize=None)(mask_digest)  # as files are at the beginning
+
+    def config_of(self, file: PanoramaFile) -> PanoramaConfig:
+        """The settings with the panorama's own mask."""
+        return dataclasses.replace(self._panorama, ignore_mask=str(self._masks.of(file.path) or ""))
+
+    def names_of(self, file: PanoramaFile) -> dict[str, str]:
+        """Names of student and settings as they stand in a label file: files by content, not by name."""
+        config = self.config_of(file)
+        mask = self._mask_digest(config.ignore_mask)
+        return {"student": self.student, "settings": fingerprint(dataclasses.replace(config, ignore_mask=""), mask)}

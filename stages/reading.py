@@ -21,7 +21,7 @@ from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
 from pipeline.student.reader import StoreReader
 from stages.evaluate import TeacherArrays
-from stages.runs import Fingerprints, Run, read_manifest
+from stages.runs import IGNORE_MASK, Fingerprints, Run, read_manifest
 from stages.splits import SplitPanorama
 
 
@@ -70,8 +70,9 @@ class RunReader:
         return tuple(sorted(self.paths))
 
     def content_fingerprint(self) -> str:
-        """Names what can be read here: settings and source files of every panorama."""
-        sources = [self._provenance(panorama_id).get("source_sha256") for panorama_id in self.ids]
+        """Names what can be read here: settings, source file and mask of every panorama."""
+        marks = map(self._provenance, self.ids)
+        sources = [" ".join(str(mark[key]) for key in ("source_sha256", IGNORE_MASK) if key in mark) for mark in marks]
         return fingerprint(self.fingerprints.ensemble, self.ids, sources)
 
     def image(self, panorama_id: str) -> npt.NDArray[np.uint8]:

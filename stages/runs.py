@@ -16,6 +16,7 @@ import dataclasses
 import difflib
 import json
 import tomllib
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,11 +203,21 @@ class Fingerprints:
     assistant: str
     """Assistant output: working size and field of view, windows, label set, the assistant's weights and settings."""
     ensemble: str
-    """Fusion and boundaries: both of the above, fusion and boundary settings, ignore mask."""
+    """Fusion and boundaries: both of the above, fusion and boundary settings, ignore mask. Where masks are one per
+    camera, that of a panorama is named by its done mark instead (`IGNORE_MASK`): a changed one concerns its camera."""
 
     def of(self, part: Part) -> str:
         """The name of one part."""
         return {Part.MASKS: self.masks, Part.ASSISTANT: self.assistant, Part.ENSEMBLE: self.ensemble}[part]
+
+
+IGNORE_MASK = "ignore_mask_sha256"
+"""In the done mark of a panorama's ensemble: digest of its own mask, where there is a folder of masks."""
+
+
+def has_own_mask(part: Part, made_from: Mapping[str, Any], ignore_mask_sha256: str) -> bool:
+    """Whether what is stored of a panorama has the mask that is its own now; `made_from` is of its done mark."""
+    return part is not Part.ENSEMBLE or made_from.get(IGNORE_MASK, "") == ignore_mask_sha256
 
 
 TEACHER_SETTINGS = ("label_set", "panorama", "windows", "sam", "assistant", "fusion", "boundary")
@@ -282,7 +293,7 @@ def _deciding(table: str, settings: Any) -> Any:
 def _contents(recipe: Recipe) -> dict[str, str]:
     """What names the content of the recipe's files, by setting; only of those that are at hand, not of the hub's."""
     found: dict[str, str] = {}
-    if Path(recipe.panorama.ignore_mask).is_file():
+    if recipe.panorama.ignore_mask and Path(recipe.panorama.ignore_mask).exists():
         found["panorama.ignore_mask"] = mask_digest(recipe.panorama.ignore_mask)
     if Path(recipe.sam.checkpoint).is_file():
         with suppress(OSError):  # of another user, say

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.panorama.finding import require_folder, survey_folder
+from pipeline.panorama.finding import PanoramaFile, require_folder, survey_folder
+from pipeline.panorama.ignore_masks import IgnoreMasks, choose_ignore_masks
 from pipeline.recipe import Recipe
 
 LEARNING = "panoramas"
@@ -33,6 +34,16 @@ class SplitContents:
     """Why, by `<split>/<path in its folder>`, for each file that looks like a panorama and cannot be one."""
     notes: list[str]
     """What the folders hold besides, a sentence each."""
+    beyond_limit: list[SplitPanorama]
+    """Further panoramas, which `data.limit` leaves out."""
+
+    def ignore_masks(self, recipe: Recipe) -> IgnoreMasks:
+        """The ignore mask of each panorama.
+
+        Raises:
+            InputError: as `choose_ignore_masks`.
+        """
+        return choose_ignore_masks(recipe.panorama, _files(self.panoramas), _files(self.beyond_limit))
 
 
 def require_learning_folder(recipe: Recipe) -> None:
@@ -96,6 +107,7 @@ def survey_splits(recipe: Recipe) -> SplitContents:
         learning.panoramas + evaluation.panoramas,
         {**learning.set_aside, **evaluation.set_aside},
         learning.notes + evaluation.notes,
+        learning.beyond_limit + evaluation.beyond_limit,
     )
 
 
@@ -115,4 +127,9 @@ def _survey(folder: Path, split: str, recipe: Recipe) -> SplitContents:
     panoramas = [SplitPanorama(f"{split}/{p.id}", p.path) for p in contents.panoramas]
     set_aside = {f"{split}/{name}": reason for name, reason in contents.set_aside.items()}
     notes = [f"{folder}: {note}" for note in contents.notes]
-    return SplitContents(panoramas[: recipe.data.limit or None], set_aside, notes)
+    limit = recipe.data.limit or len(panoramas)
+    return SplitContents(panoramas[:limit], set_aside, notes, panoramas[limit:])
+
+
+def _files(panoramas: list[SplitPanorama]) -> list[PanoramaFile]:
+    return [PanoramaFile(panorama.id.partition("/")[2], panorama.path) for panorama in panoramas]

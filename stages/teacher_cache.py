@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.cache.store import Part, TeacherStore
 from pipeline.errors import GoodSAMError, InputError, WorkerError, first_line
-from pipeline.panorama.ignore import require_ignore_mask
+from pipeline.panorama.ignore_masks import IgnoreMasks
 from pipeline.panorama.windows import missing_overlap
 from pipeline.recipe import Recipe
 from stages.claims import claimed
@@ -28,7 +28,7 @@ from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinish
 from stages.files import digest, source_stamp
 from stages.fingerprints import part_fingerprints
 from stages.runner import ask_workers, require_scheduler, run_tasks
-from stages.runs import Fingerprints, Run, write_manifest
+from stages.runs import Fingerprints, Run, has_own_mask, write_manifest
 from stages.splits import SplitPanorama, survey_splits
 
 if TYPE_CHECKING:
@@ -82,14 +82,22 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
         listener(Note(STAGE, note))
     for name, reason in found.set_aside.items():
         listener(ItemFailed(STAGE, name, reason))
-    if masked := require_ignore_mask(run.recipe.panorama):
-        listener(Note(STAGE, masked))
+    masks = found.ignore_masks(run.recipe)
+    for note in masks.notes:
+        listener(Note(STAGE, note))
+    own_masks = _digests_of_own_masks(masks, panoramas)
     store = TeacherStore.open(run.store, "a")
     prints = part_fingerprints(run.recipe)
-    missing = _missing(store, prints, panoramas, listener)
+    missing = _missing(store, prints, panoramas, own_masks, listener)
     workers = 0 if scheduler else min(workers, len(missing))
     tasks = _checked_tasks(run, prints, missing, listener, workers, scheduler, device, threads) if missing else []
+    tasks = [
+        replace(task, ignore_mask=str(masks.of(task.panorama.path) or ""),
+                ignore_mask_sha256=own_masks.get(task.panorama.id, ""))
+        for task in tasks
+    ]  # fmt: skip
     _describe(store, prints, run.recipe)
+    _discard_of_other_masks(store, tasks)
     listener(StageStarted(STAGE, len(tasks), "panoramas"))
     is_recorded = len(tasks) < len(panoramas)
     if is_recorded:
@@ -191,11 +199,31 @@ def _at_once(device: str) -> int:
 
 
 def _missing(
-    store: TeacherStore, prints: Fingerprints, panoramas: Sequence[SplitPanorama], listener: Listener
-) -> list[SplitPanorama]:
+    store: TeacherStore, prints: Fingerprints, panoramas: Sequence[SplitPanorama], own_masks: Mapping[str, str],
+    listener: Listener,
+) -> list[SplitPanorama]:  # fmt: skip
     """The panoramas that are not complete."""
     asked = tell_if_slow(panoramas, f"{STAGE}: looking at the cache", "panoramas", listener)
-    return [panorama for panorama in asked if not _is_complete(store, prints, panorama)]
+    return [p for p in asked if not _is_complete(store, prints, p, own_masks.get(p.id, ""))]
+
+
+def _digests_of_own_masks(masks: IgnoreMasks, panoramas: Sequence[SplitPanorama]) -> dict[str, str]:
+    """Digest of each panorama's mask, by its id, where there is a folder of masks.
+
+    Raises:
+        InputError: a mask cannot be read.
+    """
+    of_files = {mask: digest(mask) for mask in set(masks.by_path.values())}
+    return {p.id: of_files[masks.by_path[p.path]] for p in panoramas if p.path in masks.by_path}
+
+
+def _discard_of_other_masks(store: TeacherStore, tasks: Sequence[PanoramaTask]) -> None:
+    """Forget ensembles of masks that are their panoramas' no more: should this run be stopped, none is learned from."""
+    for task in tasks:
+        name = task.fingerprints.of(Part.ENSEMBLE)
+        made_from = store.made_from(Part.ENSEMBLE, name, task.panorama.id)
+        if made_from is not None and not has_own_mask(Part.ENSEMBLE, made_from, task.ignore_mask_sha256):
+            store.discard(Part.ENSEMBLE, name, task.panorama.id)
 
 
 def _record(run: Run, prints: Fingerprints) -> None:
@@ -227,11 +255,13 @@ def _summary(total: int, reports: Sequence[TaskReport], set_aside: Mapping[str, 
     return CacheSummary(total, len(reports) - len(failed), {**set_aside, **failed}, dict(parts))
 
 
-def _is_complete(store: TeacherStore, prints: Fingerprints, panorama: SplitPanorama) -> bool:
-    """Whether all parts are done and made from the file as it is. One of the size and time of change that the done
-    marks name is not read: 10,000 panoramas are some 100 GB."""
-    made_from = [store.made_from(part, prints.of(part), panorama.id) for part in Part]
-    done = [provenance for provenance in made_from if provenance is not None]
+def _is_complete(store: TeacherStore, prints: Fingerprints, panorama: SplitPanorama, ignore_mask_sha256: str) -> bool:
+    """Whether all parts are done and made from the files as they are. A picture of the size and time of change that
+    the done marks name is not read: 10,000 panoramas are some 100 GB."""
+    made_from = {part: store.made_from(part, prints.of(part), panorama.id) for part in Part}
+    done = [
+        mark for part, mark in made_from.items() if mark is not None and has_own_mask(part, mark, ignore_mask_sha256)
+    ]
     if len(done) < len(made_from):
         return False
     stamp = source_stamp(panorama.path)

@@ -23,7 +23,9 @@ class PanoramaConfig:
     """Vertical field of view, degrees: 180 for full spheres, 70.3 for DensePASS bands (2048x400). A band goes all the
     way round, and its middle row is the horizon."""
     ignore_mask: str = ""
-    """Image file whose non-zero pixels are ignored in every panorama (the camera rig); empty for none."""
+    """Image file whose non-zero pixels are ignored in every panorama (the camera rig); or a folder of such files, one
+    per camera: the mask of a panorama has its name, or that of a folder that holds it, or else exactly its size. Empty
+    for none."""
     find_constant_border: bool = True
     """Also ignore what is black from the top or bottom border of each image on (a black nadir)."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def survey_folder(folder: Path, others: Collection[Path] = ()) -> FolderContents
     require_folder(folder)
     apart = {os.path.realpath(other) for other in others} - {os.path.realpath(folder)}
     set_aside: dict[str, str] = {}
-    files = list(_visible_files(folder, apart))
+    files = list(visible_files(folder, apart))
     by_id: dict[str, list[Path]] = {}
     left_out: Counter[str] = Counter()
     for path in sorted(p for p in files if not p.stem.endswith(LABEL_ENDING)):
@@ -121,6 +122,11 @@ def survey_folder(folder: Path, others: Collection[Path] = ()) -> FolderContents
     return FolderContents(panoramas, set_aside, dict(left_out), doubtful)
 
 
+def folded_name(name: str) -> str:
+    """A file's name as people see it: composed Unicode, without regard to case."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
 def require_folder(folder: Path) -> None:
     """Refuse a folder of panoramas that is none.
 
@@ -133,9 +139,13 @@ def require_folder(folder: Path) -> None:
         raise InputError(f"{folder} is a file", "panoramas are read from a folder", f"Name the folder: {folder.parent}")
 
 
-def _visible_files(folder: Path, apart: Collection[str]) -> Iterator[Path]:
+def visible_files(folder: Path, apart: Collection[str] = ()) -> Iterator[Path]:
     """All files below a folder, through links, and folders with the ending of a panorama; hidden ones, system folders,
-    label folders and the real paths `apart` are left out."""
+    label folders and the real paths `apart` are left out.
+
+    Raises:
+        InputError: a folder cannot be listed.
+    """
     seen: set[str] = set(apart)
     for root, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
         real = os.path.realpath(root)

@@ -91,12 +91,17 @@ def load_ignore_mask(path: Path, height: int, width: int) -> npt.NDArray[np.bool
     return _load_ignore_mask(path, height, width, changed_ns)
 
 
+def has_aspect(mask_width: int, mask_height: int, width: int, height: int) -> bool:
+    """Whether a mask of that size has the shape of panoramas of that working size, to within 2 %."""
+    return abs(mask_width * height / (mask_height * width) - 1) <= ASPECT_TOLERANCE
+
+
 @lru_cache(maxsize=4)
 def _load_ignore_mask(path: Path, height: int, width: int, changed_ns: int) -> npt.NDArray[np.bool_]:
     """Kept by path and time of change."""
 
     def require_same_aspect(mask_width: int, mask_height: int) -> None:
-        if abs(mask_width * height / (mask_height * width) - 1) > ASPECT_TOLERANCE:
+        if not has_aspect(mask_width, mask_height, width, height):
             raise InputError(
                 f"ignore mask {path.name} is {mask_width}x{mask_height}",
                 f"panoramas of this run are {width}x{height}, and the mask must have their aspect ratio",

@@ -153,6 +153,30 @@ def read_picture(path: Path, check_size: Callable[[int, int], None], wanted: tup
         ) from error
 
 
+@dataclass(frozen=True)
+class PictureHeader:
+    """What an image file says of itself before it is decoded."""
+
+    width: int
+    """Width of the upright picture, pixels."""
+    height: int
+    """Height of the upright picture, pixels."""
+    format: str
+    """Pillow's name of the format ("JPEG", "PNG", ...)."""
+
+
+def picture_header(path: Path) -> PictureHeader | None:
+    """Size and format of an image file; None where it cannot be opened: `read_picture` says why."""
+    try:
+        if not path.is_file():  # a pipe would be waited on for ever
+            return None
+        with Image.open(path, formats=_FORMATS) as image:
+            width, height = image.size[::-1] if _orientation(image) in _SIDEWAYS else image.size
+            return PictureHeader(width, height, image.format or "")
+    except _BROKEN:
+        return None
+
+
 def require_aspect(path: Path, width: int, height: int, config: PanoramaConfig) -> None:
     """Refuse a size whose aspect ratio does not fit the vertical field of view.
 

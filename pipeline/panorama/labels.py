@@ -6,7 +6,6 @@ Legend: H W the label's own size.
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,7 +17,7 @@ from PIL import Image
 from pipeline.classes import IGNORE, LABEL_SETS, LabelSet, can_merge, merge_table
 from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.finding import LABEL_ENDING, LABEL_FOLDER, PanoramaFile
+from pipeline.panorama.finding import LABEL_ENDING, LABEL_FOLDER, PanoramaFile, folded_name
 from pipeline.panorama.images import ASPECT_TOLERANCE, aspect_ratio, fits_aspect, read_picture
 
 IMAGE_FOLDER = "leftImg8bit"
@@ -164,10 +163,10 @@ def _found_by_folded_names(
     taken = set(map(_identity, exact.values()))
     by_name: dict[str, list[str]] = {}
     for name in sorted(name for name, path in files.items() if _identity(path) not in taken):
-        by_name.setdefault(_folded(name), []).append(name)
+        by_name.setdefault(folded_name(name), []).append(name)
     owners: dict[str, str] = {}
     for panorama in panoramas:
-        candidates = (_folded(str(candidate)) for candidate in _candidates(panorama.id))
+        candidates = (folded_name(str(candidate)) for candidate in _candidates(panorama.id))
         names = next((by_name[candidate] for candidate in candidates if candidate in by_name), [])
         if len(names) > 1:
             raise _not_clear(f"{' and '.join(map(repr, names))} could both be the label of {panorama.id!r}")
@@ -187,11 +186,6 @@ def _identity(path: Path) -> tuple[int, int]:
     """The same for two spellings of a path where the file system does not tell them apart."""
     status = path.stat()
     return status.st_dev, status.st_ino
-
-
-def _folded(name: str) -> str:
-    """A name as people see it: composed, without regard to case."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _is_train_ids(path: Path) -> bool:

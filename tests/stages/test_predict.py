@@ -356,6 +356,26 @@ def test_shares_are_of_solid_angle_and_sum_to_one(job: PredictJob, tmp_path: Pat
     assert [sum(row.values()) for row in shares.values()] == pytest.approx([1, 1, 1], abs=1e-4)
 
 
+def test_each_panorama_has_the_mask_of_its_camera_and_a_changed_one_concerns_it_alone(
+    job: PredictJob, tmp_path: Path, student: ByColour
+) -> None:
+    for name, rows in (("one", 8), ("street", 16)):
+        rig = np.zeros((HEIGHT, WIDTH), np.uint8)
+        rig[-rows:] = 255
+        (tmp_path / "rigs").mkdir(exist_ok=True)
+        Image.fromarray(rig).save(tmp_path / "rigs" / f"{name}.png")
+    job = replace(job, panorama=replace(job.panorama, ignore_mask=str(tmp_path / "rigs")))
+    events: list[Event] = []
+    predict(job, events.append)
+    counts = "rigs: ignore masks for 3 of 3 panoramas: 1 by their name, 2 by their folder, 0 by their size"
+    assert events[0] == Note("predict", counts)
+    assert [(read_labels(job, name) == IGNORE).sum() // WIDTH for name in NAMES] == [8, 16, 16]
+    assert predict(job).skipped == 3
+    Image.new("L", (WIDTH, HEIGHT)).save(tmp_path / "rigs" / "street.png")
+    assert predict(job).done == 2
+    assert [(read_labels(job, name) == IGNORE).sum() // WIDTH for name in NAMES] == [8, 0, 0]
+
+
 def test_black_where_no_camera_looked_is_ignored(job: PredictJob) -> None:
     image = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
     image[-HEIGHT // 4 :] = 0

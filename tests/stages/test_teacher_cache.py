@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 
 from pipeline.cache.store import Part, TeacherStore
+from pipeline.classes import IGNORE
 from pipeline.errors import CacheError, DeviceError, InputError, WeightsError, WorkerError
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.recipe import Recipe
@@ -32,7 +33,9 @@ from stages import fingerprints, panorama_task
 from stages.claims import claimed
 from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted, silent
 from stages.panorama_task import PanoramaTask, TaskReport
+from stages.reading import RunReader
 from stages.runs import VERSIONS, Fingerprints, Run, read_manifest
+from stages.splits import learning_panoramas
 from stages.teacher_cache import _at_once, teacher_cache
 from tests.pretend_gpu import NAME as GPU_NAME
 from tests.pretend_gpu import PretendGpu
@@ -402,6 +405,89 @@ def test_what_a_mask_ignores_is_told(folder: Path) -> None:
     with pytest.raises(InputError, match="none of"):
         teacher_cache(small_run(folder, panorama={"ignore_mask": str(folder / "mask.png")}), events.append)
     assert Note("teacher-cache", "mask.png ignores 100.0 % of every panorama (where it is not black)") in events
+
+
+def write_mask(path: Path, rows: int) -> None:
+    """A mask that ignores the lowest rows."""
+    mask_HW = np.zeros((WIDTH // 2, WIDTH), np.uint8)
+    mask_HW[len(mask_HW) - rows :] = 255
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(mask_HW).save(path)
+
+
+def ignored_rows(run: Run) -> dict[str, int]:
+    """Rows without a label to learn from, of each panorama."""
+    arrays = arrays_of(run)
+    ignored = {key[1]: array.astype(bool) for key, array in arrays.items() if key[2] == "ignored"}
+    for id_, ignored_HW in ignored.items():
+        assert (arrays["ensemble", id_, "ensemble_labels"][ignored_HW] == IGNORE).all()
+    return {id_: int(ignored_HW.all(axis=1).sum()) for id_, ignored_HW in ignored.items()}
+
+
+def test_a_folder_of_masks_has_one_per_camera_and_a_changed_one_computes_its_panoramas_alone(folder: Path) -> None:
+    rigs = folder / "rigs"
+    write_mask(rigs / "1.png", 4)
+    write_mask(rigs / "held_out.png", 8)
+    run = small_run(folder, panorama={"ignore_mask": str(rigs)})
+    events: list[Event] = []
+    assert teacher_cache(run, events.append).parts == {"ensemble": 4}
+    counts = "rigs: ignore masks for 2 of 4 panoramas: 1 by their name, 1 by their folder, 0 by their size"
+    assert Note("teacher-cache", counts) in events
+    assert ignored_rows(run) == {"panoramas/0": 0, "panoramas/1": 4, "panoramas/2": 0, "evaluation/9": 8}
+    assert to_do(run) == 0
+    before = RunReader.open(run, learning_panoramas(run.recipe)).content_fingerprint()
+    write_mask(rigs / "1.png", 16)
+    with pytest.raises(CacheError, match=r"other content of panorama\.ignore_mask"):
+        read_manifest(run)
+    assert teacher_cache(run, silent).parts == {"ensemble": 1}
+    assert ignored_rows(run)["panoramas/1"] == 16
+    assert RunReader.open(run, learning_panoramas(run.recipe)).content_fingerprint() != before
+    write_mask(rigs / "2.png", 1)
+    (rigs / "1.png").unlink()
+    assert teacher_cache(run, silent).parts == {"ensemble": 2}
+    assert ignored_rows(run) == {"panoramas/0": 0, "panoramas/1": 0, "panoramas/2": 1, "evaluation/9": 8}
+
+
+def test_a_stopped_run_leaves_no_ensemble_of_another_mask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record of the run is written at once, for those panoramas that need nothing."""
+    rigs = folder / "rigs"
+    write_mask(rigs / "1.png", 4)
+    run = small_run(folder, panorama={"ignore_mask": str(rigs)})
+    teacher_cache(run, silent)
+    write_mask(rigs / "1.png", 16)
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(panorama_task, "fuse", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        teacher_cache(run, silent)
+    assert RunReader.open(run, learning_panoramas(run.recipe)).ids == ("panoramas/0", "panoramas/2")
+
+
+def test_a_mask_that_changes_while_the_run_lasts_sets_its_panorama_aside(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_mask(folder / "rigs" / "1.png", 4)
+    check = panorama_task.check_assistant
+
+    def changed_meanwhile(task: PanoramaTask) -> None:
+        write_mask(folder / "rigs" / "1.png", 5)
+        check(task)
+
+    monkeypatch.setattr("stages.teacher_cache.check_assistant", changed_meanwhile)
+    summary = teacher_cache(small_run(folder, panorama={"ignore_mask": str(folder / "rigs")}), silent)
+    assert list(summary.failed) == ["panoramas/1"]
+    assert "is not the one that this run began with" in summary.failed["panoramas/1"]
+
+
+def test_masks_are_chosen_as_without_a_limit(folder: Path) -> None:
+    """The mask of a panorama beyond it is not one for all of its size."""
+    write_mask(folder / "rigs" / "0.png", 2)
+    write_mask(folder / "rigs" / "2.png", 4)
+    run = small_run(folder, panorama={"ignore_mask": str(folder / "rigs")}, data={"limit": 1})
+    teacher_cache(run, silent)
+    assert ignored_rows(run) == {"panoramas/0": 2, "evaluation/9": 0}
 
 
 def test_broken_pictures_are_set_aside_and_the_rest_is_done(folder: Path) -> None:
