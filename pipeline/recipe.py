@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from pipeline.classes import LABEL_SETS, LabelSet, can_merge, is_file_of_classes, label_set
 from pipeline.errors import RecipeError
+from pipeline.evaluate.categories import Categories, open_categories
 from pipeline.panorama.config import PanoramaConfig, WindowConfig
 from pipeline.sentences import sentences, summary
 from pipeline.settings import require, require_choice
@@ -62,6 +63,9 @@ class EvalConfig:
     """Number of panoramas for which pictures are made."""
     student_start: bool = False
     """Also measure the student before distillation (where its initial weights are a whole segmentation network)."""
+    categories: str = ""
+    """Also measure coarser categories of classes: cityscapes7 (flat, construction, object, nature, sky, human,
+    vehicle), or a JSON file that lists the class names of each, {"flat": ["road", "sidewalk"], ...}; empty for none."""
 
     def __post_init__(self) -> None:
         require(self.overlays >= 0, "evaluation.overlays", self.overlays, "0 or a positive number")
@@ -110,6 +114,9 @@ class Recipe:
         require(0 <= self.seed < 2**63, "seed", self.seed, "zero or a positive number of at most 63 bits")
         self._require_merge("assistant.label_set", self.assistant.label_set)
         self._require_merge("data.labels_set", self.data.labels_set or self.label_set)
+        open_categories(
+            self.evaluation.categories, self.classes
+        )  # what is wrong with them is told before hours of work
         require(self.panorama.width % self.windows.stride_x == 0, "windows.stride_x", self.windows.stride_x,
                 f"a divisor of panorama.width ({self.panorama.width}), so that windows meet at the seam")  # fmt: skip
         require(self.distill.crop_width <= self.panorama.width, "distill.crop_width", self.distill.crop_width,
@@ -119,6 +126,11 @@ class Recipe:
     def classes(self) -> LabelSet:
         """The label set itself."""
         return label_set(self.label_set)
+
+    @property
+    def categories(self) -> Categories | None:
+        """The categories of classes that are measured too; None for none."""
+        return open_categories(self.evaluation.categories, self.classes)
 
     def _require_merge(self, key: str, source: str) -> None:
         """Refuse classes that do not merge into the recipe's, before hours are spent on them."""
@@ -223,7 +235,7 @@ PATH_KEYS = (
 """Settings that are always paths."""
 NAME_OR_PATH_KEYS = (("assistant", "name"), ("student", "weights"))
 """Settings that are a path if it is there or can be nothing else, and a name on the hub if not."""
-LABEL_SET_KEYS = (("", "label_set"), ("assistant", "label_set"), ("data", "labels_set"))
+LABEL_SET_KEYS = (("", "label_set"), ("assistant", "label_set"), ("data", "labels_set"), ("evaluation", "categories"))
 """Settings that are a path if they end with .json."""
 
 T = TypeVar("T")

@@ -2,8 +2,8 @@
 
 <run>/eval/
     metrics.json       everything that was measured
-    ladder.md          the same as tables: the ladder, IoU per class, cost of the students, agreement of the rungs,
-                       their seam, class shares
+    ladder.md          the same as tables: the ladder, IoU per class and category, cost of the students, agreement of
+                       the rungs, their seam, class shares
     overlays/<id>.png  panorama, assistant, masks, ensemble, student and truth side by side
 
 Panoramas are taken one at a time, twice: first for the thresholds of the baseline.
@@ -27,6 +27,7 @@ from pipeline.accelerator import device_errors
 from pipeline.classes import IGNORE, LabelSet
 from pipeline.errors import DeviceError, InputError, WeightsError
 from pipeline.evaluate import report
+from pipeline.evaluate.categories import Categories
 from pipeline.evaluate.consensus import Consensus
 from pipeline.evaluate.ladder import Ladder, LadderInput
 from pipeline.evaluate.metrics import LabelArray, best_class, best_class_at, labels_at, resize_nearest
@@ -88,6 +89,8 @@ class EvaluateJob:
     """Who made the labels, people or a network; see DataConfig."""
     vertical_fov: float = 180.0
     """Vertical field of view of the panoramas, degrees."""
+    categories: Categories | None = None
+    """Coarser categories that are measured too."""
 
 
 def evaluate(job: EvaluateJob, listener: Listener = silent) -> dict[str, Any]:
@@ -148,7 +151,7 @@ class _Evaluation:
         classes = len(job.label_set)
         self.job = job
         self.listener = listener
-        self.ladder = Ladder(classes, job.vertical_fov)
+        self.ladder = Ladder(classes, job.vertical_fov, job.categories)
         self.consensus = Consensus(classes, job.vertical_fov)
         self.histograms = ConfidenceHistograms(classes)
         self.seconds: dict[str, list[float]] = {rung: [] for rung in job.students}
@@ -272,6 +275,7 @@ class _Evaluation:
             "images": summary.images,
             "labelled": self.ladder.images,
             "labels_by": job.labels_by,
+            **({"categories": job.categories.record(job.label_set)} if job.categories else {}),
             "ladder": [report.rung_record(rung, job.label_set) for rung in self.ladder.rungs()],
             **{rung: self._student_record(rung) for rung in job.students},
             "agreement": report.consensus_record(summary, job.label_set),

@@ -86,6 +86,7 @@ def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
         students=_students(run, device, listener),
         labels_by=run.recipe.data.labels_by,
         vertical_fov=run.recipe.panorama.vertical_fov,
+        categories=run.recipe.categories,
         overlays=run.recipe.evaluation.overlays,
         facts={"run": run.recipe.name, "student_is_of_this_recipe": _student_is_current(run, reader, listener)},
     )

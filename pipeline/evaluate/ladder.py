@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.evaluate.bootstrap import miou_interval
+from pipeline.evaluate.categories import Categories
 from pipeline.evaluate.metrics import ConfusionMatrix, LabelArray
 from pipeline.panorama.sphere import FULL_SPHERE_DEGREES, solid_angles
 
@@ -45,6 +46,20 @@ def in_ladder_order(names: Iterable[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
+class CategoryFigures:
+    """What one step reaches where classes are merged into coarser categories, from the same counts as its IoU."""
+
+    miou: float
+    """Mean IoU over the categories that occur, 0..1, of the covered pixels; nan if nothing was covered."""
+    miou_solid_angle: float
+    """The same with pixels weighted by their solid angle."""
+    per_category_iou: Mapping[str, float]
+    """IoU by category, nan for those that do not occur."""
+    pixel_accuracy: float
+    """Share of the covered pixels that have the label's category; nan if nothing was covered."""
+
+
+@dataclass(frozen=True)
 class Rung:
     """What one step reaches on all labelled panoramas together."""
 
@@ -61,6 +76,8 @@ class Rung:
     """Share of the covered pixels that have the label's class; nan if nothing was covered."""
     miou_interval: tuple[float, float] = (math.nan, math.nan)
     """95 % interval of `miou` over the choice of panoramas (`bootstrap`); nan for a single panorama."""
+    categories: CategoryFigures | None = None
+    """The same of coarser categories, where they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +107,14 @@ class Ladder:
     Args:
         classes: number of classes.
         vertical_fov: vertical field of view of the panoramas, degrees.
+        categories: coarser categories that are measured too.
     """
 
-    def __init__(self, classes: int, vertical_fov: float = FULL_SPHERE_DEGREES) -> None:
+    def __init__(
+        self, classes: int, vertical_fov: float = FULL_SPHERE_DEGREES, categories: Categories | None = None
+    ) -> None:
         self.classes = classes
+        self.categories = categories
         self.vertical_fov = vertical_fov
         self.images = 0
         self.panoramas: list[tuple[str, dict[str, PanoramaFigures]]] = []
@@ -138,7 +159,16 @@ class Ladder:
         pixels = self._pixels[name]
         iou = tuple(float(value) for value in pixels.per_class_iou)
         interval = miou_interval(np.stack(self._each[name]))
-        return Rung(name, pixels.miou, self._solid[name].miou, iou, pixels.coverage, pixels.accuracy, interval)
+        solid = self._solid[name]
+        coarse = None if self.categories is None else category_figures(pixels, solid, self.categories)
+        return Rung(name, pixels.miou, solid.miou, iou, pixels.coverage, pixels.accuracy, interval, coarse)
+
+
+def category_figures(pixels: ConfusionMatrix, solid: ConfusionMatrix, categories: Categories) -> CategoryFigures:
+    """The figures of categories from the counts of classes: of pixels, and of their solid angle."""
+    coarse = pixels.merged(categories.of_class)
+    iou = dict(zip(categories.names, map(float, coarse.per_class_iou), strict=True))
+    return CategoryFigures(coarse.miou, solid.merged(categories.of_class).miou, iou, coarse.accuracy)
 
 
 def measure_ladder(

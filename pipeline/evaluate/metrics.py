@@ -10,6 +10,7 @@ measure the street's zenith and nadir far more often than an eye would see them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -78,6 +79,18 @@ class ConfusionMatrix:
         """Add the counts of another matrix of the same classes and kind."""
         self.matrix += other.matrix
         self.uncovered += other.uncovered
+
+    def merged(self, of_class: Sequence[int]) -> ConfusionMatrix:
+        """The counts of coarser classes.
+
+        Args:
+            of_class: coarser class per class id, 0, 1, 2, ...: all of them occur.
+        """
+        coarse = ConfusionMatrix(max(of_class) + 1, self.weighted)
+        own = np.asarray(of_class)
+        np.add.at(coarse.matrix, (own[:, None], own[None]), self.matrix)
+        np.add.at(coarse.uncovered, own, self.uncovered)
+        return coarse
 
     @property
     def per_class_iou(self) -> npt.NDArray[np.float64]:

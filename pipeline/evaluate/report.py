@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.classes import LabelSet
 from pipeline.evaluate.consensus import ConsensusSummary
-from pipeline.evaluate.ladder import RUNGS, Rung
+from pipeline.evaluate.ladder import RUNGS, CategoryFigures, Rung
 
 ABSENT = "–"
 """Stands in tables for what could not be measured."""
@@ -30,8 +30,8 @@ PARTIAL_COVERAGE = (
 
 def rung_record(rung: Rung, labels: LabelSet) -> dict[str, Any]:
     """One rung as it stands in metrics.json; IoU by class name."""
-    per_class = dict(zip(labels.names, rung.per_class_iou, strict=True))
-    return {**dataclasses.asdict(rung), "per_class_iou": per_class}
+    record = {**dataclasses.asdict(rung), "per_class_iou": dict(zip(labels.names, rung.per_class_iou, strict=True))}
+    return record if rung.categories is not None else {key: record[key] for key in record if key != "categories"}
 
 
 def consensus_record(summary: ConsensusSummary, labels: LabelSet) -> dict[str, Any]:
@@ -54,7 +54,17 @@ def rung_of(record: Mapping[str, Any]) -> Rung:
     iou = tuple(_number(value) for value in record["per_class_iou"].values())
     miou, solid, coverage = (_number(record[key]) for key in ("miou", "miou_solid_angle", "coverage"))
     low, high = (_number(value) for value in record.get("miou_interval", (None, None)))
-    return Rung(record["name"], miou, solid, iou, coverage, _number(record.get("pixel_accuracy")), (low, high))
+    accuracy = _number(record.get("pixel_accuracy"))
+    return Rung(record["name"], miou, solid, iou, coverage, accuracy, (low, high), _categories_of(record))
+
+
+def _categories_of(record: Mapping[str, Any]) -> CategoryFigures | None:
+    found = record.get("categories")
+    if found is None:
+        return None
+    miou, solid, accuracy = (_number(found[key]) for key in ("miou", "miou_solid_angle", "pixel_accuracy"))
+    iou = {name: _number(value) for name, value in found["per_category_iou"].items()}
+    return CategoryFigures(miou, solid, iou, accuracy)
 
 
 def consensus_of(record: Mapping[str, Any]) -> ConsensusSummary:
@@ -92,16 +102,22 @@ def _strict(value: Any) -> Any:
 
 
 def text_of(metrics: Mapping[str, Any]) -> str:
-    """The content of a metrics.json as tables for the terminal: ladder, cost of the students, agreement, seam."""
+    """The content of a metrics.json as tables for the terminal: ladder, categories, cost of the students, agreement,
+    seam."""
     rungs, summary = _read_back(metrics)
-    tables = [*([_ladder(rungs)] if rungs else []), *_costs(metrics), _agreement(summary), *_seam(summary)]
+    tables = [
+        *([_ladder(rungs), *_categories(rungs)] if rungs else []),
+        *_costs(metrics),
+        _agreement(summary),
+        *_seam(summary),
+    ]
     return "\n\n".join([*_cautions(metrics), *map(_aligned, tables), *_remarks(rungs)])
 
 
 def markdown_of(metrics: Mapping[str, Any], labels: LabelSet) -> str:
     """The same as Markdown, with the IoU and the share of every class."""
     rungs, summary = _read_back(metrics)
-    ladder = [_ladder(rungs), _class_iou(rungs, labels)] if rungs else []
+    ladder = [_ladder(rungs), _class_iou(rungs, labels), *_categories(rungs)] if rungs else []
     tables = [*ladder, *_costs(metrics), _agreement(summary), *_seam(summary), _class_shares(summary, labels)]
     return "\n\n".join([*_cautions(metrics), *map(_markdown, tables), *_remarks(rungs)]) + "\n"
 
@@ -157,6 +173,18 @@ def _interval(rung: Rung) -> str:
 def _class_iou(rungs: Sequence[Rung], labels: LabelSet) -> _Table:
     rows = [[name, *(percent(rung.per_class_iou[i]) for rung in rungs)] for i, name in enumerate(labels.names)]
     return _Table(["IoU, %", *(_readable(rung.name) for rung in rungs)], rows)
+
+
+def _categories(rungs: Sequence[Rung]) -> list[_Table]:
+    """IoU per category, their mean, and pixels of the right category; no table where no categories were asked for."""
+    found = [rung.categories for rung in rungs if rung.categories is not None]
+    if not found:
+        return []
+    rows = [[name, *(percent(own.per_category_iou[name]) for own in found)] for name in found[0].per_category_iou]
+    rows.append(["mIoU", *(percent(own.miou) for own in found)])
+    rows.append(["mIoU by solid angle", *(percent(own.miou_solid_angle) for own in found)])
+    rows.append(["pixels", *(percent(own.pixel_accuracy) for own in found)])
+    return [_Table(["categories, IoU, %", *(_readable(rung.name) for rung in rungs if rung.categories)], rows)]
 
 
 def _costs(metrics: Mapping[str, Any]) -> list[_Table]:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from pipeline.classes import DENSEPASS_13
 from pipeline.evaluate import report
 from pipeline.evaluate.consensus import ConsensusSummary
-from pipeline.evaluate.ladder import Rung
+from pipeline.evaluate.ladder import CategoryFigures, Rung
 
 IOU = (0.5, *(float("nan") for _ in range(11)), 0.25)
 RUNGS = [
@@ -55,6 +56,21 @@ def test_numpy_values_become_plain_ones() -> None:
 
 def test_results_read_back_print_like_fresh_ones() -> None:
     assert report.text_of(json.loads(report.to_json(metrics()))) == report.text_of(metrics())
+
+
+def test_categories_have_a_table_with_their_means_that_reads_back() -> None:
+    figures = CategoryFigures(0.4, 0.45, {"flat": 0.6, "sky": float("nan")}, 0.7)
+    found = metrics([replace(RUNGS[0], categories=figures), replace(RUNGS[2], categories=figures)])
+    record = json.loads(report.to_json(found), parse_constant=refuse)
+    assert record["ladder"][0]["categories"] == {
+        "miou": 0.4, "miou_solid_angle": 0.45, "per_category_iou": {"flat": 0.6, "sky": None}, "pixel_accuracy": 0.7,
+    }  # fmt: skip
+    text = report.markdown_of(found, DENSEPASS_13)
+    rows = ("| categories, IoU, % | assistant whole | student |", "| flat | 60.0 | 60.0 |", "| sky | – | – |",
+            "| mIoU | 40.0 | 40.0 |", "| mIoU by solid angle | 45.0 | 45.0 |", "| pixels | 70.0 | 70.0 |")  # fmt: skip
+    assert all(row in text for row in rows)
+    assert report.text_of(record) == report.text_of(found) and "flat" in report.text_of(found)
+    assert "categories" not in metrics()["ladder"][0] and "categories" not in report.text_of(metrics())
 
 
 def test_the_ladder_shows_each_step_in_points() -> None:

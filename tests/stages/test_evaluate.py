@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, IGNORE, LabelSet
 from pipeline.errors import CacheError, DeviceMemoryError, InputError, WeightsError
 from pipeline.evaluate import report
+from pipeline.evaluate.categories import open_categories
 from pipeline.evaluate.ladder import RUNGS
 from pipeline.student.config import StudentConfig
 from pipeline.student.model import build_student, save_student
@@ -118,6 +119,17 @@ def test_rungs_stand_in_order_and_show_what_each_step_adds(job: EvaluateJob) -> 
     assert rungs["ensemble_reliable"]["coverage"] == pytest.approx(14 / 16)
     assert metrics["images"] == metrics["labelled"] == 3
     assert metrics["agreement"]["window_agreement"] == pytest.approx(0.75)
+
+
+def test_categories_are_measured_for_every_rung_and_named(job: EvaluateJob) -> None:
+    categories = open_categories("cityscapes7", DENSEPASS_13)
+    metrics = evaluate(replace(job, categories=categories))
+    assert metrics["categories"]["vehicle"] == ["car"] and metrics["categories"]["flat"] == ["road", "sidewalk"]
+    for record in metrics["ladder"]:
+        assert not record["categories"]["pixel_accuracy"] < record["pixel_accuracy"]  # nan where none is covered
+        assert list(record["categories"]["per_category_iou"]) == list(metrics["categories"])
+    assert "| construction |" in (job.out / "ladder.md").read_text()
+    assert "categories" not in evaluate(job)
 
 
 def test_the_student_is_described_with_its_size_time_and_device(job: EvaluateJob) -> None:
