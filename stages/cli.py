@@ -175,6 +175,10 @@ def predict(
     ignore_border: Annotated[
         bool, typer.Option(help="Ignore a black border, where no camera looked; see --ignore-mask for anything else.")
     ] = True,
+    level: Annotated[
+        bool,
+        typer.Option(help="Level pictures whose GPano tags call the camera tilted; labels keep their pixels."),
+    ] = True,
     overlays: Annotated[bool, typer.Option(help="Also write pictures of the labels over the panoramas.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Do again what is done.")] = False,
     device: DeviceOption = "auto",
@@ -189,7 +193,8 @@ def predict(
     require_folder(panoramas)
     require_student(student)
     fov = usual.vertical_fov if vertical_fov is None else vertical_fov
-    panorama = PanoramaConfig(usual.width if width is None else width, fov, ignore_mask, ignore_border)
+    panorama = PanoramaConfig(usual.width if width is None else width, fov, ignore_mask, ignore_border,
+                              level="tags" if level else "off")  # fmt: skip
     from stages.predict import PredictJob  # last, as in `distill`
     from stages.predict import predict as stage
 

@@ -21,7 +21,7 @@ def part_fingerprints(recipe: Recipe) -> Fingerprints:
     Raises:
         GoodSAMError: weights or the ignore mask are missing.
     """
-    size = (recipe.panorama.width, recipe.panorama.height, recipe.panorama.vertical_fov)
+    size = (recipe.panorama.width, recipe.panorama.height, recipe.panorama.vertical_fov, recipe.panorama.level)
     sam = _without(recipe.sam, "checkpoint", *SPEED_SETTINGS["sam"])
     masks = fingerprint(Part.MASKS, VERSIONS[Part.MASKS], size, recipe.windows, sam, weights_digest(recipe.sam))
     identity = assistant_identity(recipe.assistant)

@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -25,6 +25,7 @@ from pipeline.finite import require_finite
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.ignore import ignored_region
 from pipeline.panorama.images import OpenedPanorama, open_panorama
+from pipeline.panorama.level import level_image, level_values
 from pipeline.panorama.windows import Window, cut, window_grid
 from pipeline.recipe import Recipe
 from pipeline.teacher.assistant import Assistant, load_assistant, require_levels
@@ -80,6 +81,10 @@ class TaskReport:
     """Traceback of an error that was not foreseen, for the log."""
     notes: tuple[str, ...] = ()
     """What the user should know once, however many tasks say it."""
+    placed: bool = False
+    """The picture is a part of the sphere, by its tags."""
+    tilt: float = 0.0
+    """By how many degrees the camera was tilted, by the tags; the panorama was levelled."""
 
 
 def check_assistant(task: PanoramaTask) -> None:
@@ -106,14 +111,15 @@ def cache_panorama(task: PanoramaTask) -> TaskReport:
         task = replace(task, device=choose_device(task.device))
         torch.backends.cudnn.allow_tf32 = False  # float32 is float32, as on a CPU
         with _TORCH_THREADS.set_to(task.threads), device_errors(_SMALLER):
-            notes = _compute_or_mend(task, seconds)
+            panorama = _compute_or_mend(task, seconds)
     except InputError as error:
         return TaskReport(task.panorama.id, seconds, str(error))
     except GoodSAMError as error:
         return TaskReport(task.panorama.id, seconds, fatal=error)
     except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
         return TaskReport(task.panorama.id, seconds, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
-    return TaskReport(task.panorama.id, seconds, notes=notes + _notes(task, seconds))
+    notes, place = panorama.notes + _notes(task, seconds), panorama.placement
+    return TaskReport(task.panorama.id, seconds, notes=notes, placed=not place.is_whole, tilt=place.tilt)
 
 
 class _TorchThreads:
@@ -149,8 +155,8 @@ _SMALLER = "take smaller networks or windows"
 _TORCH_THREADS = _TorchThreads()
 
 
-def _compute_or_mend(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str, ...]:
-    """Compute the missing parts; notes on the picture come back.
+def _compute_or_mend(task: PanoramaTask, seconds: dict[str, float]) -> OpenedPanorama:
+    """Compute the missing parts; the panorama comes back.
 
     Another process may be at the same panorama: on a cluster, tasks of a run that was stopped go on to their end.
     """
@@ -161,7 +167,7 @@ def _compute_or_mend(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str
         return _compute(task, seconds)
 
 
-def _compute(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str, ...]:
+def _compute(task: PanoramaTask, seconds: dict[str, float]) -> OpenedPanorama:
     stamp = source_stamp(task.panorama.path)  # before it is read: what is written to it meanwhile shows next time
     panorama = open_panorama(task.panorama.path, task.recipe.panorama)
     ignored_HW = ignored_region(panorama.image_HW3, _own_mask(task), panorama.transparent_HW)
@@ -169,6 +175,8 @@ def _compute(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str, ...]:
         raise InputError(f"all of {task.panorama.path} is ignored",
                          "some of a panorama must not be black, transparent or under the ignore mask",
                          "Take it out of the folder")  # fmt: skip
+    ignored_HW = level_values(ignored_HW, panorama.placement)  # found as the camera saw it: its rig turns with it
+    panorama = replace(panorama, image_HW3=level_image(panorama.image_HW3, panorama.placement))
     store = TeacherStore.open(task.store, "a")
     parts: dict[Part, Callable[[], dict[str, np.ndarray]]] = {
         Part.MASKS: lambda: _masks(task, panorama),
@@ -184,7 +192,7 @@ def _compute(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str, ...]:
         if not _is_done(task, store, part, panorama):  # see `_compute_or_mend`
             store.write(part, name, task.panorama.id, arrays, _provenance(task, part, panorama) | stamp)
         seconds[part.value] = time.monotonic() - started
-    return panorama.notes
+    return panorama
 
 
 def _is_done(task: PanoramaTask, store: TeacherStore, part: Part, panorama: OpenedPanorama) -> bool:
@@ -286,4 +294,5 @@ def _provenance(task: PanoramaTask, part: Part, panorama: OpenedPanorama) -> dic
         "source_sha256": panorama.sha256,
         "source_height": panorama.source_height,
         "source_width": panorama.source_width,
+        "placement": asdict(panorama.placement),
     }

@@ -34,6 +34,8 @@ from pipeline.panorama.finding import PanoramaFile, require_folder, survey_folde
 from pipeline.panorama.ignore import ignored_region
 from pipeline.panorama.ignore_masks import IgnoreMasks, choose_ignore_masks
 from pipeline.panorama.images import OpenedPanorama, open_panorama
+from pipeline.panorama.level import level_image, level_note, unlevel_values
+from pipeline.panorama.placement import placement_note
 from pipeline.panorama.sphere import solid_angles
 from pipeline.settings import fingerprint
 from stages.claims import claimed
@@ -116,14 +118,17 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     _make_folders(job)
     failed: dict[str, str] = {}
     noted: set[str] = set()
+    placed, tilts = 0, list[float]()
     missing = [file for file in files if not _is_done(file, job, made_with)]
     listener(StageStarted(STAGE, len(missing), "panoramas"))
     for done, file in enumerate(missing, start=1):
         began = time.monotonic()
         try:
             with device_errors("take a smaller student"), named_after_panorama():
-                notes = _predict_file(file, job, predictor, made_with)
-            for note in (note for note in notes if note not in noted):
+                panorama = _predict_file(file, job, predictor, made_with)
+            placed += not panorama.placement.is_whole
+            tilts += [panorama.placement.tilt] if panorama.placement.is_tilted else []
+            for note in (note for note in panorama.notes if note not in noted):
                 noted.add(note)
                 listener(Note(STAGE, note))
         except (CacheError, DeviceError, WeightsError):
@@ -134,6 +139,8 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
             listener(event)
         listener(StageAdvanced(STAGE, done, file.id, time.monotonic() - began))
     _require_some(files, failed)
+    for note in filter(None, (placement_note(placed), level_note(tilts))):
+        listener(Note(STAGE, note))
     _write_shares(job.out, made_with.student, predictor.label_set)
     summary = _summary(files, missing, failed)
     summary = dataclasses.replace(summary, failed={**contents.set_aside, **failed})
@@ -151,33 +158,35 @@ def _make_folders(job: PredictJob) -> None:
 
 def predict_labels(panorama: OpenedPanorama, predictor: Predictor, config: PanoramaConfig) -> LabelArray:
     """Labels at the source's size [source_height, source_width]; IGNORE where nothing was seen."""
-    height, width = panorama.source_height, panorama.source_width
-    labels = labels_at(predictor(panorama.image_HW3), height, width)
+    place = panorama.placement
+    scores = predictor(level_image(panorama.image_HW3, place))
+    labels = place.cut(unlevel_values(labels_at(scores, place.canvas_height, place.canvas_width), place))
     ignored = ignored_region(panorama.image_HW3, config, panorama.transparent_HW)
-    labels[resize_nearest(ignored, height, width)] = IGNORE
+    labels[resize_nearest(ignored[place.box(*ignored.shape)], *labels.shape)] = IGNORE
     return labels
 
 
-def _predict_file(file: PanoramaFile, job: PredictJob, predictor: Predictor, made_with: _MadeWith) -> tuple[str, ...]:
-    """Predict one panorama; notes on the picture come back."""
+def _predict_file(file: PanoramaFile, job: PredictJob, predictor: Predictor, made_with: _MadeWith) -> OpenedPanorama:
+    """Predict one panorama, which comes back."""
     panorama = open_panorama(file.path, job.panorama)
     made_of = {"source": panorama.sha256, "place": fingerprint(str(file.path.resolve()))}
     if not job.overwrite:
         _require_own_place(_label_path(job, file), made_of)
-    labels = predict_labels(panorama, predictor, made_with.config_of(file))
+    labels, place = predict_labels(panorama, predictor, made_with.config_of(file)), panorama.placement
     if job.overlays:
-        small = resize_nearest(labels, *panorama.image_HW3.shape[:2])
-        picture = Image.fromarray(paint_labels(panorama.image_HW3, small, predictor.label_set))
+        seen_hw3 = panorama.image_HW3[place.box(*panorama.image_HW3.shape[:2])]
+        small = resize_nearest(labels, *seen_hw3.shape[:2])
+        picture = Image.fromarray(paint_labels(seen_hw3, small, predictor.label_set))
         write_picture(_overlay_path(job, file), picture, quality=90)
     elif _overlay_path(job, file).is_file():  # that another student left; it would not be of these labels
         _overlay_path(job, file).unlink()
-    weights = solid_angles(*labels.shape, job.panorama.vertical_fov)
+    weights = solid_angles(place.canvas_height, place.canvas_width, job.panorama.vertical_fov)[place.rows]
     shares = class_shares(labels, len(predictor.label_set), weights).tolist()
     made_notes = PngImagePlugin.PngInfo()
     made_notes.add_text(_NOTES, json.dumps({**made_with.names_of(file), **made_of, "shares": shares}))
     # Last: this file is the mark that all of the panorama's outputs are there.
     write_picture(_label_path(job, file), _indexed(labels, predictor.label_set), pnginfo=made_notes)
-    return panorama.notes
+    return panorama
 
 
 def _require_own_place(path: Path, made_of: dict[str, str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from pipeline.cache import codec, records
 from pipeline.cache.store import Part, TeacherStore
 from pipeline.errors import CacheError
 from pipeline.panorama.images import open_panorama
+from pipeline.panorama.level import level_image
+from pipeline.panorama.placement import Placement
 from pipeline.panorama.windows import window_grid
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
@@ -76,7 +79,7 @@ class RunReader:
         return fingerprint(self.fingerprints.ensemble, self.ids, sources)
 
     def image(self, panorama_id: str) -> npt.NDArray[np.uint8]:
-        """RGB image [H, W, 3] at the working size.
+        """RGB image [H, W, 3] at the working size, level where `panorama.level` asks for it.
 
         Raises:
             InputError: the file cannot be read.
@@ -87,7 +90,16 @@ class RunReader:
             raise CacheError(f"{self.paths[panorama_id]} has changed since it was cached",
                              "it must be the file of then",
                              "Run teacher-cache again")  # fmt: skip
-        return panorama.image_HW3
+        return level_image(panorama.image_HW3, panorama.placement)
+
+    def placement(self, panorama_id: str) -> Placement:
+        """Where its picture lies on the canvas, as stage one has found it.
+
+        Raises:
+            CacheError: it is not in the cache, or damaged.
+        """
+        stored: Any = self._provenance(panorama_id)["placement"]
+        return Placement(**stored)
 
     @property
     def sample_reader(self) -> StoreReader:

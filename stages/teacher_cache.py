@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 from pipeline.cache.store import Part, TeacherStore
 from pipeline.errors import GoodSAMError, InputError, WorkerError, first_line
 from pipeline.panorama.ignore_masks import IgnoreMasks
+from pipeline.panorama.level import level_note
+from pipeline.panorama.placement import placement_note
 from pipeline.panorama.windows import missing_overlap
 from pipeline.recipe import Recipe
 from stages.claims import claimed
@@ -110,6 +112,9 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
                 _record(run, prints)
                 is_recorded = True
             reports.append(report)
+    tilts = [report.tilt for report in reports if report.tilt]
+    for note in filter(None, (placement_note(sum(report.placed for report in reports)), level_note(tilts))):
+        listener(Note(STAGE, note))
     summary = _summary(len(panoramas) + len(found.set_aside), reports, found.set_aside)
     facts = {"panoramas": summary.total, "computed": summary.computed, "set aside": len(summary.failed)}
     listener(StageFinished(STAGE, time.monotonic() - started, facts))

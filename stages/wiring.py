@@ -80,7 +80,7 @@ def evaluate_run(run: Run, listener: Listener, *, device: str = "cpu") -> str:
         label_set=run.recipe.classes,
         out=run.evaluation,
         open_image=reader.image,
-        open_labels=partial(_open_label, _labels(run.recipe, panoramas, listener), run.recipe, found_ids),
+        open_labels=partial(_open_label, _labels(run.recipe, panoramas, listener), reader, found_ids),
         read_teacher=reader.teacher,
         read_masks=reader.mask_map,
         students=_students(run, device, listener),
@@ -128,12 +128,14 @@ def _labels(recipe: Recipe, panoramas: list[SplitPanorama], listener: Listener) 
 
 
 def _open_label(
-    files: Mapping[str, Path], recipe: Recipe, found_ids: set[int], panorama_id: str
+    files: Mapping[str, Path], reader: RunReader, found_ids: set[int], panorama_id: str
 ) -> npt.NDArray[np.uint8] | None:
+    recipe = reader.recipe
     if panorama_id not in files:
         return None
     return open_labels(files[panorama_id], recipe.classes, recipe.panorama, _label_file_set(recipe),
-                       from_one=recipe.data.labels_from_one, found_ids=found_ids)  # fmt: skip
+                       from_one=recipe.data.labels_from_one, found_ids=found_ids,
+                       placement=reader.placement(panorama_id))  # fmt: skip
 
 
 def _label_file_set(recipe: Recipe) -> LabelSet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.errors import RecipeError
-from pipeline.settings import require
+from pipeline.settings import require, require_choice
 
 GRID = 32
 """Window offsets and strides are multiples of this many pixels: the coarsest feature stride of the networks."""
@@ -21,19 +21,23 @@ class PanoramaConfig:
     """Working width, pixels; images are resized to it. A multiple of 32."""
     vertical_fov: float = 180.0
     """Vertical field of view, degrees: 180 for full spheres, 70.3 for DensePASS bands (2048x400). A band goes all the
-    way round, and its middle row is the horizon."""
+    way round, and its middle row is the horizon, unless its GPano tags say where it lies."""
     ignore_mask: str = ""
     """Image file whose non-zero pixels are ignored in every panorama (the camera rig); or a folder of such files, one
     per camera: the mask of a panorama has its name, or that of a folder that holds it, or else exactly its size. Empty
     for none."""
     find_constant_border: bool = True
     """Also ignore what is black from the top or bottom border of each image on (a black nadir)."""
+    level: str = "tags"
+    """"tags": where a picture's GPano tags say that the camera was tilted (PosePitchDegrees, PoseRollDegrees), networks
+    see the level sphere, and results come back to the picture's own pixels; in runs of full spheres. "off": never."""
 
     def __post_init__(self) -> None:
         if not (self.width > 0 and self.width % GRID == 0):
             raise _wrong("width", self.width, f"a positive multiple of {GRID}")
         if not 0 < self.vertical_fov <= 180:
             raise _wrong("vertical_fov", self.vertical_fov, "above 0 and at most 180 degrees")
+        require_choice("panorama.level", self.level, ("tags", "off"))
 
     @property
     def height(self) -> int:

@@ -32,7 +32,10 @@ _FRINGE = 1
 def ignored_region(
     image_HW3: npt.NDArray[np.uint8], config: PanoramaConfig, transparent_HW: npt.NDArray[np.bool_] | None = None
 ) -> npt.NDArray[np.bool_]:
-    """Pixels to ignore: the mask of `config`, a black border if it asks for that, and what was transparent.
+    """Pixels to ignore: the mask of `config`, a black border if it asks for that, and what was transparent or unseen.
+
+    A border is that of the rows of which something is seen: at the top of a picture that lies lower on the sphere, a
+    night sky is no border.
 
     Raises:
         InputError: the mask file cannot be used.
@@ -40,7 +43,8 @@ def ignored_region(
     height, width = image_HW3.shape[:2]
     ignored_HW = np.zeros((height, width), np.bool_)
     if config.find_constant_border:
-        ignored_HW |= constant_border(image_HW3)
+        rows = slice(0, height) if transparent_HW is None else _rows_with_any(~transparent_HW)
+        ignored_HW[rows] |= constant_border(image_HW3[rows])
     if config.ignore_mask:
         ignored_HW |= load_ignore_mask(Path(config.ignore_mask), height, width)
     if transparent_HW is not None:
@@ -63,6 +67,12 @@ def constant_border(image_HW3: npt.NDArray[np.uint8], minimum_share: float = MIN
     _mark_black(image_HW3[::-1], ignored_HW[::-1], TOLERANCE, minimum_share)
     _mark_black(image_HW3, ignored_HW, 0, minimum_share)
     return ignored_HW
+
+
+def _rows_with_any(seen_HW: npt.NDArray[np.bool_]) -> slice:
+    """The rows from the first to the last that has a pixel; all if none has."""
+    rows = np.flatnonzero(seen_HW.any(axis=1))
+    return slice(int(rows[0]), int(rows[-1]) + 1) if rows.size else slice(0, len(seen_HW))
 
 
 def require_ignore_mask(config: PanoramaConfig) -> str:

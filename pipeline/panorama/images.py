@@ -12,8 +12,9 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +24,9 @@ from pipeline.errors import InputError
 from pipeline.panorama.colour_profile import to_srgb
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.deep_tiff import eight_bit, needs_tifffile, read_deep_tiff
-from pipeline.panorama.gpano import require_full_turn
+from pipeline.panorama.gpano import place, tilt
 from pipeline.panorama.jpeg_end import with_end_marker
+from pipeline.panorama.placement import Placement
 from pipeline.panorama.unstitched import require_stitched
 
 MAXIMUM_PIXELS = 400_000_000
@@ -39,6 +41,7 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 """What Pillow raises on damaged files, by format."""
 _SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
+_PNG_SIGNATURE_BYTES, _PNG_XMP = 8, b"XML:com.adobe.xmp"
 _BILINEAR_SUPPORT = 1
 _FOV_REMEDY = "Set panorama.vertical_fov = {0} (`predict`: --vertical-fov {0}) for {1}"
 
@@ -59,13 +62,15 @@ class OpenedPanorama:
     image_HW3: npt.NDArray[np.uint8]
     """sRGB, upright; transparent pixels are black."""
     transparent_HW: npt.NDArray[np.bool_]
-    """Pixels that are more than half transparent: nothing was seen there."""
+    """Pixels where nothing was seen: more than half transparent, or beside a picture of a part of the sphere."""
     source_height: int
     """Height of the upright file, pixels."""
     source_width: int
     """Width of the upright file, pixels."""
     sha256: str
     """SHA-256 of the file's bytes, hexadecimal."""
+    placement: Placement
+    """Where the picture lies on the canvas of `image_HW3`."""
     notes: tuple[str, ...] = ()
     """What the user should know, a sentence each; the same for all files that have it in common."""
 
@@ -89,48 +94,83 @@ class Picture:
 def open_panorama(path: Path, config: PanoramaConfig) -> OpenedPanorama:
     """Read a panorama, make it upright 8-bit sRGB and resize it to the working size, over the seam.
 
+    A part of the sphere, by its GPano tags, comes to its place there; beside it the image is black. The image of a
+    tilted camera is left as it is: `level.level_image` turns it.
+
     Transparency is composited over black: that is what stitchers write where no camera looked, and what
     `ignore.constant_border` recognises.
 
     Raises:
         InputError: the file cannot be read or decoded, is too large or too small, has not the aspect ratio of `config`,
-            its GPano tags say that it is no whole equirectangular panorama, or it shows that it was never stitched.
+            its GPano tags are refused (see `gpano.place`), or it shows that it was never stitched.
     """
     wanted = (config.width, config.height)
 
     def check_size(width: int, height: int) -> None:
         require_aspect(path, width, height, config)
-        if width < MINIMUM_WIDTH:
-            raise InputError(
-                f"{path.name} is {width}x{height}, too small",
-                f"a panorama is at least {MINIMUM_WIDTH} pixels wide",
-                "Export it at a larger size or take it out of the folder",
-            )
+        _require_some_width(path, width, height)
 
-    picture = read_picture(path, check_size, wanted)
-    require_full_turn(picture.image.info.get("xmp", b""), path.name, picture.width, picture.height)
+    picture = read_picture(path, check_size, wanted, tags_may_tell=True)
+    _require_some_width(path, picture.width, picture.height)
+    xmp = picture.image.info.get("xmp", b"")
+    placement = place(xmp, path.name, picture.width, picture.height, config)
+    if placement is None:
+        require_aspect(path, picture.width, picture.height, config)
+        placement = Placement.whole(picture.height, picture.width)
+    pitch, roll = tilt(xmp, config)
+    placement = replace(placement, pitch=pitch, roll=roll)
     colour, alpha, notes = _srgb_and_alpha(picture.image, path)
     require_stitched(colour, path.name, picture.width, picture.height)
-    image_HW3 = np.array(resize_wrapping(colour, *wanted))
+    image_HW3 = np.array(_on_canvas(colour, placement, *wanted))
     transparent_HW = np.zeros(image_HW3.shape[:2], np.bool_)
-    if alpha is not None:
-        transparent_HW = np.asarray(resize_wrapping(alpha, *wanted)) < 128
-    return OpenedPanorama(image_HW3, transparent_HW, picture.height, picture.width, picture.sha256, notes)
+    if alpha is not None or not placement.is_whole:
+        alpha = Image.new("L", colour.size, 255) if alpha is None else alpha
+        transparent_HW = np.asarray(_on_canvas(alpha, placement, *wanted)) < 128
+    return OpenedPanorama(image_HW3, transparent_HW, picture.height, picture.width, picture.sha256, placement, notes)
 
 
-def read_picture(path: Path, check_size: Callable[[int, int], None], wanted: tuple[int, int] | None = None) -> Picture:
+def _require_some_width(path: Path, width: int, height: int) -> None:
+    if width < MINIMUM_WIDTH:
+        raise InputError(
+            f"{path.name} is {width}x{height}, too small",
+            f"a panorama is at least {MINIMUM_WIDTH} pixels wide",
+            "Export it at a larger size or take it out of the folder",
+        )
+
+
+def _on_canvas(image: Image.Image, placement: Placement, width: int, height: int) -> Image.Image:
+    """A picture resized to its place on a canvas that is 0 elsewhere."""
+    rows, columns = placement.box(height, width)
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    goes_round = placement.width == placement.canvas_width
+    resized = resize_wrapping(image, *size) if goes_round else image.resize(size, Image.Resampling.BILINEAR)
+    if size == (width, height):
+        return resized
+    canvas = Image.new(image.mode, (width, height))
+    canvas.paste(resized, (columns.start, rows.start))
+    return canvas
+
+
+def read_picture(
+    path: Path,
+    check_size: Callable[[int, int], None],
+    wanted: tuple[int, int] | None = None,
+    *,
+    tags_may_tell: bool = False,
+) -> Picture:
     """Open an image file and decode it, once its size is known to be right.
 
     Args:
         path: a JPEG, PNG, WebP or TIFF file, whatever its suffix.
         check_size: called with the upright (width, height) before anything is decoded; raises InputError.
         wanted: (width, height) that the caller will resize to; lets JPEG be decoded faster, at a reduced size.
+        tags_may_tell: leave the check out where tags may say what the size means; the caller then checks.
 
     Raises:
         InputError: missing, unreadable, empty, broken, too large or not an image.
     """
     try:
-        return _decode(path, check_size, wanted)
+        return _decode(path, check_size, wanted, tags_may_tell)
     except FileNotFoundError:
         raise InputError(f"{path} is not there", "it must be an image file", "Check the path") from None
     except IsADirectoryError:
@@ -223,7 +263,9 @@ def resize_wrapping(image: Image.Image, width: int, height: int) -> Image.Image:
     return padded.resize((width, height), Image.Resampling.BILINEAR, box=box)
 
 
-def _decode(path: Path, check_size: Callable[[int, int], None], wanted: tuple[int, int] | None) -> Picture:
+def _decode(
+    path: Path, check_size: Callable[[int, int], None], wanted: tuple[int, int] | None, tags_may_tell: bool
+) -> Picture:
     if stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):  # a pipe would be waited on for ever
         raise InputError(f"{path} is a pipe, socket or device", "it must be an image file", "Take it out of the folder")
     with path.open("rb") as file:
@@ -232,9 +274,12 @@ def _decode(path: Path, check_size: Callable[[int, int], None], wanted: tuple[in
             raise InputError(f"{path.name} is empty (0 bytes)", "it must be an image", "Copy or export it again")
         file.seek(0)
 
-        def check(width: int, height: int) -> None:
+        def require_decodable(width: int, height: int) -> None:
             if width * height > MAXIMUM_PIXELS:
                 raise _too_large(path, f"{width}x{height}")
+
+        def check(width: int, height: int) -> None:
+            require_decodable(width, height)
             check_size(width, height)
 
         if needs_tifffile(file):
@@ -245,7 +290,8 @@ def _decode(path: Path, check_size: Callable[[int, int], None], wanted: tuple[in
             orientation = _orientation(image)
             sideways = orientation in _SIDEWAYS
             width, height = image.size[::-1] if sideways else image.size
-            check(width, height)
+            is_told_later = tags_may_tell and ("xmp" in image.info or _has_late_xmp(image, file))
+            (require_decodable if is_told_later else check)(width, height)
             whole = with_end_marker(file) if image.format in ("JPEG", "MPO") else file
             source = image if whole is file else Image.open(whole, formats=_FORMATS)
             if wanted is not None and not sideways:
@@ -253,6 +299,22 @@ def _decode(path: Path, check_size: Callable[[int, int], None], wanted: tuple[in
             source.load()
             upright = source if orientation == 1 else ImageOps.exif_transpose(source)
             return Picture(upright, width, height, image.format or "", sha256)
+
+
+def _has_late_xmp(image: Image.Image, file: BinaryIO) -> bool:
+    """Whether a PNG has XMP behind its pixels, where Pillow finds it only once these are decoded."""
+    if image.format != "PNG":
+        return False
+    position = file.tell()
+    file.seek(_PNG_SIGNATURE_BYTES)
+    found = False
+    while not found and len(header := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", header)
+        data = file.tell()
+        found = kind == b"iTXt" and file.read(len(_PNG_XMP)) == _PNG_XMP
+        file.seek(data + length + 4)  # the checksum follows
+    file.seek(position)
+    return found
 
 
 def _orientation(image: Image.Image) -> int:

@@ -19,6 +19,8 @@ from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.finding import LABEL_ENDING, LABEL_FOLDER, PanoramaFile, folded_name
 from pipeline.panorama.images import ASPECT_TOLERANCE, aspect_ratio, fits_aspect, read_picture
+from pipeline.panorama.level import level_values
+from pipeline.panorama.placement import Placement
 
 IMAGE_FOLDER = "leftImg8bit"
 """Folder of images in the layout of Cityscapes and DensePASS."""
@@ -91,6 +93,7 @@ def open_labels(
     *,
     from_one: bool = False,
     found_ids: set[int] | None = None,
+    placement: Placement | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Read a label at its own size, as ids of `label_set`.
 
@@ -101,9 +104,12 @@ def open_labels(
         source: the classes that the file is labelled with, if others; merged into `label_set`.
         from_one: ids in the file count from 1, id k being class k - 1; 0 is ignored like 255.
         found_ids: where given, the ids that the file holds are added to it, as they stand in the file.
+        placement: where the labelled picture lies on the canvas; the label has the picture's aspect ratio. None for a
+            picture that is the canvas.
 
     Returns:
-        labels_HW, class ids or 255.
+        labels_HW of the canvas at the label's own scale, class ids or 255, which is also what lies beside the picture.
+        Those of a tilted camera are levelled (nearest, at their own scale), as what they measure is.
 
     Raises:
         InputError: not such a PNG, wrong aspect ratio, or ids that are no class of the file's set.
@@ -111,7 +117,8 @@ def open_labels(
     """
     file_set = source or label_set
     table = merge_table(file_set, label_set)
-    picture = read_picture(path, lambda width, height: _require_aspect(path, width, height, config))
+    part = None if placement is None or (placement.is_whole and not placement.is_tilted) else placement
+    picture = read_picture(path, lambda width, height: _require_aspect(path, width, height, config, part))
     _require_ids(path, picture.image, picture.format)
     values_HW = np.asarray(picture.image).astype(np.int64) // _grey_step(path)
     values = np.unique(values_HW)
@@ -120,7 +127,8 @@ def open_labels(
     _require_classes(path, values, file_set, label_set, int(from_one))
     if from_one:
         values_HW = np.where((values_HW == 0) | (values_HW == IGNORE), IGNORE, values_HW - 1)
-    return table[values_HW]
+    labels = table[values_HW]
+    return labels if part is None else level_values(part.at_size(*labels.shape).put(labels, IGNORE), part)
 
 
 def doubt_of_first_id(found_ids: Collection[int], file_set: LabelSet) -> str:
@@ -221,11 +229,15 @@ def _label_names(stem: str) -> Iterable[str]:
     yield f"{bare}.png"
 
 
-def _require_aspect(path: Path, width: int, height: int, config: PanoramaConfig) -> None:
-    if not fits_aspect(width, height, config):
+def _require_aspect(path: Path, width: int, height: int, config: PanoramaConfig, part: Placement | None) -> None:
+    fits = fits_aspect(width, height, config)
+    if part is not None:
+        fits = abs(width * part.height / (height * part.width) - 1) <= ASPECT_TOLERANCE
+    if not fits:
+        shape = f"{part.width}x{part.height}" if part is not None else aspect_ratio(config)
         raise InputError(
             f"label {path.name} is {width}x{height}",
-            f"a label has the shape of its panorama, {aspect_ratio(config)} to within {100 * ASPECT_TOLERANCE:g} %",
+            f"a label has the shape of its panorama, {shape} to within {100 * ASPECT_TOLERANCE:g} %",
             "Export the label anew, or take it out of the folder",
         )
 

@@ -138,8 +138,8 @@ def test_black_of_other_shapes_is_no_reason_to_set_a_panorama_aside(
     open_panorama(tmp_path / "a.png", FULL)
 
 
-def test_a_crop_by_its_tags_is_set_aside_with_what_they_say(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"shows 180 of 360 degrees .*\(128 of 256 columns\)"):
+def test_a_part_whose_tags_do_not_say_where_it_lies_is_set_aside(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"shows 180x90 degrees .* do not say where they lie"):
         open_panorama(tagged(tmp_path / "a.jpg", **crop(128, 64, 256)), FULL)
 
 

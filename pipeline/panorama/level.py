@@ -1,0 +1,99 @@
+"""Levelling panoramas of a tilted camera: the sphere is turned so that the horizon is the middle row, and back again.
+
+The angles are those of a picture's GPano tags. By Google's "Photo Sphere XMP Metadata"
+(developers.google.com/streetview/spherical-metadata) PosePitchDegrees is the pitch of the picture's middle above the
+horizon, and as PoseRollDegrees grows, the horizon turns counterclockwise in the picture: the camera's right side goes
+down. Roll comes first, then pitch, then heading; that is `sphere.rotation`. The heading only moves columns: it is left
+alone.
+
+Turning takes a full sphere. Images are bilinear, labels and masks nearest; columns wrap, and beyond a pole the sphere
+goes on half a turn away.
+
+Legend: H W canvas of a full sphere, 3 = (red, green, blue).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.panorama.placement import Placement
+from pipeline.panorama.sphere import (
+    FULL_SPHERE_DEGREES,
+    panorama_coordinates,
+    pixel_pitch,
+    pixel_yaw,
+    rays_from_angles,
+    rotation,
+)
+
+ScalarT = TypeVar("ScalarT", bound=np.generic)
+_Strip = tuple[slice, npt.NDArray[np.float64], npt.NDArray[np.float64]]
+_STRIP_PIXELS = 1 << 18
+"""Pixels whose directions are held at once."""
+
+
+def level_image(image_HW3: npt.NDArray[np.uint8], placement: Placement) -> npt.NDArray[np.uint8]:
+    """The level image of the camera's; the same where the camera was not tilted."""
+    if not placement.is_tilted:
+        return image_HW3
+    height, width = image_HW3.shape[:2]
+    beyond_HW3 = np.roll(image_HW3, width // 2, axis=1)
+    padded = np.concatenate((beyond_HW3[:1], image_HW3, beyond_HW3[-1:]))
+    padded = np.concatenate((padded[:, -1:], padded, padded[:, :1]), axis=1)
+    level_HW3 = np.empty_like(image_HW3)
+    for strip, row, column in _sources(height, width, _turn(placement).T):
+        x, y = (column + 1).astype(np.float32), (row + 1).astype(np.float32)
+        level_HW3[strip] = cv2.remap(padded, x, y, cv2.INTER_LINEAR)
+    return level_HW3
+
+
+def level_values(values_HW: npt.NDArray[ScalarT], placement: Placement) -> npt.NDArray[ScalarT]:
+    """Labels or a mask of the camera's canvas on the level one; the same where the camera was not tilted."""
+    return _turned(values_HW, _turn(placement).T) if placement.is_tilted else values_HW
+
+
+def unlevel_values(values_HW: npt.NDArray[ScalarT], placement: Placement) -> npt.NDArray[ScalarT]:
+    """Labels or a mask of the level canvas on the camera's: what `level_values` does, undone to the nearest pixel."""
+    return _turned(values_HW, _turn(placement)) if placement.is_tilted else values_HW
+
+
+def level_note(tilts: Sequence[float]) -> str:
+    """How many panoramas were levelled, and by how many degrees, in a sentence; empty for none."""
+    if not tilts:
+        return ""
+    which = "1 panorama is" if len(tilts) == 1 else f"{len(tilts)} panoramas are"
+    return (f"{which} levelled: by GPano tags the camera was tilted by up to {max(tilts):.1f} degrees "
+            f'(median {median(tilts):.1f}); panorama.level = "off" (`predict`: --no-level) leaves that')  # fmt: skip
+
+
+def _turn(placement: Placement) -> npt.NDArray[np.float64]:
+    """Camera-to-level rotation [3, 3]."""
+    return rotation(0, placement.pitch, placement.roll)
+
+
+def _sources(height: int, width: int, turn: npt.NDArray[np.float64]) -> Iterator[_Strip]:
+    """Strip by strip of the new canvas: its rows, and (row, column) in the old one of all its pixels.
+
+    `turn` takes directions of the new canvas to those of the old one.
+    """
+    yaw_W, pitch_H = pixel_yaw(width), pixel_pitch(height, FULL_SPHERE_DEGREES)
+    step = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, step):
+        strip = slice(top, min(top + step, height))
+        rays = rays_from_angles(yaw_W[None, :], pitch_H[strip, None]) @ turn.T
+        yield strip, *panorama_coordinates(rays, height, width)
+
+
+def _turned(values_HW: npt.NDArray[ScalarT], turn: npt.NDArray[np.float64]) -> npt.NDArray[ScalarT]:
+    height, width = values_HW.shape
+    turned_HW = np.empty_like(values_HW)
+    for strip, row, column in _sources(height, width, turn):
+        rows = np.clip(np.rint(row), 0, height - 1).astype(np.intp)
+        turned_HW[strip] = values_HW[rows, np.rint(column).astype(np.intp) % width]
+    return turned_HW
