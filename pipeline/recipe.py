@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.classes import LABEL_SETS, LabelSet, can_merge, is_file_of_classes, label_set
+from pipeline.ensemble.config import FusionConfig
 from pipeline.errors import RecipeError
 from pipeline.evaluate.categories import Categories, open_categories
 from pipeline.panorama.config import PanoramaConfig, WindowConfig
 from pipeline.sentences import sentences, summary
 from pipeline.settings import require, require_choice
 from pipeline.student.config import DistillConfig, LossConfig, StudentConfig
-from pipeline.teacher.config import AssistantConfig, BoundaryConfig, FusionConfig, SamConfig
+from pipeline.teacher.config import AssistantConfig, BoundaryConfig, SamConfig
 
 
 @dataclass(frozen=True)

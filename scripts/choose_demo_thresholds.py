@@ -28,10 +28,10 @@ from pipeline.panorama.windows import Window, cut, window_grid
 from pipeline.recipe import Recipe
 from pipeline.teacher.assistant import load_assistant
 from pipeline.teacher.config import SamConfig
-from pipeline.teacher.fuse import fuse
 from pipeline.teacher.masks import MaskSet
-from pipeline.teacher.rectify import AssistantView, rectify
+from pipeline.teacher.rectification import AssistantPrediction, stitch_assistant
 from pipeline.teacher.sam import SamMaskGenerator, load_sam
+from pipeline.teacher.vote import fuse
 from pipeline.world import View, build_scene, render_panorama
 from pipeline.world.seeds import MODEL_VALIDATION
 from scripts.evaluate_demo_sam import achievable, segments_of
@@ -47,7 +47,7 @@ class Panorama:
     """A rendered panorama and what the assistant says about it."""
 
     truth: View
-    view: AssistantView
+    view: AssistantPrediction
 
 
 def rendered_panoramas(recipe: Recipe, windows: tuple[Window, ...], count: int) -> list[Panorama]:
@@ -56,7 +56,7 @@ def rendered_panoramas(recipe: Recipe, windows: tuple[Window, ...], count: int) 
     settings = dataclasses.replace(recipe.assistant, feature_levels=())
     views = [render_panorama(build_scene(seed), recipe.panorama.height, recipe.panorama.width)
              for seed in SCENES[:count]]  # fmt: skip
-    return [Panorama(v, rectify(v.image_HW3, windows, assistant, settings, recipe.classes)) for v in views]
+    return [Panorama(v, stitch_assistant(v.image_HW3, windows, assistant, settings, recipe.classes)) for v in views]
 
 
 def describe(rungs: list[Rung]) -> str:

@@ -23,11 +23,11 @@ from pipeline.student.config import StudentConfig
 from pipeline.student.model import build_student
 from pipeline.teacher.assistant import load_assistant
 from pipeline.teacher.config import AssistantConfig, SamConfig
-from pipeline.teacher.rectify import rectify
+from pipeline.teacher.rectification import stitch_assistant
 from pipeline.teacher.sam import load_mask_generator
 from stages.predictor import StudentPredictor
 
-LOOKS = ("stages.predictor", "pipeline.teacher.rectify", "pipeline.teacher.generator.generator")
+LOOKS = ("stages.predictor", "pipeline.teacher.rectification", "pipeline.teacher.generator.generator")
 """Modules that look."""
 
 
@@ -70,7 +70,7 @@ def main() -> None:
     print("| network | looking, ms | not, ms | difference, % | spread of not looking, % |\n|---|---:|---:|---:|---:|")
     works = (
         ("student", LOOKS[0], lambda: student(panorama)),
-        ("assistant", LOOKS[1], lambda: rectify(band, windows, assistant, config, DENSEPASS_13)),
+        ("assistant", LOOKS[1], lambda: stitch_assistant(band, windows, assistant, config, DENSEPASS_13)),
         ("SAM", LOOKS[2], lambda: sam(band[:, :256])),
     )
     for name, module, work in works:

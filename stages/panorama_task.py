@@ -26,18 +26,18 @@ from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.ignore import ignored_region
 from pipeline.panorama.images import OpenedPanorama, open_panorama
 from pipeline.panorama.level import level_image, level_values
-from pipeline.panorama.windows import Window, cut, window_grid
 from pipeline.recipe import Recipe
 from pipeline.teacher.assistant import Assistant, load_assistant, require_levels
 from pipeline.teacher.boundary import refine_boundary
 from pipeline.teacher.config import AssistantConfig, SamConfig
-from pipeline.teacher.fuse import fuse
-from pipeline.teacher.rectify import rectify
+from pipeline.teacher.rectification import stitch_assistant
 from pipeline.teacher.sam import SamMaskGenerator, load_mask_generator
+from pipeline.teacher.vote import fuse
 from stages.devices import choose_device
 from stages.files import digest, source_stamp
 from stages.runs import IGNORE_MASK, Fingerprints, has_own_mask
 from stages.splits import SplitPanorama
+from stages.views import shared_views
 
 Config = TypeVar("Config", SamConfig, AssistantConfig)
 Network = TypeVar("Network")
@@ -180,7 +180,7 @@ def _compute(task: PanoramaTask, seconds: dict[str, float]) -> OpenedPanorama:
     store = TeacherStore.open(task.store, "a")
     parts: dict[Part, Callable[[], dict[str, np.ndarray]]] = {
         Part.MASKS: lambda: _masks(task, panorama),
-        Part.ASSISTANT: lambda: _assistant_view(task, panorama),
+        Part.ASSISTANT: lambda: _assistant_prediction(task, panorama),
         Part.ENSEMBLE: lambda: _ensemble(task, store, ignored_HW),
     }
     for part, compute in parts.items():
@@ -223,31 +223,27 @@ def _discard_damaged(task: PanoramaTask) -> None:
 
 
 def _masks(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, np.ndarray]:
-    sam, windows = _sam(task.recipe.sam, task.device, task.fingerprints.masks), _windows(task.recipe)
-    return records.pack_masks(sam.many([cut(panorama.image_HW3, window) for window in windows]))
+    sam = _sam(task.recipe.sam, task.device, task.fingerprints.masks)
+    return records.pack_masks(sam.many([view.cut_image(panorama.image_HW3) for view in shared_views(task.recipe)]))
 
 
-def _assistant_view(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, np.ndarray]:
-    windows = _windows(task.recipe)
-    assistant = _assistant(task.recipe.assistant, task.device, task.fingerprints.assistant)
-    view = rectify(panorama.image_HW3, windows, assistant, task.recipe.assistant, task.recipe.classes)
-    return records.pack_assistant(view)
+def _assistant_prediction(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, np.ndarray]:
+    recipe = task.recipe
+    assistant = _assistant(recipe.assistant, task.device, task.fingerprints.assistant)
+    prediction = stitch_assistant(panorama.image_HW3, shared_views(recipe), assistant, recipe.assistant, recipe.classes)
+    return records.pack_assistant(prediction)
 
 
 def _ensemble(task: PanoramaTask, store: TeacherStore, ignored_HW: npt.NDArray[np.bool_]) -> dict[str, np.ndarray]:
     """Fuse what the store holds, not what memory holds: a resumed run then equals a fresh one."""
     recipe, prints, id_ = task.recipe, task.fingerprints, task.panorama.id
-    windows = _windows(recipe)
-    masks = records.unpack_masks(store.read(Part.MASKS, prints.masks, id_), windows)
-    said = store.read(Part.ASSISTANT, prints.assistant, id_, records.FUSED)
-    assistant_CHW, agreement_HW, window_labels_Khw = records.unpack_fused(said)
-    fusion = fuse(assistant_CHW, agreement_HW, ignored_HW, windows, masks, recipe.classes, recipe.fusion)
-    boundary = refine_boundary(windows, masks, window_labels_Khw, ignored_HW, recipe.boundary)
+    views = shared_views(recipe)
+    masks = records.unpack_masks(store.read(Part.MASKS, prints.masks, id_), views)
+    of_assistant = store.read(Part.ASSISTANT, prints.assistant, id_, records.FUSED)
+    assistant_CHW, agreement_HW, view_labels_Khw = records.unpack_fused(of_assistant)
+    fusion = fuse(assistant_CHW, agreement_HW, ignored_HW, views, masks, recipe.classes, recipe.fusion)
+    boundary = refine_boundary(views, masks, view_labels_Khw, ignored_HW, recipe.boundary)
     return records.pack_ensemble(fusion, boundary, ignored_HW)
-
-
-def _windows(recipe: Recipe) -> tuple[Window, ...]:
-    return window_grid(recipe.panorama.height, recipe.panorama.width, recipe.windows)
 
 
 def _notes(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str, ...]:

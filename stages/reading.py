@@ -19,13 +19,14 @@ from pipeline.errors import CacheError
 from pipeline.panorama.images import open_panorama
 from pipeline.panorama.level import level_image
 from pipeline.panorama.placement import Placement
-from pipeline.panorama.windows import window_grid
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
 from pipeline.student.reader import StoreReader
+from pipeline.teacher.masks import mask_map
 from stages.evaluate import TeacherArrays
 from stages.runs import IGNORE_MASK, Fingerprints, Run, read_manifest
 from stages.splits import SplitPanorama
+from stages.views import shared_views
 
 
 @dataclass(frozen=True)
@@ -131,23 +132,15 @@ class RunReader:
         )
 
     def mask_map(self, panorama_id: str) -> npt.NDArray[np.int32]:
-        """SAM's masks of all windows as one map of ids [H, W], -1 where there is none; small masks lie on top.
+        """SAM's masks of all views as one map of ids [H, W], -1 where there is none; small masks lie on top.
 
         Raises:
             CacheError: they are not in the cache, or damaged.
         """
-        config = self.recipe.panorama
-        windows = window_grid(config.height, config.width, self.recipe.windows)
+        recipe = self.recipe
         arrays = self.store.read(Part.MASKS, self.fingerprints.masks, panorama_id)
-        placed = [(window, box, bitmap)
-                  for window, masks in zip(windows, records.unpack_masks(arrays, windows), strict=True)
-                  for box, bitmap in masks.placed()]  # fmt: skip
-        placed.sort(key=lambda mask: -int(mask[2].sum()))
-        painted_HW = np.full((config.height, config.width), -1, np.int32)
-        for number, (window, (rows, columns), bitmap) in enumerate(placed):
-            y, x = np.nonzero(bitmap)
-            painted_HW[window.row + rows.start + y, (window.column + columns.start + x) % config.width] = number
-        return painted_HW
+        masks = records.unpack_masks(arrays, shared_views(recipe))
+        return mask_map(recipe.panorama.height, recipe.panorama.width, shared_views(recipe), masks)
 
     def _provenance(self, panorama_id: str) -> Mapping[str, object]:
         return self.store.provenance(Part.ENSEMBLE, self.fingerprints.ensemble, panorama_id)

@@ -23,7 +23,7 @@ ORDER = (
         "panorama",
         "world",
     ),
-    *("teacher", "cache", "student", "evaluate", "recipe"),
+    *("ensemble", "teacher", "cache", "student", "evaluate", "recipe"),
 )
 SOURCES = [p for top in ("pipeline", "stages", "scripts") for p in sorted((ROOT / top).rglob("*.py"))]
 

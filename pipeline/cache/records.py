@@ -12,56 +12,56 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.cache import codec
-from pipeline.panorama.windows import Window
-from pipeline.teacher.fuse import Fusion
+from pipeline.ensemble.compose import Fusion
+from pipeline.panorama.views import View
 from pipeline.teacher.masks import MaskSet, decode_runs, encode_runs
-from pipeline.teacher.rectify import AssistantView
+from pipeline.teacher.rectification import AssistantPrediction
 
 Arrays = dict[str, npt.NDArray[Any]]
 FUSED = ("assistant_logits", "agreement", "window_labels")
 """What fusion reads of `pack_assistant`."""
 
 
-def pack_masks(windows: Sequence[MaskSet]) -> Arrays:
-    """Masks of all windows as run lengths: runs [T], run_counts [N], windows [N], boxes [N, 4], scores [N]."""
-    encoded = [encode_runs(masks) for masks in windows]
+def pack_masks(masks_of_views: Sequence[MaskSet]) -> Arrays:
+    """Masks of all views as run lengths: runs [T], run_counts [N], windows [N], boxes [N, 4], scores [N]."""
+    encoded = [encode_runs(masks) for masks in masks_of_views]
     return {
         "runs": _join([runs for runs, _ in encoded], np.uint32),
         "run_counts": _join([counts for _, counts in encoded], np.uint32),
-        "windows": np.repeat(np.arange(len(windows), dtype=np.int32), [len(masks) for masks in windows]),
-        "boxes": _join([masks.boxes_M4 for masks in windows], np.int32).reshape(-1, 4),
-        "predicted_iou": _join([masks.predicted_iou_M for masks in windows], np.float32),
-        "stability": _join([masks.stability_M for masks in windows], np.float32),
+        "windows": np.repeat(np.arange(len(masks_of_views), dtype=np.int32), [len(masks) for masks in masks_of_views]),
+        "boxes": _join([masks.boxes_M4 for masks in masks_of_views], np.int32).reshape(-1, 4),
+        "predicted_iou": _join([masks.predicted_iou_M for masks in masks_of_views], np.float32),
+        "stability": _join([masks.stability_M for masks in masks_of_views], np.float32),
     }
 
 
-def unpack_masks(arrays: Mapping[str, npt.NDArray[Any]], windows: Sequence[Window]) -> list[MaskSet]:
-    """The masks of every window, as they were packed."""
+def unpack_masks(arrays: Mapping[str, npt.NDArray[Any]], views: Sequence[View]) -> list[MaskSet]:
+    """The masks of every view, as they were packed."""
     run_counts = arrays["run_counts"].astype(np.int64)
-    mask_ends = np.searchsorted(arrays["windows"], np.arange(len(windows)), side="right")
+    mask_ends = np.searchsorted(arrays["windows"], np.arange(len(views)), side="right")
     run_ends = np.concatenate(([0], np.cumsum(run_counts)))[mask_ends]
     masks: list[MaskSet] = []
-    for k, window in enumerate(windows):
+    for k, view in enumerate(views):
         own = slice(mask_ends[k - 1] if k else 0, mask_ends[k])
         runs = arrays["runs"][run_ends[k - 1] if k else 0 : run_ends[k]]
         masks.append(decode_runs(
             runs, arrays["run_counts"][own], arrays["boxes"][own], arrays["predicted_iou"][own],
-            arrays["stability"][own], window.height, window.width,
+            arrays["stability"][own], view.height, view.width,
         ))  # fmt: skip
     return masks
 
 
-def pack_assistant(view: AssistantView) -> Arrays:
+def pack_assistant(prediction: AssistantPrediction) -> Arrays:
     """Assistant output: assistant_logits and assistant_whole_logits [C, H, W], agreement [H, W], window_labels
     [K, h, w], features_<level> [D, ceil(H / s), ceil(W / s)] with features_<level>_scale [D].
     """
     arrays: Arrays = {
-        "assistant_logits": codec.encode_probabilities(view.assistant_CHW),
-        "assistant_whole_logits": codec.encode_probabilities(view.whole_CHW),
-        "agreement": codec.encode_unit(view.agreement_HW),
-        "window_labels": np.stack(view.window_labels_Khw),
+        "assistant_logits": codec.encode_probabilities(prediction.assistant_CHW),
+        "assistant_whole_logits": codec.encode_probabilities(prediction.whole_CHW),
+        "agreement": codec.encode_unit(prediction.agreement_HW),
+        "window_labels": np.stack(prediction.view_labels_Khw),
     }
-    for level, features in view.features.items():
+    for level, features in prediction.features.items():
         arrays[f"features_{level}"], arrays[f"features_{level}_scale"] = codec.encode_features(features)
     return arrays
 
@@ -69,7 +69,7 @@ def pack_assistant(view: AssistantView) -> Arrays:
 def unpack_fused(
     arrays: Mapping[str, npt.NDArray[Any]],
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], tuple[npt.NDArray[np.uint8], ...]]:
-    """assistant_CHW, agreement_HW and window_labels_Khw from the arrays of FUSED, within the codec's rounding."""
+    """assistant_CHW, agreement_HW and view_labels_Khw from the arrays of FUSED, within the codec's rounding."""
     return (
         codec.decode_probabilities(arrays["assistant_logits"]),
         codec.decode_unit(arrays["agreement"]),

@@ -1,17 +1,17 @@
-"""Overlapping windows over a panorama: where they lie, how they are cut out and stitched back (paper figure 2).
+"""Overlapping windows over a panorama: where they lie, how they are cut out and laid back (paper figure 2).
 
 Columns wrap over the seam at 0/360 degrees, rows do not. Neighbours are blended with raised-cosine weights, so that
-what a window says near its border, where it lacks context, counts little.
+what a window says near its border, where it lacks context, counts little. A window is the plainest `View`: its pixels
+are the panorama's own.
 
 Legend: C channels, H W panorama, h w window, K windows.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,50 @@ class Window:
         row, column = self.row // stride, self.column // stride
         bottom, right = -(-(self.row + self.height) // stride), -(-(self.column + self.width) // stride)
         return Window(row, column, bottom - row, right - column)
+
+    @property
+    def footprint(self) -> Window:
+        """The window itself."""
+        return self
+
+    def is_closed(self, panorama_width: int) -> bool:
+        """Whether it goes all around, so that its first column is the neighbour of its last."""
+        return self.width == panorama_width
+
+    def cut_image(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Its part of an RGB panorama, [h, w, 3].
+
+        Raises:
+            ValueError: its rows are not all inside.
+        """
+        return cut(image_HW3, self)
+
+    def cut_nearest(self, values_HW: npt.NDArray[ScalarT]) -> npt.NDArray[ScalarT]:
+        """Its part of a map of the panorama, [h, w].
+
+        Raises:
+            ValueError: its rows are not all inside.
+        """
+        return cut(values_HW, self)
+
+    def lay_nearest(self, values_hw: npt.NDArray[ScalarT], outside: Any = 0) -> npt.NDArray[ScalarT]:
+        """The values themselves."""
+        return values_hw
+
+    def lay_linear(self, values_Chw: FloatArray) -> FloatArray:
+        """The values themselves."""
+        return values_Chw
+
+    def places(
+        self, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Where points of the panorama lie in the window: pixels from its upper and left edge, [f, g] each."""
+        y, x = np.meshgrid(rows - self.row, columns - self.column, indexing="ij")
+        return y, x
+
+    def blend_weights(self, height: int, width: int, stride: int = 1) -> FloatArray:
+        """As the function `blend_weights`, in cells of stride x stride pixels."""
+        return blend_weights(self.in_cells(stride), -(-height // stride), -(-width // stride))
 
 
 def window_grid(height: int, width: int, config: WindowConfig) -> tuple[Window, ...]:
@@ -105,54 +149,6 @@ def blend_weights(window: Window, height: int, width: int) -> FloatArray:
     if window.width == width:
         columns[:] = 1
     return (rows[:, None] * columns[None, :]).astype(np.float32)
-
-
-class Stitcher:
-    """Weighted mean over windows, accumulated in place: it holds one panorama, however many windows there are."""
-
-    def __init__(self, height: int, width: int, channels: int, windows: Sequence[Window]) -> None:
-        """`windows` are all that will be added.
-
-        Raises:
-            ValueError: the windows leave pixels uncovered.
-        """
-        self._shape = (height, width)
-        self._left = Counter(windows)
-        self._total_HW = np.zeros((height, width), np.float32)
-        for window in windows:
-            add_to(self._total_HW, window, blend_weights(window, height, width))
-        if not self._total_HW.all():
-            raise ValueError(f"{len(windows)} windows do not cover the panorama of {width}x{height}")
-        self._mean_CHW = np.zeros((channels, height, width), np.float32)
-
-    def add(self, window: Window, values_Chw: FloatArray) -> None:
-        """Blend in what a window says; each window once, in any order.
-
-        Raises:
-            ValueError: it is not [C, h, w] of the window.
-        """
-        expected = (len(self._mean_CHW), window.height, window.width)
-        if values_Chw.shape != expected:
-            raise ValueError(f"values have the shape {values_Chw.shape}; a window's are [C, h, w], here {expected}")
-        add_to(self._mean_CHW, window, self.weights(window) * values_Chw)
-        self._left.subtract([window])
-
-    def weights(self, window: Window) -> FloatArray:
-        """weights_hw of a window's pixels; those of all windows that see a pixel sum to one."""
-        return blend_weights(window, *self._shape) / cut(self._total_HW, window)
-
-    def result(self) -> FloatArray:
-        """The stitched mean_CHW, float32.
-
-        Raises:
-            ValueError: windows were left out or added twice.
-        """
-        if any(self._left.values()):
-            late, extra = (sum(number.values()) for number in (+self._left, -self._left))
-            raise ValueError(
-                f"{late} windows are left to add, {extra} were added too often; every window must be added exactly once"
-            )
-        return self._mean_CHW
 
 
 def add_to(panorama: npt.NDArray[ScalarT], window: Window, values: npt.NDArray[ScalarT]) -> None:

@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.panorama.windows import Window, add_to
+from pipeline.panorama.views import View
+from pipeline.panorama.windows import add_to
 from pipeline.teacher.config import BoundaryConfig
 from pipeline.teacher.masks import MaskSet
 
@@ -75,31 +76,34 @@ def dilate(flags_HW: Bools, radius: int, wrap: bool = False) -> Bools:
 
 
 def refine_boundary(
-    windows: Sequence[Window],
+    views: Sequence[View],
     masks: Sequence[MaskSet],
-    window_labels: Sequence[npt.NDArray[np.uint8]],
+    view_labels: Sequence[npt.NDArray[np.uint8]],
     ignored_HW: Bools,
     config: BoundaryConfig,
 ) -> Bools:
     """B_ref of a panorama, boundary_HW.
 
     Args:
-        windows: covering the panorama.
-        masks: one set per window, in the windows' order.
-        window_labels: S_i, the assistant's labels_hw per window.
+        views: covering the panorama.
+        masks: one set per view, in the views' order.
+        view_labels: S_i, the assistant's labels_hw per view.
         ignored_HW: no boundary lies there, nor right beside it: the rim of the camera rig is none of the scene's.
     """
     shape = ignored_HW.shape
     sam_HW, covered_HW, assistant_HW, near_HW = (np.zeros(shape, np.bool_) for _ in range(4))
     votes_HW = np.zeros(shape, np.uint8)
-    for window, own_masks, labels_hw in zip(windows, masks, window_labels, strict=True):
-        full_circle = window.width == shape[1]
-        edges_hw = label_edges(labels_hw, wrap=full_circle)
-        add_to(sam_HW, window, mask_edges(own_masks))
-        add_to(covered_HW, window, covered(own_masks))
-        add_to(assistant_HW, window, edges_hw)
-        add_to(near_HW, window, dilate(edges_hw, config.radius, wrap=full_circle))
-        add_to(votes_HW, window, dilate(edges_hw, AGREEMENT_RADIUS, wrap=full_circle).astype(np.uint8))
+    for view, own_masks, labels_hw in zip(views, masks, view_labels, strict=True):
+        is_closed = view.is_closed(shape[1])
+        edges_hw = label_edges(labels_hw, wrap=is_closed)
+        for panorama_HW, flags_hw in (
+            (sam_HW, mask_edges(own_masks)),
+            (covered_HW, covered(own_masks)),
+            (assistant_HW, edges_hw),
+            (near_HW, dilate(edges_hw, config.radius, wrap=is_closed)),
+            (votes_HW, dilate(edges_hw, AGREEMENT_RADIUS, wrap=is_closed).astype(np.uint8)),
+        ):
+            add_to(panorama_HW, view.footprint, view.lay_nearest(flags_hw))
     confirmed_HW = sam_HW & near_HW
     agreed_HW = assistant_HW & (votes_HW >= 2) & ~covered_HW
     return (confirmed_HW | agreed_HW) & ~dilate(ignored_HW, 1, wrap=True)

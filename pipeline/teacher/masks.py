@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.panorama.views import View
+
 Bitmap = npt.NDArray[np.bool_]
 
 
@@ -91,6 +93,25 @@ def tight(mask_hw: Bitmap) -> tuple[tuple[int, int, int, int], Bitmap]:
         return (0, 0, 0, 0), np.empty((0, 0), np.bool_)
     y0, x0, y1, x1 = int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
     return (y0, x0, y1, x1), mask_hw[y0:y1, x0:x1].copy()
+
+
+def mask_map(height: int, width: int, views: Sequence[View], masks: Sequence[MaskSet]) -> npt.NDArray[np.int32]:
+    """The masks of all views as one map [H, W] of their numbers, -1 where there is none; small masks lie on top.
+
+    Args:
+        height: rows of the panorama, pixels.
+        width: columns of the panorama, pixels.
+        views: of the panorama.
+        masks: one set per view, in the views' order.
+    """
+    frames = [(view, mask_hw) for view, own in zip(views, masks, strict=True) for mask_hw in own.dense()]
+    frames.sort(key=lambda frame: -int(np.count_nonzero(frame[1])))
+    numbers_HW = np.full((height, width), -1, np.int32)
+    for number, (view, mask_hw) in enumerate(frames):
+        footprint = view.footprint
+        y, x = np.nonzero(view.lay_nearest(mask_hw))
+        numbers_HW[footprint.row + y, (footprint.column + x) % width] = number
+    return numbers_HW
 
 
 def encode_runs(masks: MaskSet) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:

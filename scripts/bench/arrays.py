@@ -16,8 +16,8 @@ import torch
 from pipeline.classes import IGNORE
 from pipeline.evaluate.metrics import ConfusionMatrix
 from pipeline.panorama.sampling import PerspectiveSampler
-from pipeline.teacher.fuse import vote
 from pipeline.teacher.masks import MaskSet
+from pipeline.teacher.vote import vote
 from scripts.bench.figure import CPU_SECONDS, Figure, race, skipped
 from scripts.bench.setup import Setup
 

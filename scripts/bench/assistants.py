@@ -12,7 +12,7 @@ import torch
 
 from pipeline.panorama.windows import window_grid
 from pipeline.teacher.assistant import load_assistant
-from pipeline.teacher.rectify import AssistantView, rectify
+from pipeline.teacher.rectification import AssistantPrediction, stitch_assistant
 from pipeline.world import build_scene, render_panorama
 from pipeline.world.seeds import MODEL_VALIDATION
 from scripts.bench.figure import Figure, race, skipped
@@ -37,8 +37,8 @@ def assistant_figures(setup: Setup) -> Iterator[Figure]:
     image_HW3 = render_panorama(build_scene(MODEL_VALIDATION[0]), height, width).image_HW3
     windows = window_grid(height, width, recipe.windows)
 
-    def ask(precision: str) -> AssistantView:
-        return rectify(image_HW3, windows, assistants[precision], recipe.assistant, recipe.classes)
+    def ask(precision: str) -> AssistantPrediction:
+        return stitch_assistant(image_HW3, windows, assistants[precision], recipe.assistant, recipe.classes)
 
     device = torch.device(setup.device)
     assistants = {

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipeline.cache import codec, records
+from pipeline.ensemble.compose import Fusion
 from pipeline.panorama.windows import Window
-from pipeline.teacher.fuse import Fusion
 from pipeline.teacher.masks import MaskSet
-from pipeline.teacher.rectify import AssistantView
+from pipeline.teacher.rectification import AssistantPrediction
 
 HEIGHT, WIDTH = 6, 9
 WINDOWS = (Window(0, 0, HEIGHT, WIDTH), Window(0, 5, HEIGHT, WIDTH), Window(0, 10, HEIGHT, WIDTH))
@@ -26,15 +26,15 @@ def scored(dense_Mhw: npt.NDArray[np.bool_], first: int = 0) -> MaskSet:
     return MaskSet.from_dense(dense_Mhw, 0.5 + numbers / 1000, 0.25 + numbers / 1000)
 
 
-def view(seed: int = 0) -> AssistantView:
+def view(seed: int = 0) -> AssistantPrediction:
     rng = np.random.default_rng(seed)
     raw = rng.random((2, 4, 8, 16)).astype(np.float32)
     whole_CHW, windows_CHW = raw / raw.sum(axis=1, keepdims=True)
-    return AssistantView(
+    return AssistantPrediction(
         assistant_CHW=windows_CHW,
         whole_CHW=whole_CHW,
         agreement_HW=rng.random((8, 16)).astype(np.float32),
-        window_labels_Khw=tuple(rng.integers(0, 4, (3, 8, 8)).astype(np.uint8)),
+        view_labels_Khw=tuple(rng.integers(0, 4, (3, 8, 8)).astype(np.uint8)),
         features={1: rng.normal(size=(5, 2, 4)).astype(np.float32), 3: rng.normal(size=(7, 1, 1)).astype(np.float32)},
     )
 
@@ -74,13 +74,11 @@ def test_runs_that_were_cut_short_are_refused() -> None:
 def test_fusion_reads_what_the_assistant_said() -> None:
     said = view()
     packed = records.pack_assistant(said)
-    assistant_CHW, agreement_HW, window_labels_Khw = records.unpack_fused(
-        {name: packed[name] for name in records.FUSED}
-    )
+    assistant_CHW, agreement_HW, view_labels_Khw = records.unpack_fused({name: packed[name] for name in records.FUSED})
     np.testing.assert_allclose(assistant_CHW, said.assistant_CHW, atol=0.01)
     np.testing.assert_allclose(assistant_CHW.sum(axis=0), 1, rtol=1e-6)
     np.testing.assert_allclose(agreement_HW, said.agreement_HW, atol=1 / 509)
-    for packed_hw, said_hw in zip(window_labels_Khw, said.window_labels_Khw, strict=True):
+    for packed_hw, said_hw in zip(view_labels_Khw, said.view_labels_Khw, strict=True):
         np.testing.assert_array_equal(packed_hw, said_hw)
 
 

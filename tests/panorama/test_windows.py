@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.panorama.config import WindowConfig
-from pipeline.panorama.windows import Stitcher, Window, add_to, blend_weights, cut, missing_overlap, window_grid
+from pipeline.panorama.views import Stitcher
+from pipeline.panorama.windows import Window, add_to, blend_weights, cut, missing_overlap, window_grid
 
 
 @st.composite
@@ -188,7 +189,7 @@ def test_a_left_out_window_is_noticed() -> None:
     windows = window_grid(32, 64, WindowConfig(32, 32, 32, 32))
     stitcher = Stitcher(32, 64, 1, windows)
     stitcher.add(windows[0], np.ones((1, 32, 32), np.float32))
-    with pytest.raises(ValueError, match="1 windows are left"):
+    with pytest.raises(ValueError, match="1 views are left"):
         stitcher.result()
 
 
@@ -197,7 +198,7 @@ def test_a_window_added_in_the_place_of_another_is_noticed() -> None:
     stitcher = Stitcher(32, 64, 1, windows)
     for _ in windows:
         stitcher.add(windows[0], np.ones((1, 32, 32), np.float32))
-    with pytest.raises(ValueError, match="1 windows are left to add, 1 were added too often"):
+    with pytest.raises(ValueError, match="1 views are left to add, 1 were added too often"):
         stitcher.result()
 
 

@@ -550,7 +550,7 @@ def test_a_device_that_fails_ends_the_run(folder: Path, monkeypatch: pytest.Monk
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     write_panorama(folder / "photos" / "new.png", 55)
-    monkeypatch.setattr(panorama_task, "rectify", fails)
+    monkeypatch.setattr(panorama_task, "stitch_assistant", fails)
     events: list[Event] = []
     with pytest.raises(DeviceError, match=r"device has failed .*driver"):
         teacher_cache(small_run(folder), events.append)

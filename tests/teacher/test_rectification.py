@@ -18,7 +18,7 @@ from pipeline.panorama.config import WindowConfig
 from pipeline.panorama.windows import Window, window_grid
 from pipeline.teacher.assistant import AssistantOutput
 from pipeline.teacher.config import AssistantConfig
-from pipeline.teacher.rectify import _Agreement, blend_over_seam, rectify, seam_margin
+from pipeline.teacher.rectification import _Agreement, blend_over_seam, seam_margin, stitch_assistant
 
 Images = npt.NDArray[np.uint8]
 TWO = LabelSet("two", ("dark", "bright"), ((0, 0, 0), (255, 255, 255)), ())
@@ -72,7 +72,7 @@ def smooth_panorama(height: int, width: int) -> Images:
 
 def test_a_pixelwise_assistant_gives_the_same_in_windows_as_on_the_whole() -> None:
     image = noise(64, 128)
-    view = rectify(image, window_grid(64, 128, WINDOWS), ColourAssistant(), PLAIN, TWO)
+    view = stitch_assistant(image, window_grid(64, 128, WINDOWS), ColourAssistant(), PLAIN, TWO)
     np.testing.assert_allclose(view.assistant_CHW, view.whole_CHW, atol=1e-5)
     np.testing.assert_allclose(view.agreement_HW, 1, atol=1e-4)
     expected = 1 / (1 + np.exp(-20 * (image[..., 0] / 127.5 - 1)))
@@ -81,15 +81,15 @@ def test_a_pixelwise_assistant_gives_the_same_in_windows_as_on_the_whole() -> No
 
 def test_window_labels_are_the_argmax_of_each_window() -> None:
     image, windows = noise(64, 128), window_grid(64, 128, WINDOWS)
-    view = rectify(image, windows, ColourAssistant(), PLAIN, TWO)
-    assert len(view.window_labels_Khw) == len(windows)
+    view = stitch_assistant(image, windows, ColourAssistant(), PLAIN, TWO)
+    assert len(view.view_labels_Khw) == len(windows)
     wrapped = np.roll(image, 32, axis=1)[:, :64, 0]
-    np.testing.assert_array_equal(view.window_labels_Khw[3], wrapped >= 128)
+    np.testing.assert_array_equal(view.view_labels_Khw[3], wrapped >= 128)
 
 
 def test_windows_are_shown_in_small_batches_and_the_whole_once() -> None:
     assistant = ColourAssistant()
-    rectify(noise(64, 160), window_grid(64, 160, WINDOWS), assistant, PLAIN, TWO, batch=2)
+    stitch_assistant(noise(64, 160), window_grid(64, 160, WINDOWS), assistant, PLAIN, TWO, batch=2)
     assert assistant.shapes == [(2, 64, 64, 3), (2, 64, 64, 3), (1, 64, 64, 3), (1, 64, 160, 3)]
 
 
@@ -101,7 +101,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_shown_in_halves() -> None:
 
     image, windows = noise(64, 160), window_grid(64, 160, WINDOWS)
     assistant = ColourAssistant(logits=fits_two)
-    halved, free = (rectify(image, windows, one, PLAIN, TWO) for one in (assistant, ColourAssistant()))
+    halved, free = (stitch_assistant(image, windows, one, PLAIN, TWO) for one in (assistant, ColourAssistant()))
     assert [shape[0] for shape in assistant.shapes] == [4, 2, 2, 1, 1]
     np.testing.assert_array_equal(halved.assistant_CHW, free.assistant_CHW)
 
@@ -109,7 +109,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_shown_in_halves() -> None:
 def test_scales_change_what_the_network_sees_but_not_the_result_size() -> None:
     assistant = ColourAssistant()
     config = AssistantConfig(window_scale=1.5, whole_scale=0.5, feature_levels=())
-    view = rectify(smooth_panorama(64, 128), window_grid(64, 128, WINDOWS), assistant, config, TWO)
+    view = stitch_assistant(smooth_panorama(64, 128), window_grid(64, 128, WINDOWS), assistant, config, TWO)
     assert assistant.shapes == [(4, 96, 96, 3), (1, 32, 64, 3)]
     assert view.assistant_CHW.shape == view.whole_CHW.shape == (2, 64, 128)
     assert np.abs(view.assistant_CHW - view.whole_CHW).mean() < 0.02
@@ -122,7 +122,7 @@ def test_coarse_logits_are_put_back_where_they_belong(height: int, scale: float)
     image = np.broadcast_to(ramp[:, None, None], (height, 64, 3)).copy()
     linear = ColourAssistant(logits=lambda x: torch.cat((-x[:, :1], x[:, :1]), 1), stride=4)
     config = AssistantConfig(window_scale=scale, feature_levels=())
-    view = rectify(image, window_grid(height, 64, WINDOWS), linear, config, TWO)
+    view = stitch_assistant(image, window_grid(height, 64, WINDOWS), linear, config, TWO)
     logit = np.log(view.assistant_CHW[1] / view.assistant_CHW[0])[:, 32] / 2
     np.testing.assert_allclose(logit[5:-5], (ramp / 127.5 - 1)[5:-5], atol=0.02)
 
@@ -134,12 +134,13 @@ def test_the_whole_image_enters_with_its_weight() -> None:
 
     image, windows = noise(64, 128), window_grid(64, 128, WINDOWS)
     image[:, :40] //= 4
-    alone = rectify(image, windows, ColourAssistant(logits=relative), PLAIN, TWO)
+    alone = stitch_assistant(image, windows, ColourAssistant(logits=relative), PLAIN, TWO)
     config = AssistantConfig(whole_weight=0.25, feature_levels=())
-    mixed = rectify(image, windows, ColourAssistant(logits=relative), config, TWO)
+    mixed = stitch_assistant(image, windows, ColourAssistant(logits=relative), config, TWO)
     margin = seam_margin(128)
     wider = np.pad(image, ((0, 0), (margin, margin), (0, 0)), mode="wrap")
-    seen = rectify(wider, window_grid(64, wider.shape[1], WINDOWS), ColourAssistant(logits=relative), PLAIN, TWO)
+    windows = window_grid(64, wider.shape[1], WINDOWS)
+    seen = stitch_assistant(wider, windows, ColourAssistant(logits=relative), PLAIN, TWO)
     whole = blend_over_seam(seen.whole_CHW, margin)
     np.testing.assert_allclose(mixed.assistant_CHW, 0.75 * alone.assistant_CHW + 0.25 * whole, atol=1e-6)
     assert np.abs(mixed.assistant_CHW - alone.assistant_CHW).max() > 0.01
@@ -174,7 +175,7 @@ def test_the_whole_image_has_no_seam_where_it_is_mixed_in() -> None:
 
     image, windows = noise(64, 128), window_grid(64, 128, WINDOWS)
     config = AssistantConfig(whole_weight=1.0, feature_levels=())
-    view = rectify(image, windows, ColourAssistant(logits=by_the_border), config, TWO)
+    view = stitch_assistant(image, windows, ColourAssistant(logits=by_the_border), config, TWO)
     assert view.whole_CHW[1, :, :8].min() > 0.99  # the naive use has it
     assert view.assistant_CHW[1].max() < 0.01
 
@@ -186,10 +187,10 @@ def test_classes_are_merged_after_the_softmax() -> None:
     assistant = ColourAssistant(
         CITYSCAPES_19, lambda x: shares.log()[None, :, None, None].expand(len(x), 19, *x.shape[2:])
     )
-    view = rectify(noise(64, 64), window_grid(64, 64, WINDOWS), assistant, PLAIN, DENSEPASS_13)
+    view = stitch_assistant(noise(64, 64), window_grid(64, 64, WINDOWS), assistant, PLAIN, DENSEPASS_13)
     assert view.assistant_CHW.shape == (13, 64, 64)
     np.testing.assert_allclose(view.assistant_CHW[11], 0.6, atol=1e-5)
-    assert (view.window_labels_Khw[0] == 11).all()
+    assert (view.view_labels_Khw[0] == 11).all()
 
 
 @settings(max_examples=30)
@@ -223,7 +224,7 @@ def test_full_contradiction_is_zero_and_a_single_window_agrees_with_itself() -> 
 
 def test_aligned_features_are_stitched_as_if_the_panorama_had_been_seen_whole() -> None:
     image = noise(64, 128)
-    view = rectify(image, window_grid(64, 128, WINDOWS), ColourAssistant(), AssistantConfig(), TWO)
+    view = stitch_assistant(image, window_grid(64, 128, WINDOWS), ColourAssistant(), AssistantConfig(), TWO)
     whole = ColourAssistant()(image[None], (1, 2, 3, 4)).features
     for level in (1, 2, 3, 4):
         np.testing.assert_allclose(view.features[level], whole[level][0].numpy(), atol=1e-4)
@@ -233,7 +234,7 @@ def test_aligned_features_are_stitched_as_if_the_panorama_had_been_seen_whole() 
 def test_resized_or_moved_up_windows_give_features_on_the_panoramas_grid(scale: float, height: int) -> None:
     image = smooth_panorama(height, 256)
     config = AssistantConfig(window_scale=scale, feature_levels=(1, 2))
-    view = rectify(image, window_grid(height, 256, WINDOWS), ColourAssistant(), config, TWO)
+    view = stitch_assistant(image, window_grid(height, 256, WINDOWS), ColourAssistant(), config, TWO)
     whole = ColourAssistant()(image[None], (1, 2)).features
     for level in (1, 2):
         assert view.features[level].shape == whole[level][0].shape
@@ -241,7 +242,7 @@ def test_resized_or_moved_up_windows_give_features_on_the_panoramas_grid(scale: 
 
 
 def test_only_the_asked_levels_are_stitched() -> None:
-    view = rectify(
+    view = stitch_assistant(
         noise(64, 64), window_grid(64, 64, WINDOWS), ColourAssistant(), AssistantConfig(feature_levels=(3,)), TWO
     )
     assert set(view.features) == {3}
@@ -274,11 +275,11 @@ def test_what_cannot_be_laid_over_the_image_is_refused(
 ) -> None:
     windows = window_grid(64, 64, WINDOWS)
     with pytest.raises(WeightsError, match=message):
-        rectify(noise(64, 64), windows, assistant, AssistantConfig(feature_levels=levels), TWO)
+        stitch_assistant(noise(64, 64), windows, assistant, AssistantConfig(feature_levels=levels), TWO)
 
 
 def test_an_image_of_floats_is_refused() -> None:
     windows = window_grid(64, 64, WINDOWS)
     image = noise(64, 64) / np.float32(255)
     with pytest.raises(ValueError, match="uint8"):
-        rectify(image, windows, ColourAssistant(), PLAIN, TWO)  # type: ignore[arg-type]
+        stitch_assistant(image, windows, ColourAssistant(), PLAIN, TWO)  # type: ignore[arg-type]

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.classes import IGNORE, LabelSet
+from pipeline.ensemble.compose import Fusion, compose_part
+from pipeline.ensemble.config import FusionConfig
 from pipeline.panorama.config import WindowConfig
 from pipeline.panorama.windows import Window, cut, window_grid
-from pipeline.teacher.config import FusionConfig
-from pipeline.teacher.fuse import WindowFusion, fuse, fuse_window, vote
 from pipeline.teacher.masks import MaskSet
+from pipeline.teacher.vote import fuse, vote, vote_in_view
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -26,6 +27,15 @@ FOUR = LabelSet("four", ("road", "wall", "pole", "sky"), (GREY,) * 4, thin=(2,))
 ROAD, WALL, POLE, SKY = range(4)
 DEFAULT = FusionConfig()
 SIZE = 8
+
+
+def fuse_window(
+    probabilities_Chw: Floats, agreement_hw: Floats, ignored_hw: Bools, masks: MaskSet, config: FusionConfig = DEFAULT
+) -> Fusion:
+    """One window by itself, without weights."""
+    labels_hw = probabilities_Chw.argmax(axis=0).astype(np.uint8)
+    regions = vote_in_view(labels_hw, ignored_hw, masks, FOUR, config)
+    return compose_part(probabilities_Chw, agreement_hw, ignored_hw, regions, config)
 
 
 def mask_set(flags_Mhw: list[Bools], shape: tuple[int, int] = (SIZE, SIZE)) -> MaskSet:
@@ -52,7 +62,7 @@ def fused(
     probability: float = 0.9,
     agreement: float = 1.0,
     ignored_hw: Bools | None = None,
-) -> WindowFusion:
+) -> Fusion:
     shape = labels_hw.shape
     ignored = np.zeros(shape, np.bool_) if ignored_hw is None else ignored_hw
     return fuse_window(
@@ -60,7 +70,6 @@ def fused(
         np.full(shape, agreement, np.float32),
         ignored,
         mask_set(flags, shape),
-        FOUR,
         config,
     )
 
@@ -78,38 +87,38 @@ def mostly_wall(minority: int, wrong: int = 8) -> npt.NDArray[np.uint8]:
 
 def test_the_winner_is_painted_over_the_whole_mask() -> None:
     result = fused(mostly_wall(ROAD), [LEFT_HALF])
-    assert (result.labels_hw[:, :4] == WALL).all()
-    assert (result.labels_hw[:, 4:] == SKY).all()
+    assert (result.labels_HW[:, :4] == WALL).all()
+    assert (result.labels_HW[:, 4:] == SKY).all()
 
 
 def test_the_soft_form_gives_the_winner_its_coverage_and_the_assistant_the_rest() -> None:
     result = fused(mostly_wall(ROAD), [LEFT_HALF])
-    soft_C = result.ensemble_Chw[:, 0, 0]
+    soft_C = result.ensemble_CHW[:, 0, 0]
     rest = 0.1 / 3
     np.testing.assert_allclose(soft_C, [0.25 * 0.9, 0.75 + 0.25 * rest, 0.25 * rest, 0.25 * rest], atol=1e-6)
-    np.testing.assert_allclose(result.ensemble_Chw.sum(axis=0), 1, atol=1e-6)
+    np.testing.assert_allclose(result.ensemble_CHW.sum(axis=0), 1, atol=1e-6)
 
 
 def test_ties_go_to_the_lower_label() -> None:
     result = fused(mostly_wall(ROAD, wrong=16), [LEFT_HALF])
-    assert (result.labels_hw[:, :4] == ROAD).all()
+    assert (result.labels_HW[:, :4] == ROAD).all()
 
 
 @pytest.mark.parametrize(("theta", "reliable"), [(0.75, True), (0.76, False)])
 def test_a_mask_is_reliable_from_theta_on(theta: float, reliable: bool) -> None:
     result = fused(mostly_wall(ROAD), [LEFT_HALF], FusionConfig(theta=theta))
-    assert (result.reliable_hw[:, :4] == reliable).all()
-    assert result.reliable_hw[:, 4:].all()
+    assert (result.reliable_HW[:, :4] == reliable).all()
+    assert result.reliable_HW[:, 4:].all()
 
 
 def test_unreliable_masks_are_painted_or_kept_as_asked() -> None:
     paint = fused(mostly_wall(ROAD), [LEFT_HALF], FusionConfig(theta=0.8, unreliable="paint"))
     keep = fused(mostly_wall(ROAD), [LEFT_HALF], FusionConfig(theta=0.8, unreliable="keep"))
-    assert (paint.labels_hw[:, :4] == WALL).all()
-    np.testing.assert_array_equal(keep.labels_hw, mostly_wall(ROAD))
-    np.testing.assert_array_equal(keep.ensemble_Chw, sure(mostly_wall(ROAD)))
-    assert not paint.reliable_hw[:, :4].any()
-    assert not keep.reliable_hw[:, :4].any()
+    assert (paint.labels_HW[:, :4] == WALL).all()
+    np.testing.assert_array_equal(keep.labels_HW, mostly_wall(ROAD))
+    np.testing.assert_array_equal(keep.ensemble_CHW, sure(mostly_wall(ROAD)))
+    assert not paint.reliable_HW[:, :4].any()
+    assert not keep.reliable_HW[:, :4].any()
 
 
 @pytest.mark.parametrize("small_first", [True, False])
@@ -118,16 +127,16 @@ def test_small_masks_win_over_large_ones(small_first: bool) -> None:
     small = area(slice(0, 2), slice(0, 4))
     order = [small, LEFT_HALF] if small_first else [LEFT_HALF, small]
     result = fused(labels, order)
-    np.testing.assert_array_equal(result.labels_hw, labels)
-    assert result.reliable_hw.all()
+    np.testing.assert_array_equal(result.labels_HW, labels)
+    assert result.reliable_HW.all()
 
 
 def test_an_unreliable_small_mask_on_a_reliable_one_is_unreliable() -> None:
     labels = mostly_wall(ROAD)
     small = area(slice(1, 3), slice(0, 4))
     result = fused(labels, [LEFT_HALF, small])
-    assert not result.reliable_hw[1:3, :4].any()
-    assert result.reliable_hw[3:, :4].all()
+    assert not result.reliable_HW[1:3, :4].any()
+    assert result.reliable_HW[3:, :4].all()
 
 
 def test_of_equal_masks_the_later_one_wins() -> None:
@@ -137,28 +146,28 @@ def test_of_equal_masks_the_later_one_wins() -> None:
     labels[:, 2:4] = POLE
     plain = FusionConfig(protect_thin=False)
     left, right = area(slice(0, 8), slice(0, 4)), area(slice(0, 8), slice(2, 6))
-    assert (fused(labels, [left, right], plain).labels_hw[:, 2:4] == WALL).all()
-    assert (fused(labels, [right, left], plain).labels_hw[:, 2:4] == ROAD).all()
+    assert (fused(labels, [left, right], plain).labels_HW[:, 2:4] == WALL).all()
+    assert (fused(labels, [right, left], plain).labels_HW[:, 2:4] == ROAD).all()
 
 
 @pytest.mark.parametrize("large_mask", [0.02, 0.5])
 def test_thin_classes_survive_a_large_mask_of_another_class(large_mask: float) -> None:
     labels = mostly_wall(POLE)
     result = fused(labels, [LEFT_HALF], FusionConfig(large_mask=large_mask))
-    np.testing.assert_array_equal(result.labels_hw, labels)
-    np.testing.assert_array_equal(result.ensemble_Chw[:, :2], sure(labels)[:, :2])
+    np.testing.assert_array_equal(result.labels_HW, labels)
+    np.testing.assert_array_equal(result.ensemble_CHW[:, :2], sure(labels)[:, :2])
 
 
 @pytest.mark.parametrize("config", [FusionConfig(protect_thin=False), FusionConfig(large_mask=0.51)])
 def test_thin_classes_are_painted_over_without_protection_or_by_small_masks(config: FusionConfig) -> None:
     result = fused(mostly_wall(POLE), [LEFT_HALF], config)
-    assert (result.labels_hw[:, :4] == WALL).all()
+    assert (result.labels_HW[:, :4] == WALL).all()
 
 
 def test_a_large_mask_won_by_a_thin_class_is_painted() -> None:
     result = fused(mostly_wall(ROAD) * 0 + np.where(LEFT_HALF, POLE, SKY), [LEFT_HALF])
-    np.testing.assert_array_equal(result.labels_hw[:, :4], POLE)
-    np.testing.assert_allclose(result.ensemble_Chw[POLE, :, :4], 1)
+    np.testing.assert_array_equal(result.labels_HW[:, :4], POLE)
+    np.testing.assert_allclose(result.ensemble_CHW[POLE, :, :4], 1)
 
 
 @pytest.mark.parametrize(
@@ -169,25 +178,25 @@ def test_uncovered_pixels_keep_the_assistant_and_rely_on_its_confidence_and_agre
 ) -> None:
     labels = mostly_wall(ROAD)
     result = fused(labels, [], probability=probability, agreement=agreement)
-    np.testing.assert_array_equal(result.labels_hw, labels)
-    np.testing.assert_array_equal(result.ensemble_Chw, sure(labels, probability))
-    assert (result.reliable_hw == reliable).all()
+    np.testing.assert_array_equal(result.labels_HW, labels)
+    np.testing.assert_array_equal(result.ensemble_CHW, sure(labels, probability))
+    assert (result.reliable_HW == reliable).all()
 
 
 def test_ignored_pixels_neither_vote_nor_get_a_label() -> None:
     """Without the ignored road, the mask is wall through and through."""
     ignored = area(slice(0, 6), slice(0, 4))
     result = fused(mostly_wall(ROAD, wrong=24), [LEFT_HALF], ignored_hw=ignored)
-    assert (result.labels_hw[ignored] == IGNORE).all()
-    assert not result.reliable_hw[ignored].any()
-    np.testing.assert_allclose(result.ensemble_Chw[WALL, 6:, :4], 1)
+    assert (result.labels_HW[ignored] == IGNORE).all()
+    assert not result.reliable_HW[ignored].any()
+    np.testing.assert_allclose(result.ensemble_CHW[WALL, 6:, :4], 1)
 
 
 def test_masks_without_a_valid_pixel_or_any_pixel_are_skipped() -> None:
     labels, nothing = mostly_wall(ROAD), np.zeros((SIZE, SIZE), np.bool_)
     result = fused(labels, [LEFT_HALF, nothing], ignored_hw=LEFT_HALF)
-    np.testing.assert_array_equal(result.labels_hw, np.where(LEFT_HALF, IGNORE, labels))
-    assert np.isfinite(result.ensemble_Chw).all()
+    np.testing.assert_array_equal(result.labels_HW, np.where(LEFT_HALF, IGNORE, labels))
+    assert np.isfinite(result.ensemble_CHW).all()
 
 
 @pytest.mark.parametrize("classes", [1, 19, 126, 127, 200])
@@ -258,11 +267,11 @@ def test_fusion_equals_the_loop_over_masks_and_pixels(
         for y, x in rng.integers(0, 6, (masks, 2))
     ]
     config = FusionConfig(theta, unreliable, protect_thin, large_mask, 0.5, 0.3)
-    result = fuse_window(probabilities, agreement, ignored, mask_set(flags, shape), FOUR, config)
+    result = fuse_window(probabilities, agreement, ignored, mask_set(flags, shape), config)
     labels, soft, reliable = by_the_loop(probabilities, agreement, ignored, flags, config)
-    np.testing.assert_array_equal(result.labels_hw, labels)
-    np.testing.assert_allclose(result.ensemble_Chw, soft, atol=1e-6)
-    np.testing.assert_array_equal(result.reliable_hw, reliable)
+    np.testing.assert_array_equal(result.labels_HW, labels)
+    np.testing.assert_allclose(result.ensemble_CHW, soft, atol=1e-6)
+    np.testing.assert_array_equal(result.reliable_HW, reliable)
 
 
 def panorama_case(seed: int) -> tuple[Floats, Floats, Bools, tuple[Window, ...], list[list[Bools]]]:
@@ -287,15 +296,15 @@ def test_the_panorama_is_the_weighted_mean_of_its_windows() -> None:
     probabilities, agreement, ignored, windows, flags = panorama_case(1)
     result = fuse(probabilities, agreement, ignored, windows, sets(flags), FOUR, DEFAULT)
     parts = [
-        fuse_window(cut(probabilities, w, axis=1), cut(agreement, w), cut(ignored, w), own, FOUR, DEFAULT)
+        fuse_window(cut(probabilities, w, axis=1), cut(agreement, w), cut(ignored, w), own)
         for w, own in zip(windows, sets(flags), strict=True)
     ]
     weight = np.sin(np.pi * (np.arange(64) + 0.5) / 64) ** 2
-    soft = weight[32:] * parts[0].ensemble_Chw[..., 32:] + weight[:32] * parts[1].ensemble_Chw[..., :32]
-    vote = weight[32:] * parts[0].reliable_hw[:, 32:] + weight[:32] * parts[1].reliable_hw[:, :32]
+    soft = weight[32:] * parts[0].ensemble_CHW[..., 32:] + weight[:32] * parts[1].ensemble_CHW[..., :32]
+    vote = weight[32:] * parts[0].reliable_HW[:, 32:] + weight[:32] * parts[1].reliable_HW[:, :32]
     np.testing.assert_allclose(result.ensemble_CHW[..., 32:64], soft, atol=1e-5)
     np.testing.assert_array_equal(result.reliable_HW[:, 32:64], vote >= 0.5)
-    first, second = (np.arange(4)[:, None, None] == part.labels_hw for part in parts[:2])
+    first, second = (np.arange(4)[:, None, None] == part.labels_HW for part in parts[:2])
     hard = weight[32:] * first[..., 32:] + weight[:32] * second[..., :32]
     expected = np.where(ignored[:, 32:64], IGNORE, hard.argmax(axis=0))
     np.testing.assert_array_equal(result.labels_HW[:, 32:64], expected)
@@ -361,21 +370,23 @@ def test_fusion_is_deterministic_and_leaves_its_input_alone() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ignored_hw": np.zeros((SIZE, SIZE), np.uint8)}, "of uint8"),  # as the store has it: it would index
-        ({"probabilities_Chw": np.full((3, SIZE, SIZE), 1 / 3, np.float32)}, "4 classes of four"),
-        ({"probabilities_Chw": np.full((SIZE, SIZE, 4), 1 / 4, np.float32)}, "4 classes of four"),
-        ({"agreement_hw": np.ones((SIZE, 4), np.float32)}, "agreement"),
-        ({"masks": mask_set([area(slice(0, 2), slice(0, 2), (4, 4))], (4, 4))}, "masks are of a window"),
+        ({"ignored_HW": np.zeros((SIZE, SIZE), np.uint8)}, "of uint8"),  # as the store has it: it would index
+        ({"assistant_CHW": np.full((3, SIZE, SIZE), 1 / 3, np.float32)}, "4 classes of four"),
+        ({"assistant_CHW": np.full((SIZE, SIZE, 4), 1 / 4, np.float32)}, "4 classes of four"),
+        ({"agreement_HW": np.ones((SIZE, 4), np.float32)}, "agreement"),
+        ({"masks": [mask_set([area(slice(0, 2), slice(0, 2), (4, 4))], (4, 4))]}, "masks are of a view"),
+        ({"masks": []}, "shorter"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(change: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {
-        "probabilities_Chw": sure(mostly_wall(ROAD)),
-        "agreement_hw": np.ones((SIZE, SIZE), np.float32),
-        "ignored_hw": np.zeros((SIZE, SIZE), np.bool_),
-        "masks": mask_set([LEFT_HALF]),
+        "assistant_CHW": sure(mostly_wall(ROAD)),
+        "agreement_HW": np.ones((SIZE, SIZE), np.float32),
+        "ignored_HW": np.zeros((SIZE, SIZE), np.bool_),
+        "views": [Window(0, 0, SIZE, SIZE)],
+        "masks": [mask_set([LEFT_HALF])],
         "label_set": FOUR,
         "config": DEFAULT,
     }
     with pytest.raises(ValueError, match=message):
-        fuse_window(**arguments | change)
+        fuse(**arguments | change)

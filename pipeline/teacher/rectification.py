@@ -1,12 +1,14 @@
-"""The assistant over a panorama: windows, their agreement, and the stitched prediction S_TA^w (paper figure 2).
+"""Distortion-aware rectification (DAR): the assistant over the views of a panorama, how far they agree, and the
+stitched prediction S_TA^w (paper figure 2).
 
-Paper: consistency of S_i and S_j on overlaps is a loss, L_CC, that trains the assistant. We: offline, the windows are
+Paper: consistency of S_i and S_j on overlaps is a loss, L_CC, that trains the assistant. We: offline, the views are
 blended with raised-cosine weights, and how far they agree is kept per pixel.
 
 With many classes an array [C, H, W] is large (150 classes, 2048x1024: 1.26 GB). No more than three are held at once:
 what lies between them is computed in strips of rows.
 
-Legend: C classes of the run, H W panorama, h w window, K windows, D feature channels, i j feature cells.
+Legend: C classes of the run, H W panorama, h w view, f g footprint of a view, K views, D feature channels, i j
+feature cells.
 """
 
 from __future__ import annotations
@@ -27,36 +29,37 @@ from pipeline.accelerator import Pieces
 from pipeline.classes import LabelSet, merge_probabilities
 from pipeline.errors import WeightsError
 from pipeline.finite import require_finite
-from pipeline.panorama.windows import FloatArray, Stitcher, Window, add_to, cut
+from pipeline.panorama.views import Stitcher, View
+from pipeline.panorama.windows import FloatArray, add_to
 from pipeline.teacher.assistant import Assistant, AssistantOutput, require_classes
 from pipeline.teacher.config import AssistantConfig
 
 Image8 = npt.NDArray[np.uint8]
 SEAM_SHARE = 1 / 16
 """Share of its width by which the panorama seen whole goes on over the seam, on either side, where it is mixed with the
-windows. There it is seen twice, and both predictions are blended."""
+views. There it is seen twice, and both predictions are blended."""
 STRIP = 32
 """Rows that are worked on at once where memory matters."""
 Features = dict[int, torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class AssistantView:
+class AssistantPrediction:
     """All that the assistant says about one panorama, in the label set of the run."""
 
     assistant_CHW: FloatArray
-    """S_TA^w as probabilities: the windows', stitched, with the whole image's share of `whole_weight`."""
+    """S_TA^w as probabilities: the views', stitched, with the whole image's share of `whole_weight`."""
     whole_CHW: FloatArray
     """Probabilities of the panorama seen whole: the naive use of the assistant, for comparison."""
     agreement_HW: FloatArray
-    """A = 1 - JSD(p_1..p_k) / log k over the k windows that see the pixel, in [0, 1]; 1 where k = 1."""
-    window_labels_Khw: tuple[npt.NDArray[np.uint8], ...]
-    """S_i as labels: argmax per window, in the windows' order."""
+    """A = 1 - JSD(p_1..p_k) / log k over the k views that see the pixel, in [0, 1]; 1 where k = 1."""
+    view_labels_Khw: tuple[npt.NDArray[np.uint8], ...]
+    """S_i as labels: argmax per view, in the views' order."""
     features: dict[int, FloatArray]
     """Encoder features per level, stitched: [D, ceil(H / s), ceil(W / s)], s = 4, 8, 16, 32 for levels 1 to 4."""
 
 
-class _Said(NamedTuple):
+class _Prediction(NamedTuple):
     """What the assistant says about one image of h x w pixels that it saw resized to `seen` (height, width)."""
 
     probabilities_Chw: FloatArray
@@ -64,19 +67,19 @@ class _Said(NamedTuple):
     seen: tuple[int, int]
 
 
-def rectify(
+def stitch_assistant(
     image_HW3: Image8,
-    windows: Sequence[Window],
+    views: Sequence[View],
     assistant: Assistant,
     config: AssistantConfig,
     target: LabelSet,
     batch: int = 4,
-) -> AssistantView:
-    """Show the assistant all windows, `batch` at a time, and the whole panorama, and stitch what it says.
+) -> AssistantPrediction:
+    """Show the assistant all views, `batch` at a time, and the whole panorama, and stitch what it says.
 
     Args:
         image_HW3: RGB, uint8; W a multiple of 32.
-        windows: of one size, covering the panorama (`window_grid`).
+        views: of one size, covering the panorama (as those of `window_grid` do).
         assistant: predicts its own label set, which is merged into `target` after the softmax.
         config: scales, the share of the whole image, and the feature levels to ask for; `kind`, `name`, `label_set`
             and `precision`, which say what network it is, are ignored.
@@ -87,26 +90,27 @@ def rectify(
         WeightsError: the assistant gives other classes than its label set has, not the cells of `AssistantOutput`, or
             numbers that are none (NaN, infinity).
         RecipeError: the assistant's classes have no known merge into `target`.
-        DeviceMemoryError: a GPU's memory is too small for one window.
+        DeviceMemoryError: a GPU's memory is too small for one view.
     """
     if image_HW3.dtype != np.uint8 or image_HW3.shape[2:] != (3,):
         raise ValueError(f"the image is {image_HW3.dtype} {image_HW3.shape}; it must be RGB, uint8 [H, W, 3]")
     height, width = image_HW3.shape[:2]
-    stitcher = Stitcher(height, width, len(target), windows)
+    stitcher = Stitcher(height, width, len(target), views)
     agreement = _Agreement(height, width, len(target))
-    features = _FeatureStitcher(height, width, windows)
+    features = _FeatureStitcher(height, width, views)
     labels: list[npt.NDArray[np.uint8]] = []
-    for window, said in _windows_said(image_HW3, windows, assistant, config, target, batch):
-        stitcher.add(window, said.probabilities_Chw)
-        agreement.add(window, said.probabilities_Chw)
-        features.add(window, said)
-        labels.append(said.probabilities_Chw.argmax(axis=0).astype(np.uint8))
+    for view, prediction in _predict_views(image_HW3, views, assistant, config, target, batch):
+        laid_Cfg = view.lay_linear(prediction.probabilities_Chw)
+        stitcher.add(view, laid_Cfg)
+        agreement.add(view, laid_Cfg)
+        features.add(view, prediction)
+        labels.append(prediction.probabilities_Chw.argmax(axis=0).astype(np.uint8))
     stitched, agreement_HW = stitcher.result(), agreement.result()
     del agreement  # it is as large as what is stitched
-    if config.whole_weight > 0:  # the whole image knows the context, the windows know the detail
+    if config.whole_weight > 0:  # the whole image knows the context, the views know the detail
         _mix_in_whole(stitched, image_HW3, assistant, config, target)
-    whole = next(_ask([image_HW3], assistant, (), config.whole_scale, target)).probabilities_Chw
-    return AssistantView(stitched, whole, agreement_HW, tuple(labels), features.result())
+    whole = next(_predict([image_HW3], assistant, (), config.whole_scale, target)).probabilities_Chw
+    return AssistantPrediction(stitched, whole, agreement_HW, tuple(labels), features.result())
 
 
 def _mix_in_whole(
@@ -115,7 +119,7 @@ def _mix_in_whole(
     """Give the panorama seen whole, continued over the seam on either side, its share, in place."""
     margin = seam_margin(image_HW3.shape[1])
     wider_HW3 = np.pad(image_HW3, ((0, 0), (margin, margin), (0, 0)), mode="wrap")
-    wider_CHX = next(_ask([wider_HW3], assistant, (), config.whole_scale, target)).probabilities_Chw
+    wider_CHX = next(_predict([wider_HW3], assistant, (), config.whole_scale, target)).probabilities_Chw
     stitched_CHW *= 1 - config.whole_weight
     stitched_CHW += config.whole_weight * blend_over_seam(wider_CHX, margin)
 
@@ -146,25 +150,25 @@ def blend_over_seam(wider_CHX: FloatArray, margin: int) -> FloatArray:
     return whole_CHW
 
 
-def _windows_said(
+def _predict_views(
     image_HW3: Image8,
-    windows: Sequence[Window],
+    views: Sequence[View],
     assistant: Assistant,
     config: AssistantConfig,
     target: LabelSet,
     batch: int,
-) -> Iterator[tuple[Window, _Said]]:
-    def ask(some: slice) -> Iterator[_Said]:
-        images = [cut(image_HW3, window) for window in windows[some]]
-        return _ask(images, assistant, config.feature_levels, config.window_scale, target)
+) -> Iterator[tuple[View, _Prediction]]:
+    def predict(some: slice) -> Iterator[_Prediction]:
+        images = [view.cut_image(image_HW3) for view in views[some]]
+        return _predict(images, assistant, config.feature_levels, config.window_scale, target)
 
-    said = chain.from_iterable(Pieces("window", batch).of(len(windows), ask))
-    yield from zip(windows, said, strict=True)
+    predictions = chain.from_iterable(Pieces("view", batch).of(len(views), predict))
+    yield from zip(views, predictions, strict=True)
 
 
-def _ask(
+def _predict(
     images: Sequence[Image8], assistant: Assistant, levels: tuple[int, ...], scale: float, target: LabelSet
-) -> Iterator[_Said]:
+) -> Iterator[_Prediction]:
     """What the assistant says about images of one size, shown together, resized by `scale`.
 
     They are shown now; the probabilities of each are brought to its size when it is taken.
@@ -177,7 +181,7 @@ def _ask(
     for numbers in (output.logits_KChw, *output.features.values()):
         require_finite(numbers, f"the assistant {assistant.identity}")
     return (
-        _Said(
+        _Prediction(
             _probabilities(logits_Chw, _stride(output, seen), seen, size, assistant.label_set, target),
             {level: output.features[level][k] for level in levels},
             seen,
@@ -192,7 +196,7 @@ def _require_maps(
     """Refuse what cannot be laid over the image.
 
     Raises:
-        WeightsError: as `rectify`.
+        WeightsError: as `stitch_assistant`.
     """
     what = f"the assistant {assistant.identity}"
     require_classes(output.logits_KChw.shape[1], assistant.label_set, what)
@@ -251,18 +255,19 @@ def _resize(image_HW3: Image8, scale: float) -> Image8:
 
 
 class _Agreement:
-    """A = 1 - JSD(p_1..p_k) / log k in one pass: JSD = H(mean of p) - mean of H(p), every window weighing the same."""
+    """A = 1 - JSD(p_1..p_k) / log k in one pass: JSD = H(mean of p) - mean of H(p), every view weighing the same."""
 
     def __init__(self, height: int, width: int, classes: int) -> None:
-        # Unit weights: adding up p, H(p) and the number of windows is all that the formula needs.
+        # Unit weights: adding up p, H(p) and the number of views is all that the formula needs.
         self._sums_CHW = np.zeros((classes, height, width), np.float32)
         self._entropies_HW = np.zeros((height, width), np.float32)
         self._counts_HW = np.zeros((height, width), np.float32)
 
-    def add(self, window: Window, probabilities_Chw: FloatArray) -> None:
-        add_to(self._sums_CHW, window, probabilities_Chw)
-        add_to(self._entropies_HW, window, _entropy(probabilities_Chw))
-        add_to(self._counts_HW, window, np.ones(probabilities_Chw.shape[1:], np.float32))
+    def add(self, view: View, probabilities_Cfg: FloatArray) -> None:
+        seen_fg = view.lay_nearest(np.ones((view.height, view.width), np.float32))
+        add_to(self._sums_CHW, view.footprint, probabilities_Cfg * seen_fg)
+        add_to(self._entropies_HW, view.footprint, _entropy(probabilities_Cfg) * seen_fg)
+        add_to(self._counts_HW, view.footprint, seen_fg)
 
     def result(self) -> FloatArray:
         divergence_HW = _entropy(self._sums_CHW / self._counts_HW) - self._entropies_HW / self._counts_HW
@@ -277,46 +282,41 @@ def _entropy(probabilities_CHW: FloatArray) -> FloatArray:
 
 
 class _FeatureStitcher:
-    """Blends the windows' features per level on the panorama's own grid of cells of s x s pixels.
+    """Blends the views' features per level on the panorama's own grid of cells of s x s pixels.
 
-    Windows start on that grid unless they were moved up to the last row or the assistant saw them resized; then
-    their features are resampled to it, bilinearly.
+    Windows start on that grid unless they were moved up to the last row or the assistant saw them resized; then, and
+    for views that bend the panorama, their features are resampled to it, bilinearly.
     """
 
-    def __init__(self, height: int, width: int, windows: Sequence[Window]) -> None:
+    def __init__(self, height: int, width: int, views: Sequence[View]) -> None:
         self._size = (height, width)
-        self._windows = windows
+        self._views = views
         self._stitchers: dict[int, Stitcher] = {}
 
-    def add(self, window: Window, said: _Said) -> None:
-        for level, feature_Dij in said.features_Dij.items():
+    def add(self, view: View, prediction: _Prediction) -> None:
+        for level, feature_Dij in prediction.features_Dij.items():
             stride = 2 ** (level + 1)
             if level not in self._stitchers:
-                self._stitchers[level] = self._stitcher(stride, feature_Dij.shape[0])
-            on_grid = _resample(feature_Dij.float(), window, stride, said.seen)
-            self._stitchers[level].add(window.in_cells(stride), on_grid.cpu().numpy())
+                self._stitchers[level] = Stitcher(*self._size, feature_Dij.shape[0], self._views, stride)
+            on_grid = _resample(feature_Dij.float(), view, stride, prediction.seen)
+            self._stitchers[level].add(view, on_grid.cpu().numpy())
 
     def result(self) -> dict[int, FloatArray]:
         return {level: stitcher.result() for level, stitcher in self._stitchers.items()}
 
-    def _stitcher(self, stride: int, channels: int) -> Stitcher:
-        height, width = (-(-side // stride) for side in self._size)
-        return Stitcher(height, width, channels, [window.in_cells(stride) for window in self._windows])
 
-
-def _resample(feature_Dij: torch.Tensor, window: Window, stride: int, seen: tuple[int, int]) -> torch.Tensor:
-    """Features of a window at the centres of the panorama's cells that it touches: [D, cells down, cells across]."""
-    cells = window.in_cells(stride)
-    rows_i = _cell_centres(cells.row, cells.height, stride) - window.row
-    columns_j = _cell_centres(cells.column, cells.width, stride) - window.column
+def _resample(feature_Dij: torch.Tensor, view: View, stride: int, seen: tuple[int, int]) -> torch.Tensor:
+    """Features of a view at the centres of the panorama's cells that it touches: [D, cells down, cells across]."""
+    cells = view.footprint.in_cells(stride)
+    y, x = view.places(_cell_centres(cells.row, cells.height, stride), _cell_centres(cells.column, cells.width, stride))
     # grid_sample's unit: from -1 at the outer edge of the first feature to 1 at that of the last.
-    rows = rows_i * (seen[0] / window.height / stride) * (2 / feature_Dij.shape[1]) - 1
-    columns = columns_j * (seen[1] / window.width / stride) * (2 / feature_Dij.shape[2]) - 1
-    grid_ij2 = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).to(feature_Dij)
+    y = y * (seen[0] / view.height / stride) * (2 / feature_Dij.shape[1]) - 1
+    x = x * (seen[1] / view.width / stride) * (2 / feature_Dij.shape[2]) - 1
+    grid_ij2 = torch.from_numpy(np.stack((x, y), axis=-1)).to(feature_Dij)
     sampled = functional.grid_sample(feature_Dij[None], grid_ij2[None], padding_mode="border", align_corners=False)
     return sampled[0]
 
 
-def _cell_centres(first: int, cells: int, stride: int) -> torch.Tensor:
+def _cell_centres(first: int, cells: int, stride: int) -> npt.NDArray[np.float64]:
     """Positions of the centres of cells first .. first + cells, pixels from the panorama's edge."""
-    return (torch.arange(first, first + cells, dtype=torch.float64) + 0.5) * stride
+    return np.arange(first + 0.5, first + cells, dtype=np.float64) * stride

@@ -1,0 +1,162 @@
+"""Composing: from regions that have voted and the assistant's probabilities to E, soft E and M (paper figure 2, Eq. 3).
+
+The second half of cross-task complementary fusion (CTCF); the first, the vote, is `teacher.vote`. This half knows no
+SAM and no assistant, so that whoever has regions and probabilities can compose them again.
+
+Legend: C classes, H W panorama, h w view, f g footprint of a view (rows, columns), M masks of one view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.classes import IGNORE, LabelSet
+from pipeline.ensemble.config import FusionConfig
+from pipeline.ensemble.regions import NO_MASK, Regions
+from pipeline.panorama.views import Stitcher, View
+from pipeline.panorama.windows import FloatArray, Window, add_to, cut
+
+Bools = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Fusion:
+    """The fusion of one panorama, or of a part of it."""
+
+    labels_HW: Labels
+    """E: the label that has the most weight among the views' E_i, the lowest of equals; IGNORE where ignored. E_i is
+    every mask's winner as painted (with "keep", every reliable mask's), the assistant's argmax elsewhere."""
+    ensemble_CHW: FloatArray
+    """Soft E: the views' soft E_i, blended; probabilities. Soft E_i is Lcr * onehot(winner) + (1 - Lcr) * assistant in
+    those masks, the assistant's probabilities elsewhere. Its argmax is not everywhere E: a winner with less than half
+    of its mask yields to the assistant where the assistant is certain."""
+    reliable_HW: Bools
+    """M: the blended majority of the views' M_i."""
+
+
+def compose(
+    assistant_CHW: FloatArray,
+    agreement_HW: FloatArray,
+    ignored_HW: Bools,
+    views: Sequence[View],
+    regions: Sequence[Regions],
+    label_set: LabelSet,
+    config: FusionConfig,
+) -> Fusion:
+    """Compose every view and blend the results with the views' weights.
+
+    Args:
+        assistant_CHW: S_TA^w, probabilities in the classes of `label_set`.
+        agreement_HW: A in [0, 1].
+        ignored_HW: pixels without vote or label.
+        views: covering the panorama.
+        regions: those of every view, in the views' order.
+        label_set: the classes.
+        config: theta, what becomes of unreliable masks, and from when on pixels without a mask are reliable.
+
+    Raises:
+        ValueError: classes, sizes or numbers of views differ, or `ignored_HW` is not of bool.
+    """
+    require_alike(assistant_CHW, agreement_HW, ignored_HW, label_set)
+    height, width = ignored_HW.shape
+    ensemble = Stitcher(height, width, len(label_set), views)
+    reliable = Stitcher(height, width, 1, views)
+    weighted_labels: list[tuple[Window, Labels, FloatArray]] = []
+    for view, own in zip(views, regions, strict=True):
+        footprint = view.footprint
+        owners_fg = view.lay_nearest(own.owners_hw, outside=NO_MASK)
+        composed = compose_part(
+            cut(assistant_CHW, footprint, axis=1),
+            cut(agreement_HW, footprint),
+            cut(ignored_HW, footprint),
+            Regions(owners_fg, own.votes),
+            config,
+        )
+        weighted_labels.append((footprint, composed.labels_HW, ensemble.weights(view)))
+        ensemble.add(view, composed.ensemble_CHW)
+        reliable.add(view, composed.reliable_HW[None].astype(np.float32))
+    labels_HW = _weighted_majority(weighted_labels, ignored_HW.shape, len(label_set))
+    labels_HW = np.where(ignored_HW, np.uint8(IGNORE), labels_HW)
+    return Fusion(labels_HW, ensemble.result(), (reliable.result()[0] >= 0.5) & ~ignored_HW)
+
+
+def compose_part(
+    probabilities_Cfg: FloatArray, agreement_fg: FloatArray, ignored_fg: Bools, regions: Regions, config: FusionConfig
+) -> Fusion:
+    """E_i, soft E_i and M_i of one view on its footprint.
+
+    Args:
+        probabilities_Cfg: the assistant's.
+        agreement_fg: A in [0, 1].
+        ignored_fg: pixels without label.
+        regions: the view's, their owners at the pixels of the footprint.
+        config: as for `compose`.
+    """
+    owned_fg = (regions.owners_hw != NO_MASK) & ~ignored_fg
+    owners_fg = np.where(owned_fg, regions.owners_hw, NO_MASK)
+    # One more entry than masks: NO_MASK (-1) reads it.
+    coverage_fg = np.append(regions.votes.coverage_M, np.float32(0))[owners_fg]
+    winners_fg = np.append(regions.votes.winners_M, np.uint8(0))[owners_fg]
+
+    sure_fg = coverage_fg >= config.theta
+    painted_fg = owned_fg if config.unreliable == "paint" else owned_fg & sure_fg
+    agreed_fg = agreement_fg >= config.uncovered_agreement
+    uncovered_sure_fg = agreed_fg & (probabilities_Cfg.max(axis=0) >= config.uncovered_confidence)
+    assistant_fg = probabilities_Cfg.argmax(axis=0).astype(np.uint8)
+    return Fusion(
+        labels_HW=np.where(ignored_fg, np.uint8(IGNORE), np.where(painted_fg, winners_fg, assistant_fg)),
+        ensemble_CHW=_soften(probabilities_Cfg, winners_fg, np.where(painted_fg, coverage_fg, np.float32(0))),
+        reliable_HW=np.where(owned_fg, sure_fg, uncovered_sure_fg) & ~ignored_fg,
+    )
+
+
+def require_alike(
+    probabilities_CHW: FloatArray, agreement_HW: FloatArray, ignored_HW: Bools, label_set: LabelSet
+) -> None:
+    """Refuse what would be fused wrongly without a word, or fail far from here.
+
+    Raises:
+        ValueError: classes or sizes differ, or `ignored_HW` is not of bool.
+    """
+    found = (probabilities_CHW.shape, agreement_HW.shape, ignored_HW.dtype)
+    if found != ((len(label_set), *ignored_HW.shape), ignored_HW.shape, np.bool_):
+        raise ValueError(
+            f"probabilities are {probabilities_CHW.shape}, the agreement {agreement_HW.shape}, ignored pixels "
+            f"{ignored_HW.shape} of {ignored_HW.dtype}; they must be [C, H, W] of the {len(label_set)} classes of "
+            f"{label_set.name}, [H, W], and [H, W] of bool"
+        )
+
+
+def _weighted_majority(
+    weighted_labels: Sequence[tuple[Window, Labels, FloatArray]], shape: tuple[int, int], classes: int
+) -> Labels:
+    """Of the labels that views give a pixel, the one with most weight, the lowest of equals.
+
+    Class by class: the weights of all at once would take as much memory as the ensemble.
+
+    Args:
+        weighted_labels: a footprint, the labels_fg on it and their weights_fg.
+        shape: of the panorama.
+        classes: number of classes; other labels do not count.
+    """
+    heaviest_HW, most_HW = np.zeros(shape, np.uint8), np.zeros(shape, np.float32)
+    for class_id in range(classes):
+        weight_HW = np.zeros(shape, np.float32)
+        for footprint, labels_fg, weights_fg in weighted_labels:
+            add_to(weight_HW, footprint, weights_fg * (labels_fg == class_id))
+        heaviest_HW[weight_HW > most_HW] = class_id
+        np.maximum(most_HW, weight_HW, out=most_HW)
+    return heaviest_HW
+
+
+def _soften(probabilities_CHW: FloatArray, winners_HW: Labels, share_HW: FloatArray) -> FloatArray:
+    """share * onehot(winner) + (1 - share) * probabilities, per pixel."""
+    soft_CHW = probabilities_CHW * (1 - share_HW)
+    rows, columns = np.ogrid[: winners_HW.shape[0], : winners_HW.shape[1]]
+    soft_CHW[winners_HW, rows, columns] += share_HW
+    return soft_CHW

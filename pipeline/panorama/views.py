@@ -1,0 +1,139 @@
+"""Views: the pictures of a panorama that networks are shown, and the way back from their pixels to the panorama's.
+
+Stage one knows no more of a view than `View` says. Windows of the flat panorama (`windows`) are one kind; what
+bends its pixels, as a perspective view does, is another. A view lies on its *footprint*: the window of the panorama
+that holds all pixels which the view sees. What lies on the view's pixels is laid on that rectangle and blended there
+(`Stitcher`).
+
+Legend: C channels, H W panorama, h w view, f g footprint (rows, columns), 3 = RGB.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.panorama.windows import FloatArray, Window, add_to, cut
+
+ScalarT = TypeVar("ScalarT", bound=np.generic)
+Numbers = npt.NDArray[np.float64]
+
+
+class View(Protocol):
+    """A picture W_i of a panorama. It can be hashed: equal views see the same."""
+
+    @property
+    def height(self) -> int:
+        """Rows of the picture, pixels."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Columns of the picture, pixels."""
+        ...
+
+    @property
+    def footprint(self) -> Window:
+        """The window of the panorama that holds all pixels which the view sees."""
+        ...
+
+    def is_closed(self, panorama_width: int) -> bool:
+        """Whether the first column of the view is the neighbour of its last."""
+        ...
+
+    def cut_image(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The picture [h, w, 3] that the networks are shown."""
+        ...
+
+    def cut_nearest(self, values_HW: npt.NDArray[ScalarT]) -> npt.NDArray[ScalarT]:
+        """Labels or flags of the panorama at the view's pixels, [h, w]."""
+        ...
+
+    def lay_nearest(self, values_hw: npt.NDArray[ScalarT], outside: Any = 0) -> npt.NDArray[ScalarT]:
+        """Labels, flags or ids of the view's pixels on its footprint, [f, g]; `outside` where the view sees nothing."""
+        ...
+
+    def lay_linear(self, values_Chw: FloatArray) -> FloatArray:
+        """Numbers of the view's pixels on its footprint, [C, f, g]; anything where the view sees nothing."""
+        ...
+
+    def places(self, rows: Numbers, columns: Numbers) -> tuple[Numbers, Numbers]:
+        """Where points of the panorama lie in the view.
+
+        Args:
+            rows: pixels from the panorama's upper edge, [f].
+            columns: pixels from its left edge, those of the footprint in a row, so perhaps beyond W, [g].
+
+        Returns:
+            Pixels from the view's upper and left edge, [f, g] each.
+        """
+        ...
+
+    def blend_weights(self, height: int, width: int, stride: int = 1) -> FloatArray:
+        """Weights [f, g] of the view on its footprint: 0 where it sees nothing, rising from its border to its middle.
+
+        They need not sum to one over the views: whoever blends normalises (`Stitcher`).
+
+        Args:
+            height: rows of the panorama, pixels.
+            width: columns of the panorama, pixels.
+            stride: the weights are those of cells of stride x stride pixels.
+        """
+        ...
+
+
+class Stitcher:
+    """Weighted mean over views, accumulated in place: it holds one panorama, however many views there are."""
+
+    def __init__(self, height: int, width: int, channels: int, views: Sequence[View], stride: int = 1) -> None:
+        """`views` are all that will be added to a panorama of H x W pixels, in cells of stride x stride pixels.
+
+        Raises:
+            ValueError: the views leave pixels uncovered.
+        """
+        self._size, self._stride = (height, width), stride
+        self._left = Counter(views)
+        rows, columns = (-(-side // stride) for side in self._size)
+        self._total_HW = np.zeros((rows, columns), np.float32)
+        for view in views:
+            add_to(self._total_HW, self._footprint(view), view.blend_weights(height, width, stride))
+        if not self._total_HW.all():
+            raise ValueError(f"{len(views)} views do not cover the panorama of {width}x{height}")
+        self._mean_CHW = np.zeros((channels, rows, columns), np.float32)
+
+    def add(self, view: View, values_Cfg: FloatArray) -> None:
+        """Blend in what lies on a view's footprint; each view once, in any order.
+
+        Raises:
+            ValueError: it is not [C, f, g] of the footprint.
+        """
+        footprint = self._footprint(view)
+        expected = (len(self._mean_CHW), footprint.height, footprint.width)
+        if values_Cfg.shape != expected:
+            raise ValueError(f"values have the shape {values_Cfg.shape}; a view's are [C, f, g], here {expected}")
+        add_to(self._mean_CHW, footprint, self.weights(view) * values_Cfg)
+        self._left.subtract([view])
+
+    def weights(self, view: View) -> FloatArray:
+        """weights_fg of a view on its footprint; those of all views that see a pixel sum to one."""
+        return view.blend_weights(*self._size, self._stride) / cut(self._total_HW, self._footprint(view))
+
+    def result(self) -> FloatArray:
+        """The stitched mean_CHW, float32.
+
+        Raises:
+            ValueError: views were left out or added twice.
+        """
+        if any(self._left.values()):
+            late, extra = (sum(number.values()) for number in (+self._left, -self._left))
+            raise ValueError(
+                f"{late} views are left to add, {extra} were added too often; every view must be added exactly once"
+            )
+        return self._mean_CHW
+
+    def _footprint(self, view: View) -> Window:
+        return view.footprint.in_cells(self._stride)

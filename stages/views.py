@@ -1,0 +1,12 @@
+"""Which views of a panorama the networks of stage one are shown."""
+
+from __future__ import annotations
+
+from pipeline.panorama.views import View
+from pipeline.panorama.windows import window_grid
+from pipeline.recipe import Recipe
+
+
+def shared_views(recipe: Recipe) -> tuple[View, ...]:
+    """Views of the working size that both SAM and the assistant are shown; they cover the panorama."""
+    return window_grid(recipe.panorama.height, recipe.panorama.width, recipe.windows)
