@@ -24,7 +24,7 @@ from pipeline.classes import LABEL_SETS, LabelSet, can_merge, is_file_of_classes
 from pipeline.ensemble.config import FusionConfig
 from pipeline.errors import RecipeError
 from pipeline.evaluate.categories import Categories, open_categories
-from pipeline.panorama.config import PanoramaConfig, WindowConfig
+from pipeline.panorama.config import PanoramaConfig, ViewsConfig, WindowConfig
 from pipeline.sentences import sentences, summary
 from pipeline.settings import require, require_choice
 from pipeline.student.config import DistillConfig, LossConfig, StudentConfig
@@ -88,6 +88,8 @@ class Recipe:
     """Folders."""
     panorama: PanoramaConfig = field(default_factory=PanoramaConfig)
     """How panoramas are read."""
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    """Perspective views of the sphere."""
     windows: WindowConfig = field(default_factory=WindowConfig)
     """Windows of SAM and assistant."""
     sam: SamConfig = field(default_factory=SamConfig)

@@ -61,7 +61,7 @@ PARTS = (
     Place(DECODER, "pipeline.teacher.generator.decoder", "FoldedDecoder.decode"),
     Place(DECODER, "pipeline.teacher.generator.decoder", "PlainDecoder.decode"),
     Place(STITCHING, "stages.panorama_task", "stitch_assistant"),
-    Place(WINDOWS, "pipeline.teacher.rectification", "_predict_views"),
+    Place(WINDOWS, "pipeline.teacher.rectification", "predict_views"),
     Place(WHOLE, "pipeline.teacher.rectification", "_predict"),
     Place(FUSION, "stages.panorama_task", "fuse"),
     Place(BOUNDARIES, "stages.panorama_task", "refine_boundary"),

@@ -25,9 +25,13 @@ def part_fingerprints(recipe: Recipe) -> Fingerprints:
     sam = _without(recipe.sam, "checkpoint", *SPEED_SETTINGS["sam"])
     masks = fingerprint(Part.MASKS, VERSIONS[Part.MASKS], size, recipe.windows, sam, weights_digest(recipe.sam))
     identity = assistant_identity(recipe.assistant)
+    shows_views = recipe.assistant.views_weight > 0
+    views = (recipe.views,) if shows_views else ()
+    # Caches from before there were perspective views keep their names.
+    unused = () if shows_views else ("views_weight", "views_scale")
     classes = (recipe.classes.names, label_set(recipe.assistant.label_set).names)
     assistant = fingerprint(Part.ASSISTANT, VERSIONS[Part.ASSISTANT], size, recipe.windows, classes,
-                            _without(recipe.assistant, "name", "label_set"), identity)  # fmt: skip
+                            _without(recipe.assistant, "name", "label_set", *unused), *views, identity)  # fmt: skip
     ignored = (recipe.panorama.find_constant_border, _mask_name(recipe.panorama.ignore_mask))
     ensemble = fingerprint(Part.ENSEMBLE, VERSIONS[Part.ENSEMBLE], masks, assistant, recipe.fusion, recipe.boundary,
                            recipe.classes.thin, ignored)  # fmt: skip

@@ -37,7 +37,7 @@ from stages.devices import choose_device
 from stages.files import digest, source_stamp
 from stages.runs import IGNORE_MASK, Fingerprints, has_own_mask
 from stages.splits import SplitPanorama
-from stages.views import shared_views
+from stages.views import assistant_views, shared_views
 
 Config = TypeVar("Config", SamConfig, AssistantConfig)
 Network = TypeVar("Network")
@@ -230,7 +230,14 @@ def _masks(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, np.ndarray
 def _assistant_prediction(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, np.ndarray]:
     recipe = task.recipe
     assistant = _assistant(recipe.assistant, task.device, task.fingerprints.assistant)
-    prediction = stitch_assistant(panorama.image_HW3, shared_views(recipe), assistant, recipe.assistant, recipe.classes)
+    prediction = stitch_assistant(
+        panorama.image_HW3,
+        shared_views(recipe),
+        assistant,
+        recipe.assistant,
+        recipe.classes,
+        more_views=assistant_views(recipe),
+    )
     return records.pack_assistant(prediction)
 
 

@@ -220,7 +220,7 @@ def has_own_mask(part: Part, made_from: Mapping[str, Any], ignore_mask_sha256: s
     return part is not Part.ENSEMBLE or made_from.get(IGNORE_MASK, "") == ignore_mask_sha256
 
 
-TEACHER_SETTINGS = ("label_set", "panorama", "windows", "sam", "assistant", "fusion", "boundary")
+TEACHER_SETTINGS = ("label_set", "panorama", "views", "windows", "sam", "assistant", "fusion", "boundary")
 """Settings that decide what stage one computes ..."""
 SPEED_SETTINGS = {"sam": ("points_per_batch", "memory_gib")}
 """... but for these, on which only its speed depends."""
@@ -268,7 +268,7 @@ def read_manifest(run: Run) -> Fingerprints:
 
 def _what_differs(record: dict[str, Any], recipe: Recipe) -> str:
     """What a cache was made with that the recipe has not; empty if nothing."""
-    before, now = record["settings"], teacher_settings(recipe)
+    before, now = _with_defaults(record["settings"]), teacher_settings(recipe)
     settings = [key for key in TEACHER_SETTINGS if _deciding(key, before.get(key)) != _deciding(key, now[key])]
     if settings:
         return f"settings of {', '.join(settings)}"
@@ -277,6 +277,14 @@ def _what_differs(record: dict[str, Any], recipe: Recipe) -> str:
     if files:
         return f"content of {', '.join(files)}"
     return "" if record.get("versions") == _versions() else "code"
+
+
+def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """Recorded settings, with the defaults of those that did not exist when they were recorded."""
+    return {
+        key: {**default, **settings.get(key, {})} if isinstance(default, dict) else settings.get(key, default)
+        for key, default in teacher_settings(Recipe()).items()
+    }
 
 
 def _deciding(table: str, settings: Any) -> Any:

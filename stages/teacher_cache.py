@@ -283,7 +283,7 @@ def _describe(store: TeacherStore, prints: Fingerprints, recipe: Recipe) -> None
     settings = dataclasses.asdict(recipe)
     for part, keys in (
         (Part.MASKS, ("panorama", "windows", "sam")),
-        (Part.ASSISTANT, ("label_set", "panorama", "windows", "assistant")),
+        (Part.ASSISTANT, ("label_set", "panorama", "views", "windows", "assistant")),
         (Part.ENSEMBLE, ("label_set", "panorama", "windows", "fusion", "boundary")),
     ):
         store.describe(part, prints.of(part), {key: settings[key] for key in keys})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.panorama.perspective import perspective_views
 from pipeline.panorama.views import View
 from pipeline.panorama.windows import window_grid
 from pipeline.recipe import Recipe
@@ -10,3 +11,11 @@ from pipeline.recipe import Recipe
 def shared_views(recipe: Recipe) -> tuple[View, ...]:
     """Views of the working size that both SAM and the assistant are shown; they cover the panorama."""
     return window_grid(recipe.panorama.height, recipe.panorama.width, recipe.windows)
+
+
+def assistant_views(recipe: Recipe) -> tuple[View, ...]:
+    """Perspective views of the working size that only the assistant is shown; none where they have no weight."""
+    if recipe.assistant.views_weight == 0:
+        return ()
+    size = (recipe.panorama.height, recipe.panorama.width, recipe.panorama.vertical_fov)
+    return perspective_views(*size, recipe.views)

@@ -1,4 +1,4 @@
-"""Settings of panoramas and windows."""
+"""Settings of panoramas, views and windows."""
 
 from __future__ import annotations
 
@@ -50,6 +50,35 @@ def _wrong(key: str, value: float, expected: str) -> RecipeError:
     option = key.replace("_", "-")
     return RecipeError(f"panorama.{key} is {value!r}", f"it must be {expected}",
                        f"Correct panorama.{key} in the recipe (`predict`: --{option})")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    """Perspective views of the sphere that the assistant is shown beside the windows (`assistant.views_weight`)."""
+
+    level: int = 8
+    """Views around the horizon; 0 for none. These alone are safe for a network that was trained on level cameras."""
+    down: int = 8
+    """Views that look down by `tilt`."""
+    up: int = 6
+    """Views that look up by `tilt`."""
+    nadir: int = 2
+    """Views of what lies below the camera."""
+    zenith: int = 2
+    """Views of what lies above it."""
+    tilt: float = 38.0
+    """Degrees by which tilted views look up or down."""
+    fov: float = 75.0
+    """Field of view, degrees, of every view; they are square."""
+    size: int = 320
+    """Height and width of every view, pixels."""
+
+    def __post_init__(self) -> None:
+        for key in ("level", "down", "up", "nadir", "zenith"):
+            require(getattr(self, key) >= 0, f"views.{key}", getattr(self, key), "0 or a positive number of views")
+        require(0 < self.tilt < 90, "views.tilt", self.tilt, "above 0 and below 90 degrees")
+        require(10 <= self.fov <= 150, "views.fov", self.fov, "from 10 to 150 degrees")
+        require(0 < self.size <= 4096, "views.size", self.size, "above 0 and at most 4096 pixels")
 
 
 @dataclass(frozen=True)

@@ -89,11 +89,13 @@ class View(Protocol):
 class Stitcher:
     """Weighted mean over views, accumulated in place: it holds one panorama, however many views there are."""
 
-    def __init__(self, height: int, width: int, channels: int, views: Sequence[View], stride: int = 1) -> None:
+    def __init__(
+        self, height: int, width: int, channels: int, views: Sequence[View], stride: int = 1, *, gaps: bool = False
+    ) -> None:
         """`views` are all that will be added to a panorama of H x W pixels, in cells of stride x stride pixels.
 
         Raises:
-            ValueError: the views leave pixels uncovered.
+            ValueError: the views leave pixels uncovered, and `gaps` are not allowed (the mean is 0 there).
         """
         self._size, self._stride = (height, width), stride
         self._left = Counter(views)
@@ -101,7 +103,7 @@ class Stitcher:
         self._total_HW = np.zeros((rows, columns), np.float32)
         for view in views:
             add_to(self._total_HW, self._footprint(view), view.blend_weights(height, width, stride))
-        if not self._total_HW.all():
+        if not gaps and not self._total_HW.all():
             raise ValueError(f"{len(views)} views do not cover the panorama of {width}x{height}")
         self._mean_CHW = np.zeros((channels, rows, columns), np.float32)
 
@@ -120,7 +122,14 @@ class Stitcher:
 
     def weights(self, view: View) -> FloatArray:
         """weights_fg of a view on its footprint; those of all views that see a pixel sum to one."""
-        return view.blend_weights(*self._size, self._stride) / cut(self._total_HW, self._footprint(view))
+        total_fg = cut(self._total_HW, self._footprint(view))
+        total_fg[total_fg == 0] = 1  # there the view has no weight either
+        return view.blend_weights(*self._size, self._stride) / total_fg
+
+    @property
+    def total_HW(self) -> FloatArray:
+        """Sum of the views' blend weights; 0 where no view sees anything, small near the border of what they see."""
+        return self._total_HW
 
     def result(self) -> FloatArray:
         """The stitched mean_CHW, float32.

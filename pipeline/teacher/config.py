@@ -93,6 +93,11 @@ class AssistantConfig:
     whole_weight: float = 0.0
     """Weight of the whole-image probabilities in the stitched ones; the windows have the rest. The whole image
     knows the context, the windows know the detail."""
+    views_weight: float = 0.0
+    """Weight of the perspective views (`views.*`), without the distortion of the flat panorama; 0: none are shown. The
+    windows have what the whole image and the views leave."""
+    views_scale: float = 1.0
+    """Perspective views are resized by this factor before the network sees them."""
     feature_levels: tuple[int, ...] = (1, 2, 3, 4)
     """Encoder levels (1 = finest) that are cached for the feature loss; may be empty."""
     precision: str = "float32"
@@ -106,9 +111,11 @@ class AssistantConfig:
         require(self.kind == "demo" or self.name != "", "assistant.name", self.name, "a hub name, folder or ONNX file")
         require(self.output == "" or self.kind == "onnx", "assistant.output", self.output,
                 "empty unless assistant.kind is onnx")  # fmt: skip
-        for key in ("window_scale", "whole_scale"):
+        for key in ("window_scale", "whole_scale", "views_scale"):
             require(0 < getattr(self, key) <= 8, f"assistant.{key}", getattr(self, key), "above 0 and at most 8")
         require_fraction("assistant.whole_weight", self.whole_weight)
+        require(0 <= self.views_weight <= 1 - self.whole_weight + 1e-9, "assistant.views_weight", self.views_weight,
+                "at least 0 and, with assistant.whole_weight, at most 1")  # fmt: skip
         require(all(1 <= level <= 4 for level in self.feature_levels) and
                 len(set(self.feature_levels)) == len(self.feature_levels), "assistant.feature_levels",
                 self.feature_levels, "distinct levels out of 1, 2, 3, 4")  # fmt: skip

@@ -59,7 +59,7 @@ class AssistantPrediction:
     """Encoder features per level, stitched: [D, ceil(H / s), ceil(W / s)], s = 4, 8, 16, 32 for levels 1 to 4."""
 
 
-class _Prediction(NamedTuple):
+class ViewPrediction(NamedTuple):
     """What the assistant says about one image of h x w pixels that it saw resized to `seen` (height, width)."""
 
     probabilities_Chw: FloatArray
@@ -74,8 +74,12 @@ def stitch_assistant(
     config: AssistantConfig,
     target: LabelSet,
     batch: int = 4,
+    more_views: Sequence[View] = (),
 ) -> AssistantPrediction:
     """Show the assistant all views, `batch` at a time, and the whole panorama, and stitch what it says.
+
+    The stitched prediction is the mean of three, by their weights in `config`: that of `views`, that of `more_views`
+    (where these see nothing, that of `views` has their weight too), and that of the panorama seen whole.
 
     Args:
         image_HW3: RGB, uint8; W a multiple of 32.
@@ -84,6 +88,8 @@ def stitch_assistant(
         config: scales, the share of the whole image, and the feature levels to ask for; `kind`, `name`, `label_set`
             and `precision`, which say what network it is, are ignored.
         target: the classes of the result.
+        batch: views that are shown at once.
+        more_views: of one size; they need not cover the panorama. Features and labels are of `views` alone.
 
     Raises:
         ValueError: the image has another type or shape.
@@ -99,18 +105,30 @@ def stitch_assistant(
     agreement = _Agreement(height, width, len(target))
     features = _FeatureStitcher(height, width, views)
     labels: list[npt.NDArray[np.uint8]] = []
-    for view, prediction in _predict_views(image_HW3, views, assistant, config, target, batch):
+    levels, scale = config.feature_levels, config.window_scale
+    for view, prediction in predict_views(image_HW3, views, assistant, levels, scale, target, batch):
         laid_Cfg = view.lay_linear(prediction.probabilities_Chw)
         stitcher.add(view, laid_Cfg)
         agreement.add(view, laid_Cfg)
         features.add(view, prediction)
         labels.append(prediction.probabilities_Chw.argmax(axis=0).astype(np.uint8))
-    stitched, agreement_HW = stitcher.result(), agreement.result()
+    stitched_CHW = stitcher.result()
+    if more_views and config.views_weight > 0:
+        more = Stitcher(height, width, len(target), more_views, gaps=True)
+        for view, prediction in predict_views(image_HW3, more_views, assistant, (), config.views_scale, target, batch):
+            laid_Cfg = view.lay_linear(prediction.probabilities_Chw)
+            more.add(view, laid_Cfg)
+            agreement.add(view, laid_Cfg)
+        # Their share fades out where the views end, so that no edge shows there.
+        share_HW = np.float32(config.views_weight / (1 - config.whole_weight)) * np.minimum(2 * more.total_HW, 1)
+        stitched_CHW *= 1 - share_HW
+        stitched_CHW += more.result() * share_HW
+    agreement_HW = agreement.result()
     del agreement  # it is as large as what is stitched
     if config.whole_weight > 0:  # the whole image knows the context, the views know the detail
-        _mix_in_whole(stitched, image_HW3, assistant, config, target)
+        _mix_in_whole(stitched_CHW, image_HW3, assistant, config, target)
     whole = next(_predict([image_HW3], assistant, (), config.whole_scale, target)).probabilities_Chw
-    return AssistantPrediction(stitched, whole, agreement_HW, tuple(labels), features.result())
+    return AssistantPrediction(stitched_CHW, whole, agreement_HW, tuple(labels), features.result())
 
 
 def _mix_in_whole(
@@ -150,17 +168,30 @@ def blend_over_seam(wider_CHX: FloatArray, margin: int) -> FloatArray:
     return whole_CHW
 
 
-def _predict_views(
+def predict_views(
     image_HW3: Image8,
     views: Sequence[View],
     assistant: Assistant,
-    config: AssistantConfig,
+    levels: tuple[int, ...],
+    scale: float,
     target: LabelSet,
-    batch: int,
-) -> Iterator[tuple[View, _Prediction]]:
-    def predict(some: slice) -> Iterator[_Prediction]:
+    batch: int = 4,
+) -> Iterator[tuple[View, ViewPrediction]]:
+    """What the assistant says about each of some views of one size, in their order.
+
+    Args:
+        image_HW3: RGB, uint8.
+        views: of one size.
+        assistant: as for `stitch_assistant`.
+        levels: feature levels to ask for.
+        scale: views are resized by this factor before the assistant sees them.
+        target: the classes of the result.
+        batch: views that are shown at once.
+    """
+
+    def predict(some: slice) -> Iterator[ViewPrediction]:
         images = [view.cut_image(image_HW3) for view in views[some]]
-        return _predict(images, assistant, config.feature_levels, config.window_scale, target)
+        return _predict(images, assistant, levels, scale, target)
 
     predictions = chain.from_iterable(Pieces("view", batch).of(len(views), predict))
     yield from zip(views, predictions, strict=True)
@@ -168,7 +199,7 @@ def _predict_views(
 
 def _predict(
     images: Sequence[Image8], assistant: Assistant, levels: tuple[int, ...], scale: float, target: LabelSet
-) -> Iterator[_Prediction]:
+) -> Iterator[ViewPrediction]:
     """What the assistant says about images of one size, shown together, resized by `scale`.
 
     They are shown now; the probabilities of each are brought to its size when it is taken.
@@ -181,7 +212,7 @@ def _predict(
     for numbers in (output.logits_KChw, *output.features.values()):
         require_finite(numbers, f"the assistant {assistant.identity}")
     return (
-        _Prediction(
+        ViewPrediction(
             _probabilities(logits_Chw, _stride(output, seen), seen, size, assistant.label_set, target),
             {level: output.features[level][k] for level in levels},
             seen,
@@ -293,7 +324,7 @@ class _FeatureStitcher:
         self._views = views
         self._stitchers: dict[int, Stitcher] = {}
 
-    def add(self, view: View, prediction: _Prediction) -> None:
+    def add(self, view: View, prediction: ViewPrediction) -> None:
         for level, feature_Dij in prediction.features_Dij.items():
             stride = 2 ** (level + 1)
             if level not in self._stitchers:
