@@ -20,11 +20,12 @@ dev: $(VENV)/.dev  ## The same with everything to test.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet uv
-	$(UV) pip install --python $(VENV)/bin/python --constraint constraints.txt --editable '.[onnx]'
+	$(UV) pip install --python $(VENV)/bin/python --constraint constraints.txt --compile-bytecode --editable '.[onnx]'
+	$(VENV)/bin/python -m compileall -q pipeline stages
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.ready
-	$(UV) pip install --python $(VENV)/bin/python --constraint constraints.txt --editable '.[onnx,dev]'
+	$(UV) pip install --python $(VENV)/bin/python --constraint constraints.txt --compile-bytecode --editable '.[onnx,dev]'
 	touch $@
 
 demo: setup  ## World, teacher cache, distillation, evaluation on the embedded default; about ten minutes on two cores.

@@ -187,9 +187,9 @@ def two_at_once(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     seen: list[tuple[str, int]] = []
     compute = panorama_task._compute
 
-    def watched(task: PanoramaTask, seconds: dict[str, float]) -> None:
+    def watched(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str, ...]:
         seen.append((threading.current_thread().name, torch.get_num_threads()))
-        compute(task, seconds)
+        return compute(task, seconds)
 
     monkeypatch.setattr("stages.teacher_cache._at_once", lambda _: 2)
     monkeypatch.setattr(panorama_task, "_compute", watched)
