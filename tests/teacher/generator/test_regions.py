@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.teacher.generator import interpolation
 from pipeline.teacher.generator import regions as regions_module
-from pipeline.teacher.generator.interpolation import Kernel, axis, resize
 from pipeline.teacher.generator.regions import Region, Thresholds, Upsampling, upsampling
 
 THRESHOLDS = Thresholds(0.0, 1.0)
@@ -79,60 +77,6 @@ def test_regions_are_those_of_both_full_interpolations(
     assert_equal_to_two_steps(way, logits, two_steps(logits, square, inside, image))
 
 
-targets = st.tuples(st.integers(1, 300), st.integers(1, 300))
-
-
-def assert_part_is_that_of_the_whole(data: st.DataObject, source: tuple[int, int], target: tuple[int, int]) -> None:
-    step, is_exact = resize(source, target, 3)
-    if not is_exact:
-        pytest.skip("torch's kernels on this machine round in another order: parts are not used here")
-    values = torch.from_numpy(np.random.default_rng(0).normal(0, 9, source).astype(np.float32))
-    spans = [sorted(data.draw(st.lists(st.integers(0, side), min_size=2, max_size=2, unique=True))) for side in target]
-    (top, bottom), (left, right) = spans
-    rows, columns = step.rows.needed((top, bottom)), step.columns.needed((left, right))
-    part = step.part(values[slice(*rows), slice(*columns)], (rows[0], columns[0]), (top, bottom), (left, right))
-    whole = functional.interpolate(values.expand(1, 3, *source).contiguous(), target, mode="bilinear")[0, 0]
-    assert torch.equal(part, whole[top:bottom, left:right])
-
-
-@pytest.mark.parametrize(("source", "target"), [((1, 1), (150, 1)), ((1, 1), (3, 7)), ((2, 1), (90, 2))])
-def test_a_kernel_that_rounds_a_few_pixels_as_torch_does_is_not_taken_for_torchs(
-    source: tuple[int, int], target: tuple[int, int]
-) -> None:
-    step, is_exact = resize(source, target, 3)
-    if not is_exact:
-        pytest.skip("torch's kernels on this machine round in another order: parts are not used here")
-    rng = np.random.default_rng(1)
-    for _ in range(200):
-        values = torch.from_numpy(rng.normal(0, 8, source).astype(np.float32))
-        part = step.part(values, (0, 0), (0, target[0]), (0, target[1]))
-        assert torch.equal(part, step.whole(values))
-
-
-@settings(max_examples=60)
-@given(st.data(), st.tuples(sides, sides), targets)
-def test_a_part_has_the_bits_of_the_whole_where_the_kernel_is_known(
-    data: st.DataObject, source: tuple[int, int], target: tuple[int, int]
-) -> None:
-    assert_part_is_that_of_the_whole(data, source, target)
-
-
-@settings(max_examples=40)
-@given(st.data(), st.integers(2, 40), st.sampled_from((2, 3, 4, 5, 8)), st.tuples(sides, sides), st.integers(64, 2048))
-def test_so_has_a_part_of_an_image_enlarged_by_a_whole_factor(
-    data: st.DataObject, rows: int, factor: int, columns: tuple[int, int], block: int
-) -> None:
-    with pytest.MonkeyPatch.context() as patch:  # small blocks, so that there are several
-        patch.setattr(interpolation, "BLOCK", block)
-        assert_part_is_that_of_the_whole(data, (rows, columns[0]), (rows * factor, columns[1]))
-
-
-def test_parts_are_exact_at_the_sizes_of_sam_with_any_number_of_threads() -> None:
-    """What makes the generator fast: where they are not, whole masks are upsampled."""
-    for source, target in [((256, 256), (1024, 1024)), ((64, 64), (256, 256)), ((768, 1024), (720, 960))]:
-        assert resize(source, target, 3)[1], (source, target)
-
-
 def test_another_number_of_threads_is_tried_anew(threads: int) -> None:
     asked = ((32, 32), 128, (96, 128), (333, 444), 3)
     before = upsampling(*asked)
@@ -141,13 +85,6 @@ def test_another_number_of_threads_is_tried_anew(threads: int) -> None:
     after = upsampling(*asked)
     torch.set_num_threads(threads)
     assert before.is_exact and after.is_exact and after.to_image.kernel != before.to_image.kernel
-
-
-@pytest.mark.parametrize(
-    ("source", "target", "period"), [(64, 256, 4), (256, 1024, 4), (24, 60, 1), (64, 64, 1), (1, 4, 1), (90, 30, 1)]
-)
-def test_rows_share_their_sources_where_the_factor_is_sams(source: int, target: int, period: int) -> None:
-    assert all(axis(source, target, kernel).period == period for kernel in Kernel)
 
 
 @pytest.mark.parametrize(

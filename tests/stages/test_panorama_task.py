@@ -1,0 +1,196 @@
+"""One panorama through stage one: what is computed, what is left as it is, and how it ends where it cannot be done."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.cache.store import Part, TeacherStore
+from pipeline.errors import GoodSAMError, InputError, WeightsError
+from pipeline.recipe import Recipe
+from stages.panorama_task import PanoramaTask, cache_panorama, check_assistant, part_fingerprints, source_stamp
+from stages.splits import SplitPanorama
+from tests.stages.small_run import HEIGHT, RECIPE, WIDTH, small_run, write_panorama
+
+ID = "panoramas/street"
+
+
+def recipe_of(folder: Path, **tables: dict[str, object]) -> Recipe:
+    (folder / "small.toml").write_text(RECIPE)
+    return small_run(folder, **tables).recipe
+
+
+def task_of(folder: Path, **tables: dict[str, object]) -> PanoramaTask:
+    recipe = recipe_of(folder, **tables)
+    panorama = SplitPanorama(ID, folder / "street.png")
+    return PanoramaTask(panorama, recipe, folder / "store", part_fingerprints(recipe), device="cpu", threads=1)
+
+
+def read(task: PanoramaTask, part: Part) -> dict[str, np.ndarray]:
+    return dict(TeacherStore.open(task.store, "r").read(part, task.fingerprints.of(part), ID))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a cached panorama, not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_panorama(folder / "street.png", seed=3)
+    report = cache_panorama(task_of(folder))
+    assert list(report.seconds) == ["masks", "assistant", "ensemble"]
+    assert (report.id, report.error, report.fatal) == (ID, "", None)
+    return folder
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+def test_what_is_done_is_not_computed_again(folder: Path) -> None:
+    assert cache_panorama(task_of(folder)).seconds == {}
+
+
+def test_a_changed_fusion_setting_computes_the_ensemble_alone(folder: Path) -> None:
+    report = cache_panorama(task_of(folder, fusion={"theta": 0.9}))
+    assert list(report.seconds) == ["ensemble"]
+
+
+def test_changed_windows_compute_everything(folder: Path) -> None:
+    assert list(cache_panorama(task_of(folder, windows={"stride_x": 32})).seconds) == [part.value for part in Part]
+
+
+def test_another_picture_of_the_name_is_computed(folder: Path) -> None:
+    before = read(task_of(folder), Part.ENSEMBLE)["ensemble_logits"]
+    write_panorama(folder / "street.png", seed=4)
+    assert len(cache_panorama(task_of(folder)).seconds) == 3
+    assert (read(task_of(folder), Part.ENSEMBLE)["ensemble_logits"] != before).any()
+
+
+def test_what_has_rotted_is_computed_again_and_is_as_it_was(folder: Path, finished: Path) -> None:
+    task = task_of(folder)
+    (chunk,) = task.store.glob("assistant/*/*/assistant_logits/c*")
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    report = cache_panorama(replace(task, fingerprints=part_fingerprints(recipe_of(folder, fusion={"theta": 0.9}))))
+    assert list(report.seconds) == ["assistant", "ensemble"]
+    for name, array in read(task_of(finished), Part.ASSISTANT).items():
+        np.testing.assert_array_equal(read(task, Part.ASSISTANT)[name], array, err_msg=name)
+
+
+def test_the_mark_says_which_file_it_was(folder: Path) -> None:
+    task = task_of(folder)
+    said = TeacherStore.open(task.store, "r").provenance(Part.ENSEMBLE, task.fingerprints.ensemble, ID)
+    status = task.panorama.path.stat()
+    assert (said["source_height"], said["source_width"]) == (HEIGHT, WIDTH)
+    assert (said["source_size"], said["source_modified_ns"]) == (status.st_size, status.st_mtime_ns)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(b"no picture", "street.png"), (None, "street.png")], ids=["broken", "missing"]
+)
+def test_a_picture_that_cannot_be_read_costs_itself_alone(tmp_path: Path, content: bytes | None, says: str) -> None:
+    if content is not None:
+        (tmp_path / "street.png").write_bytes(content)
+    report = cache_panorama(task_of(tmp_path))
+    assert says in report.error
+    assert (report.fatal, report.seconds, report.trace) == (None, {}, "")
+
+
+def test_a_picture_of_which_nothing_is_seen_is_set_aside(tmp_path: Path) -> None:
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "street.png")
+    report = cache_panorama(task_of(tmp_path, panorama={"find_constant_border": True}))
+    assert report.error.startswith("all of ")
+    assert "is ignored" in report.error
+
+
+def test_weights_that_cannot_be_had_end_the_run(folder: Path) -> None:
+    task = task_of(folder)
+    sam = replace(task.recipe.sam, model="vit_b", checkpoint=str(folder / "none.pth"))
+    other = replace(task.fingerprints, masks="f" * 16)
+    report = cache_panorama(replace(task, recipe=replace(task.recipe, sam=sam), fingerprints=other))
+    assert isinstance(report.fatal, GoodSAMError)
+    assert "none.pth" in str(report.fatal)
+    assert report.error == ""
+
+
+def test_an_error_that_nobody_foresaw_costs_one_panorama_and_leaves_its_trace(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def surprise(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("surprise")
+
+    monkeypatch.setattr("stages.panorama_task.open_panorama", surprise)
+    report = cache_panorama(task_of(folder))
+    assert report.error == "ZeroDivisionError: surprise"
+    assert "in surprise" in report.trace
+    assert report.fatal is None
+
+
+def test_threads_of_torch_are_as_many_afterwards_as_before(folder: Path) -> None:
+    before = torch.get_num_threads()
+    cache_panorama(replace(task_of(folder, fusion={"theta": 0.8}), threads=before + 1))
+    assert torch.get_num_threads() == before
+
+
+def changed(folder: Path, **tables: dict[str, object]) -> list[str]:
+    """Parts whose names other settings change."""
+    before, after = part_fingerprints(recipe_of(folder)), part_fingerprints(recipe_of(folder, **tables))
+    return [part.value for part in Part if before.of(part) != after.of(part)]
+
+
+@pytest.mark.parametrize(
+    ("tables", "parts"),
+    [
+        ({"sam": {"points_per_batch": 3, "memory_gib": 1.0}, "distill": {"steps": 9}}, []),
+        ({"fusion": {"theta": 0.6}}, ["ensemble"]),
+        ({"panorama": {"find_constant_border": True}}, ["ensemble"]),
+        ({"sam": {"points_per_side": 3}}, ["masks", "ensemble"]),
+        ({"assistant": {"whole_weight": 0.25}}, ["assistant", "ensemble"]),
+        ({"windows": {"stride_x": 32}}, ["masks", "assistant", "ensemble"]),
+        ({"panorama": {"vertical_fov": 120.0}}, ["masks", "assistant", "ensemble"]),
+    ],
+    ids=["speed and stage two", "fusion", "border", "SAM", "assistant", "windows", "field of view"],
+)
+def test_settings_rename_the_parts_that_they_decide(
+    tmp_path: Path, tables: dict[str, dict[str, object]], parts: list[str]
+) -> None:
+    assert changed(tmp_path, **tables) == parts
+
+
+def test_the_content_of_an_ignore_mask_counts_and_not_its_name(tmp_path: Path) -> None:
+    names: list[str] = []
+    for name, value in (("a.png", 0), ("b.png", 0), ("c.png", 255)):
+        Image.new("L", (WIDTH, HEIGHT), value).save(tmp_path / name)
+        mask: dict[str, object] = {"ignore_mask": str(tmp_path / name)}
+        names.append(part_fingerprints(recipe_of(tmp_path, panorama=mask)).ensemble)
+    assert names[0] == names[1] != names[2]
+
+
+def test_a_missing_ignore_mask_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.png"):
+        changed(tmp_path, panorama={"ignore_mask": str(tmp_path / "none.png")})
+
+
+def test_a_file_is_told_by_size_and_time_without_being_read(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"12345")
+    os.utime(file, ns=(1, 1_700_000_000_000_000_000))
+    assert source_stamp(file) == {"source_size": 5, "source_modified_ns": 1_700_000_000_000_000_000}
+    assert source_stamp(tmp_path / "none") == {}
+
+
+def test_the_embedded_assistant_passes_and_one_that_is_not_there_does_not(tmp_path: Path) -> None:
+    task = task_of(tmp_path)
+    check_assistant(task)
+    missing = replace(task.recipe.assistant, kind="onnx", name=str(tmp_path / "none.onnx"))
+    other = replace(task.fingerprints, assistant="f" * 16)
+    with pytest.raises(WeightsError, match=r"none\.onnx"):
+        check_assistant(replace(task, recipe=replace(task.recipe, assistant=missing), fingerprints=other))

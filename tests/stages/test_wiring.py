@@ -1,0 +1,152 @@
+"""From a run to its stages: what is told of panoramas, students and damage, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipeline.cache.store import Part, TeacherStore
+from pipeline.errors import CacheError
+from stages.claims import claimed
+from stages.events import Event, Note, StageAdvanced, StageFinished, silent
+from stages.runs import Run, read_manifest
+from stages.teacher_cache import teacher_cache
+from stages.wiring import distill_run, evaluate_run, verify_run
+from tests.stages.small_run import make_folders, small_run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with two cached panoramas, one of either split, and no student; not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    make_folders(folder)
+    teacher_cache(cached_run(folder), silent)
+    return folder
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+def cached_run(folder: Path, **tables: dict[str, object]) -> Run:
+    """The run of which everything is in the cache."""
+    return small_run(folder, data={"limit": 1}, distill={"steps": 2}, **tables)
+
+
+def notes(events: list[Event]) -> list[str]:
+    return [event.text for event in events if isinstance(event, Note)]
+
+
+def damage(run: Run) -> Path:
+    """Cut a stored array short; returns its file."""
+    (chunk,) = run.store.glob("masks/*/panoramas*/runs/c*")
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    return chunk
+
+
+def test_panoramas_that_are_not_in_the_cache_are_told_and_left_out(folder: Path) -> None:
+    run = cached_run(folder)
+    run = replace(run, recipe=replace(run.recipe, data=replace(run.recipe.data, limit=0)))
+    events: list[Event] = []
+    student = distill_run(run, events.append)
+    assert "2 of 3 panoramas are not in the cache and are left out" in notes(events)
+    assert student == run.student / "final"
+    assert (student / "training.json").is_file()
+
+
+def test_without_a_cache_every_stage_says_what_to_run_first(tmp_path: Path) -> None:
+    make_folders(tmp_path)
+    run = small_run(tmp_path)
+    for stage in (distill_run, evaluate_run):
+        with pytest.raises(CacheError, match=r"has no teacher cache.*Run teacher-cache first"):
+            stage(run, silent)
+    with pytest.raises(CacheError):
+        verify_run(run)
+
+
+@pytest.mark.parametrize("stage", ["distill", "eval"])
+def test_one_process_at_a_time_works_on_a_folder(folder: Path, stage: str) -> None:
+    run = cached_run(folder)
+    place, work = {"distill": (run.student, distill_run), "eval": (run.evaluation, evaluate_run)}[stage]
+    with claimed(place, stage), pytest.raises(CacheError, match=f"another {stage} is at work"):
+        work(run, silent)
+
+
+def test_before_there_is_a_student_stage_one_is_measured_and_that_is_told(folder: Path) -> None:
+    events: list[Event] = []
+    run = cached_run(folder)
+    table = evaluate_run(run, events.append)
+    assert "there is no finished student: only stage one is measured; run distill for one" in notes(events)
+    assert "ensemble" in table
+    assert "student" not in table
+    facts = json.loads((run.evaluation / "metrics.json").read_text())
+    assert facts["student_is_of_this_recipe"] is None
+    assert (run.folder / "recipe.toml").is_file()
+
+
+def test_a_student_of_other_settings_is_measured_and_told(folder: Path) -> None:
+    run = cached_run(folder)
+    distill_run(run, silent)
+    events: list[Event] = []
+    assert "student" in evaluate_run(run, events.append)
+    assert not [note for note in notes(events) if "student" in note]
+    other = replace(run, recipe=replace(run.recipe, seed=7))
+    assert "student" in evaluate_run(other, events.append)
+    assert any(note.startswith("the student was distilled with other settings") for note in notes(events))
+
+
+def test_label_files_of_no_panorama_are_told_but_not_where_panoramas_were_left_out_on_purpose(folder: Path) -> None:
+    Image.new("L", (128, 64)).save(folder / "labels" / "nobody.png")
+    events: list[Event] = []
+    evaluate_run(cached_run(folder), events.append)
+    assert not [note for note in notes(events) if "nobody" in note]
+    run = cached_run(folder)
+    evaluate_run(replace(run, recipe=replace(run.recipe, data=replace(run.recipe.data, limit=0))), events.append)
+    assert [note for note in notes(events) if "nobody" in note]
+
+
+def test_a_sound_cache_has_no_problems_and_every_entry_is_read(finished: Path) -> None:
+    events: list[Event] = []
+    assert verify_run(cached_run(finished), events.append) == []
+    assert len([event for event in events if isinstance(event, StageAdvanced)]) == 2 * len(Part)
+    assert isinstance(events[-1], StageFinished)
+
+
+def test_damage_is_named_and_stays_until_its_removal_is_asked_for(folder: Path) -> None:
+    run = cached_run(folder)
+    damage(run)
+    (problem,) = verify_run(run)
+    assert "panoramas/0" in problem
+    assert verify_run(run) == [problem]
+    assert verify_run(run, remove=True) == [problem]
+    assert verify_run(run) == []
+    prints, store = read_manifest(run), TeacherStore.open(run.store, "r")
+    assert store.ids(Part.MASKS, prints.masks) == ["evaluation/9"]
+    assert len(store.ids(Part.ENSEMBLE, prints.ensemble)) == 2
+
+
+def test_nothing_is_removed_while_stage_one_works(folder: Path) -> None:
+    run = cached_run(folder)
+    chunk = damage(run)
+    with claimed(run.folder, "teacher-cache"):
+        assert len(verify_run(run)) == 1
+        with pytest.raises(CacheError, match="another teacher-cache is at work"):
+            verify_run(run, remove=True)
+    assert chunk.is_file()
+
+
+def test_a_lost_description_of_a_group_is_told_and_written_anew(folder: Path) -> None:
+    run = cached_run(folder)
+    group = run.store / "ensemble" / "zarr.json"
+    group.unlink()
+    (problem,) = verify_run(run, remove=True)
+    assert problem.startswith(str(group.resolve()))
+    assert group.is_file()
+    assert verify_run(run) == []
