@@ -143,6 +143,7 @@ def test_an_array_that_cannot_be_stored_leaves_nothing_behind(store: TeacherStor
 # Ids
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.text(min_size=1, max_size=60))
 @example("street/0001")

@@ -54,6 +54,7 @@ def python(script: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hangs_at", ["x", "z"])
 def test_kill_9_while_writing_leaves_a_missing_panorama_and_the_done_ones(tmp_path: Path, hangs_at: str) -> None:
     path = tmp_path / "teacher.zarr"
@@ -128,6 +129,7 @@ for number in range(first, 12, 2):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_make_one_store_together_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "teacher.zarr"
     writers = [python(CROWD, str(path), str(first)) for first in range(2)]

@@ -33,6 +33,7 @@ def random_maps(classes: int = CLASSES, shape: tuple[int, int] = (40, 60)) -> tu
     return labels, np.where(rng.random(shape) < 0.6, labels, noise)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(MAPS, MAPS)
 def test_counts_equal_scikit_learns(labels: np.ndarray, predictions: np.ndarray) -> None:
@@ -47,6 +48,7 @@ def test_counts_equal_scikit_learns(labels: np.ndarray, predictions: np.ndarray)
     assert matrix.uncovered.sum() == ((labels != IGNORE) & (predictions == IGNORE)).sum()
 
 
+@pytest.mark.slow
 def test_counts_equal_torchmetrics_at_the_benchmarks_size() -> None:
     torchmetrics = pytest.importorskip("torchmetrics.classification")
     labels, predictions = random_maps(19, (512, 1024))

@@ -69,6 +69,7 @@ def test_a_batch_of_windows_is_told_the_same_answers(small_sam: Sam) -> None:
         assert [equal_masks(stock, own) for own in found] == [True] * 3
 
 
+@pytest.mark.slow
 def test_the_figures_of_a_gpu_are_skipped_without_one_and_work_where_they_are_tried(small_sam: Sam) -> None:
     (left_out,) = gpu.gpu_figures(Setup(frozenset(gpu.NAMES)))
     assert "skipped" in left_out.note
@@ -93,6 +94,7 @@ def test_float32_is_compared_without_tf32_and_the_setting_is_left_as_it_was() ->
         assert torch.backends.cudnn.allow_tf32 is before
 
 
+@pytest.mark.slow
 def test_windows_come_from_as_few_panoramas_as_there_must_be() -> None:
     windows = street_windows(9)
     assert len(windows) == 9

@@ -54,6 +54,7 @@ def test_wide_views_show_about_the_pixels_per_radian_of_a_panorama() -> None:
     assert narrow / wide < 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("camera", SMALL.values(), ids=SMALL)
 def test_equal_seeds_give_equal_views_and_others_do_not(camera: Camera) -> None:
     once, again, other = (render_views(camera, [seed], 2) for seed in (100_000, 100_000, 100_001))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from segment_anything import SamPredictor
@@ -100,6 +101,7 @@ def test_what_an_answer_covers_of_unlabelled_pixels_counts_neither_way(tmp_path:
     assert by_level([answer]) == "region 1.000  all 1.000  (1 answers)"
 
 
+@pytest.mark.slow
 def test_the_embedded_sam_answers_points_of_scenes_that_it_has_not_seen() -> None:
     windows = render_windows(MODEL_VALIDATION[9000:9002], per_scene=2)
     predictor = SamPredictor(load_sam(SamConfig(), torch.device("cpu")))

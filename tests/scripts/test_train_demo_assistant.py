@@ -146,6 +146,7 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint(tmp_path: Path, monk
                                   for n, v in resumed.average.state_dict().items()})  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_the_command_begins_with_a_network_once_and_after_a_kill_with_the_checkpoint(
     tmp_path: Path, start: Path, monkeypatch: pytest.MonkeyPatch

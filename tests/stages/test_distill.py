@@ -169,6 +169,7 @@ def test_every_loss_is_logged_on_its_own_and_progress_told(undisturbed: tuple[Pa
     assert events[0] == Note("distill", "on the CPU, 1 thread")
 
 
+@pytest.mark.slow
 def test_the_features_loss_is_a_mean_over_the_steps_that_have_it(tmp_path: Path) -> None:
     """A mirrored panorama's features are not its own; its step would count as a loss of 0."""
     events: list[Event] = []
@@ -238,6 +239,7 @@ def test_what_a_start_with_other_classes_lacks_is_told(tmp_path: Path) -> None:
     assert any(f"knows 1 of the {len(TOY)} classes" in note and TOY.names[1] in note for note in notes)
 
 
+@pytest.mark.slow
 def test_the_student_learns_the_toy(tmp_path: Path) -> None:
     events: list[Event] = []
     training = {
@@ -335,6 +337,7 @@ def test_a_panorama_that_can_be_read_again_makes_the_student_anew(tmp_path: Path
     assert StageStarted("distill", 5, "steps") in events
 
 
+@pytest.mark.slow
 def test_what_a_training_did_without_before_it_was_killed_is_told_at_its_end(tmp_path: Path) -> None:
     damaged = {"3"}
     read = all_but(damaged)
@@ -382,6 +385,7 @@ def test_an_unfinished_student_of_other_settings_is_kept_and_gone_on_with(tmp_pa
     assert [path.name for path in (tmp_path / "student" / "earlier").iterdir()] == [second.fingerprint]
 
 
+@pytest.mark.slow
 def test_a_training_that_ends_before_its_first_checkpoint_leaves_those_of_another_student(tmp_path: Path) -> None:
     first, second = toy_job(tmp_path, distill={"checkpoint_every": 1}), toy_job(tmp_path, seed=2)
     for job, step in ((first, KILL_AT), (second, 1), (second, 1)):
@@ -392,6 +396,7 @@ def test_a_training_that_ends_before_its_first_checkpoint_leaves_those_of_anothe
     assert StageStarted("distill", STEPS - KILL_AT, "steps") in events
 
 
+@pytest.mark.slow
 def test_a_torn_checkpoint_of_another_student_does_not_replace_the_one_before(tmp_path: Path) -> None:
     often = {"checkpoint_every": 1}
     first, second = toy_job(tmp_path, distill=often), toy_job(tmp_path, distill={**often, "steps": 2})

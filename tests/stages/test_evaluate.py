@@ -174,6 +174,7 @@ def test_every_panorama_has_a_picture_of_its_own(job: EvaluateJob) -> None:
     assert pictures(job) == ["a/b.png", "a__b.png", "b.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "reason"), [("x" * 252, "name too long"), ("a.png/b", "for a folder")])
 def test_a_name_that_cannot_be_had_costs_the_picture_alone(job: EvaluateJob, name: str, reason: str) -> None:
     events: list[Event] = []

@@ -93,6 +93,7 @@ def test_without_labels_the_evaluation_tells_what_can_be_known(tmp_path: Path) -
     assert "student" in table
 
 
+@pytest.mark.slow
 def test_a_limit_that_is_lifted_leaves_what_was_done(tmp_path: Path) -> None:
     make_folders(tmp_path)
     first = small_run(tmp_path, data={"limit": 1})

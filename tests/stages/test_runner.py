@@ -126,6 +126,7 @@ def test_a_worker_that_dies_is_told_in_one_sentence(no_second_try: None) -> None
         list(run_tasks(die_over_one, [1], workers=1))
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_workers_start_is_heard_once_they_can_be_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = import_module("dask.distributed")
     started: list[Any] = []
@@ -221,6 +222,7 @@ def test_workers_that_are_ended_with_reports_on_their_way_say_nothing(tmp_path: 
     assert output(STOPPED, tmp_path) == ""
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_lost_is_told_in_one_sentence(tmp_path: Path) -> None:
     said = output(LOST, tmp_path)
     assert "the dask scheduler was lost" in said

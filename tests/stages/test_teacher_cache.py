@@ -85,6 +85,7 @@ def to_do(run: Run) -> int:
     return next(event.total for event in events if isinstance(event, StageStarted))
 
 
+@pytest.mark.slow
 def test_every_panorama_gets_masks_assistant_and_ensemble(finished: Path) -> None:
     arrays = arrays_of(small_run(finished))
     assert {name for part, _, name in arrays if part == "ensemble"} == {
@@ -196,6 +197,7 @@ def two_at_once(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return seen
 
 
+@pytest.mark.slow
 def test_two_panoramas_at_once_give_the_same_cache_and_the_same_events(
     finished: Path, tmp_path: Path, two_at_once: list[tuple[str, int]]
 ) -> None:
@@ -239,6 +241,7 @@ def test_on_a_gpu_the_cache_is_the_same(finished: Path, tmp_path: Path, gpu: Pre
         np.testing.assert_allclose(array, expected[key], rtol=0, atol=rounding, err_msg=str(key))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "memory_gib", "each"), [(1, 0.0, 0.0), (2, 0.0, 4.0), (99, 0.0, 2.0), (1, 6.0, 6.0), (3, 6.0, 2.0)]
 )

@@ -149,6 +149,7 @@ def test_a_second_one_at_the_same_time_is_refused_and_records_nothing(
     assert (folder / "cache/small/recipe.toml").read_text() == recorded
 
 
+@pytest.mark.slow
 def test_a_student_of_other_settings_is_measured_but_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("eval", folder / "small.toml", "--cache", folder / "cache")
     metrics = folder / "cache/small/eval/metrics.json"
@@ -200,6 +201,7 @@ def test_the_cache_verifies(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "verify done" in shown.err
 
 
+@pytest.mark.slow
 def test_what_verify_finds_damaged_it_removes_if_asked_and_stage_one_does_it_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

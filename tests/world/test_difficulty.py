@@ -4,6 +4,7 @@ from time import process_time
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from pipeline.classes import DENSEPASS_13
 from pipeline.world import View, build_scene, render_panorama
@@ -26,6 +27,7 @@ def mean_iou(table_B: npt.NDArray[np.intp], views: list[View]) -> float:
     return float((hit / (confusion.sum(0) + confusion.sum(1) - hit)).mean())
 
 
+@pytest.mark.slow
 def test_colour_alone_does_not_tell_the_class() -> None:
     # 128x256 is enough: the classifier sees single pixels, whose colours do not depend on the resolution.
     train = [render_panorama(build_scene(seed), 128, 256) for seed in DEMO_TRAIN[:16]]

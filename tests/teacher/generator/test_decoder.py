@@ -96,6 +96,7 @@ def any_sam(request: pytest.FixtureRequest) -> Sam:
     return load_sam(SamConfig(), torch.device("cpu")) if request.param == "demo" else _random_sam(request.param)
 
 
+@pytest.mark.slow
 def test_folded_logits_and_scores_are_the_stock_ones_in_float32(any_sam: Sam) -> None:
     logits, predicted_iou = _stock(any_sam, *_image_and_points(any_sam, 4))
     ours = _decode(any_sam, torch.float32, 4, None)

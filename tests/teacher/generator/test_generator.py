@@ -135,6 +135,7 @@ def test_with_the_faster_networks_masks_differ_by_a_pixel_at_most(sam: Sam, wind
         assert_same_records(stock_records(ours), stock, flips=1, scores=1e-5)
 
 
+@pytest.mark.slow
 def test_the_demos_masks_are_the_stock_generators(sam: Sam, demo: Recipe, demo_windows: list[Picture]) -> None:
     """Order and boxes equal, scores to 1e-5; of all pixels of a window one may lie just at the threshold and flip."""
     settings, found = demo.sam.generator_settings(), 0
@@ -147,6 +148,7 @@ def test_the_demos_masks_are_the_stock_generators(sam: Sam, demo: Recipe, demo_w
     assert found > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [None, (256, 256)], ids=["own shape", "window"])
 def test_masks_of_a_photograph_are_the_stock_generators(sam: Sam, demo: Recipe, size: tuple[int, int] | None) -> None:
     if not FRAMES:
@@ -159,6 +161,7 @@ def test_masks_of_a_photograph_are_the_stock_generators(sam: Sam, demo: Recipe, 
     assert_same_records(stock_records(ours), stock, flips=1, scores=1e-5)
 
 
+@pytest.mark.slow
 def test_with_the_sizes_of_vit_b_the_faster_networks_masks_are_the_stock_generators(
     street: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +201,7 @@ def test_with_the_sizes_of_vit_b_the_faster_networks_masks_are_the_stock_generat
     assert any(mended)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["uncompressed_rle", "coco_rle"])
 def test_run_lengths_are_the_stock_generators(sam: Sam, street: Picture, mode: str) -> None:
     if mode == "coco_rle":

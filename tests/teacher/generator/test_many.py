@@ -62,6 +62,7 @@ def assert_same_masks(ours: list[MaskSet], others: list[MaskSet], scores: float 
         np.testing.assert_allclose(own.stability_M, other.stability_M, rtol=0, atol=scores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [LOOSE, CROPS], ids=["windows", "crops"])
 @pytest.mark.parametrize("batched", [False, True], ids=["one by one", "batched"])
 def test_the_masks_of_many_are_those_of_each(
@@ -73,6 +74,7 @@ def test_the_masks_of_many_are_those_of_each(
     assert generator.generate_many([]) == []
 
 
+@pytest.mark.slow
 def test_small_regions_go_from_many_too(sam: Sam, pictures: list[Picture]) -> None:
     settings: dict[str, Any] = {**LOOSE, "min_mask_region_area": 40}
     one_by_one, batched = (AutomaticMaskGenerator(sam, **settings, batched=batched) for batched in (False, True))
@@ -89,6 +91,7 @@ def test_one_bad_image_is_refused_before_any_work(sam: Sam, pictures: list[Pictu
         generator.generate_many([*pictures, np.zeros((4, 4, 3))])  # type: ignore[list-item]
 
 
+@pytest.mark.slow
 def test_windows_prompts_and_masks_go_in_batches_that_follow_the_memory(sam: Sam, pictures: list[Picture]) -> None:
     """The demo's encoder has 256 x 256 pixels: all five windows at once, or one."""
     sizes: dict[float, list[tuple[str, int]]] = {}
@@ -103,6 +106,7 @@ def test_windows_prompts_and_masks_go_in_batches_that_follow_the_memory(sam: Sam
     assert_same_masks(*results, scores=1e-5)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_done_in_halves_with_equal_masks_and_told_once(
     sam: Sam, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +140,7 @@ def test_memory_that_is_short_elsewhere_is_told_in_one_sentence_too(sam: Sam, pi
         generator.generate_many(pictures)
 
 
+@pytest.mark.slow
 def test_on_a_gpu_a_chunk_of_prompts_is_waited_for_five_times_and_the_encoder_never(
     sam: Sam, pictures: list[Picture]
 ) -> None:

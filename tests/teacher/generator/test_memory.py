@@ -95,6 +95,7 @@ def narrow_sam() -> Sam:
     return Sam(encoder, prompts, decoder, [120.0] * 3, [60.0] * 3).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
 def test_encoder_and_decoder_hold_no_more_than_is_estimated_nor_much_less(precision: torch.dtype) -> None:
     sam, prompts = narrow_sam(), 16
