@@ -16,12 +16,8 @@ from pipeline.errors import CacheError, DeviceMemoryError, InputError, WeightsEr
 from pipeline.evaluate import report
 from pipeline.evaluate.categories import open_categories
 from pipeline.evaluate.ladder import RUNGS
-from pipeline.student.config import StudentConfig
-from pipeline.student.model import build_student, save_student
 from stages.evaluate import EvaluateJob, TeacherArrays, evaluate, teacher_rungs, without_ignored
-from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted
-from stages.wiring import _students
-from tests.stages.small_run import make_folders, small_run
+from stages.events import Event, ItemFailed, StageAdvanced, StageStarted
 
 HEIGHT, WIDTH, CLASSES = 16, 32, 13
 IDS = ("evaluation/a", "evaluation/b", "evaluation/c")
@@ -281,11 +277,3 @@ def test_no_rung_is_measured_where_the_recipe_ignores_the_image() -> None:
     kept = without_ignored(labels, ignored_HW)
     assert (kept == IGNORE).tolist() == np.kron(ignored_HW, np.ones((2, 2), bool)).tolist()
     assert (labels == 3).all()
-
-
-def test_what_the_students_start_lacks_is_told_where_the_start_is_measured(tmp_path: Path) -> None:
-    start, events = tmp_path / "start", list[Event]()
-    save_student(build_student(StudentConfig(size="tiny"), LabelSet("other", ("road",), ((0, 0, 0),), ())), start)
-    run = small_run(make_folders(tmp_path).parent, evaluation={"student_start": True}, student={"weights": str(start)})
-    assert list(_students(run, "cpu", events.append)) == ["student_start"]
-    assert any("knows 1 of the 13 classes" in event.text for event in events if isinstance(event, Note))

@@ -11,7 +11,10 @@ import pytest
 from PIL import Image
 
 from pipeline.cache.store import Part, TeacherStore
+from pipeline.classes import LabelSet
 from pipeline.errors import CacheError
+from pipeline.student.config import StudentConfig
+from pipeline.student.model import build_student, save_student
 from stages.claims import claimed
 from stages.events import Event, Note, StageAdvanced, StageFinished, silent
 from stages.runs import Run, read_manifest
@@ -100,6 +103,15 @@ def test_a_student_of_other_settings_is_measured_and_told(folder: Path) -> None:
     other = replace(run, recipe=replace(run.recipe, seed=7))
     assert "student" in evaluate_run(other, events.append)
     assert any(note.startswith("the student was distilled with other settings") for note in notes(events))
+
+
+def test_what_the_students_start_lacks_is_told_where_the_start_is_measured(folder: Path) -> None:
+    start = folder / "start"
+    save_student(build_student(StudentConfig(size="tiny"), LabelSet("other", ("road",), ((0, 0, 0),), ())), start)
+    run = cached_run(folder, evaluation={"student_start": True}, student={"weights": str(start)})
+    events: list[Event] = []
+    assert "student start" in evaluate_run(run, events.append)
+    assert any("knows 1 of the 13 classes" in note for note in notes(events))
 
 
 def test_label_files_of_no_panorama_are_told_but_not_where_panoramas_were_left_out_on_purpose(folder: Path) -> None:

@@ -35,7 +35,8 @@ class TokensToImage:
     def __init__(self, attention: Attention, tokens: int, precision: torch.dtype) -> None:
         self._attention = attention
         self._precision = precision
-        self._folds = _folding_saves(attention, tokens)
+        self.folds = _folding_saves(attention, tokens)
+        """Whether the projection goes onto the tokens; else the plain product is kept."""
         self._key_AdC = _by_head(attention, attention.k_proj.weight)
         self._value_ACd = _by_head(attention, attention.v_proj.weight).transpose(1, 2)
         self._key = _Projection(attention.k_proj, precision)
@@ -56,7 +57,7 @@ class TokensToImage:
 
     def __call__(self, tokens_BTC: Tensor, cells_BNC: Tensor, placed_BNC: Tensor) -> Tensor:
         """Answers [B, T, C] to every prompt's own cells, with and without their position added."""
-        if not self._folds:
+        if not self.folds:
             return self.attend(tokens_BTC, *self.project(cells_BNC, placed_BNC))
         queries_BATd = _split(self._attention.q_proj(tokens_BTC), self._attention.num_heads)
         scale = queries_BATd.shape[-1] ** -0.5
@@ -72,7 +73,8 @@ class ImageToTokens:
     def __init__(self, attention: Attention, tokens: int, precision: torch.dtype) -> None:
         self._attention = attention
         self._precision = precision
-        self._folds = _folding_saves(attention, tokens)
+        self.folds = _folding_saves(attention, tokens)
+        """Whether the projection goes onto the tokens; else the plain product is kept."""
         self._query_AdC = _by_head(attention, attention.q_proj.weight)
         self._query_bias_Ad1 = attention.q_proj.bias.detach().view(attention.num_heads, -1, 1)
         self._out_AdC = _by_head(attention, attention.out_proj.weight.T)
@@ -87,7 +89,7 @@ class ImageToTokens:
         """Cells [B, N, C] after attending with the projected queries [B or 1, A, N, d] of cells [B or 1, N, C]."""
         keys_BATd, values_BATd = self._keys_and_values(key_tokens_BTC, value_tokens_BTC)
         keys = (_centred(keys_BATd) * queries.shape[-1] ** -0.5).to(self._precision)
-        if self._folds:
+        if self.folds:
             return self._blend(_scores(keys, queries), cells, values_BATd)
         weights_BANT = _scores(keys, queries).softmax(2).transpose(2, 3)
         return cells + self._out(_join(weights_BANT @ values_BATd.to(self._precision)))
@@ -96,7 +98,7 @@ class ImageToTokens:
         self, cells_BNC: Tensor, placed_BNC: Tensor, key_tokens_BTC: Tensor, value_tokens_BTC: Tensor
     ) -> Tensor:
         """Cells [B, N, C] after attending; `placed_BNC` has their position added."""
-        if not self._folds:
+        if not self.folds:
             return self.attend(self.project(placed_BNC), cells_BNC, key_tokens_BTC, value_tokens_BTC)
         keys_BATd, values_BATd = self._keys_and_values(key_tokens_BTC, value_tokens_BTC)
         keys_BATd = _centred(keys_BATd) * keys_BATd.shape[-1] ** -0.5

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator import decoder as decoder_module
-from pipeline.teacher.generator import folding
 from pipeline.teacher.generator.decoder import Decoded, FoldedDecoder, PlainDecoder, fold_decoder
+from pipeline.teacher.generator.folding import TokensToImage
 from pipeline.teacher.sam import load_sam
 
 # name: channels, heads, cells per side, depth, downsampling of the attention, channels of the token's MLP, outputs
@@ -119,7 +119,7 @@ def cross_attention(size: str) -> Attention:
 
 
 def test_the_sizes_cover_both_the_folded_and_the_direct_products() -> None:
-    folds = {name: folding._folding_saves(cross_attention(name), 7) for name in SIZES}
+    folds = {name: TokensToImage(cross_attention(name), 7, torch.float32).folds for name in SIZES}
     assert {folds["vit_b"], folds["small"]} == {True}
     assert {folds["not worth folding"], folds["not worth folding, downsampled"]} == {False}
 

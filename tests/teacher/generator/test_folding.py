@@ -38,7 +38,9 @@ def assert_close(ours: Tensor, stock: Tensor) -> None:
 def test_tokens_attend_to_the_cells_of_their_own_prompt(attention: Attention, count: int) -> None:
     tokens_BTC, cells_BNC = noise(PROMPTS, count, CHANNELS), noise(PROMPTS, CELLS, CHANNELS, seed=1)
     placed_BNC = cells_BNC + noise(1, CELLS, CHANNELS, seed=2)
-    ours = TokensToImage(attention, count, torch.float32)(tokens_BTC, cells_BNC, placed_BNC)
+    layer = TokensToImage(attention, count, torch.float32)
+    ours = layer(tokens_BTC, cells_BNC, placed_BNC)
+    assert layer.folds == (count == FOLDED)
     assert_close(ours, attention(q=tokens_BTC, k=placed_BNC, v=cells_BNC))
 
 
@@ -56,7 +58,9 @@ def test_tokens_of_all_prompts_attend_to_one_image(attention: Attention, count: 
 def test_cells_attend_to_the_tokens_of_their_prompt_and_keep_what_they_were(attention: Attention, count: int) -> None:
     cells_BNC, values_BTC = noise(PROMPTS, CELLS, CHANNELS), noise(PROMPTS, count, CHANNELS, seed=1)
     placed_BNC, keys_BTC = cells_BNC + noise(1, CELLS, CHANNELS, seed=2), values_BTC + noise(1, count, CHANNELS, seed=3)
-    ours = ImageToTokens(attention, count, torch.float32)(cells_BNC, placed_BNC, keys_BTC, values_BTC)
+    layer = ImageToTokens(attention, count, torch.float32)
+    ours = layer(cells_BNC, placed_BNC, keys_BTC, values_BTC)
+    assert layer.folds == (count == FOLDED)
     assert_close(ours, cells_BNC + attention(q=placed_BNC, k=keys_BTC, v=values_BTC))
 
 
