@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+import pipeline
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -26,7 +28,7 @@ def _text(name: str) -> str:
 
 
 def test_the_version_is_the_same_wherever_it_stands():
-    version = _toml()["project"]["version"]
+    version = pipeline.__version__
     assert _yaml("CITATION.cff")["version"] == version
     assert re.search(rf"^## {re.escape(version)} - \d{{4}}-\d\d-\d\d$", _text("CHANGELOG.md"), re.MULTILINE)
 
