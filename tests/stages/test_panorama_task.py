@@ -16,7 +16,9 @@ from PIL import Image
 from pipeline.cache.store import Part, TeacherStore
 from pipeline.errors import GoodSAMError, InputError, WeightsError
 from pipeline.recipe import Recipe
-from stages.panorama_task import PanoramaTask, cache_panorama, check_assistant, part_fingerprints, source_stamp
+from stages.files import source_stamp
+from stages.fingerprints import part_fingerprints
+from stages.panorama_task import PanoramaTask, cache_panorama, check_assistant
 from stages.splits import SplitPanorama
 from tests.stages.small_run import HEIGHT, RECIPE, WIDTH, small_run, write_panorama
 

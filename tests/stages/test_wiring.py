@@ -19,7 +19,8 @@ from stages.claims import claimed
 from stages.events import Event, Note, StageAdvanced, StageFinished, silent
 from stages.runs import Run, read_manifest
 from stages.teacher_cache import teacher_cache
-from stages.wiring import distill_run, evaluate_run, verify_run
+from stages.verify import verify_run
+from stages.wiring import distill_run, evaluate_run
 from tests.stages.small_run import make_folders, small_run
 
 
