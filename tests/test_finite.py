@@ -69,6 +69,7 @@ def broken_assistant(folder: Path, bad: float) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", BAD)
 def test_an_assistant_with_a_bad_number_is_told_before_anything_is_stored(tmp_path: Path, bad: float) -> None:
     make_folders(tmp_path)

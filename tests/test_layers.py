@@ -92,6 +92,7 @@ finally:
     assert done.stdout == "imported: []\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

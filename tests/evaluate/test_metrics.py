@@ -59,6 +59,7 @@ def test_counts_equal_torchmetrics_at_the_benchmarks_size() -> None:
     assert (matrix.matrix == peer.compute().numpy()).all()
 
 
+@pytest.mark.slow
 def test_iou_and_accuracy_equal_scikit_learns() -> None:
     sklearn_metrics = pytest.importorskip("sklearn.metrics")
     labels, predictions = random_maps()

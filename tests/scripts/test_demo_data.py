@@ -32,6 +32,7 @@ def test_tilted_views_show_less_sky_than_level_ones(level: Batch, tilted: Batch)
     assert 0 < (tilted.labels_NHW == SKY).mean() < (level.labels_NHW == SKY).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tilted", "wide"])
 def test_these_views_look_anywhere_from_the_ground_to_the_roofs(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pitches: list[float] = []

@@ -88,6 +88,7 @@ def test_the_pool_reads_all_folders_shards_of_one_name_included_and_each_once(tm
     assert len(pool.labels_NHW) == 6
 
 
+@pytest.mark.slow
 def test_a_training_begins_with_published_weights_and_takes_nothing_else(tmp_path: Path, start: Path) -> None:
     training = Training(NAME, HOUR, tmp_path / "new.pt")
     assert not torch.equal(training.network.state_dict()["decode_head.classifier.weight"],

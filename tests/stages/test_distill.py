@@ -373,6 +373,7 @@ def test_a_student_of_other_settings_is_kept_and_comes_back(tmp_path: Path) -> N
     assert [path.name for path in (tmp_path / "student" / "earlier").iterdir()] == [second.fingerprint]
 
 
+@pytest.mark.slow
 def test_an_unfinished_student_of_other_settings_is_kept_and_gone_on_with(tmp_path: Path) -> None:
     first, second = toy_job(tmp_path), toy_job(tmp_path, distill={"steps": 1})
     with pytest.raises(KeyboardInterrupt):

@@ -36,11 +36,13 @@ def page_faults(how: str, **environment: str) -> int:
     return int(said.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="settings of glibc")
 def test_the_next_array_finds_its_pages() -> None:
     assert 5 * page_faults("keep") < page_faults("leave")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="settings of glibc")
 def test_what_the_environment_sets_stays() -> None:
     give_back = {"MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_MMAP_THRESHOLD_": "131072"}

@@ -633,6 +633,7 @@ def test_a_second_run_at_the_same_time_is_refused(folder: Path) -> None:
         teacher_cache(run, silent)
 
 
+@pytest.mark.slow
 def test_an_address_without_a_scheduler_is_told_in_one_sentence(tmp_path: Path) -> None:
     make_folders(tmp_path)
     with pytest.raises(InputError, match="no dask scheduler"):

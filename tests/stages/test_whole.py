@@ -61,6 +61,7 @@ def test_the_ladder_is_measured_rung_by_rung(folder: Path) -> None:
     assert math.isclose(metrics["ladder"][0]["coverage"], 1)
 
 
+@pytest.mark.slow
 def test_without_a_student_stage_one_is_measured_and_told(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,6 +55,7 @@ def damage(run: Run) -> Path:
     return chunk
 
 
+@pytest.mark.slow
 def test_panoramas_that_are_not_in_the_cache_are_told_and_left_out(folder: Path) -> None:
     run = cached_run(folder)
     run = replace(run, recipe=replace(run.recipe, data=replace(run.recipe.data, limit=0)))
@@ -95,6 +96,7 @@ def test_before_there_is_a_student_stage_one_is_measured_and_that_is_told(folder
     assert (run.folder / "recipe.toml").is_file()
 
 
+@pytest.mark.slow
 def test_a_student_of_other_settings_is_measured_and_told(folder: Path) -> None:
     run = cached_run(folder)
     distill_run(run, silent)
@@ -115,6 +117,7 @@ def test_what_the_students_start_lacks_is_told_where_the_start_is_measured(folde
     assert any("knows 1 of the 13 classes" in note for note in notes(events))
 
 
+@pytest.mark.slow
 def test_label_files_of_no_panorama_are_told_but_not_where_panoramas_were_left_out_on_purpose(folder: Path) -> None:
     Image.new("L", (128, 64)).save(folder / "labels" / "nobody.png")
     events: list[Event] = []

@@ -66,6 +66,7 @@ def test_weights_that_were_saved_are_the_weights_that_are_loaded(random_sam: Sam
         torch.testing.assert_close(loaded.state_dict()[name], value)
 
 
+@pytest.mark.slow
 def test_weights_that_a_training_program_wrapped_are_unwrapped(random_sam: Sam, tmp_path: Path) -> None:
     state = random_sam.state_dict()
     parallel = {f"module.{name}": value for name, value in state.items()}

@@ -106,6 +106,7 @@ def test_folded_logits_and_scores_are_the_stock_ones_in_float32(any_sam: Sam) ->
     assert _relative_error(ours.predicted_iou_P3, predicted_iou) < 2e-6
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_within_two_percent_of_the_stock_float32(any_sam: Sam) -> None:
     logits, predicted_iou = _stock(any_sam, *_image_and_points(any_sam, 4))
     ours = _decode(any_sam, torch.bfloat16, 4, None)

@@ -115,6 +115,7 @@ def test_a_kernel_that_rounds_a_few_pixels_as_torch_does_is_not_taken_for_torchs
         assert torch.equal(part, step.whole(values))
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.data(), st.tuples(sources, sources), targets)
 def test_a_part_has_the_bits_of_the_whole_where_the_kernel_is_known(

@@ -63,6 +63,7 @@ def assert_equal_to_two_steps(way: Upsampling, logits: Tensor, expected: Tensor)
         np.testing.assert_array_equal(region.stability, (above / below).numpy())
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     st.integers(0, 2**31), st.tuples(sides, sides), sides, st.floats(0.05, 1), st.booleans(), st.tuples(sides, sides)
