@@ -26,6 +26,7 @@ from pipeline.cache.store import Part, TeacherStore
 from pipeline.classes import IGNORE
 from pipeline.errors import CacheError, DeviceError, InputError, WeightsError, WorkerError
 from pipeline.panorama.config import PanoramaConfig
+from pipeline.panorama.images import OpenedPanorama
 from pipeline.recipe import Recipe
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.identity import DEMO_FOLDER, DEMO_WEIGHTS
@@ -188,7 +189,7 @@ def two_at_once(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     seen: list[tuple[str, int]] = []
     compute = panorama_task._compute
 
-    def watched(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str, ...]:
+    def watched(task: PanoramaTask, seconds: dict[str, float]) -> OpenedPanorama:
         seen.append((threading.current_thread().name, torch.get_num_threads()))
         return compute(task, seconds)
 
