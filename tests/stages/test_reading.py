@@ -13,11 +13,11 @@ from PIL import Image
 
 from pipeline.cache import records
 from pipeline.cache.store import DamagedError, Part, TeacherStore
+from pipeline.ensemble.compose import Fusion
 from pipeline.errors import CacheError, InputError
 from pipeline.panorama.windows import window_grid
-from pipeline.teacher.fuse import Fusion
 from pipeline.teacher.masks import MaskSet
-from pipeline.teacher.rectify import AssistantView
+from pipeline.teacher.rectification import AssistantPrediction
 from stages.reading import RunReader
 from stages.runs import Fingerprints, Run, write_manifest
 from stages.splits import SplitPanorama
@@ -41,7 +41,7 @@ def fill(run: Run, panorama: SplitPanorama, masks: list[MaskSet]) -> None:
     source = {"source_sha256": sha256(panorama.path.read_bytes()).hexdigest()}
     rows_HW = np.arange(HEIGHT)[:, None].repeat(WIDTH, axis=1)
     labels_hw = np.full((HEIGHT, HEIGHT), 1, np.uint8)
-    view = AssistantView(probabilities(1), probabilities(2), np.full((HEIGHT, WIDTH), 0.5, np.float32),
+    view = AssistantPrediction(probabilities(1), probabilities(2), np.full((HEIGHT, WIDTH), 0.5, np.float32),
                          (labels_hw,) * len(masks), {1: np.ones((2, HEIGHT // 4, WIDTH // 4), np.float32)})  # fmt: skip
     fusion = Fusion(np.full((HEIGHT, WIDTH), 3, np.uint8), probabilities(3), rows_HW < 10)
     store.write(Part.MASKS, PRINTS.masks, panorama.id, records.pack_masks(masks), source)
