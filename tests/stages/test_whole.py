@@ -305,7 +305,7 @@ def test_a_refused_folder_of_outputs_is_not_made(folder: Path, capsys: pytest.Ca
     assert not out.exists()
 
 
-def test_the_python_of_the_readme_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_of_the_guide_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "small.toml").rename(tmp_path / "my.toml")
     view = render_panorama(build_scene(3), 256, 512)
@@ -313,7 +313,8 @@ def test_the_python_of_the_readme_runs(folder: Path, tmp_path: Path, monkeypatch
     Image.fromarray(view.labels_HW).save(tmp_path / "truth.png")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL):
+    guide = (ROOT / "pipeline" / "README.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL):
         exec(block, names)
     assert len(names["records"]) > 0
     np.testing.assert_allclose(255 * names["blended_CHW"], names["image_HW3"].transpose(2, 0, 1), atol=1e-3)
