@@ -14,26 +14,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from segment_anything import SamAutomaticMaskGenerator
 
 from pipeline.teacher.config import SamConfig
-from pipeline.teacher.generator.generator import AutomaticMaskGenerator
-from pipeline.teacher.generator.proposals import stock_records
-from pipeline.teacher.sam import load_sam
+from pipeline.teacher.mask_source import load_mask_source
+from pipeline.teacher.masks import MaskSet
 from scripts.bench.quality import street_windows
 from stages.runs import open_recipe
 
 Picture = npt.NDArray[np.uint8]
 SIDE = 256
-NO_FILTERS: dict[str, Any] = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
 SCORE = 1e-5
 """Scores that are this near count as equal."""
 
@@ -57,23 +53,21 @@ class Count:
     overlap: float = 0.0
     """Sum of the masks' IoU with the stock's."""
 
-    def add(self, stock: Sequence[dict[str, Any]], ours: Sequence[dict[str, Any]]) -> None:
-        """One window's records."""
+    def add(self, stock: MaskSet, ours: MaskSet) -> None:
+        """One window's masks."""
         self.windows += 1
         if len(stock) != len(ours):
             self.other_number += 1
             return
-        for theirs, mine in zip(stock, ours, strict=True):
-            one_HW, other_HW = theirs["segmentation"], mine["segmentation"]
-            differing, either = int(np.count_nonzero(one_HW != other_HW)), int(np.count_nonzero(one_HW | other_HW))
-            self.masks += 1
-            self.other_masks += differing > 0
-            self.pixels += differing
-            self.other_boxes += theirs["bbox"] != mine["bbox"]
-            self.other_scores += any(
-                abs(theirs[key] - mine[key]) > SCORE for key in ("predicted_iou", "stability_score")
-            )
-            self.overlap += 1 - differing / max(either, 1)
+        differing_M = (stock.dense() != ours.dense()).sum(axis=(1, 2))
+        either_M = (stock.dense() | ours.dense()).sum(axis=(1, 2))
+        scores = ((stock.predicted_iou_M, ours.predicted_iou_M), (stock.stability_M, ours.stability_M))
+        self.masks += len(stock)
+        self.other_masks += int(np.count_nonzero(differing_M))
+        self.pixels += int(differing_M.sum())
+        self.other_boxes += int((stock.boxes_M4 != ours.boxes_M4).any(axis=1).sum())
+        self.other_scores += int(np.any([abs(one_M - other_M) > SCORE for one_M, other_M in scores], axis=0).sum())
+        self.overlap += float((1 - differing_M / np.maximum(either_M, 1)).sum())
 
     def row(self, name: str) -> str:
         """As a row of the table."""
@@ -84,14 +78,14 @@ class Count:
 HEAD = "| settings | windows | other number | masks | other masks | pixels | other boxes | other scores | mean IoU |"
 
 
-def compare(windows: Sequence[Picture], settings: dict[str, Any], precision: torch.dtype) -> Count:
-    """Both generators around the demo's SAM on a CPU."""
-    sam = load_sam(SamConfig(), torch.device("cpu"))
-    stock = SamAutomaticMaskGenerator(sam, **settings)
-    ours = AutomaticMaskGenerator(sam, **settings, precision=precision)
+def compare(windows: Sequence[Picture], config: SamConfig) -> Count:
+    """Both generators around one SAM on a CPU; `config` is that of ours."""
+    cpu = torch.device("cpu")
+    stock = load_mask_source(replace(config, kind="stock", precision="float32"), cpu)
+    ours = load_mask_source(replace(config, kind="sam"), cpu)
     count = Count()
     for window_HW3 in windows:
-        count.add(stock.generate(window_HW3), stock_records(ours.propose(window_HW3)))
+        count.add(*stock.many([window_HW3]), *ours.many([window_HW3]))
     return count
 
 
@@ -118,13 +112,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     windows = windows_of(options.pictures, options.windows) if options.pictures else street_windows(options.windows)
-    demos = open_recipe("demo").sam.generator_settings()
+    demos = replace(open_recipe("demo").sam, precision=options.precision)
     settings = {"the demo's": demos}
     if options.precision == "float32":
-        settings["no filters"] = demos | NO_FILTERS
+        settings["no filters"] = replace(demos, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0)
     print(HEAD + "\n" + "|---" * 9 + "|")
     for name, own in settings.items():
-        print(compare(windows, own, getattr(torch, options.precision)).row(name), flush=True)
+        print(compare(windows, own).row(name), flush=True)
 
 
 if __name__ == "__main__":

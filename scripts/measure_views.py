@@ -33,8 +33,8 @@ from pipeline.panorama.windows import FloatArray, window_grid
 from pipeline.recipe import Recipe
 from pipeline.teacher.assistant import Assistant, load_assistant
 from pipeline.teacher.config import AssistantConfig
+from pipeline.teacher.mask_source import load_mask_source
 from pipeline.teacher.rectification import predict_views, stitch_assistant
-from pipeline.teacher.sam import load_mask_generator
 from pipeline.teacher.vote import fuse
 from pipeline.world import build_scene, render_panorama
 from pipeline.world.seeds import MODEL_VALIDATION
@@ -98,7 +98,7 @@ class Study:
         self._windows = window_grid(*self._size, recipe.windows)
         self._classes: LabelSet = recipe.classes
         self._assistant: Assistant = load_assistant(AssistantConfig(), torch.device("cpu"))
-        self._sam = load_mask_generator(recipe.sam, torch.device("cpu"))
+        self._masks = load_mask_source(recipe.sam, torch.device("cpu"))
         self._seconds: dict[str, float] = defaultdict(float)
         self._alone: dict[str, ConfusionMatrix] = {}
         self._fused: dict[str, ConfusionMatrix] = {}
@@ -107,7 +107,7 @@ class Study:
     def add(self, seed: int) -> None:
         """See and score one scene."""
         scene = render_panorama(build_scene(seed), *self._size)
-        masks = self._sam.many([window.cut_image(scene.image_HW3) for window in self._windows])
+        masks = self._masks.many([window.cut_image(scene.image_HW3) for window in self._windows])
         one, no = np.ones(self._size, np.float32), np.zeros(self._size, np.bool_)
         self._scenes += 1
         for name, blend_CHW in self._blends(self._see(scene.image_HW3)).items():

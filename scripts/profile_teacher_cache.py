@@ -23,7 +23,7 @@ from unittest import mock
 
 import torch
 
-from scripts.stock_masks import forget_networks, stock_generator
+from stages import panorama_task
 from stages.events import silent
 from stages.runs import Run, open_recipe
 from stages.teacher_cache import teacher_cache
@@ -46,13 +46,13 @@ class Place(NamedTuple):
 
 
 PARTS = (
-    Place(REST, "stages.teacher_cache", "cache_panorama"),
-    Place(LOADING, "stages.panorama_task", "_sam"),
+    Place(REST, "stages.panorama_task", "cache_panorama"),
+    Place(LOADING, "stages.panorama_task", "_mask_source"),
     Place(LOADING, "stages.panorama_task", "_assistant"),
     Place(READING, "stages.panorama_task", "open_panorama"),
     Place(READING, "stages.panorama_task", "ignored_region"),
     Place(MASKS, "pipeline.teacher.sam", "SamMaskGenerator.many"),
-    Place(MASKS, "scripts.stock_masks", "StockMasks.many"),
+    Place(MASKS, "pipeline.teacher.stock_masks", "StockMasks.many"),
     Place(ENCODER, "pipeline.teacher.generator.encoder", "FastEncoder.__call__"),
     Place(ENCODER, "segment_anything.modeling", "ImageEncoderViT.forward"),
     Place(DECODER, "segment_anything.modeling", "PromptEncoder.forward"),
@@ -133,10 +133,10 @@ def clocked(clock: Clock) -> Generator[None]:
         yield
 
 
-def demo_run(folder: Path, panoramas: int) -> Run:
-    """A run of the demo's recipe on a few rendered panoramas, all within `folder`."""
+def demo_run(folder: Path, panoramas: int, masks: str = "sam") -> Run:
+    """A run of the demo's recipe on a few rendered panoramas, all within `folder`; `masks` is its `sam.kind`."""
     render_world(folder / "world", panoramas, 0, silent)
-    here = (f"data.panoramas={folder / 'world' / 'panoramas'}", "data.evaluation=", "data.labels=")
+    here = (f"data.panoramas={folder / 'world' / 'panoramas'}", "data.evaluation=", "data.labels=", f"sam.kind={masks}")
     return Run(open_recipe("demo", here), folder / "run")
 
 
@@ -163,15 +163,20 @@ class Profile(NamedTuple):
 def profile(panoramas: int) -> Profile:
     """Stage one of a few panoramas, twice."""
     with tempfile.TemporaryDirectory() as folder:
-        _seconds(Path(folder) / "imports", 1)  # which would count for whoever comes first
-        with stock_generator():
-            before = _seconds(Path(folder) / "before", panoramas)
-        return Profile(before, _seconds(Path(folder) / "after", panoramas))
+        _seconds(Path(folder) / "imports", 1, "sam")  # which would count for whoever comes first
+        before = _seconds(Path(folder) / "before", panoramas, "stock")
+        return Profile(before, _seconds(Path(folder) / "after", panoramas, "sam"))
 
 
-def _seconds(folder: Path, panoramas: int) -> dict[str, float]:
+def forget_networks() -> None:
+    """The next run of stage one loads its networks anew."""
+    panorama_task._mask_source.cache_clear()
+    panorama_task._assistant.cache_clear()
+
+
+def _seconds(folder: Path, panoramas: int, masks: str) -> dict[str, float]:
     clock = Clock()
-    run = demo_run(folder, panoramas)
+    run = demo_run(folder, panoramas, masks)
     forget_networks()
     with clocked(clock):
         teacher_cache(run, silent)

@@ -22,7 +22,9 @@ def part_fingerprints(recipe: Recipe) -> Fingerprints:
         GoodSAMError: weights or the ignore mask are missing.
     """
     size = (recipe.panorama.width, recipe.panorama.height, recipe.panorama.vertical_fov, recipe.panorama.level)
-    sam = _without(recipe.sam, "checkpoint", *SPEED_SETTINGS["sam"])
+    # Caches from before there was a choice of mask sources keep their names.
+    usual = ("kind",) if recipe.sam.kind == "sam" else ()
+    sam = _without(recipe.sam, "checkpoint", *usual, *SPEED_SETTINGS["sam"])
     masks = fingerprint(Part.MASKS, VERSIONS[Part.MASKS], size, recipe.windows, sam, weights_digest(recipe.sam))
     identity = assistant_identity(recipe.assistant)
     shows_views = recipe.assistant.views_weight > 0

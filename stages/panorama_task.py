@@ -30,8 +30,8 @@ from pipeline.recipe import Recipe
 from pipeline.teacher.assistant import Assistant, load_assistant, require_levels
 from pipeline.teacher.boundary import refine_boundary
 from pipeline.teacher.config import AssistantConfig, SamConfig
+from pipeline.teacher.mask_source import MaskSource, load_mask_source
 from pipeline.teacher.rectification import stitch_assistant
-from pipeline.teacher.sam import SamMaskGenerator, load_mask_generator
 from pipeline.teacher.vote import fuse
 from stages.devices import choose_device
 from stages.files import digest, source_stamp
@@ -223,8 +223,8 @@ def _discard_damaged(task: PanoramaTask) -> None:
 
 
 def _masks(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, np.ndarray]:
-    sam = _sam(task.recipe.sam, task.device, task.fingerprints.masks)
-    return records.pack_masks(sam.many([view.cut_image(panorama.image_HW3) for view in shared_views(task.recipe)]))
+    source = _mask_source(task.recipe.sam, task.device, task.fingerprints.masks)
+    return records.pack_masks(source.many([view.cut_image(panorama.image_HW3) for view in shared_views(task.recipe)]))
 
 
 def _assistant_prediction(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, np.ndarray]:
@@ -256,7 +256,7 @@ def _ensemble(task: PanoramaTask, store: TeacherStore, ignored_HW: npt.NDArray[n
 def _notes(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str, ...]:
     notes: tuple[str, ...] = ()
     if Part.MASKS.value in seconds:
-        notes += _sam(task.recipe.sam, task.device, task.fingerprints.masks).notes
+        notes += _mask_source(task.recipe.sam, task.device, task.fingerprints.masks).notes
     if Part.ASSISTANT.value in seconds:
         notes += _assistant(task.recipe.assistant, task.device, task.fingerprints.assistant).notes
     return notes
@@ -280,8 +280,8 @@ class _Loaded(Generic[Config, Network]):
 
 
 @_Loaded
-def _sam(config: SamConfig, device: str) -> SamMaskGenerator:
-    return load_mask_generator(config, torch.device(device))
+def _mask_source(config: SamConfig, device: str) -> MaskSource:
+    return load_mask_source(config, torch.device(device))
 
 
 @_Loaded

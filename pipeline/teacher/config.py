@@ -14,6 +14,9 @@ _PRECISIONS = ("auto", "float32", "bfloat16")
 class SamConfig:
     """SAM and its automatic mask generator; names follow `SamAutomaticMaskGenerator`."""
 
+    kind: str = "sam"
+    """What finds the masks. sam: our generator, with the masks of segment_anything's own. stock: segment_anything's own
+    itself, many times slower, for comparisons."""
     model: str = "demo"
     """One of demo (the embedded small SAM), vit_b, vit_l, vit_h."""
     checkpoint: str = ""
@@ -49,10 +52,12 @@ class SamConfig:
     when SAM is loaded. `--workers` share it; each worker of a cluster has it. It means nothing on a CPU."""
 
     def __post_init__(self) -> None:
+        require_choice("sam.kind", self.kind, ("sam", "stock"))
         require_choice("sam.model", self.model, ("demo", "vit_b", "vit_l", "vit_h"))
         require(self.model == "demo" or self.checkpoint != "", "sam.checkpoint", self.checkpoint,
                 f"the path of a {self.model} checkpoint (`goodsam fetch-weights {self.model}` brings it)")  # fmt: skip
-        require_choice("sam.precision", self.precision, _PRECISIONS)
+        precisions = ("auto", "float32") if self.kind == "stock" else _PRECISIONS
+        require_choice("sam.precision", self.precision, precisions)
         for key in ("points_per_side", "points_per_batch", "crop_n_points_downscale_factor"):
             require(getattr(self, key) > 0, f"sam.{key}", getattr(self, key), "a positive number")
         for key in ("crop_n_layers", "min_mask_region_area"):
@@ -67,8 +72,8 @@ class SamConfig:
                 "small enough that the last layer of crops has points")  # fmt: skip
 
     def generator_settings(self) -> dict[str, Any]:
-        """What the automatic mask generator is told, by its own names: all but the network, precision and memory."""
-        ours = ("model", "checkpoint", "precision", "memory_gib")
+        """What the automatic mask generator is told, by its own names: not kind, network, precision and memory."""
+        ours = ("kind", "model", "checkpoint", "precision", "memory_gib")
         return {name: value for name, value in vars(self).items() if name not in ours}
 
 

@@ -72,6 +72,15 @@ def require_onnx_file(path: Path) -> None:
         raise WeightsError(f"{path} is not a file", "assistant.name is an ONNX file", "Correct assistant.name")
 
 
+def mask_source_identity(config: SamConfig) -> str:
+    """`MaskSource.identity` of what `config` names, without loading it.
+
+    Raises:
+        WeightsError: its weights are missing.
+    """
+    return f"{config.kind} {config.model} sha256:{weights_digest(config)}"
+
+
 def weights_path(config: SamConfig) -> Path:
     """File of SAM's weights."""
     return DEMO_WEIGHTS if config.model == "demo" and not config.checkpoint else Path(config.checkpoint)

@@ -1,6 +1,6 @@
 """SAM (F_T): loading the demo model or a real checkpoint, and automatic masks of a window.
 
-What imports segment_anything lies in this module, `demo_sam` and `generator`; stage two imports none of them.
+What imports segment_anything lies in this module, `stock_masks`, `demo_sam` and `generator`; stage two imports none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.precision import chosen_precision
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.demo_sam import PATCH, SIZE, WIDTH, build_demo_sam
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
-from pipeline.teacher.identity import missing_weights, weights_path
+from pipeline.teacher.identity import mask_source_identity, missing_weights, weights_path
 from pipeline.teacher.masks import MaskSet
 
 _KNOWN: dict[tuple[int, ...], str] = {
@@ -39,7 +39,7 @@ def load_sam(config: SamConfig, device: torch.device) -> Sam:
     Raises:
         WeightsError: the checkpoint is missing, no checkpoint, or that of another model.
     """
-    return _load(config, device)[0]
+    return load_sam_and_ignored(config, device)[0]
 
 
 def load_mask_generator(config: SamConfig, device: torch.device) -> SamMaskGenerator:
@@ -48,20 +48,22 @@ def load_mask_generator(config: SamConfig, device: torch.device) -> SamMaskGener
     Raises:
         WeightsError: as `load_sam`.
     """
-    sam, ignored = _load(config, device)
-    return SamMaskGenerator(sam, config, ignored)
+    sam, ignored = load_sam_and_ignored(config, device)
+    return SamMaskGenerator(sam, config, ignored, mask_source_identity(config))
 
 
 class SamMaskGenerator:
-    """Automatic masks of windows: those of the stock generator, in its order.
+    """Our `MaskSource`: the masks of the stock generator, in its order.
 
     Args:
         sam: the model, on its device.
         config: settings of the generator.
         ignored: names of weights that its checkpoint had beside SAM's, for the notes.
+        identity: see `MaskSource`.
     """
 
-    def __init__(self, sam: Sam, config: SamConfig, ignored: Sequence[str] = ()) -> None:
+    def __init__(self, sam: Sam, config: SamConfig, ignored: Sequence[str] = (), identity: str = "sam") -> None:
+        self.identity = identity
         self._ignored = ignored
         self._generator = AutomaticMaskGenerator(
             sam,
@@ -75,8 +77,7 @@ class SamMaskGenerator:
         """Sentences about weights that were ignored and what works more slowly than it could; most runs have none."""
         reasons = self._generator.plain_because
         return (
-            *(f"weights of the checkpoint that are not SAM's were ignored: {len(self._ignored)}, the first of them "
-              f"{name}" for name in self._ignored[:1]),
+            *ignored_note(self._ignored),
             *(f"{part} works the plain, slower way ({reason})" for part, reason in reasons.items()),
             *(f"the GPU's memory holds fewer {units} at once than was estimated, which is slower (a lower "
               "sam.memory_gib avoids the attempt)" for units in self._generator.shrunk),
@@ -86,17 +87,21 @@ class SamMaskGenerator:
         """Masks of an RGB window; none is a MaskSet of length 0."""
         return self._generator.generate(window_hw3)
 
-    def many(self, windows: Sequence[npt.NDArray[np.uint8]]) -> list[MaskSet]:
-        """Masks of each of several RGB windows, in their order.
+    def many(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[MaskSet]:
+        """See `MaskSource`; a GPU embeds them in batches.
 
         Raises:
             DeviceMemoryError: a GPU's memory is too small for one window, prompt or mask.
         """
-        return self._generator.generate_many(windows)
+        return self._generator.generate_many(images)
 
 
-def _load(config: SamConfig, device: torch.device) -> tuple[Sam, tuple[str, ...]]:
-    """The SAM of a recipe, and the names of the checkpoint's weights that it has no place for."""
+def load_sam_and_ignored(config: SamConfig, device: torch.device) -> tuple[Sam, tuple[str, ...]]:
+    """As `load_sam`, with the names of the checkpoint's weights that it has no place for.
+
+    Raises:
+        WeightsError: as `load_sam`.
+    """
     path = weights_path(config)
     state = _read_state(path)
     sam = build_demo_sam() if config.model == "demo" else sam_model_registry[config.model]()
@@ -104,6 +109,12 @@ def _load(config: SamConfig, device: torch.device) -> tuple[Sam, tuple[str, ...]
     _require_all(path, config.model, state, own)
     sam.load_state_dict(state, strict=False)
     return sam.float().eval().to(device), tuple(name for name in state if name not in own)
+
+
+def ignored_note(ignored: Sequence[str]) -> tuple[str, ...]:
+    """A sentence on weights of a checkpoint, by their names, that SAM has no place for; none without any."""
+    return tuple(f"weights of the checkpoint that are not SAM's were ignored: {len(ignored)}, the first of them {name}"
+                 for name in ignored[:1])  # fmt: skip
 
 
 def _require_all(path: Path, model: str, state: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> None:

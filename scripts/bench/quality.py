@@ -17,9 +17,9 @@ from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
 from pipeline.teacher.masks import MaskSet
 from pipeline.teacher.sam import load_sam
+from pipeline.teacher.stock_masks import StockMasks
 from pipeline.world import build_scene, render_panorama
 from pipeline.world.seeds import MODEL_VALIDATION
-from scripts.stock_masks import StockMasks
 from stages.runs import open_recipe
 
 Picture = npt.NDArray[np.uint8]

@@ -16,8 +16,7 @@ from pipeline.cache.store import Part, TeacherStore
 from pipeline.panorama.windows import window_grid
 from scripts.bench.figure import Figure, now
 from scripts.bench.setup import Setup
-from scripts.profile_teacher_cache import demo_run
-from scripts.stock_masks import forget_networks, stock_generator
+from scripts.profile_teacher_cache import demo_run, forget_networks
 from stages.events import silent
 from stages.runs import Run
 from stages.splits import all_panoramas
@@ -37,9 +36,8 @@ def stage_figures(setup: Setup) -> Iterator[Figure]:
     same, counts = True, ""
     with tempfile.TemporaryDirectory() as folder:
         for repeat in range(setup.repeats):
-            stock, ours = (demo_run(Path(folder) / f"{kind}{repeat}", PANORAMAS) for kind in ("stock", "ours"))
-            with stock_generator():
-                before.append(_seconds(stock, setup.device))
+            stock, ours = (demo_run(Path(folder) / f"{kind}{repeat}", PANORAMAS, kind) for kind in ("stock", "sam"))
+            before.append(_seconds(stock, setup.device))
             after.append(_seconds(ours, setup.device))
             same &= all(_equal(_stored(stock, id_), _stored(ours, id_)) for id_ in _ids(stock))
             counts = _differing(stock, ours)

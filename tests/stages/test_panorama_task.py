@@ -16,9 +16,12 @@ from PIL import Image
 from pipeline.cache.store import Part, TeacherStore
 from pipeline.errors import GoodSAMError, InputError, WeightsError
 from pipeline.recipe import Recipe
+from pipeline.settings import file_digest, fingerprint
+from pipeline.teacher.identity import DEMO_WEIGHTS
 from stages.files import source_stamp
 from stages.fingerprints import part_fingerprints
 from stages.panorama_task import PanoramaTask, cache_panorama, check_assistant
+from stages.runs import VERSIONS
 from stages.splits import SplitPanorama
 from tests.stages.small_run import HEIGHT, RECIPE, WIDTH, small_run, write_panorama
 
@@ -155,16 +158,38 @@ def changed(folder: Path, **tables: dict[str, object]) -> list[str]:
         ({"fusion": {"theta": 0.6}}, ["ensemble"]),
         ({"panorama": {"find_constant_border": True}}, ["ensemble"]),
         ({"sam": {"points_per_side": 3}}, ["masks", "ensemble"]),
+        ({"sam": {"kind": "stock"}}, ["masks", "ensemble"]),
         ({"assistant": {"whole_weight": 0.25}}, ["assistant", "ensemble"]),
         ({"windows": {"stride_x": 32}}, ["masks", "assistant", "ensemble"]),
         ({"panorama": {"vertical_fov": 120.0}}, ["masks", "assistant", "ensemble"]),
     ],
-    ids=["speed and stage two", "fusion", "border", "SAM", "assistant", "windows", "field of view"],
+    ids=["speed and stage two", "fusion", "border", "SAM", "mask source", "assistant", "windows", "field of view"],
 )
 def test_settings_rename_the_parts_that_they_decide(
     tmp_path: Path, tables: dict[str, dict[str, object]], parts: list[str]
 ) -> None:
     assert changed(tmp_path, **tables) == parts
+
+
+def test_caches_from_before_there_was_a_choice_of_mask_sources_keep_their_names(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path)
+    names = (
+        *("model", "points_per_side", "pred_iou_thresh", "stability_score_thresh", "stability_score_offset"),
+        *("box_nms_thresh", "crop_n_layers", "crop_nms_thresh", "crop_overlap_ratio"),
+        *("crop_n_points_downscale_factor", "min_mask_region_area", "precision"),
+    )
+    size = (recipe.panorama.width, recipe.panorama.height, recipe.panorama.vertical_fov, recipe.panorama.level)
+    then = fingerprint(Part.MASKS, VERSIONS[Part.MASKS], size, recipe.windows,
+                       {name: getattr(recipe.sam, name) for name in names}, file_digest(DEMO_WEIGHTS))  # fmt: skip
+    assert part_fingerprints(recipe).masks == then
+
+
+def test_the_stock_generators_masks_are_cached_by_its_name_in_the_settings(folder: Path, finished: Path) -> None:
+    task = task_of(folder, sam={"kind": "stock"})
+    assert list(cache_panorama(task).seconds) == ["masks", "ensemble"]
+    stock, ours = read(task, Part.MASKS), read(task_of(finished), Part.MASKS)
+    assert len(stock["predicted_iou"]) == len(ours["predicted_iou"]) > 0
+    np.testing.assert_allclose(stock["predicted_iou"], ours["predicted_iou"], atol=1e-4)
 
 
 def test_the_content_of_an_ignore_mask_counts_and_not_its_name(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -49,6 +50,17 @@ def test_settings_of_speed_do_not_make_the_cache_stale(tmp_path: Path) -> None:
     write_manifest(Run(Recipe(), tmp_path), PRINTS)
     changed = merge_recipe(Recipe(), {"sam": {"points_per_batch": 7, "memory_gib": 3.0}})
     assert read_manifest(Run(changed, tmp_path)) == PRINTS
+
+
+def test_a_record_from_before_a_setting_existed_counts_as_its_default(tmp_path: Path) -> None:
+    run = Run(Recipe(), tmp_path)
+    write_manifest(run, PRINTS)
+    record = json.loads(run.manifest.read_text())
+    del record["settings"]["sam"]["kind"]
+    run.manifest.write_text(json.dumps(record))
+    assert read_manifest(run) == PRINTS
+    with pytest.raises(CacheError, match="other settings of sam"):
+        read_manifest(Run(merge_recipe(Recipe(), {"sam": {"kind": "stock"}}), tmp_path))
 
 
 def test_a_project_that_was_moved_keeps_its_cache(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from pipeline.panorama.images import OpenedPanorama
 from pipeline.recipe import Recipe
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.identity import DEMO_FOLDER, DEMO_WEIGHTS
+from pipeline.teacher.sam import SamMaskGenerator
 from stages import fingerprints, panorama_task
 from stages.claims import claimed
 from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted, silent
@@ -223,7 +224,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendGpu]:
     monkeypatch.setattr("stages.teacher_cache._at_once", lambda _: 1)
     with PretendGpu() as pretended:
         yield pretended
-    for network in (panorama_task._sam, panorama_task._assistant):
+    for network in (panorama_task._mask_source, panorama_task._assistant):
         network.cache_clear()
 
 
@@ -307,7 +308,9 @@ def test_a_slower_way_is_told_once_however_many_tasks_say_it(folder: Path, monke
     work = panorama_task.cache_panorama
 
     def in_another_process(task: PanoramaTask) -> TaskReport:
-        decoder = panorama_task._sam(task.recipe.sam, task.device, task.fingerprints.masks)._generator._decoder
+        source = panorama_task._mask_source(task.recipe.sam, task.device, task.fingerprints.masks)
+        assert isinstance(source, SamMaskGenerator)
+        decoder = source._generator._decoder
         decoder.plain_because = "a test wants it"  # type: ignore[misc]
         return pickle.loads(pickle.dumps(work(task)))
 
@@ -316,7 +319,7 @@ def test_a_slower_way_is_told_once_however_many_tasks_say_it(folder: Path, monke
     try:
         summary = teacher_cache(small_run(folder, sam={"points_per_side": 1}), events.append)
     finally:
-        panorama_task._sam.cache_clear()
+        panorama_task._mask_source.cache_clear()
     assert summary.computed == 4
     notes = notes_but_of_windows(events)
     assert notes == ["on the CPU, 1 thread", "SAM's mask decoder works the plain, slower way (a test wants it)"]
