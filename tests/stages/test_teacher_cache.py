@@ -482,7 +482,7 @@ def test_a_mask_that_changes_while_the_run_lasts_sets_its_panorama_aside(
         write_mask(folder / "rigs" / "1.png", 5)
         check(task)
 
-    monkeypatch.setattr("stages.teacher_cache.check_assistant", changed_meanwhile)
+    monkeypatch.setattr(panorama_task, "check_assistant", changed_meanwhile)
     summary = teacher_cache(small_run(folder, panorama={"ignore_mask": str(folder / "rigs")}), silent)
     assert list(summary.failed) == ["panoramas/1"]
     assert "is not the one that this run began with" in summary.failed["panoramas/1"]
@@ -553,7 +553,7 @@ def test_parts_are_named_by_the_working_height(folder: Path, monkeypatch: pytest
 
 
 def test_a_device_that_fails_ends_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     write_panorama(folder / "photos" / "new.png", 55)

@@ -250,16 +250,19 @@ def test_a_printed_recipe_is_one_that_runs(tmp_path: Path, capsys: pytest.Captur
         (("distill", "street", "--set", "data.panoramas={photos}"), "Run teacher-cache first"),
         (("eval", "street", "--set", "data.panoramas={photos}"), "Run teacher-cache first"),
         (("verify", "street"), "teacher-cache"),
-        (("distill", "demo", "--device", "cuda:99"), "cuda:99"),
-        (("distill", "demo", "--device", "gpu"), "'gpu'"),
+        (("distill", "demo", "--set", "data.panoramas={photos}", "--device", "cuda:99"), "cuda:99"),
+        (("distill", "demo", "--set", "data.panoramas={photos}", "--device", "gpu"), "'gpu'"),
         (("distill", "demo", "--set", "fusion=keep", "--set", "fusion.theta=1"), "inside fusion"),
         (("predict", "{photos}", "{out}", "--student", "/nowhere"), "/nowhere"),
-        (("predict", "{photos}", "/dev/null/out"), "/dev/null/out"),
+        (("predict", "{photos}", "/dev/null/out", "--student", "{student}"), "/dev/null/out"),
         (
-            ("predict", "{photos}", "{out}", "--width", "100"),
+            ("predict", "{photos}", "{out}", "--student", "{student}", "--width", "100"),
             "100; it must be a positive multiple of 32. Correct panorama.width in the recipe (`predict`: --width).",
         ),
-        (("predict", "{photos}", "{out}", "--vertical-fov", "0"), "(`predict`: --vertical-fov)"),
+        (
+            ("predict", "{photos}", "{out}", "--student", "{student}", "--vertical-fov", "0"),
+            "(`predict`: --vertical-fov)",
+        ),
         (("fetch-weights", "vit_b", "--out", "/dev/null/out"), "/dev/null/out"),
         (("fetch-weights", "vit_q", "--out", "{out}"), "vit_b, vit_l, vit_h"),
     ],
@@ -268,7 +271,11 @@ def test_a_printed_recipe_is_one_that_runs(tmp_path: Path, capsys: pytest.Captur
 def test_what_a_user_gets_wrong_is_told_in_one_sentence_without_a_traceback(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
 ) -> None:
-    places = {"photos": folder / "photos", "out": tmp_path / "out"}
+    places = {
+        "photos": folder / "photos",
+        "out": tmp_path / "out",
+        "student": folder / "cache/small/student/final",
+    }
     filled = [argument.format(**places) for argument in arguments]
     cache = [] if filled[0] in ("predict", "fetch-weights") else ["--cache", tmp_path / "cache"]
     assert goodsam(*filled, *cache) == 1
@@ -300,7 +307,7 @@ def test_of_other_folders_the_message_does_not_speak_of_the_demo(
 
 def test_a_refused_folder_of_outputs_is_not_made(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = folder / "photos" / "out"
-    assert goodsam("predict", folder / "photos", out) == 1
+    assert goodsam("predict", folder / "photos", out, "--student", folder / "cache/small/student/final") == 1
     assert "lies inside" in capsys.readouterr().err
     assert not out.exists()
 
