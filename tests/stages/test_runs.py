@@ -46,6 +46,16 @@ def test_settings_of_stage_two_do_not_make_the_cache_stale(tmp_path: Path) -> No
     assert read_manifest(Run(changed, tmp_path)) == PRINTS
 
 
+def test_a_cache_from_before_a_setting_existed_is_read_where_the_setting_has_its_default(tmp_path: Path) -> None:
+    write_manifest(Run(Recipe(), tmp_path), PRINTS)
+    record = json.loads((tmp_path / "teacher.json").read_text())
+    del record["settings"]["views"], record["settings"]["assistant"]["views_weight"]
+    (tmp_path / "teacher.json").write_text(json.dumps(record))
+    assert read_manifest(Run(Recipe(), tmp_path)) == PRINTS
+    with pytest.raises(CacheError, match="assistant"):
+        read_manifest(Run(merge_recipe(Recipe(), {"assistant": {"views_weight": 0.5}}), tmp_path))
+
+
 def test_settings_of_speed_do_not_make_the_cache_stale(tmp_path: Path) -> None:
     write_manifest(Run(Recipe(), tmp_path), PRINTS)
     changed = merge_recipe(Recipe(), {"sam": {"points_per_batch": 7, "memory_gib": 3.0}})

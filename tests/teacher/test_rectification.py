@@ -14,7 +14,8 @@ from scipy.spatial.distance import jensenshannon
 
 from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, LabelSet
 from pipeline.errors import WeightsError
-from pipeline.panorama.config import WindowConfig
+from pipeline.panorama.config import ViewsConfig, WindowConfig
+from pipeline.panorama.perspective import perspective_views
 from pipeline.panorama.windows import Window, window_grid
 from pipeline.teacher.assistant import AssistantOutput
 from pipeline.teacher.config import AssistantConfig
@@ -125,6 +126,47 @@ def test_coarse_logits_are_put_back_where_they_belong(height: int, scale: float)
     view = stitch_assistant(image, window_grid(height, 64, WINDOWS), linear, config, TWO)
     logit = np.log(view.assistant_CHW[1] / view.assistant_CHW[0])[:, 32] / 2
     np.testing.assert_allclose(logit[5:-5], (ramp / 127.5 - 1)[5:-5], atol=0.02)
+
+
+SPHERE = perspective_views(64, 128, 180.0, ViewsConfig(size=64))
+LEVEL = perspective_views(64, 128, 180.0, ViewsConfig(down=0, up=0, nadir=0, zenith=0, size=64))
+
+
+def test_perspective_views_are_laid_back_where_they_were_cut() -> None:
+    config = AssistantConfig(views_weight=1.0, feature_levels=())
+    image = smooth_panorama(64, 128)
+    image[:] = image.mean(axis=2, keepdims=True).astype(np.uint8)
+    rows = np.linspace(0, 1, 64)[:, None, None]  # the poles are one place: they have one colour
+    image = (image * np.sin(np.pi * rows) ** 2).astype(np.uint8)
+    views = stitch_assistant(image, window_grid(64, 128, WINDOWS), ColourAssistant(), config, TWO, more_views=SPHERE)
+    np.testing.assert_allclose(views.assistant_CHW.sum(axis=0), 1, atol=1e-4)
+    assert (views.assistant_CHW.argmax(axis=0) == views.whole_CHW.argmax(axis=0)).mean() > 0.98
+    assert views.agreement_HW.mean() > 0.98
+
+
+def test_where_perspective_views_see_nothing_the_windows_have_their_weight() -> None:
+    """Constant predictions that differ: views see what is square and small, windows see 64x64 too, but first."""
+
+    def by_count(images: torch.Tensor) -> torch.Tensor:
+        calls.append(len(images))
+        sign = 1.0 if len(calls) <= window_batches else -1.0
+        return torch.cat((-torch.ones_like(images[:, :1]), torch.ones_like(images[:, :1])), 1) * sign
+
+    windows = window_grid(64, 128, WINDOWS)
+    calls: list[int] = []
+    window_batches = -(-len(windows) // 4)
+    config = AssistantConfig(views_weight=0.5, feature_levels=())
+    mixed = stitch_assistant(noise(64, 128), windows, ColourAssistant(logits=by_count), config, TWO, more_views=LEVEL)
+    bright = 1 / (1 + np.exp(-2))
+    np.testing.assert_allclose(mixed.assistant_CHW[1, 0], bright, atol=1e-5)  # the zenith: windows alone
+    np.testing.assert_allclose(mixed.assistant_CHW[1, 32], 0.5, atol=0.02)  # the horizon: half and half
+    assert (np.diff(mixed.assistant_CHW[1, :32], axis=0) < 0.1).all()  # it fades, no edge
+
+
+def test_perspective_views_without_weight_are_not_shown() -> None:
+    assistant = ColourAssistant()
+    stitch_assistant(noise(64, 128), window_grid(64, 128, WINDOWS), assistant, PLAIN, TWO, more_views=SPHERE)
+    assert len(assistant.shapes) == 2
 
 
 def test_the_whole_image_enters_with_its_weight() -> None:

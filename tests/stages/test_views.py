@@ -1,0 +1,121 @@
+"""Views of a recipe, and that they name what is cached only where they are shown."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from pipeline.cache import records
+from pipeline.classes import DENSEPASS_13
+from pipeline.ensemble.config import FusionConfig
+from pipeline.errors import RecipeError
+from pipeline.panorama.views import Stitcher
+from pipeline.panorama.windows import Window, cut
+from pipeline.recipe import Recipe, merge_recipe
+from pipeline.teacher.boundary import refine_boundary
+from pipeline.teacher.config import BoundaryConfig
+from pipeline.teacher.masks import MaskSet, mask_map
+from pipeline.teacher.vote import fuse
+from stages.fingerprints import part_fingerprints
+from stages.runs import open_recipe
+from stages.views import assistant_views, shared_views
+
+SMALL: dict[str, Any] = {"label_set": "densepass13", "assistant": {"label_set": "densepass13"}}
+
+
+def recipe(**tables: dict[str, Any]) -> Recipe:
+    return merge_recipe(merge_recipe(Recipe(), SMALL), tables)
+
+
+def test_only_the_assistant_is_shown_perspective_views_and_only_with_weight() -> None:
+    plain, shown = recipe(), recipe(assistant={"views_weight": 0.5}, views={"level": 4, "zenith": 0})
+    assert shared_views(plain) == shared_views(shown)
+    assert assistant_views(plain) == ()
+    pitches = [getattr(view, "pitch") for view in assistant_views(shown)]  # noqa: B009
+    assert sorted(pitches) == [-80.0] * 2 + [-38.0] * 8 + [0.0] * 4 + [38.0] * 6
+
+
+def test_views_name_the_assistants_part_where_they_are_shown_and_nowhere_else() -> None:
+    plain = part_fingerprints(recipe())
+    unused = part_fingerprints(recipe(views={"level": 3}, assistant={"views_scale": 2.0}))
+    shown = part_fingerprints(recipe(assistant={"views_weight": 0.5}))
+    other = part_fingerprints(recipe(assistant={"views_weight": 0.5}, views={"level": 3}))
+    assert unused == plain
+    assert len({plain.assistant, shown.assistant, other.assistant}) == 3
+    assert plain.masks == shown.masks == other.masks
+
+
+def test_the_shares_of_whole_image_and_views_are_at_most_one() -> None:
+    with pytest.raises(RecipeError, match="views_weight"):
+        recipe(assistant={"views_weight": 0.6, "whole_weight": 0.5})
+
+
+@pytest.mark.parametrize("name", ["demo", "street", "goodsam"])
+def test_built_in_recipes_have_views_that_cover_the_panorama(name: str) -> None:
+    opened = open_recipe(name)
+    height, width = opened.panorama.height, opened.panorama.width
+    assert Stitcher(height, width, 1, shared_views(opened)).total_HW.all()
+
+
+@dataclasses.dataclass(frozen=True)
+class MirroredWindow:
+    """A third kind of view: a window that networks are shown mirrored. Nothing else knows of it."""
+
+    footprint: Window
+
+    @property
+    def height(self) -> int:
+        return self.footprint.height
+
+    @property
+    def width(self) -> int:
+        return self.footprint.width
+
+    def is_closed(self, panorama_width: int) -> bool:
+        return self.width == panorama_width
+
+    def cut_image(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        return cut(image_HW3, self.footprint)[:, ::-1].copy()
+
+    def cut_nearest(self, values_HW: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return cut(values_HW, self.footprint)[:, ::-1].copy()
+
+    def lay_nearest(self, values_hw: npt.NDArray[Any], outside: Any = 0) -> npt.NDArray[Any]:
+        return values_hw[:, ::-1]
+
+    def lay_linear(self, values_Chw: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return values_Chw[..., ::-1]
+
+    def places(self, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]) -> tuple[Any, Any]:
+        y, x = self.footprint.places(rows, columns)
+        return y, self.width - x
+
+    def blend_weights(self, height: int, width: int, stride: int = 1) -> npt.NDArray[np.float32]:
+        return self.footprint.blend_weights(height, width, stride)
+
+
+def test_a_third_kind_of_view_needs_no_other_file() -> None:
+    """Windows that are shown mirrored give the votes, edges and maps of the windows themselves."""
+    rng = np.random.default_rng(0)
+    windows = shared_views(
+        recipe(panorama={"width": 128}, windows={"height": 64, "width": 64, "stride_x": 32, "stride_y": 32})
+    )
+    mirrored = [MirroredWindow(window.footprint) for window in windows]
+    probabilities = rng.dirichlet(np.full(13, 0.3), (64, 128)).transpose(2, 0, 1).astype(np.float32)
+    labels, no = probabilities.argmax(axis=0).astype(np.uint8), np.zeros((64, 128), np.bool_)
+    agreement = rng.random((64, 128), np.float32)
+    flags = [rng.random((3, 64, 64)) < 0.3 for _ in windows]
+    results: list[list[npt.NDArray[Any]]] = []
+    for views, shown in ((windows, flags), (mirrored, [flag[..., ::-1] for flag in flags])):
+        masks = [MaskSet.from_dense(flag) for flag in shown]
+        masks = records.unpack_masks(records.pack_masks(masks), views)
+        fusion = fuse(probabilities, agreement, no, views, masks, DENSEPASS_13, FusionConfig())
+        edges = refine_boundary(views, masks, [view.cut_nearest(labels) for view in views], no, BoundaryConfig())
+        numbers = mask_map(64, 128, views, masks)
+        results.append([fusion.labels_HW, fusion.ensemble_CHW, fusion.reliable_HW, edges, numbers])
+    for straight, turned in zip(*results, strict=True):
+        np.testing.assert_array_equal(straight, turned)
