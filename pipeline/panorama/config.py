@@ -30,7 +30,7 @@ class PanoramaConfig:
     """Also ignore what is black from the top or bottom border of each image on (a black nadir)."""
     level: str = "tags"
     """"tags": where a picture's GPano tags say that the camera was tilted (PosePitchDegrees, PoseRollDegrees), networks
-    see the level sphere, and results come back to the picture's own pixels; in runs of full spheres. "off": never."""
+    see the level sphere, and results come back to the picture's own pixels. "off": never."""
 
     def __post_init__(self) -> None:
         if not (self.width > 0 and self.width % GRID == 0):

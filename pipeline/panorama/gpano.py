@@ -78,12 +78,13 @@ def place(xmp: bytes | str, name: str, width: int, height: int, config: Panorama
 
 def tilt(xmp: bytes | str, config: PanoramaConfig) -> tuple[float, float]:
     """(pitch, roll) of the camera by the tags, degrees; zeros where nothing is to be levelled: no tags, at most half a
-    degree, a run of bands, or `panorama.level` is off."""
+    degree, or `panorama.level` is off."""
     text = xmp if isinstance(xmp, str) else xmp.decode("utf-8", "replace")
     pitch, roll = (_number(text, key) or 0.0 for key in ("PosePitchDegrees", "PoseRollDegrees"))
     possible = abs(pitch) <= 90 and abs(roll) <= 180
-    wanted = config.level == "tags" and config.vertical_fov == FULL_SPHERE_DEGREES
-    return (pitch, roll) if wanted and possible and max(abs(pitch), abs(roll)) > LEAST_TILT else (0.0, 0.0)
+    return (
+        (pitch, roll) if config.level == "tags" and possible and max(abs(pitch), abs(roll)) > LEAST_TILT else (0.0, 0.0)
+    )
 
 
 def _crop_of(text: str) -> _Crop | None:

@@ -118,7 +118,7 @@ def open_panorama(path: Path, config: PanoramaConfig) -> OpenedPanorama:
         require_aspect(path, picture.width, picture.height, config)
         placement = Placement.whole(picture.height, picture.width)
     pitch, roll = tilt(xmp, config)
-    placement = replace(placement, pitch=pitch, roll=roll)
+    placement = replace(placement, pitch=pitch, roll=roll, vertical_fov=config.vertical_fov)
     colour, alpha, notes = _srgb_and_alpha(picture.image, path)
     require_stitched(colour, path.name, picture.width, picture.height)
     image_HW3 = np.array(_on_canvas(colour, placement, *wanted))

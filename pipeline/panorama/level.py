@@ -6,10 +6,10 @@ horizon, and as PoseRollDegrees grows, the horizon turns counterclockwise in the
 down. Roll comes first, then pitch, then heading; that is `sphere.rotation`. The heading only moves columns: it is left
 alone.
 
-Turning takes a full sphere. Images are bilinear, labels and masks nearest; columns wrap, and beyond a pole the sphere
-goes on half a turn away.
+Images are bilinear, labels and masks nearest; columns wrap, and beyond a pole the sphere goes on half a turn away.
+Where a band of a sphere was tilted, some of the level band was not seen: it is black, and ignored.
 
-Legend: H W canvas of a full sphere, 3 = (red, green, blue).
+Legend: H W canvas, 3 = (red, green, blue).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.classes import IGNORE
 from pipeline.panorama.placement import Placement
 from pipeline.panorama.sphere import (
-    FULL_SPHERE_DEGREES,
     panorama_coordinates,
     pixel_pitch,
     pixel_yaw,
@@ -34,6 +34,7 @@ from pipeline.panorama.sphere import (
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 _Strip = tuple[slice, npt.NDArray[np.float64], npt.NDArray[np.float64]]
+_ROUNDING = 1e-6
 _STRIP_PIXELS = 1 << 18
 """Pixels whose directions are held at once."""
 
@@ -44,23 +45,32 @@ def level_image(image_HW3: npt.NDArray[np.uint8], placement: Placement) -> npt.N
         return image_HW3
     height, width = image_HW3.shape[:2]
     beyond_HW3 = np.roll(image_HW3, width // 2, axis=1)
-    padded = np.concatenate((beyond_HW3[:1], image_HW3, beyond_HW3[-1:]))
+    padded = np.concatenate((beyond_HW3[:1], image_HW3, beyond_HW3[-1:]))  # of a band these rows are not asked
     padded = np.concatenate((padded[:, -1:], padded, padded[:, :1]), axis=1)
     level_HW3 = np.empty_like(image_HW3)
-    for strip, row, column in _sources(height, width, _turn(placement).T):
-        x, y = (column + 1).astype(np.float32), (row + 1).astype(np.float32)
+    for strip, row, column in _sources(height, width, placement.vertical_fov, _turn(placement).T):
+        x, y = (column + 1).astype(np.float32), (np.clip(row, -1, height) + 1).astype(np.float32)
         level_HW3[strip] = cv2.remap(padded, x, y, cv2.INTER_LINEAR)
+        level_HW3[strip][~_is_inside(row, height)] = 0
     return level_HW3
 
 
-def level_values(values_HW: npt.NDArray[ScalarT], placement: Placement) -> npt.NDArray[ScalarT]:
-    """Labels or a mask of the camera's canvas on the level one; the same where the camera was not tilted."""
-    return _turned(values_HW, _turn(placement).T) if placement.is_tilted else values_HW
+def level_values(values_HW: npt.NDArray[ScalarT], placement: Placement, outside: int = IGNORE) -> npt.NDArray[ScalarT]:
+    """Labels or a mask of the camera's canvas on the level one; the same where the camera was not tilted.
+
+    Args:
+        values_HW: one value per pixel of the canvas.
+        placement: says how the camera was tilted, and which part of the sphere the canvas is.
+        outside: the value of what the camera's band did not see; for flags, any number but 0 is true.
+    """
+    return _turned(values_HW, placement.vertical_fov, _turn(placement).T, outside) if placement.is_tilted else values_HW
 
 
-def unlevel_values(values_HW: npt.NDArray[ScalarT], placement: Placement) -> npt.NDArray[ScalarT]:
+def unlevel_values(
+    values_HW: npt.NDArray[ScalarT], placement: Placement, outside: int = IGNORE
+) -> npt.NDArray[ScalarT]:
     """Labels or a mask of the level canvas on the camera's: what `level_values` does, undone to the nearest pixel."""
-    return _turned(values_HW, _turn(placement)) if placement.is_tilted else values_HW
+    return _turned(values_HW, placement.vertical_fov, _turn(placement), outside) if placement.is_tilted else values_HW
 
 
 def level_note(tilts: Sequence[float]) -> str:
@@ -77,23 +87,31 @@ def _turn(placement: Placement) -> npt.NDArray[np.float64]:
     return rotation(0, placement.pitch, placement.roll)
 
 
-def _sources(height: int, width: int, turn: npt.NDArray[np.float64]) -> Iterator[_Strip]:
+def _sources(height: int, width: int, vertical_fov: float, turn: npt.NDArray[np.float64]) -> Iterator[_Strip]:
     """Strip by strip of the new canvas: its rows, and (row, column) in the old one of all its pixels.
 
     `turn` takes directions of the new canvas to those of the old one.
     """
-    yaw_W, pitch_H = pixel_yaw(width), pixel_pitch(height, FULL_SPHERE_DEGREES)
+    yaw_W, pitch_H = pixel_yaw(width), pixel_pitch(height, vertical_fov)
     step = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, step):
         strip = slice(top, min(top + step, height))
         rays = rays_from_angles(yaw_W[None, :], pitch_H[strip, None]) @ turn.T
-        yield strip, *panorama_coordinates(rays, height, width)
+        yield strip, *panorama_coordinates(rays, height, width, vertical_fov)
 
 
-def _turned(values_HW: npt.NDArray[ScalarT], turn: npt.NDArray[np.float64]) -> npt.NDArray[ScalarT]:
+def _turned(
+    values_HW: npt.NDArray[ScalarT], vertical_fov: float, turn: npt.NDArray[np.float64], outside: int
+) -> npt.NDArray[ScalarT]:
     height, width = values_HW.shape
     turned_HW = np.empty_like(values_HW)
-    for strip, row, column in _sources(height, width, turn):
+    for strip, row, column in _sources(height, width, vertical_fov, turn):
         rows = np.clip(np.rint(row), 0, height - 1).astype(np.intp)
         turned_HW[strip] = values_HW[rows, np.rint(column).astype(np.intp) % width]
+        turned_HW[strip][~_is_inside(row, height)] = np.asarray(outside).astype(values_HW.dtype)
     return turned_HW
+
+
+def _is_inside(row: npt.NDArray[np.float64], height: int) -> npt.NDArray[np.bool_]:
+    """Whether rows, of which integers are pixel centres, lie on a canvas; those of a full sphere all do."""
+    return (row >= -0.5 - _ROUNDING) & (row <= height - 0.5 + _ROUNDING)

@@ -15,6 +15,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.panorama.sphere import FULL_SPHERE_DEGREES
+
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 
@@ -38,6 +40,8 @@ class Placement:
     """By how many degrees the camera looked up; networks see the level canvas (see `level`)."""
     roll: float = 0.0
     """By how many degrees its right side was lower than its left."""
+    vertical_fov: float = FULL_SPHERE_DEGREES
+    """Degrees around the horizon that the canvas covers."""
 
     @classmethod
     def whole(cls, height: int, width: int) -> Placement:

@@ -105,7 +105,7 @@ def test_tags_behind_the_pixels_of_a_png_are_found(tmp_path: Path) -> None:
 
 def test_in_a_run_of_bands_a_part_lies_where_the_band_has_it(tmp_path: Path) -> None:
     opened = open_panorama(write_part(tmp_path / "a.png", 40, 0, 50, 256), BAND)
-    assert opened.placement == Placement(64, 256, 8, 0, 50, 256)
+    assert opened.placement == Placement(64, 256, 8, 0, 50, 256, vertical_fov=90)
     assert opened.image_HW3.shape == (32, 128, 3)
     whole_band = open_panorama(write_part(tmp_path / "b.png", 32, 0, 64, 256), BAND)
     assert whole_band.placement.is_whole and not whole_band.transparent_HW.any()
