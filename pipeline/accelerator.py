@@ -40,8 +40,8 @@ def device_errors(remedy: str) -> Generator[None]:
     except RuntimeError as error:
         if not is_device_error(error):
             raise
-        raise DeviceError(f"the device has failed ({first_line(error)})", "it must compute",
-                          "Run again, what is done is kept; if it fails again, see to its driver or use --device cpu"
+        raise DeviceError(f"the device has failed ({first_line(error)})", "it must work",
+                          "Run again, what is done is kept; if it fails again, check its driver or use --device cpu"
                           ) from error  # fmt: skip
 
 

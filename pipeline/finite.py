@@ -21,7 +21,7 @@ def require_finite(numbers: torch.Tensor, network: str) -> None:
     """
     if torch.isfinite(numbers.sum()) or torch.isfinite(numbers).all():
         return
-    raise WeightsError(f"{network} gives numbers that are none (NaN or infinity)",
-                       "every number of a network must be finite",
+    raise WeightsError(f"{network} outputs NaN or infinity",
+                       "all outputs of a network must be finite",
                        "Its weights are damaged, or the precision is too low for them: fetch or train them again, or "
                        "set its precision to float32")  # fmt: skip

@@ -78,7 +78,7 @@ def _snapshot(name: str, key: str, patterns: tuple[str, ...]) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except Exception as error:  # the hub's client has no common base for what can go wrong on the way
-        raise WeightsError(f"{name} cannot be had ({first_line(error)})",
+        raise WeightsError(f"{name} cannot be loaded ({first_line(error)})",
                            "the hub must have it and be reachable, or it must be in the hub's cache",
                            f"Check {key}: a folder written by save_pretrained, or a name on the hub"
                            ) from error  # fmt: skip

@@ -154,7 +154,7 @@ def load_recipe(path: Path) -> Recipe:
     except FileNotFoundError as error:
         raise RecipeError(f"recipe {path} does not exist", "a recipe is a TOML file", "Check the path") from error
     except UnicodeDecodeError as error:
-        raise RecipeError(f"recipe {path} has characters that are no UTF-8 (at byte {error.start})",
+        raise RecipeError(f"recipe {path} has characters that are not UTF-8 (at byte {error.start})",
                           "TOML files are UTF-8", "Save it with that encoding") from error  # fmt: skip
     except IsADirectoryError as error:
         raise RecipeError(f"recipe {path} is a folder", "a recipe is a TOML file", "Name the file") from error
@@ -163,7 +163,7 @@ def load_recipe(path: Path) -> Recipe:
                           "Check path and permissions") from error  # fmt: skip
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(
-            f"recipe {path} cannot be read ({error})", "a recipe is a TOML file", "Mend the file"
+            f"recipe {path} cannot be read ({error})", "a recipe is a TOML file", "Correct the file"
         ) from error
     return parse_recipe(anchored(table, path.absolute().parent))
 
@@ -290,7 +290,7 @@ def _build(kind: type[T], table: dict[str, Any], prefix: str) -> T:
         if key not in hints:
             meant = _meant(key, hints, prefix)
             remedy = f"Perhaps {' or '.join(meant)} is meant" if meant else "Remove it"
-            raise RecipeError(f"{prefix}{key} is no setting", f"known are {', '.join(hints)}", remedy)
+            raise RecipeError(f"{prefix}{key} is not a setting", f"known are {', '.join(hints)}", remedy)
     return kind(**{key: _value(hints[key], value, f"{prefix}{key}") for key, value in table.items()})
 
 

@@ -285,7 +285,7 @@ def main() -> None:
         state.begin_with(options.begin_with)
     if (options.work / "checkpoint.pt").exists():
         state.load(options.work / "checkpoint.pt")
-        print(f"going on from step {state.step} of {options.work / 'checkpoint.pt'}, without --begin-with", flush=True)
+        print(f"resuming from step {state.step} of {options.work / 'checkpoint.pt'}, without --begin-with", flush=True)
     data = Batch.join([load_shards(folder, *place()) for folder in options.data])
     train(state, data, load_shards(options.validation), schedule, options.work, options.out)
 

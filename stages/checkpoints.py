@@ -99,5 +99,5 @@ def replace_folder(folder: Path, fill: Callable[[Path], None], keep: Path | None
 def _unwritable(path: Path, error: OSError | SafetensorError) -> CacheError:
     reason = error.strerror or error if isinstance(error, OSError) else error
     return CacheError(f"{path} cannot be written ({reason})", "the folder must have room and write permission",
-                      "Free space and run the same command again; it goes on from the last checkpoint if there is one"
+                      "Free space and run the same command again; it resumes from the last checkpoint if there is one"
                       )  # fmt: skip

@@ -113,7 +113,7 @@ def teacher_cache(
 def distill(
     recipe: RecipeArgument = "demo", cache: CacheOption = None, set_: SetOption = None, device: DeviceOption = "auto"
 ) -> None:
-    """Stage two: train the student from the cache. A killed run goes on from its last checkpoint."""
+    """Stage two: train the student from the cache. A killed run resumes from its last checkpoint."""
     from stages.splits import require_learning_folder
 
     run = _run(recipe, cache, set_)
@@ -147,7 +147,7 @@ def fetch_weights(
     out: Annotated[Path, typer.Option(help="Folder for the checkpoints.")] = CACHE / "weights",
     base_url: Annotated[str, typer.Option(help="Where the checkpoints lie; a mirror, say.")] = "",
 ) -> None:
-    """Download SAM's checkpoints, going on where a broken download stopped, and check their hash."""
+    """Download SAM's checkpoints, resuming interrupted downloads, and check their hash."""
     from stages.fetch_weights import fetch
 
     with _listeners_at(out) as listener:
@@ -248,14 +248,14 @@ def main() -> None:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
     except PermissionError as error:  # in a folder that may not be entered, even asking whether a path is there raises
-        refused = InputError(f"{error.filename} may not be used ({error.strerror})",
-                             "it and the folders above it must be open to you",
+        refused = InputError(f"{error.filename} cannot be used ({error.strerror})",
+                             "you need permission for it and the folders above it",
                              "Change their permissions, or name another")  # fmt: skip
         typer.echo(f"error: {refused}", err=True)
         sys.exit(1)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # typer makes that of KeyboardInterrupt, without a word
-            typer.echo("interrupted; what was done is kept, run the same command again to go on", err=True)
+            typer.echo("interrupted; what was done is kept, run the same command again to resume", err=True)
         raise
 
 

@@ -18,7 +18,7 @@ def choose_device(name: str) -> str:
     if not _is_there(name):
         raise RecipeError(f"device {name!r} is not there (torch, built for CUDA {torch.version.cuda}, sees"
                           f" {torch.cuda.device_count()} GPUs)", "it must be cpu, cuda where there is one, or auto",
-                          "Use --device auto, or see to the GPU's driver")  # fmt: skip
+                          "Use --device auto, or check the GPU's driver")  # fmt: skip
     return name
 
 

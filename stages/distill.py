@@ -155,13 +155,15 @@ def distill(job: DistillJob, listener: Listener) -> Path:
     """
     folder = job.folder
     if folder.put_back():
-        listener(Note(STAGE, "a student of these settings and data was finished before: it is put back"))
+        listener(Note(STAGE, "the student of these settings and data exists already and is restored"))
     if folder.is_finished:
         readable = _readable_again(job)
         if not readable:
             listener(Note(STAGE, f"{folder.final} is finished; nothing to do"))
             return folder.final
-        listener(Note(STAGE, f"panoramas that were set aside can be read now ({len(readable)}): they are learned too"))
+        listener(
+            Note(STAGE, f"panoramas that were set aside can be read now ({len(readable)}): training includes them")
+        )
         _forget_training_without(folder, readable)
     if not job.ids:
         raise InputError("there are no panoramas to learn from", "they come from stage one", "Run stage one first")
@@ -268,11 +270,11 @@ def _resume(job: DistillJob, trainee: Trainee, listener: Listener) -> Progress:
     of_another, state = job.folder.make_way(), job.folder.load()
     if state is None:
         if of_another:
-            listener(Note(STAGE, "the checkpoint is of other settings or data: training starts anew"))
+            listener(Note(STAGE, "the checkpoint is of other settings or data: training starts from the beginning"))
         return Progress()
     trainee.load_state(state)
     progress = Progress(**state["progress"])
-    listener(Note(STAGE, f"going on from step {progress.steps} of {job.distill.steps}"))
+    listener(Note(STAGE, f"resuming from step {progress.steps} of {job.distill.steps}"))
     return progress
 
 

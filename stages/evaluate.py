@@ -98,7 +98,7 @@ def evaluate(job: EvaluateJob, listener: Listener = silent) -> dict[str, Any]:
 
     Raises:
         InputError: not one panorama could be measured.
-        WeightsError: a student predicts other classes than are measured, or numbers that are none.
+        WeightsError: a student predicts other classes than are measured, or NaN or infinity.
         CacheError: results cannot be written.
     """
     started = time.monotonic()
@@ -130,7 +130,7 @@ def _require_some(ids: Sequence[str], failed: Mapping[str, str]) -> None:
         raise InputError(
             f"none of {len(ids)} panoramas could be measured",
             f"at least one must be usable{first}",
-            "Mend the files, or name other panoramas",
+            "Repair the files, or name other panoramas",
         )
 
 

@@ -42,7 +42,7 @@ class _Download:
 def fetch(name: str, folder: Path, listener: Listener, *, base_url: str = "") -> Path:
     """Bring one checkpoint into `folder` and return its path; a complete one is only checked.
 
-    A broken download stays beside as `.partial` and is gone on with. A file whose SHA-256 does not start with the
+    An interrupted download is kept as `.partial` and resumed. A file whose SHA-256 does not start with the
     digits in its name is never put in place.
 
     Raises:
@@ -51,7 +51,7 @@ def fetch(name: str, folder: Path, listener: Listener, *, base_url: str = "") ->
     """
     if name not in CHECKPOINTS:
         raise WeightsError(
-            f"{name!r} is no known checkpoint", f"known are {', '.join(CHECKPOINTS)}", "Choose one of them"
+            f"{name!r} is not a known checkpoint", f"known are {', '.join(CHECKPOINTS)}", "Choose one of them"
         )
     job = _Download(f"{(base_url or BASE_URL).rstrip('/')}/{CHECKPOINTS[name]}", folder / CHECKPOINTS[name])
     with claimed(folder, f"{STAGE} {name}"):
@@ -62,7 +62,7 @@ def _fetch(job: _Download, listener: Listener) -> Path:
     started = time.monotonic()
     if job.target.exists():
         _check(job.target, job.target.name)
-        listener(Note(STAGE, f"{job.target} is here already and its hash is right"))
+        listener(Note(STAGE, f"{job.target} already exists and its hash matches"))
         return job.target
     _download(job, listener)
     _check(job.partial, job.target.name)
@@ -82,13 +82,13 @@ def _download(job: _Download, listener: Listener) -> None:
             _copy(response, job.partial, have, total, listener)
     except urllib.error.HTTPError as error:
         if error.code != 416:  # 416: nothing is left to send, the partial file is whole
-            raise WeightsError(f"{job.url} answers {error.code} {error.reason}", "it must give the checkpoint",
+            raise WeightsError(f"{job.url} answers {error.code} {error.reason}", "it must serve the checkpoint",
                                "Check --base-url") from error  # fmt: skip
     except (OSError, HTTPException, ValueError) as error:  # ValueError: an address that is none
         reason = getattr(error, "reason", None) or error
-        raise WeightsError(f"the download of {job.url} broke off ({reason})",
-                           "it needs the address of a server, a connection and room on the disk",
-                           "Run the command again; it goes on where it stopped") from error  # fmt: skip
+        raise WeightsError(f"the download of {job.url} was interrupted ({reason})",
+                           "it needs a server at that address, a connection and free disk space",
+                           "Run the command again; it resumes where it stopped") from error  # fmt: skip
 
 
 def _copy(response: IO[bytes], partial: Path, have: int, total: int, listener: Listener) -> None:
@@ -110,5 +110,5 @@ def _check(path: Path, name: str) -> None:
     if not digest.startswith(match[1]):
         wrong = path.with_name(f"{name}.wrong")
         path.replace(wrong)
-        raise WeightsError(f"{name} has SHA-256 {digest[:6]}..., put aside as {wrong.name}",
+        raise WeightsError(f"{name} has SHA-256 {digest[:6]}..., moved to {wrong.name}",
                            f"it must start with {match[1]}", "Download it again")  # fmt: skip

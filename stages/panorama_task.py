@@ -92,7 +92,7 @@ def check_assistant(task: PanoramaTask) -> None:
     tasks of this process and device find it loaded.
 
     Raises:
-        WeightsError: it is broken, of the wrong kind, gives numbers that are none, or lacks a feature level.
+        WeightsError: it is broken, of the wrong kind, outputs NaN or infinity, or lacks a feature level.
         DeviceError: the device fails, or has no room for it.
     """
     config = task.recipe.assistant

@@ -95,7 +95,7 @@ def predict(job: PredictJob, listener: Listener = silent) -> PredictSummary:
 
     Raises:
         InputError: no panoramas, an unusable ignore mask, or not one panorama could be read.
-        WeightsError: the student cannot be loaded, or gives numbers that are none.
+        WeightsError: the student cannot be loaded, or outputs NaN or infinity.
         CacheError: outputs cannot be written, or another predict is at work there.
     """
     with claimed(job.out, STAGE):
@@ -247,7 +247,7 @@ def _require_some(files: list[PanoramaFile], failed: dict[str, str]) -> None:
         name, reason = next(iter(failed.items()))
         raise InputError(f"none of {len(files)} panoramas could be predicted",
                          f"at least one must be usable; the first error: {name}: {reason.rstrip('.')}",
-                         "Mend or replace the files")  # fmt: skip
+                         "Repair or replace the files")  # fmt: skip
 
 
 def _summary(files: list[PanoramaFile], missing: list[PanoramaFile], failed: dict[str, str]) -> PredictSummary:

@@ -89,7 +89,7 @@ class RunReader:
         panorama = open_panorama(self.paths[panorama_id], self.recipe.panorama)
         if self._provenance(panorama_id).get("source_sha256") != panorama.sha256:
             raise CacheError(f"{self.paths[panorama_id]} has changed since it was cached",
-                             "it must be the file of then",
+                             "it must be the file that was cached",
                              "Run teacher-cache again")  # fmt: skip
         return level_image(panorama.image_HW3, panorama.placement)
 

@@ -67,7 +67,7 @@ def run_tasks(
                 raise WorkerError("the dask scheduler was lost", "it must run until all is done",
                                   "Start it, and run the same again; what was done is kept") from error  # fmt: skip
             except KilledWorker as error:
-                death = WorkerError("worker processes died over it, again and again",
+                death = WorkerError("worker processes died repeatedly while working on it",
                                     "they must have the memory that the work takes, which is the usual cause",
                                     "Take fewer workers")  # fmt: skip
                 if lost is None:

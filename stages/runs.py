@@ -187,7 +187,7 @@ def run_left_in_current_folder(run: Run) -> str:
     if run.store.exists() or not other.store.exists():
         return ""
     return (f"this run's place is {run.folder}, beside its recipe, and has no teacher cache; "
-            f"{other.folder} in the current folder has one: --cache {HERE} goes on with that")  # fmt: skip
+            f"{other.folder} in the current folder has one: --cache {HERE} continues with that")  # fmt: skip
 
 
 VERSIONS = {Part.MASKS: 3, Part.ASSISTANT: 6, Part.ENSEMBLE: 3}

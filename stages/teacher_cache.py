@@ -120,7 +120,9 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
     listener(StageFinished(STAGE, time.monotonic() - started, facts))
     if sum(bool(report.error) for report in reports) == len(panoramas):
         raise InputError(
-            f"none of {len(panoramas)} panoramas could be used", "the reasons stand above", "Mend or replace the files"
+            f"none of {len(panoramas)} panoramas could be used",
+            "the reasons are listed above",
+            "Repair or replace the files",
         )
     return summary
 
@@ -175,7 +177,7 @@ def _require_like_here(scheduler: str, recipe: Recipe, prints: Fingerprints) -> 
             difference = answer.found if isinstance(answer, GoodSAMError) else first_line(answer)
         raise WorkerError(f"the worker {worker} differs from this machine ({difference})",
                           "it must have the same project, and the same weights under the same paths",
-                          "Bring it up to this machine, or take it out of the cluster")  # fmt: skip
+                          "Update it to match this machine, or remove it from the cluster")  # fmt: skip
 
 
 def _sharing(recipe: Recipe, device: str, workers: int) -> Recipe:

@@ -26,7 +26,7 @@ from stages.teacher_cache import teacher_cache
 from tests.stages.small_run import make_folders, small_run
 
 BAD = (float("nan"), float("inf"))
-NAMED = "gives numbers that are none"
+NAMED = "outputs NaN or infinity"
 
 
 @pytest.mark.parametrize("bad", [*BAD, -float("inf")])

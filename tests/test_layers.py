@@ -63,7 +63,7 @@ HEAVY = ("torch", "transformers", "torchvision", "segment_anything", "zarr", "da
 def test_a_misspelt_setting_is_told_before_heavy_imports(command: str, tmp_path: Path):
     recipe = tmp_path / "mine.toml"
     recipe.write_text("[fusion]\nthetta = 0.6\n")
-    _assert_told_early([command, str(recipe)], "fusion.thetta is no setting")
+    _assert_told_early([command, str(recipe)], "fusion.thetta is not a setting")
 
 
 @pytest.mark.parametrize("command", ["teacher-cache", "distill", "eval"])

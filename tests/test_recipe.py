@@ -32,7 +32,7 @@ def test_built_in_recipes_survive_the_way_to_toml_and_back(path: Path) -> None:
     ("table", "names"),
     [
         ({"sam": {"poins_per_side": 3}}, ["sam.poins_per_side", "sam.points_per_side"]),
-        ({"steps": 3}, ["steps is no setting", "distill.steps"]),
+        ({"steps": 3}, ["steps is not a setting", "distill.steps"]),
         ({"width": 3}, ["panorama.width or windows.width"]),
         ({"sam": 3}, ["sam", "table"]),
         ({"seed": 1.5}, ["seed", "whole number"]),
@@ -189,5 +189,5 @@ def test_a_printed_recipe_may_be_written_by_windows(encoded: Callable[[str], byt
 
 def test_a_recipe_of_another_encoding_is_told_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_bytes('[data]\npanoramas = "Stra\u00dfe"\n'.encode("latin-1"))
-    with pytest.raises(RecipeError, match=r"no UTF-8 .* Save it with that encoding"):
+    with pytest.raises(RecipeError, match=r"not UTF-8 .* Save it with that encoding"):
         load_recipe(tmp_path / "mine.toml")

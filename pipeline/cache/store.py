@@ -270,7 +270,7 @@ class TeacherStore:
 
     def _fingerprint_folder(self, part: Part, fingerprint: str) -> Path:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", fingerprint):
-            raise ValueError(f"{fingerprint!r} is no fingerprint")
+            raise ValueError(f"{fingerprint!r} is not a fingerprint")
         return self.path / Part(part) / fingerprint
 
     def _folder(self, part: Part, fingerprint: str, panorama_id: str) -> Path:

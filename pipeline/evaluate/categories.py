@@ -101,7 +101,7 @@ def _read(name: str) -> Mapping[str, Sequence[str]]:
             or len(lists) < len(table)
             or not all(isinstance(label, str) for of_it in lists for label in of_it)
         ):
-            raise ValueError("it is no object of lists of class names")
+            raise ValueError("it is not an object of lists of class names")
     except (OSError, ValueError, AttributeError) as error:
         raise RecipeError(f"{_KEY} names {name}, which cannot be used ({error})",
                           'it must be a JSON file such as {"flat": ["road", "sidewalk"], "sky": ["sky"]}',
@@ -118,7 +118,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
         double = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
-        raise ValueError(f"{double} stands in it twice")
+        raise ValueError(f"{double} is in it twice")
     return table
 
 

@@ -71,7 +71,7 @@ def mask_colours(masks_HW: npt.NDArray[np.integer]) -> ImageArray:
 
 
 def hatch_unreliable(image_HW3: ImageArray, reliable_HW: BoolArray) -> ImageArray:
-    """Dim what is not reliable (M = 0) and hatch it, so that it is told apart without colour vision too."""
+    """Dim what is not reliable (M = 0) and hatch it, so that it can be seen without colour vision too."""
     height, width = reliable_HW.shape
     stripe = (np.arange(height)[:, None] + np.arange(width)) % 10 < 2
     dimmed = blend(image_HW3, np.full_like(image_HW3, 24), np.where(reliable_HW, 0.0, 0.55))

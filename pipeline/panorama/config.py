@@ -88,7 +88,7 @@ class WindowConfig:
     height: int = 512
     """Window height, pixels, at least 32; a window higher than the panorama is cut to it."""
     width: int = 512
-    """Window width, pixels, at least 32; one wider than the panorama is cut to it and does not go on over the seam.
+    """Window width, pixels, at least 32; one wider than the panorama is cut to it and does not wrap around the seam.
     Square windows waste nothing of SAM's square input."""
     stride_y: int = 256
     """Vertical step, pixels, a multiple of 32, below the height so that windows overlap; the last row of windows is

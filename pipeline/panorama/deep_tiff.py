@@ -104,7 +104,7 @@ def eight_bit(values: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.uint
     numbers = values.astype(np.float32)
     if missing := int(np.isnan(numbers).sum()):
         raise InputError(
-            f"{name} has {missing} floating-point pixels that are no numbers (NaN)",
+            f"{name} has {missing} floating-point pixels that are NaN",
             "floating-point pixels lie in 0 to 1",
             "Fill them and export it with 8 or 16 bits",
         )

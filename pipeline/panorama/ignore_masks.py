@@ -222,7 +222,7 @@ def _of_size(panorama: Path, sizes: Mapping[tuple[int, int], Sequence[Path]]) ->
     if len(fitting) > 1:
         raise InputError(f"ignore masks {' and '.join(mask.name for mask in fitting)} both have the size of "
                          f"{panorama.name}, {header.width}x{header.height}",
-                         "without a panorama's or folder's name, a mask is told by its size alone",
+                         "without a panorama's or folder's name, masks are matched by size alone",
                          "Name the masks after the folders of their cameras, or remove one")  # fmt: skip
     return (fitting[0], _BY_SIZE) if fitting else None
 
@@ -251,7 +251,7 @@ def _require_usable(chosen: Mapping[Path, tuple[Path, str] | None], config: Pano
 def _header(mask: Path) -> PictureHeader:
     header = picture_header(mask)
     if header is None:
-        raise InputError(f"ignore mask {mask} is no picture that can be opened", "masks are PNG files",
+        raise InputError(f"ignore mask {mask} cannot be opened as an image", "masks are PNG files",
                          "Save it again, or take it out of the folder")  # fmt: skip
     return header
 

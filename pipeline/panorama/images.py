@@ -181,7 +181,7 @@ def read_picture(
         ) from None
     except UnidentifiedImageError:
         raise InputError(
-            f"{path.name} is no image that can be opened",
+            f"{path.name} cannot be opened as an image",
             "JPEG, PNG, WebP and TIFF can, whatever the suffix says",
             "Export it again or take it out of the folder",
         ) from None

@@ -42,7 +42,7 @@ def with_end_marker(file: BinaryIO) -> BinaryIO:
     for ending in _without_padding(data):
         if _is_undamaged(ending + _END):
             return io.BytesIO(ending + _END)
-    raise OSError("its data end before the picture does")
+    raise OSError("its data ends before the image does")
 
 
 def _ends_with_marker(file: BinaryIO) -> bool:

@@ -67,7 +67,7 @@ def survey_labels(folder: Path, panoramas: Sequence[PanoramaFile]) -> FoundLabel
         InputError: the folder is missing, no panorama has a label, or it is not clear which file is whose.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder", "labels are PNG files in a folder", "Check the path")
+        raise InputError(f"{folder} is not a folder", "labels are PNG files in a folder", "Check the path")
     found = {p.id: label for p in panoramas if (label := _label_of(p, folder)) is not None}
     files = _label_files(folder, panoramas)
     found |= _found_by_folded_names([p for p in panoramas if p.id not in found], files, found)

@@ -108,7 +108,7 @@ def missing_overlap(height: int, width: int, config: WindowConfig) -> tuple[str,
     told: list[str] = []
     if config.width >= width:
         told.append(f"one window (windows.width is {config.width}) holds the whole width of the panorama ({width}): "
-                    "windows do not go on over the seam, where labels may break; "
+                    "windows do not wrap around the seam, where labels may break; "
                     f"windows.width = {width // 2} or less lets them")  # fmt: skip
     for key, direction, stride, size, whole in (
         ("stride_x", "side by side", config.stride_x, config.width, width),

@@ -48,7 +48,7 @@ class LossMeter:
         broken = [name for name, mean in means.items() if not math.isfinite(mean)]
         if broken:
             raise GoodSAMError(
-                f"{', '.join(broken)} became nan or infinite in steps {self._first + 1} to {self._last + 1}",
+                f"{', '.join(broken)} became NaN or infinite in steps {self._first + 1} to {self._last + 1}",
                 "all losses stay finite",
                 "Lower distill.learning_rate, lengthen distill.warmup_steps or set distill.precision to float32;"
                 " the last checkpoint is untouched",

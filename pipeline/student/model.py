@@ -137,7 +137,7 @@ def load_student(folder: Path) -> SegformerForSemanticSegmentation:
         return _pretrained(folder, _architecture_of(folder), whole=True)[0].eval()
     except WeightsError as error:
         raise WeightsError(error.found, "a student is as `goodsam distill` writes it",
-                           "Remove that folder and run distill again; it goes on from its last checkpoint"
+                           "Remove that folder and run distill again; it resumes from its last checkpoint"
                            ) from error  # fmt: skip
 
 

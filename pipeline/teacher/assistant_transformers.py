@@ -123,7 +123,7 @@ def _network(folder: Path, name: str) -> torch.nn.Module:
     if missing:
         # transformers fills what is missing with random numbers: a bare encoder such as mit-b0 would load, and guess.
         raise WeightsError(f"{name} lacks {len(missing)} weights, the first of them {missing[0]}",
-                           "an assistant is a whole segmentation network, not an encoder alone", _REMEDY)  # fmt: skip
+                           "an assistant is a complete segmentation network, not only an encoder", _REMEDY)  # fmt: skip
     return network.eval().requires_grad_(False)
 
 

@@ -94,7 +94,7 @@ def stitch_assistant(
     Raises:
         ValueError: the image has another type or shape.
         WeightsError: the assistant gives other classes than its label set has, not the cells of `AssistantOutput`, or
-            numbers that are none (NaN, infinity).
+            NaN or infinity (NaN, infinity).
         RecipeError: the assistant's classes have no known merge into `target`.
         DeviceMemoryError: a GPU's memory is too small for one view.
     """

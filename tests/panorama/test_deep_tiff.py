@@ -91,7 +91,7 @@ def test_integers_of_32_bits_that_need_only_16_are_taken_for_16(tmp_path: Path) 
 @pytest.mark.parametrize("samples", [1, 3])
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(np.nan, "1 floating-point pixels that are no numbers (NaN)"), (12.5, "floating-point pixels from 0 to 12.5"),
+    [(np.nan, "1 floating-point pixels that are NaN"), (12.5, "floating-point pixels from 0 to 12.5"),
      (-0.5, "floating-point pixels from -0.5 to 1"), (np.inf, "floating-point pixels from 0 to inf")],
 )  # fmt: skip
 def test_floats_that_are_no_colours_are_set_aside_by_what_they_are(

@@ -133,7 +133,7 @@ def test_unusable_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none of the 1 masks in .*rigs belongs to a panorama"):
         choose_ignore_masks(config(tmp_path), found)
     (rigs / "one.png").write_text("no picture")
-    with pytest.raises(InputError, match=r"one\.png is no picture that can be opened"):
+    with pytest.raises(InputError, match=r"one\.png cannot be opened as an image"):
         choose_ignore_masks(config(tmp_path), found)
     (rigs / "one.png").unlink()
     picture(rigs / "one.jpg")

@@ -304,7 +304,7 @@ def test_of_a_damaged_file_pillow_says_nothing_beside_the_error(tmp_path: Path) 
         "except InputError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.startswith("cut.tif is no image")
+    assert done.stdout.startswith("cut.tif cannot be opened as an image")
     assert done.stderr == ""
 
 
@@ -331,7 +331,7 @@ def test_empty_renamed_missing_files_and_folders_are_told_apart(tmp_path: Path) 
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.jpg").write_text("not a picture\n" * 50)
     assert "empty.jpg is empty" in message(tmp_path / "empty.jpg")
-    assert "text.jpg is no image" in message(tmp_path / "text.jpg")
+    assert "text.jpg cannot be opened as an image" in message(tmp_path / "text.jpg")
     assert "is not there" in message(tmp_path / "gone.jpg")
     assert f"{tmp_path} is a folder" in message(tmp_path)
     os.mkfifo(tmp_path / "pipe.png")

@@ -106,7 +106,7 @@ def test_what_lies_behind_the_end_marker_is_no_part_of_the_picture(tmp_path: Pat
 def test_the_message_names_the_file_and_what_is_wrong(tmp_path: Path) -> None:
     whole = jpeg(picture("noise"), "plain")
     assert read(tmp_path / "a.jpg", whole[: len(whole) // 2]) == (
-        "a.jpg is broken or truncated (its data end before the picture does); the whole image must decode. "
+        "a.jpg is broken or truncated (its data ends before the image does); the whole image must decode. "
         "Copy or export it again."
     )
 

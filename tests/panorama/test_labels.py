@@ -70,7 +70,7 @@ def test_an_image_is_never_its_own_label(tmp_path: Path) -> None:
 
 
 def test_a_missing_label_folder_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         find_labels(tmp_path / "nothing", [])
 
 

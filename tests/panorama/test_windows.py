@@ -73,7 +73,7 @@ def test_a_window_as_wide_as_the_panorama_needs_one_column() -> None:
         (WindowConfig(128, 64, 128, 32), []),
         (WindowConfig(256, 64, 32, 32), []),
         (WindowConfig(64, 256, 32, 32), ["one window (windows.width is 256) holds the whole width"]),
-        (WindowConfig(64, 512, 32, 512), ["of the panorama (256): windows do not go on over the seam"]),
+        (WindowConfig(64, 512, 32, 512), ["of the panorama (256): windows do not wrap around the seam"]),
     ],
 )
 def test_windows_that_have_no_neighbour_to_overlap_are_told(config: WindowConfig, told: list[str]) -> None:

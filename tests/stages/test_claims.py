@@ -31,7 +31,7 @@ def test_a_second_process_is_told_and_the_claim_ends_with_a_killed_one(tmp_path:
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "claimed\n"
-        with pytest.raises(CacheError, match="another distill is at work"), claimed(tmp_path, "distill"):
+        with pytest.raises(CacheError, match="another distill is already running"), claimed(tmp_path, "distill"):
             pass
         with claimed(tmp_path, "eval"):  # another stage may work meanwhile
             pass

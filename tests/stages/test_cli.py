@@ -32,7 +32,7 @@ def test_a_path_in_a_folder_that_may_not_be_entered_is_one_sentence(
     assert stop.value.code == 1
     told = capsys.readouterr().err
     assert told.startswith(
-        "error: /private/final/training.json may not be used (Permission denied); it and the folders"
+        "error: /private/final/training.json cannot be used (Permission denied); you need permission"
     )
 
 

@@ -259,7 +259,7 @@ def test_a_cache_in_the_current_folder_is_told_where_the_recipes_own_place_has_n
     assert run_left_in_current_folder(run) == ""
     (project / "here" / "cache" / "run" / "teacher.zarr").mkdir(parents=True)
     told = run_left_in_current_folder(run)
-    assert str(run.folder) in told and "--cache cache goes on with that" in told
+    assert str(run.folder) in told and "--cache cache continues with that" in told
     result = CliRunner().invoke(cli.app, ["distill", "../recipes/my.toml"])
     assert f"note: {told}" in result.stderr
     assert run_left_in_current_folder(open_run("../recipes/my.toml", Path("cache"))) == ""

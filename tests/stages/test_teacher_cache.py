@@ -633,7 +633,10 @@ def test_a_full_disk_stops_the_stage_and_keeps_what_is_there(folder: Path, monke
 
 def test_a_second_run_at_the_same_time_is_refused(folder: Path) -> None:
     run = small_run(folder)
-    with claimed(run.folder, "teacher-cache"), pytest.raises(CacheError, match="another teacher-cache is at work"):
+    with (
+        claimed(run.folder, "teacher-cache"),
+        pytest.raises(CacheError, match="another teacher-cache is already running"),
+    ):
         teacher_cache(run, silent)
 
 

@@ -146,7 +146,7 @@ def test_a_second_one_at_the_same_time_is_refused_and_records_nothing(
     recorded = (folder / "cache/small/recipe.toml").read_text()
     with claimed(folder / "cache/small" / place, stage):
         assert goodsam(stage, folder / "small.toml", "--cache", folder / "cache", "--set", "seed=9") == 1
-    assert f"another {stage} is at work" in capsys.readouterr().err
+    assert f"another {stage} is already running" in capsys.readouterr().err
     assert (folder / "cache/small/recipe.toml").read_text() == recorded
 
 
@@ -229,7 +229,7 @@ def test_verify_removes_nothing_while_stage_one_works_and_makes_no_cache(
     TeacherStore.open(run.store, "a")
     with claimed(run.folder, "teacher-cache"):
         assert goodsam(*verify) == 1
-    assert "another teacher-cache is at work" in capsys.readouterr().err
+    assert "another teacher-cache is already running" in capsys.readouterr().err
     assert goodsam(*verify) == 0
 
 

@@ -80,7 +80,7 @@ def test_without_a_cache_every_stage_says_what_to_run_first(tmp_path: Path) -> N
 def test_one_process_at_a_time_works_on_a_folder(folder: Path, stage: str) -> None:
     run = cached_run(folder)
     place, work = {"distill": (run.student, distill_run), "eval": (run.evaluation, evaluate_run)}[stage]
-    with claimed(place, stage), pytest.raises(CacheError, match=f"another {stage} is at work"):
+    with claimed(place, stage), pytest.raises(CacheError, match=f"another {stage} is already running"):
         work(run, silent)
 
 
@@ -153,7 +153,7 @@ def test_nothing_is_removed_while_stage_one_works(folder: Path) -> None:
     chunk = damage(run)
     with claimed(run.folder, "teacher-cache"):
         assert len(verify_run(run)) == 1
-        with pytest.raises(CacheError, match="another teacher-cache is at work"):
+        with pytest.raises(CacheError, match="another teacher-cache is already running"):
             verify_run(run, remove=True)
     assert chunk.is_file()
 

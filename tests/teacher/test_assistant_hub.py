@@ -147,14 +147,14 @@ def test_a_hub_repository_without_safetensors_gives_pytorchs_own_format(hub: Hub
 
 
 def test_a_name_that_the_hub_does_not_have_is_refused_in_one_sentence(hub: Hub) -> None:
-    with pytest.raises(WeightsError, match="someone/else cannot be had") as refusal:
+    with pytest.raises(WeightsError, match="someone/else cannot be loaded") as refusal:
         load_transformers("someone/else", DENSEPASS_13, CPU)
     assert "\n" not in str(refusal.value)
 
 
 def test_without_network_and_cache_the_message_says_so(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(WeightsError, match=r"cannot be had .* it must be in the hub's cache") as refusal:
+    with pytest.raises(WeightsError, match=r"cannot be loaded .* it must be in the hub's cache") as refusal:
         load_transformers(NAME, DENSEPASS_13, CPU)
     assert "\n" not in str(refusal.value)
     assert hub.downloads == []

@@ -179,7 +179,7 @@ class AutomaticMaskGenerator:
             if 0 in self._inside(crop):
                 raise InputError(f"a window or crop of {crop.x1 - crop.x0}x{crop.y1 - crop.y0} pixels",
                                  "its shorter side needs half a pixel when the longer one is scaled to SAM's "
-                                 f"{self._resize.target_length}", "Take windows that are less thin")  # fmt: skip
+                                 f"{self._resize.target_length}", "Choose windows that are less narrow")  # fmt: skip
         return crops
 
     def _inside(self, crop: Crop) -> tuple[int, int]:
