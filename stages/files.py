@@ -18,6 +18,8 @@ from pipeline.errors import CacheError, InputError
 from pipeline.panorama.finding import SUFFIXES, visible_files
 from pipeline.settings import file_digest, fingerprint
 
+SOURCE_STAMP = ("source_size", "source_modified_ns")
+"""Keys of `source_stamp`."""
 _OF_THE_NAME = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 """The system's errors for a name that cannot be used."""
 
@@ -158,4 +160,4 @@ def source_stamp(path: Path) -> dict[str, int]:
         status = path.stat()
     except OSError:  # whoever opens it says what is wrong with it
         return {}
-    return {"source_size": status.st_size, "source_modified_ns": status.st_mtime_ns}
+    return dict(zip(SOURCE_STAMP, (status.st_size, status.st_mtime_ns), strict=True))

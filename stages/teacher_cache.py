@@ -26,9 +26,10 @@ from pipeline.panorama.placement import placement_note
 from pipeline.panorama.windows import missing_overlap
 from pipeline.recipe import Recipe
 from stages.claims import claimed
-from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted, tell_if_slow
-from stages.files import digest, source_stamp
+from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted
+from stages.files import digest
 from stages.fingerprints import part_fingerprints
+from stages.missing import CachedPanoramas
 from stages.runner import ask_workers, require_scheduler, run_tasks
 from stages.runs import Fingerprints, Run, has_own_mask, write_manifest
 from stages.splits import SplitPanorama, survey_splits
@@ -90,7 +91,8 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
     own_masks = _digests_of_own_masks(masks, panoramas)
     store = TeacherStore.open(run.store, "a")
     prints = part_fingerprints(run.recipe)
-    missing = _missing(store, prints, panoramas, own_masks, listener)
+    cached = CachedPanoramas(store, prints)
+    missing = cached.missing(panoramas, own_masks, STAGE, listener)
     workers = 0 if scheduler else min(workers, len(missing))
     tasks = _checked_tasks(run, prints, missing, listener, workers, scheduler, device, threads) if missing else []
     tasks = [
@@ -112,6 +114,7 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
                 _record(run, prints)
                 is_recorded = True
             reports.append(report)
+    cached.learn(missing)
     tilts = [report.tilt for report in reports if report.tilt]
     for note in filter(None, (placement_note(sum(report.placed for report in reports)), level_note(tilts))):
         listener(Note(STAGE, note))
@@ -205,15 +208,6 @@ def _at_once(device: str) -> int:
     return 1 if device == "cpu" else 2
 
 
-def _missing(
-    store: TeacherStore, prints: Fingerprints, panoramas: Sequence[SplitPanorama], own_masks: Mapping[str, str],
-    listener: Listener,
-) -> list[SplitPanorama]:  # fmt: skip
-    """The panoramas that are not complete."""
-    asked = tell_if_slow(panoramas, f"{STAGE}: looking at the cache", "panoramas", listener)
-    return [p for p in asked if not _is_complete(store, prints, p, own_masks.get(p.id, ""))]
-
-
 def _digests_of_own_masks(masks: IgnoreMasks, panoramas: Sequence[SplitPanorama]) -> dict[str, str]:
     """Digest of each panorama's mask, by its id, where there is a folder of masks.
 
@@ -260,25 +254,6 @@ def _summary(total: int, reports: Sequence[TaskReport], set_aside: Mapping[str, 
     failed = {report.id: report.error for report in reports if report.error}
     parts = Counter(part for report in reports for part in report.seconds)
     return CacheSummary(total, len(reports) - len(failed), {**set_aside, **failed}, dict(parts))
-
-
-def _is_complete(store: TeacherStore, prints: Fingerprints, panorama: SplitPanorama, ignore_mask_sha256: str) -> bool:
-    """Whether all parts are done and made from the files as they are. A picture of the size and time of change that
-    the done marks name is not read: 10,000 panoramas are some 100 GB."""
-    made_from = {part: store.made_from(part, prints.of(part), panorama.id) for part in Part}
-    done = [
-        mark for part, mark in made_from.items() if mark is not None and has_own_mask(part, mark, ignore_mask_sha256)
-    ]
-    if len(done) < len(made_from):
-        return False
-    stamp = source_stamp(panorama.path)
-    if stamp and all(stamp.items() <= provenance.items() for provenance in done):
-        return True
-    try:
-        source = digest(panorama.path)
-    except InputError:  # the task says what is wrong with the file
-        return False
-    return all(provenance.get("source_sha256") == source for provenance in done)
 
 
 def _describe(store: TeacherStore, prints: Fingerprints, recipe: Recipe) -> None:

@@ -32,8 +32,13 @@ def stored_bytes(folder: Path | str, shape: tuple[int, ...]) -> int:
     Raises:
         FileNotFoundError: the chunk is lost.
     """
-    # A rerun asks this 25 times per panorama: os.stat of a text costs a fraction of what a Path does.
-    return 0 if 0 in shape else os.stat(f"{folder}/{'.'.join('c' + '0' * len(shape))}").st_size  # noqa: PTH116
+    # Asked 25 times per panorama: os.stat of a text costs a fraction of what a Path does.
+    return 0 if 0 in shape else os.stat(f"{folder}/{chunk_file(shape)}").st_size  # noqa: PTH116
+
+
+def chunk_file(shape: tuple[int, ...]) -> str:
+    """Name of the one chunk of an array of this shape."""
+    return ".".join("c" + "0" * len(shape))
 
 
 def read_mark(folder: Path) -> Mark:

@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
@@ -27,6 +28,7 @@ _KEPT, _DIGITS = 150, 32
 _SHORTENED = re.compile(rf"[^~/]{{{_KEPT}}}~[0-9a-f]{{{_DIGITS}}}")
 
 
+@lru_cache(maxsize=100_000)  # a rerun asks for every part
 def folder_name(panorama_id: str) -> str:
     """The one folder name of a panorama: percent-encoded UTF-8, dots too ("zarr.json" is an id like others).
 

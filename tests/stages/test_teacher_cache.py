@@ -145,9 +145,54 @@ def test_a_changed_picture_is_done_again(folder: Path) -> None:
 def test_a_finished_run_reads_no_picture_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = small_run(folder)
     read: list[Path] = []
-    monkeypatch.setattr("stages.teacher_cache.digest", read.append)
+    monkeypatch.setattr("stages.missing.digest", read.append)
     assert to_do(run) == 0
     assert read == []
+
+
+@pytest.mark.parametrize(
+    "damage", ["a lost chunk", "a shortened chunk", "a changed mark", "a lost mark", "a lost index"]
+)
+def test_a_second_rerun_sees_what_the_first_saw(folder: Path, damage: str) -> None:
+    """The first rerun leaves an index of the done marks; it hides nothing from the next."""
+    run = small_run(folder)
+    assert to_do(run) == 0
+    age_indexes(run)
+    panorama = next((run.store / "assistant" / read_manifest(run).assistant).glob("*1"))
+    chunk = next(panorama.glob("agreement/c*"))
+    if damage == "a lost chunk":
+        chunk.unlink()
+    elif damage == "a shortened chunk":
+        chunk.write_bytes(chunk.read_bytes()[:-1])
+    elif damage == "a changed mark":
+        mark = panorama / "zarr.json"
+        before = mark.stat()
+        mark.write_text(mark.read_text().replace("panoramas/1", "panoramas/2"))
+        os.utime(mark, ns=(before.st_atime_ns, before.st_mtime_ns))
+    elif damage == "a lost mark":
+        (panorama / "zarr.json").unlink()
+    else:
+        shutil.rmtree(indexes(run))
+    assert to_do(run) == (0 if damage == "a lost index" else 1)
+    assert to_do(run) == 0
+
+
+def test_a_rerun_after_the_first_parses_no_mark(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = small_run(folder)
+    assert to_do(run) == 0
+    age_indexes(run)
+    monkeypatch.setattr("pipeline.cache.store.mark_if_complete", None)
+    assert to_do(run) == 0
+
+
+def indexes(run: Run) -> Path:
+    return run.folder / "teacher.zarr.index"
+
+
+def age_indexes(run: Run) -> None:
+    """Make the indexes a minute younger than the marks: a mark as young as its index is parsed anew."""
+    for file in indexes(run).rglob("*.json"):
+        os.utime(file, (time.time() + 60, time.time() + 60))
 
 
 def test_a_picture_that_was_copied_is_read_but_not_done_again(folder: Path) -> None:

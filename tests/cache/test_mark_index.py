@@ -1,0 +1,138 @@
+"""The index of done marks is quick where nothing changed, and never hides that something did."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.cache.group import MARK, write_group
+from pipeline.cache.mark import Mark
+from pipeline.cache.mark_index import MarkIndex
+from pipeline.cache.store import Part, TeacherStore
+from tests.cache.small_store import PRINT, arrays_of, chunks_of, failing, write
+
+KEYS = ("source_sha256",)
+MADE_FROM = {"source_sha256": "sha of a"}
+
+
+def opened(store: TeacherStore) -> MarkIndex:
+    return store.mark_index(Part.ENSEMBLE, PRINT, KEYS)
+
+
+def file_of(store: TeacherStore) -> Path:
+    return store.path.with_name("teacher.zarr.index") / Part.ENSEMBLE / f"{PRINT}.json"
+
+
+def set_age(file: Path, seconds: float) -> None:
+    os.utime(file, (time.time() - seconds, time.time() - seconds))
+
+
+@pytest.fixture
+def indexed(store: TeacherStore) -> TeacherStore:
+    """A store of one panorama, whose index was written well after the mark."""
+    write(store, "a")
+    index = opened(store)
+    assert index.made_from("a") == MADE_FROM
+    index.save()
+    set_age(file_of(store), -60)
+    return store
+
+
+def parses(store: TeacherStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Panoramas whose marks are parsed from now on."""
+    parsed: list[str] = []
+    parse = TeacherStore._done_mark
+
+    def heard(self: TeacherStore, part: Part, fingerprint: str, panorama_id: str) -> Mark | None:
+        parsed.append(panorama_id)
+        return parse(self, part, fingerprint, panorama_id)
+
+    monkeypatch.setattr(TeacherStore, "_done_mark", heard)
+    return parsed
+
+
+def test_what_did_not_change_is_not_parsed_again(indexed: TeacherStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = parses(indexed, monkeypatch)
+    before = file_of(indexed).stat().st_mtime_ns
+    index = opened(indexed)
+    assert index.made_from("a") == MADE_FROM
+    index.save()
+    assert parsed == []
+    assert file_of(indexed).stat().st_mtime_ns == before
+
+
+def test_every_lost_or_shortened_chunk_is_seen(indexed: TeacherStore) -> None:
+    for chunk in chunks_of(indexed, "a"):
+        content = chunk.read_bytes()
+        for damage in (lambda c=chunk: c.unlink(), lambda c=chunk, b=content: c.write_bytes(b[:-1])):
+            damage()
+            assert opened(indexed).made_from("a") is None
+            chunk.write_bytes(content)
+    assert opened(indexed).made_from("a") == MADE_FROM
+
+
+def test_a_mark_that_was_edited_is_seen_though_size_and_time_are_the_old(indexed: TeacherStore) -> None:
+    mark = indexed.path / Part.ENSEMBLE / PRINT / "a" / "zarr.json"
+    before = mark.stat()
+    mark.write_text(mark.read_text().replace("sha of a", "sha of b"))
+    os.utime(mark, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert opened(indexed).made_from("a") is None
+
+
+def test_a_panorama_that_was_done_again_is_told_anew(indexed: TeacherStore) -> None:
+    indexed.write(Part.ENSEMBLE, PRINT, "a", arrays_of(1), {"source_sha256": "another"})
+    assert opened(indexed).made_from("a") == {"source_sha256": "another"}
+
+
+def test_a_mark_as_young_as_the_index_is_parsed_again(indexed: TeacherStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File systems tell times in steps: within one step a mark may change twice."""
+    set_age(file_of(indexed), 0)
+    parsed = parses(indexed, monkeypatch)
+    assert opened(indexed).made_from("a") == MADE_FROM
+    assert parsed == ["a"]
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "lost": lambda file: file.unlink(),
+    "empty": lambda file: file.write_bytes(b""),
+    "no text": lambda file: file.write_bytes(b"\xff\xfe\n"),
+    "changed": lambda file: file.write_text(file.read_text().replace("sha of a", "sha of c")),
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_index_is_made_anew(indexed: TeacherStore, damage: str) -> None:
+    DAMAGES[damage](file_of(indexed))
+    index = opened(indexed)
+    assert index.made_from("a") == MADE_FROM
+    index.save()
+    assert opened(indexed).made_from("a") == MADE_FROM
+
+
+def test_an_index_of_other_keys_is_made_anew(indexed: TeacherStore) -> None:
+    other = indexed.mark_index(Part.ENSEMBLE, PRINT, ("nothing of the kind",))
+    assert other.made_from("a") == {}
+
+
+def test_what_is_not_there_is_not_made_from_anything(indexed: TeacherStore) -> None:
+    assert opened(indexed).made_from("b") is None
+    indexed.discard(Part.ENSEMBLE, PRINT, "a")
+    index = opened(indexed)
+    assert index.made_from("a") is None
+    index.save()
+    write_group(indexed.path / Part.ENSEMBLE / PRINT / "a", {MARK: {}})
+    assert opened(indexed).made_from("a") is None
+
+
+def test_a_disk_that_takes_no_index_costs_the_hint_alone(store: TeacherStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(store, "a")
+    index = opened(store)
+    assert index.made_from("a") == MADE_FROM
+    monkeypatch.setattr(Path, "write_text", failing(28))
+    index.save()
+    assert not file_of(store).exists()
