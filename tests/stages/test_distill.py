@@ -200,7 +200,7 @@ def test_changed_settings_start_anew_and_say_so(tmp_path: Path) -> None:
         folder = distill(toy_job(tmp_path, distill={"steps": steps}), events.append)
         assert StageStarted("distill", steps, "steps") in events
         assert json.loads((folder / "training.json").read_text())["steps"] == steps
-    assert any(isinstance(event, Note) and "anew" in event.text for event in events)
+    assert any(isinstance(event, Note) and "from the beginning" in event.text for event in events)
 
 
 def test_how_often_is_saved_and_logged_does_not_change_the_students_name(tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_a_loss_that_is_no_number_stops_training_and_leaves_the_checkpoint(tmp_p
         broken = broken or isinstance(event, StageAdvanced)
 
     training = {"checkpoint_every": 1, "log_every": 100, "mirror": False, "sample_memory_gb": 0.0}
-    with pytest.raises(GoodSAMError, match=r"features.* nan .*learning_rate"):
+    with pytest.raises(GoodSAMError, match=r"features.* NaN .*learning_rate"):
         distill(toy_job(tmp_path, read_sample=read, distill=training), break_data)
     state = load_checkpoint(tmp_path / "student" / "checkpoint.pt")
     assert state is not None
