@@ -236,7 +236,7 @@ PATH_KEYS = (
     ("sam", "checkpoint"),
 )
 """Settings that are always paths."""
-NAME_OR_PATH_KEYS = (("assistant", "name"), ("student", "weights"))
+NAME_OR_PATH_KEYS = (("sam", "name"), ("assistant", "name"), ("student", "weights"))
 """Settings that are a path if it is there or can be nothing else, and a name on the hub if not."""
 LABEL_SET_KEYS = (("", "label_set"), ("assistant", "label_set"), ("data", "labels_set"), ("evaluation", "categories"))
 """Settings that are a path if they end with .json."""

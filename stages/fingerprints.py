@@ -10,7 +10,8 @@ from pipeline.cache.store import Part
 from pipeline.classes import label_set
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
-from pipeline.teacher.identity import assistant_identity, weights_digest
+from pipeline.teacher.config import SamConfig
+from pipeline.teacher.identity import assistant_identity, mask_source_identity, weights_digest
 from stages.files import mask_digest
 from stages.runs import SPEED_SETTINGS, VERSIONS, Fingerprints
 
@@ -22,10 +23,7 @@ def part_fingerprints(recipe: Recipe) -> Fingerprints:
         GoodSAMError: weights or the ignore mask are missing.
     """
     size = (recipe.panorama.width, recipe.panorama.height, recipe.panorama.vertical_fov, recipe.panorama.level)
-    # Caches from before there was a choice of mask sources keep their names.
-    usual = ("kind",) if recipe.sam.kind == "sam" else ()
-    sam = _without(recipe.sam, "checkpoint", *usual, *SPEED_SETTINGS["sam"])
-    masks = fingerprint(Part.MASKS, VERSIONS[Part.MASKS], size, recipe.windows, sam, weights_digest(recipe.sam))
+    masks = fingerprint(Part.MASKS, VERSIONS[Part.MASKS], size, recipe.windows, *_mask_source(recipe.sam))
     identity = assistant_identity(recipe.assistant)
     shows_views = recipe.assistant.views_weight > 0
     views = (recipe.views,) if shows_views else ()
@@ -38,6 +36,15 @@ def part_fingerprints(recipe: Recipe) -> Fingerprints:
     ensemble = fingerprint(Part.ENSEMBLE, VERSIONS[Part.ENSEMBLE], masks, assistant, recipe.fusion, recipe.boundary,
                            recipe.classes.thin, ignored)  # fmt: skip
     return Fingerprints(masks, assistant, ensemble)
+
+
+def _mask_source(config: SamConfig) -> tuple[dict[str, Any], str]:
+    """What of the mask source stands in a fingerprint: settings, and what names the weights."""
+    if config.kind == "transformers":
+        return _without(config, "name", "model", "checkpoint", *SPEED_SETTINGS["sam"]), mask_source_identity(config)
+    # Caches from before there was a choice of mask sources keep their names.
+    usual = ("kind",) if config.kind == "sam" else ()
+    return _without(config, "name", "checkpoint", *usual, *SPEED_SETTINGS["sam"]), weights_digest(config)
 
 
 def _mask_name(path: str) -> str:

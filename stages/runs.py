@@ -27,7 +27,7 @@ from pipeline.classes import is_file_of_classes, label_set
 from pipeline.errors import CacheError, RecipeError, WeightsError
 from pipeline.recipe import NAME_OR_PATH_KEYS, Recipe, anchored, load_recipe, merge_recipe, parse_recipe, to_toml
 from pipeline.settings import fingerprint, weights_file_digest
-from pipeline.teacher.identity import assistant_identity
+from pipeline.teacher.identity import assistant_identity, mask_source_identity
 from stages.files import mask_digest, write_whole
 
 BUILT_IN = Path(__file__).parent / "recipes"
@@ -226,7 +226,7 @@ SPEED_SETTINGS = {"sam": ("points_per_batch", "memory_gib")}
 """... but for these, on which only its speed depends."""
 
 
-PATH_SETTINGS = {"panorama": ("ignore_mask",), "sam": ("checkpoint",), "assistant": ("name", "label_set")}
+PATH_SETTINGS = {"panorama": ("ignore_mask",), "sam": ("checkpoint", "name"), "assistant": ("name", "label_set")}
 """Files among them. Their content enters the fingerprints; stage two need not have them, but they must be those of
 stage one where it has them."""
 
@@ -303,6 +303,9 @@ def _contents(recipe: Recipe) -> dict[str, str]:
     found: dict[str, str] = {}
     if recipe.panorama.ignore_mask and Path(recipe.panorama.ignore_mask).exists():
         found["panorama.ignore_mask"] = mask_digest(recipe.panorama.ignore_mask)
+    if recipe.sam.name and Path(recipe.sam.name).expanduser().exists():
+        with suppress(WeightsError):  # a folder that has no network any more
+            found["sam.name"] = mask_source_identity(recipe.sam)
     if Path(recipe.sam.checkpoint).is_file():
         with suppress(OSError):  # of another user, say
             found["sam.checkpoint"] = weights_file_digest(Path(recipe.sam.checkpoint))

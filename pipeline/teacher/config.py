@@ -16,7 +16,12 @@ class SamConfig:
 
     kind: str = "sam"
     """What finds the masks. sam: our generator, with the masks of segment_anything's own. stock: segment_anything's own
-    itself, many times slower, for comparisons."""
+    itself, many times slower, for comparisons. transformers: the promptable network of `name`, asked with the same grid
+    of points and filtered by the same rules, one image at a time."""
+    name: str = ""
+    """Only for transformers, instead of model and checkpoint: hub name or folder of a SAM, SAM-HQ, SAM 2, SAM 3 or
+    EdgeTAM; for example facebook/sam2.1-hiera-large, facebook/sam3, syscv-community/sam-hq-vit-base or, where timm is
+    installed, yonigozlan/EdgeTAM-hf."""
     model: str = "demo"
     """One of demo (the embedded small SAM), vit_b, vit_l, vit_h."""
     checkpoint: str = ""
@@ -35,7 +40,8 @@ class SamConfig:
     box_nms_thresh: float = 0.7
     """Of two masks whose boxes overlap more (IoU), the one with the lower predicted IoU is dropped."""
     crop_n_layers: int = 0
-    """How often the window is halved into crops that are asked too, for small objects: layer i has 4^i of them."""
+    """How often the window is halved into crops that are asked too, for small objects: layer i has 4^i of them. Not for
+    transformers."""
     crop_nms_thresh: float = 0.7
     """The same IoU between crops; the mask of the smaller crop stays."""
     crop_overlap_ratio: float = 512 / 1500
@@ -46,15 +52,21 @@ class SamConfig:
     """Holes and islands of masks with fewer pixels are removed; 0 leaves them."""
     precision: str = "float32"
     """float32: the stock generator's masks. bfloat16: faster where the processor has it, with slightly other masks.
-    auto: bfloat16 where the device computes in it, float32 elsewhere; masks then depend a little on the machine."""
+    auto: bfloat16 where the device computes in it, float32 elsewhere; masks then depend a little on the machine. The
+    stock generator computes in float32, networks of transformers embed the image in bfloat16 and no more."""
     memory_gib: float = 0.0
     """GiB of a GPU that SAM may use beside its weights; speed, not results, depends on it. 0: half of what is free
     when SAM is loaded. `--workers` share it; each worker of a cluster has it. It means nothing on a CPU."""
 
     def __post_init__(self) -> None:
-        require_choice("sam.kind", self.kind, ("sam", "stock"))
+        require_choice("sam.kind", self.kind, ("sam", "stock", "transformers"))
         require_choice("sam.model", self.model, ("demo", "vit_b", "vit_l", "vit_h"))
-        require(self.model == "demo" or self.checkpoint != "", "sam.checkpoint", self.checkpoint,
+        is_of_transformers = self.kind == "transformers"
+        require((self.name != "") == is_of_transformers, "sam.name", self.name,
+                "a hub name or folder" if is_of_transformers else "empty unless sam.kind is transformers")  # fmt: skip
+        require(self.crop_n_layers == 0 or not is_of_transformers, "sam.crop_n_layers", self.crop_n_layers,
+                "0 where sam.kind is transformers")  # fmt: skip
+        require(is_of_transformers or self.model == "demo" or self.checkpoint != "", "sam.checkpoint", self.checkpoint,
                 f"the path of a {self.model} checkpoint (`goodsam fetch-weights {self.model}` brings it)")  # fmt: skip
         precisions = ("auto", "float32") if self.kind == "stock" else _PRECISIONS
         require_choice("sam.precision", self.precision, precisions)
@@ -73,7 +85,7 @@ class SamConfig:
 
     def generator_settings(self) -> dict[str, Any]:
         """What the automatic mask generator is told, by its own names: not kind, network, precision and memory."""
-        ours = ("kind", "model", "checkpoint", "precision", "memory_gib")
+        ours = ("kind", "name", "model", "checkpoint", "precision", "memory_gib")
         return {name: value for name, value in vars(self).items() if name not in ours}
 
 

@@ -18,6 +18,8 @@ DEMO_FOLDER = Path(__file__).resolve().parents[1] / "demo" / "assistant"
 """The embedded demo assistant."""
 DEMO_WEIGHTS = Path(__file__).resolve().parents[1] / "demo" / "sam.pth"
 """Weights of the embedded demo SAM, half precision."""
+SAM_NAME = "sam.name"
+"""The setting that names a promptable network of transformers."""
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]*[\x00-\x7f])", re.DOTALL)
 """What stands before the name of a file of weights, as ONNX's protobuf writes it: the key, then the name's length."""
 
@@ -78,7 +80,14 @@ def mask_source_identity(config: SamConfig) -> str:
     Raises:
         WeightsError: its weights are missing.
     """
+    if config.kind == "transformers":
+        return promptable_identity(config.name, find_network(config.name, SAM_NAME))
     return f"{config.kind} {config.model} sha256:{weights_digest(config)}"
+
+
+def promptable_identity(name: str, folder: Path) -> str:
+    """The identity of the promptable network that `name` stands for, whose files lie in `folder`."""
+    return identity_of_folder(name, folder, "transformers")
 
 
 def weights_path(config: SamConfig) -> Path:

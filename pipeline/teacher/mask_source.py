@@ -1,7 +1,7 @@
 """Where the masks of images come from: what stage one knows of SAM, behind one small interface.
 
-The implementations are our generator over segment_anything (`sam`) and segment_anything's own (`stock_masks`). A
-source is loaded by its settings here; what it is made of is imported only then.
+The implementations are our generator over segment_anything (`sam`), segment_anything's own (`stock_masks`) and networks
+of transformers (`promptable`). A source is loaded by its settings here; what it is made of is imported only then.
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ def load_mask_source(config: SamConfig, device: torch.device) -> MaskSource:
         from pipeline.teacher.stock_masks import load_stock_masks
 
         return load_stock_masks(config, device)
+    if config.kind == "transformers":
+        from pipeline.teacher.promptable import load_promptable
+
+        return load_promptable(config, device)
     from pipeline.teacher.sam import load_mask_generator
 
     return load_mask_generator(config, device)

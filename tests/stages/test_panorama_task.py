@@ -24,6 +24,7 @@ from stages.panorama_task import PanoramaTask, cache_panorama, check_assistant
 from stages.runs import VERSIONS
 from stages.splits import SplitPanorama
 from tests.stages.small_run import HEIGHT, RECIPE, WIDTH, small_run, write_panorama
+from tests.teacher import tiny_promptable
 
 ID = "panoramas/street"
 
@@ -190,6 +191,19 @@ def test_the_stock_generators_masks_are_cached_by_its_name_in_the_settings(folde
     stock, ours = read(task, Part.MASKS), read(task_of(finished), Part.MASKS)
     assert len(stock["predicted_iou"]) == len(ours["predicted_iou"]) > 0
     np.testing.assert_allclose(stock["predicted_iou"], ours["predicted_iou"], atol=1e-4)
+
+
+def test_masks_of_a_promptable_network_are_cached_and_named_by_its_content(folder: Path) -> None:
+    def task(name: str) -> PanoramaTask:
+        return task_of(folder, sam={"kind": "transformers", "name": str(folder / name)})
+
+    tiny_promptable.save("sam2", folder / "one" / "network")
+    shutil.copytree(folder / "one", folder / "moved")
+    assert list(cache_panorama(task("one/network")).seconds) == ["masks", "ensemble"]
+    assert len(read(task("one/network"), Part.MASKS)["predicted_iou"]) > 0
+    assert cache_panorama(task("moved/network")).seconds == {}
+    tiny_promptable.save("edgetam", folder / "other" / "network")
+    assert list(cache_panorama(task("other/network")).seconds) == ["masks", "ensemble"]
 
 
 def test_the_content_of_an_ignore_mask_counts_and_not_its_name(tmp_path: Path) -> None:

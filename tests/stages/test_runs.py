@@ -122,6 +122,18 @@ def test_another_file_of_the_same_name_makes_the_cache_stale(
         read_manifest(run("one"))
 
 
+def test_another_promptable_network_in_the_same_folder_makes_the_cache_stale(tmp_path: Path) -> None:
+    network = tmp_path / "sam2"
+    network.mkdir()
+    (network / "config.json").write_text("{}")
+    run = Run(merge_recipe(Recipe(), {"sam": {"kind": "transformers", "name": str(network)}}), tmp_path)
+    write_manifest(run, PRINTS)
+    assert read_manifest(run) == PRINTS
+    (network / "config.json").write_text("{ }")
+    with pytest.raises(CacheError, match=r"other content of sam\.name"):
+        read_manifest(run)
+
+
 def test_other_names_in_a_file_of_classes_make_the_cache_stale(tmp_path: Path) -> None:
     def run(folder: str) -> Run:
         file = str(tmp_path / folder / "classes.json")

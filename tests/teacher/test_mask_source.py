@@ -77,7 +77,7 @@ def test_numbers_that_are_none_end_both(
         sam.mask_decoder.get_parameter(part)[-1] = float("inf")
     torch.save(sam.state_dict(), tmp_path / "bad.pth")
     source: MaskSource = load_mask_source(loose(kind, str(tmp_path / "bad.pth")), CPU)
-    with pytest.raises(WeightsError, match="SAM gives numbers that are none"):
+    with pytest.raises(WeightsError, match="SAM outputs NaN or infinity"):
         source.many(images[:1])
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +33,7 @@ from pipeline.teacher.generator.encoder import BIAS_NUMBERS, fast_encoder
 from pipeline.teacher.generator.memory import Capacity, capacity
 from pipeline.teacher.generator.proposals import Proposals, inclusive_boxes, joined, survivors
 from pipeline.teacher.generator.regions import Measuring, Thresholds, upsampling
-from pipeline.teacher.generator.small_regions import mend
+from pipeline.teacher.generator.small_regions import without_small_regions
 from pipeline.teacher.masks import MaskSet
 
 Image = npt.NDArray[np.uint8]
@@ -193,7 +192,9 @@ class AutomaticMaskGenerator:
         if len(crops) > 1:
             boxes_M4 = inclusive_boxes(found.masks.boxes_M4)
             found = found.filter(survivors(boxes_M4, _smallness(found), self._crop_nms_thresh, self._sam.device))
-        return self._without_small_regions(found) if self._min_region > 0 else found
+        if self._min_region == 0:
+            return found
+        return without_small_regions(found, self._min_region, max(self._box_nms_thresh, self._crop_nms_thresh))
 
     def _embeddings(self, views: Sequence[Image]) -> Iterator[Tensor]:
         """Embeddings [1, C, h, w] of crops, one after the other, made as they are asked for."""
@@ -263,22 +264,6 @@ class AutomaticMaskGenerator:
         masks = MaskSet(boxes_M4, bitmaps, found.predicted_iou_M, found.stability_M, *image)
         points_M2 = found.points_M2 + np.array([crop.x0, crop.y0])
         return Proposals(masks, points_M2, np.tile(np.array(crop[:4]), (len(masks), 1)))
-
-    def _without_small_regions(self, found: Proposals) -> Proposals:
-        """Mended masks without the duplicates that mending made; masks that were sound stay before mended ones."""
-        masks = found.masks
-        mended = [
-            mend((y0, x0, y1, x1), bitmap, (masks.height, masks.width), self._min_region)
-            for (y0, x0, y1, x1), bitmap in zip(masks.boxes_M4.tolist(), masks.bitmaps, strict=True)
-        ]
-        boxes_M4 = np.array([mask.box for mask in mended], np.int32).reshape(-1, 4)
-        changed_M = np.array([mask.changed for mask in mended], np.bool_)
-        masks = replace(masks, boxes_M4=boxes_M4, bitmaps=tuple(mask.bitmap for mask in mended))
-        threshold = max(self._box_nms_thresh, self._crop_nms_thresh)
-        keep = survivors(inclusive_boxes(boxes_M4), ~changed_M, threshold)
-        # As in stock, an empty mask is compared as a box at the image's origin, but keeps that of its crop.
-        masks = replace(masks, boxes_M4=np.where(changed_M[:, None], boxes_M4, found.masks.boxes_M4))
-        return replace(found, masks=masks).filter(keep)
 
 
 def _grids(

@@ -179,6 +179,24 @@ def upsampling(low: Size, square: int, inside: Size, image: Size, channels: int)
     return _upsampling(low, square, inside, image, channels, torch.get_num_threads())
 
 
+def squashed_upsampling(low: Size, image: Size, channels: int) -> Upsampling:
+    """The upsampling of networks that see an image squashed into their square, without padding: h w -> H W at once.
+
+    Args:
+        low: h, w.
+        image: H, W.
+        channels: masks per prompt, which torch resizes as channels.
+    """
+    return _squashed_upsampling(low, image, channels, torch.get_num_threads())
+
+
+@lru_cache(maxsize=16)
+def _squashed_upsampling(low: Size, image: Size, channels: int, threads: int) -> Upsampling:
+    unchanged, is_unchanged = resize(low, low, channels)
+    to_image, is_exact = resize(low, image, channels)
+    return Upsampling(unchanged, to_image, is_unchanged and is_exact)
+
+
 @lru_cache(maxsize=16)
 def _upsampling(low: Size, square: int, inside: Size, image: Size, channels: int, threads: int) -> Upsampling:
     """With another number of threads torch may round in another order."""

@@ -8,12 +8,14 @@ Legend: h w a box with a margin, H W image.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.teacher.generator.proposals import Proposals, inclusive_boxes, survivors
 from pipeline.teacher.masks import Bitmap, tight
 
 Box = tuple[int, int, int, int]
@@ -29,6 +31,28 @@ class Mended(NamedTuple):
     """The mask inside its box."""
     changed: bool
     """Whether there were any."""
+
+
+def without_small_regions(found: Proposals, min_area: int, threshold: float) -> Proposals:
+    """Mended masks without the duplicates that mending made; masks that were sound stay before mended ones.
+
+    Args:
+        found: the masks of an image.
+        min_area: holes and islands of fewer pixels go.
+        threshold: IoU of boxes from which a mask is a duplicate.
+    """
+    masks = found.masks
+    mended = [
+        mend((y0, x0, y1, x1), bitmap, (masks.height, masks.width), min_area)
+        for (y0, x0, y1, x1), bitmap in zip(masks.boxes_M4.tolist(), masks.bitmaps, strict=True)
+    ]
+    boxes_M4 = np.array([mask.box for mask in mended], np.int32).reshape(-1, 4)
+    changed_M = np.array([mask.changed for mask in mended], np.bool_)
+    masks = replace(masks, boxes_M4=boxes_M4, bitmaps=tuple(mask.bitmap for mask in mended))
+    keep = survivors(inclusive_boxes(boxes_M4), ~changed_M, threshold)
+    # As in stock, an empty mask is compared as a box at the image's origin, but keeps that of its crop.
+    masks = replace(masks, boxes_M4=np.where(changed_M[:, None], boxes_M4, found.masks.boxes_M4))
+    return replace(found, masks=masks).filter(keep)
 
 
 def mend(box: Box, bitmap: Bitmap, size: tuple[int, int], min_area: int) -> Mended:

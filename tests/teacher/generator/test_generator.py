@@ -19,8 +19,7 @@ from pipeline.panorama.windows import cut, window_grid
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.demo_sam import build_demo_sam
-from pipeline.teacher.generator import generator as generator_module
-from pipeline.teacher.generator import regions
+from pipeline.teacher.generator import regions, small_regions
 from pipeline.teacher.generator.decoder import PlainDecoder
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
 from pipeline.teacher.generator.interpolation import Resize
@@ -182,7 +181,7 @@ def test_with_the_sizes_of_vit_b_the_faster_networks_masks_are_the_stock_generat
         mended.append((found := mend(*arguments)).changed)
         return found
 
-    monkeypatch.setattr(generator_module, "mend", watched)
+    monkeypatch.setattr(small_regions, "mend", watched)
     settings: dict[str, Any] = {
         "points_per_side": 2,
         "pred_iou_thresh": 0.1,

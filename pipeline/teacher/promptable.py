@@ -1,0 +1,199 @@
+"""Automatic masks by promptable networks of transformers: SAM, SAM-HQ, SAM 2, SAM 3 and EdgeTAM, by hub name or folder.
+
+The rules are those of the stock generator, and what follows the network's answers is our generator's: one point per
+prompt on a regular grid, three masks per prompt; those of too low a predicted IoU or stability go, then duplicates.
+The image is embedded once. It is made readable rather than fast.
+
+Legend: P points (x, y), K kept masks, H W image, S S the network's square, h w its masks' own resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import transformers
+from torch import Tensor
+from transformers import AutoImageProcessor, AutoModelForMaskGeneration
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASK_GENERATION_MAPPING_NAMES
+
+from pipeline.errors import WeightsError, first_line
+from pipeline.finite import require_finite
+from pipeline.precision import chosen_precision
+from pipeline.pretrained import find_network, quiet
+from pipeline.teacher.config import SamConfig
+from pipeline.teacher.generator.prompts import point_grids
+from pipeline.teacher.generator.proposals import Proposals, inclusive_boxes, joined, survivors
+from pipeline.teacher.generator.regions import Thresholds, Upsampling, squashed_upsampling, upsampling
+from pipeline.teacher.generator.small_regions import without_small_regions
+from pipeline.teacher.identity import SAM_NAME, promptable_identity
+from pipeline.teacher.masks import MaskSet
+
+Image = npt.NDArray[np.uint8]
+
+_FOREGROUND = 0.0
+"""Logits above it are a mask's, in all of these networks."""
+_REMEDY = f"Check {SAM_NAME}: a folder written by save_pretrained, or a name on the Hugging Face hub"
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """An image as a network sees it."""
+
+    embeddings: dict[str, Any]
+    """What the network takes instead of the image, by the names of its arguments."""
+    inside: tuple[int, int]
+    """Rows and columns of the square that the image fills: all of them, or those before the padding."""
+    side: int | None
+    """S where the image keeps its shape and is padded; None where it is squashed into the square."""
+
+
+class PromptableMasks:
+    """A promptable network of transformers as a `MaskSource`.
+
+    Args:
+        network: in evaluation mode, float32, without gradients, on its device.
+        processor: the image processor beside it.
+        config: settings of the generator; `precision` is that of the image's embedding.
+        identity: see `MaskSource`.
+    """
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, network: Any, processor: Any, config: SamConfig, identity: str) -> None:
+        self.identity = identity
+        self._network = network
+        self._processor = processor
+        self._config = config
+        self._precision = chosen_precision(config.precision, network.device)
+        (self._grid_P2,) = point_grids(config.points_per_side, 0, 1)
+        self._turn = Lock()  # stage one asks from several threads on a GPU, whose memory is for one image at a time
+
+    @torch.no_grad()
+    def many(self, images: Sequence[Image]) -> list[MaskSet]:
+        """See `MaskSource`; one image after the other."""
+        with self._turn:
+            return [self._masks(np.ascontiguousarray(image_HW3)) for image_HW3 in images]
+
+    def _masks(self, image_HW3: Image) -> MaskSet:
+        height, width, _ = image_HW3.shape
+        config, size = self._config, (height, width)
+        prepared = self._prepare(image_HW3)
+        points_P2 = self._grid_P2 * np.array([width, height])
+        found = [self._in_batch(prepared, points_P2[start : start + config.points_per_batch], size)
+                 for start in range(0, len(points_P2), config.points_per_batch)]  # fmt: skip
+        all_found = joined(found)
+        boxes_M4, scores_M = inclusive_boxes(all_found.masks.boxes_M4), all_found.masks.predicted_iou_M
+        chosen = all_found.filter(survivors(boxes_M4, scores_M, config.box_nms_thresh, self._network.device))
+        if config.min_mask_region_area > 0:
+            threshold = max(config.box_nms_thresh, config.crop_nms_thresh)
+            chosen = without_small_regions(chosen, config.min_mask_region_area, threshold)
+        return chosen.masks
+
+    def _prepare(self, image_HW3: Image) -> _Prepared:
+        device = self._network.device
+        inputs = self._processor(images=[image_HW3], input_data_format="channels_last", return_tensors="pt")
+        pixels = inputs["pixel_values"].to(device)
+        with torch.autocast(device.type, self._precision, enabled=self._precision != torch.float32):
+            answer = self._network.get_image_embeddings(pixels)
+        # SAM-HQ gives what its decoder takes beside the embedding too.
+        names = ("image_embeddings", "intermediate_embeddings")
+        answers = answer if isinstance(answer, tuple) else (answer,)
+        embeddings = {name: _float32(each) for name, each in zip(names, answers, strict=False)}
+        rows, columns = pixels.shape[-2:]
+        if "reshaped_input_sizes" not in inputs:
+            return _Prepared(embeddings, (rows, columns), None)
+        inside_rows, inside_columns = (int(extent) for extent in inputs["reshaped_input_sizes"][0])
+        return _Prepared(embeddings, (inside_rows, inside_columns), max(rows, columns))
+
+    def _in_batch(self, prepared: _Prepared, points_P2: npt.NDArray[np.float64], size: tuple[int, int]) -> Proposals:
+        """Masks of some points that are good and stable enough, in the image's frame."""
+        logits_P3hw, predicted_iou_P3 = self._ask(prepared, points_P2, size)
+        least_iou = self._config.pred_iou_thresh
+        kept_P3 = predicted_iou_P3 > least_iou if least_iou > 0 else torch.ones_like(predicted_iou_P3, dtype=torch.bool)
+        logits_Khw = logits_P3hw[kept_P3]
+        thresholds = Thresholds(_FOREGROUND, self._config.stability_score_offset)
+        way = _upsampling(prepared, logits_P3hw.shape, size)
+        measured = way.measure(logits_Khw, thresholds, self._config.stability_score_thresh)
+        bitmaps = way.draw(measured.pixels, measured.boxes_M4, thresholds)
+        kept_iou_M = predicted_iou_P3[kept_P3].numpy()[measured.numbers_M]
+        masks = MaskSet(measured.boxes_M4, bitmaps, kept_iou_M, measured.stability_M, *size)
+        points_M2 = points_P2[kept_P3.nonzero()[:, 0].numpy()[measured.numbers_M]]
+        return Proposals(masks, points_M2, np.tile(np.array([0, 0, size[1], size[0]]), (len(masks), 1)))
+
+    def _ask(
+        self, prepared: _Prepared, points_P2: npt.NDArray[np.float64], size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Mask logits [P, 3, h, w] and predicted IoU [P, 3], on the CPU."""
+        to_square = np.array([prepared.inside[1] / size[1], prepared.inside[0] / size[0]])
+        prompts_1P12 = torch.from_numpy(points_P2 * to_square).to(self._network.device)[None, :, None]
+        answer = self._network(
+            **prepared.embeddings,
+            input_points=prompts_1P12,
+            input_labels=torch.ones(prompts_1P12.shape[:-1], dtype=torch.int, device=prompts_1P12.device),
+            multimask_output=True,
+        )
+        logits_P3hw, predicted_iou_P3 = answer.pred_masks[0].float().cpu(), answer.iou_scores[0].float().cpu()
+        for numbers in (predicted_iou_P3, logits_P3hw):
+            require_finite(numbers, f"the mask network {self._config.name}")
+        return logits_P3hw, predicted_iou_P3
+
+
+def load_promptable(config: SamConfig, device: torch.device) -> PromptableMasks:
+    """The promptable network that `config.name` names, ready to be asked.
+
+    Raises:
+        WeightsError: there is no such network, it is not promptable by points, or lacks weights or the settings of
+            its image processor.
+    """
+    folder = find_network(config.name, SAM_NAME)
+    network = _network(folder, config.name).to(device)
+    return PromptableMasks(network, _processor(folder, config.name), config, promptable_identity(config.name, folder))
+
+
+def _network(folder: Path, name: str) -> torch.nn.Module:
+    """The network of a folder, complete, float32, in evaluation mode."""
+    try:
+        with quiet():
+            network, report = AutoModelForMaskGeneration.from_pretrained(
+                folder, output_loading_info=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32
+            )
+    except Exception as error:  # loading raises nearly anything, from json, pickle, safetensors and torch
+        known = ", ".join(sorted(set(MODEL_FOR_MASK_GENERATION_MAPPING_NAMES.values())))
+        raise WeightsError(f"{name} cannot be loaded ({first_line(error)})",
+                           f"it must be a promptable network of transformers {transformers.__version__}: {known}",
+                           _REMEDY) from error  # fmt: skip
+    missing = sorted(report["missing_keys"])
+    if missing:  # transformers fills them with random numbers
+        raise WeightsError(f"{name} lacks {len(missing)} weights, the first of them {missing[0]}",
+                           "a mask network is a whole one, with its prompt encoder and mask decoder",
+                           _REMEDY)  # fmt: skip
+    return network.eval().requires_grad_(False)
+
+
+def _processor(folder: Path, name: str) -> Any:
+    try:
+        with quiet():  # where a processor has two forms, PIL's is that of segment_anything
+            return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+    except Exception as error:  # as above
+        raise WeightsError(f"nothing beside {name} says how it wants its pixels ({first_line(error)})",
+                           "its image processor's settings are in preprocessor_config.json or processor_config.json",
+                           "Put that file, which the hub has, into the folder") from error  # fmt: skip
+
+
+def _upsampling(prepared: _Prepared, logits_P3hw: torch.Size, size: tuple[int, int]) -> Upsampling:
+    _, channels, rows, columns = logits_P3hw
+    if prepared.side is None:
+        return squashed_upsampling((rows, columns), size, channels)
+    return upsampling((rows, columns), prepared.side, prepared.inside, size, channels)
+
+
+def _float32(embedding: Any) -> Any:
+    """Tensors, and lists of them, in float32."""
+    return embedding.float() if isinstance(embedding, Tensor) else [_float32(each) for each in embedding]
