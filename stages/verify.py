@@ -13,19 +13,19 @@ from stages.runs import Run
 
 def verify_run(run: Run, listener: Listener = silent, *, remove: bool = False) -> list[str]:
     """Read a run's whole cache; one sentence per damaged panorama, which `remove` deletes so that it is done again, and
-    per damaged group above them, which it writes anew.
+    per damaged group above them, the store's own included, which it writes anew.
 
     Raises:
         CacheError: there is no cache, or the file system cannot give or delete what is in it; to remove, that stage one
             is at work on it, which may have mended meanwhile what was found damaged.
     """
-    store = TeacherStore.open(run.store, "r")
+    store = TeacherStore.open(run.store, "r", undescribed=True)
     if not remove:
         return _damaged_groups(store) + [problem.found for problem in _problems(store, listener)]
     with claimed(run.folder, "teacher-cache"):
         problems = _problems(store, listener)
         groups = _damaged_groups(store)
-        writable = TeacherStore.open(run.store, "a")
+        writable = TeacherStore.open(run.store, "a", undescribed=True)
         discard(writable, problems)
         for file in store.damaged_groups():
             writable.mend_group(file)

@@ -17,7 +17,7 @@ import shutil
 import uuid
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,8 @@ from pipeline.errors import CacheError
 
 FORMAT = "goodsam teacher cache"
 VERSION = 1
+_DESCRIPTION: Mapping[str, JSON] = {"format": FORMAT, "version": VERSION}
+"""Attributes of the store's own group."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -73,8 +75,13 @@ class TeacherStore:
     """Whether it was opened for writing."""
 
     @classmethod
-    def open(cls, path: Path | str, mode: Literal["r", "a"]) -> TeacherStore:
+    def open(cls, path: Path | str, mode: Literal["r", "a"], *, undescribed: bool = False) -> TeacherStore:
         """Open a store for reading ("r"), or for reading and writing ("a"), which makes it if there is none.
+
+        Args:
+            path: its folder.
+            mode: what it is opened for.
+            undescribed: also open one whose own `zarr.json` is lost or damaged, to mend it.
 
         Raises:
             CacheError: there is none to read or it cannot be made; the folder is something else, or of another version.
@@ -83,7 +90,7 @@ class TeacherStore:
         if store.writable:
             with _writing(store.path):
                 store._create_if_empty()
-        store._require_format()
+        store._require_format(undescribed)
         return store
 
     def write(
@@ -204,14 +211,15 @@ class TeacherStore:
         return sorted(folder.name for folder in _subfolders(self.path / part))
 
     def damaged_groups(self) -> list[Path]:
-        """The `zarr.json` of parts and fingerprints that are lost, empty or changed: panoramas below them may be whole,
-        but plain zarr cannot reach them.
+        """The `zarr.json` of the store, its parts and fingerprints that are lost, empty or changed: panoramas below may
+        be whole, but plain zarr cannot reach them.
 
         Raises:
             CacheError: the file system fails.
         """
+        root = [] if _group_attributes(self.path) else [self.path / GROUP]
         folders = [path for part in Part for path in (self.path / part, *sorted(_subfolders(self.path / part)))]
-        return [folder / GROUP for folder in folders if not _is_group(folder)]
+        return root + [folder / GROUP for folder in folders if _group_attributes(folder) is None]
 
     def mend_group(self, file: Path) -> None:
         """Write one of `damaged_groups` anew. A fingerprint's settings in full, which only people read, are not known
@@ -222,7 +230,23 @@ class TeacherStore:
         """
         self._require_writable()
         with _writing(file):
-            self._replace_group(file.parent, {})
+            self._replace_group(file.parent, _DESCRIPTION if file.parent == self.path else {})
+
+    def add_provenance(self, part: Part, fingerprint: str, panorama_id: str, provenance: Mapping[str, JSON]) -> None:
+        """Add to what the mark of a done panorama says of its making. Killed at any point, the mark is the old one or
+        the new one; its arrays are not touched.
+
+        Raises:
+            CacheError: the panorama is not done, the store is read-only or the disk full.
+        """
+        self._require_writable()
+        mark = self._mark(part, fingerprint, panorama_id)
+        folder = self._folder(part, fingerprint, panorama_id)
+        changed = replace(mark, provenance={**mark.provenance, **provenance})
+        with _writing(f"{panorama_id} ({self.path})"):
+            self._replace_group(folder, {MARK: changed.to_json()})
+            with suppress(OSError):  # another writer of it works there
+                self._staged(folder).parent.rmdir()
 
     def read(
         self, part: Part, fingerprint: str, panorama_id: str, names: Iterable[str] | None = None
@@ -298,7 +322,7 @@ class TeacherStore:
         staged = self._staged(self.path)
         for part in Part:
             write_group(staged / part, {})
-        write_group(staged, {"format": FORMAT, "version": VERSION})
+        write_group(staged, _DESCRIPTION)
         publish(staged, self.path)
 
     def _ensure_group(self, folder: Path) -> None:
@@ -317,23 +341,23 @@ class TeacherStore:
         if not self.writable:
             raise CacheError(f"{self.path} is open for reading", "it must be open for writing", "Open it with mode 'a'")
 
-    def _require_format(self) -> None:
-        attributes: Mapping[str, Any] = {}
+    def _require_format(self, undescribed: bool) -> None:
         with _looking(self.path):
             is_there = self.path.exists()
-            with suppress(*GONE, ValueError):
-                attributes = read_group(self.path)
+        attributes = _group_attributes(self.path) or {}
         if not is_there:
             raise CacheError(
                 f"{self.path} does not exist",
                 "it is made by `goodsam teacher-cache`",
                 "Run that first, or correct the name of the run",
             )
-        if not attributes and all((self.path / part / GROUP).exists() for part in Part):
+        if not attributes and all((self.path / part).is_dir() for part in Part):
+            if undescribed:
+                return
             raise DamagedError(
                 f"{self.path / GROUP} is missing or damaged",
                 "it says what the folder is; what lies below it may be whole",
-                "Copy that file from the store of another run: they are all alike",
+                "Run `goodsam verify RECIPE --discard`: it writes that file anew",
             )
         if attributes.get("format") != FORMAT:
             raise CacheError(
@@ -349,13 +373,10 @@ class TeacherStore:
             )
 
 
-def _is_group(folder: Path) -> bool:
-    with _looking(folder):
-        try:
-            read_group(folder)
-        except (*GONE, ValueError):
-            return False
-    return True
+def _group_attributes(folder: Path) -> Mapping[str, Any] | None:
+    with _looking(folder), suppress(*GONE, ValueError):
+        return read_group(folder)
+    return None
 
 
 def _own_mark(folder: Path) -> Mark | None:

@@ -148,14 +148,19 @@ def test_a_renamed_folder_is_damaged_and_can_be_discarded(store: TeacherStore) -
 def test_a_store_that_lost_its_own_description_is_not_called_something_else(
     store: TeacherStore, tmp_path: Path, left: str | None
 ) -> None:
-    """Nobody is told to remove what may be whole; another store's description mends it."""
+    """Nobody is told to remove what may be whole; the description is written anew."""
     write(store, "a")
     description = store.path / "zarr.json"
     description.unlink()
     if left is not None:
         description.write_text(left)
     for mode in ("r", "a"):
-        with pytest.raises(DamagedError, match=r"zarr\.json is missing or damaged.*Copy that file"):
+        with pytest.raises(DamagedError, match=r"zarr\.json is missing or damaged.*verify RECIPE --discard"):
             TeacherStore.open(store.path, mode)
-    shutil.copy(TeacherStore.open(tmp_path / "another.zarr", "a").path / "zarr.json", description)
+    undescribed = TeacherStore.open(store.path, "a", undescribed=True)
+    assert undescribed.damaged_groups() == [description]
+    undescribed.mend_group(description)
+    other = TeacherStore.open(tmp_path / "another.zarr", "a")
+    assert description.read_text() == (other.path / "zarr.json").read_text()
+    assert undescribed.damaged_groups() == []
     assert_reads(TeacherStore.open(store.path, "r"), "a")

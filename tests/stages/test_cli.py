@@ -65,6 +65,20 @@ def test_verify_names_an_emptied_group_once_and_mends_it(tmp_path: Path) -> None
     assert store.ids(Part.MASKS, "0123456789abcdef") == ["street"]
 
 
+def test_verify_mends_the_lost_description_of_the_store(tmp_path: Path) -> None:
+    store = TeacherStore.open(tmp_path / "demo" / "teacher.zarr", "a")
+    store.write(Part.MASKS, "0123456789abcdef", "street", {"x": np.ones((4, 8), np.uint8)}, {})
+    lost = store.path / "zarr.json"
+    for damage in (lost.unlink, lambda: lost.write_text("")):
+        damage()
+        verify = ["verify", "demo", "--cache", str(tmp_path)]
+        found = CliRunner().invoke(cli.app, verify)
+        assert found.exit_code == 1 and f"{lost} is missing or damaged" in found.output
+        assert CliRunner().invoke(cli.app, [*verify, "--discard"]).exit_code == 0
+        assert "0 problems" in CliRunner().invoke(cli.app, verify).output
+        assert TeacherStore.open(store.path, "r").ids(Part.MASKS, "0123456789abcdef") == ["street"]
+
+
 def test_the_version_is_told_without_installation_and_is_what_packaging_reads(tmp_path: Path) -> None:
     """From a copy of the sources, in an interpreter that knows of no installed goodsam."""
     for package in ("pipeline", "stages"):
