@@ -20,7 +20,8 @@ class CachedPanoramas:
     """What the store holds of panoramas, by the indexes of its done marks."""
 
     def __init__(self, store: TeacherStore, prints: Fingerprints) -> None:
-        """Load the indexes of the three parts."""
+        """Load the indexes of the three parts of a store that is open for writing."""
+        self._store, self._prints = store, prints
         self._indexes = {part: store.mark_index(part, prints.of(part), _ASKED) for part in Part}
 
     def missing(
@@ -59,18 +60,25 @@ class CachedPanoramas:
 
     def _is_complete(self, panorama: SplitPanorama, ignore_mask_sha256: str) -> bool:
         """Whether all parts are done and made from the files as they are. A picture of the size and time of change that
-        the done marks name is not read: 10,000 panoramas are some 100 GB."""
-        done: list[Mapping[str, object]] = []
+        the done marks name is not read: 10,000 panoramas are some 100 GB. One that was read and is the same after all
+        has its size and time noted in them."""
+        done: dict[Part, Mapping[str, object]] = {}
         for part, index in self._indexes.items():
             made_from = index.made_from(panorama.id)
             if made_from is None or not has_own_mask(part, made_from, ignore_mask_sha256):
                 return False
-            done.append(made_from)
-        stamp = source_stamp(panorama.path)
-        if stamp and all(stamp.items() <= made_from.items() for made_from in done):
+            done[part] = made_from
+        stamp = source_stamp(panorama.path)  # before it is read: what is written to it meanwhile shows next time
+        others = [part for part, made_from in done.items() if not stamp.items() <= made_from.items()]
+        if stamp and not others:
             return True
         try:
             source = digest(panorama.path)
         except InputError:  # the task says what is wrong with the file
             return False
-        return all(made_from.get(_SHA256) == source for made_from in done)
+        if any(made_from.get(_SHA256) != source for made_from in done.values()):
+            return False
+        for part in others:
+            self._store.add_provenance(part, self._prints.of(part), panorama.id, stamp)
+            self._indexes[part].made_from(panorama.id)  # it has another mark now
+        return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 import shutil
@@ -22,6 +23,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.cache.group import MARK, read_mark, write_group
 from pipeline.cache.store import Part, TeacherStore
 from pipeline.classes import IGNORE
 from pipeline.errors import CacheError, DeviceError, InputError, WeightsError, WorkerError
@@ -34,6 +36,7 @@ from pipeline.teacher.sam import SamMaskGenerator
 from stages import fingerprints, panorama_task
 from stages.claims import claimed
 from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted, silent
+from stages.files import SOURCE_STAMP, digest
 from stages.panorama_task import PanoramaTask, TaskReport
 from stages.reading import RunReader
 from stages.runs import VERSIONS, Fingerprints, Run, read_manifest
@@ -195,10 +198,51 @@ def age_indexes(run: Run) -> None:
         os.utime(file, (time.time() + 60, time.time() + 60))
 
 
-def test_a_picture_that_was_copied_is_read_but_not_done_again(folder: Path) -> None:
+def test_a_picture_that_was_copied_is_read_once_and_not_done_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     picture = folder / "photos" / "1.png"
     picture.write_bytes(picture.read_bytes())
-    assert to_do(small_run(folder)) == 0
+    read = pictures_read(monkeypatch)
+    for _ in range(2):
+        assert to_do(small_run(folder)) == 0
+        assert read == [picture]
+
+
+def test_pictures_cached_without_size_and_time_are_read_by_one_rerun_alone(
+    folder: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Caches of earlier versions name neither."""
+    run = small_run(folder)
+    for mark in run.store.glob("*/*/*/zarr.json"):
+        forget_stamp(mark.parent)
+    read = pictures_read(monkeypatch)
+    for _ in range(2):
+        assert to_do(run) == 0
+        assert len(read) == len(set(read)) == 4
+    assert_equal_caches(run, small_run(finished))
+    assert not list((run.folder / "teacher.zarr.writing").rglob("zarr.json"))
+    write_panorama(folder / "photos" / "1.png", 77)
+    assert to_do(run) == 1
+
+
+def pictures_read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Pictures that are read from now on to see whether they are the same."""
+    read: list[Path] = []
+
+    def heard(path: Path) -> str:
+        read.append(path)
+        return digest(path)
+
+    monkeypatch.setattr("stages.missing.digest", heard)
+    return read
+
+
+def forget_stamp(folder: Path) -> None:
+    """Make the done mark one that says nothing of its picture's size and time of change."""
+    mark = read_mark(folder)
+    left = {key: value for key, value in mark.provenance.items() if key not in SOURCE_STAMP}
+    write_group(folder, {MARK: dataclasses.replace(mark, provenance=left).to_json()})
 
 
 def test_a_picture_that_changed_in_size_is_told_though_its_time_is_the_old(folder: Path) -> None:
