@@ -11,6 +11,7 @@ from typing import TypeVar
 from pipeline.errors import GoodSAMError
 
 Item = TypeVar("Item")
+_HALF_A_SECOND = 0.5
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,17 @@ def failure(stage: str, item: str, error: Exception) -> ItemFailed:
 def tell_if_slow(
     items: Sequence[Item], stage: str, unit: str, listener: Listener, patience: float = 2.0
 ) -> Iterator[Item]:
-    """Hand out the items; if the work on them takes longer than `patience` seconds, tell the listener as of a stage."""
+    """Hand out the items; if the work on them takes longer than `patience` seconds, tell the listener as of a stage,
+    now and then: to tell of each item would take longer than the work on it."""
     started = time.monotonic()
-    told = False
+    is_told, next_time = False, started + patience
     for done, item in enumerate(items):
-        if told:
-            listener(StageAdvanced(stage, done, "", 0.0))
-        elif time.monotonic() - started > patience:
-            listener(StageStarted(stage, len(items), unit))
-            told = True
+        now = time.monotonic()
+        if now > next_time:
+            listener(StageAdvanced(stage, done, "", 0.0) if is_told else StageStarted(stage, len(items), unit))
+            is_told, next_time = True, now + _HALF_A_SECOND
         yield item
-    if told:
+    if is_told:
         listener(StageFinished(stage, time.monotonic() - started))
 
 

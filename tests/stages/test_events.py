@@ -20,3 +20,11 @@ def test_only_slow_work_is_told(monkeypatch: pytest.MonkeyPatch, seconds_each: f
         assert isinstance(heard[-1], StageFinished)
     else:
         assert not heard
+
+
+def test_quick_items_are_not_told_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(0.25 * tick for tick in range(100))
+    monkeypatch.setattr(events.time, "monotonic", lambda: next(clock))
+    heard: list[Event] = []
+    assert list(tell_if_slow(range(20), "looking", "numbers", heard.append)) == list(range(20))
+    assert [event.done for event in heard if isinstance(event, StageAdvanced)] == [11, 14, 17]
