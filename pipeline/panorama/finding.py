@@ -87,19 +87,21 @@ def survey_folder(folder: Path, others: Collection[Path] = ()) -> FolderContents
     require_folder(folder)
     apart = {os.path.realpath(other) for other in others} - {os.path.realpath(folder)}
     set_aside: dict[str, str] = {}
-    files = list(visible_files(folder, apart))
+    files = list(_visible(folder, apart))
+    top = len(os.path.join(folder, ""))  # noqa: PTH118 - texts: for 10,000 files, paths would take half a second
     by_id: dict[str, list[Path]] = {}
     left_out: Counter[str] = Counter()
-    for path in sorted(p for p in files if not p.stem.endswith(LABEL_ENDING)):
-        name = path.relative_to(folder)
-        if path.suffix.lower() not in SUFFIXES:
-            left_out[path.suffix.lower()] += 1
-        elif path.is_dir() and any(path in file.parents for file in files):
-            continue  # a folder with a dot in its name; what it holds speaks for itself
-        elif not path.is_file():
-            set_aside[name.as_posix()] = _why_no_file(path)
-        else:
-            by_id.setdefault(name.with_suffix("").as_posix(), []).append(path)
+    for file in sorted(files, key=_parts):
+        start, suffix = os.path.splitext(file)  # noqa: PTH122
+        if start.endswith(LABEL_ENDING):
+            continue
+        if suffix.lower() not in SUFFIXES:
+            left_out[suffix.lower()] += 1
+        elif os.path.isfile(file):  # noqa: PTH113
+            by_id.setdefault(_posix(start[top:]), []).append(Path(file))
+        elif not any(other.startswith(f"{file}{os.sep}") for other in files):
+            # Otherwise a folder with a dot in its name; what it holds speaks for itself.
+            set_aside[_posix(file[top:])] = _why_no_file(Path(file))
     if not by_id:
         raise InputError(
             f"{folder} holds no images ({len(files)} other files)",
@@ -146,6 +148,10 @@ def visible_files(folder: Path, apart: Collection[str] = ()) -> Iterator[Path]:
     Raises:
         InputError: a folder cannot be listed.
     """
+    yield from map(Path, _visible(folder, apart))
+
+
+def _visible(folder: Path, apart: Collection[str]) -> Iterator[str]:
     seen: set[str] = set(apart)
     for root, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
         real = os.path.realpath(root)
@@ -154,20 +160,29 @@ def visible_files(folder: Path, apart: Collection[str] = ()) -> Iterator[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(f for f in folders if not _is_system(f) and f != LABEL_FOLDER)
-        paths = [Path(root) / name for name in names if not name.startswith(".")]
+        root = os.path.join(root, "")  # noqa: PTH118
+        paths = [root + name for name in names if not name.startswith(".")]
         yield from (path for path in paths if not apart or os.path.realpath(path) not in apart)
-        yield from (Path(root) / name for name in folders if Path(name).suffix.lower() in SUFFIXES)
+        yield from (root + name for name in folders if name.lower().endswith(SUFFIXES))
+
+
+def _parts(path: str) -> list[str]:
+    return path.split(os.sep)  # noqa: PTH206
+
+
+def _posix(path: str) -> str:
+    return path.replace(os.sep, "/")
 
 
 def _is_companion(file: PanoramaFile, by_id: Mapping[str, object]) -> bool:
     """Whether a file seems to be a mask, a depth or a label: by its name, or because it is a PNG of one channel or with
     a palette whose name goes on from that of another image."""
-    if file.path.stem.lower().endswith(COMPANION_ENDINGS):
-        return True
     folder, _, stem = file.id.rpartition("/")
+    if stem.lower().endswith(COMPANION_ENDINGS):
+        return True
     parts = stem.split("_")
     shorter = ("_".join(parts[:n]) for n in range(1, len(parts)))
-    if file.path.suffix.lower() != ".png" or not any(f"{folder}/{s}".lstrip("/") in by_id for s in shorter):
+    if not any(f"{folder}/{s}".lstrip("/") in by_id for s in shorter) or file.path.suffix.lower() != ".png":
         return False
     try:
         with Image.open(file.path) as picture:
