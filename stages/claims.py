@@ -39,7 +39,7 @@ def _acquire(lock: FileLock, folder: Path, stage: str) -> None:
         lock.acquire()
     except Timeout as error:
         raise CacheError(f"another {stage} is already running in {folder}", "only one may work on a folder at a time",
-                         "Wait for it, or take another folder or another name for the run") from error  # fmt: skip
+                         "Wait until it ends, or use another folder or run name") from error  # fmt: skip
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

@@ -32,7 +32,7 @@ CacheOption = Annotated[
     Path | None,
     typer.Option(
         "--cache",
-        help="Folder that holds the runs; unless given: cache beside the recipe's file, or in the current folder for "
+        help="Folder of the runs; by default: cache next to the recipe's file, or in the current folder for "
         "built-in recipes.",
         show_default=False,
     ),
@@ -61,7 +61,7 @@ def _tell_version(asked: bool) -> None:
 def front(
     context: typer.Context,
     _: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and end.")
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """From a folder of unlabelled 360-degree panoramas to a compact semantic segmentation network."""
@@ -145,7 +145,7 @@ def evaluate(
 def fetch_weights(
     names: Annotated[list[str], typer.Argument(help="vit_b, vit_l, vit_h.")],
     out: Annotated[Path, typer.Option(help="Folder for the checkpoints.")] = CACHE / "weights",
-    base_url: Annotated[str, typer.Option(help="Where the checkpoints lie; a mirror, say.")] = "",
+    base_url: Annotated[str, typer.Option(help="Where to download from, such as a mirror.")] = "",
 ) -> None:
     """Download SAM's checkpoints, resuming interrupted downloads, and check their hash."""
     from stages.fetch_weights import fetch
@@ -162,11 +162,11 @@ def predict(
     student: Annotated[Path, typer.Option(help="Folder of the student, <run>/student/final.")] = CACHE
     / "demo/student/final",
     width: Annotated[
-        int | None, typer.Option(help="Working width, pixels; that of the student's training unless given.")
+        int | None, typer.Option(help="Working width, pixels; by default that of the student's training.")
     ] = None,
     vertical_fov: Annotated[
         float | None,
-        typer.Option(help="Vertical field of view, degrees, below 180 for bands; as in training unless given."),
+        typer.Option(help="Vertical field of view, degrees, below 180 for bands; by default as in training."),
     ] = None,
     ignore_mask: Annotated[
         str,
@@ -180,7 +180,7 @@ def predict(
         typer.Option(help="Level pictures whose GPano tags call the camera tilted; labels keep their pixels."),
     ] = True,
     overlays: Annotated[bool, typer.Option(help="Also write pictures of the labels over the panoramas.")] = True,
-    overwrite: Annotated[bool, typer.Option(help="Do again what is done.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Recompute finished panoramas too.")] = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Run a student over a folder: indexed PNGs, overlays, class shares by solid angle. A rerun does only the rest."""
@@ -210,7 +210,7 @@ def verify(
     cache: CacheOption = None,
     set_: SetOption = None,
     discard: Annotated[
-        bool, typer.Option(help="Remove what is damaged, for teacher-cache to do again; mend groups.")
+        bool, typer.Option(help="Remove what is damaged, so that teacher-cache recomputes it; repair group files.")
     ] = False,
 ) -> None:
     """Read a run's whole teacher cache and check every checksum."""

@@ -16,7 +16,7 @@ def choose_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if not _is_there(name):
-        raise RecipeError(f"device {name!r} is not there (torch, built for CUDA {torch.version.cuda}, sees"
+        raise RecipeError(f"device {name!r} is not available (torch, built for CUDA {torch.version.cuda}, sees"
                           f" {torch.cuda.device_count()} GPUs)", "it must be cpu, cuda where there is one, or auto",
                           "Use --device auto, or check the GPU's driver")  # fmt: skip
     return name

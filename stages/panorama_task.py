@@ -173,7 +173,7 @@ def _compute(task: PanoramaTask, seconds: dict[str, float]) -> OpenedPanorama:
     ignored_HW = ignored_region(panorama.image_HW3, _own_mask(task), panorama.transparent_HW)
     if ignored_HW.all():
         raise InputError(f"all of {task.panorama.path} is ignored",
-                         "some of a panorama must not be black, transparent or under the ignore mask",
+                         "some pixels must not be black, transparent or under the ignore mask",
                          "Take it out of the folder")  # fmt: skip
     ignored_HW = level_values(ignored_HW, panorama.placement)  # found as the camera saw it: its rig turns with it
     panorama = replace(panorama, image_HW3=level_image(panorama.image_HW3, panorama.placement))
@@ -211,7 +211,7 @@ def _own_mask(task: PanoramaTask) -> PanoramaConfig:
     """
     if task.ignore_mask_sha256 and digest(Path(task.ignore_mask)) != task.ignore_mask_sha256:
         raise InputError(f"ignore mask {task.ignore_mask} is not the one that this run began with",
-                         "masks stay as they are while a run lasts, and are the same on every machine",
+                         "masks must not change during a run, and must be the same on every machine",
                          "Run teacher-cache again")  # fmt: skip
     return replace(task.recipe.panorama, ignore_mask=task.ignore_mask)
 

@@ -74,8 +74,8 @@ class PredictJob:
         require_folder(self.panoramas)
         if self.out.resolve().is_relative_to(self.panoramas.resolve()):
             raise InputError(f"{self.out} lies inside {self.panoramas}",
-                             "outputs must not be taken for panoramas next time",
-                             "Choose an output folder beside it")  # fmt: skip
+                             "outputs must not be mistaken for panoramas in the next run",
+                             "Choose an output folder outside it")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _require_own_place(path: Path, made_of: dict[str, str]) -> None:
     found = _notes(path)
     if all(found.get(key, made) != made for key, made in made_of.items()):
         raise InputError(f"{path} has the labels of another panorama of this name",
-                         "those of two folders go into one only where their names differ",
+                         "outputs of two folders can share one only if all names differ",
                          "Choose another output folder, or pass --overwrite")  # fmt: skip
 
 

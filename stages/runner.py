@@ -65,11 +65,11 @@ def run_tasks(
                 report = future.result()  # one at a time: none is on its way, with a traceback, when the client goes
             except (CancelledError, CommClosedError) as error:
                 raise WorkerError("the dask scheduler was lost", "it must run until all is done",
-                                  "Start it, and run the same again; what was done is kept") from error  # fmt: skip
+                                  "Start it and run the command again; finished work is kept") from error  # fmt: skip
             except KilledWorker as error:
                 death = WorkerError("worker processes died repeatedly while working on it",
-                                    "they must have the memory that the work takes, which is the usual cause",
-                                    "Take fewer workers")  # fmt: skip
+                                    "workers need enough memory; too little is the usual cause",
+                                    "Use fewer workers")  # fmt: skip
                 if lost is None:
                     raise death from error
                 report = lost(futures[future], death)

@@ -84,7 +84,7 @@ def _refuse_networks_of_the_current_folder(recipe: Recipe) -> None:
     for table, key in NAME_OR_PATH_KEYS:
         name: str = getattr(getattr(recipe, table), key)
         if name and name != "demo" and not Path(name).is_absolute() and Path(name).exists():
-            raise RecipeError(f"{table}.{key} is {name!r}, which is in the current folder and not beside the recipe",
+            raise RecipeError(f"{table}.{key} is {name!r}, which is in the current folder, not next to the recipe",
                               "paths in a recipe start at its own folder",
                               f"Write {str(Path(name).absolute())!r}")  # fmt: skip
 
@@ -186,7 +186,7 @@ def run_left_in_current_folder(run: Run) -> str:
     other = Run(run.recipe, HERE / run.recipe.name)
     if run.store.exists() or not other.store.exists():
         return ""
-    return (f"this run's place is {run.folder}, beside its recipe, and has no teacher cache; "
+    return (f"this run belongs in {run.folder}, next to its recipe, which has no teacher cache; "
             f"{other.folder} in the current folder has one: --cache {HERE} continues with that")  # fmt: skip
 
 

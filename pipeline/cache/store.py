@@ -139,7 +139,7 @@ class TeacherStore:
             raise CacheError(
                 f"{panorama_id} vanished from {self.path} while it was written",
                 "a panorama has one writer at a time",
-                "See that only one `goodsam teacher-cache` works on this run, and run it again",
+                "Make sure that only one `goodsam teacher-cache` uses this run, and run it again",
             )
 
     def discard(self, part: Part, fingerprint: str, panorama_id: str) -> None:
@@ -405,7 +405,7 @@ def _looking(what: Path | str) -> Generator[None]:
 
 
 def _unreadable(what: Path | str, error: OSError) -> CacheError:
-    expected, remedy = "the file system must give it", "Look after the disk"
+    expected, remedy = "it must be readable", "Check the disk"
     if error.errno in _FORBIDDEN:
         expected, remedy = "it must be readable", "Change its permissions"
     return CacheError(f"{what} cannot be read ({error.strerror})", expected, remedy)
@@ -441,9 +441,9 @@ def _writing(what: Path | str) -> Generator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in _FULL:
-            expected, remedy = "there must be room", "Free some, and run the same again: what is done stays done"
+            expected, remedy = "there must be room", "Free some space and run the command again; finished work is kept"
         elif error.errno in _FORBIDDEN:
             expected, remedy = "the folder must be writable", "Change its permissions, or choose another cache folder"
         else:
-            expected, remedy = "the file system must take it", "Look after the disk, and run the same again"
+            expected, remedy = "it must be writable", "Check the disk and run the command again"
         raise CacheError(f"{what} cannot be written ({reason})", expected, remedy) from error

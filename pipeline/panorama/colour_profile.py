@@ -92,7 +92,7 @@ def _conversion(profile: bytes, mode: str) -> _Conversion:
 
 
 def _ignored(why: str) -> _Conversion:
-    note = f"pictures with a colour profile that cannot be used are taken as they are, for sRGB: {why}"
+    note = f"pictures with a colour profile that cannot be used are treated as sRGB: {why}"
     return _Conversion("", None, note)
 
 

@@ -111,7 +111,7 @@ def eight_bit(values: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.uint
     if numbers.min() < 0 or numbers.max() > 1:
         raise InputError(
             f"{name} has floating-point pixels from {numbers.min():g} to {numbers.max():g}",
-            "floating-point pixels lie in 0 to 1, for what is white is not known otherwise",
+            "floating-point pixels lie in 0 to 1, otherwise the white level is unknown",
             "Export it with 8 or 16 bits",
         )
     return np.rint(numbers * 255).astype(np.uint8)

@@ -112,14 +112,14 @@ def survey_folder(folder: Path, others: Collection[Path] = ()) -> FolderContents
         for path in paths if len(paths) > 1 else ():
             same = " and ".join(other.name for other in paths if other != path)
             set_aside[path.relative_to(folder).as_posix()] = (
-                f"{same} has the same id {panorama_id!r}: each panorama needs a name of its own, ending apart. "
+                f"{same} has the same id {panorama_id!r}: each panorama needs a unique name, not counting the suffix. "
                 "Rename or remove one of them"
             )
     panoramas = [PanoramaFile(i, by_id[i][0]) for i in sorted(by_id) if len(by_id[i]) == 1]
     if not panoramas:
         name, reason = next(iter(set_aside.items()))
         raise InputError(f"{folder} holds no usable images", f"the first that was set aside: {name}: {reason}",
-                         "Give the images names of their own")  # fmt: skip
+                         "Give each image a unique name")  # fmt: skip
     doubtful = [panorama.id for panorama in panoramas if _is_companion(panorama, by_id)]
     return FolderContents(panoramas, set_aside, dict(left_out), doubtful)
 
@@ -198,7 +198,7 @@ def _is_system(folder_name: str) -> bool:
 def _why_no_file(path: Path) -> str:
     if path.is_dir():
         return "it is an empty folder with the name of an image"
-    return "it is a link to nothing" if path.is_symlink() else "it is no file that can be read"
+    return "it is a broken link" if path.is_symlink() else "it is not a readable file"
 
 
 def _refuse_folder(error: OSError) -> None:

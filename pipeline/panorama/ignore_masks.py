@@ -98,7 +98,7 @@ class _Folder:
         real = folder.resolve()
         if any(root.resolve().is_relative_to(real) for root in {_root(panorama) for panorama in panoramas}):
             raise InputError(f"panorama.ignore_mask names {folder}, which holds panoramas",
-                             "masks lie in a folder of their own", "Move them to one, and name it")  # fmt: skip
+                             "masks belong in a separate folder", "Move them to one, and name it")  # fmt: skip
         by_name: dict[str, Path] = {}
         no_pictures: list[str] = []
         for path in sorted(visible_files(folder)):
@@ -109,10 +109,11 @@ class _Folder:
             stem = name.with_suffix("").as_posix()
             if stem in by_name:
                 raise InputError(f"{by_name[stem].name} and {name} in {folder} have the same name",
-                                 "each mask needs a name of its own, ending apart", "Remove one of them")  # fmt: skip
+                                 "each mask needs a unique name, not counting the suffix",
+                                 "Remove one of them")  # fmt: skip
             by_name[stem] = path
         if not by_name:
-            raise InputError(f"panorama.ignore_mask names {folder}, which holds no picture",
+            raise InputError(f"panorama.ignore_mask names {folder}, which contains no images",
                              "it must be a mask or a folder of masks", "Put PNG masks in it, or name none")  # fmt: skip
         by_folded: dict[str, list[str]] = {}
         for name in by_name:
@@ -167,7 +168,7 @@ class _Folder:
             count = "1 ignore mask belongs" if len(unused) == 1 else f"{len(unused)} ignore masks belong"
             notes.append(f"{count} to no panorama: {_first(unused)}")
         if self.no_pictures:
-            notes.append(f"{self.path} also holds what is no picture: {_first(self.no_pictures)}")
+            notes.append(f"{self.path} also contains files that are not images: {_first(self.no_pictures)}")
         return notes
 
 
@@ -206,7 +207,7 @@ def _require_one_owner(
         if folded_name(other) != folded_name(panorama.id):
             mask = found[0].relative_to(masks.path)
             raise InputError(f"ignore mask {mask} could be that of {other!r} and of {panorama.id!r}",
-                             "panoramas of one name are told apart by their folder",
+                             "panoramas with the same name are distinguished by their folder",
                              f"Move it to a folder: {Path(other).parent / mask.name}, say")  # fmt: skip
 
 

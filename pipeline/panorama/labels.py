@@ -238,7 +238,7 @@ def _require_aspect(path: Path, width: int, height: int, config: PanoramaConfig,
         raise InputError(
             f"label {path.name} is {width}x{height}",
             f"a label has the shape of its panorama, {shape} to within {100 * ASPECT_TOLERANCE:g} %",
-            "Export the label anew, or take it out of the folder",
+            "Export the label again, or take it out of the folder",
         )
 
 

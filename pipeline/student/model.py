@@ -102,7 +102,7 @@ def start_student(config: StudentConfig, label_set: LabelSet) -> StudentStart:
         rows = (None,) * len(label_set)
     if _CLASSIFIER in random and _FUSE in random:
         return StudentStart(
-            model, f"the student's start {config.weights} is an encoder: the whole head begins at random"
+            model, f"the student's start {config.weights} is an encoder: the whole head starts from random weights"
         )
     as_it_is = same_classes(known, label_set.names) and _CLASSIFIER not in random
     return StudentStart(model, "" if as_it_is else note_of_rows(known, label_set.names, rows))

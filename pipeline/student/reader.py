@@ -80,5 +80,5 @@ def _half(stored_Dhw: npt.NDArray[np.int8], scale_D: npt.NDArray[np.float32]) ->
 def _require_size(panorama_id: str, image_HW3: npt.NDArray[np.uint8], stored_HW: npt.NDArray[Any]) -> None:
     if image_HW3.shape[:2] != stored_HW.shape:
         height, width = image_HW3.shape[:2]
-        raise CacheError(f"{panorama_id} is {width}x{height}, but stage one has seen {stored_HW.shape[::-1]}",
+        raise CacheError(f"{panorama_id} is {width}x{height}, but stage one saw {stored_HW.shape[::-1]}",
                          "it must be the same panorama at the same working size", "Run stage one again")  # fmt: skip

@@ -98,8 +98,8 @@ def assumption(folder: Path, what: str) -> tuple[str, ...]:
     if _stated(folder) is not None:
         return ()
     return (
-        f"nothing beside it says how {what} wants its pixels: ImageNet's mean and std are assumed; put its"
-        f" {_FILE} there if it wants others",
+        f"there is no {_FILE} next to {what}: ImageNet's mean and std are assumed; put the file there if the network"
+        " needs others",
     )
 
 

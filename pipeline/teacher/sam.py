@@ -78,7 +78,7 @@ class SamMaskGenerator:
         reasons = self._generator.plain_because
         return (
             *ignored_note(self._ignored),
-            *(f"{part} works the plain, slower way ({reason})" for part, reason in reasons.items()),
+            *(f"{part} uses the slower standard implementation ({reason})" for part, reason in reasons.items()),
             *(f"the GPU's memory holds fewer {units} at once than was estimated, which is slower (a lower "
               "sam.memory_gib avoids the attempt)" for units in self._generator.shrunk),
         )  # fmt: skip
@@ -125,7 +125,7 @@ def _require_all(path: Path, model: str, state: dict[str, torch.Tensor], own: di
         return
     known = _KNOWN.get(state.get("image_encoder.pos_embed", torch.empty(0)).shape)
     if known not in (None, model):
-        found, expected = f"holds weights of {known}", f"the recipe wants weights of {model}"
+        found, expected = f"holds weights of {known}", f"the recipe asks for weights of {model}"
     elif missing:
         found = f"lacks {len(missing)} of the {len(own)} weights of {model}, the first of them {missing[0]}"
         expected = "it may hold more than SAM's weights, but must hold all of them"

@@ -80,7 +80,7 @@ def test_masks_of_no_panorama_and_files_that_are_no_picture_are_named(tmp_path: 
     (tmp_path / "rigs" / "read.me").write_text("x")
     notes = choose_ignore_masks(config(tmp_path), found).notes
     assert "2 ignore masks belong to no panorama: old.png, square.png" in notes
-    assert f"{tmp_path / 'rigs'} also holds what is no picture: read.me" in notes
+    assert f"{tmp_path / 'rigs'} also contains files that are not images: read.me" in notes
 
 
 def test_two_masks_of_one_size_are_refused_by_name_where_a_panorama_needs_them(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_unusable_folders_are_refused(tmp_path: Path) -> None:
     found = panoramas(tmp_path, one=SMALL)
     rigs = tmp_path / "rigs"
     rigs.mkdir()
-    with pytest.raises(InputError, match="rigs, which holds no picture"):
+    with pytest.raises(InputError, match="rigs, which contains no images"):
         choose_ignore_masks(config(tmp_path), found)
     picture(rigs / "other.png", (512, 256))
     with pytest.raises(InputError, match=r"none of the 1 masks in .*rigs belongs to a panorama"):

@@ -118,7 +118,7 @@ def test_empty_folders_called_like_images_and_links_to_nothing_are_told(tmp_path
     found = survey_folder(tmp_path)
     assert [p.id for p in found.panoramas] == ["a", "x.jpg/b"]
     assert found.set_aside == {
-        "gone.jpg": "it is a link to nothing",
+        "gone.jpg": "it is a broken link",
         "y.jpg": "it is an empty folder with the name of an image",
     }
 

@@ -19,7 +19,7 @@ def test_only_devices_that_are_there_are_taken(monkeypatch: pytest.MonkeyPatch, 
     there = ["cuda", "cuda:0"] if accelerators else []
     assert [choose_device(name) for name in there] == there
     for name in {"cuda", "cuda:0", "cuda:1", "cudaX", "gpu", "mps", ""} - set(there):
-        with pytest.raises(RecipeError, match="is not there"):
+        with pytest.raises(RecipeError, match="is not available"):
             choose_device(name)
 
 

@@ -465,4 +465,4 @@ def test_a_colour_profile_is_told_once(job: PredictJob) -> None:
     assert predict(job, events.append).done == 3
     notes = [event.text for event in events if isinstance(event, Note)]
     assert len(notes) == 1
-    assert notes[0].startswith("pictures with a colour profile that cannot be used are taken as they are, for sRGB")
+    assert notes[0].startswith("pictures with a colour profile that cannot be used are treated as sRGB")

@@ -122,7 +122,7 @@ def test_a_worker_that_dies_costs_its_task_and_not_the_run(no_second_try: None) 
 
 @pytest.mark.slow
 def test_a_worker_that_dies_is_told_in_one_sentence(no_second_try: None) -> None:
-    with pytest.raises(WorkerError, match="Take fewer workers"):
+    with pytest.raises(WorkerError, match="Use fewer workers"):
         list(run_tasks(die_over_one, [1], workers=1))
 
 

@@ -411,7 +411,10 @@ def test_a_slower_way_is_told_once_however_many_tasks_say_it(folder: Path, monke
         panorama_task._mask_source.cache_clear()
     assert summary.computed == 4
     notes = notes_but_of_windows(events)
-    assert notes == ["on the CPU, 1 thread", "SAM's mask decoder works the plain, slower way (a test wants it)"]
+    assert notes == [
+        "on the CPU, 1 thread",
+        "SAM's mask decoder uses the slower standard implementation (a test wants it)",
+    ]
 
 
 def test_weights_that_sam_has_no_place_for_are_told_once(folder: Path) -> None:

@@ -171,7 +171,7 @@ def test_an_encoder_says_that_the_whole_head_begins_at_random(tmp_path: Path) ->
     config.id2label = {0: "pole", 1: "goldfish"}  # ImageNet has poles, too
     SegformerForImageClassification(config).save_pretrained(tmp_path)
     student = StudentConfig(size="tiny", weights=str(tmp_path))
-    assert "is an encoder: the whole head begins at random" in start_student(student, DENSEPASS_13).note
+    assert "is an encoder: the whole head starts from random weights" in start_student(student, DENSEPASS_13).note
     assert start_identity(student, DENSEPASS_13) == content_of(tmp_path)
 
 

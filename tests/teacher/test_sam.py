@@ -109,11 +109,11 @@ def test_a_file_that_is_no_checkpoint_is_told_in_one_sentence(tmp_path: Path, co
 def test_weights_of_another_model_are_named(random_sam: Sam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sam_module.sam_model_registry, "vit_h", build_demo_sam)
     torch.save({"image_encoder.pos_embed": torch.zeros(1, 64, 64, 768)}, tmp_path / "b.pth")
-    with pytest.raises(WeightsError, match=r"weights of vit_b; the recipe wants weights of vit_h"):
+    with pytest.raises(WeightsError, match=r"weights of vit_b; the recipe asks for weights of vit_h"):
         load_sam(SamConfig(model="vit_h", checkpoint=str(tmp_path / "b.pth")), CPU)
     torch.save(random_sam.state_dict(), tmp_path / "demo.pth")
     monkeypatch.setitem(sam_module.sam_model_registry, "vit_b", lambda: torch.nn.Linear(1, 1))
-    with pytest.raises(WeightsError, match=r"weights of demo; the recipe wants weights of vit_b"):
+    with pytest.raises(WeightsError, match=r"weights of demo; the recipe asks for weights of vit_b"):
         load_sam(SamConfig(model="vit_b", checkpoint=str(tmp_path / "demo.pth")), CPU)
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(WeightsError, match="no weights"):
