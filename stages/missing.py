@@ -43,6 +43,17 @@ class CachedPanoramas:
         self._save()
         return found
 
+    def known_digest(self, panorama: SplitPanorama) -> str:
+        """SHA-256 of a panorama's file if the store holds masks of it as it is, which is told by its size and time of
+        change; else empty.
+
+        Raises:
+            CacheError: the file system fails.
+        """
+        made_from = self._indexes[Part.MASKS].made_from(panorama.id)
+        stamp = source_stamp(panorama.path)
+        return str(made_from[_SHA256]) if made_from and stamp and stamp.items() <= made_from.items() else ""
+
     def learn(self, panoramas: Iterable[SplitPanorama]) -> None:
         """Have the indexes know what is stored of these by now.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 
 from pipeline.accelerator import device_errors
 from pipeline.cache import records
-from pipeline.cache.store import DamagedError, Part, TeacherStore
+from pipeline.cache.store import DamagedError, MissingError, Part, TeacherStore
 from pipeline.cache.verify import Entry, discard, verify_entry
 from pipeline.errors import GoodSAMError, InputError
 from pipeline.finite import require_finite
@@ -63,6 +63,8 @@ class PanoramaTask:
     """Its mask's file; empty for none."""
     ignore_mask_sha256: str = ""
     """Digest of that file where there is a folder of masks; the fingerprints do not name it then."""
+    equal: tuple[str, ...] = ()
+    """Ids of other panoramas that seemed to have the same content: what the store holds of them may be copied."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class TaskReport:
     """The picture is a part of the sphere, by its tags."""
     tilt: float = 0.0
     """By how many degrees the camera was tilted, by the tags; the panorama was levelled."""
+    copied: tuple[str, ...] = ()
+    """Parts that were copied from another panorama with the same content."""
 
 
 def check_assistant(task: PanoramaTask) -> None:
@@ -104,14 +108,27 @@ def check_assistant(task: PanoramaTask) -> None:
     require_levels(config.feature_levels, assistant.feature_levels, assistant.identity)
 
 
+def cache_equal_panoramas(tasks: Sequence[PanoramaTask]) -> list[TaskReport]:
+    """`cache_panorama` for panoramas with the same content, in turn: what the first computes, the others copy. A fatal
+    error is the last report."""
+    reports: list[TaskReport] = []
+    for task in tasks:
+        reports.append(cache_panorama(task))
+        if reports[-1].fatal is not None:
+            break
+    return reports
+
+
 def cache_panorama(task: PanoramaTask) -> TaskReport:
-    """Compute the missing parts of one panorama; errors come back in the report."""
+    """Compute the missing parts of one panorama, or copy them from one with the same content; errors come back in the
+    report."""
     seconds: dict[str, float] = {}
+    copied: list[str] = []
     try:
         task = replace(task, device=choose_device(task.device))
         torch.backends.cudnn.allow_tf32 = False  # float32 is float32, as on a CPU
         with _TORCH_THREADS.set_to(task.threads), device_errors(_SMALLER):
-            panorama = _compute_or_mend(task, seconds)
+            panorama = _compute_or_mend(task, seconds, copied)
     except InputError as error:
         return TaskReport(task.panorama.id, seconds, str(error))
     except GoodSAMError as error:
@@ -119,7 +136,8 @@ def cache_panorama(task: PanoramaTask) -> TaskReport:
     except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
         return TaskReport(task.panorama.id, seconds, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
     notes, place = panorama.notes + _notes(task, seconds), panorama.placement
-    return TaskReport(task.panorama.id, seconds, notes=notes, placed=not place.is_whole, tilt=place.tilt)
+    return TaskReport(task.panorama.id, seconds, notes=notes, placed=not place.is_whole, tilt=place.tilt,
+                      copied=tuple(copied))  # fmt: skip
 
 
 class _TorchThreads:
@@ -155,19 +173,19 @@ _SMALLER = "take smaller networks or windows"
 _TORCH_THREADS = _TorchThreads()
 
 
-def _compute_or_mend(task: PanoramaTask, seconds: dict[str, float]) -> OpenedPanorama:
+def _compute_or_mend(task: PanoramaTask, seconds: dict[str, float], copied: list[str]) -> OpenedPanorama:
     """Compute the missing parts; the panorama comes back.
 
     Another process may be at the same panorama: on a cluster, tasks of a run that was stopped go on to their end.
     """
     try:
-        return _compute(task, seconds)
+        return _compute(task, seconds, copied)
     except DamagedError:  # what earlier runs stored has rotted: do those parts again
         _discard_damaged(task)
-        return _compute(task, seconds)
+        return _compute(task, seconds, copied)
 
 
-def _compute(task: PanoramaTask, seconds: dict[str, float]) -> OpenedPanorama:
+def _compute(task: PanoramaTask, seconds: dict[str, float], copied: list[str]) -> OpenedPanorama:
     stamp = source_stamp(task.panorama.path)  # before it is read: what is written to it meanwhile shows next time
     panorama = open_panorama(task.panorama.path, task.recipe.panorama)
     ignored_HW = ignored_region(panorama.image_HW3, _own_mask(task), panorama.transparent_HW)
@@ -188,11 +206,27 @@ def _compute(task: PanoramaTask, seconds: dict[str, float]) -> OpenedPanorama:
         if _is_done(task, store, part, panorama):
             continue
         started = time.monotonic()
-        arrays = compute()
+        found = _arrays_of_equal(task, store, part, panorama)
+        arrays = compute() if found is None else found
         if not _is_done(task, store, part, panorama):  # see `_compute_or_mend`
             store.write(part, name, task.panorama.id, arrays, _provenance(task, part, panorama) | stamp)
-        seconds[part.value] = time.monotonic() - started
+        if found is None:
+            seconds[part.value] = time.monotonic() - started
+        else:
+            copied.append(part.value)
     return panorama
+
+
+def _arrays_of_equal(
+    task: PanoramaTask, store: TeacherStore, part: Part, panorama: OpenedPanorama
+) -> dict[str, np.ndarray] | None:
+    """A part's arrays from the entry of a panorama with the same content and mask; None where there is none."""
+    name = task.fingerprints.of(part)
+    for other in task.equal:
+        if _is_done(replace(task, panorama=SplitPanorama(other, task.panorama.path)), store, part, panorama):
+            with suppress(DamagedError, MissingError):  # `goodsam verify` tells of it; this one is computed then
+                return store.read(part, name, other)
+    return None
 
 
 def _is_done(task: PanoramaTask, store: TeacherStore, part: Part, panorama: OpenedPanorama) -> bool:

@@ -79,6 +79,10 @@ class RunReader:
         sources = [" ".join(str(mark[key]) for key in ("source_sha256", IGNORE_MASK) if key in mark) for mark in marks]
         return fingerprint(self.fingerprints.ensemble, self.ids, sources)
 
+    def sources(self) -> list[str]:
+        """SHA-256 of every panorama's file, in the order of `ids`."""
+        return [str(self._provenance(panorama_id).get("source_sha256")) for panorama_id in self.ids]
+
     def image(self, panorama_id: str) -> npt.NDArray[np.uint8]:
         """RGB image [H, W, 3] at the working size, level where `panorama.level` asks for it.
 

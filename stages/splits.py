@@ -37,6 +37,11 @@ class SplitContents:
     beyond_limit: list[SplitPanorama]
     """Further panoramas, which `data.limit` leaves out."""
 
+    @property
+    def measured(self) -> int:
+        """Number of panoramas of the split to evaluate on, where that has a folder of its own."""
+        return sum(panorama.id.startswith(f"{EVALUATION}/") for panorama in self.panoramas)
+
     def ignore_masks(self, recipe: Recipe) -> IgnoreMasks:
         """The ignore mask of each panorama.
 

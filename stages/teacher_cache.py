@@ -26,6 +26,7 @@ from pipeline.panorama.placement import placement_note
 from pipeline.panorama.windows import missing_overlap
 from pipeline.recipe import Recipe
 from stages.claims import claimed
+from stages.equal_panoramas import find_equal_panoramas, learned_from_note
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted
 from stages.files import digest
 from stages.fingerprints import part_fingerprints
@@ -48,6 +49,8 @@ class CacheSummary:
     """Panoramas of the recipe, with those that were set aside."""
     computed: int
     """Panoramas of which at least one part was computed now."""
+    copied: int
+    """Further panoramas, that have the content of others and whose parts were copied from these."""
     failed: dict[str, str]
     """Panoramas set aside, with the reason."""
     parts: dict[str, int]
@@ -93,11 +96,14 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
     prints = part_fingerprints(run.recipe)
     cached = CachedPanoramas(store, prints)
     missing = cached.missing(panoramas, own_masks, STAGE, listener)
-    workers = 0 if scheduler else min(workers, len(missing))
+    equal = find_equal_panoramas(panoramas, cached.known_digest, STAGE, listener)
+    if note := learned_from_note(len(equal.learned_and_measured()), found.measured):
+        listener(Note(STAGE, note))
+    workers = 0 if scheduler else min(workers, equal.distinct(missing))
     tasks = _checked_tasks(run, prints, missing, listener, workers, scheduler, device, threads) if missing else []
     tasks = [
         replace(task, ignore_mask=str(masks.of(task.panorama.path) or ""),
-                ignore_mask_sha256=own_masks.get(task.panorama.id, ""))
+                ignore_mask_sha256=own_masks.get(task.panorama.id, ""), equal=equal.others(task.panorama.id))
         for task in tasks
     ]  # fmt: skip
     _describe(store, prints, run.recipe)
@@ -116,9 +122,10 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
             reports.append(report)
     cached.learn(missing)
     tilts = [report.tilt for report in reports if report.tilt]
-    for note in filter(None, (placement_note(sum(report.placed for report in reports)), level_note(tilts))):
-        listener(Note(STAGE, note))
     summary = _summary(len(panoramas) + len(found.set_aside), reports, found.set_aside)
+    placed = sum(report.placed for report in reports)
+    for note in filter(None, (_copied_note(summary.copied), placement_note(placed), level_note(tilts))):
+        listener(Note(STAGE, note))
     facts = {"panoramas": summary.total, "computed": summary.computed, "set aside": len(summary.failed)}
     listener(StageFinished(STAGE, time.monotonic() - started, facts))
     if sum(bool(report.error) for report in reports) == len(panoramas):
@@ -161,9 +168,14 @@ def _checked_tasks(
 
 def _work_on(tasks: Sequence[PanoramaTask], workers: int, scheduler: str) -> Generator[TaskReport]:
     if tasks:
-        from stages.panorama_task import cache_panorama
+        from stages.panorama_task import cache_equal_panoramas
 
-        yield from run_tasks(cache_panorama, tasks, workers, scheduler, _at_once(tasks[0].device), _lost)
+        groups: dict[str, list[PanoramaTask]] = {}
+        for task in tasks:
+            groups.setdefault(min((task.panorama.id, *task.equal)), []).append(task)
+        at_once = _at_once(tasks[0].device)
+        for reports in run_tasks(cache_equal_panoramas, [*groups.values()], workers, scheduler, at_once, _lost):
+            yield from reports
 
 
 def _require_like_here(scheduler: str, recipe: Recipe, prints: Fingerprints) -> None:
@@ -197,10 +209,10 @@ def _sharing(recipe: Recipe, device: str, workers: int) -> Recipe:
     return replace(recipe, sam=replace(recipe.sam, memory_gib=memory_gib / workers))
 
 
-def _lost(task: PanoramaTask, error: WorkerError) -> TaskReport:
+def _lost(tasks: Sequence[PanoramaTask], error: WorkerError) -> list[TaskReport]:
     from stages.panorama_task import TaskReport
 
-    return TaskReport(task.panorama.id, {}, str(error))
+    return [TaskReport(task.panorama.id, {}, str(error)) for task in tasks]
 
 
 def _at_once(device: str) -> int:
@@ -253,7 +265,15 @@ def _follow(reports: Iterator[TaskReport], listener: Listener) -> Iterator[TaskR
 def _summary(total: int, reports: Sequence[TaskReport], set_aside: Mapping[str, str]) -> CacheSummary:
     failed = {report.id: report.error for report in reports if report.error}
     parts = Counter(part for report in reports for part in report.seconds)
-    return CacheSummary(total, len(reports) - len(failed), {**set_aside, **failed}, dict(parts))
+    copied = sum(bool(report.copied) and not report.seconds and not report.error for report in reports)
+    return CacheSummary(total, len(reports) - len(failed) - copied, copied, {**set_aside, **failed}, dict(parts))
+
+
+def _copied_note(copied: int) -> str:
+    if not copied:
+        return ""
+    many = "panoramas have" if copied > 1 else "panorama has"
+    return f"{copied} {many} the same content as another: the results were copied, not computed again"
 
 
 def _describe(store: TeacherStore, prints: Fingerprints, recipe: Recipe) -> None:

@@ -19,6 +19,7 @@ from pipeline.recipe import Recipe
 from pipeline.student.model import start_student
 from stages.claims import claimed
 from stages.distill import DistillJob, distill
+from stages.equal_panoramas import learned_from_note
 from stages.evaluate import EvaluateJob, evaluate
 from stages.events import Listener, Note
 from stages.predictor import Predictor, StudentPredictor, load_predictor
@@ -106,6 +107,7 @@ def _student_is_current(run: Run, reader: RunReader, listener: Listener) -> bool
         return None
     try:
         learning = reader.of(learning_panoramas(run.recipe))
+        _tell_learned_from(run, reader, learning, listener)
         current = _distill_job(run, learning, "cpu").folder.is_finished
     except GoodSAMError:
         return None
@@ -113,6 +115,16 @@ def _student_is_current(run: Run, reader: RunReader, listener: Listener) -> bool
         listener(Note("eval", "the student was distilled with other settings or data than this run has now; "
                               "run distill for one of this recipe"))  # fmt: skip
     return current
+
+
+def _tell_learned_from(run: Run, measured: RunReader, learning: RunReader, listener: Listener) -> None:
+    """Say how many of the panoramas to measure on are learned from too, under whatever name."""
+    if not run.recipe.data.evaluation:
+        return
+    learned = set(learning.sources())
+    sources = measured.sources()
+    if note := learned_from_note(sum(source in learned for source in sources), len(sources)):
+        listener(Note("eval", note))
 
 
 def _labels(recipe: Recipe, panoramas: list[SplitPanorama], listener: Listener) -> Mapping[str, Path]:

@@ -279,9 +279,9 @@ def two_at_once(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     seen: list[tuple[str, int]] = []
     compute = panorama_task._compute
 
-    def watched(task: PanoramaTask, seconds: dict[str, float]) -> OpenedPanorama:
+    def watched(task: PanoramaTask, *outcome: Any) -> OpenedPanorama:
         seen.append((threading.current_thread().name, torch.get_num_threads()))
-        return compute(task, seconds)
+        return compute(task, *outcome)
 
     monkeypatch.setattr("stages.teacher_cache._at_once", lambda _: 2)
     monkeypatch.setattr(panorama_task, "_compute", watched)
@@ -342,9 +342,9 @@ def test_workers_on_a_gpu_share_its_memory(
     """It has 16 GiB, of which SAM may use half unless told otherwise; there are four panoramas."""
     given: list[float] = []
 
-    def run_tasks(_: Any, tasks: list[PanoramaTask], *__: Any) -> Iterator[TaskReport]:
-        given.extend(task.recipe.sam.memory_gib for task in tasks)
-        yield from (TaskReport(task.panorama.id, {}) for task in tasks)
+    def run_tasks(_: Any, groups: list[list[PanoramaTask]], *__: Any) -> Iterator[list[TaskReport]]:
+        given.extend(task.recipe.sam.memory_gib for tasks in groups for task in tasks)
+        yield from ([TaskReport(task.panorama.id, {}) for task in tasks] for tasks in groups)
 
     monkeypatch.setattr("stages.teacher_cache.run_tasks", run_tasks)
     events: list[Event] = []
@@ -386,7 +386,7 @@ def test_a_broken_picture_is_set_aside_and_a_full_disk_stops_two_at_once(
         raise CacheError("the disk is full", "there must be room", "Free some")
 
     two_at_once.clear()
-    monkeypatch.setattr(panorama_task, "_compute", lambda task, seconds: [two_at_once.append(("", 0)), full()])
+    monkeypatch.setattr(panorama_task, "_compute", lambda task, *_: [two_at_once.append(("", 0)), full()])
     with pytest.raises(CacheError, match="the disk is full"):
         teacher_cache(small_run(folder, fusion={"theta": 0.6}), silent)
     assert not any(thread.name.startswith("task") for thread in threading.enumerate())

@@ -1,0 +1,324 @@
+"""Panoramas with the same content under several ids: stage one computes them once, and each has its own entry."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.cache.store import Part, TeacherStore
+from pipeline.errors import CacheError, InputError
+from pipeline.student.config import StudentConfig
+from pipeline.student.model import build_student, save_student
+from stages import equal_panoramas, panorama_task
+from stages.equal_panoramas import EqualPanoramas, find_equal_panoramas, learned_from_note
+from stages.events import Event, Note, silent
+from stages.panorama_task import PanoramaTask
+from stages.runs import Run, read_manifest
+from stages.splits import SplitPanorama
+from stages.teacher_cache import CacheSummary, teacher_cache
+from stages.verify import verify_run
+from stages.wiring import evaluate_run
+from tests.stages.small_run import HEIGHT, RECIPE, WIDTH, small_run, write_panorama
+
+PARTS = ["masks", "assistant", "ensemble"]
+BOTH = ("panoramas/street", "evaluation/copy")
+
+
+def run_of(folder: Path, evaluation: str = "held_out", **tables: dict[str, object]) -> Run:
+    """A run that learns from `photos` and measures on another folder, without labels."""
+    (folder / "small.toml").write_text(RECIPE)
+    data: dict[str, object] = {"evaluation": str(folder / evaluation) if evaluation else "", "labels": ""}
+    return small_run(folder, data=data, **tables)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run over one panorama to learn from and a copy of it to measure on; not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_panorama(folder / "photos" / "street.png", 3)
+    (folder / "held_out").mkdir()
+    shutil.copyfile(folder / "photos" / "street.png", folder / "held_out" / "copy.png")
+    summary = teacher_cache(run_of(folder), silent)
+    assert (summary.total, summary.computed, summary.copied, summary.failed) == (2, 1, 1, {})
+    return folder
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    return shutil.copytree(finished, tmp_path / "run", copy_function=shutil.copy2)
+
+
+def arrays(run: Run, panorama_id: str, part: Part) -> dict[str, np.ndarray]:
+    return TeacherStore.open(run.store, "r").read(part, read_manifest(run).of(part), panorama_id)
+
+
+def assert_equal_entries(run: Run, one: str, other: str) -> None:
+    for part in Part:
+        first, second = arrays(run, one, part), arrays(run, other, part)
+        assert list(first) == list(second)
+        for name, values in first.items():
+            np.testing.assert_array_equal(values, second[name], err_msg=name)
+
+
+def told(run: Run, **options: Any) -> tuple[CacheSummary, list[str]]:
+    events: list[Event] = []
+    summary = teacher_cache(run, events.append, **options)
+    return summary, [event.text for event in events if isinstance(event, Note)]
+
+
+def put(made: Callable[[Path, Path], object], *places: str) -> Callable[[Path], None]:
+    """Lays `photos/street.png` into other places of a folder."""
+
+    def lay(folder: Path) -> None:
+        for place in places:
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            made(folder / "photos" / "street.png", folder / place)
+
+    return lay
+
+
+def link(source: Path, place: Path) -> None:
+    place.symlink_to(source)
+
+
+@pytest.mark.parametrize(
+    ("lay", "evaluation", "measured"),
+    [
+        (put(link), "photos", "street"),
+        (put(shutil.copyfile, "photos/test/9.png"), "photos/test", "9"),
+        (put(shutil.copyfile, "held_out/street.png"), "held_out", "street"),
+        (put(link, "held_out/linked.png"), "held_out", "linked"),
+        (put(os.link, "held_out/hard.png"), "held_out", "hard"),
+    ],
+    ids=["the same folder", "one folder inside the other", "copied", "linked", "hard link"],
+)
+def test_the_same_panorama_in_both_splits_is_computed_once(
+    tmp_path: Path, lay: Callable[[Path], None], evaluation: str, measured: str
+) -> None:
+    write_panorama(tmp_path / "photos" / "street.png", 3)
+    lay(tmp_path)
+    run = run_of(tmp_path, evaluation)
+    summary, notes = told(run)
+    assert summary.parts == dict.fromkeys(PARTS, 1)
+    assert (summary.computed, summary.computed + summary.copied) == (1, summary.total)
+    assert any("1 of the 1 panoramas of data.evaluation is in data.panoramas too" in note for note in notes)
+    assert any("the results were copied, not computed again" in note for note in notes)
+    assert_equal_entries(run, "panoramas/street", f"evaluation/{measured}")
+    again, _ = told(run)
+    assert (again.computed, again.copied, again.parts) == (0, 0, {})
+
+
+def test_entries_name_their_own_files(finished: Path) -> None:
+    run = run_of(finished)
+    store, name = TeacherStore.open(run.store, "r"), read_manifest(run).ensemble
+    sources = [store.provenance(Part.ENSEMBLE, name, panorama_id)["source"] for panorama_id in BOTH]
+    assert sources == [str(finished / "photos/street.png"), str(finished / "held_out/copy.png")]
+
+
+def test_the_same_name_with_another_content_is_another_panorama(tmp_path: Path) -> None:
+    write_panorama(tmp_path / "photos" / "street.png", 3)
+    write_panorama(tmp_path / "held_out" / "street.png", 4)
+    summary, notes = told(run_of(tmp_path))
+    assert (summary.computed, summary.copied) == (2, 0)
+    assert not any("data.evaluation" in note or "copied" in note for note in notes)
+
+
+def test_a_copy_that_is_changed_later_is_computed_alone(folder: Path) -> None:
+    run = run_of(folder)
+    before = arrays(run, "panoramas/street", Part.ENSEMBLE)["ensemble_labels"]
+    write_panorama(folder / "held_out" / "copy.png", 4)
+    summary, notes = told(run)
+    assert (summary.computed, summary.copied) == (1, 0)
+    assert not any("data.evaluation" in note for note in notes)
+    np.testing.assert_array_equal(arrays(run, "panoramas/street", Part.ENSEMBLE)["ensemble_labels"], before)
+    assert (arrays(run, "evaluation/copy", Part.ENSEMBLE)["ensemble_labels"] != before).any()
+
+
+def test_a_panorama_that_becomes_a_copy_later_is_not_computed(tmp_path: Path) -> None:
+    write_panorama(tmp_path / "photos" / "street.png", 3)
+    run = run_of(tmp_path, "")
+    assert teacher_cache(run, silent).computed == 1
+    put(shutil.copyfile, "held_out/late.png")(tmp_path)
+    summary, _ = told(run_of(tmp_path))
+    assert (summary.computed, summary.copied, summary.parts) == (0, 1, {})
+    assert_equal_entries(run_of(tmp_path), "panoramas/street", "evaluation/late")
+
+
+@pytest.mark.parametrize("writes", [1, 2, 3, 4, 5])
+def test_a_run_that_is_stopped_at_any_part_goes_on_without_computing_twice(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    """Stopped after that many of the six parts are stored."""
+    run = run_of(folder, windows={"stride_x": 32})
+    write, left = TeacherStore.write, [writes]
+
+    def stops(store: TeacherStore, *arguments: Any) -> None:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        write(store, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TeacherStore, "write", stops)
+        with pytest.raises(KeyboardInterrupt):
+            teacher_cache(run, silent)
+    summary = teacher_cache(run, silent)
+    assert list(summary.parts) == PARTS[writes:]
+    assert_equal_entries(run, *BOTH)
+
+
+@pytest.mark.slow
+def test_two_workers_compute_it_once(tmp_path: Path) -> None:
+    write_panorama(tmp_path / "photos" / "street.png", 3)
+    write_panorama(tmp_path / "photos" / "other.png", 4)
+    put(shutil.copyfile, "held_out/copy.png")(tmp_path)
+    run = run_of(tmp_path)
+    summary, notes = told(run, workers=2)
+    assert (summary.computed, summary.copied, summary.parts) == (2, 1, dict.fromkeys(PARTS, 2))
+    assert any("2 workers" in note for note in notes)
+    assert_equal_entries(run, *BOTH)
+
+
+def test_two_at_once_in_threads_compute_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.teacher_cache._at_once", lambda _: 2)
+    write_panorama(tmp_path / "photos" / "street.png", 3)
+    put(shutil.copyfile, "held_out/copy.png")(tmp_path)
+    summary, _ = told(run_of(tmp_path))
+    assert (summary.computed, summary.copied) == (1, 1)
+
+
+def flip_a_bit(run: Run, panorama_id: str) -> None:
+    """Damage that only reading shows: the size stays."""
+    name = panorama_id.replace("/", "%2F")
+    (chunk,) = (run.store / "ensemble" / read_manifest(run).ensemble / name / "ensemble_labels").glob("c*")
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 1
+    chunk.write_bytes(content)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_damaged_entry_is_mended_from_the_other_and_the_other_stays(folder: Path, which: int) -> None:
+    run = run_of(folder)
+    flip_a_bit(run, BOTH[which])
+    found = verify_run(run, remove=True)
+    assert len(found) == 1
+    assert BOTH[which] in found[0]
+    summary, _ = told(run)
+    assert (summary.computed, summary.copied) == (0, 1)
+    assert verify_run(run) == []
+    assert_equal_entries(run, *BOTH)
+
+
+def test_damage_is_not_copied(folder: Path, finished: Path) -> None:
+    run = run_of(folder)
+    flip_a_bit(run, "panoramas/street")
+    TeacherStore.open(run.store, "a").discard(Part.ENSEMBLE, read_manifest(run).ensemble, "evaluation/copy")
+    summary, _ = told(run)
+    assert summary.parts == {"ensemble": 1}
+    assert [problem for problem in verify_run(run) if "evaluation/copy" in problem] == []
+    sound, mended = (arrays(of, "evaluation/copy", Part.ENSEMBLE) for of in (run_of(finished), run))
+    np.testing.assert_array_equal(mended["ensemble_labels"], sound["ensemble_labels"])
+
+
+def test_what_is_discarded_of_one_stays_of_the_other(folder: Path) -> None:
+    run = run_of(folder)
+    store, name = TeacherStore.open(run.store, "a"), read_manifest(run).ensemble
+    store.discard(Part.ENSEMBLE, name, "panoramas/street")
+    assert store.ids(Part.ENSEMBLE, name) == ["evaluation/copy"]
+
+
+def test_a_copy_under_a_mask_of_its_own_shares_all_but_the_ensemble(tmp_path: Path) -> None:
+    write_panorama(tmp_path / "photos" / "street.png", 3)
+    put(shutil.copyfile, "held_out/copy.png")(tmp_path)
+    for name, rows in (("street", 8), ("copy", 16)):
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        mask[-rows:] = 255
+        (tmp_path / "rigs").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(tmp_path / "rigs" / f"{name}.png")
+    run = run_of(tmp_path, panorama={"ignore_mask": str(tmp_path / "rigs")})
+    summary, _ = told(run)
+    assert (summary.computed, summary.parts) == (2, {"masks": 1, "assistant": 1, "ensemble": 2})
+    rows = [arrays(run, panorama_id, Part.ENSEMBLE)["ignored"].any(axis=1).sum() for panorama_id in BOTH]
+    assert rows == [8, 16]
+
+
+def test_a_broken_picture_in_both_is_set_aside_in_both(folder: Path) -> None:
+    for place in ("photos/broken.png", "held_out/broken.png"):
+        (folder / place).write_text("no picture")
+    summary, _ = told(run_of(folder))
+    assert sorted(summary.failed) == ["evaluation/broken", "panoramas/broken"]
+
+
+def test_what_ends_the_run_ends_it_at_the_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def full(task: PanoramaTask, *_: object) -> None:
+        tried.append(task.panorama.id)
+        raise CacheError("the disk is full", "there must be room", "Free some")
+
+    monkeypatch.setattr(panorama_task, "_compute", full)
+    with pytest.raises(CacheError, match="the disk is full"):
+        teacher_cache(run_of(folder, fusion={"theta": 0.9}), silent)
+    assert len(tried) == 1
+
+
+def test_the_evaluation_says_that_figures_flatter_the_student(folder: Path) -> None:
+    def told_by_evaluation(run: Run) -> list[str]:
+        events: list[Event] = []
+        evaluate_run(run, events.append)
+        return [event.text for event in events if isinstance(event, Note) and "flatter" in event.text]
+
+    run = run_of(folder)
+    save_student(build_student(StudentConfig(size="tiny"), run.recipe.classes), run.student / "final")
+    assert told_by_evaluation(run) == [learned_from_note(1, 1)]
+    write_panorama(folder / "held_out" / "copy.png", 4)
+    teacher_cache(run, silent)
+    assert told_by_evaluation(run) == []
+
+
+def panoramas_of(folder: Path, **contents: bytes) -> list[SplitPanorama]:
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return [SplitPanorama(f"panoramas/{name}", folder / name) for name in contents]
+
+
+def find(panoramas: list[SplitPanorama], **known: str) -> EqualPanoramas:
+    return find_equal_panoramas(panoramas, lambda panorama: known.get(panorama.path.name, ""), "stage", silent)
+
+
+def test_only_files_of_the_same_size_are_read_and_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    real = equal_panoramas.digest
+    monkeypatch.setattr(equal_panoramas, "digest", lambda path: [read.append(path.name), real(path)][1])
+    panoramas = panoramas_of(tmp_path, a=b"123", b=b"123", c=b"124", d=b"12")
+    (tmp_path / "e").symlink_to(tmp_path / "a")
+    equal = find([*panoramas, SplitPanorama("evaluation/e", tmp_path / "e")], b=real(tmp_path / "a"))
+    assert sorted(read) == ["a", "c"]  # b is known, d alone of its size, e the same file as a
+    assert equal.others("evaluation/e") == ("panoramas/a", "panoramas/b")
+    assert equal.others("panoramas/c") == equal.others("panoramas/d") == ()
+    assert equal.distinct(panoramas) == 3
+    assert equal.learned_and_measured() == ["evaluation/e"]
+
+
+def test_files_that_cannot_be_read_are_equal_to_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> str:
+        raise InputError(f"{path} cannot be read", "it must be a readable file", "Check it")
+
+    monkeypatch.setattr(equal_panoramas, "digest", refuse)
+    panoramas = panoramas_of(tmp_path, a=b"123", b=b"123")
+    gone = [SplitPanorama("panoramas/gone", tmp_path / "gone"), SplitPanorama("panoramas/lost", tmp_path / "lost")]
+    assert find(panoramas + gone).groups == {}
+
+
+def test_copies_among_what_is_learned_from_flatter_nobody(tmp_path: Path) -> None:
+    assert find(panoramas_of(tmp_path, a=b"123", b=b"123")).learned_and_measured() == []
+    assert learned_from_note(0, 5) == ""
+    assert "2 of the 5 panoramas of data.evaluation are in" in learned_from_note(2, 5)
