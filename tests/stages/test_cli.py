@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,22 @@ def test_who_asks_for_help_or_version_gets_it_and_no_error(arguments: list[str],
     result = CliRunner().invoke(cli.app, arguments, env={"NO_COLOR": "1", "TERM": "dumb"})
     assert result.exit_code == 0
     assert told in result.output
+
+
+def test_help_is_quick_and_cuts_no_summary_short() -> None:
+    """Without rich, torch and the stages, whose imports take longer than all else of it."""
+    asked = (
+        "import sys\n"
+        "sys.argv = ['goodsam', '--help']\n"
+        "from stages.cli import main\n"
+        "try:\n    main()\n"
+        "finally:\n    print({'rich', 'torch', 'zarr', 'numpy', 'PIL'} & sys.modules.keys(), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, env={**os.environ, "COLUMNS": "80"}
+    )
+    assert (done.returncode, done.stderr) == (0, "set()\n")
+    assert "teacher-cache  Stage one" in done.stdout and "..." not in done.stdout.partition("Commands:")[2]
 
 
 def test_verify_names_an_emptied_group_once_and_mends_it(tmp_path: Path) -> None:
