@@ -36,6 +36,7 @@ from pipeline.world import View, build_scene, render_panorama
 from pipeline.world.seeds import MODEL_VALIDATION
 from scripts.evaluate_demo_sam import achievable, segments_of
 from stages.runs import open_recipe
+from stages.views import assistant_views
 
 SCENES = MODEL_VALIDATION[500:]
 """Apart from the scenes on which the networks themselves are measured."""
@@ -56,7 +57,11 @@ def rendered_panoramas(recipe: Recipe, windows: tuple[Window, ...], count: int) 
     settings = dataclasses.replace(recipe.assistant, feature_levels=())
     views = [render_panorama(build_scene(seed), recipe.panorama.height, recipe.panorama.width)
              for seed in SCENES[:count]]  # fmt: skip
-    return [Panorama(v, stitch_assistant(v.image_HW3, windows, assistant, settings, recipe.classes)) for v in views]
+    more = assistant_views(recipe)
+    return [
+        Panorama(v, stitch_assistant(v.image_HW3, windows, assistant, settings, recipe.classes, more_views=more))
+        for v in views
+    ]
 
 
 def describe(rungs: list[Rung]) -> str:
@@ -119,7 +124,7 @@ def main() -> None:
     windows = window_grid(recipe.panorama.height, recipe.panorama.width, recipe.windows)
     panoramas = rendered_panoramas(recipe, windows, options.panoramas)
     seen = [LadderInput(p.truth.labels_HW, {"assistant_whole": p.view.whole_CHW.argmax(0).astype(np.uint8),
-                                            "assistant_windows": p.view.assistant_CHW.argmax(0).astype(np.uint8)})
+                                            "assistant_blend": p.view.assistant_CHW.argmax(0).astype(np.uint8)})
             for p in panoramas]  # fmt: skip
     print(describe(measure_ladder(seen, len(recipe.classes))), flush=True)
     for points, iou, stability, nms in itertools.product(options.points, options.iou, options.stability, options.nms):

@@ -54,7 +54,7 @@ def real_run(data: Path, cache: Path, steps: int, limit: int) -> Run:
                  "limit": limit},
         "panorama": {"find_constant_border": True, "ignore_mask": str(folder / "rig.png")},
         "assistant": {"kind": "onnx", "name": str(networks[0]), "label_set": "cityscapes19", "window_scale": 2.0,
-                      "whole_weight": 0.5, "feature_levels": [1, 2, 3]},
+                      "whole_weight": 0.5, "views_weight": 0.0, "feature_levels": [1, 2, 3]},
         "fusion": {"unreliable": "keep"},
         "student": {"size": "b0", "weights": ""},
         "distill": {"steps": steps, "learning_rate": 6e-4, "crop_width": 512, "warmup_steps": steps // 10,

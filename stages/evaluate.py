@@ -255,7 +255,7 @@ class _Evaluation:
         job = self.job
         scene = Scene(
             image_HW3,
-            assistant_HW=predictions.get("assistant_windows"),
+            assistant_HW=predictions.get("assistant_blend"),
             masks_HW=job.read_masks(id_),
             ensemble_HW=predictions.get("ensemble"),
             reliable_HW=teacher.reliable_HW | teacher.ignored_HW,
@@ -306,13 +306,13 @@ def teacher_rungs(
     teacher: TeacherArrays, thresholds_C: npt.NDArray[np.float32], height: int, width: int
 ) -> dict[str, LabelArray]:
     """Stage one's rungs at the truth's size: probabilities are resized before the argmax, E (hard labels) nearest."""
-    windows, confidence = best_class_at(teacher.assistant_CHW, height, width)
+    blend, confidence = best_class_at(teacher.assistant_CHW, height, width)
     ensemble = resize_nearest(teacher.ensemble_HW, height, width)
     reliable = resize_nearest(teacher.reliable_HW, height, width)
     return {
         "assistant_whole": labels_at(teacher.whole_CHW, height, width),
-        "assistant_windows": windows,
-        "confidence_threshold": confidence_threshold(windows, confidence, thresholds_C),
+        "assistant_blend": blend,
+        "confidence_threshold": confidence_threshold(blend, confidence, thresholds_C),
         "ensemble": ensemble,
         "ensemble_reliable": np.where(reliable, ensemble, np.uint8(IGNORE)),
     }

@@ -3,7 +3,7 @@
 Rungs, in order (method: "What to report"):
 
     assistant_whole       the assistant on the whole panorama at once
-    assistant_windows     S_TA^w: windows, blended and stitched
+    assistant_blend       S_TA^w: windows, perspective views and the whole image, blended
     confidence_threshold  the baseline of domain adaptation: confident pixels of S_TA^w (the stronger of the two
                           assistants, so the harder baseline), see `threshold`
     ensemble              E: SAM's masks painted with their winning label
@@ -30,7 +30,7 @@ from pipeline.panorama.sphere import FULL_SPHERE_DEGREES, solid_angles
 
 RUNGS = (
     "assistant_whole",
-    "assistant_windows",
+    "assistant_blend",
     "confidence_threshold",
     "ensemble",
     "ensemble_reliable",

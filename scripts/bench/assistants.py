@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import torch
 
-from pipeline.panorama.windows import window_grid
 from pipeline.teacher.assistant import load_assistant
 from pipeline.teacher.rectification import AssistantPrediction, stitch_assistant
 from pipeline.world import build_scene, render_panorama
@@ -19,6 +18,7 @@ from scripts.bench.figure import Figure, race, skipped
 from scripts.bench.machine import has_fast_bfloat16
 from scripts.bench.setup import Setup
 from stages.runs import open_recipe
+from stages.views import assistant_views, shared_views
 
 NAME = "assistant bfloat16"
 NAMES = (NAME,)
@@ -35,10 +35,12 @@ def assistant_figures(setup: Setup) -> Iterator[Figure]:
     recipe = open_recipe("demo")
     height, width = recipe.panorama.height, recipe.panorama.width
     image_HW3 = render_panorama(build_scene(MODEL_VALIDATION[0]), height, width).image_HW3
-    windows = window_grid(height, width, recipe.windows)
+    windows, views = shared_views(recipe), assistant_views(recipe)
 
     def ask(precision: str) -> AssistantPrediction:
-        return stitch_assistant(image_HW3, windows, assistants[precision], recipe.assistant, recipe.classes)
+        return stitch_assistant(
+            image_HW3, windows, assistants[precision], recipe.assistant, recipe.classes, more_views=views
+        )
 
     device = torch.device(setup.device)
     assistants = {

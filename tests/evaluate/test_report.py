@@ -119,7 +119,7 @@ def test_percent_shows_a_dash_for_what_was_not_measured() -> None:
 
 def test_no_step_is_taken_from_a_rung_that_left_its_doubtful_pixels_out() -> None:
     rungs = [
-        Rung("assistant_windows", 0.30, 0.30, IOU, 1.0, 0.7),
+        Rung("assistant_blend", 0.30, 0.30, IOU, 1.0, 0.7),
         Rung("confidence_threshold", 0.50, 0.50, IOU, 0.6, 0.8),
         Rung("ensemble", 0.35, 0.35, IOU, 1.0, 0.7),
     ]

@@ -110,7 +110,7 @@ def test_rungs_stand_in_order_and_show_what_each_step_adds(job: EvaluateJob) -> 
     metrics = evaluate(job)
     rungs = {record["name"]: record for record in metrics["ladder"]}
     assert tuple(rungs) == RUNGS
-    order = ("assistant_whole", "assistant_windows", "ensemble", "ensemble_reliable", "student")
+    order = ("assistant_whole", "assistant_blend", "ensemble", "ensemble_reliable", "student")
     assert [rungs[name]["miou"] for name in order] == sorted(rungs[name]["miou"] for name in order)
     assert rungs["ensemble_reliable"]["coverage"] == pytest.approx(14 / 16)
     assert metrics["images"] == metrics["labelled"] == 3

@@ -52,7 +52,7 @@ def test_the_ladder_is_measured_rung_by_rung(folder: Path) -> None:
     metrics = json.loads((folder / "cache/small/eval/metrics.json").read_text())
     names = [rung["name"] for rung in metrics["ladder"]]
     assert names == [
-        "assistant_whole", "assistant_windows", "confidence_threshold", "ensemble", "ensemble_reliable", "student"
+        "assistant_whole", "assistant_blend", "confidence_threshold", "ensemble", "ensemble_reliable", "student"
     ]  # fmt: skip
     for rung in metrics["ladder"]:
         assert rung.keys() >= {"name", "miou", "miou_solid_angle", "per_class_iou", "coverage"}
