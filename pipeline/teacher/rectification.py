@@ -79,7 +79,7 @@ def stitch_assistant(
     """Show the assistant all views, `batch` at a time, and the whole panorama, and stitch what it says.
 
     The stitched prediction is the mean of three, by their weights in `config`: that of `views`, that of `more_views`
-    (where these see nothing, that of `views` has their weight too), and that of the panorama seen whole.
+    (where these see nothing, the others have their weight), and that of the panorama seen whole.
 
     Args:
         image_HW3: RGB, uint8; W a multiple of 32.
@@ -112,7 +112,7 @@ def stitch_assistant(
         agreement.add(view, laid_Cfg)
         features.add(view, prediction)
         labels.append(prediction.probabilities_Chw.argmax(axis=0).astype(np.uint8))
-    stitched_CHW = stitcher.result()
+    stitched_CHW, of_whole = stitcher.result(), config.whole_weight
     if more_views and config.views_weight > 0:
         more = Stitcher(height, width, len(target), more_views, gaps=True)
         for view, prediction in predict_views(image_HW3, more_views, assistant, (), config.views_scale, target, batch):
@@ -120,26 +120,46 @@ def stitch_assistant(
             more.add(view, laid_Cfg)
             agreement.add(view, laid_Cfg)
         # Their share fades out where the views end, so that no edge shows there.
-        share_HW = np.float32(config.views_weight / (1 - config.whole_weight)) * np.minimum(2 * more.total_HW, 1)
-        stitched_CHW *= 1 - share_HW
-        stitched_CHW += more.result() * share_HW
+        of_views_HW, of_whole = _shares(config, np.minimum(2 * more.total_HW, 1))
+        stitched_CHW *= 1 - of_views_HW
+        stitched_CHW += more.result() * of_views_HW
     agreement_HW = agreement.result()
     del agreement  # it is as large as what is stitched
     if config.whole_weight > 0:  # the whole image knows the context, the views know the detail
-        _mix_in_whole(stitched_CHW, image_HW3, assistant, config, target)
+        _mix_in_whole(stitched_CHW, of_whole, image_HW3, assistant, config, target)
     whole = next(_predict([image_HW3], assistant, (), config.whole_scale, target)).probabilities_Chw
     return AssistantPrediction(stitched_CHW, whole, agreement_HW, tuple(labels), features.result())
 
 
+def _shares(config: AssistantConfig, seen_HW: FloatArray) -> tuple[FloatArray, float | FloatArray]:
+    """(the perspective views' share of what they and the windows say together, the whole image's of everything).
+
+    Where the perspective views see nothing, the windows have their weight too, or the whole image if the windows have
+    none.
+
+    Args:
+        config: the weights.
+        seen_HW: how much of a pixel the perspective views see, in [0, 1].
+    """
+    if config.whole_weight > 0 and config.whole_weight + config.views_weight >= 1:
+        return (seen_HW > 0).astype(np.float32), 1 - config.views_weight * seen_HW
+    return config.views_weight * seen_HW / (1 - config.whole_weight), config.whole_weight
+
+
 def _mix_in_whole(
-    stitched_CHW: FloatArray, image_HW3: Image8, assistant: Assistant, config: AssistantConfig, target: LabelSet
+    stitched_CHW: FloatArray,
+    share: float | FloatArray,
+    image_HW3: Image8,
+    assistant: Assistant,
+    config: AssistantConfig,
+    target: LabelSet,
 ) -> None:
     """Give the panorama seen whole, continued over the seam on either side, its share, in place."""
     margin = seam_margin(image_HW3.shape[1])
     wider_HW3 = np.pad(image_HW3, ((0, 0), (margin, margin), (0, 0)), mode="wrap")
     wider_CHX = next(_predict([wider_HW3], assistant, (), config.whole_scale, target)).probabilities_Chw
-    stitched_CHW *= 1 - config.whole_weight
-    stitched_CHW += config.whole_weight * blend_over_seam(wider_CHX, margin)
+    stitched_CHW *= 1 - share
+    stitched_CHW += share * blend_over_seam(wider_CHX, margin)
 
 
 def seam_margin(width: int) -> int:

@@ -163,6 +163,25 @@ def test_where_perspective_views_see_nothing_the_windows_have_their_weight() -> 
     assert (np.diff(mixed.assistant_CHW[1, :32], axis=0) < 0.1).all()  # it fades, no edge
 
 
+def test_where_windows_have_no_weight_the_whole_image_stands_in_for_views_that_see_nothing() -> None:
+    """Three constant predictions: windows 0, views 1, the whole image 2, as logits of the second class."""
+
+    def by_shape(images: torch.Tensor) -> torch.Tensor:
+        value = 2.0 if images.shape[3] > 64 else float(len(shown) >= window_batches)
+        shown.append(value)
+        return torch.cat((torch.zeros_like(images[:, :1]), torch.full_like(images[:, :1], value)), 1)
+
+    windows = window_grid(64, 128, WINDOWS)
+    shown: list[float] = []
+    window_batches = -(-len(windows) // 4)
+    config = AssistantConfig(views_weight=0.5, whole_weight=0.5, feature_levels=())
+    mixed = stitch_assistant(noise(64, 128), windows, ColourAssistant(logits=by_shape), config, TWO, more_views=LEVEL)
+    of_windows, of_views, of_whole = (1 / (1 + np.exp(-value)) for value in (0, 1, 2))
+    np.testing.assert_allclose(mixed.assistant_CHW[1, 0], of_whole, atol=1e-4)
+    np.testing.assert_allclose(mixed.assistant_CHW[1, 32], (of_views + of_whole) / 2, atol=1e-3)
+    assert mixed.assistant_CHW[1].min() > of_windows + 0.1
+
+
 def test_perspective_views_without_weight_are_not_shown() -> None:
     assistant = ColourAssistant()
     stitch_assistant(noise(64, 128), window_grid(64, 128, WINDOWS), assistant, PLAIN, TWO, more_views=SPHERE)
