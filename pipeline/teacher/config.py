@@ -20,8 +20,8 @@ class SamConfig:
     of points and filtered by the same rules, one image at a time."""
     name: str = ""
     """Only for transformers, instead of model and checkpoint: hub name or folder of a SAM, SAM-HQ, SAM 2, SAM 3 or
-    EdgeTAM; for example facebook/sam2.1-hiera-large, facebook/sam3, syscv-community/sam-hq-vit-base or, where timm is
-    installed, yonigozlan/EdgeTAM-hf."""
+    EdgeTAM; for example facebook/sam2.1-hiera-large, syscv-community/sam-hq-vit-base or, where timm is installed,
+    yonigozlan/EdgeTAM-hf."""
     model: str = "demo"
     """One of demo (the embedded small SAM), vit_b, vit_l, vit_h."""
     checkpoint: str = ""

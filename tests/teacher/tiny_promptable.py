@@ -20,6 +20,8 @@ from transformers import (
     Sam2HieraDetConfig,
     Sam2ImageProcessor,
     Sam2Model,
+    Sam2VideoConfig,
+    Sam2VideoModel,
     Sam2VisionConfig,
     Sam3ImageProcessor,
     Sam3TrackerConfig,
@@ -102,6 +104,31 @@ def sam2() -> tuple[Any, Any]:
     return Sam2Model(config), Sam2ImageProcessor(size={"height": SIDE, "width": SIDE})
 
 
+def sam2_video() -> tuple[Any, Any]:
+    """SAM 2 with its parts for videos, as the hub has it."""
+    network, processor = sam2()
+    memory: dict[str, Any] = {
+        "memory_attention_hidden_size": CHANNELS,
+        "memory_attention_feed_forward_hidden_size": CHANNELS,
+        "memory_attention_rope_feat_sizes": [SIDE // 16, SIDE // 16],
+        "memory_attention_num_layers": 1,
+        "memory_attention_downsample_rate": 1,
+        "memory_encoder_hidden_size": CHANNELS,
+        "memory_encoder_output_channels": CHANNELS // 2,
+        "memory_fuser_embed_dim": CHANNELS,
+        "memory_fuser_intermediate_dim": CHANNELS,
+        "mask_downsampler_embed_dim": CHANNELS,
+    }
+    config = Sam2VideoConfig(
+        vision_config=network.config.vision_config,
+        prompt_encoder_config=_PROMPTS,
+        mask_decoder_config=_DECODER,
+        image_size=SIDE,
+        **memory,
+    )
+    return Sam2VideoModel(config), processor
+
+
 def sam3() -> tuple[Any, Any]:
     backbone = Sam3ViTConfig(
         hidden_size=32,
@@ -168,6 +195,7 @@ NETWORKS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "sam": sam,
     "sam_hq": sam_hq,
     "sam2": sam2,
+    "sam2_video": sam2_video,
     "sam3": sam3,
     "edgetam": edgetam,
 }
