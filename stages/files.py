@@ -22,6 +22,9 @@ SOURCE_STAMP = ("source_size", "source_modified_ns")
 """Keys of `source_stamp`."""
 _OF_THE_NAME = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 """The system's errors for a name that cannot be used."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -70,9 +73,19 @@ def writing(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        raise CacheError(f"{path} cannot be written ({error.strerror or error})",
-                         "the folder must have room and write permission",
-                         "Free space, or choose another output folder") from error  # fmt: skip
+        raise CacheError(f"{path} cannot be written ({error.strerror or error})", *_mended(error)) from error
+
+
+def _mended(error: OSError) -> tuple[str, str]:
+    """What is expected where a file could not be written, and what to do."""
+    other = "or choose another output folder"
+    if error.errno in _FULL:
+        return "the disk must have room", f"Free space, {other}"
+    if error.errno in _FORBIDDEN:
+        return "you must have write permission", f"Change the folder's permissions, {other}"
+    if error.errno in _IN_THE_WAY:
+        return "a file must not be where a folder is needed, nor a folder where the file goes", f"Move it away, {other}"
+    return "the file system must accept it", f"Check the disk, {other}"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import time
 from pipeline.cache.store import TeacherStore
 from pipeline.cache.verify import Problem, discard, entries, verify_entry
 from stages.claims import claimed
-from stages.events import Listener, StageAdvanced, StageFinished, StageStarted, silent
+from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted, silent
 from stages.runs import Run
 
 
@@ -41,6 +41,10 @@ def _damaged_groups(store: TeacherStore) -> list[str]:
 def _problems(store: TeacherStore, listener: Listener) -> list[Problem]:
     began = time.monotonic()
     stored = list(entries(store))
+    if not stored:
+        listener(
+            Note("verify", "the teacher cache is empty: there was nothing to check; `goodsam teacher-cache` fills it")
+        )
     listener(StageStarted("verify", len(stored), "entries"))
     problems: list[Problem] = []
     for done, entry in enumerate(stored, start=1):

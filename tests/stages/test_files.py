@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -84,3 +86,23 @@ def test_a_file_is_named_by_its_bytes_and_no_mask_by_nothing(tmp_path: Path) -> 
     assert mask_digest("") == ""
     with pytest.raises(InputError, match=r"none\.png cannot be read \(No such file or directory\)"):
         mask_digest(str(tmp_path / "none.png"))
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "must have room. Free space"),
+        (errno.EACCES, "write permission. Change the folder's permissions"),
+        (errno.ENOTDIR, "a file must not be where a folder is needed"),
+        (errno.EIO, "Check the disk"),
+    ],
+)
+def test_why_a_file_cannot_be_written_decides_what_is_to_do(tmp_path: Path, number: int, says: str) -> None:
+    with pytest.raises(CacheError, match=says), writing(tmp_path / "x"):
+        raise OSError(number, os.strerror(number))
+
+
+def test_a_file_in_the_way_of_a_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(CacheError, match=r"cannot be written .*a file must not be where a folder is needed"):
+        write_whole(tmp_path / "taken" / "table.csv", "a")

@@ -166,3 +166,12 @@ def test_a_lost_description_of_a_group_is_told_and_written_anew(folder: Path) ->
     assert problem.startswith(str(group.resolve()))
     assert group.is_file()
     assert verify_run(run) == []
+
+
+def test_an_empty_cache_is_not_called_sound(tmp_path: Path) -> None:
+    make_folders(tmp_path)
+    run = small_run(tmp_path)
+    TeacherStore.open(run.store, "a")
+    events: list[Event] = []
+    assert verify_run(run, events.append) == []
+    assert any("there was nothing to check" in note for note in notes(events))
