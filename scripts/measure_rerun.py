@@ -75,13 +75,13 @@ def fabricate(folder: Path, count: int) -> Run:
     arrays: Array = np.zeros((4, 4), np.uint8)
     for part, names in ARRAYS.items():
         store.write(part, prints.of(part), "template", dict.fromkeys(names, arrays), {})
-    source = digest(picture)
+    content = picture.read_bytes()
     for number in range(count):
         path = folder / "photos" / f"{number // PER_FOLDER:03}" / f"{number:06}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(picture, path)
+        path.write_bytes(content + bytes(number))  # no two are of one size, as it is with photos
         panorama_id = f"panoramas/{path.parent.name}/{path.stem}"
-        _copy_template(store, prints, panorama_id, {"source_sha256": source, **source_stamp(path)})
+        _copy_template(store, prints, panorama_id, {"source_sha256": digest(path), **source_stamp(path)})
     for part in Part:
         store.discard(part, prints.of(part), "template")
     write_manifest(run, prints)
