@@ -241,7 +241,7 @@ def test_a_profile_that_cannot_be_used_is_told_and_costs_nothing(tmp_path: Path,
         panorama = opened(tmp_path / f"a{suffix}")
         np.testing.assert_array_equal(panorama.image_HW3, opened(tmp_path / f"plain{suffix}").image_HW3)
         assert len(panorama.notes) == 1 and why in panorama.notes[0]
-        assert panorama.notes[0].startswith("pictures with a colour profile that cannot be used are taken as they are")
+        assert panorama.notes[0].startswith("pictures with a colour profile that cannot be used are treated as sRGB")
 
 
 def test_damage_anywhere_in_a_profile_never_costs_the_panorama(tmp_path: Path) -> None:
