@@ -104,11 +104,13 @@ def mask_map(height: int, width: int, views: Sequence[View], masks: Sequence[Mas
         views: of the panorama.
         masks: one set per view, in the views' order.
     """
-    frames = [(view, mask_hw) for view, own in zip(views, masks, strict=True) for mask_hw in own.dense()]
-    frames.sort(key=lambda frame: -int(np.count_nonzero(frame[1])))
+    placed = [(view, box, bitmap) for view, own in zip(views, masks, strict=True) for box, bitmap in own.placed()]
+    placed.sort(key=lambda mask: -int(np.count_nonzero(mask[2])))
     numbers_HW = np.full((height, width), -1, np.int32)
-    for number, (view, mask_hw) in enumerate(frames):
+    for number, (view, box, bitmap) in enumerate(placed):
         footprint = view.footprint
+        mask_hw = np.zeros((view.height, view.width), np.bool_)  # one at a time: all of them would fill the memory
+        mask_hw[box] = bitmap
         y, x = np.nonzero(view.lay_nearest(mask_hw))
         numbers_HW[footprint.row + y, (footprint.column + x) % width] = number
     return numbers_HW
