@@ -1,6 +1,6 @@
 """Networks of transformers: found in a folder or on the Hugging Face hub, named by their content, loaded quietly.
 
-transformers and huggingface_hub are imported where they are used: naming a network in a folder needs neither.
+torch, transformers and huggingface_hub are imported where they are used: naming a network in a folder needs neither.
 """
 
 from __future__ import annotations
@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import WeightsError, first_line
 from pipeline.settings import digest_of
+
+if TYPE_CHECKING:
+    import torch
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 """Files that may say how a network wants its pixels; the first that is there counts."""
@@ -48,6 +52,35 @@ def content_of(folder: Path) -> str:
 def settings_file(folder: Path) -> Path | None:
     """The file of a folder that may say how the network there wants its pixels; None where there is none."""
     return next((folder / name for name in PROCESSOR_FILES if (folder / name).is_file()), None)
+
+
+def load_complete(auto_class: Any, folder: Path, name: str, kind: str, whole: str, remedy: str) -> torch.nn.Module:
+    """The network of a folder with all of its weights, float32, in evaluation mode, to be frozen.
+
+    Args:
+        auto_class: class of transformers whose `from_pretrained` loads it.
+        folder: the network's files.
+        name: what the user calls it, for messages.
+        kind: what it must be, for messages.
+        whole: what a complete one has, for messages.
+        remedy: what to check, for messages.
+
+    Raises:
+        WeightsError: it cannot be loaded, or lacks weights.
+    """
+    import torch
+
+    try:
+        with quiet():
+            network, report = auto_class.from_pretrained(
+                folder, output_loading_info=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32
+            )
+    except Exception as error:  # loading raises nearly anything, from json, pickle, safetensors and torch
+        found = f"{name} cannot be loaded ({first_line(error)})"
+        raise WeightsError(found, f"it must be {kind}", remedy) from error
+    if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers, and would guess
+        raise WeightsError(f"{name} lacks {len(missing)} weights, the first of them {missing[0]}", whole, remedy)
+    return network.eval().requires_grad_(False)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from transformers import AutoModelForSemanticSegmentation
 from pipeline.accelerator import is_device_error
 from pipeline.classes import LabelSet
 from pipeline.errors import WeightsError, first_line
-from pipeline.pretrained import find_network, quiet
+from pipeline.pretrained import find_network, load_complete
 from pipeline.teacher.assistant import (
     LEVEL_OF_STRIDE,
     AssistantOutput,
@@ -93,7 +92,14 @@ def load_transformers(
         WeightsError: there is no such network, it does not segment, lacks weights, or has other classes than `labels`.
     """
     folder = find_network(name, _KEY)
-    network = _network(folder, name).to(device)
+    network = load_complete(
+        AutoModelForSemanticSegmentation,
+        folder,
+        name,
+        "a segmentation network of transformers",
+        "an assistant is a complete segmentation network, not only an encoder",  # such as mit-b0
+        _REMEDY,
+    ).to(device)
     classes, positions = _layout(network, device, name)
     require_classes(classes, labels, f"the assistant {name}")
     return TransformersAssistant(
@@ -107,24 +113,6 @@ def load_transformers(
         _channels(network, labels, f"the assistant {name}"),
         assumption(folder, f"the assistant {name}"),
     )
-
-
-def _network(folder: Path, name: str) -> torch.nn.Module:
-    """The network of a folder, complete, float32, in evaluation mode."""
-    try:
-        with quiet():
-            network, report = AutoModelForSemanticSegmentation.from_pretrained(
-                folder, output_loading_info=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32
-            )
-    except Exception as error:  # loading raises nearly anything, from json, pickle, safetensors and torch
-        raise WeightsError(f"{name} cannot be loaded ({first_line(error)})",
-                           "it must be a segmentation network of transformers", _REMEDY) from error  # fmt: skip
-    missing = sorted(report["missing_keys"])
-    if missing:
-        # transformers fills what is missing with random numbers: a bare encoder such as mit-b0 would load, and guess.
-        raise WeightsError(f"{name} lacks {len(missing)} weights, the first of them {missing[0]}",
-                           "an assistant is a complete segmentation network, not only an encoder", _REMEDY)  # fmt: skip
-    return network.eval().requires_grad_(False)
 
 
 def _layout(network: torch.nn.Module, device: torch.device, name: str) -> tuple[int, dict[int, int]]:

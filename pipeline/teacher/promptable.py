@@ -26,7 +26,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASK_GENERATION_MAP
 from pipeline.errors import WeightsError, first_line
 from pipeline.finite import require_finite
 from pipeline.precision import chosen_precision
-from pipeline.pretrained import find_network, quiet
+from pipeline.pretrained import find_network, load_complete, quiet
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator.prompts import point_grids
 from pipeline.teacher.generator.proposals import Proposals, inclusive_boxes, joined, survivors
@@ -158,30 +158,22 @@ def load_promptable(config: SamConfig, device: torch.device) -> PromptableMasks:
 
 
 def _network(folder: Path, name: str) -> torch.nn.Module:
-    """The network of a folder, complete, float32, in evaluation mode."""
-    try:
-        with quiet():
-            network, report = AutoModelForMaskGeneration.from_pretrained(
-                folder, output_loading_info=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32
-            )
-    except Exception as error:  # loading raises nearly anything, from json, pickle, safetensors and torch
-        known = ", ".join(sorted(set(MODEL_FOR_MASK_GENERATION_MAPPING_NAMES.values())))
-        raise WeightsError(f"{name} cannot be loaded ({first_line(error)})",
-                           f"it must be a promptable network of transformers {transformers.__version__}: {known}",
-                           _REMEDY) from error  # fmt: skip
-    missing = sorted(report["missing_keys"])
-    if missing:  # transformers fills them with random numbers
-        raise WeightsError(f"{name} lacks {len(missing)} weights, the first of them {missing[0]}",
-                           "a mask network is a whole one, with its prompt encoder and mask decoder",
-                           _REMEDY)  # fmt: skip
-    return network.eval().requires_grad_(False)
+    known = ", ".join(sorted(set(MODEL_FOR_MASK_GENERATION_MAPPING_NAMES.values())))
+    return load_complete(
+        AutoModelForMaskGeneration,
+        folder,
+        name,
+        f"a promptable network of transformers {transformers.__version__}: {known}",
+        "a mask network is a whole one, with its prompt encoder and mask decoder",
+        _REMEDY,
+    )
 
 
 def _processor(folder: Path, name: str) -> Any:
     try:
         with quiet():  # where a processor has two forms, PIL's is that of segment_anything
             return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
-    except Exception as error:  # as above
+    except Exception as error:  # loading raises nearly anything
         raise WeightsError(f"nothing beside {name} says how it wants its pixels ({first_line(error)})",
                            "its image processor's settings are in preprocessor_config.json or processor_config.json",
                            "Put that file, which the hub has, into the folder") from error  # fmt: skip

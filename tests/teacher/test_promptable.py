@@ -25,7 +25,7 @@ from pipeline.teacher.masks import MaskSet
 from pipeline.teacher.promptable import PromptableMasks
 from pipeline.teacher.sam import SamMaskGenerator
 from tests.teacher import tiny_promptable
-from tests.teacher.tiny_promptable import CHANNELS, NETWORKS, SIDE
+from tests.teacher.tiny_promptable import CHANNELS, NETWORKS, SIDE, draw_weights
 
 CPU = torch.device("cpu")
 ALL: dict[str, Any] = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
@@ -130,12 +130,9 @@ def standard_sam() -> Sam:
         iou_head_hidden_dim=32,
     )
     sam = Sam(encoder, prompts, decoder).eval()
+    draw_weights(sam)
     with torch.no_grad():
         for name, weight in sam.named_parameters():
-            if weight.ndim > 1:
-                weight.normal_(std=0.2)
-            elif "norm" not in name:
-                weight.normal_(std=0.1)
             if re.search(r"output_hypernetworks_mlps\.\d\.layers\.2", name):
                 weight *= 500  # logits of trained size, so that some masks are stable
     return sam

@@ -205,14 +205,19 @@ def save(kind: str, folder: Path) -> Path:
     """A network with random weights that tell images and points apart, in a folder as the hub has it."""
     torch.manual_seed(0)
     network, processor = NETWORKS[kind]()
-    with torch.no_grad():
-        for name, weight in network.named_parameters():
-            if weight.ndim > 1:
-                weight.normal_(std=0.2)
-            elif "norm" not in name:
-                weight.normal_(std=0.1)
+    draw_weights(network)
     write(network, processor, folder)
     return folder
+
+
+@torch.no_grad()
+def draw_weights(network: torch.nn.Module) -> None:
+    """Random weights, large enough that images and points make a difference."""
+    for name, weight in network.named_parameters():
+        if weight.ndim > 1:
+            weight.normal_(std=0.2)
+        elif "norm" not in name:
+            weight.normal_(std=0.1)
 
 
 def write(network: Any, processor: Any, folder: Path) -> None:

@@ -17,3 +17,12 @@ def one_thread() -> Generator[None]:
     part_sides.cache_clear()  # tried by tests before these, perhaps with more threads
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one thread", "two threads"])
+def threads(request: pytest.FixtureRequest) -> Generator[int]:
+    """torch has another kernel where it has several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)

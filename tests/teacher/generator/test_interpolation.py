@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 import numpy as np
 import pytest
 import torch
@@ -19,13 +17,7 @@ sides, sources = st.integers(1, 40), st.integers(1, 90)
 kernels = st.sampled_from(Kernel)
 
 
-@pytest.fixture(autouse=True, scope="module", params=[1, 2], ids=["one thread", "two threads"])
-def threads(request: pytest.FixtureRequest) -> Generator[int]:
-    """torch has another kernel where it has several threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("threads")
 
 
 def looked_at(one: Axis) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import cast
 
 import numpy as np
@@ -21,13 +20,7 @@ THRESHOLDS = Thresholds(0.0, 1.0)
 sides = st.integers(1, 90)
 
 
-@pytest.fixture(autouse=True, scope="module", params=[1, 2], ids=["one thread", "two threads"])
-def threads(request: pytest.FixtureRequest) -> Generator[int]:
-    """torch has another kernel where it has several threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("threads")
 
 
 def two_steps(logits_Khw: Tensor, square: int, inside: tuple[int, int], image: tuple[int, int]) -> Tensor:
