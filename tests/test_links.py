@@ -145,3 +145,12 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_head(page: str) -> None:
 def test_pages_of_packages_are_in_the_wheel() -> None:
     data = tomllib.loads(_text("pyproject.toml"))["tool"]["setuptools"]["package-data"]
     assert all("README.md" in data[package] for package in ("pipeline", "stages"))
+
+
+def test_no_merge_was_left_half_done() -> None:
+    files = [
+        path for folder in FOLDERS for path in (ROOT / folder).rglob("*.*") if path.suffix in (".md", ".py", ".toml")
+    ]
+    for path in [*files, *ROOT.glob("*.md"), *ROOT.glob("*.toml"), ROOT / "Makefile"]:
+        found = [line for line in path.read_text(encoding="utf-8").splitlines() if re.match(r"(<{7}|>{7}) ", line)]
+        assert not found, f"{path} has {found[0]!r}"
