@@ -15,7 +15,8 @@ from typing import Any
 from PIL import Image
 
 from pipeline.errors import CacheError, InputError
-from pipeline.panorama.finding import SUFFIXES, visible_files
+from pipeline.panorama.finding import visible_files
+from pipeline.panorama.formats import SUFFIXES
 from pipeline.settings import file_digest, fingerprint
 
 SOURCE_STAMP = ("source_size", "source_modified_ns")

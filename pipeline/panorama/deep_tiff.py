@@ -50,40 +50,39 @@ def needs_tifffile(file: BinaryIO) -> bool:
     return (separate and (bits > 8 or more)) or (format_, bits) in ((_UNSIGNED, 32), (_SIGNED, 16))
 
 
-def read_deep_tiff(file: BinaryIO, name: str, check_size: Callable[[int, int], None]) -> Image.Image:
+def read_deep_tiff(file: BinaryIO, name: str, check_size: Callable[[int, int, bool], None]) -> Image.Image:
     """The first picture of a TIFF as 8-bit grey or RGB, each with or without alpha, upright; colour profile and XMP are
     in its `info`.
 
     Args:
         file: the open TIFF, at any position.
         name: the file's name, for messages.
-        check_size: called with the upright (width, height) before anything is decoded; raises InputError.
+        check_size: called with the upright width and height, and whether there are tags (XMP), before anything is
+            decoded; raises InputError.
 
     Raises:
         UnidentifiedImageError: it is so damaged that nothing is known of its picture.
         InputError: another kind of TIFF, a compression that is not known, or floats outside 0..1; or by `check_size`.
     """
-    import tifffile  # here, because hardly any picture needs it
-
-    try:
-        file.seek(0)
-        page = tifffile.TiffFile(file).pages.first
-        orientation = int(page.tags.valueof(ExifTags.Base.Orientation, default=1))
-        shape = (page.imagewidth, page.imagelength)
-        if 0 in shape:
-            raise ValueError("it has no pixels")
-        kind = f"{page.samplesperpixel} channels of the type {page.dtype}"
-    except Exception as error:  # tifffile raises whatever the damage leads to
-        raise UnidentifiedImageError(str(error)) from error
-    check_size(*(reversed(shape) if orientation in _SIDEWAYS else shape))
+    page, orientation = _first_page(file)
+    check_size(*_upright_size(page, orientation), page.tags.valueof(_INFO["xmp"]) is not None)
     if str(page.dtype) not in _KINDS or page.samplesperpixel not in _SAMPLES.get(page.photometric, ()):
-        raise _unknown(name, f"{kind} ({_photometric(page)})")
+        raise _unknown(name, f"{page.samplesperpixel} channels of the type {page.dtype} ({_photometric(page)})")
     image = _image(eight_bit(_samples(page, name), name), tuple(page.extrasamples))
     for key, tag in _INFO.items():
         if (value := page.tags.valueof(tag)) is not None:
-            image.info[key] = bytes(value)
+            image.info[key] = value.encode() if isinstance(value, str) else bytes(value)
     image.getexif()[ExifTags.Base.Orientation] = orientation
     return ImageOps.exif_transpose(image)
+
+
+def deep_tiff_size(file: BinaryIO) -> tuple[int, int]:
+    """Upright (width, height) of a TIFF's first picture.
+
+    Raises:
+        UnidentifiedImageError: it is so damaged that nothing is known of its picture.
+    """
+    return _upright_size(*_first_page(file))
 
 
 def eight_bit(values: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.uint8]:
@@ -115,6 +114,26 @@ def eight_bit(values: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.uint
             "Export it with 8 or 16 bits",
         )
     return np.rint(numbers * 255).astype(np.uint8)
+
+
+def _first_page(file: BinaryIO) -> tuple[TiffPage, int]:
+    """A TIFF's first picture, not decoded, and its EXIF orientation."""
+    import tifffile  # here, because hardly any picture needs it
+
+    try:
+        file.seek(0)
+        page = tifffile.TiffFile(file).pages.first
+        orientation = int(page.tags.valueof(ExifTags.Base.Orientation, default=1))
+        if 0 in (page.imagewidth, page.imagelength, page.samplesperpixel):
+            raise ValueError("it has no pixels")
+    except Exception as error:  # tifffile raises whatever the damage leads to
+        raise UnidentifiedImageError(str(error)) from error
+    return page, orientation
+
+
+def _upright_size(page: TiffPage, orientation: int) -> tuple[int, int]:
+    width, height = page.imagewidth, page.imagelength
+    return (height, width) if orientation in _SIDEWAYS else (width, height)
 
 
 def _samples(page: TiffPage, name: str) -> npt.NDArray[Any]:

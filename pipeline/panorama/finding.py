@@ -12,10 +12,8 @@ from pathlib import Path
 from PIL import Image
 
 from pipeline.errors import InputError
+from pipeline.panorama.formats import HEIC_REMEDY, HEIC_SUFFIXES, SUFFIXES, unread_suffixes
 
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".jpeg_original", ".jpg_original", ".insp", ".mpo",
-            ".png", ".webp", ".tif", ".tiff")  # fmt: skip
-"""Endings of panoramas, in lower case; cameras and exiftool write JPEG under several."""
 SYSTEM_FOLDERS = ("system volume information", "__macosx", "lost+found")
 """Folders of operating systems, in lower case: thumbnails, deleted files, copies of attributes."""
 SYSTEM_MARKS = (".", "@", "#", "$")
@@ -59,6 +57,8 @@ class FolderContents:
         """What the user should know, a sentence each: the kinds left out, the most frequent first, and the doubtful."""
         kinds = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
         notes = ["left out: " + ", ".join(f"{n} {kind or 'without ending'}" for kind, n in kinds)] if kinds else []
+        if heic := _heic_advice(self.left_out):
+            notes[0] += f"; {heic}"
         if self.doubtful:
             shown = ", ".join(self.doubtful[:_SHOWN]) + (", ..." if len(self.doubtful) > _SHOWN else "")
             notes.append(f"{len(self.doubtful)} of the {len(self.panoramas)} files taken for panoramas look like "
@@ -72,7 +72,7 @@ def find_panoramas(folder: Path, others: Collection[Path] = ()) -> list[Panorama
 
 
 def survey_folder(folder: Path, others: Collection[Path] = ()) -> FolderContents:
-    """The JPEG, PNG, WebP and TIFF files of a folder, flat or nested, and what is no panorama there.
+    """The image files of a folder that can be read, flat or nested, and what is no panorama there.
 
     Hidden files and folders are skipped, and those of operating systems and network drives, and labels that lie beside
     the images (`gtFine`, `*_labelTrainIds`). Files that differ in nothing but their ending are set aside.
@@ -91,11 +91,12 @@ def survey_folder(folder: Path, others: Collection[Path] = ()) -> FolderContents
     top = len(os.path.join(folder, ""))  # noqa: PTH118 - texts: for 10,000 files, paths would take half a second
     by_id: dict[str, list[Path]] = {}
     left_out: Counter[str] = Counter()
+    unread = unread_suffixes()
     for file in sorted(files, key=_parts):
         start, suffix = os.path.splitext(file)  # noqa: PTH122
         if start.endswith(LABEL_ENDING):
             continue
-        if suffix.lower() not in SUFFIXES:
+        if suffix.lower() not in SUFFIXES or suffix.lower() in unread:
             left_out[suffix.lower()] += 1
         elif os.path.isfile(file):  # noqa: PTH113
             by_id.setdefault(_posix(start[top:]), []).append(Path(file))
@@ -105,8 +106,8 @@ def survey_folder(folder: Path, others: Collection[Path] = ()) -> FolderContents
     if not by_id:
         raise InputError(
             f"{folder} holds no images ({len(files)} other files)",
-            "panoramas are .jpg, .png, .webp or .tif files, in the folder or in folders below it",
-            "Name the folder of the panoramas",
+            "panoramas are .jpg, .png, .webp, .avif, .tif or .heic files, in the folder or in folders below it",
+            _heic_advice(left_out) or "Name the folder of the panoramas",
         )
     for panorama_id, paths in by_id.items():
         for path in paths if len(paths) > 1 else ():
@@ -149,6 +150,12 @@ def visible_files(folder: Path, apart: Collection[str] = ()) -> Iterator[Path]:
         InputError: a folder cannot be listed.
     """
     yield from map(Path, _visible(folder, apart))
+
+
+def _heic_advice(left_out: Mapping[str, int]) -> str:
+    """How files of HEIC come to be read, in a sentence; empty where none were left out."""
+    found = [suffix for suffix in HEIC_SUFFIXES if suffix in left_out]
+    return f"to read {' and '.join(found)}: {HEIC_REMEDY}" if found else ""
 
 
 def _visible(folder: Path, apart: Collection[str]) -> Iterator[str]:

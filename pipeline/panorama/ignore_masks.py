@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.finding import SUFFIXES, PanoramaFile, folded_name, visible_files
+from pipeline.panorama.finding import PanoramaFile, folded_name, visible_files
+from pipeline.panorama.formats import SUFFIXES
 from pipeline.panorama.ignore import has_aspect, load_ignore_mask, require_ignore_mask
 from pipeline.panorama.images import PictureHeader, picture_header
 

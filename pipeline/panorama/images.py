@@ -23,7 +23,8 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageErro
 from pipeline.errors import InputError
 from pipeline.panorama.colour_profile import to_srgb
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.deep_tiff import eight_bit, needs_tifffile, read_deep_tiff
+from pipeline.panorama.deep_tiff import deep_tiff_size, eight_bit, needs_tifffile, read_deep_tiff
+from pipeline.panorama.formats import HEIC_REMEDY, heic_is_readable, is_heic, read_formats
 from pipeline.panorama.gpano import place, tilt
 from pipeline.panorama.jpeg_end import with_end_marker
 from pipeline.panorama.placement import Placement
@@ -36,9 +37,8 @@ MINIMUM_WIDTH = 32
 ASPECT_TOLERANCE = 0.02
 """Relative deviation from width / height = 360 / vertical_fov that is taken for rounding."""
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")  # JPEG includes MPO, a JPEG with further pictures behind it
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
-"""What Pillow raises on damaged files, by format."""
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, zlib.error)
+"""What Pillow and pillow-heif raise on damaged files, by format."""
 _SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
 _PNG_SIGNATURE_BYTES, _PNG_XMP = 8, b"XML:com.adobe.xmp"
@@ -161,7 +161,7 @@ def read_picture(
     """Open an image file and decode it, once its size is known to be right.
 
     Args:
-        path: a JPEG, PNG, WebP or TIFF file, whatever its suffix.
+        path: a JPEG, PNG, WebP, AVIF or TIFF file, whatever its suffix; HEIC where pillow-heif is installed.
         check_size: called with the upright (width, height) before anything is decoded; raises InputError.
         wanted: (width, height) that the caller will resize to; lets JPEG be decoded faster, at a reduced size.
         tags_may_tell: leave the check out where tags may say what the size means; the caller then checks.
@@ -180,11 +180,7 @@ def read_picture(
             f"{path.name} may not be read (permission denied)", "it must be readable", f"chmod u+r {path}"
         ) from None
     except UnidentifiedImageError:
-        raise InputError(
-            f"{path.name} cannot be opened as an image",
-            "JPEG, PNG, WebP and TIFF can, whatever the suffix says",
-            "Export it again or take it out of the folder",
-        ) from None
+        raise _not_opened(path) from None
     except _BROKEN as error:
         raise InputError(
             f"{path.name} is broken or truncated ({error})",
@@ -210,7 +206,10 @@ def picture_header(path: Path) -> PictureHeader | None:
     try:
         if not path.is_file():  # a pipe would be waited on for ever
             return None
-        with Image.open(path, formats=_FORMATS) as image:
+        with path.open("rb") as file:
+            if needs_tifffile(file):
+                return PictureHeader(*deep_tiff_size(file), "TIFF")
+        with Image.open(path, formats=read_formats()) as image:
             width, height = image.size[::-1] if _orientation(image) in _SIDEWAYS else image.size
             return PictureHeader(width, height, image.format or "")
     except _BROKEN:
@@ -274,26 +273,23 @@ def _decode(
             raise InputError(f"{path.name} is empty (0 bytes)", "it must be an image", "Copy or export it again")
         file.seek(0)
 
-        def require_decodable(width: int, height: int) -> None:
+        def check(width: int, height: int, has_xmp: bool) -> None:
             if width * height > MAXIMUM_PIXELS:
                 raise _too_large(path, f"{width}x{height}")
-
-        def check(width: int, height: int) -> None:
-            require_decodable(width, height)
-            check_size(width, height)
+            if not (tags_may_tell and has_xmp):
+                check_size(width, height)
 
         if needs_tifffile(file):
             upright = read_deep_tiff(file, path.name, check)
             return Picture(upright, *upright.size, "TIFF", sha256)
         file.seek(0)
-        with Image.open(file, formats=_FORMATS) as image:
+        with Image.open(file, formats=read_formats()) as image:
             orientation = _orientation(image)
             sideways = orientation in _SIDEWAYS
             width, height = image.size[::-1] if sideways else image.size
-            is_told_later = tags_may_tell and ("xmp" in image.info or _has_late_xmp(image, file))
-            (require_decodable if is_told_later else check)(width, height)
+            check(width, height, "xmp" in image.info or _has_late_xmp(image, file))
             whole = with_end_marker(file) if image.format in ("JPEG", "MPO") else file
-            source = image if whole is file else Image.open(whole, formats=_FORMATS)
+            source = image if whole is file else Image.open(whole, formats=read_formats())
             if wanted is not None and not sideways:
                 source.draft(None, (2 * wanted[0], 2 * wanted[1]))  # JPEG's own reduction, then still a filtered half
             source.load()
@@ -375,6 +371,16 @@ def _aspect_remedy(width: int, height: int) -> str:
     if abs(fov / 720 - 1) <= ASPECT_TOLERANCE:
         return "If it lies on its side, turn it or correct its EXIF orientation; else take it out of the folder"
     return "It is too high for an equirectangular panorama: take it out of the folder"
+
+
+def _not_opened(path: Path) -> InputError:
+    if is_heic(path) and not heic_is_readable():
+        return InputError(f"{path.name} is a HEIC image", "they are read where pillow-heif is installed", HEIC_REMEDY)
+    return InputError(
+        f"{path.name} cannot be opened as an image",
+        "JPEG, PNG, WebP, AVIF, TIFF and, with the extra `heic`, HEIC can, whatever the suffix says",
+        "Export it again or take it out of the folder",
+    )
 
 
 def _too_large(path: Path, size: str) -> InputError:

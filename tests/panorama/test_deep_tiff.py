@@ -14,7 +14,8 @@ from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.images import OpenedPanorama, open_panorama
+from pipeline.panorama.images import OpenedPanorama, PictureHeader, open_panorama, picture_header
+from pipeline.panorama.placement import Placement
 
 FULL = PanoramaConfig(width=64)
 INTEGERS = ("uint8", "uint16", "uint32")
@@ -130,7 +131,9 @@ def test_a_compression_of_another_package_is_named_with_it(tmp_path: Path, monke
 def test_its_orientation_is_undone_and_its_upright_size_is_told(tmp_path: Path, orientation: int) -> None:
     values = np.rot90(picture(3), 2 if orientation == 3 else 1)
     tag = (274, "H", 1, orientation, True)
-    panorama = opened(write(tmp_path / "a.tif", stored(values, "float32"), extratags=[tag]))
+    path = write(tmp_path / "a.tif", stored(values, "float32"), extratags=[tag])
+    panorama, header = opened(path), picture_header(path)
+    assert header == PictureHeader(64, 32, "TIFF")
     np.testing.assert_allclose(panorama.image_HW3, 255 * picture(3), atol=1)
     assert (panorama.source_width, panorama.source_height) == (64, 32)
 
@@ -143,6 +146,29 @@ def test_its_shape_its_size_and_its_tags_are_looked_at(tmp_path: Path, monkeypat
     assert "projection 'cylindrical'" in message(path)
     monkeypatch.setattr("pipeline.panorama.images.MAXIMUM_PIXELS", 1000)
     assert "a.tif has 64x32" in message(path)
+
+
+def with_tags(path: Path, values: npt.NDArray[Any], *, separate: bool = False, **tags: object) -> Path:
+    xmp = "".join(f"<GPano:{key}>{value}</GPano:{key}>" for key, value in tags.items()).encode()
+    return write(path, values, separate=separate, extratags=[(700, "B", len(xmp), xmp, True)])
+
+
+@pytest.mark.parametrize(("kind", "separate"), [("uint16", True), ("float32", False), ("uint32", False)])
+def test_its_tags_put_a_part_in_its_place_and_say_the_tilt(tmp_path: Path, kind: str, separate: bool) -> None:
+    part = stored(picture(3)[8:24, 16:56], kind)  # 40x16: no shape of a whole panorama
+    box = {"CroppedAreaTopPixels": 8, "CroppedAreaLeftPixels": 16, "CroppedAreaImageHeightPixels": 16,
+           "CroppedAreaImageWidthPixels": 40, "FullPanoHeightPixels": 32, "FullPanoWidthPixels": 64}  # fmt: skip
+    config = PanoramaConfig(width=128)
+    opened = open_panorama(with_tags(tmp_path / "a.tif", part, separate=separate, **box, PosePitchDegrees=9), config)
+    assert opened.placement == Placement(32, 64, 8, 16, 16, 40, pitch=9.0)
+    assert opened.transparent_HW.mean() == 1 - 16 * 40 / (32 * 64)
+    np.testing.assert_allclose(opened.image_HW3[17:47:2, 33:111:2], 255 * picture(3)[8:23, 16:55], atol=9)
+
+
+def test_its_shape_must_be_a_panoramas_where_its_tags_do_not_say_more(tmp_path: Path) -> None:
+    assert "a.tif is 40x16" in message(
+        with_tags(tmp_path / "a.tif", stored(picture(3)[8:24, 16:56], "float32"), Make="x")
+    )
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")

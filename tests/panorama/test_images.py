@@ -90,10 +90,10 @@ def test_labels_and_mask_inside_the_folder_are_no_panoramas(tmp_path: Path) -> N
 
 
 def test_jpegs_of_other_endings_are_taken_and_other_kinds_are_counted(tmp_path: Path) -> None:
-    touch(tmp_path, "a.jfif", "b.jpe", "c.insp", "d.JPEG_original", "e.mpo", "1.MP4", "2.mp4", "x.heic", "README")
+    touch(tmp_path, "a.jfif", "b.jpe", "c.insp", "d.JPEG_original", "e.mpo", "1.MP4", "2.mp4", "x.cr3", "README")
     found = survey_folder(tmp_path)
     assert [p.id for p in found.panoramas] == ["a", "b", "c", "d", "e"]
-    assert found.notes == ["left out: 2 .mp4, 1 without ending, 1 .heic"]
+    assert found.notes == ["left out: 2 .mp4, 1 without ending, 1 .cr3"]
 
 
 def test_files_that_look_like_masks_or_depths_are_told_and_taken(tmp_path: Path) -> None:

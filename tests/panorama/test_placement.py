@@ -55,6 +55,8 @@ def save(image_HW3: npt.NDArray[np.uint8], path: Path, tags: dict[str, Any]) -> 
         info = PngInfo()
         info.add_itxt("XML:com.adobe.xmp", packet.decode())
         Image.fromarray(image_HW3).save(path, pnginfo=info)
+    elif path.suffix == ".tif":
+        Image.fromarray(image_HW3).save(path, tiffinfo={700: packet})
     else:
         Image.fromarray(image_HW3).save(path, xmp=packet, quality=95)
 
@@ -69,7 +71,7 @@ def write_part(path: Path, top: int, left: int, height: int, width: int, **other
     "box", [(32, 0, 64, 256), (16, 0, 40, 256), (32, 64, 64, 128), (0, 128, 128, 128)],
     ids=["band", "band off the horizon", "a quarter", "the right half"],
 )  # fmt: skip
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif", ".tif"])
 def test_a_part_comes_to_its_place_on_the_sphere(tmp_path: Path, box: tuple[int, int, int, int], suffix: str) -> None:
     Image.fromarray(sphere()).save(tmp_path / "whole.png")
     whole = open_panorama(tmp_path / "whole.png", SPHERE)
