@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline import __version__
+from stages.cli_export import export_onnx
 
 if TYPE_CHECKING:
     from stages.listeners import RunListeners
@@ -235,6 +236,9 @@ def show_recipe(recipe: RecipeArgument = "demo", set_: SetOption = None) -> None
 
     text = to_toml(open_recipe(recipe, tuple(set_ or ())), explained=True)
     typer.echo(text.encode(errors="surrogateescape"), nl=False)  # TOML is UTF-8, whatever the terminal takes
+
+
+app.command("export-onnx", short_help="A student as one ONNX file, compared with torch.")(export_onnx)
 
 
 def main() -> None:

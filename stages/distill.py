@@ -44,6 +44,7 @@ from pipeline.student.schedule import parameter_groups, set_learning_rates
 from pipeline.student.targets import make_targets
 from stages.devices import describe_device
 from stages.events import ItemFailed, Listener, Note, Scalars, StageAdvanced, StageFinished, StageStarted
+from stages.model_card import write_model_card
 from stages.student_folder import RECORD, StudentFolder
 
 STAGE = "distill"
@@ -314,6 +315,7 @@ def _finish(job: DistillJob, trainee: Trainee, example: PooledSample, done: Prog
     def fill(folder: Path) -> None:
         save_student(trainee.model, folder, (height, width))
         (folder / RECORD).write_text(json.dumps(report, indent=2), encoding="utf-8")
+        write_model_card(folder)
 
     job.folder.finish(fill)
 

@@ -19,6 +19,7 @@ ORDER = (
         "settings",
         "sentences",
         "pretrained",
+        "onnx_session",
         "classes",
         "panorama",
         "world",

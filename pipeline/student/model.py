@@ -190,12 +190,11 @@ def forward_wrapped(model: SegformerForSemanticSegmentation, pixels_B3HW: Tensor
             f"wrap is {wrap}; it must be a multiple of {LEVEL_STRIDES[-1]}, or the levels lose their places"
         )
     wrap = min(wrap, pixels_B3HW.shape[-1])
-    output = model(pixel_values=_wrap_columns(pixels_B3HW, wrap), output_hidden_states=True)
+    output = model(pixel_values=wrap_columns(pixels_B3HW, wrap), output_hidden_states=True)
     levels = tuple(
-        _unwrap_columns(level, wrap // stride)
-        for level, stride in zip(output.hidden_states, LEVEL_STRIDES, strict=True)
+        unwrap_columns(level, wrap // stride) for level, stride in zip(output.hidden_states, LEVEL_STRIDES, strict=True)
     )
-    return StudentOutput(_unwrap_columns(output.logits, wrap // STRIDE), levels)
+    return StudentOutput(unwrap_columns(output.logits, wrap // STRIDE), levels)
 
 
 @torch.inference_mode()
@@ -224,16 +223,18 @@ def resize_logits(logits_BChw: Tensor, height: int, width: int, wrap: bool = Tru
     margin = columns // math.gcd(columns, width) if wrap else 0
     margin_resized = margin * width // columns
     resized = functional.interpolate(
-        _wrap_columns(logits_BChw, margin), size=(height, width + 2 * margin_resized), mode="bilinear"
+        wrap_columns(logits_BChw, margin), size=(height, width + 2 * margin_resized), mode="bilinear"
     )
-    return _unwrap_columns(resized, margin_resized)
+    return unwrap_columns(resized, margin_resized)
 
 
-def _wrap_columns(x: Tensor, count: int) -> Tensor:
+def wrap_columns(x: Tensor, count: int) -> Tensor:
+    """Continue images or maps [..., W] over the seam by `count` columns on either side."""
     return torch.cat((x[..., -count:], x, x[..., :count]), dim=-1) if count else x
 
 
-def _unwrap_columns(x: Tensor, count: int) -> Tensor:
+def unwrap_columns(x: Tensor, count: int) -> Tensor:
+    """Cut `count` columns off either side."""
     return x[..., count:-count] if count else x
 
 

@@ -29,6 +29,7 @@ import torch
 
 from pipeline.classes import LabelSet
 from pipeline.errors import WeightsError, first_line
+from pipeline.onnx_session import open_session
 from pipeline.teacher.assistant import (
     LEVEL_OF_STRIDE,
     AssistantOutput,
@@ -42,7 +43,6 @@ from pipeline.teacher.normalisation import Normalisation, assumption
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-_CUDA = "CUDAExecutionProvider"
 _PROBE = (64, 96)
 """Height and width of the image that tells how the class scores are laid out, where the file leaves its size open."""
 _INPUT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
@@ -129,23 +129,8 @@ def load_onnx(name: str, labels: LabelSet, device: torch.device, output: str = "
 
 
 def _session(path: Path, device: torch.device) -> InferenceSession:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise WeightsError("onnxruntime is not installed", f"the assistant {path} needs it",
-                           "Run `.venv/bin/uv pip install --python .venv/bin/python -e '.[onnx]'` in the project's"
-                           " folder") from error  # fmt: skip
     require_onnx_file(path)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    providers: list[str | tuple[str, dict[str, int]]] = ["CPUExecutionProvider"]
-    if device.type == "cuda" and _CUDA in onnxruntime.get_available_providers():  # with onnxruntime-gpu only
-        providers.insert(0, (_CUDA, {"device_id": device.index or 0}))
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=providers)
-    except Exception as error:  # onnxruntime's errors have no common base
-        raise WeightsError(f"{path} cannot be loaded ({first_line(error)})", "it must be an ONNX network",
-                           "Export it again, or correct assistant.name") from error  # fmt: skip
+    return open_session(path, device, f"the assistant {path}", "Export it again, or correct assistant.name")
 
 
 def _require_images(session: InferenceSession, name: str) -> None:

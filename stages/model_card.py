@@ -1,0 +1,158 @@
+"""The model card of a student, README.md in its folder, as the Hugging Face hub has it: YAML, then Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pipeline import __version__
+from pipeline.classes import LabelSet, named_classes
+from stages.files import write_whole
+from stages.training_record import RECORD
+
+CARD = "README.md"
+_MARK = "  - goodsam\n"
+"""By this line of its header a card is known as one of ours, which may be written anew."""
+_FILL_IN = "to be filled in by whoever shares the network"
+
+
+def write_model_card(student: Path, out: Path | None = None, more: str = "") -> bool:
+    """Write the model card of a student.
+
+    Args:
+        student: its folder, with config.json and, where it was distilled here, training.json.
+        out: folder of the card; by default that of the student.
+        more: a chapter that is put before the licence.
+
+    Returns:
+        False where there is a README.md that is no card of ours: it stays.
+
+    Raises:
+        CacheError: it cannot be written.
+    """
+    path = (out or student) / CARD
+    with suppress(OSError, UnicodeDecodeError):
+        if _MARK not in path.read_text(encoding="utf-8"):
+            return False
+    write_whole(path, model_card(student, "transformers" if out is None else "onnx", more))
+    return True
+
+
+def model_card(student: Path, library: str = "transformers", more: str = "") -> str:
+    """The text of the card; arguments as of `write_model_card`."""
+    labels, record = _label_set(student), _read(student / RECORD)
+    chapters = [_header(library), _introduction(student, record), _classes(labels), _data(record), _training(record),
+                _figures(student), _usage(), more, _licence()]  # fmt: skip
+    return "\n".join(filter(None, chapters))
+
+
+def _header(library: str) -> str:
+    return (
+        f"---\nlibrary_name: {library}\npipeline_tag: image-segmentation\ntags:\n{_MARK}"
+        "  - semantic-segmentation\n  - panorama\n  - equirectangular\n  - segformer\n"
+        f"# license: {_FILL_IN}\n---\n"
+    )
+
+
+def _introduction(student: Path, record: Mapping[str, Any]) -> str:
+    size = f"{record['parameters'] / 1e6:.1f} million parameters" if "parameters" in record else "a compact network"
+    name = student.parent.parent.name if student.parent.name == "student" else student.name
+    distilled = (
+        f" It was distilled without labels by GoodSAM, in the open ({__version__}) from Segment Anything and a network "
+        "that was trained on perspective images."
+    )
+    return (
+        f"# {name or 'A student of GoodSAM'}\n\nA SegFormer ({size}) that gives every pixel of an equirectangular "
+        "360-degree panorama a class. It sees the whole panorama at once, wrapped around the seam."
+        f"{distilled if record else ''}\n"
+    )
+
+
+def _classes(labels: LabelSet) -> str:
+    rows = (
+        f"| {number} | {name} | #{red:02x}{green:02x}{blue:02x} |"
+        for number, (name, (red, green, blue)) in enumerate(zip(labels.names, labels.palette, strict=True))
+    )
+    return "## Classes\n\n| id | class | colour |\n| ---: | --- | --- |\n" + "\n".join(rows) + "\n"
+
+
+def _data(record: Mapping[str, Any]) -> str:
+    told = f"Where the panoramas were taken, and who holds rights in them: {_FILL_IN}.\n"
+    if not record:
+        return f"## Data\n\n{told}"
+    height, width = record["working_size"]
+    fov = f"{record['vertical_fov']:g}"
+    return (
+        f"## Data\n\nLearned from {record['panoramas']:,} unlabelled panoramas, resized to {width}x{height} pixels, "
+        f"with a vertical field of view of {fov} degrees. {told}"
+    )
+
+
+def _training(record: Mapping[str, Any]) -> str:
+    if not record:
+        return ""
+    losses = "\n".join(f"| {name} | {value:.4f} |" for name, value in record["losses"].items())
+    settings = record["settings"]
+    distill = settings["distill"]
+    return (
+        f"## Training\n\n{record['steps']:,} steps of {distill['batch_size']} panoramas, learning rate "
+        f"{distill['learning_rate']:g}, seed {record['seed']}, torch {record['torch']}. All settings are in "
+        f"`{RECORD}`.\n\n| loss at the end | |\n| --- | ---: |\n{losses}\n"
+    )
+
+
+def _figures(student: Path) -> str:
+    """What `goodsam eval` has measured of this student, so far as its run has that."""
+    metrics = _metrics_of(student)
+    rungs = {rung["name"]: rung for rung in metrics.get("ladder", ())}
+    if "student" not in rungs:
+        return ""
+    rung, labelled = rungs["student"], metrics["labelled"]
+    by = "a network, with which these figures are agreement" if metrics["labels_by"] == "network" else "people"
+    rows = [("mIoU", rung["miou"]), ("mIoU by solid angle", rung["miou_solid_angle"]),
+            ("pixels", rung["pixel_accuracy"]), *rung["per_class_iou"].items()]  # fmt: skip
+    table = "\n".join(f"| {name} | {100 * value:.1f} |" for name, value in rows if value is not None)
+    return (
+        f"## Measured\n\nOn {labelled:,} labelled panoramas (labels by {by}); the classes' rows are IoU.\n\n"
+        f"| | % |\n| --- | ---: |\n{table}\n"
+    )
+
+
+def _metrics_of(student: Path) -> dict[str, Any]:
+    """Figures that are of this student: measured after it was finished, and said to be of its recipe."""
+    path = student.parent.parent / "eval" / "metrics.json"
+    metrics = _read(path)
+    with suppress(OSError):
+        if metrics.get("student_is_of_this_recipe") and path.stat().st_mtime >= (student / RECORD).stat().st_mtime:
+            return metrics
+    return {}
+
+
+def _usage() -> str:
+    return (
+        "## Use\n\n    goodsam predict PANORAMAS OUT --model FOLDER_OF_THIS_CARD_OR_ONNX_FILE\n\n"
+        "Images go in as RGB at the working size above. transformers' own pipelines read the network too, but without "
+        "the wrapping around the seam; it is inside ONNX files that `goodsam export-onnx` writes.\n"
+    )
+
+
+def _licence() -> str:
+    return (
+        f"## Licence\n\n{_FILL_IN.capitalize()}: the licences of the panoramas, of the networks that taught it and of "
+        "its initial weights decide under which one it may be shared.\n"
+    )
+
+
+def _label_set(student: Path) -> LabelSet:
+    config = _read(student / "config.json")
+    return named_classes({int(number): str(name) for number, name in config["id2label"].items()}, student.name)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
