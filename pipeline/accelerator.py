@@ -1,4 +1,4 @@
-"""Work on an accelerator: in pieces that its memory holds; what goes wrong with the device is told in a sentence."""
+"""Work on an accelerator: batches that fit into its memory, and its errors as sentences for people."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def is_device_error(error: BaseException) -> bool:
 
 @contextmanager
 def device_errors(remedy: str) -> Generator[None]:
-    """Turn an accelerator's errors into ours, which are not blamed on one panorama: every other one would fail too.
+    """Turn an accelerator's errors into ours, which end the run: every other panorama would fail too.
 
     Args:
         remedy: how the work could be made smaller.
@@ -45,8 +45,13 @@ def device_errors(remedy: str) -> Generator[None]:
                           ) from error  # fmt: skip
 
 
-class Pieces:
-    """Work cut into pieces. One that does not fit into memory is halved, and all that follow are as small."""
+class AdaptiveBatches:
+    """Splits work into batches. One that does not fit into memory is halved, as are all that follow.
+
+    Args:
+        unit: what is counted, for messages ("window").
+        size: the largest weight of a batch.
+    """
 
     def __init__(self, unit: str, size: int) -> None:
         self.is_shrunk = False
@@ -54,13 +59,13 @@ class Pieces:
         self._unit = unit
         self._size = size
 
-    def of(self, count: int, work: Callable[[slice], Result], weight: int = 1) -> Iterator[Result]:
-        """Results for the units 0 to count, piece by piece.
+    def map(self, count: int, work: Callable[[slice], Result], weight: int = 1) -> Iterator[Result]:
+        """Results of `work` for the units 0 to count, batch by batch.
 
         Args:
-            count: units to do.
-            work: what to do with a piece of them; it may be called again with a part of the same piece.
-            weight: of one unit. A piece weighs no more than the size given, unless it is a single unit.
+            count: number of units.
+            work: called with a batch of them; after too little memory it is called again with a part of that batch.
+            weight: of one unit. A batch weighs no more than the size given, unless it is a single unit.
 
         Raises:
             DeviceMemoryError: not even one unit fits.
@@ -72,15 +77,15 @@ class Pieces:
                 result = work(slice(start, start + length))
             except torch.OutOfMemoryError as error:
                 if length == 1:
-                    raise too_little(self._unit) from error
+                    raise out_of_memory(self._unit) from error
                 self._size, self.is_shrunk = length * weight // 2, True
                 continue
             yield result
             start += length
 
 
-def too_little(unit: str) -> DeviceMemoryError:
-    """The error for a unit that does not fit."""
+def out_of_memory(unit: str) -> DeviceMemoryError:
+    """The error for a single unit (a "window", say) that does not fit."""
     return DeviceMemoryError(f"one {unit} does not fit into the device's memory", "its network must have room for one",
                              'Free memory on it, set sam.precision = "bfloat16", take a smaller network, '
                              "or use --device cpu")  # fmt: skip

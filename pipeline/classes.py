@@ -144,10 +144,10 @@ def named_classes(id2label: Mapping[int, str], name: str) -> LabelSet:
     for known in LABEL_SETS.values():
         if known.names == names:
             return known
-    return LabelSet(name, names, tuple(map(made_up_colour, range(len(names)))), thin=())
+    return LabelSet(name, names, tuple(map(distinct_colour, range(len(names)))), thin=())
 
 
-def made_up_colour(number: int) -> tuple[int, int, int]:
+def distinct_colour(number: int) -> tuple[int, int, int]:
     """RGB, 0..255, of a class or a mask: hues by the golden ratio, so that close numbers differ."""
     hue, saturation = (number * 0.61803398875 + 0.1) % 1, 0.75 if number % 3 else 0.5
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, 1.0 if number % 2 else 0.8)

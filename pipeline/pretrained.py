@@ -43,7 +43,7 @@ def find_network(name: str, key: str) -> Path:
     return _download(name, key)
 
 
-def content_of(folder: Path) -> str:
+def network_digest(folder: Path) -> str:
     """Names the network in a folder by the content of its files, wherever they lie."""
     files = [path for pattern in (*_SETTINGS, *_WEIGHTS) for path in folder.glob(pattern)]
     return f"sha256:{digest_of(files)}"

@@ -59,7 +59,7 @@ PARTS = (
     Place(DECODER, "segment_anything.modeling", "MaskDecoder.forward"),
     Place(DECODER, "pipeline.teacher.generator.decoder", "FoldedDecoder.prepare"),
     Place(DECODER, "pipeline.teacher.generator.decoder", "FoldedDecoder.decode"),
-    Place(DECODER, "pipeline.teacher.generator.decoder", "PlainDecoder.decode"),
+    Place(DECODER, "pipeline.teacher.generator.decoder", "StockDecoder.decode"),
     Place(STITCHING, "stages.panorama_task", "stitch_assistant"),
     Place(WINDOWS, "pipeline.teacher.rectification", "predict_views"),
     Place(WHOLE, "pipeline.teacher.rectification", "_predict"),

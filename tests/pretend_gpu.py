@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from pipeline.teacher.generator.batched_regions import part_sides
+from pipeline.teacher.generator.batched_regions import tile_sides
 
 NAME, MEMORY = "a pretended GPU", 16 << 30
 _ROOT = Path(__file__).resolve().parents[1]
@@ -71,7 +71,7 @@ class PretendGpu(TorchDispatchMode):
             self._undo.enter_context(mock.patch(f"torch.cuda.{name}", return_value=fact))
         self._undo.enter_context(mock.patch("torch.__future__.get_overwrite_module_params_on_conversion", lambda: True))
         self._undo.enter_context(torch.backends.cudnn.flags(enabled=False))  # it has operations that a CPU has not
-        self._undo.callback(part_sides.cache_clear)  # what was tried here holds for no true GPU
+        self._undo.callback(tile_sides.cache_clear)  # what was tried here holds for no true GPU
         torch._C._set_only_lift_cpu_tensors(True)  # what torch.tensor makes is copied, and seen here
         self._undo.callback(torch._C._set_only_lift_cpu_tensors, False)
         return super().__enter__()

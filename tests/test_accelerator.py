@@ -1,4 +1,4 @@
-"""Work comes in pieces that fit, and what is wrong with a device ends a run in one sentence."""
+"""Work comes in batches that fit, and what is wrong with a device ends a run in one sentence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from pipeline.accelerator import Pieces, device_errors, is_device_error
+from pipeline.accelerator import AdaptiveBatches, device_errors, is_device_error
 from pipeline.errors import DeviceError, DeviceMemoryError, InputError
 
 
@@ -27,27 +27,27 @@ def fits_up_to(most: int, done: list[int]) -> Callable[[slice], list[int]]:
 @pytest.mark.parametrize(("count", "size", "most"), [(10, 4, 10), (10, 10, 3), (7, 64, 1), (5, 1, 1), (0, 4, 1)])
 def test_every_unit_is_done_once_and_in_order_however_little_fits(count: int, size: int, most: int) -> None:
     done: list[int] = []
-    pieces = Pieces("window", size)
-    results = list(pieces.of(count, fits_up_to(most, done)))
+    batches = AdaptiveBatches("window", size)
+    results = list(batches.map(count, fits_up_to(most, done)))
     assert done == [unit for own in results for unit in own] == list(range(count))
-    assert pieces.is_shrunk == (min(size, count) > most)
+    assert batches.is_shrunk == (min(size, count) > most)
 
 
 def test_once_halved_stays_halved() -> None:
-    pieces = Pieces("window", 8)
-    list(pieces.of(8, fits_up_to(3, [])))
-    assert [len(own) for own in pieces.of(8, fits_up_to(8, []))] == [2, 2, 2, 2]
+    batches = AdaptiveBatches("window", 8)
+    list(batches.map(8, fits_up_to(3, [])))
+    assert [len(own) for own in batches.map(8, fits_up_to(8, []))] == [2, 2, 2, 2]
 
 
 def test_heavier_units_come_in_smaller_pieces_but_never_in_none() -> None:
-    pieces = Pieces("mask", 100)
+    batches = AdaptiveBatches("mask", 100)
     for weight, length in ((10, 10), (30, 3), (1000, 1)):
-        assert len(next(pieces.of(20, fits_up_to(20, []), weight))) == length
+        assert len(next(batches.map(20, fits_up_to(20, []), weight))) == length
 
 
 def test_one_unit_that_does_not_fit_is_told_in_one_sentence() -> None:
     with pytest.raises(DeviceMemoryError, match=r"one prompt does not fit .* --device cpu"):
-        list(Pieces("prompt", 4).of(4, fits_up_to(0, [])))
+        list(AdaptiveBatches("prompt", 4).map(4, fits_up_to(0, [])))
 
 
 def test_too_little_memory_is_told_in_one_sentence() -> None:

@@ -31,7 +31,7 @@ def test_auto_follows_the_processor(
     assert chosen_precision("auto", CPU) == expected
     assistant = load_assistant(AssistantConfig(precision="auto"), CPU)
     assert isinstance(assistant, TransformersAssistant) and assistant.precision == expected
-    assert load_mask_generator(SamConfig(precision="auto"), CPU)._generator._precision == expected
+    assert load_mask_generator(SamConfig(precision="auto"), CPU).generator.precision == expected
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

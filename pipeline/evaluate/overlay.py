@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.classes import IGNORE, LabelSet, made_up_colour
+from pipeline.classes import IGNORE, LabelSet, distinct_colour
 from pipeline.evaluate.metrics import LabelArray, resize_nearest
 
 # H W picture, 3 = RGB, C classes.
@@ -66,7 +66,7 @@ def _draw_boundaries(image_HW3: ImageArray, ids_HW: npt.NDArray[np.integer], opa
 def mask_colours(masks_HW: npt.NDArray[np.integer]) -> ImageArray:
     """A colour per id [H, W, 3], the same in every picture."""
     ids, inverse = np.unique(masks_HW, return_inverse=True)
-    table = np.array([made_up_colour(id_) for id_ in ids.tolist()], np.uint8)
+    table = np.array([distinct_colour(id_) for id_ in ids.tolist()], np.uint8)
     return table[inverse.reshape(masks_HW.shape)]
 
 

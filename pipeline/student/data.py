@@ -93,7 +93,8 @@ class TrainingSet:
         if not ids:
             raise ValueError("a training set of no panoramas")
         self._ids = tuple(ids)
-        self._read = remember(lambda panorama_id: pool(read(panorama_id), stride), int(config.sample_memory_gb * 1e9))
+        limit = int(config.sample_memory_gb * 1e9)
+        self._read = cached_by_bytes(lambda panorama_id: pool(read(panorama_id), stride), limit)
         self._config = config
         self._seed = seed
         self.failed: dict[str, str] = {}
@@ -163,12 +164,12 @@ def _stack(arrays: Sequence[npt.NDArray[Any]]) -> Tensor:
     return torch.from_numpy(np.stack(arrays))
 
 
-def remember(read: Callable[[str], PooledSample], limit: int) -> Callable[[str], PooledSample]:
+def cached_by_bytes(read: Callable[[str], PooledSample], limit: int) -> Callable[[str], PooledSample]:
     """`read`, with the samples used last kept in memory, at most `limit` bytes of them; for any number of threads."""
     kept: OrderedDict[str, PooledSample] = OrderedDict()
     lock = Lock()
 
-    def read_or_recall(panorama_id: str) -> PooledSample:
+    def read_cached(panorama_id: str) -> PooledSample:
         with lock:
             sample = kept.pop(panorama_id, None)
         sample = sample or read(panorama_id)
@@ -178,7 +179,7 @@ def remember(read: Callable[[str], PooledSample], limit: int) -> Callable[[str],
                 kept.popitem(last=False)
         return sample
 
-    return read_or_recall
+    return read_cached
 
 
 def read_ahead(load: Callable[[int], T], steps: range, threads: int = 1) -> Generator[T]:

@@ -19,7 +19,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation, Segf
 
 from pipeline.classes import IGNORE, LabelSet
 from pipeline.errors import WeightsError, first_line
-from pipeline.pretrained import content_of, find_network, quiet
+from pipeline.pretrained import find_network, network_digest, quiet
 from pipeline.student.config import WRAP, StudentConfig
 from pipeline.student.folder import require_student
 from pipeline.student.start import note_of_rows, rows_by_class, same_classes
@@ -123,7 +123,7 @@ def start_identity(config: StudentConfig, label_set: LabelSet) -> str:
         return ""
     folder = _start_folder(config.weights)
     by_name = _takes_rows_over(_architecture_of(folder), label_set)
-    return content_of(folder) + (f" by name {_ROWS_VERSION}" if by_name else "")
+    return network_digest(folder) + (f" by name {_ROWS_VERSION}" if by_name else "")
 
 
 def load_student(folder: Path) -> SegformerForSemanticSegmentation:

@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 
 from pipeline.errors import WeightsError
-from pipeline.pretrained import content_of, find_network, settings_file
+from pipeline.pretrained import find_network, network_digest, settings_file
 from pipeline.settings import digest_of, weights_file_digest
 from pipeline.teacher.config import AssistantConfig, SamConfig
 
@@ -48,7 +48,7 @@ def transformers_identity(name: str, kind: str = "transformers") -> str:
 
 def identity_of_folder(name: str, folder: Path, kind: str) -> str:
     """The identity of the network that `name` stands for, whose files lie in `folder`."""
-    return f"{kind} {folder.name if Path(name).expanduser().is_dir() else name} {content_of(folder)}"
+    return f"{kind} {folder.name if Path(name).expanduser().is_dir() else name} {network_digest(folder)}"
 
 
 def onnx_identity(name: str) -> str:

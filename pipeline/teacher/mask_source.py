@@ -41,7 +41,7 @@ class MaskSource(Protocol):
 
 
 def load_mask_source(config: SamConfig, device: torch.device) -> MaskSource:
-    """The mask source that `config` names, ready to be asked.
+    """The mask source that `config` names, ready to use.
 
     Raises:
         WeightsError: its weights are missing, broken, or of another kind.

@@ -1,8 +1,8 @@
 """Automatic masks by promptable networks of transformers: SAM, SAM-HQ, SAM 2, SAM 3 and EdgeTAM, by hub name or folder.
 
-The rules are those of the stock generator, and what follows the network's answers is our generator's: one point per
-prompt on a regular grid, three masks per prompt; those of too low a predicted IoU or stability go, then duplicates.
-The image is embedded once. It is made readable rather than fast.
+The rules are those of the stock generator, and the filters are our generator's: one point per prompt on a regular grid,
+three masks per prompt; masks with a low predicted IoU or stability are dropped, then duplicates.
+The image is embedded once. The code is written to be read rather than to be fast.
 
 Legend: P points (x, y), K kept masks, H W image, S S the network's square, h w its masks' own resolution.
 """
@@ -29,9 +29,9 @@ from pipeline.precision import chosen_precision
 from pipeline.pretrained import find_network, load_complete, quiet
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator.prompts import point_grids
-from pipeline.teacher.generator.proposals import Proposals, inclusive_boxes, joined, survivors
-from pipeline.teacher.generator.regions import Thresholds, Upsampling, squashed_upsampling, upsampling
-from pipeline.teacher.generator.small_regions import without_small_regions
+from pipeline.teacher.generator.proposals import Proposals, concatenate, non_max_suppression
+from pipeline.teacher.generator.regions import Thresholds, Upsampling, stretched_upsampling, upsampling
+from pipeline.teacher.generator.small_regions import remove_small_regions
 from pipeline.teacher.identity import SAM_NAME, promptable_identity
 from pipeline.teacher.masks import MaskSet
 
@@ -47,11 +47,11 @@ class _Prepared:
     """An image as a network sees it."""
 
     embeddings: dict[str, Any]
-    """What the network takes instead of the image, by the names of its arguments."""
+    """The image's embeddings, by the names of the network's arguments."""
     inside: tuple[int, int]
-    """Rows and columns of the square that the image fills: all of them, or those before the padding."""
+    """Rows and columns of the square that the image fills, padding excluded."""
     side: int | None
-    """S where the image keeps its shape and is padded; None where it is squashed into the square."""
+    """S where the image keeps its aspect ratio and is padded; None where it is stretched to the square."""
 
 
 class PromptableMasks:
@@ -68,7 +68,8 @@ class PromptableMasks:
 
     def __init__(self, network: Any, processor: Any, config: SamConfig, identity: str) -> None:
         self.identity = identity
-        self._network = network
+        self.network = network
+        """Its image encoder, prompt encoder and mask decoder."""
         self._processor = processor
         self._config = config
         self._precision = chosen_precision(config.precision, network.device)
@@ -86,23 +87,23 @@ class PromptableMasks:
         config, size = self._config, (height, width)
         prepared = self._prepare(image_HW3)
         points_P2 = self._grid_P2 * np.array([width, height])
-        found = [self._in_batch(prepared, points_P2[start : start + config.points_per_batch], size)
+        found = [self._propose(prepared, points_P2[start : start + config.points_per_batch], size)
                  for start in range(0, len(points_P2), config.points_per_batch)]  # fmt: skip
-        all_found = joined(found)
-        boxes_M4, scores_M = inclusive_boxes(all_found.masks.boxes_M4), all_found.masks.predicted_iou_M
-        chosen = all_found.filter(survivors(boxes_M4, scores_M, config.box_nms_thresh, self._network.device))
+        proposals = concatenate(found)
+        boxes_M4, scores_M = proposals.masks.boxes_M4, proposals.masks.predicted_iou_M
+        chosen = proposals.filter(non_max_suppression(boxes_M4, scores_M, config.box_nms_thresh, self.network.device))
         if config.min_mask_region_area > 0:
             threshold = max(config.box_nms_thresh, config.crop_nms_thresh)
-            chosen = without_small_regions(chosen, config.min_mask_region_area, threshold)
+            chosen = remove_small_regions(chosen, config.min_mask_region_area, threshold)
         return chosen.masks
 
     def _prepare(self, image_HW3: Image) -> _Prepared:
-        device = self._network.device
+        device = self.network.device
         inputs = self._processor(images=[image_HW3], input_data_format="channels_last", return_tensors="pt")
         pixels = inputs["pixel_values"].to(device)
         with torch.autocast(device.type, self._precision, enabled=self._precision != torch.float32):
-            answer = self._network.get_image_embeddings(pixels)
-        # SAM-HQ gives what its decoder takes beside the embedding too.
+            answer = self.network.get_image_embeddings(pixels)
+        # SAM-HQ also returns intermediate embeddings, which its decoder needs.
         names = ("image_embeddings", "intermediate_embeddings")
         answers = answer if isinstance(answer, tuple) else (answer,)
         embeddings = {name: _float32(each) for name, each in zip(names, answers, strict=False)}
@@ -112,28 +113,28 @@ class PromptableMasks:
         inside_rows, inside_columns = (int(extent) for extent in inputs["reshaped_input_sizes"][0])
         return _Prepared(embeddings, (inside_rows, inside_columns), max(rows, columns))
 
-    def _in_batch(self, prepared: _Prepared, points_P2: npt.NDArray[np.float64], size: tuple[int, int]) -> Proposals:
-        """Masks of some points that are good and stable enough, in the image's frame."""
-        logits_P3hw, predicted_iou_P3 = self._ask(prepared, points_P2, size)
-        least_iou = self._config.pred_iou_thresh
-        kept_P3 = predicted_iou_P3 > least_iou if least_iou > 0 else torch.ones_like(predicted_iou_P3, dtype=torch.bool)
+    def _propose(self, prepared: _Prepared, points_P2: npt.NDArray[np.float64], size: tuple[int, int]) -> Proposals:
+        """The good and stable masks of some points, in the image's frame."""
+        logits_P3hw, predicted_iou_P3 = self._predict(prepared, points_P2, size)
+        min_iou = self._config.pred_iou_thresh
+        kept_P3 = predicted_iou_P3 > min_iou if min_iou > 0 else torch.ones_like(predicted_iou_P3, dtype=torch.bool)
         logits_Khw = logits_P3hw[kept_P3]
         thresholds = Thresholds(_FOREGROUND, self._config.stability_score_offset)
-        way = _upsampling(prepared, logits_P3hw.shape, size)
-        measured = way.measure(logits_Khw, thresholds, self._config.stability_score_thresh)
-        bitmaps = way.draw(measured.pixels, measured.boxes_M4, thresholds)
-        kept_iou_M = predicted_iou_P3[kept_P3].numpy()[measured.numbers_M]
+        upsampler = _upsampling(prepared, logits_P3hw.shape, size)
+        measured = upsampler.measure(logits_Khw, thresholds, self._config.stability_score_thresh)
+        bitmaps = upsampler.draw(measured.pixels, measured.boxes_M4, thresholds)
+        kept_iou_M = predicted_iou_P3[kept_P3].numpy()[measured.indices_M]
         masks = MaskSet(measured.boxes_M4, bitmaps, kept_iou_M, measured.stability_M, *size)
-        points_M2 = points_P2[kept_P3.nonzero()[:, 0].numpy()[measured.numbers_M]]
+        points_M2 = points_P2[kept_P3.nonzero()[:, 0].numpy()[measured.indices_M]]
         return Proposals(masks, points_M2, np.tile(np.array([0, 0, size[1], size[0]]), (len(masks), 1)))
 
-    def _ask(
+    def _predict(
         self, prepared: _Prepared, points_P2: npt.NDArray[np.float64], size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         """Mask logits [P, 3, h, w] and predicted IoU [P, 3], on the CPU."""
         to_square = np.array([prepared.inside[1] / size[1], prepared.inside[0] / size[0]])
-        prompts_1P12 = torch.from_numpy(points_P2 * to_square).to(self._network.device)[None, :, None]
-        answer = self._network(
+        prompts_1P12 = torch.from_numpy(points_P2 * to_square).to(self.network.device)[None, :, None]
+        answer = self.network(
             **prepared.embeddings,
             input_points=prompts_1P12,
             input_labels=torch.ones(prompts_1P12.shape[:-1], dtype=torch.int, device=prompts_1P12.device),
@@ -146,7 +147,7 @@ class PromptableMasks:
 
 
 def load_promptable(config: SamConfig, device: torch.device) -> PromptableMasks:
-    """The promptable network that `config.name` names, ready to be asked.
+    """The promptable network that `config.name` names, ready to use.
 
     Raises:
         WeightsError: there is no such network, it is not promptable by points, or lacks weights or the settings of
@@ -182,7 +183,7 @@ def _processor(folder: Path, name: str) -> Any:
 def _upsampling(prepared: _Prepared, logits_P3hw: torch.Size, size: tuple[int, int]) -> Upsampling:
     _, channels, rows, columns = logits_P3hw
     if prepared.side is None:
-        return squashed_upsampling((rows, columns), size, channels)
+        return stretched_upsampling((rows, columns), size, channels)
     return upsampling((rows, columns), prepared.side, prepared.inside, size, channels)
 
 

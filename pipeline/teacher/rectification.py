@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from pipeline.accelerator import Pieces
+from pipeline.accelerator import AdaptiveBatches
 from pipeline.classes import LabelSet, merge_probabilities
 from pipeline.errors import WeightsError
 from pipeline.finite import require_finite
@@ -213,7 +213,7 @@ def predict_views(
         images = [view.cut_image(image_HW3) for view in views[some]]
         return _predict(images, assistant, levels, scale, target)
 
-    predictions = chain.from_iterable(Pieces("view", batch).of(len(views), predict))
+    predictions = chain.from_iterable(AdaptiveBatches("view", batch).map(len(views), predict))
     yield from zip(views, predictions, strict=True)
 
 

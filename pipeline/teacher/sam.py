@@ -65,7 +65,7 @@ class SamMaskGenerator:
     def __init__(self, sam: Sam, config: SamConfig, ignored: Sequence[str] = (), identity: str = "sam") -> None:
         self.identity = identity
         self._ignored = ignored
-        self._generator = AutomaticMaskGenerator(
+        self.generator = AutomaticMaskGenerator(
             sam,
             **config.generator_settings(),
             precision=chosen_precision(config.precision, sam.device),
@@ -75,17 +75,17 @@ class SamMaskGenerator:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences about weights that were ignored and what works more slowly than it could; most runs have none."""
-        reasons = self._generator.plain_because
+        reasons = self.generator.fallback_reasons
         return (
             *ignored_note(self._ignored),
             *(f"{part} uses the slower standard implementation ({reason})" for part, reason in reasons.items()),
             *(f"the GPU's memory holds fewer {units} at once than was estimated, which is slower (a lower "
-              "sam.memory_gib avoids the attempt)" for units in self._generator.shrunk),
+              "sam.memory_gib avoids the attempt)" for units in self.generator.shrunk),
         )  # fmt: skip
 
     def __call__(self, window_hw3: npt.NDArray[np.uint8]) -> MaskSet:
         """Masks of an RGB window; none is a MaskSet of length 0."""
-        return self._generator.generate(window_hw3)
+        return self.generator.generate(window_hw3)
 
     def many(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[MaskSet]:
         """See `MaskSource`; a GPU embeds them in batches.
@@ -93,7 +93,7 @@ class SamMaskGenerator:
         Raises:
             DeviceMemoryError: a GPU's memory is too small for one window, prompt or mask.
         """
-        return self._generator.generate_many(images)
+        return self.generator.generate_many(images)
 
 
 def load_sam_and_ignored(config: SamConfig, device: torch.device) -> tuple[Sam, tuple[str, ...]]:

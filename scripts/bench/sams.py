@@ -76,7 +76,7 @@ def our_masks_of_many(
 ) -> Callable[[], list[MaskSet]]:
     """The same, handed several images at once."""
     generator = AutomaticMaskGenerator(sam, points_per_side, precision=precision, batched=batched)
-    generator._decoder = _ToldDecoder(generator._decoder, answers)
+    generator.decoder = _ToldDecoder(generator.decoder, answers)
     return lambda: generator.generate_many(images)
 
 
@@ -84,9 +84,9 @@ class _ToldDecoder:
     """A folded decoder that does its work and then says what it is told."""
 
     def __init__(self, decoder: Decoder, answers: Answers) -> None:
-        if decoder.plain_because:
-            raise ValueError(f"the decoder would be called as it is: {decoder.plain_because}")
-        self.plain_because = decoder.plain_because
+        if decoder.fallback_reason:
+            raise ValueError(f"the decoder would be called as it is: {decoder.fallback_reason}")
+        self.fallback_reason = decoder.fallback_reason
         self._decoder = decoder
         self._answers = answers
         self._ious, self._turn = _Turn(answers), _Turn(answers)

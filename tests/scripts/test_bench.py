@@ -57,7 +57,7 @@ def test_both_generators_find_the_masks_that_they_are_told(small_sam: Sam) -> No
     assert len(first) > 0
     assert equal_masks(stock(), first)
     assert equal_masks(stock(), ours())  # told anew for each image
-    assert fold_decoder(small_sam).plain_because is None  # the stock's hook is gone when its turn is over
+    assert fold_decoder(small_sam).fallback_reason is None  # the stock's hook is gone when its turn is over
 
 
 def test_a_batch_of_windows_is_told_the_same_answers(small_sam: Sam) -> None:

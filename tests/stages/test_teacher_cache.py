@@ -399,8 +399,8 @@ def test_a_slower_way_is_told_once_however_many_tasks_say_it(folder: Path, monke
     def in_another_process(task: PanoramaTask) -> TaskReport:
         source = panorama_task._mask_source(task.recipe.sam, task.device, task.fingerprints.masks)
         assert isinstance(source, SamMaskGenerator)
-        decoder = source._generator._decoder
-        decoder.plain_because = "a test wants it"  # type: ignore[misc]
+        decoder = source.generator.decoder
+        decoder.fallback_reason = "a test wants it"  # type: ignore[misc]
         return pickle.loads(pickle.dumps(work(task)))
 
     monkeypatch.setattr(panorama_task, "cache_panorama", in_another_process)

@@ -13,7 +13,7 @@ from pipeline.cache.store import Part, TeacherStore
 from pipeline.classes import IGNORE
 from pipeline.errors import CacheError, InputError
 from pipeline.student.config import DistillConfig
-from pipeline.student.data import TrainingSet, read_ahead, remember, shuffled
+from pipeline.student.data import TrainingSet, cached_by_bytes, read_ahead, shuffled
 from pipeline.student.pooling import PooledSample, pool
 from pipeline.student.reader import StoreReader
 from pipeline.student.sample import PanoramaSample
@@ -84,7 +84,7 @@ def test_remembered_samples_are_read_once_while_they_fit() -> None:
         reads.append(panorama_id)
         return pool(read_toy(panorama_id), 4)
 
-    two = remember(read, 2 * pool(toy_sample(0), 4).nbytes)
+    two = cached_by_bytes(read, 2 * pool(toy_sample(0), 4).nbytes)
     for panorama_id in ("0", "1", "0", "1", "2", "1", "0"):
         two(panorama_id)
     assert reads == ["0", "1", "2", "0"]

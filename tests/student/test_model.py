@@ -20,7 +20,7 @@ from transformers import (
 
 from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, LabelSet, named_classes
 from pipeline.errors import WeightsError
-from pipeline.pretrained import content_of
+from pipeline.pretrained import network_digest
 from pipeline.student.config import StudentConfig
 from pipeline.student.model import (
     DEMO_START,
@@ -160,8 +160,8 @@ def test_equal_classes_say_nothing_and_unnamed_ones_keep_their_order(biased: Pat
 def test_the_name_of_a_start_changes_only_where_rows_are_taken_over_by_name(biased: Path) -> None:
     config = StudentConfig(size="tiny", weights=str(biased))
     unknown = labels_of("a", "b")
-    assert start_identity(config, DENSEPASS_13) == start_identity(config, unknown) == content_of(biased)
-    assert start_identity(config, CITYSCAPES_19) == f"{content_of(biased)} by name 1"
+    assert start_identity(config, DENSEPASS_13) == start_identity(config, unknown) == network_digest(biased)
+    assert start_identity(config, CITYSCAPES_19) == f"{network_digest(biased)} by name 1"
     assert start_identity(config, labels_of(*reversed(DENSEPASS_13.names))).endswith("by name 1")
     assert "beginning at random: a, b" in start_student(config, unknown).note
 
@@ -172,7 +172,7 @@ def test_an_encoder_says_that_the_whole_head_begins_at_random(tmp_path: Path) ->
     SegformerForImageClassification(config).save_pretrained(tmp_path)
     student = StudentConfig(size="tiny", weights=str(tmp_path))
     assert "is an encoder: the whole head starts from random weights" in start_student(student, DENSEPASS_13).note
-    assert start_identity(student, DENSEPASS_13) == content_of(tmp_path)
+    assert start_identity(student, DENSEPASS_13) == network_digest(tmp_path)
 
 
 def test_encoder_alone_is_a_start_too(tmp_path: Path) -> None:

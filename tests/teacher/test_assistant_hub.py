@@ -19,7 +19,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from pipeline.classes import DENSEPASS_13
 from pipeline.errors import WeightsError
-from pipeline.pretrained import content_of
+from pipeline.pretrained import network_digest
 from pipeline.student.config import StudentConfig
 from pipeline.student.model import build_student, start_identity
 from pipeline.teacher.assistant_transformers import load_transformers
@@ -131,7 +131,7 @@ def test_a_hub_name_is_downloaded_once_and_identified_by_its_content(
     (hub.folder / "tf_model.h5").write_bytes(b"another framework's")
     assistant = load_transformers(NAME, DENSEPASS_13, CPU)
     network().save_pretrained(tmp_path / "copy")
-    assert assistant.identity == f"transformers {NAME} {content_of(tmp_path / 'copy')}"
+    assert assistant.identity == f"transformers {NAME} {network_digest(tmp_path / 'copy')}"
     torch.testing.assert_close(assistant(IMAGES).logits_KChw, expected_logits(), atol=1e-5, rtol=1e-5)
     assert sorted(hub.downloads) == ["config.json", "model.safetensors"]
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -164,7 +164,7 @@ def test_a_students_start_comes_from_the_hub_the_same_way(hub: Hub, tmp_path: Pa
     for folder in (hub.folder, tmp_path / "copy"):
         network().save_pretrained(folder)
     config = StudentConfig(size="tiny", weights=NAME)
-    assert start_identity(config, DENSEPASS_13) == content_of(tmp_path / "copy")
+    assert start_identity(config, DENSEPASS_13) == network_digest(tmp_path / "copy")
     encoder, expected = build_student(config, DENSEPASS_13).segformer.state_dict(), network().segformer.state_dict()
     assert all(torch.equal(encoder[name], values) for name, values in expected.items())
     assert sorted(hub.downloads) == ["config.json", "model.safetensors"]

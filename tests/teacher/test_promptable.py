@@ -230,7 +230,7 @@ def test_bfloat16_is_for_the_image_alone(folder: Callable[[str], Path], images: 
     source = load_mask_source(settings(folder("sam2"), precision="bfloat16"), CPU)
     assert isinstance(source, PromptableMasks)
     seen: list[torch.dtype] = []
-    source._network.mask_decoder.register_forward_hook(lambda _m, _i, output: seen.append(output[0].dtype))
+    source.network.mask_decoder.register_forward_hook(lambda _m, _i, output: seen.append(output[0].dtype))
     exact = load_mask_source(settings(folder("sam2")), CPU).many(images[:1])
     assert not same(source.many(images[:1])[0], exact[0])
     assert set(seen) == {torch.float32}

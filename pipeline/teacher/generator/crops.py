@@ -1,4 +1,4 @@
-"""The crops on which SAM is run again for small objects, and which masks a crop has cut.
+"""Crops on which SAM runs again for small objects, and masks that a crop cuts.
 
 Legend: M masks. Boxes here are (x0, y0, x1, y1) as in SAM; crops have exclusive ends, masks inclusive ones.
 """
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pipeline.errors import InputError
 
 EDGE_DISTANCE = 20.0
-"""A mask this close (pixels) to an inner edge of a crop is taken to be cut by it."""
+"""A mask this close (pixels) to an edge of a crop inside the image counts as cut by it."""
 
 
 class Crop(NamedTuple):
@@ -39,8 +39,8 @@ def image_crops(height: int, width: int, layers: int, overlap_ratio: float) -> l
     Args:
         height: of the image, pixels.
         width: of the image, pixels.
-        layers: how often the crops are halved.
-        overlap_ratio: of the image's shorter side, in the first layer; half of it in the next.
+        layers: number of layers; layer i has 2^i by 2^i crops.
+        overlap_ratio: overlap as a share of the image's shorter side in the first layer, half of that in the next.
 
     Raises:
         InputError: the image is too small for so many crops.
@@ -60,7 +60,7 @@ def image_crops(height: int, width: int, layers: int, overlap_ratio: float) -> l
 
 
 def is_cut(boxes_M4: npt.NDArray[np.integer], crop: Crop, height: int, width: int) -> npt.NDArray[np.bool_]:
-    """Masks near an edge of their crop that is no edge of the image.
+    """Which masks lie near an edge of their crop that is not an edge of the image, [M].
 
     Args:
         boxes_M4: in pixels of the crop.

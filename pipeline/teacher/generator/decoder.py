@@ -1,7 +1,7 @@
 """SAM's mask decoder for many point prompts on one image: logits only of the masks whose predicted IoU suffices.
 
-What does not depend on the prompt is computed once per image, the rest in the order that costs least (`folding`), and
-prompts of which no mask passes are never upscaled. Decoders that are not segment_anything's own are called as they are.
+What does not depend on the prompt is computed once per image, the rest in the cheapest order (`folding`), and prompts
+of which no mask passes are never upscaled. Decoders that are not segment_anything's own are called unchanged.
 
 Legend: P prompts, B prompts of a chunk, T tokens of a prompt, N cells of the image embedding, C channels, M masks of a
 prompt (3), K kept masks, h w their low-resolution grid; after `embedding`, h w is the grid of the cells.
@@ -18,83 +18,83 @@ from segment_anything.modeling import PromptEncoder, Sam, TwoWayTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.teacher.generator.architecture import why_not_folded
+from pipeline.teacher.generator.architecture import unsupported_decoder_reason
 from pipeline.teacher.generator.folded_transformer import FoldedImage, FoldedTransformer
 from pipeline.teacher.generator.folding import Upscaling, shuffle_pixels
 
 _PROMPT_TOKENS = 2
 """The point, and SAM's padding point where no box is given."""
 _CPU_CHUNK_NUMBERS = 1 << 21
-"""Numbers in the cells of a chunk on a CPU: what its caches hold (2 prompts of ViT-B, measured)."""
-_PLAIN_CHUNK = 64
+"""Numbers in the cells of a chunk on a CPU, so that they stay in its caches (2 prompts of ViT-B, measured)."""
+_STOCK_CHUNK = 64
 """Prompts at a time as in the stock generator."""
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
 class Decoded(NamedTuple):
-    """Answers to P prompts."""
+    """The masks of P prompts."""
 
     predicted_iou_P3: Tensor
     """SAM's estimate of the quality of each mask, float32, on the CPU."""
     kept_P3: Tensor
-    """Which masks exceed the threshold, bool, on the CPU."""
+    """Which masks exceed the threshold for the predicted IoU, bool, on the CPU."""
     logits_Khw: Tensor
-    """Low-resolution logits of these, float32, in the order of `kept_P3.nonzero()`."""
+    """Low-resolution logits of the kept masks, float32, in the order of `kept_P3.nonzero()`."""
 
 
 @dataclass(frozen=True)
-class PlainImage:
+class StockImage:
     """The embedding as the encoder gave it."""
 
     embedding_1Chw: Tensor
 
 
-PreparedImage = FoldedImage | PlainImage
-"""What a decoder keeps of one image; only the kind of decoder that made it can read it."""
+PreparedImage = FoldedImage | StockImage
+"""What a decoder keeps of one image; only the class of decoder that made it can read it."""
 
 
 class Decoder(Protocol):
-    """Answers point prompts on prepared images."""
+    """Decodes point prompts on prepared images."""
 
     @property
-    def plain_because(self) -> str | None:
-        """Why SAM's own decoder is called; None where the folded one answers."""
+    def fallback_reason(self) -> str | None:
+        """Why SAM's own decoder is called instead of the folded one; None where it is not."""
         ...
 
     def prepare(self, embedding_1Chw: Tensor) -> PreparedImage:
-        """All that the prompts of one image share, from its embedding (float32)."""
+        """What all prompts of one image share, from its embedding (float32)."""
         ...
 
     def decode(self, prepared: PreparedImage, points_P2: Tensor, predicted_iou_thresh: float | None) -> Decoded:
-        """Masks of single foreground points (x, y), pixels of the encoder's frame; a threshold of None keeps all."""
+        """Masks of single foreground points (x, y), pixels of the encoder's square; a threshold of None keeps all."""
         ...
 
 
 def fold_decoder(sam: Sam, precision: torch.dtype = torch.float32, chunk: int | None = None) -> Decoder:
-    """The fastest decoder that is right for this SAM; the weights are read now, later changes are not seen.
+    """The fastest decoder that is exact for this SAM; weights are read now, later changes are not seen.
 
     Args:
-        sam: on the device where it shall work.
+        sam: on its device.
         precision: of all that is as large as the image (float32 or bfloat16); tokens, prompts and the predicted IoU
-            are float32 always. A plain decoder ignores it.
-        chunk: prompts at a time; None for what suits a CPU's caches and, on an accelerator, all that are asked at once.
+            are always float32. SAM's own decoder ignores it.
+        chunk: prompts at a time; None for what fits a CPU's caches or, on an accelerator, all that are passed.
     """
-    reason = why_not_folded(sam)
+    reason = unsupported_decoder_reason(sam)
     if reason is not None:
-        return PlainDecoder(sam, chunk or _PLAIN_CHUNK, reason)
-    return FoldedDecoder(sam, precision, chunk or _suitable_chunk(sam))
+        return StockDecoder(sam, chunk or _STOCK_CHUNK, reason)
+    return FoldedDecoder(sam, precision, chunk or _chunk_size(sam))
 
 
 class FoldedDecoder:
     """`MaskDecoder` with a `TwoWayTransformer` of any size."""
 
-    plain_because: str | None = None
+    fallback_reason: str | None = None
 
     def __init__(self, sam: Sam, precision: torch.dtype, chunk: int | None) -> None:
-        decoder = _snapshot(sam.mask_decoder)
+        decoder = _frozen_copy(sam.mask_decoder)
         self._precision = precision
         self._chunk = chunk
-        self._prompts = _Prompts(sam.prompt_encoder)
+        self._prompts = PointPrompts(sam.prompt_encoder)
         self._output_tokens = torch.cat((decoder.iou_token.weight, decoder.mask_tokens.weight))[None]
         self._transformer = FoldedTransformer(
             cast(TwoWayTransformer, decoder.transformer), 1 + decoder.num_mask_tokens + _PROMPT_TOKENS, precision
@@ -107,8 +107,8 @@ class FoldedDecoder:
     def prepare(self, embedding_1Chw: Tensor) -> FoldedImage:
         """See `Decoder`."""
         return self._transformer.prepare(
-            _cells(embedding_1Chw + self._prompts.dense_1Chw).to(self._precision),
-            _cells(self._prompts.position_1Chw).to(self._precision),
+            _flatten_cells(embedding_1Chw + self._prompts.dense_1Chw).to(self._precision),
+            _flatten_cells(self._prompts.position_1Chw).to(self._precision),
         )
 
     @torch.no_grad()
@@ -117,25 +117,25 @@ class FoldedDecoder:
         if not isinstance(prepared, FoldedImage):
             raise TypeError("the image was prepared by another decoder")
         size = self._chunk or len(points_P2)
-        return _joined([self._decode(prepared, points, predicted_iou_thresh) for points in points_P2.split(size)])
+        return _concatenate([self._decode(prepared, points, predicted_iou_thresh) for points in points_P2.split(size)])
 
     def _decode(self, image: FoldedImage, points_B2: Tensor, threshold: float | None) -> Decoded:
         prompts_BTC = self._prompts(points_B2)
         output_tokens = self._output_tokens.expand(len(prompts_BTC), -1, -1)
         tokens_BTC, cells_BNC = self._transformer(torch.cat((output_tokens, prompts_BTC), 1), image)
         predicted_iou_BM = self._iou_head(tokens_BTC[:, 0])[:, 1:].cpu()  # the only wait for an accelerator
-        kept_BM = _passing(predicted_iou_BM, threshold)
+        kept_BM = _above_threshold(predicted_iou_BM, threshold)
         return Decoded(predicted_iou_BM, kept_BM, self._draw(tokens_BTC, cells_BNC, kept_BM))
 
     def _draw(self, tokens_BTC: Tensor, cells_BNC: Tensor, kept_BM: Tensor) -> Tensor:
-        """Logits [K, 4h, 4w] of the kept masks; prompts without one are not upscaled."""
+        """Logits [K, 4h, 4w] of the kept masks; prompts without a kept mask are not upscaled."""
         height, width = self._prompts.position_1Chw.shape[2:]
-        alive_B = kept_BM.any(1)
-        if not alive_B.any():
+        needed_B = kept_BM.any(1)
+        if not needed_B.any():
             return tokens_BTC.new_empty(0, 4 * height, 4 * width)
-        # Sent while the device has no work: later a copy would wait for it.
-        chosen = alive_B.nonzero()[:, 0].to(cells_BNC.device)
-        kept_K = kept_BM[alive_B].flatten().nonzero()[:, 0].to(cells_BNC.device)
+        # Copied while the device is idle: later a copy would wait for its work.
+        chosen = needed_B.nonzero()[:, 0].to(cells_BNC.device)
+        kept_K = kept_BM[needed_B].flatten().nonzero()[:, 0].to(cells_BNC.device)
         if len(chosen) < len(cells_BNC):
             tokens_BTC, cells_BNC = tokens_BTC[chosen], cells_BNC[chosen]
         masks = [head(tokens_BTC[:, 2 + mask]) for mask, head in enumerate(self._mask_heads)]
@@ -144,19 +144,22 @@ class FoldedDecoder:
         return shuffle_pixels(maps_BMP.flatten(0, 1)[kept_K].float(), height, width)
 
 
-class _Prompts:
+class PointPrompts:
     """SAM's prompt encoder for single foreground points, in float32 (it refuses bfloat16).
 
-    `PromptEncoder._embed_points`, but for its search for labels, which keeps a GPU waiting: they are known here.
+    As `PromptEncoder._embed_points`, without looking up the labels, which keeps a GPU waiting: they are known here.
     """
 
     def __init__(self, encoder: PromptEncoder) -> None:
-        self._encoder = _snapshot(encoder)
+        self._encoder = _frozen_copy(encoder)
         with torch.no_grad():
             self.dense_1Chw = self._encoder(points=None, boxes=None, masks=None)[1]
+            """What SAM adds to the embedding where no mask is given."""
             self.position_1Chw = self._encoder.get_dense_pe()
+            """Positions of the embedding's cells."""
 
     def __call__(self, points_B2: Tensor) -> Tensor:
+        """Tokens [B, 2, C], the point's and the padding's, of points (x, y), pixels of the encoder's square."""
         encoder = self._encoder
         points_B22 = functional.pad(points_B2[:, None] + 0.5, (0, 0, 0, 1))  # the pixel's centre, and a padding point
         point_BC = encoder.pe_layer.forward_with_coords(points_B22, encoder.input_image_size)[:, 0]
@@ -165,25 +168,25 @@ class _Prompts:
         return torch.stack((point_BC + foreground.weight, padding_BC), 1)
 
 
-class PlainDecoder:
-    """SAM's own prompt encoder and mask decoder, whatever they are."""
+class StockDecoder:
+    """SAM's own prompt encoder and mask decoder, of any class."""
 
-    def __init__(self, sam: Sam, chunk: int, plain_because: str) -> None:
+    def __init__(self, sam: Sam, chunk: int, fallback_reason: str) -> None:
         self._sam = sam
         self._chunk = chunk
-        self.plain_because: str | None = plain_because
+        self.fallback_reason: str | None = fallback_reason
 
-    def prepare(self, embedding_1Chw: Tensor) -> PlainImage:
+    def prepare(self, embedding_1Chw: Tensor) -> StockImage:
         """See `Decoder`."""
-        return PlainImage(embedding_1Chw)
+        return StockImage(embedding_1Chw)
 
     @torch.no_grad()
     def decode(self, prepared: PreparedImage, points_P2: Tensor, predicted_iou_thresh: float | None) -> Decoded:
         """See `Decoder`."""
-        if not isinstance(prepared, PlainImage):
+        if not isinstance(prepared, StockImage):
             raise TypeError("the image was prepared by another decoder")
         embedding = prepared.embedding_1Chw
-        return _joined(
+        return _concatenate(
             [self._decode(embedding, points, predicted_iou_thresh) for points in points_P2.split(self._chunk)]
         )
 
@@ -198,30 +201,30 @@ class PlainDecoder:
             multimask_output=True,
         )
         predicted_iou_BM = predicted_iou_BM.cpu()
-        kept_BM = _passing(predicted_iou_BM, threshold)
+        kept_BM = _above_threshold(predicted_iou_BM, threshold)
         return Decoded(predicted_iou_BM.float(), kept_BM, logits_BMhw[kept_BM].float())
 
 
-def _suitable_chunk(sam: Sam) -> int | None:
+def _chunk_size(sam: Sam) -> int | None:
     if sam.device.type != "cpu":
         return None
     height, width = sam.prompt_encoder.image_embedding_size
     return max(1, _CPU_CHUNK_NUMBERS // (height * width * sam.prompt_encoder.embed_dim))
 
 
-def _passing(predicted_iou_BM: Tensor, threshold: float | None) -> Tensor:
+def _above_threshold(predicted_iou_BM: Tensor, threshold: float | None) -> Tensor:
     if threshold is None:
         return torch.ones_like(predicted_iou_BM, dtype=torch.bool)
     return predicted_iou_BM > threshold
 
 
-def _joined(chunks: list[Decoded]) -> Decoded:
+def _concatenate(chunks: list[Decoded]) -> Decoded:
     return Decoded(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
 
 
-def _cells(map_1Chw: Tensor) -> Tensor:
+def _flatten_cells(map_1Chw: Tensor) -> Tensor:
     return map_1Chw.flatten(2).transpose(1, 2).contiguous()
 
 
-def _snapshot(module: _Module) -> _Module:
+def _frozen_copy(module: _Module) -> _Module:
     return copy.deepcopy(module).float().eval().requires_grad_(False)

@@ -1,9 +1,9 @@
 """SAM's image encoder with fused attention: its decomposed relative positions without the matrix of all scores.
 
 SAM adds to each score q.k two terms that depend on the query and on the key's row or column (`add_decomposed_rel_pos`).
-Either they are handed to the fused attention as a bias (windows, and float32), or they become part of the product: with
+Either they are passed to the fused attention as a bias (windows, and float32), or they become part of the product: with
 q' = [s q, q.R_rows, q.R_columns] and k' = [k, onehot(row), onehot(column)], q'.k' is the score itself. On a CPU the
-second wins in bfloat16 where a block sees the whole image (measured). The model is walked, not changed.
+second is faster in bfloat16 where a block sees the whole image (measured). The model's modules are called, not changed.
 
 Legend: B images or windows, H W grid of patches (rows, columns), T = H W, A heads, d channels of a head, C = A d
 channels, S side of the image in pixels, c h w the embedding.
@@ -27,17 +27,18 @@ BIAS_NUMBERS = 1 << 24
 
 
 class FastEncoder:
-    """Embeds preprocessed images: block by block where the encoder is SAM's, else by calling it as it is."""
+    """Embeds preprocessed images: block by block where the encoder is SAM's, else by calling it unchanged."""
 
     def __init__(
-        self, encoder: nn.Module, precision: torch.dtype, bias_numbers: int, plain_because: str | None
+        self, encoder: nn.Module, precision: torch.dtype, bias_numbers: int, fallback_reason: str | None
     ) -> None:
-        self.plain_because = plain_because
-        """Why the encoder is called as it is; None where its blocks are walked."""
+        self.fallback_reason = fallback_reason
+        """Why the encoder is called unchanged; None where it runs with fused attention."""
         self._encoder = encoder
         self._precision = precision
-        self._bias_numbers = bias_numbers
-        if plain_because is None:
+        self.bias_numbers = bias_numbers
+        """Numbers of an attention's bias that are held at once."""
+        if fallback_reason is None:
             self._blocks = _cast_blocks(cast(ImageEncoderViT, encoder), precision)
 
     @torch.no_grad()
@@ -45,21 +46,21 @@ class FastEncoder:
         """Embeddings [B, c, h, w], float32, of images that `Sam.preprocess` normalised and padded.
 
         Raises:
-            TypeError: the encoder, called as it is, returns no tensor.
+            TypeError: the encoder, called unchanged, returns no tensor.
         """
-        embed = self._walk if self.plain_because is None else self._as_it_is
+        embed = self._run_blocks if self.fallback_reason is None else self._call_unchanged
         if images_B3SS.device.type == "cpu":  # a batch gains nothing there and costs memory
             return torch.cat([embed(image).float() for image in images_B3SS.split(1)])
         return embed(images_B3SS).float()
 
-    def _as_it_is(self, images_B3SS: Tensor) -> Tensor:
+    def _call_unchanged(self, images_B3SS: Tensor) -> Tensor:
         embedding = self._encoder(images_B3SS)
         if not isinstance(embedding, Tensor):  # HQ-SAM's gives a pair
             raise TypeError(f"{full_name(type(self._encoder))} returned a {type(embedding).__name__}, not a tensor: "
                             "wrap it in a module that returns the embedding [B, c, h, w] alone")  # fmt: skip
         return embedding
 
-    def _walk(self, images_B3SS: Tensor) -> Tensor:
+    def _run_blocks(self, images_B3SS: Tensor) -> Tensor:
         """`ImageEncoderViT.forward`; the first and last modules stay in their own precision: they cost little."""
         encoder = cast(ImageEncoderViT, self._encoder)
         patches = encoder.patch_embed(images_B3SS)
@@ -67,34 +68,34 @@ class FastEncoder:
             patches = patches + encoder.pos_embed
         inside = patches.to(self._precision)
         for block in self._blocks:
-            inside = _through_block(block, inside, self._bias_numbers)
+            inside = _run_block(block, inside, self.bias_numbers)
         return encoder.neck(inside.to(patches.dtype).permute(0, 3, 1, 2))
 
 
 def fast_encoder(
     encoder: nn.Module, precision: torch.dtype = torch.float32, bias_numbers: int = BIAS_NUMBERS
 ) -> FastEncoder:
-    """A fast way through an image encoder, which stays as it is.
+    """An image encoder with fused attention; the given one is not changed.
 
-    In float32 the encoder's own blocks are called, in another precision a copy of them made now. An encoder that is not
-    segment_anything's is called as it is; precision and bias are ignored.
+    In float32 the encoder's own blocks are called, in another precision a copy that is made now. An encoder that is not
+    segment_anything's is called unchanged; precision and bias are ignored.
 
     Args:
         encoder: on the device where it shall work.
         precision: of its blocks; float32 or bfloat16.
-        bias_numbers: of an attention's bias that are held at once; memory depends on it, results do not.
+        bias_numbers: numbers of an attention's bias that are held at once; memory depends on it, results do not.
     """
-    return FastEncoder(encoder, precision, bias_numbers, why_not_walked(encoder))
+    return FastEncoder(encoder, precision, bias_numbers, unsupported_encoder_reason(encoder))
 
 
-def why_not_walked(encoder: nn.Module) -> str | None:
-    """Why the blocks of an encoder are not ours to walk; None where they are."""
+def unsupported_encoder_reason(encoder: nn.Module) -> str | None:
+    """Why the blocks of an encoder cannot run with fused attention; None where they can."""
     if type(encoder) is not ImageEncoderViT:
         return f"{full_name(type(encoder))} is not {full_name(ImageEncoderViT)}"
-    walked: list[tuple[nn.Module, type[nn.Module]]] = [(encoder, ImageEncoderViT)]
+    modules: list[tuple[nn.Module, type[nn.Module]]] = [(encoder, ImageEncoderViT)]
     for block in encoder.blocks:
-        walked += [(block, Block), (cast(nn.Module, getattr(block, "attn", block)), Attention)]
-    for module, expected in walked:
+        modules += [(block, Block), (cast(nn.Module, getattr(block, "attn", block)), Attention)]
+    for module, expected in modules:
         if type(module) is not expected:
             return f"{full_name(type(module))} is not {full_name(expected)}"
         if is_hooked(module):
@@ -108,7 +109,7 @@ def _cast_blocks(encoder: ImageEncoderViT, precision: torch.dtype) -> list[Block
     return cast(list[Block], list(copy.deepcopy(encoder.blocks).to(precision)))
 
 
-def _through_block(block: Block, x_BHWC: Tensor, bias_numbers: int) -> Tensor:
+def _run_block(block: Block, x_BHWC: Tensor, bias_numbers: int) -> Tensor:
     x = block.norm1(x_BHWC)
     if block.window_size > 0:
         windows, padded = window_partition(x, block.window_size)
@@ -121,7 +122,7 @@ def _through_block(block: Block, x_BHWC: Tensor, bias_numbers: int) -> Tensor:
 
 
 def fused_attention(attention: Attention, x_BHWC: Tensor, fold: bool, bias_numbers: int = BIAS_NUMBERS) -> Tensor:
-    """`Attention.forward`, shape [B, H, W, C]; `fold` takes the positions into the product, else they are a bias."""
+    """`Attention.forward`, shape [B, H, W, C]; with `fold`, positions are part of the product, else a bias."""
     B, H, W, _ = x_BHWC.shape
     q, k, v = attention.qkv(x_BHWC).reshape(B, H * W, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
     if not attention.use_rel_pos:
@@ -137,7 +138,7 @@ def fused_attention(attention: Attention, x_BHWC: Tensor, fold: bool, bias_numbe
 
 def _position_terms(attention: Attention, q_BATd: Tensor, H: int, W: int) -> tuple[Tensor, Tensor]:
     """What each query adds to its score with every row [B, A, T, H] and every column [B, A, T, W]."""
-    with q_BATd.device:  # where their indices are made: for those of the host each block would wait
+    with q_BATd.device:  # indices are made there: each block would wait for those of the host
         rows_HHd = get_rel_pos(H, H, attention.rel_pos_h).to(q_BATd)
         columns_WWd = get_rel_pos(W, W, attention.rel_pos_w).to(q_BATd)
     grid = q_BATd.unflatten(2, (H, W))
@@ -149,7 +150,7 @@ def _position_terms(attention: Attention, q_BATd: Tensor, H: int, W: int) -> tup
 def _attend_biased(
     q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor, scale: float, bias_numbers: int
 ) -> Tensor:
-    """Fused attention [B, A, T, d] with the two terms as bias, as many queries at a time as memory should hold."""
+    """Fused attention [B, A, T, d] with the two terms as bias, as many queries at a time as `bias_numbers` allows."""
     B, A, T, _ = q.shape
     queries = max(1, bias_numbers // (B * A * T))
     parts: list[Tensor] = []
@@ -165,7 +166,7 @@ def _attend_folded(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: T
     places_TP = torch.cat((_onehot(H, q).repeat_interleave(W, 0), _onehot(W, q).repeat(H, 1)), 1)
     long_q = torch.cat((q * scale, by_row, by_column), -1)
     long_k = torch.cat((k, places_TP.expand(*k.shape[:2], -1, -1)), -1)
-    long_v = F.pad(v, (0, H + W))  # the fused kernels want values as long as keys
+    long_v = F.pad(v, (0, H + W))  # the fused kernels need values as long as keys
     return F.scaled_dot_product_attention(long_q, long_k, long_v, scale=1.0)[..., : v.shape[-1]]
 
 

@@ -18,7 +18,7 @@ from pipeline.teacher.generator.folding import ChannelNorm, ImageToTokens, Token
 
 @dataclass(frozen=True)
 class FoldedImage:
-    """Cells of one image, and their projections in the first layer, where no prompt has touched them yet."""
+    """Cells of one image, and their projections in the first layer, where they do not depend on the prompt yet."""
 
     cells_1NC: Tensor
     position_1NC: Tensor
@@ -38,21 +38,21 @@ class FoldedTransformer:
 
     def prepare(self, cells_1NC: Tensor, position_1NC: Tensor) -> FoldedImage:
         """What all prompts of an image share, from its cells and their positions."""
-        placed = cells_1NC + position_1NC
+        positioned = cells_1NC + position_1NC
         first = self._layers[0]
-        keys, values = first.tokens_to_image.project(cells_1NC, placed)
-        queries = first.image_to_tokens.project(placed)
+        keys, values = first.tokens_to_image.project(cells_1NC, positioned)
+        queries = first.image_to_tokens.project(positioned)
         shared = (keys.contiguous(), values.contiguous(), queries.contiguous())
         return FoldedImage(cells_1NC, position_1NC, *shared)
 
     def __call__(self, prompt_BTC: Tensor, image: FoldedImage) -> tuple[Tensor, Tensor]:
         """Tokens [B, T, C] and cells [B, N, C] after all layers."""
         first, *others = self._layers
-        tokens, cells = first.on_shared(prompt_BTC, image)
+        tokens, cells = first.first(prompt_BTC, image)
         for layer in others:
             tokens, cells = layer(tokens, cells, cells + image.position_1NC, prompt_BTC)
-        answers = self._final(tokens + prompt_BTC, cells, cells + image.position_1NC)
-        return self._norm(tokens + answers), cells
+        attended = self._final(tokens + prompt_BTC, cells, cells + image.position_1NC)
+        return self._norm(tokens + attended), cells
 
 
 class _FoldedLayer:
@@ -62,29 +62,29 @@ class _FoldedLayer:
         self.tokens_to_image = TokensToImage(layer.cross_attn_token_to_image, tokens, precision)
         self.image_to_tokens = ImageToTokens(layer.cross_attn_image_to_token, tokens, precision)
 
-    def on_shared(self, prompt_BTC: Tensor, image: FoldedImage) -> tuple[Tensor, Tensor]:
+    def first(self, prompt_BTC: Tensor, image: FoldedImage) -> tuple[Tensor, Tensor]:
         """The first layer: its tokens are the prompt, its cells those of the image for every prompt."""
-        tokens = self._among_tokens(prompt_BTC, prompt_BTC)
-        answers = self.tokens_to_image.attend(tokens + prompt_BTC, image.keys_1ANd, image.values_1ANd)
-        tokens = self._digest(tokens, answers)
+        tokens = self._self_attention(prompt_BTC, prompt_BTC)
+        attended = self.tokens_to_image.attend(tokens + prompt_BTC, image.keys_1ANd, image.values_1ANd)
+        tokens = self._add_and_mlp(tokens, attended)
         cells = self.image_to_tokens.attend(image.queries_1ANd, image.cells_1NC, tokens + prompt_BTC, tokens)
         return tokens, self._norm(cells)
 
     def __call__(
-        self, tokens_BTC: Tensor, cells_BNC: Tensor, placed_BNC: Tensor, prompt_BTC: Tensor
+        self, tokens_BTC: Tensor, cells_BNC: Tensor, positioned_BNC: Tensor, prompt_BTC: Tensor
     ) -> tuple[Tensor, Tensor]:
-        tokens = self._among_tokens(tokens_BTC, prompt_BTC)
-        tokens = self._digest(tokens, self.tokens_to_image(tokens + prompt_BTC, cells_BNC, placed_BNC))
-        cells = self.image_to_tokens(cells_BNC, placed_BNC, tokens + prompt_BTC, tokens)
+        tokens = self._self_attention(tokens_BTC, prompt_BTC)
+        tokens = self._add_and_mlp(tokens, self.tokens_to_image(tokens + prompt_BTC, cells_BNC, positioned_BNC))
+        cells = self.image_to_tokens(cells_BNC, positioned_BNC, tokens + prompt_BTC, tokens)
         return tokens, self._norm(cells)
 
-    def _among_tokens(self, tokens_BTC: Tensor, prompt_BTC: Tensor) -> Tensor:
+    def _self_attention(self, tokens_BTC: Tensor, prompt_BTC: Tensor) -> Tensor:
         layer = self._layer
         if layer.skip_first_layer_pe:
             return layer.norm1(layer.self_attn(tokens_BTC, tokens_BTC, tokens_BTC))
-        placed = tokens_BTC + prompt_BTC
-        return layer.norm1(tokens_BTC + layer.self_attn(placed, placed, tokens_BTC))
+        positioned = tokens_BTC + prompt_BTC
+        return layer.norm1(tokens_BTC + layer.self_attn(positioned, positioned, tokens_BTC))
 
-    def _digest(self, tokens_BTC: Tensor, answers_BTC: Tensor) -> Tensor:
-        tokens = self._layer.norm2(tokens_BTC + answers_BTC)
+    def _add_and_mlp(self, tokens_BTC: Tensor, attended_BTC: Tensor) -> Tensor:
+        tokens = self._layer.norm2(tokens_BTC + attended_BTC)
         return self._layer.norm3(tokens + self._layer.mlp(tokens))

@@ -1,18 +1,18 @@
-"""The products of SAM's mask decoder that touch the image, rearranged so that many prompts on one image cost little.
+"""The matrix products of SAM's mask decoder that involve the image, rearranged to make many prompts per image cheap.
 
-Three identities do the work; all are exact, only the order of summation changes.
+Three identities are used; all are exact, only the order of summation changes.
 
 *Folding.* The tokens of a prompt are few (7), the cells of the image many (4096). Instead of projecting the cells for
-each prompt, the projection goes onto the tokens: q . (W x) = (W' q) . x, head by head. That is cheaper while tokens x
-heads are fewer than the channels inside the attention (56 < 128 for SAM); otherwise the plain product is kept.
+each prompt, the tokens are projected: q . (W x) = (W' q) . x, head by head. That is cheaper while tokens x heads are
+fewer than the channels inside the attention (56 < 128 for SAM); otherwise the plain product is kept.
 
-*Biases.* Attention weights sum to one, so the bias of the values comes out unchanged, and the bias of the keys shifts
-all scores of a query alike, which the softmax does not see.
+*Biases.* Attention weights sum to one, so the bias of the values passes through unchanged, and the bias of the keys
+shifts all scores of a query equally, which does not change the softmax.
 
-*Transposed convolution.* With stride = kernel it is one matrix product per cell; where its pixels lie matters only for
-the final maps, so these alone are shuffled.
+*Transposed convolution.* With stride = kernel it is one matrix product per cell; the order of its pixels matters only
+in the final maps, so only these are shuffled.
 
-Tokens are float32 throughout; cells are in the precision asked for.
+Tokens are always float32; cells have the given precision.
 
 Legend: B prompts of a chunk, T tokens of a prompt, N cells of the image, C channels, A heads, D channels inside an
 attention, d = D / A, R = A T folded rows, K maps of P pixels.
@@ -36,35 +36,35 @@ class TokensToImage:
         self._attention = attention
         self._precision = precision
         self.folds = _folding_saves(attention, tokens)
-        """Whether the projection goes onto the tokens; else the plain product is kept."""
+        """Whether the tokens are projected; otherwise the plain product is kept."""
         self._key_AdC = _by_head(attention, attention.k_proj.weight)
         self._value_ACd = _by_head(attention, attention.v_proj.weight).transpose(1, 2)
         self._key = _Projection(attention.k_proj, precision)
         self._value = _Projection(attention.v_proj, precision)
 
-    def project(self, cells_BNC: Tensor, placed_BNC: Tensor) -> tuple[Tensor, Tensor]:
+    def project(self, cells_BNC: Tensor, positioned_BNC: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [B, A, N, d] of the cells, for `attend`."""
         heads = self._attention.num_heads
-        return _split(self._key(placed_BNC), heads), _split(self._value(cells_BNC), heads)
+        return _split_heads(self._key(positioned_BNC), heads), _split_heads(self._value(cells_BNC), heads)
 
     def attend(self, tokens_BTC: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Answers [B, T, C] to projected cells [B or 1, A, N, d]; one image serves all prompts in a single product."""
+        """Attention [B, T, C] to projected cells [B or 1, A, N, d]; a shared image takes a single product."""
         queries = self._attention.q_proj(tokens_BTC).to(self._precision)
         if len(keys) == 1:
             queries = queries.flatten(0, 1)[None]
-        answers = F.scaled_dot_product_attention(_split(queries, self._attention.num_heads), keys, values)
-        return self._attention.out_proj(_join(answers).float()).view_as(tokens_BTC)
+        attended = F.scaled_dot_product_attention(_split_heads(queries, self._attention.num_heads), keys, values)
+        return self._attention.out_proj(_merge_heads(attended).float()).view_as(tokens_BTC)
 
-    def __call__(self, tokens_BTC: Tensor, cells_BNC: Tensor, placed_BNC: Tensor) -> Tensor:
-        """Answers [B, T, C] to every prompt's own cells, with and without their position added."""
+    def __call__(self, tokens_BTC: Tensor, cells_BNC: Tensor, positioned_BNC: Tensor) -> Tensor:
+        """Attention [B, T, C] to every prompt's own cells, given with and without their positions."""
         if not self.folds:
-            return self.attend(tokens_BTC, *self.project(cells_BNC, placed_BNC))
-        queries_BATd = _split(self._attention.q_proj(tokens_BTC), self._attention.num_heads)
+            return self.attend(tokens_BTC, *self.project(cells_BNC, positioned_BNC))
+        queries_BATd = _split_heads(self._attention.q_proj(tokens_BTC), self._attention.num_heads)
         scale = queries_BATd.shape[-1] ** -0.5
         rows_BRC = (queries_BATd * scale @ self._key_AdC).flatten(1, 2).to(self._precision)
-        seen_BRC = _attend_rows(rows_BRC, placed_BNC, cells_BNC).float()
-        values_BATd = seen_BRC.unflatten(1, queries_BATd.shape[1:3]) @ self._value_ACd
-        return self._attention.out_proj(_join(values_BATd) + self._attention.v_proj.bias)
+        attended_BRC = _attend_rows(rows_BRC, positioned_BNC, cells_BNC).float()
+        values_BATd = attended_BRC.unflatten(1, queries_BATd.shape[1:3]) @ self._value_ACd
+        return self._attention.out_proj(_merge_heads(values_BATd) + self._attention.v_proj.bias)
 
 
 class ImageToTokens:
@@ -74,16 +74,16 @@ class ImageToTokens:
         self._attention = attention
         self._precision = precision
         self.folds = _folding_saves(attention, tokens)
-        """Whether the projection goes onto the tokens; else the plain product is kept."""
+        """Whether the tokens are projected; otherwise the plain product is kept."""
         self._query_AdC = _by_head(attention, attention.q_proj.weight)
         self._query_bias_Ad1 = attention.q_proj.bias.detach().view(attention.num_heads, -1, 1)
         self._out_AdC = _by_head(attention, attention.out_proj.weight.T)
         self._query = _Projection(attention.q_proj, precision)
         self._out = _Projection(attention.out_proj, precision)
 
-    def project(self, placed_BNC: Tensor) -> Tensor:
+    def project(self, positioned_BNC: Tensor) -> Tensor:
         """Queries [B, A, N, d] of the cells, for `attend`."""
-        return _split(self._query(placed_BNC), self._attention.num_heads)
+        return _split_heads(self._query(positioned_BNC), self._attention.num_heads)
 
     def attend(self, queries: Tensor, cells: Tensor, key_tokens_BTC: Tensor, value_tokens_BTC: Tensor) -> Tensor:
         """Cells [B, N, C] after attending with the projected queries [B or 1, A, N, d] of cells [B or 1, N, C]."""
@@ -92,43 +92,43 @@ class ImageToTokens:
         if self.folds:
             return self._blend(_scores(keys, queries), cells, values_BATd)
         weights_BANT = _scores(keys, queries).softmax(2).transpose(2, 3)
-        return cells + self._out(_join(weights_BANT @ values_BATd.to(self._precision)))
+        return cells + self._out(_merge_heads(weights_BANT @ values_BATd.to(self._precision)))
 
     def __call__(
-        self, cells_BNC: Tensor, placed_BNC: Tensor, key_tokens_BTC: Tensor, value_tokens_BTC: Tensor
+        self, cells_BNC: Tensor, positioned_BNC: Tensor, key_tokens_BTC: Tensor, value_tokens_BTC: Tensor
     ) -> Tensor:
-        """Cells [B, N, C] after attending; `placed_BNC` has their position added."""
+        """Cells [B, N, C] after attending; `positioned_BNC` are cells plus their positions."""
         if not self.folds:
-            return self.attend(self.project(placed_BNC), cells_BNC, key_tokens_BTC, value_tokens_BTC)
+            return self.attend(self.project(positioned_BNC), cells_BNC, key_tokens_BTC, value_tokens_BTC)
         keys_BATd, values_BATd = self._keys_and_values(key_tokens_BTC, value_tokens_BTC)
         keys_BATd = _centred(keys_BATd) * keys_BATd.shape[-1] ** -0.5
         rows_BRC = (keys_BATd @ self._query_AdC).flatten(1, 2).to(self._precision)
         shift_BR1 = (keys_BATd @ self._query_bias_Ad1).flatten(1, 2).to(self._precision)
-        scores_BRN = torch.baddbmm(shift_BR1, rows_BRC, placed_BNC.transpose(1, 2))
+        scores_BRN = torch.baddbmm(shift_BR1, rows_BRC, positioned_BNC.transpose(1, 2))
         return self._blend(scores_BRN.unflatten(1, keys_BATd.shape[1:3]), cells_BNC, values_BATd)
 
     def _keys_and_values(self, key_tokens_BTC: Tensor, value_tokens_BTC: Tensor) -> tuple[Tensor, Tensor]:
         attention = self._attention
         return (
-            _split(attention.k_proj(key_tokens_BTC), attention.num_heads),
-            _split(attention.v_proj(value_tokens_BTC), attention.num_heads),
+            _split_heads(attention.k_proj(key_tokens_BTC), attention.num_heads),
+            _split_heads(attention.v_proj(value_tokens_BTC), attention.num_heads),
         )
 
     def _blend(self, scores_BATN: Tensor, cells: Tensor, values_BATd: Tensor) -> Tensor:
         """Residual + softmax over the tokens x values, the output projection folded onto the values."""
-        heads = scores_BATN.shape[1]  # every head's weights sum to one, so each carries its share of the bias
+        heads = scores_BATN.shape[1]  # every head's weights sum to one, so each adds its share of the bias
         rows_BRC = (values_BATd @ self._out_AdC + self._attention.out_proj.bias / heads).flatten(1, 2)
         weights_BNR = scores_BATN.softmax(2).flatten(1, 2).transpose(1, 2)
         return torch.baddbmm(cells, weights_BNR, rows_BRC.to(self._precision))
 
 
 class Upscaling:
-    """`MaskDecoder.output_upscaling`: two transposed convolutions as matrix products, cells kept apart."""
+    """`MaskDecoder.output_upscaling`: two transposed convolutions as matrix products, cell by cell."""
 
     def __init__(self, layers: nn.Sequential, precision: torch.dtype) -> None:
         first, norm, self._first_activation, second, self._second_activation = layers
-        self._first = _per_cell(cast(nn.ConvTranspose2d, first), precision)
-        self._second = _per_cell(cast(nn.ConvTranspose2d, second), precision)
+        self._first = _as_matrix_product(cast(nn.ConvTranspose2d, first), precision)
+        self._second = _as_matrix_product(cast(nn.ConvTranspose2d, second), precision)
         self._norm = ChannelNorm(cast(LayerNorm2d, norm), precision)
 
     def __call__(self, cells_BNC: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ class Upscaling:
 
 
 class ChannelNorm:
-    """LayerNorm over the last axis, in the precision of the cells, with the weights of either class."""
+    """LayerNorm over the last axis, in the precision of the cells."""
 
     def __init__(self, norm: nn.LayerNorm | LayerNorm2d, precision: torch.dtype) -> None:
         self._weight = norm.weight.detach().to(precision)
@@ -153,7 +153,7 @@ class ChannelNorm:
 
 
 def shuffle_pixels(maps_KP: Tensor, height: int, width: int) -> Tensor:
-    """Maps [K, 4 height, 4 width] of what `Upscaling` keeps cell by cell."""
+    """Maps [K, 4 height, 4 width] from the pixels that `Upscaling` orders cell by cell."""
     nested = maps_KP.view(-1, height, width, 2, 2, 2, 2)  # cell, quarter and pixel, each as row and column
     return nested.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, 4 * height, 4 * width)
 
@@ -169,9 +169,11 @@ class _Projection:
         return F.linear(x, self._weight, self._bias)
 
 
-def _attend_rows(rows_BRC: Tensor, placed_BNC: Tensor, cells_BNC: Tensor) -> Tensor:
+def _attend_rows(rows_BRC: Tensor, positioned_BNC: Tensor, cells_BNC: Tensor) -> Tensor:
     """Softmax(rows . placed) . cells, shape [B, R, C]."""
-    return F.scaled_dot_product_attention(rows_BRC[:, None], placed_BNC[:, None], cells_BNC[:, None], scale=1.0)[:, 0]
+    return F.scaled_dot_product_attention(rows_BRC[:, None], positioned_BNC[:, None], cells_BNC[:, None], scale=1.0)[
+        :, 0
+    ]
 
 
 def _folding_saves(attention: Attention, tokens: int) -> bool:
@@ -182,11 +184,11 @@ def _by_head(attention: Attention, weight_DC: Tensor) -> Tensor:
     return weight_DC.detach().unflatten(0, (attention.num_heads, -1)).contiguous()
 
 
-def _split(x_BTD: Tensor, heads: int) -> Tensor:
+def _split_heads(x_BTD: Tensor, heads: int) -> Tensor:
     return x_BTD.unflatten(2, (heads, -1)).transpose(1, 2)
 
 
-def _join(x_BATd: Tensor) -> Tensor:
+def _merge_heads(x_BATd: Tensor) -> Tensor:
     return x_BATd.transpose(1, 2).flatten(2)
 
 
@@ -196,14 +198,15 @@ def _centred(keys_BATd: Tensor) -> Tensor:
 
 
 def _scores(keys_BATd: Tensor, queries: Tensor) -> Tensor:
-    """Scores [B, A, T, N] of queries [B or 1, A, N, d]; shared queries meet the keys of all prompts in one product."""
+    """Scores [B, A, T, N] of queries [B or 1, A, N, d]; shared queries take a single product with the keys of all
+    prompts."""
     if len(queries) > 1:
         return keys_BATd @ queries.transpose(2, 3)
     scores_AXN = keys_BATd.transpose(0, 1).flatten(1, 2) @ queries[0].transpose(1, 2)  # X = B T
     return scores_AXN.unflatten(1, (keys_BATd.shape[0], keys_BATd.shape[2])).transpose(0, 1)
 
 
-def _per_cell(convolution: nn.ConvTranspose2d, precision: torch.dtype) -> tuple[Tensor, Tensor]:
+def _as_matrix_product(convolution: nn.ConvTranspose2d, precision: torch.dtype) -> tuple[Tensor, Tensor]:
     """Weight [C, 4 c] and bias [4 c] of a transposed convolution with kernel and stride 2, as a product per cell."""
     weight = convolution.weight.detach().permute(0, 2, 3, 1).flatten(1)
     bias = cast(Tensor, convolution.bias).detach().repeat(4)

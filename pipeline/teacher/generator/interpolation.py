@@ -1,9 +1,9 @@
-"""Any part of torch's bilinear interpolation of a mask, bit for bit, without the rest.
+"""Any tile of torch's bilinear interpolation of a mask, bit for bit, without computing the rest.
 
 `torch.nn.functional.interpolate` can only give the whole target: its weights depend on a target pixel's distance from
-the origin, in float32. Here the weights are computed once per axis, and a part of the target is blended from them with
-the roundings of torch's own kernels for three channels: it has two, and chooses by the sizes and its number of threads.
-Which one it takes is not believed but tried, once per size; where it is neither, `interpolate` itself does the work.
+the origin, in float32. Here the weights are computed once per axis, and a tile of the target is blended from them with
+the roundings of torch's own kernels for three channels: there are two, chosen by the sizes and the number of threads.
+Which one torch uses is tested once per size; where it is neither, `interpolate` itself is called.
 
 Legend: h w source, H W target. A span is (start, stop), ends exclusive.
 """
@@ -26,15 +26,15 @@ Span = tuple[int, int]
 ABOVE, BELOW = 0, 1
 """The two sources of a target row."""
 BLOCK = 1 << 15
-"""Target pixels blended at once where each row has sources of its own: nine float32 planes stay in a core's second
-cache. Where rows share them it is four times as much."""
+"""Target pixels blended at once where each row has its own sources: nine float32 planes fit into a core's L2 cache.
+Where rows share sources it is four times as much."""
 
-_TRIED = 256
-"""Source pixels on which a kernel is tried."""
+_TEST_PIXELS = 256
+"""Source pixels on which a kernel is tested, at least."""
 
 
 class Kernel(Enum):
-    """In which order torch blends; another one rounds differently."""
+    """The order in which torch blends; each rounds differently."""
 
     CORNERS = "four corners at once; positions are fused multiply-adds"
     """With one thread, and for small targets."""
@@ -44,7 +44,7 @@ class Kernel(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """Where the targets of one axis look, and how much each of the two sources weighs."""
+    """The two sources of each target along one axis, and their weights."""
 
     source: int
     """Source pixels."""
@@ -67,18 +67,19 @@ class Axis:
         """Target equals source."""
         return self.source == self.target
 
-    def reached(self, span: Span) -> Span:
-        """The targets that look at any source of the span."""
+    def targets_of(self, span: Span) -> Span:
+        """The targets that are interpolated from any source of the span."""
         start, stop = span
         return int(np.searchsorted(self.second, start)), int(np.searchsorted(self.first, stop))
 
-    def needed(self, span: Span) -> Span:
-        """The sources at which the targets of a span look; the span must not be empty."""
+    def sources_of(self, span: Span) -> Span:
+        """The sources from which the targets of a span are interpolated; the span must not be empty."""
         start, stop = span
         return int(self.first[start]), int(self.second[stop - 1]) + 1
 
     def blocks(self, span: Span, size: int) -> Iterator[tuple[slice, int]]:
-        """A span of targets in blocks of about `size`, each with how many in turn share their sources."""
+        """A span of targets in blocks of about `size`, each with its period: how many targets in a row share their
+        sources."""
         period, lead = self.period, self.period // 2
         start = lead + max(0, -((lead - span[0]) // period)) * period  # of the first whole group
         stop = min(lead + (span[1] - lead) // period * period, self.target - period + lead)
@@ -90,14 +91,14 @@ class Axis:
         yield from _steps((stop, span[1]), size, 1)
 
     def sources(self, block: slice, period: int, origin: int) -> tuple[slice | Tensor, slice | Tensor]:
-        """Which sources a block takes first and second, one per group, counted from an origin."""
+        """The first and second sources of a block, one per group, counted from an origin."""
         if period == 1:
             return torch.from_numpy(self.first[block] - origin), torch.from_numpy(self.second[block] - origin)
         start, stop = int(self.first[block.start]) - origin, int(self.second[block.stop - 1]) - origin
         return slice(start, stop), slice(start + 1, stop + 1)
 
     def weights(self, block: slice, period: int) -> tuple[Tensor, Tensor]:
-        """Those of the first and second sources [groups, period, 1]; once if all groups have the same."""
+        """Weights of the first and second sources [groups, period, 1]; one group if all are equal."""
         some = block if period == 1 else slice(block.start, block.start + period)
         return self.first_weight[some].view(-1, period, 1), self.second_weight[some].view(-1, period, 1)
 
@@ -134,27 +135,27 @@ def _steps(span: Span, size: int, period: int) -> Iterator[tuple[slice, int]]:
 
 @dataclass(frozen=True, eq=False)
 class Resize:
-    """A bilinear interpolation h w -> H W of which parts can be had."""
+    """A bilinear interpolation h w -> H W that can compute single tiles."""
 
     rows: Axis
     """Vertically."""
     columns: Axis
     """Horizontally."""
     channels: int
-    """Channels of the call that is reproduced: torch's kernel, and with it the rounding, depends on them."""
+    """Channels of the call that is reproduced: torch's choice of kernel depends on them."""
     kernel: Kernel
-    """Which one that is; the axes are of it too."""
+    """The kernel that is reproduced, here and by the axes."""
 
     @property
     def is_identity(self) -> bool:
-        """Nothing changes."""
+        """Target equals source."""
         return self.rows.is_identity and self.columns.is_identity
 
-    def part(self, source_hw: Tensor, origin: tuple[int, int], rows: Span, columns: Span) -> Tensor:
-        """Target pixels of two spans.
+    def tile(self, source_hw: Tensor, origin: tuple[int, int], rows: Span, columns: Span) -> Tensor:
+        """The target's tile of two spans.
 
         Args:
-            source_hw: float32, the sources needed for them (`Axis.needed`), or more.
+            source_hw: float32, the sources that it needs (`Axis.sources_of`), or more.
             origin: row and column of its first pixel in the whole source.
             rows: target rows, not empty.
             columns: target columns, not empty.
@@ -175,29 +176,29 @@ class Resize:
             block = target_HW[down.start - rows[0] : down.stop - rows[0]].view(-1, period, len(west))
             for number, (plane_hW, side, across_W) in enumerate(terms):
                 blend = block.addcmul_ if number else partial(torch.mul, out=block)
-                blend(weights[side] * across_W, _taken(plane_hW, sources[side]))
+                blend(weights[side] * across_W, _take_rows(plane_hW, sources[side]))
         return target_HW
 
     def whole(self, source_hw: Tensor) -> Tensor:
-        """The whole target by torch itself, in a call with as many channels as the one that is reproduced."""
+        """The whole target by torch itself, with as many channels as the call that is reproduced."""
         batch_1Chw = source_hw.expand(1, self.channels, *source_hw.shape).contiguous()
         size = (self.rows.target, self.columns.target)
         return functional.interpolate(batch_1Chw, size, mode="bilinear", align_corners=False)[0, 0]
 
     def agrees_with_torch(self) -> bool:
-        """Whether `part` gives torch's bits, tried on random images of this size: one, or more where it has few pixels,
-        on which another kernel may round alike."""
+        """Whether `tile` gives torch's bits, tested on a random image of this size, or several where it is small: on
+        few pixels another kernel may round alike."""
         rng, shape = np.random.default_rng(0), (self.rows.source, self.columns.source)
-        images = (rng.normal(0, 8, shape).astype(np.float32) for _ in range(-(-_TRIED // (shape[0] * shape[1]))))
+        images = (rng.normal(0, 8, shape).astype(np.float32) for _ in range(-(-_TEST_PIXELS // (shape[0] * shape[1]))))
         return all(self._agrees_on(torch.from_numpy(image_hw)) for image_hw in images)
 
     def _agrees_on(self, source_hw: Tensor) -> bool:
-        own_HW = self.part(source_hw, (0, 0), (0, self.rows.target), (0, self.columns.target))
+        own_HW = self.tile(source_hw, (0, 0), (0, self.rows.target), (0, self.columns.target))
         return torch.equal(own_HW, self.whole(source_hw))
 
 
 def resize(source: tuple[int, int], target: tuple[int, int], channels: int) -> tuple[Resize, bool]:
-    """The resize as torch does it now, with as many threads as it has, and whether its parts are exact."""
+    """The resize as torch does it now, with as many threads as it has, and whether its tiles are exact."""
     found = [
         Resize(axis(source[0], target[0], kernel), axis(source[1], target[1], kernel), channels, kernel)
         for kernel in Kernel
@@ -206,6 +207,6 @@ def resize(source: tuple[int, int], target: tuple[int, int], channels: int) -> t
     return (exact or found)[0], bool(exact)
 
 
-def _taken(values_hW: Tensor, rows: slice | Tensor) -> Tensor:
-    """Rows for groups of targets [groups, 1, W]; neighbours are not copied."""
+def _take_rows(values_hW: Tensor, rows: slice | Tensor) -> Tensor:
+    """Rows for groups of targets [groups, 1, W]; contiguous rows are not copied."""
     return (values_hW[rows] if isinstance(rows, slice) else values_hW.index_select(0, rows))[:, None]

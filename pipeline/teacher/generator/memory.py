@@ -1,7 +1,7 @@
-"""How much an accelerator works on at once: an estimate; where it was too bold, `accelerator.Pieces` halves.
+"""Estimates how much fits into an accelerator at once; `accelerator.AdaptiveBatches` halves what does not.
 
-The estimate is of the largest moment of each step, rounded up; it decides how fast masks come, not which. Sizes are
-powers of two, so that a little more or less free memory does not change them.
+The estimates are of each step's peak memory, rounded up; they affect speed, not masks. Sizes are powers of two, so that
+a little more or less free memory does not change them.
 
 Legend: C channels of the encoder's blocks or of the decoder, T cells of a window, S side of the encoder's square.
 """
@@ -13,31 +13,31 @@ from typing import NamedTuple
 import torch
 from segment_anything.modeling import Sam
 
-from pipeline.teacher.generator.encoder import why_not_walked
+from pipeline.teacher.generator.encoder import unsupported_encoder_reason
 
 GIB = 1 << 30
 _SHARE_OF_FREE = 0.5
-"""Of what is free; the rest is the assistant's, and slack for the allocator."""
-_UNKNOWN = 2 * GIB
-"""Where a device does not tell what is free."""
+"""Share of the free memory that is used; the rest is for the assistant and the allocator."""
+_ASSUMED_FREE = 2 * GIB
+"""Where a device does not report its free memory."""
 _IMAGE_BYTES = 24
 """Per pixel of S S, before the encoder: float32 RGB, once alone and once in the batch."""
 _ENCODER_NUMBERS = 24
-"""C T numbers of a window inside the encoder, most of them queries, keys and values with their positions folded in."""
-_PLAIN_ENCODER_NUMBERS = 120
-"""The same per pixel of S S for encoders that are not SAM's, or do not tell C: what ViT-H has."""
+"""C T numbers of a window inside the encoder, mostly queries, keys and values with their positions folded in."""
+_UNKNOWN_ENCODER_NUMBERS = 120
+"""Numbers per pixel of S S for encoders that are not SAM's, or whose C is unknown: those of ViT-H."""
 _DECODER_NUMBERS = 9
 """C T numbers of a prompt inside the decoder: the cells with and without position, the upscaled pixels, the logits."""
-_PIXEL_BYTES = 20
-"""Bytes per pixel of an upsampled mask: its logit, comparisons with thresholds, the place of those that are kept."""
-_MOST_WINDOWS, _MOST_PROMPTS, _MOST_MASKS = 16, 1024, 256
+PIXEL_BYTES = 20
+"""Bytes per pixel of an upsampled mask: its logit, comparisons with thresholds, the index of those that are kept."""
+_MAX_WINDOWS, _MAX_PROMPTS, _MAX_MASKS = 16, 1024, 256
 """More at once is not faster: each fills the largest GPU, and the host launches some 280 kernels per chunk of prompts,
 about what 256 of them keep a large GPU busy for (by arithmetic; not measured)."""
-_MOST_BIAS_NUMBERS = 1 << 28
+_MAX_BIAS_NUMBERS = 1 << 28
 
 
 class Capacity(NamedTuple):
-    """What is worked on at once."""
+    """Sizes of batches."""
 
     windows: int
     """Images in a batch of the encoder."""
@@ -58,29 +58,29 @@ def capacity(sam: Sam, precision: torch.dtype, memory_gib: float, prompts: int) 
 
     Args:
         sam: on its device.
-        precision: of the encoder's blocks and of the decoder's cells.
+        precision: that of the encoder's blocks and the decoder's cells.
         memory_gib: GiB that may be used; 0 for half of what is free now.
-        prompts: of one window.
+        prompts: number of prompts of one window.
     """
     memory = int(memory_gib * GIB) if memory_gib > 0 else free_memory(sam.device)
-    bias_numbers = min(_MOST_BIAS_NUMBERS, max(1, memory // (4 * precision.itemsize)))
+    bias_numbers = min(_MAX_BIAS_NUMBERS, max(1, memory // (4 * precision.itemsize)))
     side, (rows, columns) = sam.image_encoder.img_size, sam.prompt_encoder.image_embedding_size
     logits = prompts * 3 * (16 * rows * columns) * torch.float32.itemsize
     half = max(memory - logits, memory // 4) // 2
     return Capacity(
-        _power_of_two((memory - bias_numbers * precision.itemsize) // window_bytes(sam, precision), _MOST_WINDOWS),
+        _power_of_two((memory - bias_numbers * precision.itemsize) // window_bytes(sam, precision), _MAX_WINDOWS),
         bias_numbers,
-        _power_of_two(half // prompt_bytes(sam, precision), _MOST_PROMPTS),
-        _power_of_two(half // _PIXEL_BYTES, _MOST_MASKS * side * side),
+        _power_of_two(half // prompt_bytes(sam, precision), _MAX_PROMPTS),
+        _power_of_two(half // PIXEL_BYTES, _MAX_MASKS * side * side),
     )
 
 
 def window_bytes(sam: Sam, precision: torch.dtype) -> int:
-    """Bytes that a window takes until it is embedded, the bias of the blocks that see all of it apart."""
+    """Bytes that a window takes until it is embedded, without the bias of global attention."""
     side, (rows, columns) = sam.image_encoder.img_size, sam.prompt_encoder.image_embedding_size
-    positions_1hwC = sam.image_encoder.pos_embed if why_not_walked(sam.image_encoder) is None else None
+    positions_1hwC = sam.image_encoder.pos_embed if unsupported_encoder_reason(sam.image_encoder) is None else None
     if positions_1hwC is None:
-        numbers = _PLAIN_ENCODER_NUMBERS * side**2
+        numbers = _UNKNOWN_ENCODER_NUMBERS * side**2
     else:
         numbers = _ENCODER_NUMBERS * positions_1hwC.shape[-1] * rows * columns
     return numbers * precision.itemsize + _IMAGE_BYTES * side**2
@@ -93,14 +93,14 @@ def prompt_bytes(sam: Sam, precision: torch.dtype) -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes to work with where the user says nothing; what torch holds in reserve is free too."""
+    """Bytes to use where the user sets no limit; memory that torch holds in reserve counts as free."""
     if device.type != "cuda":
-        return _UNKNOWN
+        return _ASSUMED_FREE
     free, _ = torch.cuda.mem_get_info(device)
     reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(_SHARE_OF_FREE * (free + reserve))
 
 
-def _power_of_two(number: int, most: int) -> int:
-    """The largest that is at most either; 1 where there is none."""
-    return 1 << (max(1, min(number, most)).bit_length() - 1)
+def _power_of_two(number: int, limit: int) -> int:
+    """The largest power of two that is at most either, at least 1."""
+    return 1 << (max(1, min(number, limit)).bit_length() - 1)

@@ -1,4 +1,4 @@
-"""Where the generator asks: grids of points, one per crop layer.
+"""Point prompts: a grid of points per crop layer.
 
 Legend: P points (x, y), fractions of the image (or crop) in [0, 1].
 """
@@ -29,10 +29,10 @@ def point_grids(points_per_side: int, crop_n_layers: int, downscale_factor: int)
 
 
 def checked_grids(grids: Sequence[npt.ArrayLike], crop_n_layers: int) -> tuple[Points, ...]:
-    """Grids of one's own.
+    """The user's own grids, checked.
 
     Raises:
-        RecipeError: there are fewer than layers, or one is no [P, 2] within [0, 1].
+        RecipeError: there are fewer grids than layers, or one is not [P, 2] within [0, 1].
     """
     require(len(grids) > crop_n_layers, "point_grids", f"{len(grids)} grids", f"{crop_n_layers + 1}: one per layer")
     points = tuple(np.asarray(grid, np.float64) for grid in grids)

@@ -1,4 +1,4 @@
-"""Masks with where they come from, as a struct of arrays; duplicates; the stock generator's records.
+"""Masks with their prompts and crops as a struct of arrays; non-maximum suppression; the stock generator's records.
 
 Legend: M masks, H W image. Boxes of a `MaskSet` are (y0, x0, y1, x1) with exclusive ends; SAM's are (x0, y0, x1, y1)
 with inclusive ends for masks and exclusive ends for crops.
@@ -31,18 +31,18 @@ class Proposals:
     masks: MaskSet
     """The masks and their scores."""
     points_M2: npt.NDArray[np.float64]
-    """The point (x, y) that each answers, image pixels."""
+    """The prompt (x, y) of each, image pixels."""
     crops_M4: npt.NDArray[np.int64]
     """The crop (x0, y0, x1, y1) that each was found in, ends exclusive."""
 
     def filter(self, keep_M: npt.NDArray[np.bool_] | npt.NDArray[np.integer]) -> Proposals:
-        """A selection, in the order wanted; see `MaskSet.filter`."""
+        """A selection; see `MaskSet.filter`."""
         return Proposals(self.masks.filter(keep_M), self.points_M2[keep_M], self.crops_M4[keep_M])
 
 
-def joined(parts: Sequence[Proposals]) -> Proposals:
-    """All proposals of at least one part, one part after the other."""
-    masks = [part.masks for part in parts]
+def concatenate(proposals: Sequence[Proposals]) -> Proposals:
+    """All proposals of at least one crop or batch, one after the other."""
+    masks = [own.masks for own in proposals]
     return Proposals(
         MaskSet(
             np.concatenate([m.boxes_M4 for m in masks]),
@@ -52,8 +52,8 @@ def joined(parts: Sequence[Proposals]) -> Proposals:
             masks[0].height,
             masks[0].width,
         ),
-        np.concatenate([part.points_M2 for part in parts]),
-        np.concatenate([part.crops_M4 for part in parts]),
+        np.concatenate([own.points_M2 for own in proposals]),
+        np.concatenate([own.crops_M4 for own in proposals]),
     )
 
 
@@ -63,14 +63,20 @@ def inclusive_boxes(boxes_M4: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
     return np.stack([x0, y0, np.maximum(x1 - 1, x0), np.maximum(y1 - 1, y0)], axis=1)
 
 
-def survivors(
-    boxes_M4: npt.NDArray[np.int64], scores_M: npt.ArrayLike, threshold: float, device: torch.device = _CPU
+def non_max_suppression(
+    boxes_M4: npt.NDArray[np.int32], scores_M: npt.ArrayLike, threshold: float, device: torch.device = _CPU
 ) -> npt.NDArray[np.int64]:
     """Indices, best score first, of the boxes that overlap no better one by more than the threshold (IoU).
 
     torchvision's NMS with the stock generator's arguments, on the device where that runs it: ties break as there.
+
+    Args:
+        boxes_M4: those of a `MaskSet`.
+        scores_M: higher is better.
+        threshold: IoU, 0..1.
+        device: where to compute.
     """
-    boxes = torch.from_numpy(boxes_M4).to(device).float()
+    boxes = torch.from_numpy(inclusive_boxes(boxes_M4)).to(device).float()
     scores = torch.from_numpy(np.asarray(scores_M, np.float32)).to(device)
     return batched_nms(boxes, scores, torch.zeros(len(boxes), device=device), iou_threshold=threshold).cpu().numpy()
 

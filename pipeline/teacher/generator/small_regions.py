@@ -1,7 +1,7 @@
-"""Specks and pinholes: small components of a mask, and of what is around it, change sides.
+"""Removes small holes and islands from masks.
 
-Counted on the whole image, but labelled only where the mask is. What lies around that counts as one piece that is too
-large to be a hole; where this or the choice of the largest island would not be certain, the whole image is labelled.
+Components are labelled only inside a mask's box and a margin: what lies around counts as one component, too large to be
+a hole. Where that or the choice of the largest island would be uncertain, the whole image is labelled.
 
 Legend: h w a box with a margin, H W image.
 """
@@ -15,47 +15,47 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.teacher.generator.proposals import Proposals, inclusive_boxes, survivors
+from pipeline.teacher.generator.proposals import Proposals, non_max_suppression
 from pipeline.teacher.masks import Bitmap, tight
 
 Box = tuple[int, int, int, int]
 """(y0, x0, y1, x1), ends exclusive."""
 
 
-class Mended(NamedTuple):
-    """A mask without small regions."""
+class CleanedMask(NamedTuple):
+    """A mask without small holes and islands."""
 
     box: Box
     """Tight; zeros for an empty mask."""
     bitmap: Bitmap
     """The mask inside its box."""
     changed: bool
-    """Whether there were any."""
+    """Whether it had any."""
 
 
-def without_small_regions(found: Proposals, min_area: int, threshold: float) -> Proposals:
-    """Mended masks without the duplicates that mending made; masks that were sound stay before mended ones.
+def remove_small_regions(found: Proposals, min_area: int, threshold: float) -> Proposals:
+    """Cleaned masks without the duplicates that cleaning made; of duplicates, one that did not change stays.
 
     Args:
         found: the masks of an image.
-        min_area: holes and islands of fewer pixels go.
-        threshold: IoU of boxes from which a mask is a duplicate.
+        min_area: holes and islands of fewer pixels are removed.
+        threshold: IoU of boxes above which a mask is a duplicate.
     """
     masks = found.masks
-    mended = [
-        mend((y0, x0, y1, x1), bitmap, (masks.height, masks.width), min_area)
+    cleaned = [
+        clean_mask((y0, x0, y1, x1), bitmap, (masks.height, masks.width), min_area)
         for (y0, x0, y1, x1), bitmap in zip(masks.boxes_M4.tolist(), masks.bitmaps, strict=True)
     ]
-    boxes_M4 = np.array([mask.box for mask in mended], np.int32).reshape(-1, 4)
-    changed_M = np.array([mask.changed for mask in mended], np.bool_)
-    masks = replace(masks, boxes_M4=boxes_M4, bitmaps=tuple(mask.bitmap for mask in mended))
-    keep = survivors(inclusive_boxes(boxes_M4), ~changed_M, threshold)
+    boxes_M4 = np.array([mask.box for mask in cleaned], np.int32).reshape(-1, 4)
+    changed_M = np.array([mask.changed for mask in cleaned], np.bool_)
+    masks = replace(masks, boxes_M4=boxes_M4, bitmaps=tuple(mask.bitmap for mask in cleaned))
+    keep = non_max_suppression(boxes_M4, ~changed_M, threshold)
     # As in stock, an empty mask is compared as a box at the image's origin, but keeps that of its crop.
     masks = replace(masks, boxes_M4=np.where(changed_M[:, None], boxes_M4, found.masks.boxes_M4))
     return replace(found, masks=masks).filter(keep)
 
 
-def mend(box: Box, bitmap: Bitmap, size: tuple[int, int], min_area: int) -> Mended:
+def clean_mask(box: Box, bitmap: Bitmap, size: tuple[int, int], min_area: int) -> CleanedMask:
     """Fill holes and drop islands of fewer than `min_area` pixels, 8-connected; the largest island stays.
 
     Args:
@@ -66,39 +66,39 @@ def mend(box: Box, bitmap: Bitmap, size: tuple[int, int], min_area: int) -> Mend
     """
     outer = _with_margin(box, size)
     if bitmap.size and all(strip >= min_area for strip in _strips(outer, size)):
-        mended = _mend(_pasted(box, bitmap, outer), outer, size, min_area)
-        if mended is not None:
-            return mended
+        cleaned = _clean(_pasted(box, bitmap, outer), outer, size, min_area)
+        if cleaned is not None:
+            return cleaned
     whole = (0, 0, *size)
-    mended = _mend(_pasted(box, bitmap, whole), whole, size, min_area)
-    assert mended is not None  # on the whole image nothing is uncertain
-    return mended
+    cleaned = _clean(_pasted(box, bitmap, whole), whole, size, min_area)
+    assert cleaned is not None  # on the whole image nothing is uncertain
+    return cleaned
 
 
-def _mend(mask_hw: Bitmap, outer: Box, size: tuple[int, int], min_area: int) -> Mended | None:
-    """None if the largest island cannot be told from a part of the image."""
-    filled_hw, has_filled = _fill(mask_hw, _open_sides(outer, size), min_area)
-    cleared = _clear(filled_hw, min_area, is_whole=not any(_open_sides(outer, size)))
-    if cleared is None:
+def _clean(mask_hw: Bitmap, outer: Box, size: tuple[int, int], min_area: int) -> CleanedMask | None:
+    """None if the largest island cannot be determined from a part of the image."""
+    filled_hw, has_filled = _fill_holes(mask_hw, _open_sides(outer, size), min_area)
+    without_islands = _remove_islands(filled_hw, min_area, is_whole=not any(_open_sides(outer, size)))
+    if without_islands is None:
         return None
-    cleared_hw, has_cleared = cleared
-    (y0, x0, y1, x1), bitmap = tight(cleared_hw)
+    cleaned_hw, has_removed = without_islands
+    (y0, x0, y1, x1), bitmap = tight(cleaned_hw)
     y, x = outer[:2] if bitmap.size else (0, 0)
-    return Mended((y + y0, x + x0, y + y1, x + x1), bitmap, has_filled or has_cleared)
+    return CleanedMask((y + y0, x + x0, y + y1, x + x1), bitmap, has_filled or has_removed)
 
 
-def _fill(mask_hw: Bitmap, open_sides: tuple[bool, bool, bool, bool], min_area: int) -> tuple[Bitmap, bool]:
+def _fill_holes(mask_hw: Bitmap, open_sides: tuple[bool, bool, bool, bool], min_area: int) -> tuple[Bitmap, bool]:
     labels_hw, areas = _components(~mask_hw)
     is_hole = areas < min_area
     edges = (labels_hw[0], labels_hw[:, 0], labels_hw[-1], labels_hw[:, -1])
     for edge, is_open in zip(edges, open_sides, strict=True):
-        if is_open:  # these go on outside
+        if is_open:  # these continue outside
             is_hole[edge] = False
     is_hole[0] = False  # the mask itself
     return (mask_hw | is_hole[labels_hw], True) if is_hole.any() else (mask_hw, False)
 
 
-def _clear(mask_hw: Bitmap, min_area: int, is_whole: bool) -> tuple[Bitmap, bool] | None:
+def _remove_islands(mask_hw: Bitmap, min_area: int, is_whole: bool) -> tuple[Bitmap, bool] | None:
     labels_hw, areas = _components(mask_hw)
     stays = areas >= min_area
     stays[0] = False  # the background
@@ -124,7 +124,7 @@ def _with_margin(box: Box, size: tuple[int, int]) -> Box:
 
 
 def _open_sides(outer: Box, size: tuple[int, int]) -> tuple[bool, bool, bool, bool]:
-    """Top, left, bottom, right: where the image goes on."""
+    """Top, left, bottom, right: where the image continues."""
     return outer[0] > 0, outer[1] > 0, outer[2] < size[0], outer[3] < size[1]
 
 

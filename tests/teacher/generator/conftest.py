@@ -7,14 +7,14 @@ from collections.abc import Generator
 import pytest
 import torch
 
-from pipeline.teacher.generator.batched_regions import part_sides
+from pipeline.teacher.generator.batched_regions import tile_sides
 
 
 @pytest.fixture(autouse=True, scope="package")
 def one_thread() -> Generator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    part_sides.cache_clear()  # tried by tests before these, perhaps with more threads
+    tile_sides.cache_clear()  # tried by tests before these, perhaps with more threads
     yield
     torch.set_num_threads(before)
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.accelerator import Pieces
+from pipeline.accelerator import AdaptiveBatches
 from pipeline.teacher.generator import batched_regions
-from pipeline.teacher.generator.batched_regions import BatchedUpsampling, Sizes, part_sides, two_steps
+from pipeline.teacher.generator.batched_regions import BatchedUpsampling, Sizes, tile_sides, upsample
 from pipeline.teacher.generator.regions import Thresholds, upsampling
 
 CPU = torch.device("cpu")
@@ -65,15 +65,15 @@ def pasted(bitmap: npt.NDArray[np.bool_], box: npt.NDArray[np.int32], image: tup
     return mask
 
 
-def assert_as_stock(way: BatchedUpsampling, logits: Tensor) -> None:
-    values = stock(logits, way.sizes)
-    measured = way.measure(logits, THRESHOLDS, 0.0)
-    bitmaps = way.draw(measured.pixels, measured.boxes_M4, THRESHOLDS)
-    np.testing.assert_array_equal(measured.numbers_M, np.arange(len(logits)))
+def assert_as_stock(upsampler: BatchedUpsampling, logits: Tensor) -> None:
+    values = stock(logits, upsampler.sizes)
+    measured = upsampler.measure(logits, THRESHOLDS, 0.0)
+    bitmaps = upsampler.draw(measured.pixels, measured.boxes_M4, THRESHOLDS)
+    np.testing.assert_array_equal(measured.indices_M, np.arange(len(logits)))
     above, below = ((values > shift).sum((1, 2), dtype=torch.int32) for shift in (1, -1))
     np.testing.assert_array_equal(measured.stability_M, (above / below).numpy())
     for value, box, bitmap in zip(values, measured.boxes_M4, bitmaps, strict=True):
-        np.testing.assert_array_equal(pasted(bitmap, box, way.sizes.image), (value > 0).numpy())
+        np.testing.assert_array_equal(pasted(bitmap, box, upsampler.sizes.image), (value > 0).numpy())
         if bitmap.size:  # tight
             assert bitmap[0].any() and bitmap[-1].any() and bitmap[:, 0].any() and bitmap[:, -1].any()
         else:
@@ -82,25 +82,25 @@ def assert_as_stock(way: BatchedUpsampling, logits: Tensor) -> None:
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES.keys())
 def test_masks_are_those_of_both_full_interpolations(sizes: Sizes) -> None:
-    assert_as_stock(BatchedUpsampling(sizes, Pieces("mask", 1 << 22)), scene(0, 30, sizes.low))
+    assert_as_stock(BatchedUpsampling(sizes, AdaptiveBatches("mask", 1 << 22)), scene(0, 30, sizes.low))
 
 
 @settings(max_examples=30)
 @given(st.integers(0, 2**31), st.sampled_from((64, 128, 256, 512)), st.integers(1, 64), st.integers(1, 1 << 20))
 def test_parts_of_any_masks_and_pieces_of_any_size_give_the_same(seed: int, side: int, rows: int, pixels: int) -> None:
     sizes = SAM._replace(inside=(4 * rows, 256), image=(side * rows // 64, side))
-    assert_as_stock(BatchedUpsampling(sizes, Pieces("mask", pixels)), scene(seed, 9, sizes.low))
+    assert_as_stock(BatchedUpsampling(sizes, AdaptiveBatches("mask", pixels)), scene(seed, 9, sizes.low))
 
 
 def test_small_masks_are_upsampled_in_parts_where_that_is_exact() -> None:
-    assert part_sides(SAM, CPU) == (8, 16, 32)
-    assert part_sides(SAM._replace(image=(64, 64)), CPU) == (8, 16, 32)
-    assert part_sides(Sizes((256, 256), 1024, (1024, 1024), (1024, 1024), 3), CPU) == (32, 64, 128)
-    assert part_sides(Sizes((256, 256), 1024, (800, 1024), (400, 512), 3), CPU) == (32, 64, 128)
+    assert tile_sides(SAM, CPU) == (8, 16, 32)
+    assert tile_sides(SAM._replace(image=(64, 64)), CPU) == (8, 16, 32)
+    assert tile_sides(Sizes((256, 256), 1024, (1024, 1024), (1024, 1024), 3), CPU) == (32, 64, 128)
+    assert tile_sides(Sizes((256, 256), 1024, (800, 1024), (400, 512), 3), CPU) == (32, 64, 128)
     in_parts = {"half padding", "the paper's window", "upright, a sliver"}
     in_whole = {"no power of two", "half padding, larger", "half padding, shrunk", "a sliver, larger", "odd everything"}
-    assert {part_sides(SIZES[name], CPU) for name in in_parts} == {(8, 16, 32)}
-    assert {part_sides(SIZES[name], CPU) for name in in_whole} == {()}
+    assert {tile_sides(SIZES[name], CPU) for name in in_parts} == {(8, 16, 32)}
+    assert {tile_sides(SIZES[name], CPU) for name in in_whole} == {()}
 
 
 def test_where_parts_are_not_exact_whole_frames_are_upsampled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,44 +108,46 @@ def test_where_parts_are_not_exact_whole_frames_are_upsampled(monkeypatch: pytes
 
     def watched(logits_Khw: Tensor, sizes: Sizes) -> Tensor:
         seen.append(sizes.image)
-        return two_steps(logits_Khw, sizes)
+        return upsample(logits_Khw, sizes)
 
     def other_in_parts(logits_Khw: Tensor, sizes: Sizes) -> Tensor:
-        return two_steps(logits_Khw, sizes) + (1e-4 if sizes.low != SAM.low else 0)
+        return upsample(logits_Khw, sizes) + (1e-4 if sizes.low != SAM.low else 0)
 
-    part_sides.cache_clear()
+    tile_sides.cache_clear()
     try:
-        monkeypatch.setattr(batched_regions, "two_steps", other_in_parts)
-        assert part_sides(SAM, CPU) == ()
-        monkeypatch.setattr(batched_regions, "two_steps", watched)
-        assert_as_stock(BatchedUpsampling(SAM, Pieces("mask", 1 << 22)), scene(0, 9, SAM.low))
+        monkeypatch.setattr(batched_regions, "upsample", other_in_parts)
+        assert tile_sides(SAM, CPU) == ()
+        monkeypatch.setattr(batched_regions, "upsample", watched)
+        assert_as_stock(BatchedUpsampling(SAM, AdaptiveBatches("mask", 1 << 22)), scene(0, 9, SAM.low))
     finally:
-        part_sides.cache_clear()
+        tile_sides.cache_clear()
     assert set(seen) == {SAM.image}
 
 
 def test_unstable_masks_go_before_they_are_drawn() -> None:
     logits = scene(3, 30, SAM.low)
-    way, one_by_one = BatchedUpsampling(SAM, Pieces("mask", 1 << 22)), upsampling(*SAM)
-    ours, theirs = (each.measure(logits, THRESHOLDS, 0.8) for each in (way, one_by_one))
-    assert 0 < len(theirs.numbers_M) < 29
-    for name in ("numbers_M", "boxes_M4", "stability_M"):
+    upsampler, one_by_one = BatchedUpsampling(SAM, AdaptiveBatches("mask", 1 << 22)), upsampling(*SAM)
+    ours, theirs = (each.measure(logits, THRESHOLDS, 0.8) for each in (upsampler, one_by_one))
+    assert 0 < len(theirs.indices_M) < 29
+    for name in ("indices_M", "boxes_M4", "stability_M"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
-    pairs = (each.draw(found.pixels, found.boxes_M4, THRESHOLDS) for each, found in ((way, ours), (one_by_one, theirs)))
+    pairs = (
+        each.draw(found.pixels, found.boxes_M4, THRESHOLDS) for each, found in ((upsampler, ours), (one_by_one, theirs))
+    )
     for mine, other in zip(*pairs, strict=True):
         np.testing.assert_array_equal(mine, other)
 
 
 def test_no_mask_at_all_is_measured_and_drawn() -> None:
-    way = BatchedUpsampling(SAM, Pieces("mask", 1 << 22))
-    measured = way.measure(torch.empty(0, 64, 64), THRESHOLDS, 0.5)
+    upsampler = BatchedUpsampling(SAM, AdaptiveBatches("mask", 1 << 22))
+    measured = upsampler.measure(torch.empty(0, 64, 64), THRESHOLDS, 0.5)
     assert measured.boxes_M4.shape == (0, 4)
-    assert way.draw(measured.pixels, measured.boxes_M4, THRESHOLDS) == ()
+    assert upsampler.draw(measured.pixels, measured.boxes_M4, THRESHOLDS) == ()
 
 
-def test_what_the_other_way_measured_is_refused() -> None:
+def test_masks_that_another_upsampler_measured_are_refused() -> None:
     boxes = np.zeros((0, 4), np.int32)
-    with pytest.raises(TypeError, match="elsewhere"):
-        BatchedUpsampling(SAM, Pieces("mask", 1)).draw((), boxes, THRESHOLDS)
-    with pytest.raises(TypeError, match="elsewhere"):
+    with pytest.raises(TypeError, match="another upsampler"):
+        BatchedUpsampling(SAM, AdaptiveBatches("mask", 1)).draw((), boxes, THRESHOLDS)
+    with pytest.raises(TypeError, match="another upsampler"):
         upsampling(*SAM).draw(torch.empty(0, 64, 64), boxes, THRESHOLDS)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator import decoder as decoder_module
-from pipeline.teacher.generator.decoder import Decoded, FoldedDecoder, PlainDecoder, fold_decoder
+from pipeline.teacher.generator.decoder import Decoded, FoldedDecoder, PointPrompts, StockDecoder, fold_decoder
 from pipeline.teacher.generator.folding import TokensToImage
 from pipeline.teacher.sam import load_sam
 
@@ -73,7 +73,7 @@ def _stock(sam: Sam, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor]
 def _decode(sam: Sam, precision: torch.dtype, count: int, threshold: float | None, chunk: int = 3) -> Decoded:
     embedding, points = _image_and_points(sam, count)
     decoder = fold_decoder(sam, precision, chunk)
-    assert decoder.plain_because is None
+    assert decoder.fallback_reason is None
     return decoder.decode(decoder.prepare(embedding), points, threshold)
 
 
@@ -162,9 +162,7 @@ def test_points_are_embedded_as_sam_embeds_them_bit_for_bit(any_sam: Sam) -> Non
     points = _image_and_points(any_sam, 5)[1]
     labels = torch.ones(len(points), 1, dtype=torch.int)
     sparse, _ = any_sam.prompt_encoder(points=(points[:, None], labels), boxes=None, masks=None)
-    decoder = fold_decoder(any_sam)
-    assert isinstance(decoder, FoldedDecoder)
-    assert torch.equal(decoder._prompts(points), sparse)
+    assert torch.equal(PointPrompts(any_sam.prompt_encoder)(points), sparse)
 
 
 def test_no_points_give_no_masks() -> None:
@@ -304,8 +302,8 @@ def _forward_of_its_own() -> Sam:
 def test_what_is_not_quite_sams_decoder_is_called_as_it_is(build: object, says: str) -> None:
     sam = cast(Sam, cast(type, build)())
     decoder = fold_decoder(sam, torch.bfloat16, chunk=2)
-    assert isinstance(decoder, PlainDecoder)
-    assert says in str(decoder.plain_because)
+    assert isinstance(decoder, StockDecoder)
+    assert says in str(decoder.fallback_reason)
     embedding, points = _image_and_points(sam, 5)
     logits, predicted_iou = _stock(sam, embedding, points)
     threshold = _middle_threshold(sam, 5)

@@ -65,7 +65,7 @@ def any_encoder(request: pytest.FixtureRequest) -> ImageEncoderViT:
 def test_embeddings_are_the_stock_ones_in_float32(any_encoder: ImageEncoderViT) -> None:
     images = _images(any_encoder)
     fast = fast_encoder(any_encoder)
-    assert fast.plain_because is None
+    assert fast.fallback_reason is None
     assert _relative_error(fast(images), any_encoder(images)) < 1e-5
 
 
@@ -130,7 +130,7 @@ def test_other_patch_and_neck_modules_are_called_as_they_are() -> None:
     encoder = _random_encoder("windows with padding")
     encoder.neck = nn.Sequential(encoder.neck, nn.Tanh())
     fast = fast_encoder(encoder)
-    assert fast.plain_because is None
+    assert fast.fallback_reason is None
     assert _relative_error(fast(_images(encoder)), encoder(_images(encoder))) < 1e-5
 
 
@@ -167,6 +167,6 @@ def test_what_is_not_quite_sams_encoder_is_called_as_it_is(where: str) -> None:
         attention.register_forward_hook(_doubled)
     fast = fast_encoder(encoder, torch.bfloat16)
     assert {"encoder": "_OtherEncoder is not", "block": "_OtherBlock is not"}.get(where, "hooks") in str(
-        fast.plain_because
+        fast.fallback_reason
     )
     assert torch.equal(fast(_images(encoder)), encoder(_images(encoder)))

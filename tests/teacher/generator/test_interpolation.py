@@ -45,7 +45,7 @@ def test_a_span_of_targets_needs_all_sources_that_it_looks_at(
     one = axis(source, target, kernel)
     start, stop = sorted(data.draw(st.lists(st.integers(0, target), min_size=2, max_size=2, unique=True)))
     seen = np.flatnonzero(looked_at(one)[start:stop].any(axis=0))
-    first, last = one.needed((start, stop))
+    first, last = one.sources_of((start, stop))
     assert first <= seen[0] and seen[-1] < last
     assert last - first <= seen[-1] - seen[0] + 3  # and little more
 
@@ -57,7 +57,7 @@ def test_every_target_that_looks_at_a_span_of_sources_is_reached(
     one = axis(source, target, kernel)
     start, stop = sorted(data.draw(st.lists(st.integers(0, source), min_size=2, max_size=2, unique=True)))
     looking = np.flatnonzero(looked_at(one)[:, start:stop].any(axis=1))
-    first, last = one.reached((start, stop))
+    first, last = one.targets_of((start, stop))
     assert set(looking) <= set(range(first, last))
 
 
@@ -87,8 +87,8 @@ def assert_part_is_that_of_the_whole(data: st.DataObject, source: tuple[int, int
     values = torch.from_numpy(np.random.default_rng(0).normal(0, 9, source).astype(np.float32))
     spans = [sorted(data.draw(st.lists(st.integers(0, side), min_size=2, max_size=2, unique=True))) for side in target]
     (top, bottom), (left, right) = spans
-    rows, columns = step.rows.needed((top, bottom)), step.columns.needed((left, right))
-    part = step.part(values[slice(*rows), slice(*columns)], (rows[0], columns[0]), (top, bottom), (left, right))
+    rows, columns = step.rows.sources_of((top, bottom)), step.columns.sources_of((left, right))
+    part = step.tile(values[slice(*rows), slice(*columns)], (rows[0], columns[0]), (top, bottom), (left, right))
     whole = functional.interpolate(values.expand(1, 3, *source).contiguous(), target, mode="bilinear")[0, 0]
     assert torch.equal(part, whole[top:bottom, left:right])
 
@@ -103,7 +103,7 @@ def test_a_kernel_that_rounds_a_few_pixels_as_torch_does_is_not_taken_for_torchs
     rng = np.random.default_rng(1)
     for _ in range(200):
         values = torch.from_numpy(rng.normal(0, 8, source).astype(np.float32))
-        part = step.part(values, (0, 0), (0, target[0]), (0, target[1]))
+        part = step.tile(values, (0, 0), (0, target[0]), (0, target[1]))
         assert torch.equal(part, step.whole(values))
 
 
@@ -161,7 +161,7 @@ def test_what_keeps_its_size_is_itself() -> None:
     step, is_exact = resize((7, 5), (7, 5), 3)
     image_hw = torch.arange(35.0).view(7, 5)
     assert step.is_identity and is_exact
-    assert torch.equal(step.part(image_hw, (0, 0), (0, 7), (0, 5)), image_hw)
+    assert torch.equal(step.tile(image_hw, (0, 0), (0, 7), (0, 5)), image_hw)
     assert not resize((7, 5), (7, 6), 3)[0].is_identity
 
 

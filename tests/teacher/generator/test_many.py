@@ -1,4 +1,4 @@
-"""Several images at once: the masks of each, in their order, in whatever pieces memory allows."""
+"""Several images at once: the masks of each, in their order, in whatever batches memory allows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from pipeline.accelerator import Pieces
+from pipeline.accelerator import AdaptiveBatches
 from pipeline.errors import DeviceMemoryError, InputError
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator import batched_regions
-from pipeline.teacher.generator.batched_regions import Sizes, two_steps
+from pipeline.teacher.generator.batched_regions import Sizes, upsample
 from pipeline.teacher.generator.decoder import Decoded
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
 from pipeline.teacher.masks import MaskSet
@@ -86,7 +86,7 @@ def test_small_regions_go_from_many_too(sam: Sam, pictures: list[Picture]) -> No
 
 def test_one_bad_image_is_refused_before_any_work(sam: Sam, pictures: list[Picture]) -> None:
     generator = AutomaticMaskGenerator(sam, **LOOSE)
-    generator._encoder = None  # type: ignore[assignment]
+    generator.encoder = None  # type: ignore[assignment]
     with pytest.raises(InputError, match="uint8"):
         generator.generate_many([*pictures, np.zeros((4, 4, 3))])  # type: ignore[list-item]
 
@@ -113,7 +113,7 @@ def test_what_does_not_fit_is_done_in_halves_with_equal_masks_and_told_once(
     generator = forced(SamMaskGenerator(sam, SamConfig(**LOOSE)), sam)
     expected = generator.many(pictures)
     assert generator.notes == ()
-    small_memory(generator._generator, monkeypatch, windows=2, prompts=5, masks=3)
+    small_memory(generator.generator, monkeypatch, windows=2, prompts=5, masks=3)
     for _ in range(2):
         assert_same_masks(generator.many(pictures), expected, scores=1e-5)
     assert len(generator.notes) == 3
@@ -135,7 +135,7 @@ def test_a_gpu_that_is_too_small_for_one_is_told_in_one_sentence(
 
 def test_memory_that_is_short_elsewhere_is_told_in_one_sentence_too(sam: Sam, pictures: list[Picture]) -> None:
     generator = AutomaticMaskGenerator(sam, **LOOSE, batched=True)
-    generator._decoder.prepare = lambda _: no_memory()  # type: ignore[method-assign]
+    generator.decoder.prepare = lambda _: no_memory()  # type: ignore[method-assign]
     with pytest.raises(DeviceMemoryError, match="--device cpu"):
         generator.generate_many(pictures)
 
@@ -152,7 +152,7 @@ def test_on_a_gpu_a_chunk_of_prompts_is_waited_for_five_times_and_the_encoder_ne
     with PretendGpu() as gpu:
         generator = AutomaticMaskGenerator(load_sam(SamConfig(), torch.device("cuda")), **keeping_all)
         for prompts in (16, 16, 4):  # at first parts are tried too
-            generator._prompts = Pieces("prompt", prompts)
+            generator.prompt_batches = AdaptiveBatches("prompt", prompts)
             gpu.waits.clear()
             assert_same_masks(generator.generate_many(pictures), expected, scores=1e-5)
             waits.append(len(gpu.waits))
@@ -188,15 +188,15 @@ def test_on_a_gpu_memory_stays_within_the_setting(pictures: list[Picture]) -> No
 
 
 def forced(generator: SamMaskGenerator, sam: Sam) -> SamMaskGenerator:
-    """The batched way on the CPU."""
-    generator._generator = AutomaticMaskGenerator(sam, **LOOSE, batched=True)
+    """The batched upsampler on the CPU."""
+    generator.generator = AutomaticMaskGenerator(sam, **LOOSE, batched=True)
     return generator
 
 
 def watch(generator: AutomaticMaskGenerator) -> list[tuple[str, int]]:
     """Sizes of batches and chunks, as they come."""
     sizes: list[tuple[str, int]] = []
-    embed, decode = generator._encoder, generator._decoder.decode
+    embed, decode = generator.encoder, generator.decoder.decode
 
     def encoder(images: Tensor) -> Tensor:
         sizes.append(("windows", len(images)))
@@ -206,8 +206,8 @@ def watch(generator: AutomaticMaskGenerator) -> list[tuple[str, int]]:
         sizes.append(("prompts", len(points)))
         return decode(prepared, points, threshold)
 
-    generator._encoder = encoder  # type: ignore[assignment]
-    generator._decoder.decode = decoder  # type: ignore[method-assign]
+    generator.encoder = encoder  # type: ignore[assignment]
+    generator.decoder.decode = decoder  # type: ignore[method-assign]
     return sizes
 
 
@@ -215,20 +215,20 @@ def small_memory(
     generator: AutomaticMaskGenerator, monkeypatch: pytest.MonkeyPatch, *, windows: int, prompts: int, masks: int
 ) -> None:
     """A device whose memory holds so many at once."""
-    generator._encoder = Limited(generator._encoder, lambda images: len(images) <= windows)  # type: ignore[assignment]
-    decode = Limited(generator._decoder.decode, lambda _prepared, points, _threshold: len(points) <= prompts)
-    generator._decoder.decode = decode  # type: ignore[method-assign]
+    generator.encoder = Limited(generator.encoder, lambda images: len(images) <= windows)  # type: ignore[assignment]
+    decode = Limited(generator.decoder.decode, lambda _prepared, points, _threshold: len(points) <= prompts)
+    generator.decoder.decode = decode  # type: ignore[method-assign]
 
     def holds(logits_Khw: Tensor, sizes: Sizes) -> bool:
         return len(logits_Khw) <= masks
 
-    monkeypatch.setattr(batched_regions, "two_steps", Limited(two_steps, holds))
+    monkeypatch.setattr(batched_regions, "upsample", Limited(upsample, holds))
 
 
 class Limited:
     """A function of which memory does not hold every call."""
 
-    plain_because = None
+    fallback_reason = None
 
     def __init__(self, work: Callable[..., Any], fits: Callable[..., bool]) -> None:
         self._work, self._fits = work, fits

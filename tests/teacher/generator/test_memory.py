@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pipeline.accelerator import Pieces
+from pipeline.accelerator import AdaptiveBatches
 from pipeline.teacher.generator import memory
 from pipeline.teacher.generator.batched_regions import BatchedUpsampling, Sizes
 from pipeline.teacher.generator.decoder import fold_decoder
@@ -101,8 +101,8 @@ def test_encoder_and_decoder_hold_no_more_than_is_estimated_nor_much_less(precis
     sam, prompts = narrow_sam(), 16
     generator = AutomaticMaskGenerator(sam, precision=precision, memory_gib=0.01, batched=True)
     with Held() as embedding:
-        embedded_1Chw = generator._embed([np.zeros((1024, 1024, 3), np.uint8)])
-    bias = generator._encoder._bias_numbers * precision.itemsize
+        embedded_1Chw = generator.embed([np.zeros((1024, 1024, 3), np.uint8)])
+    bias = generator.encoder.bias_numbers * precision.itemsize
     assert 0.4 < embedding.peak / (window_bytes(sam, precision) + bias) <= 1
 
     decoder = fold_decoder(sam, precision, chunk=prompts)
@@ -113,11 +113,11 @@ def test_encoder_and_decoder_hold_no_more_than_is_estimated_nor_much_less(precis
 
 def test_masks_that_fill_the_frame_take_no_more_than_is_estimated() -> None:
     sizes, piece = Sizes((64, 64), 256, (256, 256), (512, 512), 3), 1 << 22
-    way = BatchedUpsampling(sizes, Pieces("mask", piece))
+    upsampler = BatchedUpsampling(sizes, AdaptiveBatches("mask", piece))
     everything_Khw = torch.full((40, 64, 64), 9.0)
     with Held() as measuring:
-        found = way.measure(everything_Khw, Thresholds(0.0, 1.0), 0.0)
+        found = upsampler.measure(everything_Khw, Thresholds(0.0, 1.0), 0.0)
     with Held() as drawing:
-        way.draw(found.pixels, found.boxes_M4, Thresholds(0.0, 1.0))
+        upsampler.draw(found.pixels, found.boxes_M4, Thresholds(0.0, 1.0))
     for held in (measuring, drawing):
-        assert 3 < held.peak / piece <= memory._PIXEL_BYTES
+        assert 3 < held.peak / piece <= memory.PIXEL_BYTES

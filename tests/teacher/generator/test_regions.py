@@ -23,7 +23,7 @@ sides = st.integers(1, 90)
 pytestmark = pytest.mark.usefixtures("threads")
 
 
-def two_steps(logits_Khw: Tensor, square: int, inside: tuple[int, int], image: tuple[int, int]) -> Tensor:
+def upsample(logits_Khw: Tensor, square: int, inside: tuple[int, int], image: tuple[int, int]) -> Tensor:
     """`Sam.postprocess_masks` of three masks."""
     large = functional.interpolate(logits_Khw[None], (square, square), mode="bilinear", align_corners=False)
     cut = large[..., : inside[0], : inside[1]]
@@ -47,9 +47,9 @@ def dense(region: Region, image: tuple[int, int]) -> npt.NDArray[np.bool_]:
     return mask
 
 
-def assert_equal_to_two_steps(way: Upsampling, logits: Tensor, expected: Tensor) -> None:
-    found = list(way.regions(logits, THRESHOLDS, 0.0))
-    assert [region.number for region in found] == [0, 1, 2]
+def assert_equal_to_two_steps(upsampler: Upsampling, logits: Tensor, expected: Tensor) -> None:
+    found = list(upsampler.regions(logits, THRESHOLDS, 0.0))
+    assert [region.mask_index for region in found] == [0, 1, 2]
     for region, values in zip(found, expected, strict=True):
         np.testing.assert_array_equal(dense(region, cast(tuple[int, int], tuple(values.shape))), (values > 0).numpy())
         above, below = (values > 1).sum().to(torch.int32), (values > -1).sum().to(torch.int32)
@@ -67,8 +67,8 @@ def test_regions_are_those_of_both_full_interpolations(
     short = max(1, round(ratio * square))
     inside = (short, square) if is_wide else (square, short)
     logits = blobs(seed, low)
-    way = upsampling(low, square, inside, image, 3)
-    assert_equal_to_two_steps(way, logits, two_steps(logits, square, inside, image))
+    upsampler = upsampling(low, square, inside, image, 3)
+    assert_equal_to_two_steps(upsampler, logits, upsample(logits, square, inside, image))
 
 
 def test_another_number_of_threads_is_tried_anew(threads: int) -> None:
@@ -91,48 +91,48 @@ def test_another_number_of_threads_is_tried_anew(threads: int) -> None:
 def test_sizes_of_real_windows_by_parts_and_where_parts_are_not_trusted(
     low: tuple[int, int], square: int, inside: tuple[int, int], image: tuple[int, int], is_exact: bool
 ) -> None:
-    way = upsampling(low, square, inside, image, 3)
-    way = Upsampling(way.to_square, way.to_image, way.is_exact and is_exact)
+    upsampler = upsampling(low, square, inside, image, 3)
+    upsampler = Upsampling(upsampler.to_square, upsampler.to_image, upsampler.is_exact and is_exact)
     logits = blobs(1, low)
-    assert_equal_to_two_steps(way, logits, two_steps(logits, square, inside, image))
+    assert_equal_to_two_steps(upsampler, logits, upsample(logits, square, inside, image))
 
 
 @pytest.mark.parametrize(
     ("value", "box"), [(-30.0, (0, 0, 0, 0)), (30.0, (0, 0, 40, 32))], ids=["nothing", "everything"]
 )
 def test_an_empty_mask_and_one_of_the_whole_frame(value: float, box: tuple[int, int, int, int]) -> None:
-    way = upsampling((16, 16), 40, (40, 32), (40, 32), 3)
-    (region,) = way.regions(torch.full((1, 16, 16), value), THRESHOLDS, 0.0)
+    upsampler = upsampling((16, 16), 40, (40, 32), (40, 32), 3)
+    (region,) = upsampler.regions(torch.full((1, 16, 16), value), THRESHOLDS, 0.0)
     assert region.box == box
     assert region.bitmap.all()
     assert np.isnan(region.stability) if value < 0 else region.stability == 1
-    assert len(list(way.regions(torch.full((1, 16, 16), value), THRESHOLDS, 0.5))) == (value > 0)
+    assert len(list(upsampler.regions(torch.full((1, 16, 16), value), THRESHOLDS, 0.5))) == (value > 0)
 
 
 def test_a_mask_of_one_pixel_is_found() -> None:
-    way = upsampling((8, 8), 8, (8, 8), (8, 8), 3)
+    upsampler = upsampling((8, 8), 8, (8, 8), (8, 8), 3)
     logits = torch.full((1, 8, 8), -5.0)
     logits[0, 3, 7] = 5
-    (region,) = way.regions(logits, THRESHOLDS, 0.9)
+    (region,) = upsampler.regions(logits, THRESHOLDS, 0.9)
     assert region.box == (3, 7, 4, 8)
 
 
 def test_what_lies_only_in_the_padding_is_no_mask() -> None:
-    way = upsampling((8, 8), 32, (32, 8), (32, 8), 3)
+    upsampler = upsampling((8, 8), 32, (32, 8), (32, 8), 3)
     logits = torch.full((1, 8, 8), -5.0)
     logits[0, :, 6:] = 5
-    (region,) = way.regions(logits, THRESHOLDS, 0.0)
+    (region,) = upsampler.regions(logits, THRESHOLDS, 0.0)
     assert region.bitmap.size == 0
 
 
 def test_flat_logits_just_at_a_threshold_count_as_torch_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounding lifts some of these pixels over -1: the search must not stop short of them."""
     logits = torch.full((3, 13, 13), -1.0)
-    way = upsampling((13, 13), 80, (80, 80), (97, 97), 3)
-    expected = two_steps(logits, 80, (80, 80), (97, 97))
+    upsampler = upsampling((13, 13), 80, (80, 80), (97, 97), 3)
+    expected = upsample(logits, 80, (80, 80), (97, 97))
     above, below = (expected > 1).sum(), (expected > -1).sum()
-    region = next(iter(way.regions(logits, THRESHOLDS, 0.0)))
+    region = next(iter(upsampler.regions(logits, THRESHOLDS, 0.0)))
     np.testing.assert_array_equal(region.stability, (above.int() / below.int()).numpy())
     if below > 0:
         monkeypatch.setattr(regions_module, "ROUNDING", 0.0)
-        assert np.isnan(next(iter(way.regions(logits, THRESHOLDS, 0.0))).stability)
+        assert np.isnan(next(iter(upsampler.regions(logits, THRESHOLDS, 0.0))).stability)
