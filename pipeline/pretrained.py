@@ -16,6 +16,8 @@ from pipeline.settings import digest_of
 if TYPE_CHECKING:
     import torch
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Mean and standard deviation of ImageNet's colours (RGB in [0, 1]), by which most networks want pixels normalised."""
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 """Files that may say how a network wants its pixels; the first that is there counts."""
 _SETTINGS = ("config.json", *PROCESSOR_FILES)

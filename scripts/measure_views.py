@@ -23,13 +23,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pipeline.arrays import FloatArray
 from pipeline.classes import LabelSet
 from pipeline.ensemble.config import FusionConfig
 from pipeline.evaluate.metrics import ConfusionMatrix
 from pipeline.panorama.config import ViewsConfig, WindowConfig
 from pipeline.panorama.perspective import perspective_views
 from pipeline.panorama.views import Stitcher, View
-from pipeline.panorama.windows import FloatArray, window_grid
+from pipeline.panorama.windows import window_grid
 from pipeline.recipe import Recipe
 from pipeline.teacher.assistant import Assistant, load_assistant
 from pipeline.teacher.config import AssistantConfig

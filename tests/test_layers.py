@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,22 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = (
-    *(
-        "errors",
-        "accelerator",
-        "finite",
-        "precision",
-        "settings",
-        "sentences",
-        "pretrained",
-        "onnx_session",
-        "classes",
-        "panorama",
-        "world",
-    ),
-    *("ensemble", "teacher", "cache", "student", "evaluate", "recipe"),
-)
+DESIGN = (ROOT / "pipeline" / "DESIGN.md").read_text(encoding="utf-8")
+ORDER = tuple(re.findall(r"^([a-z_]+)/? +\S", DESIGN.split("```")[1], re.MULTILINE))
+"""Modules and packages of the library as DESIGN.md lists them, lowest first."""
 SOURCES = [p for top in ("pipeline", "stages", "scripts") for p in sorted((ROOT / top).rglob("*.py"))]
 
 
@@ -37,6 +25,11 @@ def _imports(path: Path) -> set[str]:
         elif isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
     return modules
+
+
+def test_the_design_lists_every_module_and_package_once() -> None:
+    found = [p.stem for p in (ROOT / "pipeline").iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()]
+    assert sorted(ORDER) == sorted(set(found) - {"__init__"})
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -12,37 +12,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import BoolArray, FloatArray, LabelArray
 from pipeline.classes import IGNORE, LabelSet
 from pipeline.ensemble.config import FusionConfig
 from pipeline.ensemble.regions import NO_MASK, Regions
 from pipeline.panorama.views import Stitcher, View
-from pipeline.panorama.windows import FloatArray, Window, add_to, cut
-
-Bools = npt.NDArray[np.bool_]
-Labels = npt.NDArray[np.uint8]
+from pipeline.panorama.windows import Window, add_to, cut
 
 
 @dataclass(frozen=True, eq=False)
 class Fusion:
     """The fusion of one panorama, or of a part of it."""
 
-    labels_HW: Labels
+    labels_HW: LabelArray
     """E: the label that has the most weight among the views' E_i, the lowest of equals; IGNORE where ignored. E_i is
     every mask's winner as painted (with "keep", every reliable mask's), the assistant's argmax elsewhere."""
     ensemble_CHW: FloatArray
     """Soft E: the views' soft E_i, blended; probabilities. Soft E_i is Lcr * onehot(winner) + (1 - Lcr) * assistant in
     those masks, the assistant's probabilities elsewhere. Its argmax is not everywhere E: a winner with less than half
     of its mask yields to the assistant where the assistant is certain."""
-    reliable_HW: Bools
+    reliable_HW: BoolArray
     """M: the blended majority of the views' M_i."""
 
 
 def compose(
     assistant_CHW: FloatArray,
     agreement_HW: FloatArray,
-    ignored_HW: Bools,
+    ignored_HW: BoolArray,
     views: Sequence[View],
     regions: Sequence[Regions],
     label_set: LabelSet,
@@ -66,7 +63,7 @@ def compose(
     height, width = ignored_HW.shape
     ensemble = Stitcher(height, width, len(label_set), views)
     reliable = Stitcher(height, width, 1, views)
-    weighted_labels: list[tuple[Window, Labels, FloatArray]] = []
+    weighted_labels: list[tuple[Window, LabelArray, FloatArray]] = []
     for view, own in zip(views, regions, strict=True):
         footprint = view.footprint
         owners_fg = view.lay_nearest(own.owners_hw, outside=NO_MASK)
@@ -86,7 +83,11 @@ def compose(
 
 
 def compose_part(
-    probabilities_Cfg: FloatArray, agreement_fg: FloatArray, ignored_fg: Bools, regions: Regions, config: FusionConfig
+    probabilities_Cfg: FloatArray,
+    agreement_fg: FloatArray,
+    ignored_fg: BoolArray,
+    regions: Regions,
+    config: FusionConfig,
 ) -> Fusion:
     """E_i, soft E_i and M_i of one view on its footprint.
 
@@ -116,7 +117,7 @@ def compose_part(
 
 
 def require_alike(
-    probabilities_CHW: FloatArray, agreement_HW: FloatArray, ignored_HW: Bools, label_set: LabelSet
+    probabilities_CHW: FloatArray, agreement_HW: FloatArray, ignored_HW: BoolArray, label_set: LabelSet
 ) -> None:
     """Refuse what would be fused wrongly without a word, or fail far from here.
 
@@ -133,8 +134,8 @@ def require_alike(
 
 
 def _weighted_majority(
-    weighted_labels: Sequence[tuple[Window, Labels, FloatArray]], shape: tuple[int, int], classes: int
-) -> Labels:
+    weighted_labels: Sequence[tuple[Window, LabelArray, FloatArray]], shape: tuple[int, int], classes: int
+) -> LabelArray:
     """Of the labels that views give a pixel, the one with most weight, the lowest of equals.
 
     Class by class: the weights of all at once would take as much memory as the ensemble.
@@ -154,7 +155,7 @@ def _weighted_majority(
     return heaviest_HW
 
 
-def _soften(probabilities_CHW: FloatArray, winners_HW: Labels, share_HW: FloatArray) -> FloatArray:
+def _soften(probabilities_CHW: FloatArray, winners_HW: LabelArray, share_HW: FloatArray) -> FloatArray:
     """share * onehot(winner) + (1 - share) * probabilities, per pixel."""
     soft_CHW = probabilities_CHW * (1 - share_HW)
     rows, columns = np.ogrid[: winners_HW.shape[0], : winners_HW.shape[1]]

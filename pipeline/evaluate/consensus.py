@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import LabelArray
 from pipeline.classes import IGNORE
 from pipeline.evaluate.ladder import in_ladder_order, require_same_rungs
-from pipeline.evaluate.metrics import LabelArray
 from pipeline.panorama.sphere import FULL_SPHERE_DEGREES, solid_angles
 
 

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import LabelArray
 from pipeline.evaluate.bootstrap import miou_interval
 from pipeline.evaluate.categories import Categories
-from pipeline.evaluate.metrics import ConfusionMatrix, LabelArray
+from pipeline.evaluate.metrics import ConfusionMatrix
 from pipeline.panorama.sphere import FULL_SPHERE_DEGREES, solid_angles
 
 RUNGS = (

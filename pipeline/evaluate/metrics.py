@@ -12,18 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import AnyFloatArray, LabelArray, ScalarT
 from pipeline.classes import IGNORE
 
 # C classes, H W truth (or target size), h w prediction (source size).
-
-LabelArray = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.floating]
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 _STRIP_VALUES = 1 << 20
 """Scores held at once while large outputs are made: 4 MB of float32, about what a cache holds."""
@@ -51,7 +48,7 @@ class ConfusionMatrix:
         self.uncovered: npt.NDArray[Any] = np.zeros(classes, dtype)
         """[C], truth of pixels that the prediction does not cover (IGNORE)."""
 
-    def add(self, labels_HW: LabelArray, predictions_HW: LabelArray, weights_H: FloatArray | None = None) -> None:
+    def add(self, labels_HW: LabelArray, predictions_HW: LabelArray, weights_H: AnyFloatArray | None = None) -> None:
         """Count one image.
 
         Args:
@@ -121,7 +118,9 @@ def _ratio(part: float, whole: float) -> float:
     return float(part / whole) if whole > 0 else float("nan")
 
 
-def _pair_counts(labels_HW: LabelArray, predictions_HW: LabelArray, weights_H: FloatArray | None) -> npt.NDArray[Any]:
+def _pair_counts(
+    labels_HW: LabelArray, predictions_HW: LabelArray, weights_H: AnyFloatArray | None
+) -> npt.NDArray[Any]:
     """[256, 256] pixels, or weight, of each (truth id, predicted id).
 
     Of all ids, not only of the classes: a pair of bytes is its own bin, and to look classes up in a table would take
@@ -134,7 +133,7 @@ def _pair_counts(labels_HW: LabelArray, predictions_HW: LabelArray, weights_H: F
     return np.bincount(pairs_HW.ravel(), weights, minlength=1 << 16).reshape(256, 256)
 
 
-def class_shares(labels_HW: LabelArray, classes: int, weights_H: FloatArray) -> npt.NDArray[np.float64]:
+def class_shares(labels_HW: LabelArray, classes: int, weights_H: AnyFloatArray) -> npt.NDArray[np.float64]:
     """Share of each class, and last of all other ids, in the weighted area: [C + 1], sum 1."""
     counts_H256 = np.stack([np.bincount(row, minlength=256) for row in labels_HW])
     areas = np.asarray(weights_H, np.float64) @ counts_H256
@@ -176,14 +175,14 @@ def _lerp(values: npt.NDArray[np.float32], taps: _Taps, axis: int) -> npt.NDArra
     return mixed
 
 
-def best_class(scores_CHW: FloatArray) -> tuple[LabelArray, npt.NDArray[np.float32]]:
+def best_class(scores_CHW: AnyFloatArray) -> tuple[LabelArray, npt.NDArray[np.float32]]:
     """(labels_HW, their scores_HW) of the highest score; ties go to the lower class."""
     rows_HCW = scores_CHW.swapaxes(0, 1)  # one by one: argmax copies what it is given
     labels_HW = np.stack([row_CW.argmax(axis=0).astype(np.uint8) for row_CW in rows_HCW])
     return labels_HW, np.asarray(scores_CHW.max(axis=0), np.float32)
 
 
-def labels_at(scores_Chw: FloatArray, height: int, width: int) -> LabelArray:
+def labels_at(scores_Chw: AnyFloatArray, height: int, width: int) -> LabelArray:
     """The labels of `best_class_at`.
 
     Raises:
@@ -192,7 +191,7 @@ def labels_at(scores_Chw: FloatArray, height: int, width: int) -> LabelArray:
     return best_class_at(scores_Chw, height, width)[0]
 
 
-def best_class_at(scores_Chw: FloatArray, height: int, width: int) -> tuple[LabelArray, npt.NDArray[np.float32]]:
+def best_class_at(scores_Chw: AnyFloatArray, height: int, width: int) -> tuple[LabelArray, npt.NDArray[np.float32]]:
     """`best_class` of scores (probabilities or logits) that are resized bilinearly, columns wrapping over the seam.
 
     Pixel centres as in the spherical convention (torch's align_corners=False); no antialiasing, as in the benchmarks.
@@ -218,7 +217,7 @@ def best_class_at(scores_Chw: FloatArray, height: int, width: int) -> tuple[Labe
     return labels, best
 
 
-def resize_nearest(values_hw: npt.NDArray[Scalar], height: int, width: int) -> npt.NDArray[Scalar]:
+def resize_nearest(values_hw: npt.NDArray[ScalarT], height: int, width: int) -> npt.NDArray[ScalarT]:
     """Nearest resize of labels, masks or flags [h, w, ...] to [height, width, ...]: no value that was not there."""
     if values_hw.shape[:2] == (height, width):
         return values_hw

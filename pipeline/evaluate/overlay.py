@@ -13,17 +13,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from pipeline.arrays import BoolArray, ImageArray, LabelArray
 from pipeline.classes import IGNORE, LabelSet, distinct_colour
-from pipeline.evaluate.metrics import LabelArray, resize_nearest
+from pipeline.ensemble.regions import NO_MASK
+from pipeline.evaluate.metrics import resize_nearest
+from pipeline.panorama.edges import label_edges
 
 # H W picture, 3 = RGB, C classes.
 
-ImageArray = npt.NDArray[np.uint8]
-BoolArray = npt.NDArray[np.bool_]
 Colour = tuple[int, int, int]
-
-NO_MASK = -1
-"""Id of pixels without a mask in a map of masks."""
 
 
 def colourise(labels_HW: LabelArray, labels: LabelSet) -> ImageArray:
@@ -37,13 +35,6 @@ def blend(image_HW3: ImageArray, colours_HW3: ImageArray, opacity: float | npt.N
     alpha = alpha[..., None] if alpha.ndim else alpha
     mixed = image_HW3 + (colours_HW3.astype(np.float32) - image_HW3) * alpha
     return np.rint(mixed).astype(np.uint8)
-
-
-def boundaries(ids_HW: npt.NDArray[np.integer]) -> BoolArray:
-    """Pixels whose right or lower neighbour has another id [H, W]; the last column's right neighbour is the first."""
-    edges = ids_HW != np.roll(ids_HW, -1, axis=1)
-    edges[:-1] |= ids_HW[:-1] != ids_HW[1:]
-    return edges
 
 
 def paint_labels(image_HW3: ImageArray, labels_HW: LabelArray, labels: LabelSet) -> ImageArray:
@@ -60,7 +51,9 @@ def paint_masks(image_HW3: ImageArray, masks_HW: npt.NDArray[np.integer]) -> Ima
 
 def _draw_boundaries(image_HW3: ImageArray, ids_HW: npt.NDArray[np.integer], opacity: float) -> ImageArray:
     """The image with the boundaries between ids as thin white lines."""
-    return blend(image_HW3, np.full_like(image_HW3, 255), boundaries(ids_HW) * np.float32(opacity))
+    return blend(
+        image_HW3, np.full_like(image_HW3, 255), label_edges(ids_HW, wrap=True, both_sides=False) * np.float32(opacity)
+    )
 
 
 def mask_colours(masks_HW: npt.NDArray[np.integer]) -> ImageArray:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import AnyFloatArray, LabelArray
 from pipeline.classes import IGNORE
-from pipeline.evaluate.metrics import FloatArray, LabelArray
 
 BINS = 1000
 CAP = 0.9
@@ -24,7 +24,7 @@ class ConfidenceHistograms:
         self.counts = np.zeros((classes, BINS), np.int64)
 
     def add(
-        self, labels_HW: LabelArray, confidence_HW: FloatArray, valid_HW: npt.NDArray[np.bool_] | None = None
+        self, labels_HW: LabelArray, confidence_HW: AnyFloatArray, valid_HW: npt.NDArray[np.bool_] | None = None
     ) -> None:
         """Count one panorama.
 
@@ -53,7 +53,7 @@ def _median(histogram: npt.NDArray[np.int64]) -> float:
 
 
 def confidence_threshold(
-    labels_HW: LabelArray, confidence_HW: FloatArray, thresholds_C: npt.NDArray[np.float32]
+    labels_HW: LabelArray, confidence_HW: AnyFloatArray, thresholds_C: npt.NDArray[np.float32]
 ) -> LabelArray:
     """Second pass: labels with IGNORE where the confidence is below the class's threshold."""
     return np.where(confidence_HW < thresholds_C[labels_HW], np.uint8(IGNORE), labels_HW)

@@ -50,11 +50,6 @@ class FoundLabels:
         return f"{count} to no panorama: {shown}"
 
 
-def find_labels(folder: Path, panoramas: Sequence[PanoramaFile]) -> dict[str, Path]:
-    """Label file per panorama id, alone; arguments and errors as of `survey_labels`."""
-    return survey_labels(folder, panoramas).by_id
-
-
 def survey_labels(folder: Path, panoramas: Sequence[PanoramaFile]) -> FoundLabels:
     """The label file of each panorama that has one, and the label files that belong to none.
 

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from statistics import median
-from typing import TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import ScalarT
 from pipeline.classes import IGNORE
 from pipeline.panorama.placement import Placement
 from pipeline.panorama.sphere import (
@@ -32,7 +32,6 @@ from pipeline.panorama.sphere import (
     rotation,
 )
 
-ScalarT = TypeVar("ScalarT", bound=np.generic)
 _Strip = tuple[slice, npt.NDArray[np.float64], npt.NDArray[np.float64]]
 _ROUNDING = 1e-6
 _STRIP_PIXELS = 1 << 18

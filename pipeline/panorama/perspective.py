@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Float64Array, FloatArray, ScalarT
 from pipeline.panorama.config import ViewsConfig
 from pipeline.panorama.sampling import PerspectiveSampler
 from pipeline.panorama.sphere import (
@@ -28,10 +29,7 @@ from pipeline.panorama.sphere import (
     rays_from_angles,
     rotation,
 )
-from pipeline.panorama.windows import FloatArray, Window
-
-ScalarT = TypeVar("ScalarT", bound=np.generic)
-Numbers = npt.NDArray[np.float64]
+from pipeline.panorama.windows import Window
 
 _LEAST_WEIGHT = 1e-4
 """Weight at a view's border: where only one view sees a pixel, it counts however near its border the pixel lies."""
@@ -94,7 +92,7 @@ class PerspectiveView:
         return np.where(maps.seen_fg, values_hw[rows_fg, columns_fg], np.asarray(outside, values_hw.dtype))
 
     def lay_linear(self, values_Chw: FloatArray) -> FloatArray:
-        """Numbers on the footprint, [C, f, g], bilinear; those of the border where the view sees nothing."""
+        """Float64Array on the footprint, [C, f, g], bilinear; those of the border where the view sees nothing."""
         maps = _maps(self)
         laid = [
             cv2.remap(
@@ -104,7 +102,7 @@ class PerspectiveView:
         ]
         return np.asarray(laid, np.float32).reshape(len(values_Chw), *maps.x_fg.shape)
 
-    def places(self, rows: Numbers, columns: Numbers) -> tuple[Numbers, Numbers]:
+    def places(self, rows: Float64Array, columns: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Where points of the panorama lie in the view: pixels from its upper and left edge, [f, g] each.
 
         Points behind the camera lie far outside.
@@ -209,12 +207,12 @@ def _footprint(view: PerspectiveView) -> Window:
     return Window(top, left, bottom - top, width + 1 - int(gaps[longest]))
 
 
-def _centres(window: Window, stride: int) -> tuple[Numbers, Numbers]:
+def _centres(window: Window, stride: int) -> tuple[Float64Array, Float64Array]:
     """Pixel positions of the centres of a window's cells: its rows, and its columns, which may run beyond W."""
     rows = window.row + np.arange(0.5, window.height, dtype=np.float64)
     columns = window.column + np.arange(0.5, window.width, dtype=np.float64)
     return rows * stride, columns * stride
 
 
-def _is_inside(view: PerspectiveView, y_fg: Numbers, x_fg: Numbers) -> npt.NDArray[np.bool_]:
+def _is_inside(view: PerspectiveView, y_fg: Float64Array, x_fg: Float64Array) -> npt.NDArray[np.bool_]:
     return (y_fg > 0) & (y_fg < view.height) & (x_fg > 0) & (x_fg < view.width)

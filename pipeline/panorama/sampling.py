@@ -17,11 +17,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import ImageArray
 from pipeline.classes import IGNORE
 from pipeline.panorama.sphere import FULL_SPHERE_DEGREES, panorama_coordinates, perspective_rays
 from pipeline.panorama.windows import Window, cut
-
-Image8 = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class PerspectiveSampler:
         """Pixels of the view that the panorama covers (all, for a full sphere); read-only."""
         return self._grid.inside_hw
 
-    def image(self, image_HW3: Image8) -> Image8:
+    def image(self, image_HW3: ImageArray) -> ImageArray:
         """Bilinear view image_hw3 of an RGB panorama, 0..255; black outside.
 
         Raises:
@@ -71,7 +70,7 @@ class PerspectiveSampler:
             view_hw3[~grid.inside_hw] = 0
         return np.asarray(view_hw3, np.uint8)
 
-    def labels(self, labels_HW: Image8) -> Image8:
+    def labels(self, labels_HW: ImageArray) -> ImageArray:
         """Nearest view labels_hw of a label map; 255 outside.
 
         Raises:
@@ -88,7 +87,7 @@ class PerspectiveSampler:
         return _build_grid(self)
 
     @staticmethod
-    def _require_panorama(panorama: Image8, expected: tuple[int, ...]) -> None:
+    def _require_panorama(panorama: ImageArray, expected: tuple[int, ...]) -> None:
         if panorama.dtype != np.uint8 or panorama.shape != expected:
             raise ValueError(
                 f"the panorama is {panorama.dtype} and has the shape {panorama.shape}; this sampler is for uint8 of "
@@ -106,11 +105,11 @@ class _Patch:
     """Any integer: columns wrap."""
     columns: int
 
-    def cut_out(self, image_HW3: Image8, is_full: bool) -> Image8:
+    def cut_out(self, image_HW3: ImageArray, is_full: bool) -> ImageArray:
         """The patch_RS3 of a panorama."""
         height, width = image_HW3.shape[:2]
 
-        def rows(first: int, last: int, left: int) -> Image8:
+        def rows(first: int, last: int, left: int) -> ImageArray:
             return cut(image_HW3, Window(first, left % width, last - first, self.columns))
 
         bottom = self.top + self.rows

@@ -32,7 +32,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.floating]
+from pipeline.arrays import AnyFloatArray
+
 FULL_SPHERE_DEGREES = 180.0
 
 
@@ -52,7 +53,7 @@ def rays_from_angles(yaw: npt.ArrayLike, pitch: npt.ArrayLike) -> npt.NDArray[np
     return np.stack((np.cos(pitch_b) * np.sin(yaw_b), -np.sin(pitch_b), np.cos(pitch_b) * np.cos(yaw_b)), axis=-1)
 
 
-def angles_from_rays(rays: FloatArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def angles_from_rays(rays: AnyFloatArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """(yaw, pitch) in radians of directions of shape [..., 3]; they need not be of unit length."""
     x, y, z = np.moveaxis(np.asarray(rays, np.float64), -1, 0)
     return np.arctan2(x, z), np.arctan2(-y, np.hypot(x, z))
@@ -95,7 +96,7 @@ def perspective_rays(
 
 
 def panorama_coordinates(
-    rays: FloatArray, height: int, width: int, vertical_fov: float = FULL_SPHERE_DEGREES
+    rays: AnyFloatArray, height: int, width: int, vertical_fov: float = FULL_SPHERE_DEGREES
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """(row, column) of directions [..., 3] in pixel-index units: integers are pixel centres.
 

@@ -12,15 +12,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.panorama.windows import FloatArray, Window, add_to, cut
-
-ScalarT = TypeVar("ScalarT", bound=np.generic)
-Numbers = npt.NDArray[np.float64]
+from pipeline.arrays import Float64Array, FloatArray, ScalarT
+from pipeline.panorama.windows import Window, add_to, cut
 
 
 class View(Protocol):
@@ -58,10 +56,10 @@ class View(Protocol):
         ...
 
     def lay_linear(self, values_Chw: FloatArray) -> FloatArray:
-        """Numbers of the view's pixels on its footprint, [C, f, g]; anything where the view sees nothing."""
+        """Float64Array of the view's pixels on its footprint, [C, f, g]; anything where the view sees nothing."""
         ...
 
-    def places(self, rows: Numbers, columns: Numbers) -> tuple[Numbers, Numbers]:
+    def places(self, rows: Float64Array, columns: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Where points of the panorama lie in the view.
 
         Args:

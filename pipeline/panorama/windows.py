@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Float64Array, FloatArray, ScalarT
 from pipeline.panorama.config import WindowConfig
-
-ScalarT = TypeVar("ScalarT", bound=np.generic)
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -75,9 +73,7 @@ class Window:
         """The values themselves."""
         return values_Chw
 
-    def places(
-        self, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def places(self, rows: Float64Array, columns: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Where points of the panorama lie in the window: pixels from its upper and left edge, [f, g] each."""
         y, x = np.meshgrid(rows - self.row, columns - self.column, indexing="ij")
         return y, x
@@ -179,6 +175,6 @@ def _column_runs(window: Window, width: int) -> Iterator[tuple[slice, slice]]:
         yield slice(0, window.width - first), slice(first, window.width)
 
 
-def _raised_cosine(size: int) -> npt.NDArray[np.float64]:
+def _raised_cosine(size: int) -> Float64Array:
     """sin^2 at the pixel centres of [0, pi]: positive, and two of them half a window apart sum to one."""
     return np.sin(np.pi * (np.arange(size) + 0.5) / size) ** 2

@@ -19,15 +19,11 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation, Segf
 
 from pipeline.classes import IGNORE, LabelSet
 from pipeline.errors import WeightsError, first_line
-from pipeline.pretrained import find_network, network_digest, quiet
+from pipeline.pretrained import IMAGENET_MEAN, IMAGENET_STD, find_network, network_digest, quiet
 from pipeline.student.config import WRAP, StudentConfig
 from pipeline.student.folder import require_student
 from pipeline.student.start import note_of_rows, rows_by_class, same_classes
 
-IMAGE_MEAN = (0.485, 0.456, 0.406)
-"""ImageNet's mean colour (RGB in [0, 1]), which SegFormer's published weights expect to be subtracted ..."""
-IMAGE_DEVIATION = (0.229, 0.224, 0.225)
-"""... and the standard deviation to divide by."""
 STRIDE = 4
 """Pixels per logit: the decode head works at a quarter of the resolution."""
 LEVEL_STRIDES = (4, 8, 16, 32)
@@ -156,7 +152,7 @@ def save_student(
     size = {"height": working_size[0], "width": working_size[1]} if working_size else None
     processor = SegformerImageProcessor(
         do_resize=size is not None, size=size, do_reduce_labels=False,
-        image_mean=list(IMAGE_MEAN), image_std=list(IMAGE_DEVIATION),
+        image_mean=list(IMAGENET_MEAN), image_std=list(IMAGENET_STD),
     )  # fmt: skip
     processor.save_pretrained(folder)
 
@@ -164,7 +160,7 @@ def save_student(
 def normalise(images_B3HW: Tensor) -> Tensor:
     """RGB in [0, 1] -> what the network expects (ImageNet's mean and deviation)."""
     pixels_B3HW = images_B3HW.clone()  # by plain numbers: a tensor of them would keep a GPU waiting for its copy
-    for channel_BHW, mean, deviation in zip(pixels_B3HW.unbind(1), IMAGE_MEAN, IMAGE_DEVIATION, strict=True):
+    for channel_BHW, mean, deviation in zip(pixels_B3HW.unbind(1), IMAGENET_MEAN, IMAGENET_STD, strict=True):
         channel_BHW.sub_(mean).div_(deviation)
     return pixels_B3HW
 

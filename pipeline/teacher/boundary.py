@@ -17,39 +17,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import BoolArray
+from pipeline.panorama.edges import label_edges
 from pipeline.panorama.views import View
 from pipeline.panorama.windows import add_to
 from pipeline.teacher.config import BoundaryConfig
 from pipeline.teacher.masks import MaskSet
 
-Bools = npt.NDArray[np.bool_]
-
 AGREEMENT_RADIUS = 1
 """Two windows agree on an edge if theirs lie within this many pixels of the same pixel."""
 
 
-def label_edges(labels_HW: npt.NDArray[np.generic], wrap: bool = False) -> Bools:
-    """Pixels with another label than one of their four neighbours: both sides of every border.
-
-    Args:
-        labels_HW: labels of any type.
-        wrap: the first column is a neighbour of the last (panoramas). Beyond the frame lies no neighbour otherwise.
-    """
-    edges_HW = np.zeros(labels_HW.shape, np.bool_)
-    down = labels_HW[1:] != labels_HW[:-1]
-    edges_HW[1:] |= down
-    edges_HW[:-1] |= down
-    across = labels_HW[:, 1:] != labels_HW[:, :-1]
-    edges_HW[:, 1:] |= across
-    edges_HW[:, :-1] |= across
-    if wrap:
-        seam = labels_HW[:, 0] != labels_HW[:, -1]
-        edges_HW[:, 0] |= seam
-        edges_HW[:, -1] |= seam
-    return edges_HW
-
-
-def mask_edges(masks: MaskSet) -> Bools:
+def mask_edges(masks: MaskSet) -> BoolArray:
     """B_SAM: edges_hw of all masks, both sides. Where the window's frame cuts a mask off is no edge."""
     edges_hw = np.zeros((masks.height, masks.width), np.bool_)
     for (y0, x0, y1, x1), bitmap in zip(masks.boxes_M4.tolist(), masks.bitmaps, strict=True):
@@ -60,7 +39,7 @@ def mask_edges(masks: MaskSet) -> Bools:
     return edges_hw
 
 
-def covered(masks: MaskSet) -> Bools:
+def covered(masks: MaskSet) -> BoolArray:
     """Pixels covered_hw that lie in any mask."""
     covered_hw = np.zeros((masks.height, masks.width), np.bool_)
     for box, bitmap in masks.placed():
@@ -68,7 +47,7 @@ def covered(masks: MaskSet) -> Bools:
     return covered_hw
 
 
-def dilate(flags_HW: Bools, radius: int, wrap: bool = False) -> Bools:
+def dilate(flags_HW: BoolArray, radius: int, wrap: bool = False) -> BoolArray:
     """Pixels with a set pixel at most `radius` rows and columns away (a square); columns wrap if asked."""
     wide = np.pad(flags_HW, ((0, 0), (radius, radius)), mode="wrap" if wrap else "constant")
     square = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
@@ -79,9 +58,9 @@ def refine_boundary(
     views: Sequence[View],
     masks: Sequence[MaskSet],
     view_labels: Sequence[npt.NDArray[np.uint8]],
-    ignored_HW: Bools,
+    ignored_HW: BoolArray,
     config: BoundaryConfig,
-) -> Bools:
+) -> BoolArray:
     """B_ref of a panorama, boundary_HW.
 
     Args:

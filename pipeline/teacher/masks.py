@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.ensemble.regions import NO_MASK
 from pipeline.panorama.views import View
 
 Bitmap = npt.NDArray[np.bool_]
@@ -96,7 +97,7 @@ def tight(mask_hw: Bitmap) -> tuple[tuple[int, int, int, int], Bitmap]:
 
 
 def mask_map(height: int, width: int, views: Sequence[View], masks: Sequence[MaskSet]) -> npt.NDArray[np.int32]:
-    """The masks of all views as one map [H, W] of their numbers, -1 where there is none; small masks lie on top.
+    """The masks of all views as one map [H, W] of their numbers, NO_MASK where there is none; small masks lie on top.
 
     Args:
         height: rows of the panorama, pixels.
@@ -106,7 +107,7 @@ def mask_map(height: int, width: int, views: Sequence[View], masks: Sequence[Mas
     """
     placed = [(view, box, bitmap) for view, own in zip(views, masks, strict=True) for box, bitmap in own.placed()]
     placed.sort(key=lambda mask: -int(np.count_nonzero(mask[2])))
-    numbers_HW = np.full((height, width), -1, np.int32)
+    numbers_HW = np.full((height, width), NO_MASK, np.int32)
     for number, (view, box, bitmap) in enumerate(placed):
         footprint = view.footprint
         mask_hw = np.zeros((view.height, view.width), np.bool_)  # one at a time: all of them would fill the memory

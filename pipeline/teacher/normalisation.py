@@ -19,11 +19,10 @@ import torch
 from torch.nn import functional
 
 from pipeline.errors import WeightsError, first_line
-from pipeline.pretrained import PROCESSOR_FILES, quiet, settings_file
+from pipeline.pretrained import IMAGENET_MEAN, IMAGENET_STD, PROCESSOR_FILES, quiet, settings_file
 
 PAD_TO = 32
 """Images are padded to a multiple of this many pixels: the coarsest feature stride of the networks."""
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _PLAIN = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "do_flip_channel_order": False}
 """What is done to pixel values where settings name no image processor and do not say otherwise."""
 _STEPS_OF_SIZE = {"do_resize", "do_center_crop", "do_pad", "do_convert_rgb", "do_reduce_labels"}

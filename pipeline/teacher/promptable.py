@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForMaskGeneration
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASK_GENERATION_MAPPING_NAMES
 
+from pipeline.arrays import ImageArray
 from pipeline.errors import WeightsError, first_line
 from pipeline.finite import require_finite
 from pipeline.precision import chosen_precision
@@ -34,8 +35,6 @@ from pipeline.teacher.generator.regions import Thresholds, Upsampling, stretched
 from pipeline.teacher.generator.small_regions import remove_small_regions
 from pipeline.teacher.identity import SAM_NAME, promptable_identity
 from pipeline.teacher.masks import MaskSet
-
-Image = npt.NDArray[np.uint8]
 
 _FOREGROUND = 0.0
 """Logits above it are a mask's, in all of these networks."""
@@ -77,12 +76,12 @@ class PromptableMasks:
         self._turn = Lock()  # stage one asks from several threads on a GPU, whose memory is for one image at a time
 
     @torch.no_grad()
-    def many(self, images: Sequence[Image]) -> list[MaskSet]:
+    def many(self, images: Sequence[ImageArray]) -> list[MaskSet]:
         """See `MaskSource`; one image after the other."""
         with self._turn:
             return [self._masks(np.ascontiguousarray(image_HW3)) for image_HW3 in images]
 
-    def _masks(self, image_HW3: Image) -> MaskSet:
+    def _masks(self, image_HW3: ImageArray) -> MaskSet:
         height, width, _ = image_HW3.shape
         config, size = self._config, (height, width)
         prepared = self._prepare(image_HW3)
@@ -97,7 +96,7 @@ class PromptableMasks:
             chosen = remove_small_regions(chosen, config.min_mask_region_area, threshold)
         return chosen.masks
 
-    def _prepare(self, image_HW3: Image) -> _Prepared:
+    def _prepare(self, image_HW3: ImageArray) -> _Prepared:
         device = self.network.device
         inputs = self._processor(images=[image_HW3], input_data_format="channels_last", return_tensors="pt")
         pixels = inputs["pixel_values"].to(device)

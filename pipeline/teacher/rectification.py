@@ -26,15 +26,15 @@ from PIL import Image
 from torch.nn import functional
 
 from pipeline.accelerator import AdaptiveBatches
+from pipeline.arrays import FloatArray, ImageArray
 from pipeline.classes import LabelSet, merge_probabilities
 from pipeline.errors import WeightsError
 from pipeline.finite import require_finite
 from pipeline.panorama.views import Stitcher, View
-from pipeline.panorama.windows import FloatArray, add_to
+from pipeline.panorama.windows import add_to
 from pipeline.teacher.assistant import Assistant, AssistantOutput, require_classes
 from pipeline.teacher.config import AssistantConfig
 
-Image8 = npt.NDArray[np.uint8]
 SEAM_SHARE = 1 / 16
 """Share of its width by which the panorama seen whole goes on over the seam, on either side, where it is mixed with the
 views. There it is seen twice, and both predictions are blended."""
@@ -68,7 +68,7 @@ class ViewPrediction(NamedTuple):
 
 
 def stitch_assistant(
-    image_HW3: Image8,
+    image_HW3: ImageArray,
     views: Sequence[View],
     assistant: Assistant,
     config: AssistantConfig,
@@ -149,7 +149,7 @@ def _shares(config: AssistantConfig, seen_HW: FloatArray) -> tuple[FloatArray, f
 def _mix_in_whole(
     stitched_CHW: FloatArray,
     share: float | FloatArray,
-    image_HW3: Image8,
+    image_HW3: ImageArray,
     assistant: Assistant,
     config: AssistantConfig,
     target: LabelSet,
@@ -189,7 +189,7 @@ def blend_over_seam(wider_CHX: FloatArray, margin: int) -> FloatArray:
 
 
 def predict_views(
-    image_HW3: Image8,
+    image_HW3: ImageArray,
     views: Sequence[View],
     assistant: Assistant,
     levels: tuple[int, ...],
@@ -218,7 +218,7 @@ def predict_views(
 
 
 def _predict(
-    images: Sequence[Image8], assistant: Assistant, levels: tuple[int, ...], scale: float, target: LabelSet
+    images: Sequence[ImageArray], assistant: Assistant, levels: tuple[int, ...], scale: float, target: LabelSet
 ) -> Iterator[ViewPrediction]:
     """What the assistant says about images of one size, shown together, resized by `scale`.
 
@@ -285,7 +285,7 @@ def _probabilities(
     return merged_Chw
 
 
-def _size(image_HW3: Image8) -> tuple[int, int]:
+def _size(image_HW3: ImageArray) -> tuple[int, int]:
     return image_HW3.shape[0], image_HW3.shape[1]
 
 
@@ -297,7 +297,7 @@ def _upsample(logits_KChw: torch.Tensor, stride: int, seen: tuple[int, int], siz
     return larger[..., : size[0], : size[1]]
 
 
-def _resize(image_HW3: Image8, scale: float) -> Image8:
+def _resize(image_HW3: ImageArray, scale: float) -> ImageArray:
     """Resized by `scale` (bilinear, with the support widened when shrinking, so without aliasing)."""
     if scale == 1:
         return image_HW3

@@ -19,22 +19,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import BoolArray, FloatArray, LabelArray
 from pipeline.classes import LabelSet
 from pipeline.ensemble.compose import Fusion, compose, require_alike
 from pipeline.ensemble.config import FusionConfig
 from pipeline.ensemble.regions import NO_MASK, Regions, Votes
 from pipeline.panorama.views import View
-from pipeline.panorama.windows import FloatArray
 from pipeline.teacher.masks import MaskSet
-
-Bools = npt.NDArray[np.bool_]
-Labels = npt.NDArray[np.uint8]
 
 
 def fuse(
     assistant_CHW: FloatArray,
     agreement_HW: FloatArray,
-    ignored_HW: Bools,
+    ignored_HW: BoolArray,
     views: Sequence[View],
     masks: Sequence[MaskSet],
     label_set: LabelSet,
@@ -62,7 +59,7 @@ def fuse(
 
 
 def vote_in_view(
-    labels_hw: Labels, ignored_hw: Bools, masks: MaskSet, label_set: LabelSet, config: FusionConfig
+    labels_hw: LabelArray, ignored_hw: BoolArray, masks: MaskSet, label_set: LabelSet, config: FusionConfig
 ) -> Regions:
     """The regions of one view.
 
@@ -82,7 +79,7 @@ def vote_in_view(
     return Regions(_paint(labels_hw, ignored_hw, masks, votes, label_set, config), votes)
 
 
-def vote(labels_hw: Labels, ignored_hw: Bools, masks: MaskSet, classes: int) -> Votes:
+def vote(labels_hw: LabelArray, ignored_hw: BoolArray, masks: MaskSet, classes: int) -> Votes:
     """Count the assistant's labels inside every mask; ignored pixels have no vote."""
     labels_or_ignore_hw = labels_hw | -ignored_hw.view(np.uint8)  # IGNORE, which is all ones, where ignored
     counts_MB = np.zeros((len(masks), 256), np.int64)
@@ -95,7 +92,12 @@ def vote(labels_hw: Labels, ignored_hw: Bools, masks: MaskSet, classes: int) -> 
 
 
 def _paint(
-    labels_hw: Labels, ignored_hw: Bools, masks: MaskSet, votes: Votes, label_set: LabelSet, config: FusionConfig
+    labels_hw: LabelArray,
+    ignored_hw: BoolArray,
+    masks: MaskSet,
+    votes: Votes,
+    label_set: LabelSet,
+    config: FusionConfig,
 ) -> npt.NDArray[np.int32]:
     """The mask that owns each pixel, or NO_MASK: painted by descending area, so small masks win.
 

@@ -7,13 +7,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, IGNORE
+from pipeline.ensemble.regions import NO_MASK
 from pipeline.evaluate.overlay import (
     MARGIN,
-    NO_MASK,
     Panel,
     Scene,
     blend,
-    boundaries,
     colourise,
     comparison,
     hatch_unreliable,
@@ -39,19 +38,6 @@ def test_colours_are_the_palettes_and_ignored_pixels_black(labels: np.ndarray) -
     for class_id in (0, 1, 2):
         assert (colours[labels == class_id] == CITYSCAPES_19.palette[class_id]).all()
     assert (colours[labels == IGNORE] == 0).all()
-
-
-@settings(max_examples=20)
-@given(MAPS, st.integers(-8, 8))
-def test_boundaries_roll_with_the_panorama(labels: np.ndarray, columns: int) -> None:
-    assert (boundaries(np.roll(labels, columns, axis=1)) == np.roll(boundaries(labels), columns, axis=1)).all()
-
-
-def test_a_uniform_map_has_no_boundary_and_a_half_one_has_two() -> None:
-    labels = np.zeros((4, 8), np.uint8)
-    assert not boundaries(labels).any()
-    labels[:, 3:6] = 1
-    assert boundaries(labels).nonzero()[1].tolist() == [2, 5] * 4
 
 
 def test_opacity_goes_from_image_to_colour() -> None:

@@ -14,8 +14,8 @@ from PIL import Image
 from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, LabelSet
 from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.finding import find_panoramas
-from pipeline.panorama.labels import doubt_of_first_id, find_labels, open_labels, survey_labels
+from pipeline.panorama.finding import PanoramaFile, find_panoramas
+from pipeline.panorama.labels import doubt_of_first_id, open_labels, survey_labels
 
 FULL = PanoramaConfig(width=64)
 
@@ -24,6 +24,10 @@ def touch(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"x")
     return path
+
+
+def find_labels(folder: Path, panoramas: list[PanoramaFile]) -> dict[str, Path]:
+    return survey_labels(folder, panoramas).by_id
 
 
 def some_labels(classes: int = 13) -> np.ndarray:

@@ -6,10 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from pipeline.arrays import FloatArray
 from pipeline.panorama.perspective import PerspectiveView
 from pipeline.panorama.sphere import panorama_rays
 from pipeline.panorama.views import Stitcher, View
-from pipeline.panorama.windows import FloatArray, add_to, cut
+from pipeline.panorama.windows import add_to, cut
 
 HEIGHT, WIDTH = 128, 256
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from pipeline.arrays import BoolArray, LabelArray
 from pipeline.panorama.config import WindowConfig
+from pipeline.panorama.edges import label_edges
 from pipeline.panorama.windows import Window, cut, window_grid
-from pipeline.teacher.boundary import covered, dilate, label_edges, mask_edges, refine_boundary
+from pipeline.teacher.boundary import covered, dilate, mask_edges, refine_boundary
 from pipeline.teacher.config import BoundaryConfig
 from pipeline.teacher.masks import MaskSet
-
-Bools = npt.NDArray[np.bool_]
-Labels = npt.NDArray[np.uint8]
 
 HEIGHT, WIDTH = 32, 128
 NOTHING = np.zeros((HEIGHT, WIDTH), np.bool_)
@@ -31,7 +29,7 @@ def boxes_set(boxes: list[tuple[int, int, int, int]], height: int = HEIGHT, widt
     return MaskSet(boxes_M4, bitmaps, scores, scores, height, width)
 
 
-def step_labels(column: int) -> Labels:
+def step_labels(column: int) -> LabelArray:
     """Class 1 from `column` on to the middle of the circle after it."""
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
     labels[:, np.arange(column, column + WIDTH // 2) % WIDTH] = 1
@@ -39,34 +37,23 @@ def step_labels(column: int) -> Labels:
 
 
 def refine(
-    labels: Labels,
+    labels: LabelArray,
     masks: list[MaskSet],
     radius: int = 3,
-    ignored: Bools = NOTHING,
+    ignored: BoolArray = NOTHING,
     windows: tuple[Window, ...] = WINDOWS,
-) -> Bools:
-    said = [cut(labels, window) for window in windows]
-    return refine_boundary(windows, masks, said, ignored, BoundaryConfig(radius))
+) -> BoolArray:
+    view_labels = [cut(labels, window) for window in windows]
+    return refine_boundary(windows, masks, view_labels, ignored, BoundaryConfig(radius))
 
 
-def columns(boundary: Bools) -> list[int]:
+def columns(boundary: BoolArray) -> list[int]:
     """Columns of a boundary that runs from top to bottom."""
     assert (boundary == boundary[:1]).all()
     return np.flatnonzero(boundary[0]).tolist()
 
 
 EMPTY = boxes_set([])
-
-
-@settings(max_examples=30)
-@given(st.integers(0, 2**16), st.booleans())
-def test_label_edges_are_pixels_that_differ_from_a_neighbour(seed: int, wrap: bool) -> None:
-    labels = np.random.default_rng(seed).integers(0, 3, (5, 6)).astype(np.uint8)
-    edges = label_edges(labels, wrap)
-    for (y, x), label in np.ndenumerate(labels):
-        around = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
-        inside = [(v, u % 6) for v, u in around if 0 <= v < 5 and (wrap or 0 <= u < 6)]
-        assert edges[y, x] == any(labels[v, u] != label for v, u in inside)
 
 
 @settings(max_examples=30)
@@ -120,15 +107,15 @@ def test_where_sam_is_blind_edges_of_two_windows_count() -> None:
 
 
 def test_where_sam_is_blind_an_edge_of_one_window_does_not_count() -> None:
-    said = [cut(step_labels(40), WINDOWS[0]), *(np.zeros((HEIGHT, 64), np.uint8) for _ in range(3))]
-    boundary = refine_boundary(WINDOWS, [EMPTY] * 4, said, NOTHING, BoundaryConfig())
+    view_labels = [cut(step_labels(40), WINDOWS[0]), *(np.zeros((HEIGHT, 64), np.uint8) for _ in range(3))]
+    boundary = refine_boundary(WINDOWS, [EMPTY] * 4, view_labels, NOTHING, BoundaryConfig())
     assert not boundary.any()
 
 
 def test_windows_whose_edges_differ_by_a_pixel_agree_and_by_many_do_not() -> None:
     for shift, agree in ((1, True), (5, False)):
-        said = [cut(step_labels(40 + shift * (k % 2)), window) for k, window in enumerate(WINDOWS)]
-        boundary = refine_boundary(WINDOWS, [EMPTY] * 4, said, NOTHING, BoundaryConfig())
+        view_labels = [cut(step_labels(40 + shift * (k % 2)), window) for k, window in enumerate(WINDOWS)]
+        boundary = refine_boundary(WINDOWS, [EMPTY] * 4, view_labels, NOTHING, BoundaryConfig())
         assert boundary.any() == agree
 
 

@@ -21,6 +21,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
 from pipeline.accelerator import AdaptiveBatches, out_of_memory
+from pipeline.arrays import ImageArray
 from pipeline.errors import InputError
 from pipeline.finite import require_finite
 from pipeline.settings import require, require_choice
@@ -40,8 +41,6 @@ from pipeline.teacher.generator.regions import (
 )
 from pipeline.teacher.generator.small_regions import remove_small_regions
 from pipeline.teacher.masks import MaskSet
-
-Image = npt.NDArray[np.uint8]
 
 _SAM = "SAM"
 """The network, for messages."""
@@ -147,7 +146,7 @@ class AutomaticMaskGenerator:
         batches = {"windows": self._windows, "prompts": self.prompt_batches, "masks": self._pixels}
         return tuple(name for name, own in batches.items() if own.is_shrunk)
 
-    def generate(self, image_HW3: Image) -> MaskSet:
+    def generate(self, image_HW3: ImageArray) -> MaskSet:
         """Masks of an RGB image, uint8 [H, W, 3]; the set may be empty.
 
         Raises:
@@ -157,15 +156,15 @@ class AutomaticMaskGenerator:
         """
         return self.propose(image_HW3).masks
 
-    def generate_many(self, images: Sequence[Image]) -> list[MaskSet]:
+    def generate_many(self, images: Sequence[ImageArray]) -> list[MaskSet]:
         """Masks of each of several images of any sizes, which an accelerator embeds in batches."""
         return [found.masks for found in self.propose_many(images)]
 
-    def propose(self, image_HW3: Image) -> Proposals:
+    def propose(self, image_HW3: ImageArray) -> Proposals:
         """As `generate`, with the point and the crop of each mask, for `proposals.stock_records`."""
         return self.propose_many([image_HW3])[0]
 
-    def propose_many(self, images: Sequence[Image]) -> list[Proposals]:
+    def propose_many(self, images: Sequence[ImageArray]) -> list[Proposals]:
         """As `generate_many`, with the point and the crop of each mask."""
         for image_HW3 in images:
             _require_rgb(image_HW3)
@@ -175,14 +174,14 @@ class AutomaticMaskGenerator:
             raise out_of_memory("window") from error
 
     @torch.no_grad()
-    def _propose(self, images: Sequence[Image]) -> list[Proposals]:
+    def _propose(self, images: Sequence[ImageArray]) -> list[Proposals]:
         crops = [self._crops(image_HW3) for image_HW3 in images]
         views = [image[crop.y0 : crop.y1, crop.x0 : crop.x1] for image, own in zip(images, crops, strict=True)
                  for crop in own]  # fmt: skip
         embeddings = self._embeddings(views)
         return [self._propose_in_image(embeddings, own) for own in crops]
 
-    def _crops(self, image_HW3: Image) -> list[Crop]:
+    def _crops(self, image_HW3: ImageArray) -> list[Crop]:
         height, width = image_HW3.shape[:2]
         crops = image_crops(height, width, self._crop_n_layers, self._crop_overlap_ratio)
         for crop in crops:
@@ -209,19 +208,19 @@ class AutomaticMaskGenerator:
             return found
         return remove_small_regions(found, self._min_region, max(self._box_nms_thresh, self._crop_nms_thresh))
 
-    def _embeddings(self, views: Sequence[Image]) -> Iterator[Tensor]:
+    def _embeddings(self, views: Sequence[ImageArray]) -> Iterator[Tensor]:
         """Embeddings [1, C, h, w] of crops, one after the other, computed when they are needed."""
         for batch in self._windows.map(len(views), lambda chunk: self.embed(views[chunk])):
             yield from batch.split(1)
 
-    def embed(self, views: Sequence[Image]) -> Tensor:
+    def embed(self, views: Sequence[ImageArray]) -> Tensor:
         """Embeddings [B, C, h, w] of RGB images, each resized and padded to the encoder's square."""
         is_rgb = self._sam.image_format == "RGB"
         resized = [self._resize.apply_image(view if is_rgb else view[..., ::-1]) for view in views]
         with self._turn:
             return self.encoder(torch.cat([self._preprocessed(image) for image in resized]))
 
-    def _preprocessed(self, resized_hw3: Image) -> Tensor:
+    def _preprocessed(self, resized_hw3: ImageArray) -> Tensor:
         pixels = torch.as_tensor(resized_hw3, device=self._sam.device)
         return self._sam.preprocess(pixels.permute(2, 0, 1).contiguous()[None])
 
@@ -285,7 +284,7 @@ def _grids(
     return prompts.point_grids(points_per_side or 0, layers, downscale)
 
 
-def _require_rgb(image_HW3: Image) -> None:
+def _require_rgb(image_HW3: ImageArray) -> None:
     if not isinstance(image_HW3, np.ndarray):
         found = f"an image of {type(image_HW3).__name__}"
     elif image_HW3.dtype != np.uint8 or image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or image_HW3.size == 0:
