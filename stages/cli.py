@@ -12,6 +12,8 @@ import typer
 
 from pipeline import __version__
 from stages.cli_export import export_onnx
+from stages.cli_options import DeviceOption, WorkersOption, count_failures
+from stages.cli_predict import predict
 
 if TYPE_CHECKING:
     from stages.listeners import RunListeners
@@ -43,8 +45,6 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a setting, as in fusion.theta=0.6; paths start at the current folder."),
 ]
-DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto (cuda where there is one).")]
-WorkersOption = Annotated[int, typer.Option(min=0, help="Worker processes on this machine; 0 works in this process.")]
 
 CACHE = Path("cache")
 DEMO_WORLD = CACHE / "demo" / "world"
@@ -108,7 +108,7 @@ def teacher_cache(
 
     with _listeners(run) as listener, _world_needed(run):
         summary = stage(run, listener, workers=workers, scheduler=scheduler, device=device, threads=threads)
-    _count_failures(summary.failed)
+    count_failures(summary.failed)
 
 
 @app.command()
@@ -157,53 +157,8 @@ def fetch_weights(
             typer.echo(fetch(name, out, listener, base_url=base_url))
 
 
-@app.command(short_help="Run a student over a folder of panoramas.")
-def predict(
-    panoramas: Annotated[Path, typer.Argument(help="Folder of panoramas.")],
-    out: Annotated[Path, typer.Argument(help="Folder for label maps, overlays and class_shares.csv.")],
-    student: Annotated[Path, typer.Option(help="Folder of the student, <run>/student/final.")] = CACHE
-    / "demo/student/final",
-    width: Annotated[
-        int | None, typer.Option(help="Working width, pixels; by default that of the student's training.")
-    ] = None,
-    vertical_fov: Annotated[
-        float | None,
-        typer.Option(help="Vertical field of view, degrees, below 180 for bands; by default as in training."),
-    ] = None,
-    ignore_mask: Annotated[
-        str,
-        typer.Option(help="Image whose non-zero pixels are ignored (the camera rig), or a folder with one per camera."),
-    ] = "",
-    ignore_border: Annotated[
-        bool, typer.Option(help="Ignore a black border, where no camera looked; see --ignore-mask for anything else.")
-    ] = True,
-    level: Annotated[
-        bool,
-        typer.Option(help="Level pictures whose GPano tags call the camera tilted; labels keep their pixels."),
-    ] = True,
-    overlays: Annotated[bool, typer.Option(help="Also write pictures of the labels over the panoramas.")] = True,
-    overwrite: Annotated[bool, typer.Option(help="Recompute finished panoramas too.")] = False,
-    device: DeviceOption = "auto",
-) -> None:
-    """Run a student over a folder: indexed PNGs, overlays, class shares by solid angle. A rerun does only the rest."""
-    from pipeline.panorama.config import PanoramaConfig
-    from pipeline.panorama.finding import require_folder
-    from pipeline.student.folder import require_student
-    from stages.training_record import trained_on
-
-    usual = trained_on(student)
-    require_folder(panoramas)
-    require_student(student)
-    fov = usual.vertical_fov if vertical_fov is None else vertical_fov
-    panorama = PanoramaConfig(usual.width if width is None else width, fov, ignore_mask, ignore_border,
-                              level="tags" if level else "off")  # fmt: skip
-    from stages.predict import PredictJob  # last, as in `distill`
-    from stages.predict import predict as stage
-
-    job = PredictJob(student, panoramas, out, panorama, overlays, overwrite, _device(device))
-    with _listeners_at(out) as listener:
-        summary = stage(job, listener)
-    _count_failures(summary.failed)
+app.command("predict", short_help="Run a network over a folder of panoramas.")(predict)
+app.command("export-onnx", short_help="A student as one ONNX file, compared with torch.")(export_onnx)
 
 
 @app.command()
@@ -236,9 +191,6 @@ def show_recipe(recipe: RecipeArgument = "demo", set_: SetOption = None) -> None
 
     text = to_toml(open_recipe(recipe, tuple(set_ or ())), explained=True)
     typer.echo(text.encode(errors="surrogateescape"), nl=False)  # TOML is UTF-8, whatever the terminal takes
-
-
-app.command("export-onnx", short_help="A student as one ONNX file, compared with torch.")(export_onnx)
 
 
 def main() -> None:
@@ -302,12 +254,6 @@ def _device(name: str) -> str:
     from stages.devices import choose_device
 
     return choose_device(name)
-
-
-def _count_failures(failed: dict[str, str]) -> None:
-    """Say how many panoramas were set aside; the listener has told each with its reason."""
-    if failed:
-        typer.echo(f"{len(failed)} set aside, for the reasons above", err=True)
 
 
 if __name__ == "__main__":

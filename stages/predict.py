@@ -1,11 +1,11 @@
-"""Predict a folder of panoramas with a student.
+"""Predict a folder of panoramas with a network.
 
 <out>/
     labels/<id>.png        class ids with the label set's palette, at the source's size; 255 where nothing was seen
     overlays/<id>.jpg      the labels over the panorama, if asked for
-    class_shares.csv       share of the view (solid angle) of every class, one row per file in labels/ of this student
+    class_shares.csv       share of the view (solid angle) of every class, one row per file in labels/ of this network
 
-A label file carries the names of student, settings and source: a rerun does only what is missing or changed, and the
+A label file carries the names of network, settings and source: a rerun does only what is missing or changed, and the
 table has the panoramas of other folders that went into the same one.
 """
 
@@ -41,10 +41,11 @@ from pipeline.settings import fingerprint
 from stages.claims import claimed
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted, failure, silent
 from stages.files import digest, mask_digest, named_after_panorama, write_picture, write_whole, writing
-from stages.predictor import Predictor, load_predictor
+from stages.models import Model
+from stages.predictor import Predictor
 
 STAGE = "predict"
-VERSION = 4
+VERSION = 5
 """Raised when the code changes what is predicted or noted, so that older outputs are made anew."""
 _NOTES = "goodsam"
 """Text in a label file: what it was made with and of, and the classes' shares, so that a rerun need not decode it."""
@@ -54,14 +55,14 @@ _NOTES = "goodsam"
 class PredictJob:
     """What to predict, with what, and where to."""
 
-    student: Path
-    """Folder of the student."""
+    model: Model
+    """The network."""
     panoramas: Path
     """Folder of panoramas, flat or nested."""
     out: Path
     """Folder of the outputs; not inside `panoramas`."""
     panorama: PanoramaConfig
-    """Working size that the student sees, field of view, and what is ignored."""
+    """Working size that the network sees, field of view, and what is ignored."""
     overlays: bool = False
     """Also write pictures of the labels over the panoramas."""
     overwrite: bool = False
@@ -95,7 +96,7 @@ def predict(job: PredictJob, listener: Listener = silent) -> PredictSummary:
 
     Raises:
         InputError: no panoramas, an unusable ignore mask, or not one panorama could be read.
-        WeightsError: the student cannot be loaded, or outputs NaN or infinity.
+        WeightsError: the network cannot be loaded, or outputs NaN or infinity.
         CacheError: outputs cannot be written, or another predict is at work there.
     """
     with claimed(job.out, STAGE):
@@ -113,7 +114,7 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     masks = choose_ignore_masks(job.panorama, files)
     for note in masks.notes:
         listener(Note(STAGE, note))
-    predictor = load_predictor(job.student, job.device)
+    predictor = job.model.load(job.device, job.panorama)
     made_with = _MadeWith(job, masks)
     _make_folders(job)
     failed: dict[str, str] = {}
@@ -124,7 +125,7 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     for done, file in enumerate(missing, start=1):
         began = time.monotonic()
         try:
-            with device_errors("take a smaller student"), named_after_panorama():
+            with device_errors("take a smaller network"), named_after_panorama():
                 panorama = _predict_file(file, job, predictor, made_with)
             placed += not panorama.placement.is_whole
             tilts += [panorama.placement.tilt] if panorama.placement.is_tilted else []
@@ -141,7 +142,7 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     _require_some(files, failed)
     for note in filter(None, (placement_note(placed), level_note(tilts))):
         listener(Note(STAGE, note))
-    _write_shares(job.out, made_with.student, predictor.label_set)
+    _write_shares(job.out, made_with.model, predictor.label_set)
     summary = _summary(files, missing, failed)
     summary = dataclasses.replace(summary, failed={**contents.set_aside, **failed})
     facts = {"predicted": summary.done, "kept": summary.skipped, "set aside": len(summary.failed)}
@@ -178,7 +179,7 @@ def _predict_file(file: PanoramaFile, job: PredictJob, predictor: Predictor, mad
         small = resize_nearest(labels, *seen_hw3.shape[:2])
         picture = Image.fromarray(paint_labels(seen_hw3, small, predictor.label_set))
         write_picture(_overlay_path(job, file), picture, quality=90)
-    elif _overlay_path(job, file).is_file():  # that another student left; it would not be of these labels
+    elif _overlay_path(job, file).is_file():  # that another network left; it would not be of these labels
         _overlay_path(job, file).unlink()
     weights = solid_angles(place.canvas_height, place.canvas_width, job.panorama.vertical_fov)[place.rows]
     shares = class_shares(labels, len(predictor.label_set), weights).tolist()
@@ -229,11 +230,11 @@ def _overlay_path(job: PredictJob, file: PanoramaFile) -> Path:
     return job.out / "overlays" / f"{file.id}.jpg"
 
 
-def _write_shares(out: Path, student: str, label_set: LabelSet) -> None:
-    """The table of all that this student has predicted, from what is noted in the label files."""
+def _write_shares(out: Path, model: str, label_set: LabelSet) -> None:
+    """The table of all that this network has predicted, from what is noted in the label files."""
     rows: dict[str, list[float]] = {}
     for path in (out / "labels").rglob("*.png"):
-        if (notes := _notes(path)).get("student") == student:
+        if (notes := _notes(path)).get("model") == model:
             rows[path.relative_to(out / "labels").with_suffix("").as_posix()] = notes["shares"]
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
@@ -259,9 +260,7 @@ class _MadeWith:
     """All that decides what is predicted, the source apart."""
 
     def __init__(self, job: PredictJob, masks: IgnoreMasks) -> None:
-        self.student = fingerprint(
-            VERSION, [digest(job.student / name) for name in ("config.json", "model.safetensors")]
-        )
+        self.model = fingerprint(VERSION, job.model.identity)
         self._panorama = job.panorama
         self._masks = masks
         self._mask_digest = lru_cache(maxsize=None)(mask_digest)  # as files are at the beginning
@@ -271,7 +270,7 @@ class _MadeWith:
         return dataclasses.replace(self._panorama, ignore_mask=str(self._masks.of(file.path) or ""))
 
     def names_of(self, file: PanoramaFile) -> dict[str, str]:
-        """Names of student and settings as they stand in a label file: files by content, not by name."""
+        """Names of network and settings as they stand in a label file: files by content, not by name."""
         config = self.config_of(file)
         mask = self._mask_digest(config.ignore_mask)
-        return {"student": self.student, "settings": fingerprint(dataclasses.replace(config, ignore_mask=""), mask)}
+        return {"model": self.model, "settings": fingerprint(dataclasses.replace(config, ignore_mask=""), mask)}

@@ -21,6 +21,7 @@ from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
 from pipeline.teacher.sam import load_sam
 from stages.events import silent
+from stages.models import StudentModel
 from stages.predict import PredictJob, predict
 from stages.teacher_cache import teacher_cache
 from tests.stages.small_run import make_folders, small_run
@@ -55,7 +56,7 @@ def test_predict_writes_nothing_with_a_student_that_has_a_bad_number(
     save_student(model, tmp_path / "student")
     (tmp_path / "in").mkdir()
     Image.fromarray(np.full((64, 128, 3), 90, np.uint8)).save(tmp_path / "in" / "a.png")
-    job = PredictJob(tmp_path / "student", tmp_path / "in", tmp_path / "out", PanoramaConfig(width=64))
+    job = PredictJob(StudentModel(tmp_path / "student"), tmp_path / "in", tmp_path / "out", PanoramaConfig(width=64))
     with pytest.raises(WeightsError, match=f"student .*{NAMED}"):
         predict(job, silent)
     assert not list((tmp_path / "out").rglob("*.png"))

@@ -19,6 +19,7 @@ from pipeline.student.onnx_graph import OPSET, PanoramaGraph
 from stages import cli
 from stages import export_onnx as stage
 from stages.export_onnx import ExportJob, ExportReport, export_onnx
+from stages.models import open_model
 from stages.onnx_predictor import exported_for, load_onnx_student, student_facts
 from tests.stages.tiny_student import write_tiny_student
 
@@ -151,6 +152,41 @@ def test_another_network_is_no_student(exported: ExportReport, tmp_path: Path) -
 def test_an_odd_size_is_one_sentence(exported: ExportReport) -> None:
     with pytest.raises(WeightsError, match=r"cannot predict a panorama of 32x32 pixels.*multiples of 32.*--width"):
         load_onnx_student(exported.path)(noise(32, 32))
+
+
+def predicted(model: Path, folder: Path, *options: str) -> np.ndarray:
+    """Labels of the panorama of `folder`, as the command line writes them."""
+    out = folder.parent / f"out-{model.name}"
+    arguments = ["predict", str(folder), str(out), "--model", str(model), "--device", "cpu", *options]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exception is None, result.output
+    return np.asarray(Image.open(out / "labels" / "street.png"))
+
+
+def test_predict_takes_the_file_with_the_size_of_the_training(
+    student: Path, exported: ExportReport, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(noise(96, 256)).save(tmp_path / "in" / "street.png")
+    of_torch, of_onnx = predicted(student, tmp_path / "in"), predicted(exported.path, tmp_path / "in")
+    assert of_onnx.shape == (96, 256) and len(np.unique(of_onnx)) > 1
+    assert (of_torch == of_onnx).mean() >= 0.999
+
+
+def test_another_file_predicts_anew(exported: ExportReport, tmp_path: Path) -> None:
+    model = onnx.load(exported.path)
+    model.doc_string = "another file"
+    onnx.save(model, tmp_path / "another.onnx")
+    assert open_model(str(tmp_path / "another.onnx")).identity != open_model(str(exported.path)).identity
+
+
+@pytest.mark.parametrize(
+    ("model", "told"), [("nowhere.onnx", "nowhere.onnx does not exist"), ("nowhere", "nowhere holds no student")]
+)
+def test_a_model_that_is_not_there_is_told(tmp_path: Path, model: str, told: str) -> None:
+    result = CliRunner().invoke(cli.app, ["predict", str(tmp_path), str(tmp_path / "out"), "--model", model])
+    assert isinstance(result.exception, WeightsError) and told in str(result.exception)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("name", "path"), [("a.onnx", "a.onnx"), ("folder", "folder/model.onnx")])

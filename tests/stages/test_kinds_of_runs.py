@@ -18,6 +18,7 @@ from pipeline.cache.store import Part, TeacherStore
 from pipeline.recipe import merge_recipe
 from pipeline.world import build_scene, render_panorama
 from stages.events import Event, StageAdvanced, silent
+from stages.models import StudentModel
 from stages.predict import PredictJob, predict
 from stages.runs import Run, read_manifest
 from stages.teacher_cache import teacher_cache
@@ -77,7 +78,7 @@ def test_bands_with_the_names_of_densepass_go_through_all_stages(tmp_path: Path)
     assert (metrics["images"], metrics["labelled"]) == (2, 2)
     final = run.student / "final"
     assert (trained_on(final).width, trained_on(final).vertical_fov) == (2 * WIDTH, 67.5)
-    predict(PredictJob(final, tmp_path / "leftImg8bit", tmp_path / "out", trained_on(final)))
+    predict(PredictJob(StudentModel(final), tmp_path / "leftImg8bit", tmp_path / "out", trained_on(final)))
     with Image.open(tmp_path / "out" / "labels" / "val" / "x" / "9_.png") as found:
         assert np.asarray(found).shape == (BAND.stop - BAND.start, 2 * WIDTH)
 
@@ -170,7 +171,7 @@ def test_a_network_of_other_classes_teaches_them(tmp_path: Path) -> None:
     metrics: Any = all_stages(run)
     assert set(metrics["agreement"]["class_shares"]["student"]) == set(names.values())
     student = run.student / "final"
-    job = PredictJob(student, tmp_path / "held_out", tmp_path / "out", trained_on(student))
+    job = PredictJob(StudentModel(student), tmp_path / "held_out", tmp_path / "out", trained_on(student))
     assert predict(job, silent).done == 1
     header = (tmp_path / "out" / "class_shares.csv").read_text().splitlines()[0]
     assert header == "panorama,wall,floor,ceiling,window,door,ignored"

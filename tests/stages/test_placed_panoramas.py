@@ -14,8 +14,8 @@ from PIL.PngImagePlugin import PngInfo
 from pipeline.classes import IGNORE
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.sphere import solid_angles
-from stages import predict as predict_stage
 from stages.events import Event, Note
+from stages.models import StudentModel
 from stages.predict import PredictJob, predict
 from stages.reading import RunReader
 from stages.splits import evaluation_panoramas
@@ -67,7 +67,7 @@ def test_a_part_is_cached_and_measured_at_its_place_and_nowhere_else(tmp_path: P
 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PredictJob:
-    monkeypatch.setattr(predict_stage, "load_predictor", lambda folder, device: ByColour())
+    monkeypatch.setattr("stages.predictor.load_predictor", lambda folder, device: ByColour())
     coarse = np.random.default_rng(0).integers(10, 256, (HEIGHT // 8, WIDTH // 8, 3)).astype(np.uint8)
     for folder in ("in", "student"):
         (tmp_path / folder).mkdir()
@@ -76,7 +76,9 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PredictJob:
     cut_out(tmp_path / "in" / "part.png")
     for name in ("config.json", "model.safetensors"):
         (tmp_path / "student" / name).write_text("first")
-    return PredictJob(tmp_path / "student", tmp_path / "in", tmp_path / "out", PanoramaConfig(width=WIDTH), True)
+    return PredictJob(
+        StudentModel(tmp_path / "student"), tmp_path / "in", tmp_path / "out", PanoramaConfig(width=WIDTH), True
+    )
 
 
 def test_what_is_predicted_of_a_part_has_its_own_pixels(job: PredictJob) -> None:

@@ -15,9 +15,9 @@ from pipeline.errors import CacheError, DeviceError, InputError, WeightsError
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.student.config import StudentConfig
 from pipeline.student.model import build_student, save_student
-from stages import predict as stage
 from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted
 from stages.files import write_whole
+from stages.models import StudentModel
 from stages.predict import PredictJob, predict
 from stages.predictor import load_predictor
 from stages.training_record import trained_on
@@ -46,7 +46,7 @@ class ByColour:
 @pytest.fixture
 def student(monkeypatch: pytest.MonkeyPatch) -> ByColour:
     found = ByColour()
-    monkeypatch.setattr(stage, "load_predictor", lambda folder, device: found)
+    monkeypatch.setattr("stages.predictor.load_predictor", lambda folder, device: found)
     return found
 
 
@@ -57,7 +57,9 @@ def job(tmp_path: Path, student: ByColour) -> PredictJob:
     (tmp_path / "student").mkdir()
     for name in ("config.json", "model.safetensors"):
         (tmp_path / "student" / name).write_text("first")
-    return PredictJob(tmp_path / "student", tmp_path / "in", tmp_path / "out", PanoramaConfig(width=WIDTH // 2))
+    return PredictJob(
+        StudentModel(tmp_path / "student"), tmp_path / "in", tmp_path / "out", PanoramaConfig(width=WIDTH // 2)
+    )
 
 
 def write_panorama(path: Path, seed: int, roll: int = 0) -> None:
@@ -130,7 +132,7 @@ def test_outputs_of_another_source_student_or_setting_are_not_kept(job: PredictJ
     predict(job)
     write_panorama(job.panoramas / "one.png", seed=9)
     assert predict(job).done == 1
-    (job.student / "model.safetensors").write_text("second")
+    (job.out.parent / "student" / "model.safetensors").write_text("second")
     assert predict(job).done == 3
     other = replace(job, panorama=replace(job.panorama, find_constant_border=False))
     assert predict(other).done == 3
@@ -148,7 +150,7 @@ def test_overlays_are_made_where_they_are_missing(job: PredictJob) -> None:
 
 def test_no_overlay_of_another_students_labels_stays(job: PredictJob) -> None:
     predict(replace(job, overlays=True))
-    (job.student / "model.safetensors").write_text("second")
+    (job.out.parent / "student" / "model.safetensors").write_text("second")
     assert predict(job).done == 3
     assert not list((job.out / "overlays").rglob("*.jpg"))
     assert predict(replace(job, overlays=True)).done == 3
@@ -262,7 +264,7 @@ def test_panoramas_of_another_folder_are_added_to_outputs_and_table(job: Predict
 
 def test_the_table_has_no_rows_of_another_student(job: PredictJob) -> None:
     predict(job)
-    (job.student / "model.safetensors").write_text("second")
+    (job.out.parent / "student" / "model.safetensors").write_text("second")
     other = of_another_folder(job, "four")
     predict(other)
     assert list(read_shares(job)) == ["four"]
@@ -339,7 +341,7 @@ def test_outputs_among_the_panoramas_are_refused(job: PredictJob) -> None:
 def test_a_folder_without_a_student_is_named(job: PredictJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # the real loader
     with pytest.raises(WeightsError, match="holds no student"):
-        predict(replace(job, student=tmp_path))
+        predict(replace(job, model=StudentModel(tmp_path)))
 
 
 def test_shares_are_of_solid_angle_and_sum_to_one(job: PredictJob, tmp_path: Path) -> None:
@@ -406,12 +408,14 @@ def test_a_real_students_predictions_go_on_over_the_seam(tmp_path: Path) -> None
     tiny_student(tmp_path / "student")
     write_panorama(tmp_path / "in" / "plain.png", seed=3)
     write_panorama(tmp_path / "in" / "rolled.png", seed=3, roll=32)
-    job = PredictJob(tmp_path / "student", tmp_path / "in", tmp_path / "out", PanoramaConfig(width=WIDTH))
+    job = PredictJob(StudentModel(tmp_path / "student"), tmp_path / "in", tmp_path / "out", PanoramaConfig(width=WIDTH))
     predict(job)
     plain, rolled = read_labels(job, "plain"), read_labels(job, "rolled")
     assert len(np.unique(plain)) > 3
     assert (np.roll(plain, 32, axis=1) == rolled).mean() > 0.95
-    seam = np.abs(np.diff(logits_round_the_seam(job.student, tmp_path / "in" / "plain.png"), axis=2)).mean(axis=(0, 1))
+    seam = np.abs(np.diff(logits_round_the_seam(tmp_path / "student", tmp_path / "in" / "plain.png"), axis=2)).mean(
+        axis=(0, 1)
+    )
     assert seam[0] < 2 * np.median(seam)
 
 

@@ -1,0 +1,63 @@
+"""`goodsam predict`: a network over a folder of panoramas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stages.cli_options import DeviceOption, count_failures
+
+DEMO_STUDENT = Path("cache/demo/student/final")
+"""The network that is taken where none is named."""
+
+
+def predict(
+    panoramas: Annotated[Path, typer.Argument(help="Folder of panoramas.")],
+    out: Annotated[Path, typer.Argument(help="Folder for label maps, overlays and class_shares.csv.")],
+    model: Annotated[
+        str, typer.Option("--model", "--student", help="Folder of a student (<run>/student/final), or its ONNX file.")
+    ] = str(DEMO_STUDENT),
+    width: Annotated[
+        int | None, typer.Option(help="Working width, pixels; by default that of the student's training.")
+    ] = None,
+    vertical_fov: Annotated[
+        float | None,
+        typer.Option(help="Vertical field of view, degrees, below 180 for bands; by default as in training."),
+    ] = None,
+    ignore_mask: Annotated[
+        str,
+        typer.Option(help="Image whose non-zero pixels are ignored (the camera rig), or a folder with one per camera."),
+    ] = "",
+    ignore_border: Annotated[
+        bool, typer.Option(help="Ignore a black border, where no camera looked; see --ignore-mask for anything else.")
+    ] = True,
+    level: Annotated[
+        bool,
+        typer.Option(help="Level pictures whose GPano tags call the camera tilted; labels keep their pixels."),
+    ] = True,
+    overlays: Annotated[bool, typer.Option(help="Also write pictures of the labels over the panoramas.")] = True,
+    overwrite: Annotated[bool, typer.Option(help="Recompute finished panoramas too.")] = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Run a network over a folder: indexed PNGs, overlays, class shares by solid angle. A rerun does only the rest."""
+    from pipeline.panorama.config import PanoramaConfig
+    from pipeline.panorama.finding import require_folder
+    from stages.models import open_model
+
+    require_folder(panoramas)
+    network = open_model(model)
+    usual = network.usual
+    fov = usual.vertical_fov if vertical_fov is None else vertical_fov
+    panorama = PanoramaConfig(usual.width if width is None else width, fov, ignore_mask, ignore_border,
+                              level="tags" if level else "off")  # fmt: skip
+    from stages.devices import choose_device  # last: they import torch and transformers, seconds of a processor
+    from stages.listeners import RunListeners
+    from stages.predict import PredictJob
+    from stages.predict import predict as stage
+
+    job = PredictJob(network, panoramas, out, panorama, overlays, overwrite, choose_device(device))
+    with RunListeners(out) as listener:
+        summary = stage(job, listener)
+    count_failures(summary.failed)
