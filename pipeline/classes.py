@@ -154,6 +154,11 @@ def distinct_colour(number: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
+def folded(name: str) -> str:
+    """A class name for comparisons: upper and lower case are the same, surrounding space is dropped."""
+    return name.strip().casefold()
+
+
 def can_merge(source: LabelSet, target: LabelSet) -> bool:
     """Whether the ids of `source` can be read as ids of `target`."""
     return source.names == target.names or (source.name, target.name) in _MERGES

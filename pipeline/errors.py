@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class GoodSAMError(Exception):
     """Base of all errors that a user can mend; the command line prints them without a traceback.
@@ -50,6 +52,11 @@ class DeviceMemoryError(DeviceError):
     """An accelerator has too little memory for the smallest piece of work."""
 
 
+def first_few(names: Sequence[object], most: int = 3) -> str:
+    """The first names of a list, for one sentence: "a, b, c, ..."."""
+    return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")
+
+
 def first_line(error: Exception) -> str:
-    """What another library said, short enough for one sentence."""
+    """The message of another library's error, short enough for one sentence."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")[:200]

@@ -1,6 +1,7 @@
-"""Networks of transformers: found in a folder or on the Hugging Face hub, named by their content, loaded quietly.
+"""Networks of transformers: found in a folder or on the Hugging Face hub, identified by content, loaded quietly.
 
-torch, transformers and huggingface_hub are imported where they are used: naming a network in a folder needs neither.
+torch, transformers and huggingface_hub are imported where they are used: identifying a network in a folder needs none
+of them.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of ImageNet's colours (RGB in [0, 1]), by which most networks want pixels normalised."""
+DEMO = Path(__file__).resolve().parent / "demo"
+"""Folder of the embedded demo networks."""
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
-"""Files that may say how a network wants its pixels; the first that is there counts."""
+"""Files that may state how a network's pixels are prepared; the first that exists counts."""
 _SETTINGS = ("config.json", *PROCESSOR_FILES)
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _INDEX = ("*.safetensors.index.json", "pytorch_model*.bin.index.json")
@@ -29,8 +32,8 @@ def find_network(name: str, key: str) -> Path:
     """The folder of a network's files.
 
     Args:
-        name: a folder, or a name on the hub, whose files are kept in huggingface_hub's cache and found there without
-            network afterwards.
+        name: a folder, or a name on the hub; its files are kept in huggingface_hub's cache and found there offline
+            afterwards.
         key: the setting that holds `name`, for messages.
 
     Raises:
@@ -46,26 +49,26 @@ def find_network(name: str, key: str) -> Path:
 
 
 def network_digest(folder: Path) -> str:
-    """Names the network in a folder by the content of its files, wherever they lie."""
+    """Identifies the network in a folder by the content of its files: `sha256:` and hexadecimal digits."""
     files = [path for pattern in (*_SETTINGS, *_WEIGHTS) for path in folder.glob(pattern)]
     return f"sha256:{digest_of(files)}"
 
 
 def settings_file(folder: Path) -> Path | None:
-    """The file of a folder that may say how the network there wants its pixels; None where there is none."""
+    """The file of a folder that states how the network's pixels are prepared; None if there is none."""
     return next((folder / name for name in PROCESSOR_FILES if (folder / name).is_file()), None)
 
 
-def load_complete(auto_class: Any, folder: Path, name: str, kind: str, whole: str, remedy: str) -> torch.nn.Module:
-    """The network of a folder with all of its weights, float32, in evaluation mode, to be frozen.
+def load_complete(auto_class: Any, folder: Path, name: str, key: str, kind: str, whole: str) -> torch.nn.Module:
+    """The network of a folder with all of its weights, float32, in evaluation mode, without gradients.
 
     Args:
         auto_class: class of transformers whose `from_pretrained` loads it.
         folder: the network's files.
         name: what the user calls it, for messages.
+        key: the setting that holds `name`, for messages.
         kind: what it must be, for messages.
         whole: what a complete one has, for messages.
-        remedy: what to check, for messages.
 
     Raises:
         WeightsError: it cannot be loaded, or lacks weights.
@@ -77,17 +80,22 @@ def load_complete(auto_class: Any, folder: Path, name: str, kind: str, whole: st
             network, report = auto_class.from_pretrained(
                 folder, output_loading_info=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32
             )
-    except Exception as error:  # loading raises nearly anything, from json, pickle, safetensors and torch
+    except Exception as error:  # json, pickle, safetensors and torch raise errors of any class
         found = f"{name} cannot be loaded ({first_line(error)})"
-        raise WeightsError(found, f"it must be {kind}", remedy) from error
-    if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers, and would guess
-        raise WeightsError(f"{name} lacks {len(missing)} weights, the first of them {missing[0]}", whole, remedy)
+        raise WeightsError(found, f"it must be {kind}", remedy(key)) from error
+    if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers
+        raise WeightsError(f"{name} lacks {len(missing)} weights, the first of them {missing[0]}", whole, remedy(key))
     return network.eval().requires_grad_(False)
+
+
+def remedy(key: str) -> str:
+    """What to do about a network that a setting does not name rightly."""
+    return f"Check {key}: a folder written by save_pretrained, or a name on the Hugging Face hub"
 
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """No progress bars and load reports from transformers: what matters is raised."""
+    """Without progress bars and loading reports of transformers: what matters is raised as an error."""
     from transformers.utils import logging as transformers_logging
 
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
@@ -112,8 +120,7 @@ def _snapshot(name: str, key: str, patterns: tuple[str, ...]) -> Path:
 
     try:
         return Path(snapshot_download(name, allow_patterns=list(patterns)))
-    except Exception as error:  # the hub's client has no common base for what can go wrong on the way
+    except Exception as error:  # the hub's client has no common base class of errors
         raise WeightsError(f"{name} cannot be loaded ({first_line(error)})",
                            "the hub must have it and be reachable, or it must be in the hub's cache",
-                           f"Check {key}: a folder written by save_pretrained, or a name on the hub"
-                           ) from error  # fmt: skip
+                           remedy(key)) from error  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -141,7 +140,7 @@ def _interrupts_held() -> Generator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _start_resource_tracker()  # which would unblock the signal for this thread later
+    resource_tracker.ensure_running()  # started later, it would unblock the signal for this thread
     heard: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what is started inherits it
@@ -152,11 +151,3 @@ def _interrupts_held() -> Generator[None]:
         signal.signal(signal.SIGINT, handler)
     if heard and callable(handler):
         handler(signal.SIGINT, None)
-
-
-def _start_resource_tracker() -> None:
-    """Have it clean up after killed workers without a warning."""
-    quiet = "ignore:resource_tracker:UserWarning"
-    sys.warnoptions.append(quiet)  # it gets the options of this interpreter
-    resource_tracker.ensure_running()
-    sys.warnoptions.remove(quiet)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.classes import LabelSet, is_file_of_classes
+from pipeline.classes import LabelSet, folded, is_file_of_classes
 from pipeline.errors import RecipeError
 
 CITYSCAPES_7: Mapping[str, tuple[str, ...]] = {
@@ -64,8 +64,8 @@ def open_categories(name: str, labels: LabelSet) -> Categories | None:
         raise RecipeError(f"{_KEY} is {name!r}", f"it must be {', '.join(KNOWN)}, or a JSON file of categories",
                           f"Correct {_KEY} in the recipe, or leave it empty")  # fmt: skip
     _require_each_once(name, classes, labels)
-    category_of = {_folded(label): category for category, of_it in classes.items() for label in of_it}
-    wanted = [category_of[_folded(label)] for label in labels.names]
+    category_of = {folded(label): category for category, of_it in classes.items() for label in of_it}
+    wanted = [category_of[folded(label)] for label in labels.names]
     names = tuple(category for category in classes if category in wanted)
     return Categories(name, names, tuple(map(names.index, wanted)))
 
@@ -76,13 +76,13 @@ def _require_each_once(name: str, classes: Mapping[str, Sequence[str]], labels: 
     Raises:
         RecipeError: they do not.
     """
-    count = Counter(_folded(label) for of_it in classes.values() for label in of_it)
-    missing = [label for label in labels.names if not count[_folded(label)]]
-    double = [label for label in labels.names if count[_folded(label)] > 1]
+    count = Counter(folded(label) for of_it in classes.values() for label in of_it)
+    missing = [label for label in labels.names if not count[folded(label)]]
+    double = [label for label in labels.names if count[folded(label)] > 1]
     if not missing and not double:
         return
-    own = {*map(_folded, labels.names), *(count if name in KNOWN else ())}
-    unknown = [label for of_it in classes.values() for label in of_it if _folded(label) not in own]
+    own = {*map(folded, labels.names), *(count if name in KNOWN else ())}
+    unknown = [label for of_it in classes.values() for label in of_it if folded(label) not in own]
     faults = [f"{what}: {', '.join(faulty)}"
               for what, faulty in (("without a category", missing), ("in more than one", double),
                                    ("named there, but no class", unknown)) if faulty]  # fmt: skip
@@ -120,7 +120,3 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         double = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
         raise ValueError(f"{double} is in it twice")
     return table
-
-
-def _folded(name: str) -> str:
-    return name.strip().casefold()

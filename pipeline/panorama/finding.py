@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, first_few
 from pipeline.panorama.formats import HEIC_REMEDY, HEIC_SUFFIXES, SUFFIXES, unread_suffixes
 
 SYSTEM_FOLDERS = ("system volume information", "__macosx", "lost+found")
@@ -26,7 +26,6 @@ COMPANION_ENDINGS = ("_mask", "_masks", "_depth", "_label", "_labels", "_seg", "
 """Endings of stems, in lower case, of files that usually belong to a panorama and are none."""
 
 _ONE_CHANNEL = ("1", "L", "P", "I", "I;16", "I;16B")
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,9 @@ class FolderContents:
         if heic := _heic_advice(self.left_out):
             notes[0] += f"; {heic}"
         if self.doubtful:
-            shown = ", ".join(self.doubtful[:_SHOWN]) + (", ..." if len(self.doubtful) > _SHOWN else "")
             notes.append(f"{len(self.doubtful)} of the {len(self.panoramas)} files taken for panoramas look like "
-                         f"masks, depths or labels: {shown}; move them to another folder if they are")  # fmt: skip
+                         f"masks, depths or labels: {first_few(self.doubtful)}; "
+                         "move them to another folder if they are")  # fmt: skip
         return notes
 
 

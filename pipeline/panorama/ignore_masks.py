@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, first_few
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.finding import PanoramaFile, folded_name, visible_files
 from pipeline.panorama.formats import SUFFIXES
@@ -22,7 +22,6 @@ from pipeline.panorama.images import PictureHeader, picture_header
 MASK_ENDING = "_mask"
 """What the name of a panorama's or folder's mask may end with."""
 
-_SHOWN_NAMES = 3
 _SHOWN_SHARES = 5
 _BY_NAME, _BY_FOLDER, _BY_SIZE = "by their name", "by their folder", "by their size"
 
@@ -167,9 +166,9 @@ class _Folder:
         notes: list[str] = []
         if unused:
             count = "1 ignore mask belongs" if len(unused) == 1 else f"{len(unused)} ignore masks belong"
-            notes.append(f"{count} to no panorama: {_first(unused)}")
+            notes.append(f"{count} to no panorama: {first_few(unused)}")
         if self.no_pictures:
-            notes.append(f"{self.path} also contains files that are not images: {_first(self.no_pictures)}")
+            notes.append(f"{self.path} also contains files that are not images: {first_few(self.no_pictures)}")
         return notes
 
 
@@ -273,7 +272,3 @@ def _shares(now: Mapping[Path, tuple[Path, str]], config: PanoramaConfig) -> Ite
     ]
     if shares:
         yield f"ignored (where a mask is not black): {', '.join(shares)}"
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN_NAMES]) + (", ..." if len(names) > _SHOWN_NAMES else "")

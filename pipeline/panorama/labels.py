@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline.classes import IGNORE, LABEL_SETS, LabelSet, can_merge, merge_table
-from pipeline.errors import InputError
+from pipeline.errors import InputError, first_few
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.finding import LABEL_ENDING, LABEL_FOLDER, PanoramaFile, folded_name
 from pipeline.panorama.images import ASPECT_TOLERANCE, aspect_ratio, fits_aspect, read_picture
@@ -26,8 +26,6 @@ IMAGE_FOLDER = "leftImg8bit"
 """Folder of images in the layout of Cityscapes and DensePASS."""
 
 _MODES = ("L", "P", "1", "I", "I;16", "I;16B")
-_SHOWN_VALUES = 8
-_SHOWN_NAMES = 3
 _FROM_ONE = "data.labels_from_one = true"
 
 
@@ -45,9 +43,8 @@ class FoundLabels:
         """The label files of no panorama in a sentence: their number and the first names; empty if there are none."""
         if not self.of_none:
             return ""
-        shown = ", ".join(self.of_none[:_SHOWN_NAMES]) + (", ..." if len(self.of_none) > _SHOWN_NAMES else "")
         count = "1 label file belongs" if len(self.of_none) == 1 else f"{len(self.of_none)} label files belong"
-        return f"{count} to no panorama: {shown}"
+        return f"{count} to no panorama: {first_few(self.of_none)}"
 
 
 def survey_labels(folder: Path, panoramas: Sequence[PanoramaFile]) -> FoundLabels:
@@ -261,9 +258,8 @@ def _require_classes(
     wrong = [int(v) for v in values if v != IGNORE and not 0 <= v < len(file_set) + first]
     if not wrong:
         return
-    shown = ", ".join(map(str, wrong[:_SHOWN_VALUES])) + (", ..." if len(wrong) > _SHOWN_VALUES else "")
     raise InputError(
-        f"{path.name} holds the class ids {shown}",
+        f"{path.name} holds the class ids {first_few(wrong, 8)}",
         f"{file_set.name} has the ids {first} to {len(file_set) - 1 + first}, and {'0 and ' * first}{IGNORE} to ignore",
         _class_remedy(values, file_set, target, first),
     )

@@ -24,8 +24,6 @@ from pipeline.panorama.config import ViewsConfig
 from pipeline.panorama.sampling import PerspectiveSampler
 from pipeline.panorama.sphere import (
     FULL_SPHERE_DEGREES,
-    panorama_coordinates,
-    perspective_rays,
     rays_from_angles,
     rotation,
 )
@@ -75,15 +73,16 @@ class PerspectiveView:
         Args:
             image_HW3: the panorama, at any size: H and W are those of its pixels.
         """
-        height, width = image_HW3.shape[:2]
-        sampler = PerspectiveSampler(
+        return self._sampler(*image_HW3.shape[:2]).image(image_HW3)
+
+    def _sampler(self, height: int, width: int) -> PerspectiveSampler:
+        return PerspectiveSampler(
             self.height, self.width, self.horizontal_fov, self.yaw, self.pitch, 0, height, width, self.vertical_fov
         )
-        return sampler.image(image_HW3)
 
     def cut_nearest(self, values_HW: npt.NDArray[ScalarT]) -> npt.NDArray[ScalarT]:
         """Labels or flags at the view's pixels, [h, w]; those of the nearest row beyond the rows of a band."""
-        return values_HW.reshape(-1)[_maps(self).nearest_hw]
+        return values_HW.reshape(-1)[self._sampler(self.panorama_height, self.panorama_width).nearest_hw]
 
     def lay_nearest(self, values_hw: npt.NDArray[ScalarT], outside: Any = 0) -> npt.NDArray[ScalarT]:
         """Labels, flags or ids on the footprint, [f, g]; `outside` where the view sees nothing."""
@@ -157,8 +156,6 @@ class _Maps:
     x_fg: FloatArray
     nearest_fg: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
     """Row and column of the view's nearest pixel."""
-    nearest_hw: npt.NDArray[np.intp]
-    """Flat index of the panorama's nearest pixel."""
 
 
 @lru_cache(maxsize=128)
@@ -168,14 +165,10 @@ def _maps(view: PerspectiveView) -> _Maps:
     seen_fg = _is_inside(view, y_fg, x_fg)
     rows_fg = np.clip(np.floor(y_fg), 0, view.height - 1).astype(np.intp)
     columns_fg = np.clip(np.floor(x_fg), 0, view.width - 1).astype(np.intp)
-    height, width = view.panorama_height, view.panorama_width
-    rays_hw3 = perspective_rays(view.height, view.width, view.horizontal_fov, view.yaw, view.pitch)
-    row_hw, column_hw = panorama_coordinates(rays_hw3, height, width, view.vertical_fov)
-    nearest_hw = np.clip(np.rint(row_hw), 0, height - 1) * width + np.rint(column_hw) % width
     arrays = (seen_fg, (y_fg - 0.5).astype(np.float32), (x_fg - 0.5).astype(np.float32), rows_fg, columns_fg)
     for array in arrays:
         array.setflags(write=False)
-    return _Maps(footprint, *arrays[:3], (rows_fg, columns_fg), nearest_hw.astype(np.intp))
+    return _Maps(footprint, *arrays[:3], (rows_fg, columns_fg))
 
 
 @lru_cache(maxsize=512)

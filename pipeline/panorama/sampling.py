@@ -1,9 +1,8 @@
-"""Perspective views of a panorama: bilinear for images, nearest for labels; grids are built once and reused.
+"""Sampling of pinhole images from a panorama, bilinear or nearest; grids are built once and reused.
 
-Views are for windows on the true sphere, which no stage has yet. Bilinear ones are OpenCV's `remap` in fixed-point
-arithmetic: colours are taken from the right place to a 64th of a pixel in either direction. A view reads a patch: the
-part of the panorama that it sees, without seam, in which the right neighbour is the next pixel and the lower one lies a
-row further on, beyond a pole too.
+Bilinear sampling is OpenCV's `remap` in fixed-point arithmetic, with positions exact to a 64th of a pixel. It reads a
+patch: the part of the panorama that the view sees, copied so that neighbours across the seam or beyond a pole are
+neighbours in memory.
 
 Legend: H W panorama, h w view, R S patch (rows, columns), 3 = (red, green, blue), 2 = (x, y) in a patch.
 """
@@ -18,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.arrays import ImageArray
-from pipeline.classes import IGNORE
 from pipeline.panorama.sphere import FULL_SPHERE_DEGREES, panorama_coordinates, perspective_rays
 from pipeline.panorama.windows import Window, cut
 
@@ -50,6 +48,12 @@ class PerspectiveSampler:
     """Vertical field of view of the panoramas."""
 
     @property
+    def nearest_hw(self) -> npt.NDArray[np.intp]:
+        """Flat index of the panorama's pixel nearest to each pixel of the view, in its first or last row beyond those
+        of a band; read-only."""
+        return self._grid.nearest_hw
+
+    @property
     def inside_hw(self) -> npt.NDArray[np.bool_]:
         """Pixels of the view that the panorama covers (all, for a full sphere); read-only."""
         return self._grid.inside_hw
@@ -62,7 +66,12 @@ class PerspectiveSampler:
                 `horizontal_fov` is out of its range.
             cv2.error: the view, or what it sees of the panorama, has 32767 columns or rows, or more.
         """
-        self._require_panorama(image_HW3, (self.panorama_height, self.panorama_width, 3))
+        expected = (self.panorama_height, self.panorama_width, 3)
+        if image_HW3.dtype != np.uint8 or image_HW3.shape != expected:
+            raise ValueError(
+                f"the panorama is {image_HW3.dtype} and has the shape {image_HW3.shape}; this sampler is for uint8 of "
+                f"{expected}"
+            )
         grid = self._grid
         patch_RS3 = grid.patch.cut_out(image_HW3, self.vertical_fov == FULL_SPHERE_DEGREES)
         view_hw3 = cv2.remap(patch_RS3, grid.places_hw2, grid.fractions_hw, cv2.INTER_LINEAR)
@@ -70,29 +79,9 @@ class PerspectiveSampler:
             view_hw3[~grid.inside_hw] = 0
         return np.asarray(view_hw3, np.uint8)
 
-    def labels(self, labels_HW: ImageArray) -> ImageArray:
-        """Nearest view labels_hw of a label map; 255 outside.
-
-        Raises:
-            ValueError: as `image`.
-        """
-        self._require_panorama(labels_HW, (self.panorama_height, self.panorama_width))
-        view_hw = np.take(labels_HW.reshape(-1), self._grid.nearest_hw)
-        if not self._grid.covered:
-            view_hw[~self._grid.inside_hw] = IGNORE
-        return view_hw
-
     @cached_property
     def _grid(self) -> _Grid:
         return _build_grid(self)
-
-    @staticmethod
-    def _require_panorama(panorama: ImageArray, expected: tuple[int, ...]) -> None:
-        if panorama.dtype != np.uint8 or panorama.shape != expected:
-            raise ValueError(
-                f"the panorama is {panorama.dtype} and has the shape {panorama.shape}; this sampler is for uint8 of "
-                f"{expected}"
-            )
 
 
 @dataclass(frozen=True)
@@ -114,7 +103,7 @@ class _Patch:
 
         bottom = self.top + self.rows
         parts = [rows(max(self.top, 0), min(bottom, height), self.left)]
-        # Beyond a pole the image goes on with the same row, half a turn away; beyond a band's edge it is not seen.
+        # Beyond a pole the image continues with the same row, half a turn away; beyond a band's edge nothing is seen.
         beyond = self.left + (width // 2 if is_full else 0)
         if self.top < 0:
             parts.insert(0, rows(0, 1, beyond))
@@ -129,9 +118,9 @@ class _Grid:
 
     patch: _Patch
     places_hw2: npt.NDArray[np.int16]
-    """The upper left of the four pixels of the patch between which a pixel lies."""
+    """The upper left of the four pixels of the patch from which a pixel is interpolated."""
     fractions_hw: npt.NDArray[np.uint16]
-    """How far it lies from there to the others: 32 * y + x, in 32nds."""
+    """Its offset from there in 32nds of a pixel: 32 * y + x."""
     nearest_hw: npt.NDArray[np.intp]
     """Flat index of the nearest pixel in the panorama."""
     inside_hw: npt.NDArray[np.bool_]

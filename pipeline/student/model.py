@@ -19,7 +19,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation, Segf
 
 from pipeline.classes import IGNORE, LabelSet
 from pipeline.errors import WeightsError, first_line
-from pipeline.pretrained import IMAGENET_MEAN, IMAGENET_STD, find_network, network_digest, quiet
+from pipeline.pretrained import DEMO, IMAGENET_MEAN, IMAGENET_STD, find_network, network_digest, quiet
 from pipeline.student.config import WRAP, StudentConfig
 from pipeline.student.folder import require_student
 from pipeline.student.start import note_of_rows, rows_by_class, same_classes
@@ -28,7 +28,7 @@ STRIDE = 4
 """Pixels per logit: the decode head works at a quarter of the resolution."""
 LEVEL_STRIDES = (4, 8, 16, 32)
 """Pixels per feature of the encoder's levels 1..4."""
-DEMO_START = Path(__file__).parents[1] / "demo" / "student_start"
+DEMO_START = DEMO / "student_start"
 """The embedded small start, `student.weights = "demo"`."""
 
 ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pipeline.classes import IGNORE, LABEL_SETS, can_merge, merge_table
+from pipeline.classes import IGNORE, LABEL_SETS, can_merge, folded, merge_table
 
 _UNNAMED = re.compile(r"label_\d+")
 """What transformers calls a class that nobody has named."""
@@ -16,17 +16,17 @@ _MOST_NAMED = 12
 def same_classes(known: Sequence[str], wanted: Sequence[str]) -> bool:
     """Whether a classifier of the classes `known` serves those of `wanted` as it is; unnamed ones are taken at their
     word if they are as many."""
-    return _folded(known) == _folded(wanted) or (len(known) == len(wanted) and _are_unnamed(known))
+    return list(map(folded, known)) == list(map(folded, wanted)) or (len(known) == len(wanted) and _are_unnamed(known))
 
 
 def rows_by_class(known: Sequence[str], wanted: Sequence[str]) -> tuple[int | None, ...]:
     """For each of `wanted`, the id among `known` of the same class, or else of the one that a known merge puts it into
     (`rider` is a person where there are no riders); None where there is none. Upper and lower case are the same."""
     ids: dict[str, int] = {}
-    for class_id, name in enumerate(_folded(known)):
+    for class_id, name in enumerate(map(folded, known)):
         ids.setdefault(name, class_id)
     merged = _merged_into(set(ids))
-    return tuple(ids.get(name, ids.get(merged.get(name, ""))) for name in _folded(wanted))
+    return tuple(ids.get(name, ids.get(merged.get(name, ""))) for name in map(folded, wanted))
 
 
 def note_of_rows(known: Sequence[str], wanted: Sequence[str], rows: Sequence[int | None]) -> str:
@@ -43,19 +43,15 @@ def note_of_rows(known: Sequence[str], wanted: Sequence[str], rows: Sequence[int
     return "; ".join(parts)
 
 
-def _folded(names: Sequence[str]) -> list[str]:
-    return [name.strip().casefold() for name in names]
-
-
 def _are_unnamed(names: Sequence[str]) -> bool:
-    return all(_UNNAMED.fullmatch(name) for name in _folded(names))
+    return all(_UNNAMED.fullmatch(name) for name in map(folded, names))
 
 
 def _merged_into(known: set[str]) -> dict[str, str]:
     """Class -> the one of `known` that it is merged into, where `known` are the classes of a known merge's result."""
     merged: dict[str, str] = {}
     for narrow in LABEL_SETS.values():
-        if set(_folded(narrow.names)) != known:
+        if set(map(folded, narrow.names)) != known:
             continue
         for wide in LABEL_SETS.values():
             if wide is not narrow and can_merge(wide, narrow):

@@ -27,6 +27,8 @@ from pipeline.teacher.identity import DEMO_FOLDER
 DEMO_LABELS = DENSEPASS_13
 LEVEL_OF_STRIDE = {4: 1, 8: 2, 16: 3, 32: 4}
 """Encoder levels are named by their stride."""
+PROBE_SIZE = (64, 96)
+"""Height and width of the image that shows how a network's outputs are laid out."""
 _UNNAMED = re.compile(r"LABEL_\d+")
 
 

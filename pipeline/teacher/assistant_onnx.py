@@ -32,6 +32,7 @@ from pipeline.errors import WeightsError, first_line
 from pipeline.onnx_session import open_session
 from pipeline.teacher.assistant import (
     LEVEL_OF_STRIDE,
+    PROBE_SIZE,
     AssistantOutput,
     cut_back,
     require_classes,
@@ -43,8 +44,6 @@ from pipeline.teacher.normalisation import Normalisation, assumption
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-_PROBE = (64, 96)
-"""Height and width of the image that tells how the class scores are laid out, where the file leaves its size open."""
 _INPUT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 _LEVEL_NAMES = {level: f"features_{stride}" for stride, level in LEVEL_OF_STRIDE.items()}
 _SUM_TOLERANCE = 0.01
@@ -180,7 +179,7 @@ def _takes_bytes(session: InferenceSession) -> bool:
 
 def _probe(session: InferenceSession) -> npt.NDArray[np.float32]:
     """Noise of a small size, or of the size that the file was exported for."""
-    fixed = zip(session.get_inputs()[0].shape[2:], _PROBE, strict=False)
+    fixed = zip(session.get_inputs()[0].shape[2:], PROBE_SIZE, strict=False)
     sizes = [extent if isinstance(extent, int) else ours for extent, ours in fixed]
     return np.random.default_rng(0).uniform(0, 2, (1, 3, *sizes)).astype(np.float32)
 

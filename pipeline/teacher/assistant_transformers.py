@@ -23,6 +23,7 @@ from pipeline.errors import WeightsError, first_line
 from pipeline.pretrained import find_network, load_complete
 from pipeline.teacher.assistant import (
     LEVEL_OF_STRIDE,
+    PROBE_SIZE,
     AssistantOutput,
     class_order,
     cut_back,
@@ -32,10 +33,7 @@ from pipeline.teacher.assistant import (
 from pipeline.teacher.identity import identity_of_folder
 from pipeline.teacher.normalisation import Normalisation, assumption
 
-_PROBE = (64, 96)
-"""Height and width of the image that tells how a network's outputs are laid out."""
 _KEY = "assistant.name"
-_REMEDY = f"Check {_KEY}: a folder written by save_pretrained, or a name on the Hugging Face hub"
 
 
 @dataclass(frozen=True)
@@ -96,11 +94,11 @@ def load_transformers(
         AutoModelForSemanticSegmentation,
         folder,
         name,
+        _KEY,
         "a segmentation network of transformers",
         "an assistant is a complete segmentation network, not only an encoder",  # such as mit-b0
-        _REMEDY,
     ).to(device)
-    classes, positions = _layout(network, device, name)
+    classes, positions = probe_outputs(network, device, name)
     require_classes(classes, labels, f"the assistant {name}")
     return TransformersAssistant(
         network,
@@ -115,17 +113,18 @@ def load_transformers(
     )
 
 
-def _layout(network: torch.nn.Module, device: torch.device, name: str) -> tuple[int, dict[int, int]]:
-    """(number of classes, encoder level -> position among the hidden states), found by looking at a small image."""
+def probe_outputs(network: torch.nn.Module, device: torch.device, name: str) -> tuple[int, dict[int, int]]:
+    """(number of classes, encoder level -> index of the hidden state), found by predicting a small image."""
     try:
         with torch.no_grad():
-            raw: Any = network(pixel_values=torch.zeros(1, 3, *_PROBE, device=device), output_hidden_states=True)
+            raw: Any = network(pixel_values=torch.zeros(1, 3, *PROBE_SIZE, device=device), output_hidden_states=True)
     except Exception as error:
         if is_device_error(error):
             raise
-        raise WeightsError(f"{name} cannot segment an image of {_PROBE[0]}x{_PROBE[1]} pixels ({first_line(error)})",
+        size = "x".join(map(str, PROBE_SIZE))
+        raise WeightsError(f"{name} cannot segment an image of {size} pixels ({first_line(error)})",
                            "an assistant takes images of any size", "Choose another network") from error  # fmt: skip
-    sizes = {tuple(extent // stride for extent in _PROBE): level for stride, level in LEVEL_OF_STRIDE.items()}
+    sizes = {tuple(extent // stride for extent in PROBE_SIZE): level for stride, level in LEVEL_OF_STRIDE.items()}
     states = [state for state in raw.hidden_states or () if state is not None]
     found = {sizes.get(tuple(state.shape[2:]), 0): position for position, state in enumerate(states)}
     return int(raw.logits.shape[1]), {level: position for level, position in found.items() if level}

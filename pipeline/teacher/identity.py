@@ -10,13 +10,13 @@ import shlex
 from pathlib import Path
 
 from pipeline.errors import WeightsError
-from pipeline.pretrained import find_network, network_digest, settings_file
+from pipeline.pretrained import DEMO, find_network, network_digest, settings_file
 from pipeline.settings import digest_of, weights_file_digest
 from pipeline.teacher.config import AssistantConfig, SamConfig
 
-DEMO_FOLDER = Path(__file__).resolve().parents[1] / "demo" / "assistant"
+DEMO_FOLDER = DEMO / "assistant"
 """The embedded demo assistant."""
-DEMO_WEIGHTS = Path(__file__).resolve().parents[1] / "demo" / "sam.pth"
+DEMO_WEIGHTS = DEMO / "sam.pth"
 """Weights of the embedded demo SAM, half precision."""
 SAM_NAME = "sam.name"
 """The setting that names a promptable network of transformers."""

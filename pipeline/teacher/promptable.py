@@ -38,7 +38,6 @@ from pipeline.teacher.masks import MaskSet
 
 _FOREGROUND = 0.0
 """Logits above it are a mask's, in all of these networks."""
-_REMEDY = f"Check {SAM_NAME}: a folder written by save_pretrained, or a name on the Hugging Face hub"
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,9 +162,9 @@ def _network(folder: Path, name: str) -> torch.nn.Module:
         AutoModelForMaskGeneration,
         folder,
         name,
+        SAM_NAME,
         f"a promptable network of transformers {transformers.__version__}: {known}",
         "a mask network is a whole one, with its prompt encoder and mask decoder",
-        _REMEDY,
     )
 
 

@@ -26,7 +26,7 @@ from transformers import (
 from pipeline.classes import DENSEPASS_13
 from pipeline.errors import RecipeError, WeightsError
 from pipeline.teacher.assistant import load_assistant
-from pipeline.teacher.assistant_transformers import TransformersAssistant, _layout, load_transformers
+from pipeline.teacher.assistant_transformers import TransformersAssistant, load_transformers, probe_outputs
 from pipeline.teacher.config import AssistantConfig
 from pipeline.teacher.normalisation import Normalisation
 from pipeline.world import build_scene, render_perspective
@@ -269,7 +269,7 @@ class FixedSize(torch.nn.Module):
 
 def test_a_network_for_one_image_size_only_is_refused() -> None:
     with pytest.raises(WeightsError, match=r"beit cannot segment an image of 64x96 pixels \(expected 512x512\)"):
-        _layout(FixedSize(), CPU, "beit")
+        probe_outputs(FixedSize(), CPU, "beit")
 
 
 def encoder_alone(path: Path) -> None:
