@@ -15,7 +15,7 @@ DEMO_STUDENT = Path("cache/demo/student/final")
 
 def predict(
     panoramas: Annotated[Path, typer.Argument(help="Folder of panoramas.")],
-    out: Annotated[Path, typer.Argument(help="Folder for label maps, overlays and class_shares.csv.")],
+    out: Annotated[Path, typer.Argument(help="Folder for label maps, overlays and tables.")],
     model: Annotated[
         str, typer.Option("--model", "--student", help="Folder of a student (<run>/student/final), or its ONNX file.")
     ] = str(DEMO_STUDENT),
@@ -37,6 +37,12 @@ def predict(
         bool,
         typer.Option(help="Level pictures whose GPano tags call the camera tilted; labels keep their pixels."),
     ] = True,
+    positions: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of where panoramas were taken: path, latitude, longitude, ...; else their EXIF says it."
+        ),
+    ] = None,
     overlays: Annotated[bool, typer.Option(help="Also write pictures of the labels over the panoramas.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Recompute finished panoramas too.")] = False,
     device: DeviceOption = "auto",
@@ -57,7 +63,8 @@ def predict(
     from stages.predict import PredictJob
     from stages.predict import predict as stage
 
-    job = PredictJob(network, panoramas, out, panorama, overlays, overwrite, choose_device(device))
+    job = PredictJob(network, panoramas, out, panorama, overlays, overwrite, choose_device(device),
+                     positions)  # fmt: skip
     with RunListeners(out) as listener:
         summary = stage(job, listener)
     count_failures(summary.failed)

@@ -4,6 +4,7 @@
     labels/<id>.png        class ids with the label set's palette, at the source's size; 255 where nothing was seen
     overlays/<id>.jpg      the labels over the panorama, if asked for
     class_shares.csv       share of the view (solid angle) of every class, one row per file in labels/ of this network
+    panoramas.csv, ...     the same with places, times and indices, and for maps: see `tables`
 
 A label file carries the names of network, settings and source: a rerun does only what is missing or changed, and the
 table has the panoramas of other folders that went into the same one.
@@ -16,6 +17,7 @@ import dataclasses
 import io
 import json
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,16 +27,19 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 
 from pipeline.accelerator import device_errors
+from pipeline.arrays import FloatArray, LabelArray
 from pipeline.classes import IGNORE, LabelSet
 from pipeline.errors import CacheError, DeviceError, InputError, WeightsError
-from pipeline.evaluate.metrics import LabelArray, class_shares, labels_at, resize_nearest
+from pipeline.evaluate.indices import confidence, doubt, sky_view_factor
+from pipeline.evaluate.metrics import class_shares, labels_at, resize_nearest
 from pipeline.evaluate.overlay import paint_labels
+from pipeline.panorama.capture import Capture
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.finding import PanoramaFile, require_folder, survey_folder
 from pipeline.panorama.ignore import ignored_region
 from pipeline.panorama.ignore_masks import IgnoreMasks, choose_ignore_masks
 from pipeline.panorama.images import OpenedPanorama, open_panorama
-from pipeline.panorama.level import level_image, level_note, unlevel_values
+from pipeline.panorama.level import level_image, level_note, level_values, unlevel_values
 from pipeline.panorama.placement import placement_note
 from pipeline.panorama.sphere import solid_angles
 from pipeline.settings import fingerprint
@@ -42,10 +47,12 @@ from stages.claims import claimed
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted, failure, silent
 from stages.files import digest, mask_digest, named_after_panorama, write_picture, write_whole, writing
 from stages.models import Model
+from stages.positions import Positions, read_positions
 from stages.predictor import Predictor
+from stages.tables import PanoramaRow, write_tables
 
 STAGE = "predict"
-VERSION = 5
+VERSION = 6
 """Raised when the code changes what is predicted or noted, so that older outputs are made anew."""
 _NOTES = "goodsam"
 """Text in a label file: what it was made with and of, and the classes' shares, so that a rerun need not decode it."""
@@ -69,6 +76,8 @@ class PredictJob:
     """Do everything anew."""
     device: str = "cpu"
     """Torch device."""
+    positions: Path | None = None
+    """Table of where panoramas were taken (see `positions`), before their own tags."""
 
     def __post_init__(self) -> None:
         """Raises InputError where `panoramas` is no folder or `out` lies inside it."""
@@ -95,7 +104,7 @@ def predict(job: PredictJob, listener: Listener = silent) -> PredictSummary:
     """Predict every panorama that has no up-to-date output; broken files are set aside.
 
     Raises:
-        InputError: no panoramas, an unusable ignore mask, or not one panorama could be read.
+        InputError: no panoramas, an unusable ignore mask or table of positions, or not one panorama could be read.
         WeightsError: the network cannot be loaded, or outputs NaN or infinity.
         CacheError: outputs cannot be written, or another predict is at work there.
     """
@@ -112,7 +121,8 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     for name, reason in contents.set_aside.items():
         listener(ItemFailed(STAGE, name, reason))
     masks = choose_ignore_masks(job.panorama, files)
-    for note in masks.notes:
+    positions = read_positions(job.positions) if job.positions else None
+    for note in (*masks.notes, *(positions.notes(file.id for file in files) if positions else ())):
         listener(Note(STAGE, note))
     predictor = job.model.load(job.device, job.panorama)
     made_with = _MadeWith(job, masks)
@@ -142,7 +152,11 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     _require_some(files, failed)
     for note in filter(None, (placement_note(placed), level_note(tilts))):
         listener(Note(STAGE, note))
-    _write_shares(job.out, made_with.model, predictor.label_set)
+    rows = _rows(job.out, made_with.model, positions)
+    _write_shares(job.out, rows, predictor.label_set)
+    write_tables(job.out, list(rows.values()), predictor.label_set)
+    if note := _doubtful_positions([rows[file.id] for file in files if file.id in rows]):
+        listener(Note(STAGE, note))
     summary = _summary(files, missing, failed)
     summary = dataclasses.replace(summary, failed={**contents.set_aside, **failed})
     facts = {"predicted": summary.done, "kept": summary.skipped, "set aside": len(summary.failed)}
@@ -157,14 +171,27 @@ def _make_folders(job: PredictJob) -> None:
             (job.out / folder).mkdir(parents=True, exist_ok=True)
 
 
-def predict_labels(panorama: OpenedPanorama, predictor: Predictor, config: PanoramaConfig) -> LabelArray:
-    """Labels at the source's size [source_height, source_width]; IGNORE where nothing was seen."""
+def predict_labels(
+    panorama: OpenedPanorama, predictor: Predictor, config: PanoramaConfig, are_probabilities: bool = False
+) -> tuple[LabelArray, FloatArray]:
+    """Labels and confidence of a panorama.
+
+    Args:
+        panorama: as it was opened.
+        predictor: gives its scores.
+        config: what is ignored.
+        are_probabilities: what the scores are; else logits.
+
+    Returns:
+        Labels at the source's size [source_height, source_width], IGNORE where nothing was seen; and, on the camera's
+        canvas at the network's own resolution, the probability of the most probable class.
+    """
     place = panorama.placement
     scores = predictor(level_image(panorama.image_HW3, place))
     labels = place.cut(unlevel_values(labels_at(scores, place.canvas_height, place.canvas_width), place))
     ignored = ignored_region(panorama.image_HW3, config, panorama.transparent_HW)
     labels[resize_nearest(ignored[place.box(*ignored.shape)], *labels.shape)] = IGNORE
-    return labels
+    return labels, unlevel_values(confidence(scores, are_probabilities), place, outside=0)
 
 
 def _predict_file(file: PanoramaFile, job: PredictJob, predictor: Predictor, made_with: _MadeWith) -> OpenedPanorama:
@@ -173,7 +200,8 @@ def _predict_file(file: PanoramaFile, job: PredictJob, predictor: Predictor, mad
     made_of = {"source": panorama.sha256, "place": fingerprint(str(file.path.resolve()))}
     if not job.overwrite:
         _require_own_place(_label_path(job, file), made_of)
-    labels, place = predict_labels(panorama, predictor, made_with.config_of(file)), panorama.placement
+    config, place = made_with.config_of(file), panorama.placement
+    labels, sure_hw = predict_labels(panorama, predictor, config, job.model.gives_probabilities)
     if job.overlays:
         seen_hw3 = panorama.image_HW3[place.box(*panorama.image_HW3.shape[:2])]
         small = resize_nearest(labels, *seen_hw3.shape[:2])
@@ -181,13 +209,36 @@ def _predict_file(file: PanoramaFile, job: PredictJob, predictor: Predictor, mad
         write_picture(_overlay_path(job, file), picture, quality=90)
     elif _overlay_path(job, file).is_file():  # that another network left; it would not be of these labels
         _overlay_path(job, file).unlink()
-    weights = solid_angles(place.canvas_height, place.canvas_width, job.panorama.vertical_fov)[place.rows]
-    shares = class_shares(labels, len(predictor.label_set), weights).tolist()
+    facts = {**made_with.names_of(file), **made_of, **_facts(file, job, panorama, labels, sure_hw, predictor.label_set)}
     made_notes = PngImagePlugin.PngInfo()
-    made_notes.add_text(_NOTES, json.dumps({**made_with.names_of(file), **made_of, "shares": shares}))
+    made_notes.add_text(_NOTES, json.dumps(facts))
     # Last: this file is the mark that all of the panorama's outputs are there.
     write_picture(_label_path(job, file), _indexed(labels, predictor.label_set), pnginfo=made_notes)
     return panorama
+
+
+def _facts(
+    file: PanoramaFile,
+    job: PredictJob,
+    panorama: OpenedPanorama,
+    labels: LabelArray,
+    sure_hw: FloatArray,
+    label_set: LabelSet,
+) -> dict[str, Any]:
+    """What the tables say of a panorama, for its label file."""
+    fov, place = job.panorama.vertical_fov, panorama.placement
+    weights = solid_angles(place.canvas_height, place.canvas_width, fov)[place.rows]
+    canvas_HW = place.put(labels, IGNORE)
+    if place.is_tilted:  # it takes seconds to level all pixels of a large picture
+        canvas_HW = resize_nearest(canvas_HW, *panorama.image_HW3.shape[:2])
+    unseen_hw = resize_nearest(canvas_HW, *sure_hw.shape) == IGNORE
+    return {
+        "file": file.path.relative_to(job.panoramas).as_posix(),
+        "shares": class_shares(labels, len(label_set), weights).tolist(),
+        "sky_view_factor": sky_view_factor(level_values(canvas_HW, place), label_set, fov),
+        "doubt": doubt(sure_hw, unseen_hw, solid_angles(*sure_hw.shape, fov)),
+        "capture": dataclasses.asdict(panorama.capture),
+    }
 
 
 def _require_own_place(path: Path, made_of: dict[str, str]) -> None:
@@ -230,16 +281,37 @@ def _overlay_path(job: PredictJob, file: PanoramaFile) -> Path:
     return job.out / "overlays" / f"{file.id}.jpg"
 
 
-def _write_shares(out: Path, model: str, label_set: LabelSet) -> None:
-    """The table of all that this network has predicted, from what is noted in the label files."""
-    rows: dict[str, list[float]] = {}
+def _rows(out: Path, model: str, positions: Positions | None) -> dict[str, PanoramaRow]:
+    """By id, all that this network has predicted, from what is noted in the label files."""
+    rows: dict[str, PanoramaRow] = {}
     for path in (out / "labels").rglob("*.png"):
         if (notes := _notes(path)).get("model") == model:
-            rows[path.relative_to(out / "labels").with_suffix("").as_posix()] = notes["shares"]
+            id_ = path.relative_to(out / "labels").with_suffix("").as_posix()
+            capture = Capture(**notes["capture"])
+            capture = positions.of(id_, capture) if positions else capture
+            rows[id_] = PanoramaRow(notes["file"], capture, tuple(notes["shares"]), notes["sky_view_factor"],
+                                    notes["doubt"])  # fmt: skip
+    return dict(sorted(rows.items()))
+
+
+def _doubtful_positions(rows: Sequence[PanoramaRow]) -> str:
+    """Which panoramas have tags of an impossible position, in a sentence; empty for none."""
+    found = [row for row in rows if row.capture.doubt]
+    if not found:
+        return ""
+    first = f"{found[0].path}, {found[0].capture.doubt}"
+    return (
+        f"{len(found)} of {len(rows)} panoramas have a position in their EXIF that cannot be right (the first: {first})"
+        " and none in the tables; --positions can give one"
+    )
+
+
+def _write_shares(out: Path, rows: Mapping[str, PanoramaRow], label_set: LabelSet) -> None:
+    """The table of shares of the whole view."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["panorama", *label_set.names, "ignored"])
-    writer.writerows([id_, *(f"{share:.6f}" for share in rows[id_])] for id_ in sorted(rows))
+    writer.writerows([id_, *(f"{share:.6f}" for share in row.shares)] for id_, row in rows.items())
     write_whole(out / "class_shares.csv", table.getvalue())
 
 

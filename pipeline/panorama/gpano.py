@@ -87,6 +87,12 @@ def tilt(xmp: bytes | str, config: PanoramaConfig) -> tuple[float, float]:
     )
 
 
+def heading_of(xmp: bytes | str) -> float | None:
+    """Compass heading of the picture's middle by the tags (PoseHeadingDegrees), degrees; None where none says it."""
+    text = xmp if isinstance(xmp, str) else xmp.decode("utf-8", "replace")
+    return _number(text, "PoseHeadingDegrees")
+
+
 def _crop_of(text: str) -> _Crop | None:
     """What the tags say of width and height; None if they do not."""
     width, height, full_width, full_height, left, top = (

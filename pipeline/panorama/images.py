@@ -12,7 +12,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from pipeline.errors import InputError
+from pipeline.panorama.capture import Capture, capture_of
 from pipeline.panorama.colour_profile import to_srgb
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.deep_tiff import deep_tiff_size, eight_bit, needs_tifffile, read_deep_tiff
@@ -73,6 +74,8 @@ class OpenedPanorama:
     """Where the picture lies on the canvas of `image_HW3`."""
     notes: tuple[str, ...] = ()
     """What the user should know, a sentence each; the same for all files that have it in common."""
+    capture: Capture = field(default_factory=Capture)
+    """Where and when it was taken, by its tags."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,8 @@ def open_panorama(path: Path, config: PanoramaConfig) -> OpenedPanorama:
     if alpha is not None or not placement.is_whole:
         alpha = Image.new("L", colour.size, 255) if alpha is None else alpha
         transparent_HW = np.asarray(_on_canvas(alpha, placement, *wanted)) < 128
-    return OpenedPanorama(image_HW3, transparent_HW, picture.height, picture.width, picture.sha256, placement, notes)
+    return OpenedPanorama(image_HW3, transparent_HW, picture.height, picture.width, picture.sha256, placement, notes,
+                          capture_of(picture.image))  # fmt: skip
 
 
 def _require_some_width(path: Path, width: int, height: int) -> None:

@@ -1,0 +1,173 @@
+"""A table of where panoramas were taken (`goodsam predict --positions FILE.csv`), for pictures without such tags.
+
+Columns are found by their usual names, in any order and case; others are passed over. A row belongs to the panorama of
+its path or, where that is unique in the table, of its file's name, with or without suffix.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+from pipeline.errors import InputError
+from pipeline.panorama.capture import Capture, position_doubt
+from pipeline.panorama.finding import SUFFIXES, folded_name
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "path": ("path", "panorama", "file", "filename", "file_name", "filepath", "image", "name", "id"),
+    "latitude": ("latitude", "lat", "y"),
+    "longitude": ("longitude", "lon", "lng", "long", "x"),
+    "altitude": ("altitude", "alt", "elevation", "height", "z"),
+    "heading": ("heading", "bearing", "compass", "compass_angle", "yaw", "direction"),
+    "time": ("time", "timestamp", "datetime", "date_time", "captured_at"),
+}
+"""Names of columns that are understood; the first that is there counts."""
+_REQUIRED = ("path", "latitude", "longitude")
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Positions:
+    """The rows of a table, by panorama."""
+
+    source: Path
+    by_name: Mapping[str, Capture]
+    """By folded path without suffix."""
+    by_stem: Mapping[str, str]
+    """The same paths by their last part, where it is unique."""
+
+    def of(self, panorama_id: str, tags: Capture) -> Capture:
+        """Where and when a panorama was taken: by the table where that has it, else by its own tags."""
+        key = self._key(panorama_id)
+        if key is None:
+            return tags
+        told = self.by_name[key]
+        altitude = tags.altitude if told.altitude is None else told.altitude
+        heading = tags.heading if told.heading is None else told.heading
+        return Capture(told.latitude, told.longitude, altitude, heading, told.time or tags.time)
+
+    def notes(self, panorama_ids: Iterable[str]) -> list[str]:
+        """What the user should know of rows and panoramas that have no counterpart, a sentence each.
+
+        Raises:
+            InputError: not one row belongs to a panorama.
+        """
+        keys = {panorama_id: self._key(panorama_id) for panorama_id in panorama_ids}
+        used = set(filter(None, keys.values()))
+        unused = sorted(self.by_name.keys() - used)
+        if not used:
+            found = f"{self.source} has no row of any of the {len(keys)} panoramas (its first is of {unused[0]})"
+            raise InputError(found, "rows are matched by path or file name, with or without suffix",
+                             "Correct the column path, or name the table of this folder")  # fmt: skip
+        without = sorted(panorama_id for panorama_id, key in keys.items() if key is None)
+        notes = [f"{self.source.name} has no row of {_count(without, len(keys), 'panoramas')}"] if without else []
+        if unused:
+            notes.append(f"{self.source.name} has rows that belong to no panorama: {_listed(unused)}")
+        return notes
+
+    def _key(self, panorama_id: str) -> str | None:
+        key = folded_name(panorama_id)
+        return key if key in self.by_name else self.by_stem.get(key.rpartition("/")[2])
+
+
+def read_positions(path: Path) -> Positions:
+    """Read a table of positions: CSV with a header, separated by commas, semicolons or tabs.
+
+    Raises:
+        InputError: it cannot be read, lacks a column, names a panorama twice, or has a position that cannot be right.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read ({why})", "--positions is a CSV file in UTF-8",
+                         "Check the path, or save it again") from error  # fmt: skip
+    header = text.partition("\n")[0]
+    rows = list(csv.reader(io.StringIO(text), delimiter=max(",;\t", key=header.count)))
+    places = _places([cell.strip().casefold() for cell in rows[0]] if rows else [], path)
+    by_name: dict[str, Capture] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        if not any(cell.strip() for cell in row):
+            continue
+        cells = {name: row[place].strip() if place < len(row) else "" for name, place in places.items()}
+        key = _key_of(cells["path"])
+        if key in by_name:
+            raise _wrong(path, number, f"{cells['path']} a second time", "every panorama has one row")
+        by_name[key] = _capture(cells, path, number)
+    if not by_name:
+        raise InputError(f"{path} has no rows", "every panorama has one", "Name the table of positions")
+    stems = {key: key.rpartition("/")[2] for key in by_name}
+    count = Counter(stems.values())
+    return Positions(path, by_name, {stem: key for key, stem in stems.items() if count[stem] == 1})
+
+
+def _places(header: Sequence[str], path: Path) -> dict[str, int]:
+    """Position of each known column that is there."""
+    found = {
+        name: header.index(known)
+        for name, aliases in COLUMNS.items()
+        if (known := next((alias for alias in aliases if alias in header), None)) is not None
+    }
+    missing = " or ".join(name for name in _REQUIRED if name not in found)
+    if missing:
+        raise InputError(f"{path} has no column {missing} (its columns: {', '.join(header) or 'none'})",
+                         "the first row names the columns: path, latitude, longitude, and perhaps altitude, heading, "
+                         "time", "Correct its first row")  # fmt: skip
+    return found
+
+
+def _capture(cells: Mapping[str, str], path: Path, number: int) -> Capture:
+    numbers = {name: _number(cells.get(name, ""), name, path, number)
+               for name in ("latitude", "longitude", "altitude", "heading")}  # fmt: skip
+    latitude, longitude = numbers["latitude"], numbers["longitude"]
+    if latitude is None or longitude is None:
+        raise _wrong(path, number, "no position", "every row has a latitude and a longitude")
+    if doubt := position_doubt(latitude, longitude):
+        raise _wrong(path, number, doubt, "latitudes are -90 to 90 degrees and longitudes -180 to 180 (WGS 84)")
+    heading = numbers["heading"]
+    return Capture(latitude, longitude, numbers["altitude"], None if heading is None else heading % 360,
+                   _time(cells.get("time", ""), path, number))  # fmt: skip
+
+
+def _number(text: str, name: str, path: Path, row: int) -> float | None:
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise _wrong(path, row, f"the {name} {text!r}", "it is a number with a decimal point")
+    return number
+
+
+def _time(text: str, path: Path, row: int) -> str:
+    if not text:
+        return ""
+    try:
+        return datetime.fromisoformat(text).isoformat()
+    except ValueError:
+        raise _wrong(path, row, f"the time {text!r}", "times are ISO 8601, as 2026-05-01T12:30:00+02:00") from None
+
+
+def _wrong(path: Path, row: int, found: str, expected: str) -> InputError:
+    return InputError(f"{path} has {found} in row {row}", expected, "Correct that row")
+
+
+def _key_of(name: str) -> str:
+    pure = PurePosixPath(name.replace("\\", "/"))
+    return folded_name((pure.with_suffix("") if pure.suffix.lower() in SUFFIXES else pure).as_posix())
+
+
+def _count(names: Sequence[str], of: int, what: str) -> str:
+    return f"{len(names)} of {of} {what}: {_listed(names)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
