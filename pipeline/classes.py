@@ -20,16 +20,16 @@ IGNORE = 255
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Classes that a network predicts; class id = position."""
+    """Classes that a network predicts; a class id is a position in `names`."""
 
     name: str
-    """What recipes and messages call it: cityscapes19, densepass13, or the file that has the names."""
+    """Name in recipes and messages: cityscapes19, densepass13, or the file that defines it."""
     names: tuple[str, ...]
     """Class names in the order of their ids."""
     palette: tuple[tuple[int, int, int], ...]
     """RGB colour per class, 0..255."""
     thin: tuple[int, ...]
-    """Ids of classes whose objects are thin or small; fusion can protect them from large masks."""
+    """Ids of classes with thin or small objects, which fusion can protect from large masks."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -78,11 +78,12 @@ def is_file_of_classes(name: str) -> bool:
 
 
 def label_set(name: str, key: str = "label_set") -> LabelSet:
-    """The label set of that name, or of a JSON file whose `id2label` has the names, as a network's config.json has it.
+    """The label set of that name, or of a JSON file with the class names in `id2label`, such as a network's
+    config.json.
 
     Args:
         name: of a known set, or a path that ends with .json.
-        key: the setting that has it, for messages.
+        key: the setting that holds `name`, for messages.
 
     Raises:
         RecipeError: no such set or file, or a file that leaves a class without a name or gives two the same.
@@ -105,19 +106,19 @@ def label_set(name: str, key: str = "label_set") -> LabelSet:
 
 
 class _NamesError(ValueError):
-    """A class has no name, or another's."""
+    """A class has no name, or two have the same."""
 
 
 @lru_cache(maxsize=16)
 def _read_classes(name: str, _changed_ns: int) -> LabelSet:
-    # utf-8-sig: editors of Windows put a byte order mark at the beginning.
+    # utf-8-sig: Windows' editors write a byte order mark at the beginning.
     id2label = json.loads(Path(name).read_text(encoding="utf-8-sig"))["id2label"]
     _require_names(id2label)
     return named_classes({int(class_id): str(label) for class_id, label in id2label.items()}, name)
 
 
 def _require_names(id2label: Mapping[str, object]) -> None:
-    """Refuse classes without a name of their own.
+    """Refuse unnamed classes and duplicate names.
 
     Raises:
         _NamesError: one has none, or two have the same.
@@ -133,10 +134,10 @@ def _require_names(id2label: Mapping[str, object]) -> None:
 
 
 def named_classes(id2label: Mapping[int, str], name: str) -> LabelSet:
-    """The known label set with these class names, or else one made of them, with made-up colours and no thin classes.
+    """The known label set with these class names, or else a new one, with distinct colours and no thin classes.
 
     Raises:
-        ValueError: the ids are not 0, 1, 2, ..., or too many.
+        ValueError: the ids are not 0, 1, 2, ..., or there are too many.
     """
     if sorted(id2label) != list(range(len(id2label))) or not 0 < len(id2label) <= IGNORE:
         raise ValueError(f"{len(id2label)} classes with the ids {', '.join(map(str, sorted(id2label)[:5]))}, ...")
@@ -148,7 +149,7 @@ def named_classes(id2label: Mapping[int, str], name: str) -> LabelSet:
 
 
 def distinct_colour(number: int) -> tuple[int, int, int]:
-    """RGB, 0..255, of a class or a mask: hues by the golden ratio, so that close numbers differ."""
+    """RGB colour, 0..255, of a class or mask: hues by the golden ratio, so that close numbers differ."""
     hue, saturation = (number * 0.61803398875 + 0.1) % 1, 0.75 if number % 3 else 0.5
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, 1.0 if number % 2 else 0.8)
     return round(255 * red), round(255 * green), round(255 * blue)

@@ -1,4 +1,4 @@
-"""One error family: every message says what was found, what was expected and what to do."""
+"""One family of errors: every message says what was found, what was expected and what to do."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 
 class GoodSAMError(Exception):
-    """Base of all errors that a user can mend; the command line prints them without a traceback.
+    """Base of all errors that a user can fix; the command line prints them without a traceback.
 
     Args:
         found: what was found, naming the file or setting ("street.jpg is 4096x1600").
-        expected: what would have been right ("a full panorama is 2:1").
+        expected: what was expected ("a full panorama is 2:1").
         remedy: what to do ("Pass --vertical-fov 140.6 for a band").
     """
 
@@ -37,11 +37,11 @@ class WeightsError(GoodSAMError):
 
 
 class CacheError(GoodSAMError):
-    """The store cannot be written, or what it holds is not what is asked for."""
+    """The store cannot be written, or lacks or contradicts what is asked for."""
 
 
 class WorkerError(GoodSAMError):
-    """A process that was to do a part of the work died."""
+    """A worker process died."""
 
 
 class DeviceError(GoodSAMError):

@@ -1,4 +1,4 @@
-"""Numbers that are none: what a network answers must be finite, or everything made of it is wrong without a word."""
+"""Refuses NaN and infinity in a network's output, which would silently spoil everything computed from it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pipeline.errors import WeightsError
 
 
 def require_finite(numbers: torch.Tensor, network: str) -> None:
-    """Refuse NaN and infinity in what a network gives or consists of. They are never the picture's fault.
+    """Refuse NaN and infinity in a network's output or weights. They are never the image's fault.
 
-    The sum is looked at first: one pass without another array. It may overflow where every number is finite.
+    The sum is checked first, in one pass without another array; it may overflow where every number is finite.
 
     Args:
-        numbers: floating point, of any shape, on any device, which is waited for.
-        network: what it is, for the message ("the student cache/my/student/final").
+        numbers: floating point, of any shape and on any device, which is synchronised.
+        network: its description, for the message ("the student cache/my/student/final").
 
     Raises:
         WeightsError: at least one of them is NaN or infinite.

@@ -1,4 +1,4 @@
-"""In which precision networks compute: bfloat16 only where the processor or GPU computes in it."""
+"""The precision of networks: bfloat16 only where the processor or GPU computes in it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 
 
 def computes_in_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies matrices of bfloat16 itself. A CPU that has to convert them is slower than in
-    float32: it needs AMX or AVX512-BF16, a GPU the generation of Ampere or later."""
+    """Whether a device multiplies bfloat16 matrices natively: CPUs with AMX or AVX512-BF16 (others convert, and are
+    slower than in float32), GPUs of the Ampere generation or later."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":

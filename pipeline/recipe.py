@@ -1,8 +1,7 @@
 """A recipe: all settings of a run in one small TOML file.
 
-A table of the file is a settings dataclass of the code; every key has its sentence there. What a recipe does not
-name keeps its default. Unknown keys, values of the wrong type and values out of range are refused with the key's name
-and what it may be.
+A table of the file is a settings dataclass of the code, where every key is documented. Keys that are left out keep
+their defaults. Unknown keys and values of the wrong type or out of range are refused, by name and with what is allowed.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ class DataConfig:
     labels: str = ""
     """Folder of labels of the evaluation panoramas; empty if there are none."""
     labels_set: str = ""
-    """Label set of those label files where it is not the recipe's (merged when read)."""
+    """Label set of those label files if it differs from the recipe's (merged when read)."""
     labels_from_one: bool = False
-    """Ids in those label files count from 1: id k is class k - 1, and 0 is ignored like 255."""
+    """Whether ids in those label files count from 1: id k is class k - 1, and 0 is ignored like 255."""
     labels_by: str = "people"
-    """Who made the labels: people, or a network; agreement with a network's is reported as that, not as truth."""
+    """Who made the labels: people, or a network; results against a network's labels are reported as agreement."""
     limit: int = 0
-    """Use only the first so many panoramas of each folder; 0 for all."""
+    """Use only the first panoramas of each folder, this many; 0 for all."""
 
     def __post_init__(self) -> None:
         require_choice("data.labels_by", self.labels_by, ("people", "network"))
@@ -61,7 +60,7 @@ class EvalConfig:
     """Evaluation and pictures."""
 
     overlays: int = 8
-    """Number of panoramas for which pictures are made."""
+    """Number of panoramas to draw pictures of."""
     student_start: bool = False
     """Also measure the student before distillation (where its initial weights are a whole segmentation network)."""
     categories: str = ""
@@ -77,13 +76,13 @@ class Recipe:
     """All settings of a run."""
 
     name: str = "run"
-    """Names the run's folder in the cache, which is the folder `cache` beside the recipe's file (for built-in recipes:
-    in the current folder) unless --cache names another."""
+    """Name of the run's folder in the cache, which is the folder `cache` beside the recipe's file (for built-in
+    recipes: in the current folder) unless --cache names another."""
     label_set: str = "cityscapes19"
     """Classes of the run: cityscapes19, densepass13, or a JSON file whose id2label names them (the config.json of a
     segmentation network, the assistant's for instance)."""
     seed: int = 0
-    """Seed of all that is random in distillation."""
+    """Seed of all randomness in distillation."""
     data: DataConfig = field(default_factory=DataConfig)
     """Folders."""
     panorama: PanoramaConfig = field(default_factory=PanoramaConfig)
@@ -117,9 +116,7 @@ class Recipe:
         require(0 <= self.seed < 2**63, "seed", self.seed, "zero or a positive number of at most 63 bits")
         self._require_merge("assistant.label_set", self.assistant.label_set)
         self._require_merge("data.labels_set", self.data.labels_set or self.label_set)
-        open_categories(
-            self.evaluation.categories, self.classes
-        )  # what is wrong with them is told before hours of work
+        open_categories(self.evaluation.categories, self.classes)  # refuses unusable ones before hours of work
         require(self.panorama.width % self.windows.stride_x == 0, "windows.stride_x", self.windows.stride_x,
                 f"a divisor of panorama.width ({self.panorama.width}), so that windows meet at the seam")  # fmt: skip
         require(self.distill.crop_width <= self.panorama.width, "distill.crop_width", self.distill.crop_width,
@@ -136,7 +133,7 @@ class Recipe:
         return open_categories(self.evaluation.categories, self.classes)
 
     def _require_merge(self, key: str, source: str) -> None:
-        """Refuse classes that do not merge into the recipe's, before hours are spent on them."""
+        """Refuse classes that do not merge into the recipe's, before hours of work."""
         fitting = [s.name for s in LABEL_SETS.values() if can_merge(s, self.classes)]
         named = ", ".join(fitting or [self.label_set])
         require(can_merge(label_set(source, key), self.classes), key, source,
@@ -169,7 +166,7 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def _decoded(content: bytes) -> str:
-    """The text of a TOML file; Windows' editors put a mark before it, and the `>` of its PowerShell writes UTF-16."""
+    """The text of a TOML file; Windows' editors write a byte order mark, PowerShell's `>` writes UTF-16."""
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return content.decode("utf-16" if is_utf16 else "utf-8-sig")
 
@@ -203,7 +200,7 @@ def to_toml(recipe: Recipe, explained: bool = False) -> str:
 
     Args:
         recipe: any recipe.
-        explained: with the sentence of each table and setting above it, as comments.
+        explained: with the documentation of each table and setting above it, as comments.
     """
     tables = [f for f in dataclasses.fields(recipe) if _is_table(f)]
     lines = _lines(recipe, {f.name for f in tables}, explained)
@@ -215,12 +212,12 @@ def to_toml(recipe: Recipe, explained: bool = False) -> str:
 
 
 def _lines(settings: Any, without: set[str], explained: bool) -> list[str]:
-    """The settings of one table, each under its sentence if they are to be explained."""
-    said = sentences(type(settings)) if explained else {}
+    """The settings of one table, with `explained` each under its documentation."""
+    about = sentences(type(settings)) if explained else {}
     lines: list[str] = []
     for f in dataclasses.fields(settings):
         if f.name not in without:
-            lines += [*_comment(said.get(f.name, "")), f"{f.name} = {_literal(getattr(settings, f.name))}"]
+            lines += [*_comment(about.get(f.name, "")), f"{f.name} = {_literal(getattr(settings, f.name))}"]
     return lines
 
 
@@ -237,7 +234,7 @@ PATH_KEYS = (
 )
 """Settings that are always paths."""
 NAME_OR_PATH_KEYS = (("sam", "name"), ("assistant", "name"), ("student", "weights"))
-"""Settings that are a path if it is there or can be nothing else, and a name on the hub if not."""
+"""Settings that are a path if it exists or can be nothing else, and otherwise a name on the hub."""
 LABEL_SET_KEYS = (("", "label_set"), ("assistant", "label_set"), ("data", "labels_set"), ("evaluation", "categories"))
 """Settings that are a path if they end with .json."""
 
@@ -254,7 +251,7 @@ def anchored(table: dict[str, Any], folder: Path) -> dict[str, Any]:
     for name, key in (*PATH_KEYS, *NAME_OR_PATH_KEYS, *LABEL_SET_KEYS):
         settings = result.get(name, {}) if name else result
         if not isinstance(settings, dict):
-            continue  # refused where the settings are built, as is a value that is no text
+            continue  # refused when the settings are built, as is a value that is no text
         value = settings.get(key)
         if isinstance(value, str) and value:
             path = folder / _expanded(value, f"{name}.{key}".lstrip("."))
@@ -288,14 +285,14 @@ def _build(kind: type[T], table: dict[str, Any], prefix: str) -> T:
     hints = typing.get_type_hints(kind)
     for key in table:
         if key not in hints:
-            meant = _meant(key, hints, prefix)
-            remedy = f"Perhaps {' or '.join(meant)} is meant" if meant else "Remove it"
+            suggestions = _suggestions(key, hints, prefix)
+            remedy = f"Perhaps {' or '.join(suggestions)} is meant" if suggestions else "Remove it"
             raise RecipeError(f"{prefix}{key} is not a setting", f"known are {', '.join(hints)}", remedy)
     return kind(**{key: _value(hints[key], value, f"{prefix}{key}") for key, value in table.items()})
 
 
-def _meant(key: str, siblings: Iterable[str], prefix: str) -> list[str]:
-    """What an unknown key may stand for: a setting spelt nearly so, or one of that name in another table."""
+def _suggestions(key: str, siblings: Iterable[str], prefix: str) -> list[str]:
+    """Suggestions for an unknown key: a setting with a similar name, or one of that name in another table."""
     close = difflib.get_close_matches(key, siblings, n=1)
     tables = filter(_is_table, dataclasses.fields(Recipe))
     elsewhere = [f"{table.name}.{key}" for table in tables if key in typing.get_type_hints(table.default_factory)]
@@ -325,6 +322,6 @@ def _literal(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return f"[{', '.join(map(_literal, value))}]"
     if isinstance(value, str):
-        # JSON's escapes are those of TOML, which wants one for DEL too
+        # JSON's escapes are TOML's, which also escapes DEL
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)

@@ -1,4 +1,4 @@
-"""The sentence under every field of a settings dataclass, and the one under its name, as plain text."""
+"""The docstrings of a settings dataclass and of its fields, as plain text."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 
 def sentences(settings: type[Any]) -> dict[str, str]:
-    """What stands under each field of a dataclass of settings, by the field's name, on one line each.
+    """The docstring of each field of a settings dataclass, on one line, by the field's name.
 
-    Fields that nothing stands under are left out.
+    Fields without one are left out.
     """
     statements = _body(settings)
     return {
@@ -23,7 +23,7 @@ def sentences(settings: type[Any]) -> dict[str, str]:
 
 
 def summary(settings: type[Any]) -> str:
-    """What the dataclass says of itself, on one line; empty if nothing."""
+    """The docstring of the dataclass, on one line; empty if it has none."""
     first = _body(settings)[0]
     return " ".join(_text(first).split())
 
@@ -35,14 +35,14 @@ def _body(settings: type[Any]) -> list[ast.stmt]:
 
 
 def _name(statement: ast.stmt) -> str:
-    """The field that a statement declares; empty if none."""
+    """The name of the field that a statement declares; empty if none."""
     if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
         return statement.target.id
     return ""
 
 
 def _text(statement: ast.stmt) -> str:
-    """The text that a statement is; empty if it is none."""
+    """The text of a statement that is a docstring; empty if it is none."""
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
         return str(statement.value.value)
     return ""

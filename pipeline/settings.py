@@ -1,4 +1,4 @@
-"""What the settings of all parts share: checks that name the key, and fingerprints of settings and files."""
+"""Checks of settings that name the key, and fingerprints of settings and files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def require_fraction(key: str, value: float) -> None:
     """Refuse a setting outside [0, 1].
 
     Raises:
-        RecipeError: it is outside, or no number.
+        RecipeError: it is outside, or NaN.
     """
     require(0 <= value <= 1, key, value, "between 0 and 1")
 
@@ -44,7 +44,7 @@ def require_fraction(key: str, value: float) -> None:
 def fingerprint(*parts: Any) -> str:
     """Sixteen hex digits of the SHA-256 of settings (dataclasses, numbers, strings, lists, dicts), by value.
 
-    It names what was made with them, so that a stale read is impossible: other settings, other name.
+    Results are stored under it, so that results of other settings cannot be read by mistake.
     """
     text = json.dumps([_plain(p) for p in parts], sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -61,7 +61,7 @@ def file_digest(path: Path) -> str:
 
 
 def weights_file_digest(path: Path) -> str:
-    """`file_digest` of a large file, computed once per process while its size and time of change stay the same.
+    """`file_digest`, cached per process while the file's size and time of change stay the same.
 
     Raises:
         OSError: the file cannot be read.

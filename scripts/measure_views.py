@@ -154,7 +154,7 @@ class Study:
         started = time.process_time()
         stitcher = Stitcher(*self._size, len(self._classes), views, gaps=True)
         for view, prediction in predict_views(image_HW3, views, self._assistant, (), scale, self._classes):
-            stitcher.add(view, view.lay_linear(prediction.probabilities_Chw))
+            stitcher.add(view, view.project_linear(prediction.probabilities_Chw))
         self._seconds[name] += time.process_time() - started
         return Seen(stitcher.result(), stitcher.total_HW)
 

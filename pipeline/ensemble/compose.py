@@ -1,7 +1,7 @@
-"""Composing: from regions that have voted and the assistant's probabilities to E, soft E and M (paper figure 2, Eq. 3).
+"""Composition: from labelled regions and the assistant's probabilities to E, soft E and M (paper figure 2, Eq. 3).
 
-The second half of cross-task complementary fusion (CTCF); the first, the vote, is `teacher.vote`. This half knows no
-SAM and no assistant, so that whoever has regions and probabilities can compose them again.
+The second half of cross-task complementary fusion (CTCF); the first, the vote, is `teacher.vote`. This half needs
+neither SAM nor the assistant: regions and probabilities can be composed again at any time.
 
 Legend: C classes, H W panorama, h w view, f g footprint of a view (rows, columns), M masks of one view.
 """
@@ -26,12 +26,12 @@ class Fusion:
     """The fusion of one panorama, or of a part of it."""
 
     labels_HW: LabelArray
-    """E: the label that has the most weight among the views' E_i, the lowest of equals; IGNORE where ignored. E_i is
-    every mask's winner as painted (with "keep", every reliable mask's), the assistant's argmax elsewhere."""
+    """E: the label with the most weight among the views' E_i, the lowest on ties; IGNORE where ignored. E_i is each
+    mask's winner (with "keep", each reliable mask's), the assistant's argmax elsewhere."""
     ensemble_CHW: FloatArray
     """Soft E: the views' soft E_i, blended; probabilities. Soft E_i is Lcr * onehot(winner) + (1 - Lcr) * assistant in
-    those masks, the assistant's probabilities elsewhere. Its argmax is not everywhere E: a winner with less than half
-    of its mask yields to the assistant where the assistant is certain."""
+    those masks, the assistant's probabilities elsewhere. Its argmax can differ from E: a winner with less than half of
+    its mask yields to the assistant where that is certain."""
     reliable_HW: BoolArray
     """M: the blended majority of the views' M_i."""
 
@@ -54,7 +54,7 @@ def compose(
         views: covering the panorama.
         regions: those of every view, in the views' order.
         label_set: the classes.
-        config: theta, what becomes of unreliable masks, and from when on pixels without a mask are reliable.
+        config: theta, treatment of unreliable masks, and thresholds for pixels without a mask.
 
     Raises:
         ValueError: classes, sizes or numbers of views differ, or `ignored_HW` is not of bool.
@@ -64,14 +64,14 @@ def compose(
     ensemble = Stitcher(height, width, len(label_set), views)
     reliable = Stitcher(height, width, 1, views)
     weighted_labels: list[tuple[Window, LabelArray, FloatArray]] = []
-    for view, own in zip(views, regions, strict=True):
+    for view, view_regions in zip(views, regions, strict=True):
         footprint = view.footprint
-        owners_fg = view.lay_nearest(own.owners_hw, outside=NO_MASK)
+        owners_fg = view.project_nearest(view_regions.owners_hw, outside=NO_MASK)
         composed = compose_part(
             cut(assistant_CHW, footprint, axis=1),
             cut(agreement_HW, footprint),
             cut(ignored_HW, footprint),
-            Regions(owners_fg, own.votes),
+            Regions(owners_fg, view_regions.votes),
             config,
         )
         weighted_labels.append((footprint, composed.labels_HW, ensemble.weights(view)))
@@ -100,26 +100,26 @@ def compose_part(
     """
     owned_fg = (regions.owners_hw != NO_MASK) & ~ignored_fg
     owners_fg = np.where(owned_fg, regions.owners_hw, NO_MASK)
-    # One more entry than masks: NO_MASK (-1) reads it.
+    # One more entry than masks, for NO_MASK (-1).
     coverage_fg = np.append(regions.votes.coverage_M, np.float32(0))[owners_fg]
     winners_fg = np.append(regions.votes.winners_M, np.uint8(0))[owners_fg]
 
-    sure_fg = coverage_fg >= config.theta
-    painted_fg = owned_fg if config.unreliable == "paint" else owned_fg & sure_fg
+    reliable_fg = coverage_fg >= config.theta
+    labelled_fg = owned_fg if config.unreliable == "paint" else owned_fg & reliable_fg
     agreed_fg = agreement_fg >= config.uncovered_agreement
-    uncovered_sure_fg = agreed_fg & (probabilities_Cfg.max(axis=0) >= config.uncovered_confidence)
+    uncovered_reliable_fg = agreed_fg & (probabilities_Cfg.max(axis=0) >= config.uncovered_confidence)
     assistant_fg = probabilities_Cfg.argmax(axis=0).astype(np.uint8)
     return Fusion(
-        labels_HW=np.where(ignored_fg, np.uint8(IGNORE), np.where(painted_fg, winners_fg, assistant_fg)),
-        ensemble_CHW=_soften(probabilities_Cfg, winners_fg, np.where(painted_fg, coverage_fg, np.float32(0))),
-        reliable_HW=np.where(owned_fg, sure_fg, uncovered_sure_fg) & ~ignored_fg,
+        labels_HW=np.where(ignored_fg, np.uint8(IGNORE), np.where(labelled_fg, winners_fg, assistant_fg)),
+        ensemble_CHW=_soften(probabilities_Cfg, winners_fg, np.where(labelled_fg, coverage_fg, np.float32(0))),
+        reliable_HW=np.where(owned_fg, reliable_fg, uncovered_reliable_fg) & ~ignored_fg,
     )
 
 
 def require_alike(
     probabilities_CHW: FloatArray, agreement_HW: FloatArray, ignored_HW: BoolArray, label_set: LabelSet
 ) -> None:
-    """Refuse what would be fused wrongly without a word, or fail far from here.
+    """Refuse inputs that do not fit together.
 
     Raises:
         ValueError: classes or sizes differ, or `ignored_HW` is not of bool.
@@ -136,23 +136,23 @@ def require_alike(
 def _weighted_majority(
     weighted_labels: Sequence[tuple[Window, LabelArray, FloatArray]], shape: tuple[int, int], classes: int
 ) -> LabelArray:
-    """Of the labels that views give a pixel, the one with most weight, the lowest of equals.
+    """The label with the most weight at each pixel, the lowest on ties.
 
-    Class by class: the weights of all at once would take as much memory as the ensemble.
+    Computed class by class: weights of all classes at once would take as much memory as the ensemble.
 
     Args:
-        weighted_labels: a footprint, the labels_fg on it and their weights_fg.
+        weighted_labels: footprint, labels_fg and weights_fg of each view.
         shape: of the panorama.
         classes: number of classes; other labels do not count.
     """
-    heaviest_HW, most_HW = np.zeros(shape, np.uint8), np.zeros(shape, np.float32)
+    majority_HW, highest_HW = np.zeros(shape, np.uint8), np.zeros(shape, np.float32)
     for class_id in range(classes):
         weight_HW = np.zeros(shape, np.float32)
         for footprint, labels_fg, weights_fg in weighted_labels:
             add_to(weight_HW, footprint, weights_fg * (labels_fg == class_id))
-        heaviest_HW[weight_HW > most_HW] = class_id
-        np.maximum(most_HW, weight_HW, out=most_HW)
-    return heaviest_HW
+        majority_HW[weight_HW > highest_HW] = class_id
+        np.maximum(highest_HW, weight_HW, out=highest_HW)
+    return majority_HW
 
 
 def _soften(probabilities_CHW: FloatArray, winners_HW: LabelArray, share_HW: FloatArray) -> FloatArray:

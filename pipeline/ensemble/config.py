@@ -12,15 +12,15 @@ class FusionConfig:
     """Cross-task complementary fusion (CTCF; paper figure 2, Eq. 3)."""
 
     theta: float = 0.7
-    """Masks whose winning label covers less (Lcr) are unreliable: M = 0. Paper: not given. We: 0.7."""
+    """Masks with a lower label coverage ratio (Lcr) of the winner are unreliable: M = 0. Paper: not given. We: 0.7."""
     unreliable: str = "paint"
-    """What happens to unreliable masks. paint: their winner too (the paper's E); keep: the assistant's label and
-    probabilities stay there."""
+    """Treatment of unreliable masks. paint: they get their winner, too (the paper's E); keep: they keep the assistant's
+    labels and probabilities."""
     protect_thin: bool = True
-    """Pixels that the assistant gives to a thin class survive a large mask of another class (ours: mask voting
-    deletes small classes)."""
+    """Pixels that the assistant labels with a thin class keep their label inside a large mask of another class (ours:
+    mask voting deletes small classes)."""
     large_mask: float = 0.02
-    """Share of the window's area from which a mask is large enough to be held off thin classes."""
+    """Share of the window's area from which a mask is large."""
     uncovered_confidence: float = 0.7
     """Pixels without a mask are reliable if the assistant's highest probability is at least this ..."""
     uncovered_agreement: float = 0.8

@@ -1,4 +1,4 @@
-"""What masks have voted for: the half of fusion's result that does not depend on the assistant's probabilities.
+"""Regions with voted labels: the part of fusion that does not depend on the assistant's probabilities.
 
 Legend: M masks of a view, h w view.
 """
@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 NO_MASK = -1
-"""Stands at pixels that no mask owns."""
+"""Index at pixels without a mask."""
 
 
 @dataclass(frozen=True, eq=False)
 class Votes:
-    """What the masks of a view have voted for."""
+    """Results of the vote, per mask of a view."""
 
     winners_M: npt.NDArray[np.uint8]
-    """The label with most votes, the lowest of equals; meaningless where nobody voted."""
+    """The label with most votes, the lowest on ties; undefined where there are no votes."""
     coverage_M: npt.NDArray[np.float32]
     """Lcr: the winner's share of the mask's pixels that are not ignored; 0 where all are ignored."""
     areas_M: npt.NDArray[np.int64]
@@ -28,9 +28,9 @@ class Votes:
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """Masks of a view that have voted and no longer overlap."""
+    """Masks of a view with their labels, without overlaps."""
 
     owners_hw: npt.NDArray[np.int32]
-    """Index of the mask to which a pixel belongs, or NO_MASK."""
+    """Index of the mask that owns each pixel, or NO_MASK."""
     votes: Votes
-    """What each mask has voted for."""
+    """The vote of each mask."""

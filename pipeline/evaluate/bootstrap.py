@@ -1,4 +1,4 @@
-"""How far a figure depends on which panoramas were measured: a percentile bootstrap over panoramas (Efron, 1979).
+"""Confidence interval of mIoU over the choice of panoramas: a percentile bootstrap (Efron, 1979).
 
 Legend: N panoramas, C classes, R resamples.
 """
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 RESAMPLES = 1000
-"""Draws of N panoramas with replacement."""
+"""Number of draws of N panoramas with replacement."""
 LEVEL = 0.95
 """Share of the resamples that lies inside the interval."""
 _SEED = 0
@@ -18,7 +18,7 @@ _SEED = 0
 def miou_interval(matrices_NCC: npt.NDArray[np.integer]) -> tuple[float, float]:
     """Lower and upper end of the 95 % interval of mIoU, 0..1, by one summed confusion matrix per resample.
 
-    A class that occurs in no panorama of a resample is left out of that resample's mean, as of the figure itself.
+    A class that occurs in no panorama of a resample is left out of its mean, as in mIoU itself.
 
     Args:
         matrices_NCC: confusion matrix of each panorama, rows = truth.

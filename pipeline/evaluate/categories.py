@@ -49,10 +49,10 @@ def open_categories(name: str, labels: LabelSet) -> Categories | None:
 
     Args:
         name: cityscapes7, a path that ends with .json, or empty for none (None).
-        labels: the classes, each of which must stand in exactly one category; upper and lower case are the same.
+        labels: the classes, each in exactly one category; upper and lower case are the same.
 
     Raises:
-        RecipeError: no such categories or file, or a class of `labels` stands in none or twice.
+        RecipeError: no such categories or file, or a class of `labels` is in none or in two.
     """
     if not name:
         return None
@@ -64,27 +64,27 @@ def open_categories(name: str, labels: LabelSet) -> Categories | None:
         raise RecipeError(f"{_KEY} is {name!r}", f"it must be {', '.join(KNOWN)}, or a JSON file of categories",
                           f"Correct {_KEY} in the recipe, or leave it empty")  # fmt: skip
     _require_each_once(name, classes, labels)
-    category_of = {folded(label): category for category, of_it in classes.items() for label in of_it}
+    category_of = {folded(label): category for category, members in classes.items() for label in members}
     wanted = [category_of[folded(label)] for label in labels.names]
     names = tuple(category for category in classes if category in wanted)
     return Categories(name, names, tuple(map(names.index, wanted)))
 
 
 def _require_each_once(name: str, classes: Mapping[str, Sequence[str]], labels: LabelSet) -> None:
-    """Refuse categories that do not fit a label set.
+    """Refuse categories that do not have each class of a label set exactly once.
 
     Raises:
         RecipeError: they do not.
     """
-    count = Counter(folded(label) for of_it in classes.values() for label in of_it)
+    count = Counter(folded(label) for members in classes.values() for label in members)
     missing = [label for label in labels.names if not count[folded(label)]]
-    double = [label for label in labels.names if count[folded(label)] > 1]
-    if not missing and not double:
+    duplicate = [label for label in labels.names if count[folded(label)] > 1]
+    if not missing and not duplicate:
         return
-    own = {*map(folded, labels.names), *(count if name in KNOWN else ())}
-    unknown = [label for of_it in classes.values() for label in of_it if folded(label) not in own]
+    known = {*map(folded, labels.names), *(count if name in KNOWN else ())}
+    unknown = [label for members in classes.values() for label in members if folded(label) not in known]
     faults = [f"{what}: {', '.join(faulty)}"
-              for what, faulty in (("without a category", missing), ("in more than one", double),
+              for what, faulty in (("without a category", missing), ("in more than one", duplicate),
                                    ("named there, but no class", unknown)) if faulty]  # fmt: skip
     raise RecipeError(f"{_KEY} is {name!r}, which does not fit the classes of {labels.name} ({'; '.join(faults)})",
                       "each class must be in exactly one category",
@@ -93,13 +93,13 @@ def _require_each_once(name: str, classes: Mapping[str, Sequence[str]], labels: 
 
 def _read(name: str) -> Mapping[str, Sequence[str]]:
     try:
-        # utf-8-sig: editors of Windows put a byte order mark at the beginning.
-        table = json.loads(Path(name).read_text(encoding="utf-8-sig"), object_pairs_hook=_without_doubles)
-        lists = [of_it for of_it in table.values() if isinstance(of_it, list) and of_it]
+        # utf-8-sig: Windows' editors write a byte order mark at the beginning.
+        table = json.loads(Path(name).read_text(encoding="utf-8-sig"), object_pairs_hook=_require_unique_keys)
+        lists = [members for members in table.values() if isinstance(members, list) and members]
         if (
             not table
             or len(lists) < len(table)
-            or not all(isinstance(label, str) for of_it in lists for label in of_it)
+            or not all(isinstance(label, str) for members in lists for label in members)
         ):
             raise ValueError("it is not an object of lists of class names")
     except (OSError, ValueError, AttributeError) as error:
@@ -109,14 +109,14 @@ def _read(name: str) -> Mapping[str, Sequence[str]]:
     return table
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON; of a key that stands in it twice, `dict` would silently take the last.
+def _require_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of duplicate keys, `dict` would silently take the last.
 
     Raises:
-        ValueError: one does.
+        ValueError: a key is in it twice.
     """
     table = dict(pairs)
     if len(table) < len(pairs):
-        double = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
-        raise ValueError(f"{double} is in it twice")
+        duplicate = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        raise ValueError(f"{duplicate} is in it twice")
     return table

@@ -1,4 +1,4 @@
-"""What predictions say of each other where there are no labels: coverage, class shares, agreement."""
+"""Figures that need no labels: coverage, class shares, and agreement of predictions with each other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.panorama.sphere import FULL_SPHERE_DEGREES, solid_angles
 
 @dataclass(frozen=True)
 class ConsensusSummary:
-    """What predictions say of each other where there are no labels; all shares are of solid angle, 0..1."""
+    """Figures that need no labels; all shares are of solid angle, 0..1."""
 
     images: int
     coverage: dict[str, float]
@@ -24,15 +24,15 @@ class ConsensusSummary:
     class_shares: dict[str, tuple[float, ...]]
     """Rung -> share of each class in the covered area."""
     pairwise: dict[tuple[str, str], float]
-    """Two rungs -> share of the area which both cover where they say the same."""
+    """Two rungs -> share of the area covered by both where their labels are equal."""
     window_agreement: float
     """Mean agreement A of the assistant's windows; nan if it was not given."""
     seam: dict[str, float] = field(default_factory=dict[str, float])
     """Rung -> share of the rows whose label differs between the last column and the first, which are neighbours on the
     sphere; of rows where both are valid and covered."""
     neighbours: dict[str, float] = field(default_factory=dict[str, float])
-    """Rung -> the same for neighbouring columns inside the picture, mean over all of them: what the seam would have if
-    nothing were wrong with it."""
+    """Rung -> the same for neighbouring columns inside the picture, mean over all of them: the value expected at the
+    seam."""
 
 
 @dataclass
@@ -58,7 +58,7 @@ class _Mean:
 
 @dataclass
 class Consensus:
-    """Compares rungs with each other, panorama by panorama; each panorama has the same weight per solid angle."""
+    """Compares rungs with each other, panorama by panorama; all panoramas weigh the same per solid angle."""
 
     classes: int
     vertical_fov: float = FULL_SPHERE_DEGREES
@@ -108,8 +108,8 @@ class Consensus:
         counts_HW = counts_HW if valid_HW is None else counts_HW & valid_HW
         seam, inside = self._seam.setdefault(name, _Mean()), self._neighbours.setdefault(name, _Mean())
         ends = [-1, 0]
-        seam.add(*_differing(prediction[:, ends], counts_HW[:, ends]))
-        inside.add(*_differing(prediction, counts_HW))
+        seam.add(*_share_of_changes(prediction[:, ends], counts_HW[:, ends]))
+        inside.add(*_share_of_changes(prediction, counts_HW))
 
     def _add_pair(
         self, pair: tuple[str, str], first: LabelArray, second: LabelArray, area_HW: npt.NDArray[np.float64]
@@ -131,9 +131,8 @@ class Consensus:
         )
 
 
-def _differing(labels_HW: LabelArray, counts_HW: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Of the pixels that count and whose right neighbour does: the share with another label there, and how many they
-    are, as a share of all."""
+def _share_of_changes(labels_HW: LabelArray, counts_HW: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """(share of pixels whose right neighbour has another label, share of pixels for which both count)."""
     both = counts_HW[:, :-1] & counts_HW[:, 1:]
     differing = both & (labels_HW[:, :-1] != labels_HW[:, 1:])
     found = int(both.sum())

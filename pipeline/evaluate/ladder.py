@@ -1,4 +1,4 @@
-"""The ladder: what each step of the method adds, from the assistant alone to the student, on the same pixels.
+"""The ladder: the accuracy of each step of the method, from the assistant alone to the student, on the same pixels.
 
 Rungs, in order (method: "What to report"):
 
@@ -11,7 +11,7 @@ Rungs, in order (method: "What to report"):
     student_start         the student before distillation
     student               the student
 
-`Ladder` measures against labels; what can be said without any is in `consensus`.
+`Ladder` measures against labels; figures that need none are in `consensus`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def in_ladder_order(names: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class CategoryFigures:
-    """What one step reaches where classes are merged into coarser categories, from the same counts as its IoU."""
+    """Accuracy of one rung with classes merged into coarser categories, from the same counts as its IoU."""
 
     miou: float
     """Mean IoU over the categories that occur, 0..1, of the covered pixels; nan if nothing was covered."""
@@ -62,7 +62,7 @@ class CategoryFigures:
 
 @dataclass(frozen=True)
 class Rung:
-    """What one step reaches on all labelled panoramas together."""
+    """Accuracy of one step on all labelled panoramas together."""
 
     name: str
     miou: float
@@ -78,7 +78,7 @@ class Rung:
     miou_interval: tuple[float, float] = (math.nan, math.nan)
     """95 % interval of `miou` over the choice of panoramas (`bootstrap`); nan for a single panorama."""
     categories: CategoryFigures | None = None
-    """The same of coarser categories, where they are asked for."""
+    """The same for coarser categories; None unless they are measured."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,12 @@ class LadderInput:
     predictions: Mapping[str, LabelArray]
     """Name of the rung -> class ids [H, W]."""
     name: str = ""
-    """The panorama's, for its own figures."""
+    """The panorama's id."""
 
 
 @dataclass(frozen=True)
 class PanoramaFigures:
-    """What one rung reaches on one panorama."""
+    """Accuracy of one rung on one panorama."""
 
     miou: float
     """Mean IoU over the classes that occur there, 0..1; nan if nothing was covered."""
@@ -120,7 +120,7 @@ class Ladder:
         self.images = 0
         self.panoramas: list[tuple[str, dict[str, PanoramaFigures]]] = []
         """Name of each panorama, in the order of adding, with its figures by rung."""
-        self._each: dict[str, list[npt.NDArray[np.int64]]] = {}
+        self._matrices: dict[str, list[npt.NDArray[np.int64]]] = {}
         self._pixels: dict[str, ConfusionMatrix] = {}
         self._solid: dict[str, ConfusionMatrix] = {}
 
@@ -128,8 +128,8 @@ class Ladder:
         """Count one panorama.
 
         Raises:
-            ValueError: it has other rungs than those before: rungs would be measured on different pixels; or as
-                `ConfusionMatrix.add`.
+            ValueError: its rungs differ from those of earlier panoramas, so that rungs would be measured on different
+                pixels; or as `ConfusionMatrix.add`.
         """
         if self.images == 0:
             self._start(panorama.predictions)
@@ -140,7 +140,7 @@ class Ladder:
             own = ConfusionMatrix(self.classes)
             own.add(panorama.labels_HW, prediction)
             self._pixels[name].include(own)
-            self._each[name].append(own.matrix)
+            self._matrices[name].append(own.matrix)
             self._solid[name].add(panorama.labels_HW, prediction, weights)
             figures[name] = PanoramaFigures(own.miou, own.accuracy)
         self.panoramas.append((panorama.name, figures))
@@ -149,7 +149,7 @@ class Ladder:
     def _start(self, names: Iterable[str]) -> None:
         for name in in_ladder_order(names):
             self._pixels[name] = ConfusionMatrix(self.classes)
-            self._each[name] = []
+            self._matrices[name] = []
             self._solid[name] = ConfusionMatrix(self.classes, weighted=True)
 
     def rungs(self) -> list[Rung]:
@@ -159,14 +159,14 @@ class Ladder:
     def _rung(self, name: str) -> Rung:
         pixels = self._pixels[name]
         iou = tuple(float(value) for value in pixels.per_class_iou)
-        interval = miou_interval(np.stack(self._each[name]))
+        interval = miou_interval(np.stack(self._matrices[name]))
         solid = self._solid[name]
         coarse = None if self.categories is None else category_figures(pixels, solid, self.categories)
         return Rung(name, pixels.miou, solid.miou, iou, pixels.coverage, pixels.accuracy, interval, coarse)
 
 
 def category_figures(pixels: ConfusionMatrix, solid: ConfusionMatrix, categories: Categories) -> CategoryFigures:
-    """The figures of categories from the counts of classes: of pixels, and of their solid angle."""
+    """The figures of categories from the counts per class, of pixels and of solid angle."""
     coarse = pixels.merged(categories.of_class)
     iou = dict(zip(categories.names, map(float, coarse.per_class_iou), strict=True))
     return CategoryFigures(coarse.miou, solid.merged(categories.of_class).miou, iou, coarse.accuracy)

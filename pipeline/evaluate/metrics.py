@@ -4,8 +4,8 @@ Method, "Benchmarks' protocol (DensePASS)": scores are bilinear-upsampled to the
 pixels whose truth is a class count; IoU = diagonal / (row + column - diagonal); mIoU is its mean over the classes that
 occur.
 
-Every measure has a twin weighted by solid angle: pixels of a panorama shrink towards the poles, and plain counts
-measure the street's zenith and nadir far more often than an eye would see them.
+Every figure also exists weighted by solid angle: pixels of a panorama shrink towards the poles, and plain counts
+over-represent zenith and nadir.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pipeline.classes import IGNORE
 
 # C classes, H W truth (or target size), h w prediction (source size).
 
-_STRIP_VALUES = 1 << 20
-"""Scores held at once while large outputs are made: 4 MB of float32, about what a cache holds."""
+STRIP_VALUES = 1 << 20
+"""Scores held at once while large outputs are computed: 4 MB of float32, about the size of a CPU's cache."""
 
 
 class ConfusionMatrix:
@@ -34,7 +34,7 @@ class ConfusionMatrix:
         weighted: count solid angle (float64) rather than pixels (int64).
 
     Raises:
-        ValueError: no classes, or more than ids.
+        ValueError: `classes` is not in 1..255.
     """
 
     def __init__(self, classes: int, weighted: bool = False) -> None:
@@ -52,7 +52,7 @@ class ConfusionMatrix:
         """Count one image.
 
         Args:
-            labels_HW: truth; ids that are no class are left out.
+            labels_HW: truth; ids that are no class do not count.
             predictions_HW: class ids, or IGNORE where nothing is predicted.
             weights_H: weight of a pixel per row (`sphere.solid_angles`), for weighted matrices only.
 
@@ -123,8 +123,7 @@ def _pair_counts(
 ) -> npt.NDArray[Any]:
     """[256, 256] pixels, or weight, of each (truth id, predicted id).
 
-    Of all ids, not only of the classes: a pair of bytes is its own bin, and to look classes up in a table would take
-    longer than the counting.
+    Of all ids, not only of the classes: a pair of bytes is its own bin, which is faster than looking classes up.
     """
     pairs_HW = labels_HW.astype(np.uint16)
     pairs_HW <<= 8
@@ -177,7 +176,7 @@ def _lerp(values: npt.NDArray[np.float32], taps: _Taps, axis: int) -> npt.NDArra
 
 def best_class(scores_CHW: AnyFloatArray) -> tuple[LabelArray, npt.NDArray[np.float32]]:
     """(labels_HW, their scores_HW) of the highest score; ties go to the lower class."""
-    rows_HCW = scores_CHW.swapaxes(0, 1)  # one by one: argmax copies what it is given
+    rows_HCW = scores_CHW.swapaxes(0, 1)  # row by row: argmax copies its input
     labels_HW = np.stack([row_CW.argmax(axis=0).astype(np.uint8) for row_CW in rows_HCW])
     return labels_HW, np.asarray(scores_CHW.max(axis=0), np.float32)
 
@@ -195,10 +194,10 @@ def best_class_at(scores_Chw: AnyFloatArray, height: int, width: int) -> tuple[L
     """`best_class` of scores (probabilities or logits) that are resized bilinearly, columns wrapping over the seam.
 
     Pixel centres as in the spherical convention (torch's align_corners=False); no antialiasing, as in the benchmarks.
-    It goes strip by strip: the resized scores are never held all at once.
+    Computed strip by strip: the resized scores are never held all at once.
 
     Raises:
-        ValueError: the scores are not [C, h, w], as those of a batch.
+        ValueError: the scores are not [C, h, w].
     """
     scores = np.asarray(scores_Chw, np.float32)
     if scores.ndim != 3:
@@ -207,7 +206,7 @@ def best_class_at(scores_Chw: AnyFloatArray, height: int, width: int) -> tuple[L
         return best_class(scores)
     rows, columns = _taps(scores.shape[1], height, wrap=False), _taps(scores.shape[2], width, wrap=True)
     labels, best = np.empty((height, width), np.uint8), np.empty((height, width), np.float32)
-    step = max(1, _STRIP_VALUES // (len(scores) * width))
+    step = max(1, STRIP_VALUES // (len(scores) * width))
     for top in range(0, height, step):
         strip = rows[top : top + step]
         first = strip.lower[0]
@@ -218,7 +217,7 @@ def best_class_at(scores_Chw: AnyFloatArray, height: int, width: int) -> tuple[L
 
 
 def resize_nearest(values_hw: npt.NDArray[ScalarT], height: int, width: int) -> npt.NDArray[ScalarT]:
-    """Nearest resize of labels, masks or flags [h, w, ...] to [height, width, ...]: no value that was not there."""
+    """Nearest resize of labels, masks or flags [h, w, ...] to [height, width, ...]: no new values."""
     if values_hw.shape[:2] == (height, width):
         return values_hw
     rows = ((np.arange(height) + 0.5) * values_hw.shape[0] / height).astype(np.intp)

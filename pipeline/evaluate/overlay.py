@@ -1,6 +1,6 @@
-"""Pictures: labels, masks and reliability over the panorama, and the panel that shows them side by side.
+"""Pictures: labels, masks and reliability over the panorama, and a comparison of them side by side.
 
-Everything takes arrays and returns uint8 RGB arrays. Columns wrap, so a boundary at the seam is found like any other.
+Everything takes arrays and returns uint8 RGB arrays. Columns wrap: an edge at the seam is drawn like any other.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ def blend(image_HW3: ImageArray, colours_HW3: ImageArray, opacity: float | npt.N
 
 
 def paint_labels(image_HW3: ImageArray, labels_HW: LabelArray, labels: LabelSet) -> ImageArray:
-    """Labels over the image, their boundaries drawn; where there is no class the image is dark."""
+    """Labels over the image, with edges between them; the image is dark where there is no class."""
     painted = blend(_grey(image_HW3), colourise(labels_HW, labels), np.where(labels_HW != IGNORE, 0.62, 0.8))
-    return _draw_boundaries(painted, labels_HW, 0.45)
+    return _draw_edges(painted, labels_HW, 0.45)
 
 
 def paint_masks(image_HW3: ImageArray, masks_HW: npt.NDArray[np.integer]) -> ImageArray:
     """Class-agnostic masks in distinct colours over a grey image; NO_MASK stays grey."""
     painted = blend(_grey(image_HW3), mask_colours(masks_HW), np.where(masks_HW == NO_MASK, 0.0, 0.6))
-    return _draw_boundaries(painted, masks_HW, 0.8)
+    return _draw_edges(painted, masks_HW, 0.8)
 
 
-def _draw_boundaries(image_HW3: ImageArray, ids_HW: npt.NDArray[np.integer], opacity: float) -> ImageArray:
-    """The image with the boundaries between ids as thin white lines."""
+def _draw_edges(image_HW3: ImageArray, ids_HW: npt.NDArray[np.integer], opacity: float) -> ImageArray:
+    """The image with edges between ids as thin white lines."""
     return blend(
         image_HW3, np.full_like(image_HW3, 255), label_edges(ids_HW, wrap=True, both_sides=False) * np.float32(opacity)
     )
@@ -64,7 +64,7 @@ def mask_colours(masks_HW: npt.NDArray[np.integer]) -> ImageArray:
 
 
 def hatch_unreliable(image_HW3: ImageArray, reliable_HW: BoolArray) -> ImageArray:
-    """Dim what is not reliable (M = 0) and hatch it, so that it can be seen without colour vision too."""
+    """Dim unreliable pixels (M = 0) and hatch them, so that they are visible without colour vision, too."""
     height, width = reliable_HW.shape
     stripe = (np.arange(height)[:, None] + np.arange(width)) % 10 < 2
     dimmed = blend(image_HW3, np.full_like(image_HW3, 24), np.where(reliable_HW, 0.0, 0.55))
@@ -72,7 +72,7 @@ def hatch_unreliable(image_HW3: ImageArray, reliable_HW: BoolArray) -> ImageArra
 
 
 def _grey(image_HW3: ImageArray) -> ImageArray:
-    """Luminance as RGB: colours laid over it keep the hue of their class."""
+    """Luminance as RGB, so that colours blended over it keep their hue."""
     luminance = image_HW3 @ np.array([0.299, 0.587, 0.114], np.float32)
     return np.repeat(np.rint(luminance).astype(np.uint8)[..., None], 3, axis=2)
 
@@ -82,11 +82,11 @@ class Panel:
     """One picture of the comparison."""
 
     caption: str
-    """What it is ("Student")."""
+    """Its title ("Student")."""
     image_HW3: ImageArray
     """Any size; it is scaled to the panel's width."""
     note: str = ""
-    """What to know of it, in small letters ("71.2 % mIoU")."""
+    """A remark in small letters ("71.2 % mIoU")."""
 
 
 BACKGROUND: Colour = (17, 19, 24)
@@ -163,7 +163,7 @@ def _draw_panel(canvas: Image.Image, panel: Panel, picture: Image.Image, left: i
 
 
 def _legend(labels: LabelSet, width: int) -> Image.Image:
-    """Colour and name of every class, and of what is ignored, in as many rows as the width asks for."""
+    """Colour and name of every class, and of what is ignored, in as many rows as the width needs."""
     names, colours = (*labels.names, "ignored"), (*labels.palette, (0, 0, 0))
     font, chip, gap, row = _font(17), 18, 26, 32
     places, x, y = list[tuple[int, int]](), 0, 0
@@ -182,7 +182,7 @@ def _legend(labels: LabelSet, width: int) -> Image.Image:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is known of one panorama; what is None gets no panel. All arrays may have different sizes."""
+    """Inputs of the panels of one panorama; None for no panel. Arrays may have different sizes."""
 
     image_HW3: ImageArray
     """The panorama, RGB."""
@@ -197,9 +197,9 @@ class Scene:
     student_HW: LabelArray | None = None
     """Labels of the student."""
     truth_HW: LabelArray | None = None
-    """Labels; with them, notes tell how many of a prediction's pixels are right."""
+    """True labels; with them, notes state the share of correct pixels of each prediction."""
     labels_by: str = "people"
-    """Who made them: people, or a network, with which predictions agree rather than being right."""
+    """Who made the true labels: people, or a network, which is no truth: notes then say "agree" instead of "right"."""
 
 
 _LABELS_CAPTION = {"people": "Truth", "network": "Labels of a network"}
@@ -241,7 +241,7 @@ def _ensemble_panel(
 
 
 def _match(scene: Scene, prediction_HW: LabelArray) -> str:
-    """Share of the truth's pixels that the prediction has right, as a note."""
+    """A note on the share of labelled pixels that the prediction has right; empty without labels."""
     if scene.truth_HW is None:
         return ""
     known = scene.truth_HW != IGNORE

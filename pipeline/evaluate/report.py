@@ -15,27 +15,26 @@ from pipeline.evaluate.consensus import ConsensusSummary
 from pipeline.evaluate.ladder import RUNGS, CategoryFigures, Rung
 
 ABSENT = "–"
-"""Stands in tables for what could not be measured."""
+"""Shown in tables for what could not be measured."""
 MACHINE_LABELS = (
     "The labels were made by a network: the ladder says how far each rung agrees with it, not how right it is."
 )
-"""Stands before a ladder of such labels."""
+"""Shown above a ladder with such labels."""
 PARTIAL_COVERAGE = (
-    "A rung is measured on the pixels that it covers alone. One that leaves its doubtful pixels out can have a lower "
-    "IoU of a class than the rung before it, without being wrong anywhere else: it then leaves out more hits than "
-    "errors."
+    "A rung is measured only on the pixels that it covers. One that leaves out doubtful pixels can have a lower IoU of "
+    "a class than the rung before it without being wrong anywhere else: it then leaves out more hits than errors."
 )
-"""Stands below a ladder with such rungs."""
+"""Shown below a ladder with such rungs."""
 
 
 def rung_record(rung: Rung, labels: LabelSet) -> dict[str, Any]:
-    """One rung as it stands in metrics.json; IoU by class name."""
+    """One rung as it is written to metrics.json; IoU by class name."""
     record = {**dataclasses.asdict(rung), "per_class_iou": dict(zip(labels.names, rung.per_class_iou, strict=True))}
     return record if rung.categories is not None else {key: record[key] for key in record if key != "categories"}
 
 
 def consensus_record(summary: ConsensusSummary, labels: LabelSet) -> dict[str, Any]:
-    """What was measured without labels, as it stands in metrics.json."""
+    """The consensus as it is written to metrics.json."""
     shares = {name: dict(zip(labels.names, values, strict=False)) for name, values in summary.class_shares.items()}
     pairwise = [{"rungs": list(pair), "agreement": value} for pair, value in summary.pairwise.items()]
     return {
@@ -50,7 +49,7 @@ def consensus_record(summary: ConsensusSummary, labels: LabelSet) -> dict[str, A
 
 
 def rung_of(record: Mapping[str, Any]) -> Rung:
-    """A rung from its record, null being nan again: old results print like new ones."""
+    """A rung from its record, with nan for null: old results print like new ones."""
     iou = tuple(_number(value) for value in record["per_class_iou"].values())
     miou, solid, coverage = (_number(record[key]) for key in ("miou", "miou_solid_angle", "coverage"))
     low, high = (_number(value) for value in record.get("miou_interval", (None, None)))
@@ -85,7 +84,7 @@ def _number(value: float | None) -> float:
 
 
 def to_json(record: Mapping[str, Any]) -> str:
-    """Strict JSON that any parser reads: what is not a number becomes null."""
+    """Strict JSON: NaN and infinity become null."""
     return json.dumps(_strict(record), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
@@ -128,7 +127,7 @@ def percent(value: float) -> str:
 
 
 COMPLETE = 0.999
-"""Coverage from which a rung counts as covering everything."""
+"""Coverage above which a rung counts as covering everything."""
 
 
 class _Table(NamedTuple):
@@ -141,19 +140,19 @@ def _read_back(metrics: Mapping[str, Any]) -> tuple[list[Rung], ConsensusSummary
 
 
 def _cautions(metrics: Mapping[str, Any]) -> list[str]:
-    """What stands before a ladder, by who made its labels (see DataConfig)."""
+    """Warnings above a ladder, by who made its labels (see DataConfig)."""
     return [MACHINE_LABELS] if metrics["ladder"] and metrics.get("labels_by") == "network" else []
 
 
 def _remarks(rungs: Sequence[Rung]) -> list[str]:
-    """What stands below the tables: how to read rungs that leave pixels out."""
+    """Remarks below the tables: how to read rungs that leave pixels out."""
     return [PARTIAL_COVERAGE] if any(rung.coverage <= COMPLETE for rung in rungs) else []
 
 
 def _ladder(rungs: Sequence[Rung]) -> _Table:
-    """The last column is the change of mIoU against the last rung before that covers everything.
+    """The last column is the change of mIoU from the last earlier rung that covers everything.
 
-    A rung that leaves out its doubtful pixels is measured on easier ones: no step can be taken from it.
+    A rung that leaves out doubtful pixels is measured on easier ones: steps are not counted from it.
     """
     rows: list[list[str]] = []
     last = float("nan")
@@ -176,7 +175,7 @@ def _class_iou(rungs: Sequence[Rung], labels: LabelSet) -> _Table:
 
 
 def _categories(rungs: Sequence[Rung]) -> list[_Table]:
-    """IoU per category, their mean, and pixels of the right category; no table where no categories were asked for."""
+    """IoU per category, their mean, and pixels of the right category; no table where none are measured."""
     found = [rung.categories for rung in rungs if rung.categories is not None]
     if not found:
         return []
@@ -188,7 +187,7 @@ def _categories(rungs: Sequence[Rung]) -> list[_Table]:
 
 
 def _costs(metrics: Mapping[str, Any]) -> list[_Table]:
-    """What the students cost: size, time, device; no table where there are none."""
+    """Size, time and device of the students; no table where there are none."""
     records = {rung: metrics[rung] for rung in RUNGS if rung in metrics}
     rows = [
         [_readable(rung), f"{cost['parameters']:,}", f"{cost['milliseconds_per_panorama']:.1f}", cost["device"]]
@@ -208,8 +207,7 @@ def _agreement(summary: ConsensusSummary) -> _Table:
 
 
 def _seam(summary: ConsensusSummary) -> list[_Table]:
-    """How often labels break at the seam, beside how often they change between columns anywhere else; no table for
-    results of before this was measured."""
+    """How often labels change at the seam, and between columns anywhere else; no table for older results without it."""
     rows = [
         [_readable(name), percent(share), percent(summary.neighbours.get(name, math.nan))]
         for name, share in summary.seam.items()

@@ -1,4 +1,4 @@
-"""The baseline to beat: class-balanced confidence thresholding, as domain adaptation makes its pseudo-labels.
+"""The baseline: class-balanced confidence thresholding, as used for pseudo-labels in domain adaptation.
 
 Per class, pixels whose confidence is below the median over the whole set (at most 0.9) are dropped. Two passes: the
 first fills histograms, so memory does not grow with the set; the second applies the thresholds.
@@ -14,7 +14,7 @@ from pipeline.classes import IGNORE
 
 BINS = 1000
 CAP = 0.9
-"""No class loses pixels of a higher confidence (class-balanced self-training's usual cap)."""
+"""Highest threshold of any class (as usual in class-balanced self-training)."""
 
 
 class ConfidenceHistograms:
@@ -44,7 +44,7 @@ class ConfidenceHistograms:
 
 
 def _median(histogram: npt.NDArray[np.int64]) -> float:
-    """The value with half of the counts below it, to within a bin's width; bins span [0, 1]."""
+    """Median of a histogram whose bins span [0, 1], to within a bin's width."""
     below = np.cumsum(histogram)
     half = below[-1] / 2
     middle = int(np.searchsorted(below, half))

@@ -1,7 +1,7 @@
-"""Pictures with a colour profile (ICC) are converted to sRGB, the colours that networks were trained on.
+"""Converts pictures with an ICC colour profile to sRGB, the colours that networks were trained on.
 
-By the relative colorimetric intent with black-point compensation, as most programs do it: colours that sRGB has stay as
-they are, others are clipped to it, and black stays black, which is what borders are recognised by.
+Relative colorimetric intent with black-point compensation, as in most programs: colours inside sRGB are kept, others
+are clipped, and black stays black, by which borders are detected.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pipeline.errors import first_line
 _MODES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}
 """Mode of the pictures that a profile of this colour space describes."""
 _UNUSABLE = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
-"""What Pillow raises of profiles that it cannot read, or that are none of pictures."""
+"""Errors of Pillow for profiles that it cannot read or convert pictures with."""
 _SAME = 2
-"""Levels of 255 by which the colours of a profile that is sRGB may differ from it: makers round in various ways."""
+"""Levels of 255 by which an sRGB profile's colours may differ from sRGB, by rounding."""
 _LEVELS = 9
 """Levels per channel at which a profile's colours are compared."""
 _MIDDLE = 128
@@ -29,12 +29,12 @@ _MIDDLE = 128
 
 @dataclass(frozen=True)
 class _Conversion:
-    """What to do with the pictures of a profile."""
+    """How pictures with a profile are converted."""
 
     mode: str
-    """The mode that they are brought to first."""
+    """Mode to which they are converted first."""
     transform: ImageCms.ImageCmsTransform | None
-    """To sRGB; none where they have its colours already, or nothing can be done."""
+    """Conversion to sRGB; None if the profile is sRGB or cannot be used."""
     note: str
     """What the user should know; may be empty."""
 
@@ -42,18 +42,18 @@ class _Conversion:
 def to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
     """An 8-bit picture without alpha in the colours of sRGB.
 
-    A profile that cannot be used is ignored, which is told.
+    A profile that cannot be used is ignored, with a note.
 
     Args:
-        image: of any 8-bit mode; L, RGB and CMYK may have profiles of their kind, L that of RGB too.
+        image: of any 8-bit mode; L, RGB and CMYK may have profiles of their kind, L also one of RGB.
         profile: the ICC profile that it is stored with; empty for none.
 
     Returns:
-        The picture, of the mode RGB, and a sentence on what became of the profile, the same for all pictures with this
-        one; empty if there is none or it is sRGB.
+        The picture in RGB, and a note on the profile, the same for all pictures with it; empty if there is none or it
+        is sRGB.
     """
     plain = image if image.mode in ("L", "RGB", "CMYK") else image.convert("L" if image.mode == "1" else "RGB")
-    if not profile or image.mode == "LAB":  # says itself what its colours are
+    if not profile or image.mode == "LAB":  # its colours are absolute
         return plain.convert("RGB"), ""
     conversion = _conversion(profile, plain.mode)
     if conversion.transform is None:
@@ -64,7 +64,7 @@ def to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
 
 @lru_cache(maxsize=8)
 def _conversion(profile: bytes, mode: str) -> _Conversion:
-    """Kept by the profile's bytes, for the pictures of a folder mostly share one; each process makes its own."""
+    """Cached by the profile's bytes, as the pictures of a folder mostly share one."""
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = str(getattr(opened.profile, "xcolor_space", "")).strip()
@@ -97,7 +97,7 @@ def _ignored(why: str) -> _Conversion:
 
 
 def _lattice(mode: str) -> Image.Image:
-    """A picture of all combinations of some levels of every channel, from 0 to 255."""
+    """A picture with all combinations of `_LEVELS` levels per channel, from 0 to 255."""
     levels = np.linspace(0, 255, _LEVELS).round().astype(np.uint8)
     channels = np.meshgrid(*[levels] * len(Image.new(mode, (1, 1)).getbands()), indexing="ij")
     return Image.merge(mode, [Image.fromarray(channel.reshape(1, -1)) for channel in channels])

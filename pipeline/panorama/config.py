@@ -20,14 +20,14 @@ class PanoramaConfig:
     width: int = 2048
     """Working width, pixels; images are resized to it. A multiple of 32."""
     vertical_fov: float = 180.0
-    """Vertical field of view, degrees: 180 for full spheres, 70.3 for DensePASS bands (2048x400). A band goes all the
-    way round, and its middle row is the horizon, unless its GPano tags say where it lies."""
+    """Vertical field of view, degrees: 180 for full spheres, 70.3 for DensePASS bands (2048x400). A band spans
+    360 degrees and has the horizon in its middle row, unless its GPano tags say where it lies."""
     ignore_mask: str = ""
     """Image file whose non-zero pixels are ignored in every panorama (the camera rig); or a folder of such files, one
     per camera: the mask of a panorama has its name, or that of a folder that holds it, or else exactly its size. Empty
     for none."""
     find_constant_border: bool = True
-    """Also ignore what is black from the top or bottom border of each image on (a black nadir)."""
+    """Also ignore black regions that start at the top or bottom border of an image (a black nadir)."""
     level: str = "tags"
     """"tags": where a picture's GPano tags say that the camera was tilted (PosePitchDegrees, PoseRollDegrees), networks
     see the level sphere, and results come back to the picture's own pixels. "off": never."""
@@ -46,7 +46,7 @@ class PanoramaConfig:
 
 
 def _wrong(key: str, value: float, expected: str) -> RecipeError:
-    """What `require` says, for a setting that is also an option of `predict`, which has no recipe."""
+    """The error of `require` for a setting that is also an option of `predict`, which has no recipe."""
     option = key.replace("_", "-")
     return RecipeError(f"panorama.{key} is {value!r}", f"it must be {expected}",
                        f"Correct panorama.{key} in the recipe (`predict`: --{option})")  # fmt: skip
@@ -54,18 +54,18 @@ def _wrong(key: str, value: float, expected: str) -> RecipeError:
 
 @dataclass(frozen=True)
 class ViewsConfig:
-    """Perspective views of the sphere that the assistant is shown beside the windows (`assistant.views_weight`)."""
+    """Perspective views of the sphere for the assistant, in addition to the windows (`assistant.views_weight`)."""
 
     level: int = 8
-    """Views around the horizon; 0 for none. These alone are safe for a network that was trained on level cameras."""
+    """Views around the horizon; 0 for none. Networks trained on level cameras may do worse on all others."""
     down: int = 8
     """Views that look down by `tilt`."""
     up: int = 6
     """Views that look up by `tilt`."""
     nadir: int = 2
-    """Views of what lies below the camera."""
+    """Views towards the nadir."""
     zenith: int = 2
-    """Views of what lies above it."""
+    """Views towards the zenith."""
     tilt: float = 38.0
     """Degrees by which tilted views look up or down."""
     fov: float = 75.0
@@ -89,7 +89,7 @@ class WindowConfig:
     """Window height, pixels, at least 32; a window higher than the panorama is cut to it."""
     width: int = 512
     """Window width, pixels, at least 32; one wider than the panorama is cut to it and does not wrap around the seam.
-    Square windows waste nothing of SAM's square input."""
+    Square windows use all of SAM's square input."""
     stride_y: int = 256
     """Vertical step, pixels, a multiple of 32, below the height so that windows overlap; the last row of windows is
     moved up to end at the last row."""

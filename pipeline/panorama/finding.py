@@ -23,7 +23,7 @@ LABEL_FOLDER = "gtFine"
 LABEL_ENDING = "_labelTrainIds"
 """Ending of label files' stems in the same layout."""
 COMPANION_ENDINGS = ("_mask", "_masks", "_depth", "_label", "_labels", "_seg", "_normal", "_normals")
-"""Endings of stems, in lower case, of files that usually belong to a panorama and are none."""
+"""Endings of stems, in lower case, of files that usually accompany a panorama."""
 
 _ONE_CHANNEL = ("1", "L", "P", "I", "I;16", "I;16B")
 

@@ -1,4 +1,4 @@
-"""What a picture's own GPano tags (XMP, Google's Photo Sphere metadata) say about its place on the sphere."""
+"""Placement and tilt of a picture from its GPano tags (XMP, Google's Photo Sphere metadata)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pipeline.panorama.placement import Placement
 from pipeline.panorama.sphere import FULL_SPHERE_DEGREES
 
 MAXIMUM_CANVAS_PIXELS = 400_000_000
-"""A part of a larger panorama is refused: its labels take the panorama's memory while they are made."""
-LEAST_TILT = 0.5
+"""Parts of larger panoramas are refused: computing labels takes the memory of the full panorama."""
+MIN_TILT = 0.5
 """Degrees of pitch or roll up to which a camera counts as level."""
 MINIMUM_COLUMNS = 32
-"""Columns of the working size that a part must have: on fewer, networks see nothing."""
+"""Columns of the working size that a part must have: fewer are useless to networks."""
 
 _TOLERANCE = 0.02
 """Relative deviation that is taken for rounding."""
@@ -31,15 +31,17 @@ class _Crop:
     full_width: float
     full_height: float
     left: float | None
-    """None where no tag says it; so is `top`."""
+    """None if no tag states it, as for `top`."""
     top: float | None
 
 
-def place(xmp: bytes | str, name: str, width: int, height: int, config: PanoramaConfig) -> Placement | None:
-    """Where a picture lies by its tags; None where they do not say that it is a part of a panorama.
+def placement_from_tags(
+    xmp: bytes | str, name: str, width: int, height: int, config: PanoramaConfig
+) -> Placement | None:
+    """Placement of a picture by its tags; None unless they describe a part of a panorama.
 
-    Tags whose crop has not the picture's aspect ratio describe another picture (it was padded since) and are not asked;
-    one that was made larger or smaller since is taken at its own scale.
+    Tags whose crop has another aspect ratio than the picture describe another picture (it was padded since) and are
+    ignored; a picture that was resized since is placed at its own scale.
 
     Args:
         xmp: the XMP packet; empty for none.
@@ -49,8 +51,8 @@ def place(xmp: bytes | str, name: str, width: int, height: int, config: Panorama
         config: the canvas: vertical field of view and working size.
 
     Raises:
-        InputError: another projection, or a part whose tags contradict themselves, do not say where it lies, or lie
-            outside of the run's vertical field of view; or it is too small a part, or one of too large a panorama.
+        InputError: another projection, or a part whose tags are inconsistent, do not say where it lies, or lie
+            outside the run's vertical field of view; or the part is too small, or its panorama too large.
     """
     text = xmp if isinstance(xmp, str) else xmp.decode("utf-8", "replace")
     projection = _tag(text, "ProjectionType")
@@ -76,14 +78,14 @@ def place(xmp: bytes | str, name: str, width: int, height: int, config: Panorama
     return placement
 
 
-def tilt(xmp: bytes | str, config: PanoramaConfig) -> tuple[float, float]:
-    """(pitch, roll) of the camera by the tags, degrees; zeros where nothing is to be levelled: no tags, at most half a
-    degree, or `panorama.level` is off."""
+def tilt_from_tags(xmp: bytes | str, config: PanoramaConfig) -> tuple[float, float]:
+    """(pitch, roll) of the camera by the tags, degrees; zeros where nothing is to be levelled: no tags, at most half
+    a degree, or `panorama.level` is off."""
     text = xmp if isinstance(xmp, str) else xmp.decode("utf-8", "replace")
     pitch, roll = (_number(text, key) or 0.0 for key in ("PosePitchDegrees", "PoseRollDegrees"))
     possible = abs(pitch) <= 90 and abs(roll) <= 180
     return (
-        (pitch, roll) if config.level == "tags" and possible and max(abs(pitch), abs(roll)) > LEAST_TILT else (0.0, 0.0)
+        (pitch, roll) if config.level == "tags" and possible and max(abs(pitch), abs(roll)) > MIN_TILT else (0.0, 0.0)
     )
 
 
@@ -94,7 +96,7 @@ def heading_of(xmp: bytes | str) -> float | None:
 
 
 def _crop_of(text: str) -> _Crop | None:
-    """What the tags say of width and height; None if they do not."""
+    """The crop that the tags describe; None if they describe none."""
     width, height, full_width, full_height, left, top = (
         _number(text, key)
         for key in (
@@ -108,7 +110,7 @@ def _crop_of(text: str) -> _Crop | None:
 
 
 def _is_full(crop: _Crop) -> bool:
-    """Whether it is all of what the tags call the full panorama, be that a band."""
+    """Whether it is all of the tags' full panorama, which may be a band."""
     return min(crop.width / crop.full_width, crop.height / crop.full_height) >= 1 - _TOLERANCE
 
 
@@ -120,7 +122,7 @@ def _corner(crop: _Crop, name: str) -> tuple[float, float]:
             "the full panorama (FullPanoWidthPixels, FullPanoHeightPixels) is 2:1",
             f"Correct them, {_IF_WRONG}",
         )
-    # As wide or as high as the whole, it can lie in one place only.
+    # A part as wide or as high as the whole can lie in one place only.
     left = 0.0 if crop.left is None and crop.width >= (1 - _TOLERANCE) * crop.full_width else crop.left
     top = 0.0 if crop.top is None and crop.height >= (1 - _TOLERANCE) * crop.full_height else crop.top
     if left is None or top is None:

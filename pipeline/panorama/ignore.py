@@ -1,4 +1,4 @@
-"""What is ignored in a panorama: the camera rig (a given mask), the black where no camera looked, transparency.
+"""Ignored pixels of a panorama: the camera rig (a given mask), black borders where no camera looked, transparency.
 
 Legend: H W panorama (working size), 3 = (red, green, blue).
 """
@@ -26,13 +26,13 @@ _BORDER_SHARE = 0.995
 _SPECK = 2
 """Specks of up to twice this many columns do not end the black."""
 _FRINGE = 1
-"""Rows at the edge of the black that resizing and JPEG have mixed with what lies beside it."""
+"""Rows at the edge of the black that resizing and JPEG have blended with their neighbours."""
 
 
 def ignored_region(
     image_HW3: npt.NDArray[np.uint8], config: PanoramaConfig, transparent_HW: npt.NDArray[np.bool_] | None = None
 ) -> npt.NDArray[np.bool_]:
-    """Pixels to ignore: the mask of `config`, a black border if it asks for that, and what was transparent or unseen.
+    """Pixels to ignore: the mask of `config`, a black border if it asks for that, and transparent or unseen pixels.
 
     A border is that of the rows of which something is seen: at the top of a picture that lies lower on the sphere, a
     night sky is no border.
@@ -53,11 +53,11 @@ def ignored_region(
 
 
 def constant_border(image_HW3: npt.NDArray[np.uint8], minimum_share: float = MINIMUM_SHARE) -> npt.NDArray[np.bool_]:
-    """The black regions that begin at the bottom or top border and go up or down each column until something shows.
+    """Black regions that start at the bottom or top border, up or down each column to the first pixel that is not
+    black.
 
-    Only black counts: a row at a pole is a single point, so that road or snow below the camera and an overexposed
-    sky above it are of constant colour too, and they are seen. At the top the border must be black exactly,
-    for a night sky is nearly so.
+    Only black counts: a row at a pole is a single point, so that road or snow below the camera and an overexposed sky
+    have a constant colour, too, and are seen. At the top, the border row must be exactly black: a night sky nearly is.
 
     Args:
         image_HW3: RGB, 0..255.
@@ -76,10 +76,10 @@ def _rows_with_any(seen_HW: npt.NDArray[np.bool_]) -> slice:
 
 
 def require_ignore_mask(config: PanoramaConfig) -> str:
-    """Read the mask of `config` once, so that what is wrong with it is not taken for a fault of every panorama.
+    """Read the mask of `config` once, so that its errors are not reported for every panorama.
 
     Returns:
-        what it ignores, in a sentence: other programs take masks the other way round. Empty without a mask.
+        The share that it ignores, in a sentence, as other programs invert masks; empty without a mask.
 
     Raises:
         InputError: the mask file cannot be used.
@@ -133,7 +133,7 @@ def _load_ignore_mask(path: Path, height: int, width: int, changed_ns: int) -> n
 def _mark_black(
     image_HW3: npt.NDArray[np.uint8], ignored_HW: npt.NDArray[np.bool_], border_tolerance: int, minimum_share: float
 ) -> None:
-    """Mark what is black from the first row down; to go up from the last row, pass both arrays upside down."""
+    """Mark black pixels from the first row down; for those from the last row up, pass both arrays flipped."""
     if np.mean(image_HW3[0].max(axis=-1) <= border_tolerance) < _BORDER_SHARE:
         return
     depth_W = _close_wrapping(_black_depth(image_HW3), _SPECK)

@@ -1,8 +1,8 @@
-"""Which ignore mask is whose, where a folder holds one per camera.
+"""Matches ignore masks to panoramas where a folder holds one mask per camera.
 
 A mask belongs to the panorama of its name, else to the panoramas below a folder of its name (the nearest first), else,
-where it has neither's name, to the panoramas of exactly its size. Names count as in `labels`: without regard to case
-and to how accents are encoded.
+if its name matches neither, to the panoramas of exactly its size. Names are compared as in `labels`: case and the
+encoding of accents do not matter.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BY_NAME, _BY_FOLDER, _BY_SIZE = "by their name", "by their folder", "by their s
 class IgnoreMasks:
     """The mask of each panorama."""
 
-    of_all: Path | None = None
+    for_all: Path | None = None
     """The one mask of every panorama, where the setting names a file."""
     by_path: Mapping[Path, Path] = field(default_factory=dict[Path, Path])
     """Mask file by the panorama's file, where the setting names a folder; panoramas without a mask are not in it."""
@@ -39,28 +39,28 @@ class IgnoreMasks:
 
     def of(self, panorama: Path) -> Path | None:
         """The mask of a panorama's file; None where it has none."""
-        return self.of_all or self.by_path.get(panorama)
+        return self.for_all or self.by_path.get(panorama)
 
 
 def choose_ignore_masks(
     config: PanoramaConfig, panoramas: Sequence[PanoramaFile], others: Sequence[PanoramaFile] = ()
 ) -> IgnoreMasks:
-    """The mask of each panorama, once it is known that all of them can be used.
+    """The mask of each panorama, after a check that all masks can be used.
 
     Args:
         config: names a mask, a folder of masks, or none.
         panoramas: those that get a mask.
-        others: panoramas that are left out now; a mask of their name is not taken for one of another's size.
+        others: panoramas that are not processed now; a mask with their name is not matched to others by size.
 
     Raises:
         InputError: the mask is unusable; or the folder holds none, none for any panorama, one that cannot be used, or
-            two that are equally good for a panorama.
+            two that match a panorama equally well.
     """
     folder = Path(config.ignore_mask)
     if not config.ignore_mask:
         return IgnoreMasks()
     if not folder.is_dir():
-        return IgnoreMasks(of_all=folder, notes=[require_ignore_mask(config)])
+        return IgnoreMasks(for_all=folder, notes=[require_ignore_mask(config)])
     masks = _Folder.open(folder, [*panoramas, *others])
     named = {panorama.path: masks.named(panorama) for panorama in (*panoramas, *others)}
     _require_one_owner(named, masks, [*panoramas, *others])
@@ -86,11 +86,11 @@ class _Folder:
     no_pictures: Sequence[str]
     """Other files in it."""
     by_folded: Mapping[str, Sequence[str]]
-    """Names by what they are without regard to case."""
+    """Names by their folded form (`folded_name`)."""
 
     @classmethod
     def open(cls, folder: Path, panoramas: Sequence[PanoramaFile]) -> _Folder:
-        """Look what is in it.
+        """List its masks.
 
         Raises:
             InputError: it holds no picture, the panoramas themselves, or two pictures of one name.
@@ -121,7 +121,7 @@ class _Folder:
         return cls(folder, by_name, no_pictures, by_folded)
 
     def named(self, panorama: PanoramaFile) -> tuple[Path, str] | None:
-        """The mask of a panorama's name or of a folder's, with how it was found.
+        """The mask with the name of a panorama or of a folder that holds it, and how it matched.
 
         Raises:
             InputError: two masks differ from that name only in case or accents.
@@ -154,14 +154,14 @@ class _Folder:
         return found
 
     def require_some(self, chosen: Mapping[Path, tuple[Path, str] | None]) -> None:
-        """Raises InputError where the masks are no panorama's: they would be a setting without effect."""
+        """Raises InputError if no mask matches a panorama: the setting would have no effect."""
         if not any(chosen.values()):
             raise InputError(f"none of the {len(self.by_name)} masks in {self.path} belongs to a panorama",
                              "a mask has the name of the panorama or of a folder that holds it, or else its exact size",
                              "Rename the masks, or name another folder")  # fmt: skip
 
     def notes_without(self, used: set[Path]) -> list[str]:
-        """Sentences about what is no panorama's mask."""
+        """Sentences about masks without a panorama and files that are no masks."""
         unused = [path.relative_to(self.path).as_posix() for path in self.by_name.values() if path not in used]
         notes: list[str] = []
         if unused:
@@ -178,7 +178,7 @@ def _root(panorama: PanoramaFile) -> Path:
 
 
 def _names(panorama: PanoramaFile) -> Iterator[tuple[str, str]]:
-    """Names of masks that a panorama may have, the most specific first, with what they are called after."""
+    """Possible names of a panorama's mask, the most specific first, each with the kind of match."""
     in_folder = PurePosixPath(panorama.id)
     yield panorama.id, _BY_NAME
     yield in_folder.name, _BY_NAME
@@ -193,7 +193,7 @@ def _names(panorama: PanoramaFile) -> Iterator[tuple[str, str]]:
 def _require_one_owner(
     named: Mapping[Path, tuple[Path, str] | None], masks: _Folder, panoramas: Sequence[PanoramaFile]
 ) -> None:
-    """Refuse a mask whose name is that of panoramas in several folders: cameras count from 1, each of them.
+    """Refuse a mask whose name matches panoramas in several folders: each camera numbers its pictures from 1.
 
     Raises:
         InputError: there is one.
@@ -229,7 +229,7 @@ def _of_size(panorama: Path, sizes: Mapping[tuple[int, int], Sequence[Path]]) ->
 
 
 def _require_usable(chosen: Mapping[Path, tuple[Path, str] | None], config: PanoramaConfig) -> None:
-    """Look at the headers of the masks that are used, before there are panoramas whose fault it could seem to be.
+    """Check the headers of the used masks, so that their errors are not reported for panoramas.
 
     Raises:
         InputError: one is no picture, a JPEG, or has not the shape of the panoramas.
@@ -264,7 +264,7 @@ def _counts(folder: Path, hows: Sequence[str], total: int) -> str:
 
 
 def _shares(now: Mapping[Path, tuple[Path, str]], config: PanoramaConfig) -> Iterator[str]:
-    """What the masks of the most panoramas ignore, in a sentence: other programs take masks the other way round."""
+    """A sentence on the shares that the most used masks ignore, as other programs invert masks."""
     frequent = Counter(mask for mask, _ in now.values()).most_common(_SHOWN_SHARES)
     shares = [
         f"{mask.name} {100 * load_ignore_mask(mask, config.height, config.width).mean():.1f} % of {count}"

@@ -26,7 +26,7 @@ from pipeline.panorama.colour_profile import to_srgb
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.deep_tiff import deep_tiff_size, eight_bit, needs_tifffile, read_deep_tiff
 from pipeline.panorama.formats import HEIC_REMEDY, heic_is_readable, is_heic, read_formats
-from pipeline.panorama.gpano import place, tilt
+from pipeline.panorama.gpano import placement_from_tags, tilt_from_tags
 from pipeline.panorama.jpeg_end import with_end_marker
 from pipeline.panorama.placement import Placement
 from pipeline.panorama.unstitched import require_stitched
@@ -34,7 +34,7 @@ from pipeline.panorama.unstitched import require_stitched
 MAXIMUM_PIXELS = 400_000_000
 """Larger images are refused undecoded: at three bytes a pixel they would take gigabytes."""
 MINIMUM_WIDTH = 32
-"""Narrower images are refused: that is the smallest working width, and icons and tracking pixels lie about."""
+"""Narrower images are refused: that is the smallest working width, and folders also hold icons."""
 ASPECT_TOLERANCE = 0.02
 """Relative deviation from width / height = 360 / vertical_fov that is taken for rounding."""
 
@@ -73,7 +73,7 @@ class OpenedPanorama:
     placement: Placement
     """Where the picture lies on the canvas of `image_HW3`."""
     notes: tuple[str, ...] = ()
-    """What the user should know, a sentence each; the same for all files that have it in common."""
+    """Notes for the user, a sentence each; equal for all files that they apply to."""
     capture: Capture = field(default_factory=Capture)
     """Where and when it was taken, by its tags."""
 
@@ -83,7 +83,7 @@ class Picture:
     """An image file, decoded and upright, in whatever mode it has."""
 
     image: Image.Image
-    """Pixels; JPEG may be decoded at a reduced size, not below twice the one wanted."""
+    """Pixels; JPEG may be decoded at a reduced size, at least twice the wanted one."""
     width: int
     """Width of the upright file, pixels."""
     height: int
@@ -97,15 +97,15 @@ class Picture:
 def open_panorama(path: Path, config: PanoramaConfig) -> OpenedPanorama:
     """Read a panorama, make it upright 8-bit sRGB and resize it to the working size, over the seam.
 
-    A part of the sphere, by its GPano tags, comes to its place there; beside it the image is black. The image of a
-    tilted camera is left as it is: `level.level_image` turns it.
+    A picture of a part of the sphere, by its GPano tags, is placed there; the rest of the image is black. The image of
+    a tilted camera stays tilted: `level.level_image` levels it.
 
     Transparency is composited over black: that is what stitchers write where no camera looked, and what
     `ignore.constant_border` recognises.
 
     Raises:
         InputError: the file cannot be read or decoded, is too large or too small, has not the aspect ratio of `config`,
-            its GPano tags are refused (see `gpano.place`), or it shows that it was never stitched.
+            its GPano tags are refused (see `gpano.placement_from_tags`), or it shows that it was never stitched.
     """
     wanted = (config.width, config.height)
 
@@ -113,14 +113,14 @@ def open_panorama(path: Path, config: PanoramaConfig) -> OpenedPanorama:
         require_aspect(path, width, height, config)
         _require_some_width(path, width, height)
 
-    picture = read_picture(path, check_size, wanted, tags_may_tell=True)
+    picture = read_picture(path, check_size, wanted, defer_check_to_tags=True)
     _require_some_width(path, picture.width, picture.height)
     xmp = picture.image.info.get("xmp", b"")
-    placement = place(xmp, path.name, picture.width, picture.height, config)
+    placement = placement_from_tags(xmp, path.name, picture.width, picture.height, config)
     if placement is None:
         require_aspect(path, picture.width, picture.height, config)
         placement = Placement.whole(picture.height, picture.width)
-    pitch, roll = tilt(xmp, config)
+    pitch, roll = tilt_from_tags(xmp, config)
     placement = replace(placement, pitch=pitch, roll=roll, vertical_fov=config.vertical_fov)
     colour, alpha, notes = _srgb_and_alpha(picture.image, path)
     require_stitched(colour, path.name, picture.width, picture.height)
@@ -160,7 +160,7 @@ def read_picture(
     check_size: Callable[[int, int], None],
     wanted: tuple[int, int] | None = None,
     *,
-    tags_may_tell: bool = False,
+    defer_check_to_tags: bool = False,
 ) -> Picture:
     """Open an image file and decode it, once its size is known to be right.
 
@@ -168,13 +168,14 @@ def read_picture(
         path: a JPEG, PNG, WebP, AVIF or TIFF file, whatever its suffix; HEIC where pillow-heif is installed.
         check_size: called with the upright (width, height) before anything is decoded; raises InputError.
         wanted: (width, height) that the caller will resize to; lets JPEG be decoded faster, at a reduced size.
-        tags_may_tell: leave the check out where tags may say what the size means; the caller then checks.
+        defer_check_to_tags: skip the check if the file has XMP tags, which may explain its size; the caller then
+            checks.
 
     Raises:
         InputError: missing, unreadable, empty, broken, too large or not an image.
     """
     try:
-        return _decode(path, check_size, wanted, tags_may_tell)
+        return _decode(path, check_size, wanted, defer_check_to_tags)
     except FileNotFoundError:
         raise InputError(f"{path} is not there", "it must be an image file", "Check the path") from None
     except IsADirectoryError:
@@ -195,7 +196,7 @@ def read_picture(
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """What an image file says of itself before it is decoded."""
+    """Size and format of an image file, read without decoding it."""
 
     width: int
     """Width of the upright picture, pixels."""
@@ -208,7 +209,7 @@ class PictureHeader:
 def picture_header(path: Path) -> PictureHeader | None:
     """Size and format of an image file; None where it cannot be opened: `read_picture` says why."""
     try:
-        if not path.is_file():  # a pipe would be waited on for ever
+        if not path.is_file():  # a pipe would block for ever
             return None
         with path.open("rb") as file:
             if needs_tifffile(file):
@@ -267,9 +268,9 @@ def resize_wrapping(image: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def _decode(
-    path: Path, check_size: Callable[[int, int], None], wanted: tuple[int, int] | None, tags_may_tell: bool
+    path: Path, check_size: Callable[[int, int], None], wanted: tuple[int, int] | None, defer_check_to_tags: bool
 ) -> Picture:
-    if stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):  # a pipe would be waited on for ever
+    if stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):  # a pipe would block for ever
         raise InputError(f"{path} is a pipe, socket or device", "it must be an image file", "Take it out of the folder")
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -280,7 +281,7 @@ def _decode(
         def check(width: int, height: int, has_xmp: bool) -> None:
             if width * height > MAXIMUM_PIXELS:
                 raise _too_large(path, f"{width}x{height}")
-            if not (tags_may_tell and has_xmp):
+            if not (defer_check_to_tags and has_xmp):
                 check_size(width, height)
 
         if needs_tifffile(file):
@@ -295,14 +296,14 @@ def _decode(
             whole = with_end_marker(file) if image.format in ("JPEG", "MPO") else file
             source = image if whole is file else Image.open(whole, formats=read_formats())
             if wanted is not None and not sideways:
-                source.draft(None, (2 * wanted[0], 2 * wanted[1]))  # JPEG's own reduction, then still a filtered half
+                source.draft(None, (2 * wanted[0], 2 * wanted[1]))  # JPEG's own reduction, then a filtered one
             source.load()
             upright = source if orientation == 1 else ImageOps.exif_transpose(source)
             return Picture(upright, width, height, image.format or "", sha256)
 
 
 def _has_late_xmp(image: Image.Image, file: BinaryIO) -> bool:
-    """Whether a PNG has XMP behind its pixels, where Pillow finds it only once these are decoded."""
+    """Whether a PNG has XMP after its pixels, where Pillow finds it only after decoding them."""
     if image.format != "PNG":
         return False
     position = file.tell()
@@ -319,7 +320,7 @@ def _has_late_xmp(image: Image.Image, file: BinaryIO) -> bool:
 
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 (upright) to 8, found without decoding."""
-    if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode, to look behind the pixels
+    if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode the pixels to look behind them
         return 1
     return image.getexif().get(ExifTags.Base.Orientation, 1)
 

@@ -1,7 +1,7 @@
-"""JPEG files that stop without their end marker (EOI), which may lack nothing but it, or pixels.
+"""JPEG files without an end marker (EOI), which may or may not also lack pixels.
 
-Pillow refuses some of them though all pixels are there, and takes others in which zeros stand for pixels, as a copy
-that was cut short leaves them; libjpeg's own warnings tell them apart, which simplejpeg hands on.
+Pillow refuses some whose pixels are complete, and accepts others in which zeros replace pixels, as interrupted copies
+leave them; libjpeg's warnings, which simplejpeg passes on, tell them apart.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _COEFFICIENTS = 64
 
 
 def with_end_marker(file: BinaryIO) -> BinaryIO:
-    """The file itself, or a copy in memory that ends as it should where only the end marker lacked.
+    """The file itself, or a copy in memory with an end marker if only that was missing.
 
     Args:
         file: an open JPEG file; its position is left as it was.
@@ -55,17 +55,17 @@ def _ends_with_marker(file: BinaryIO) -> bool:
 
 
 def _without_padding(data: bytes) -> Iterable[bytes]:
-    """The data as they are, and without the zeros at their end, of which one may be theirs: a byte FF is stored so."""
+    """The data, and the data without trailing zeros, of which one may belong to a stored byte FF."""
     bare = data.rstrip(b"\0")
     return dict.fromkeys((data, bare, bare + b"\0" if bare.endswith(b"\xff") else bare))
 
 
 def _is_undamaged(whole: bytes) -> bool:
-    """Whether libjpeg has nothing to complain of."""
+    """Whether libjpeg decodes it without warnings."""
     import simplejpeg  # here, because hardly any picture needs it
 
     try:
-        # Grey and at an eighth of the size: all data are read as ever, and little is computed from them.
+        # Grey and at an eighth of the size: all data are read, but little is computed.
         simplejpeg.decode_jpeg(whole, "GRAY", min_factor=8, strict=True)
     except ValueError:
         return False
@@ -73,7 +73,7 @@ def _is_undamaged(whole: bytes) -> bool:
 
 
 class _Scans(NamedTuple):
-    """What the markers of a JPEG file say of its scans."""
+    """Completeness of a JPEG file's scans, by its markers."""
 
     ended: bool
     """There is an end marker behind the first picture."""

@@ -35,16 +35,16 @@ class FoundLabels:
 
     by_id: dict[str, Path]
     """Label file per panorama id, where there is one."""
-    of_none: list[str]
-    """Paths relative to the folder of the label files that belong to none of the panoramas, sorted."""
+    unmatched: list[str]
+    """Label files that belong to none of the panoramas: paths relative to the folder, sorted."""
 
     @property
     def note(self) -> str:
-        """The label files of no panorama in a sentence: their number and the first names; empty if there are none."""
-        if not self.of_none:
+        """A sentence on the unmatched label files: their number and the first names; empty if there are none."""
+        if not self.unmatched:
             return ""
-        count = "1 label file belongs" if len(self.of_none) == 1 else f"{len(self.of_none)} label files belong"
-        return f"{count} to no panorama: {first_few(self.of_none)}"
+        count = "1 label file belongs" if len(self.unmatched) == 1 else f"{len(self.unmatched)} label files belong"
+        return f"{count} to no panorama: {first_few(self.unmatched)}"
 
 
 def survey_labels(folder: Path, panoramas: Sequence[PanoramaFile]) -> FoundLabels:
@@ -56,7 +56,7 @@ def survey_labels(folder: Path, panoramas: Sequence[PanoramaFile]) -> FoundLabel
     upper and lower case or in how accents are encoded (composed or decomposed Unicode, as file systems change it).
 
     Raises:
-        InputError: the folder is missing, no panorama has a label, or it is not clear which file is whose.
+        InputError: the folder is missing, no panorama has a label, or a match is ambiguous.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder", "labels are PNG files in a folder", "Check the path")
@@ -72,9 +72,9 @@ def survey_labels(folder: Path, panoramas: Sequence[PanoramaFile]) -> FoundLabel
             "Name the folder of the labels, or rename them",
         )
     taken = set(map(_identity, found.values()))
-    own_ending = any(_is_train_ids(path) for path in files.values())  # others beside them are pictures of the labels
-    of_none = [n for n, p in files.items() if (_is_train_ids(p) or not own_ending) and _identity(p) not in taken]
-    return FoundLabels(found, sorted(of_none))
+    own_ending = any(_is_train_ids(path) for path in files.values())  # others are coloured pictures of them
+    unmatched = [n for n, p in files.items() if (_is_train_ids(p) or not own_ending) and _identity(p) not in taken]
+    return FoundLabels(found, sorted(unmatched))
 
 
 def open_labels(
@@ -95,16 +95,16 @@ def open_labels(
         config: the panoramas' geometry; the label's aspect ratio must fit it.
         source: the classes that the file is labelled with, if others; merged into `label_set`.
         from_one: ids in the file count from 1, id k being class k - 1; 0 is ignored like 255.
-        found_ids: where given, the ids that the file holds are added to it, as they stand in the file.
+        found_ids: if given, the file's ids are added to it, before any conversion.
         placement: where the labelled picture lies on the canvas; the label has the picture's aspect ratio. None for a
-            picture that is the canvas.
+            picture that fills the canvas.
 
     Returns:
-        labels_HW of the canvas at the label's own scale, class ids or 255, which is also what lies beside the picture.
-        Those of a tilted camera are levelled (nearest, at their own scale), as what they measure is.
+        labels_HW of the canvas at the label's own scale, class ids or 255, which also surrounds the picture. Labels of
+        a tilted camera are levelled (nearest, at their own scale), as are the predictions that they measure.
 
     Raises:
-        InputError: not such a PNG, wrong aspect ratio, or ids that are no class of the file's set.
+        InputError: not such a PNG, another aspect ratio, or ids that are no class of the file's set.
         RecipeError: `source` does not merge into `label_set`.
     """
     file_set = source or label_set
@@ -169,21 +169,21 @@ def _found_by_folded_names(
         candidates = (folded_name(str(candidate)) for candidate in _candidates(panorama.id))
         names = next((by_name[candidate] for candidate in candidates if candidate in by_name), [])
         if len(names) > 1:
-            raise _not_clear(f"{' and '.join(map(repr, names))} could both be the label of {panorama.id!r}")
+            raise _ambiguous(f"{' and '.join(map(repr, names))} could both be the label of {panorama.id!r}")
         for name in names:
             if name in owners:
-                raise _not_clear(f"{name!r} could be the label of {owners[name]!r} and of {panorama.id!r}")
+                raise _ambiguous(f"{name!r} could be the label of {owners[name]!r} and of {panorama.id!r}")
             owners[name] = panorama.id
     return {panorama_id: files[name] for name, panorama_id in owners.items()}
 
 
-def _not_clear(found: str) -> InputError:
+def _ambiguous(found: str) -> InputError:
     return InputError(found, "names that differ only in case or in the encoding of accents count as one",
                       "Give each label exactly the name of its panorama, or remove one")  # fmt: skip
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """The same for two spellings of a path where the file system does not tell them apart."""
+    """Device and inode: equal for two spellings of a path that the file system considers equal."""
     status = path.stat()
     return status.st_dev, status.st_ino
 
@@ -244,7 +244,7 @@ def _require_ids(path: Path, image: Image.Image, image_format: str) -> None:
 
 
 def _grey_step(path: Path) -> int:
-    """By what Pillow multiplies grey values: PNG of 2 or 4 bits is stretched to 0..255, which would change the ids."""
+    """Factor by which Pillow multiplies grey values: PNGs of 2 or 4 bits are stretched to 0..255, changing the ids."""
     with path.open("rb") as file:
         header = file.read(26)
     bit_depth, colour_type = header[24], header[25]

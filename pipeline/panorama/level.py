@@ -1,4 +1,4 @@
-"""Levelling panoramas of a tilted camera: the sphere is turned so that the horizon is the middle row, and back again.
+"""Levels panoramas of tilted cameras: rotates the sphere so that the horizon is the middle row, and back.
 
 The angles are those of a picture's GPano tags. By Google's "Photo Sphere XMP Metadata"
 (developers.google.com/streetview/spherical-metadata) PosePitchDegrees is the pitch of the picture's middle above the
@@ -6,8 +6,8 @@ horizon, and as PoseRollDegrees grows, the horizon turns counterclockwise in the
 down. Roll comes first, then pitch, then heading; that is `sphere.rotation`. The heading only moves columns: it is left
 alone.
 
-Images are bilinear, labels and masks nearest; columns wrap, and beyond a pole the sphere goes on half a turn away.
-Where a band of a sphere was tilted, some of the level band was not seen: it is black, and ignored.
+Images are sampled bilinearly, labels and masks from the nearest pixel; columns wrap, and beyond a pole the sphere
+continues half a turn away. Parts of a levelled band that a tilted camera did not see are black and ignored.
 
 Legend: H W canvas, 3 = (red, green, blue).
 """
@@ -35,19 +35,19 @@ from pipeline.panorama.sphere import (
 _Strip = tuple[slice, npt.NDArray[np.float64], npt.NDArray[np.float64]]
 _ROUNDING = 1e-6
 _STRIP_PIXELS = 1 << 18
-"""Pixels whose directions are held at once."""
+"""Pixels whose rays are computed at once."""
 
 
 def level_image(image_HW3: npt.NDArray[np.uint8], placement: Placement) -> npt.NDArray[np.uint8]:
-    """The level image of the camera's; the same where the camera was not tilted."""
+    """The levelled image; the given one if the camera was not tilted."""
     if not placement.is_tilted:
         return image_HW3
     height, width = image_HW3.shape[:2]
     beyond_HW3 = np.roll(image_HW3, width // 2, axis=1)
-    padded = np.concatenate((beyond_HW3[:1], image_HW3, beyond_HW3[-1:]))  # of a band these rows are not asked
+    padded = np.concatenate((beyond_HW3[:1], image_HW3, beyond_HW3[-1:]))  # not used for bands
     padded = np.concatenate((padded[:, -1:], padded, padded[:, :1]), axis=1)
     level_HW3 = np.empty_like(image_HW3)
-    for strip, row, column in _sources(height, width, placement.vertical_fov, _turn(placement).T):
+    for strip, row, column in _sources(height, width, placement.vertical_fov, _camera_to_level(placement).T):
         x, y = (column + 1).astype(np.float32), (np.clip(row, -1, height) + 1).astype(np.float32)
         level_HW3[strip] = cv2.remap(padded, x, y, cv2.INTER_LINEAR)
         level_HW3[strip][~_is_inside(row, height)] = 0
@@ -55,25 +55,25 @@ def level_image(image_HW3: npt.NDArray[np.uint8], placement: Placement) -> npt.N
 
 
 def level_values(values_HW: npt.NDArray[ScalarT], placement: Placement, outside: int = IGNORE) -> npt.NDArray[ScalarT]:
-    """Labels or a mask of the camera's canvas on the level one; the same where the camera was not tilted.
+    """Labels or a mask, levelled; the given ones if the camera was not tilted.
 
     Args:
         values_HW: one value per pixel of the canvas.
-        placement: says how the camera was tilted, and which part of the sphere the canvas is.
-        outside: the value of what the camera's band did not see; for flags, any number but 0 is true.
+        placement: the camera's tilt and the canvas' field of view.
+        outside: value where the camera saw nothing; for flags, any number but 0 is true.
     """
-    return _turned(values_HW, placement.vertical_fov, _turn(placement).T, outside) if placement.is_tilted else values_HW
+    return _rotate_values(values_HW, placement, _camera_to_level(placement).T, outside)
 
 
 def unlevel_values(
     values_HW: npt.NDArray[ScalarT], placement: Placement, outside: int = IGNORE
 ) -> npt.NDArray[ScalarT]:
-    """Labels or a mask of the level canvas on the camera's: what `level_values` does, undone to the nearest pixel."""
-    return _turned(values_HW, placement.vertical_fov, _turn(placement), outside) if placement.is_tilted else values_HW
+    """The inverse of `level_values`, to the nearest pixel."""
+    return _rotate_values(values_HW, placement, _camera_to_level(placement), outside)
 
 
 def level_note(tilts: Sequence[float]) -> str:
-    """How many panoramas were levelled, and by how many degrees, in a sentence; empty for none."""
+    """A sentence on how many panoramas were levelled and by how much; empty for none."""
     if not tilts:
         return ""
     which = "1 panorama is" if len(tilts) == 1 else f"{len(tilts)} panoramas are"
@@ -81,15 +81,15 @@ def level_note(tilts: Sequence[float]) -> str:
             f'(median {median(tilts):.1f}); panorama.level = "off" (`predict`: --no-level) leaves that')  # fmt: skip
 
 
-def _turn(placement: Placement) -> npt.NDArray[np.float64]:
+def _camera_to_level(placement: Placement) -> npt.NDArray[np.float64]:
     """Camera-to-level rotation [3, 3]."""
     return rotation(0, placement.pitch, placement.roll)
 
 
 def _sources(height: int, width: int, vertical_fov: float, turn: npt.NDArray[np.float64]) -> Iterator[_Strip]:
-    """Strip by strip of the new canvas: its rows, and (row, column) in the old one of all its pixels.
+    """Strips of the new canvas: rows, and (row, column) of all their pixels in the old canvas.
 
-    `turn` takes directions of the new canvas to those of the old one.
+    `turn` rotates rays of the new canvas to those of the old one.
     """
     yaw_W, pitch_H = pixel_yaw(width), pixel_pitch(height, vertical_fov)
     step = max(1, _STRIP_PIXELS // width)
@@ -99,12 +99,14 @@ def _sources(height: int, width: int, vertical_fov: float, turn: npt.NDArray[np.
         yield strip, *panorama_coordinates(rays, height, width, vertical_fov)
 
 
-def _turned(
-    values_HW: npt.NDArray[ScalarT], vertical_fov: float, turn: npt.NDArray[np.float64], outside: int
+def _rotate_values(
+    values_HW: npt.NDArray[ScalarT], placement: Placement, turn: npt.NDArray[np.float64], outside: int
 ) -> npt.NDArray[ScalarT]:
+    if not placement.is_tilted:
+        return values_HW
     height, width = values_HW.shape
     turned_HW = np.empty_like(values_HW)
-    for strip, row, column in _sources(height, width, vertical_fov, turn):
+    for strip, row, column in _sources(height, width, placement.vertical_fov, turn):
         rows = np.clip(np.rint(row), 0, height - 1).astype(np.intp)
         turned_HW[strip] = values_HW[rows, np.rint(column).astype(np.intp) % width]
         turned_HW[strip][~_is_inside(row, height)] = np.asarray(outside).astype(values_HW.dtype)
@@ -112,5 +114,5 @@ def _turned(
 
 
 def _is_inside(row: npt.NDArray[np.float64], height: int) -> npt.NDArray[np.bool_]:
-    """Whether rows, of which integers are pixel centres, lie on a canvas; those of a full sphere all do."""
+    """Whether row coordinates (integers are pixel centres) lie on a canvas; on a full sphere all do."""
     return (row >= -0.5 - _ROUNDING) & (row <= height - 0.5 + _ROUNDING)

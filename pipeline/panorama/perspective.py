@@ -1,10 +1,10 @@
-"""Perspective views of a panorama as a kind of `View`: pinhole pictures, without the distortion of the flat panorama.
+"""Perspective views of a panorama as a kind of `View`: pinhole images, without equirectangular distortion.
 
-What lies on a view is brought back at the panorama's pixels: nearest for labels, flags and ids, bilinear for numbers.
-Every map between the two is computed once per view and process.
+Values of a view are projected back to the panorama's pixels: nearest for labels, flags and ids, bilinear for numbers.
+Each map between the two is computed once per view and process.
 
-Paper: figure 1 names the distortion; its windows keep it. We: a pinhole picture of the sphere has none, and a network
-trained on perspective pictures sees what it was trained on, at the poles too.
+Paper: figure 1 names the distortion; its windows keep it. We: a pinhole image has none, and a network trained on
+perspective images sees what it was trained on, at the poles, too.
 
 Legend: C channels, H W panorama, h w view, f g footprint (rows, columns), 3 = RGB or (x, y, z).
 """
@@ -29,17 +29,17 @@ from pipeline.panorama.sphere import (
 )
 from pipeline.panorama.windows import Window
 
-_LEAST_WEIGHT = 1e-4
-"""Weight at a view's border: where only one view sees a pixel, it counts however near its border the pixel lies."""
+_MIN_WEIGHT = 1e-4
+"""Weight at a view's border, so that pixels seen by one view only never have weight 0."""
 POLE_PITCH = 80.0
-"""Views near a pole look this many degrees up or down: not straight, so that they have an upright side."""
+"""Pitch of the views near a pole, degrees: not 90, so that they have an upright side."""
 _STRIP = 64
 """Rows of the panorama whose rays are computed at once."""
 
 
 @dataclass(frozen=True)
 class PerspectiveView:
-    """A pinhole picture of panoramas of one size. Angles are degrees, signs as in `sphere`."""
+    """A pinhole view of panoramas of one size. Angles are degrees, signs as in `sphere`."""
 
     height: int
     """Rows of the picture, pixels."""
@@ -48,9 +48,9 @@ class PerspectiveView:
     horizontal_fov: float
     """Horizontal field of view, above 0 and below 180."""
     yaw: float
-    """Where it looks, to the right."""
+    """Yaw of the optical axis."""
     pitch: float
-    """Where it looks, upwards."""
+    """Pitch of the optical axis."""
     panorama_height: int
     """Rows of the panorama, pixels."""
     panorama_width: int
@@ -60,7 +60,7 @@ class PerspectiveView:
 
     @property
     def footprint(self) -> Window:
-        """The window of the panorama that holds all pixels which the view sees."""
+        """The smallest window of the panorama that contains all pixels seen by the view."""
         return _maps(self).footprint
 
     def is_closed(self, panorama_width: int) -> bool:
@@ -84,27 +84,27 @@ class PerspectiveView:
         """Labels or flags at the view's pixels, [h, w]; those of the nearest row beyond the rows of a band."""
         return values_HW.reshape(-1)[self._sampler(self.panorama_height, self.panorama_width).nearest_hw]
 
-    def lay_nearest(self, values_hw: npt.NDArray[ScalarT], outside: Any = 0) -> npt.NDArray[ScalarT]:
+    def project_nearest(self, values_hw: npt.NDArray[ScalarT], outside: Any = 0) -> npt.NDArray[ScalarT]:
         """Labels, flags or ids on the footprint, [f, g]; `outside` where the view sees nothing."""
         maps = _maps(self)
         rows_fg, columns_fg = maps.nearest_fg
         return np.where(maps.seen_fg, values_hw[rows_fg, columns_fg], np.asarray(outside, values_hw.dtype))
 
-    def lay_linear(self, values_Chw: FloatArray) -> FloatArray:
+    def project_linear(self, values_Chw: FloatArray) -> FloatArray:
         """Float64Array on the footprint, [C, f, g], bilinear; those of the border where the view sees nothing."""
         maps = _maps(self)
-        laid = [
+        projected = [
             cv2.remap(
                 np.ascontiguousarray(of_class), maps.x_fg, maps.y_fg, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE
             )
             for of_class in values_Chw
         ]
-        return np.asarray(laid, np.float32).reshape(len(values_Chw), *maps.x_fg.shape)
+        return np.asarray(projected, np.float32).reshape(len(values_Chw), *maps.x_fg.shape)
 
-    def places(self, rows: Float64Array, columns: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """Where points of the panorama lie in the view: pixels from its upper and left edge, [f, g] each.
+    def coordinates(self, rows: Float64Array, columns: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """Coordinates in the view of points of the panorama: pixels from its upper and left edge, [f, g] each.
 
-        Points behind the camera lie far outside.
+        Points behind the camera are far outside.
         """
         yaw = (columns / self.panorama_width - 0.5) * 2 * np.pi
         pitch = (0.5 - rows / self.panorama_height) * np.radians(self.vertical_fov)
@@ -147,12 +147,12 @@ def perspective_views(height: int, width: int, vertical_fov: float, config: View
 
 @dataclass(frozen=True, eq=False)
 class _Maps:
-    """Where a view's pixels lie in the panorama, and back; arrays are read-only."""
+    """Maps from a view's footprint to the view; arrays are read-only."""
 
     footprint: Window
     seen_fg: npt.NDArray[np.bool_]
     y_fg: FloatArray
-    """Row in the view, in units in which integers are pixel centres."""
+    """Row in the view; integers are pixel centres."""
     x_fg: FloatArray
     nearest_fg: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
     """Row and column of the view's nearest pixel."""
@@ -161,7 +161,7 @@ class _Maps:
 @lru_cache(maxsize=128)
 def _maps(view: PerspectiveView) -> _Maps:
     footprint = _footprint(view)
-    y_fg, x_fg = view.places(*_centres(footprint, 1))
+    y_fg, x_fg = view.coordinates(*_centres(footprint, 1))
     seen_fg = _is_inside(view, y_fg, x_fg)
     rows_fg = np.clip(np.floor(y_fg), 0, view.height - 1).astype(np.intp)
     columns_fg = np.clip(np.floor(x_fg), 0, view.width - 1).astype(np.intp)
@@ -173,26 +173,26 @@ def _maps(view: PerspectiveView) -> _Maps:
 
 @lru_cache(maxsize=512)
 def _weights(view: PerspectiveView, stride: int) -> FloatArray:
-    y_fg, x_fg = view.places(*_centres(view.footprint.in_cells(stride), stride))
+    y_fg, x_fg = view.coordinates(*_centres(view.footprint.in_cells(stride), stride))
     across, down = (np.sin(np.pi * np.clip(place, 0, side) / side) ** 2
                     for place, side in ((x_fg, view.width), (y_fg, view.height)))  # fmt: skip
-    weights_fg = np.where(_is_inside(view, y_fg, x_fg), across * down + _LEAST_WEIGHT, 0).astype(np.float32)
+    weights_fg = np.where(_is_inside(view, y_fg, x_fg), across * down + _MIN_WEIGHT, 0).astype(np.float32)
     weights_fg.setflags(write=False)
     return weights_fg
 
 
 def _footprint(view: PerspectiveView) -> Window:
-    """The smallest window of the panorama that holds all pixels whose centres the view sees."""
+    """The smallest window of the panorama that contains all pixels whose centres the view sees."""
     height, width = view.panorama_height, view.panorama_width
     whole = Window(0, 0, height, width)
     seen_HW = np.empty((height, width), np.bool_)
     rows, columns = _centres(whole, 1)
     for top in range(0, height, _STRIP):
-        seen_HW[top : top + _STRIP] = _is_inside(view, *view.places(rows[top : top + _STRIP], columns))
+        seen_HW[top : top + _STRIP] = _is_inside(view, *view.coordinates(rows[top : top + _STRIP], columns))
     seen_rows, seen_columns = np.flatnonzero(seen_HW.any(axis=1)), np.flatnonzero(seen_HW.any(axis=0))
     if len(seen_rows) == 0:
         raise ValueError(f"{view} sees no pixel of the panorama")
-    # The longest run of columns that are not seen lies outside; the window begins behind it.
+    # The window starts after the longest run of columns that are not seen.
     gaps = np.diff(seen_columns, append=seen_columns[0] + width)
     longest = int(gaps.argmax())
     left = int(seen_columns[(longest + 1) % len(seen_columns)])

@@ -1,7 +1,7 @@
-"""Where a picture's pixels lie on the canvas that networks see: all of it, or a part whose surroundings are unseen.
+"""Placement of a picture on the canvas that networks see: all of it, or a part whose surroundings are unseen.
 
-The canvas goes all the way round and covers the run's vertical field of view around the horizon. A `Placement` counts
-it in pixels of the picture's own scale, so that what is said of the canvas comes back to every pixel of the picture.
+The canvas spans 360 degrees and the run's vertical field of view around the horizon. A `Placement` measures it in
+pixels of the picture's own scale, so that predictions on the canvas map to every pixel of the picture.
 
 Legend: H W canvas at whatever size, h w picture (its own pixels).
 """
@@ -27,23 +27,23 @@ class Placement:
     canvas_width: int
     """Columns of the canvas, which are 360 degrees."""
     top: int
-    """The canvas' row of the picture's first row."""
+    """Row of the canvas where the picture starts."""
     left: int
-    """The canvas' column of the picture's first column."""
+    """Column of the canvas where the picture starts."""
     height: int
     """Rows of the picture."""
     width: int
     """Columns of the picture."""
     pitch: float = 0.0
-    """By how many degrees the camera looked up; networks see the level canvas (see `level`)."""
+    """Degrees that the camera looked up; networks see the levelled canvas (see `level`)."""
     roll: float = 0.0
-    """By how many degrees its right side was lower than its left."""
+    """Degrees that its right side was lower than its left."""
     vertical_fov: float = FULL_SPHERE_DEGREES
     """Degrees around the horizon that the canvas covers."""
 
     @classmethod
     def whole(cls, height: int, width: int) -> Placement:
-        """Of a picture that is the canvas."""
+        """The placement of a picture that fills the canvas."""
         return cls(height, width, 0, 0, height, width)
 
     @property
@@ -58,7 +58,7 @@ class Placement:
 
     @property
     def tilt(self) -> float:
-        """Degrees between the camera's upright and the world's, 0 to 180."""
+        """Angle between the camera's and the world's vertical axis, degrees, 0 to 180."""
         upright = math.cos(math.radians(self.pitch)) * math.cos(math.radians(self.roll))
         return math.degrees(math.acos(min(1.0, max(-1.0, upright))))
 
@@ -75,7 +75,7 @@ class Placement:
                        width=width)  # fmt: skip
 
     def box(self, height: int, width: int) -> tuple[slice, slice]:
-        """Rows and columns that the picture has on a canvas of height x width pixels, to the nearest pixel."""
+        """Rows and columns of the picture on a canvas of height x width pixels, to the nearest pixel."""
         return (
             _span(self.top, self.height, height / self.canvas_height, height),
             _span(self.left, self.width, width / self.canvas_width, width),
@@ -93,12 +93,12 @@ class Placement:
 
     @property
     def rows(self) -> slice:
-        """The canvas' rows that the picture has, at its own scale."""
+        """Rows of the canvas that the picture fills, at its own scale."""
         return slice(self.top, self.top + self.height)
 
     @property
     def columns(self) -> slice:
-        """The canvas' columns that the picture has, at its own scale."""
+        """Columns of the canvas that the picture fills, at its own scale."""
         return slice(self.left, self.left + self.width)
 
 

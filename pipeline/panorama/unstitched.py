@@ -1,8 +1,8 @@
-"""Pictures of a panorama's shape that are none: two unstitched fisheye discs, tiles on too large a canvas.
+"""Detects pictures with a panorama's shape that are none: unstitched fisheye discs, tiles on too large a canvas.
 
-Both are recognised by where they are black, on a small copy. A black nadir, a black sky and a dark night are no such
-signs: discs leave black from top to bottom at three places, and a canvas that is too large is black in whole columns on
-one side of the seam only.
+Both are recognised by their black regions, on a small copy. A black nadir or sky and dark nights are accepted: discs
+leave black from top to bottom at three places, and too large a canvas is black in whole columns on one side of the seam
+only.
 
 Legend: H W picture, 3 = (red, green, blue).
 """
@@ -24,7 +24,7 @@ _OUTSIDE_BLACK = 0.95
 _INSIDE_BLACK = 0.4
 """Share of the discs that may be black: they may be somewhat smaller than the picture's height; a night is blacker."""
 _SIDE_SEEN = 0.5
-"""Share of the first column, that must show something: else the strip is a dark place at the seam."""
+"""Share of the first column that must not be black; otherwise the strip is a dark place at the seam."""
 _STRIP = 0.02
 """Share of the width that a black strip has at least."""
 _NOISE = 0.01
@@ -74,7 +74,7 @@ def _two_discs(black_HW: npt.NDArray[np.bool_]) -> bool:
     if abs(width / height - 2) > 0.1:  # a band has no room for two discs
         return False
     row, column = np.mgrid[:height, :width] + 0.5
-    from_middle = np.abs(column - width / 2) - width / 4  # both discs are laid over each other
+    from_middle = np.abs(column - width / 2) - width / 4  # folds both discs onto each other
     radius = np.hypot(row - height / 2, from_middle) / (height / 2)
     outside, inside = black_HW[radius > 1.03].mean(), black_HW[radius < 0.9].mean()
     return bool(outside >= _OUTSIDE_BLACK and inside <= _INSIDE_BLACK)

@@ -1,9 +1,8 @@
-"""Views: the pictures of a panorama that networks are shown, and the way back from their pixels to the panorama's.
+"""Views: the images of a panorama that networks see, and the projection of their pixels back to the panorama.
 
-Stage one knows no more of a view than `View` says. Windows of the flat panorama (`windows`) are one kind; what
-bends its pixels, as a perspective view does, is another. A view lies on its *footprint*: the window of the panorama
-that holds all pixels which the view sees. What lies on the view's pixels is laid on that rectangle and blended there
-(`Stitcher`).
+Stage one uses views only through `View`. Windows of the flat panorama (`windows`) are one kind, perspective views
+(`perspective`) another. The *footprint* of a view is the smallest window of the panorama that contains all pixels seen
+by the view; values of a view are projected to that rectangle and blended there (`Stitcher`).
 
 Legend: C channels, H W panorama, h w view, f g footprint (rows, columns), 3 = RGB.
 """
@@ -22,49 +21,49 @@ from pipeline.panorama.windows import Window, add_to, cut
 
 
 class View(Protocol):
-    """A picture W_i of a panorama. It can be hashed: equal views see the same."""
+    """An image W_i of a panorama. Views are hashable; equal views see the same."""
 
     @property
     def height(self) -> int:
-        """Rows of the picture, pixels."""
+        """Rows of the view, pixels."""
         ...
 
     @property
     def width(self) -> int:
-        """Columns of the picture, pixels."""
+        """Columns of the view, pixels."""
         ...
 
     @property
     def footprint(self) -> Window:
-        """The window of the panorama that holds all pixels which the view sees."""
+        """The smallest window of the panorama that contains all pixels seen by the view."""
         ...
 
     def is_closed(self, panorama_width: int) -> bool:
-        """Whether the first column of the view is the neighbour of its last."""
+        """Whether the first column of the view is a neighbour of the last."""
         ...
 
     def cut_image(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """The picture [h, w, 3] that the networks are shown."""
+        """The view's RGB image [h, w, 3]."""
         ...
 
     def cut_nearest(self, values_HW: npt.NDArray[ScalarT]) -> npt.NDArray[ScalarT]:
-        """Labels or flags of the panorama at the view's pixels, [h, w]."""
+        """Labels or flags of the panorama at the view's pixels, [h, w], nearest."""
         ...
 
-    def lay_nearest(self, values_hw: npt.NDArray[ScalarT], outside: Any = 0) -> npt.NDArray[ScalarT]:
-        """Labels, flags or ids of the view's pixels on its footprint, [f, g]; `outside` where the view sees nothing."""
+    def project_nearest(self, values_hw: npt.NDArray[ScalarT], outside: Any = 0) -> npt.NDArray[ScalarT]:
+        """Labels, flags or ids of the view on its footprint, [f, g]; `outside` where the view sees nothing."""
         ...
 
-    def lay_linear(self, values_Chw: FloatArray) -> FloatArray:
+    def project_linear(self, values_Chw: FloatArray) -> FloatArray:
         """Float64Array of the view's pixels on its footprint, [C, f, g]; anything where the view sees nothing."""
         ...
 
-    def places(self, rows: Float64Array, columns: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """Where points of the panorama lie in the view.
+    def coordinates(self, rows: Float64Array, columns: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """Coordinates in the view of points of the panorama.
 
         Args:
             rows: pixels from the panorama's upper edge, [f].
-            columns: pixels from its left edge, those of the footprint in a row, so perhaps beyond W, [g].
+            columns: pixels from its left edge, [g]; those of a footprint increase, perhaps beyond W.
 
         Returns:
             Pixels from the view's upper and left edge, [f, g] each.
@@ -74,7 +73,7 @@ class View(Protocol):
     def blend_weights(self, height: int, width: int, stride: int = 1) -> FloatArray:
         """Weights [f, g] of the view on its footprint: 0 where it sees nothing, rising from its border to its middle.
 
-        They need not sum to one over the views: whoever blends normalises (`Stitcher`).
+        They need not sum to one over the views; `Stitcher` normalises them.
 
         Args:
             height: rows of the panorama, pixels.
@@ -85,7 +84,7 @@ class View(Protocol):
 
 
 class Stitcher:
-    """Weighted mean over views, accumulated in place: it holds one panorama, however many views there are."""
+    """Weighted mean over views, accumulated in the memory of one panorama."""
 
     def __init__(
         self, height: int, width: int, channels: int, views: Sequence[View], stride: int = 1, *, gaps: bool = False
@@ -96,7 +95,7 @@ class Stitcher:
             ValueError: the views leave pixels uncovered, and `gaps` are not allowed (the mean is 0 there).
         """
         self._size, self._stride = (height, width), stride
-        self._left = Counter(views)
+        self._pending = Counter(views)
         rows, columns = (-(-side // stride) for side in self._size)
         self._total_HW = np.zeros((rows, columns), np.float32)
         for view in views:
@@ -106,7 +105,7 @@ class Stitcher:
         self._mean_CHW = np.zeros((channels, rows, columns), np.float32)
 
     def add(self, view: View, values_Cfg: FloatArray) -> None:
-        """Blend in what lies on a view's footprint; each view once, in any order.
+        """Blend in the values on a view's footprint; each view once, in any order.
 
         Raises:
             ValueError: it is not [C, f, g] of the footprint.
@@ -116,12 +115,12 @@ class Stitcher:
         if values_Cfg.shape != expected:
             raise ValueError(f"values have the shape {values_Cfg.shape}; a view's are [C, f, g], here {expected}")
         add_to(self._mean_CHW, footprint, self.weights(view) * values_Cfg)
-        self._left.subtract([view])
+        self._pending.subtract([view])
 
     def weights(self, view: View) -> FloatArray:
-        """weights_fg of a view on its footprint; those of all views that see a pixel sum to one."""
+        """Normalised weights_fg of a view on its footprint: over all views they sum to one at each pixel."""
         total_fg = cut(self._total_HW, self._footprint(view))
-        total_fg[total_fg == 0] = 1  # there the view has no weight either
+        total_fg[total_fg == 0] = 1  # where the view has no weight either
         return view.blend_weights(*self._size, self._stride) / total_fg
 
     @property
@@ -135,8 +134,8 @@ class Stitcher:
         Raises:
             ValueError: views were left out or added twice.
         """
-        if any(self._left.values()):
-            late, extra = (sum(number.values()) for number in (+self._left, -self._left))
+        if any(self._pending.values()):
+            late, extra = (sum(number.values()) for number in (+self._pending, -self._pending))
             raise ValueError(
                 f"{late} views are left to add, {extra} were added too often; every view must be added exactly once"
             )

@@ -1,8 +1,8 @@
-"""Overlapping windows over a panorama: where they lie, how they are cut out and laid back (paper figure 2).
+"""Overlapping windows over a panorama: their grid, cutting them out and blending them (paper figure 2).
 
 Columns wrap over the seam at 0/360 degrees, rows do not. Neighbours are blended with raised-cosine weights, so that
-what a window says near its border, where it lacks context, counts little. A window is the plainest `View`: its pixels
-are the panorama's own.
+predictions near a window's border, which lack context, count little. A window is the simplest `View`: its pixels are
+the panorama's own.
 
 Legend: C channels, H W panorama, h w window, K windows.
 """
@@ -22,7 +22,7 @@ from pipeline.panorama.config import WindowConfig
 
 @dataclass(frozen=True)
 class Window:
-    """A patch W_i of a panorama, pixels: rows [row, row + height) inside; columns [column, column + width) modulo W."""
+    """A window W_i of a panorama, pixels: rows [row, row + height), columns [column, column + width) modulo W."""
 
     row: int
     column: int
@@ -46,7 +46,7 @@ class Window:
         return self
 
     def is_closed(self, panorama_width: int) -> bool:
-        """Whether it goes all around, so that its first column is the neighbour of its last."""
+        """Whether it spans 360 degrees, so that its first column is a neighbour of its last."""
         return self.width == panorama_width
 
     def cut_image(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -65,16 +65,16 @@ class Window:
         """
         return cut(values_HW, self)
 
-    def lay_nearest(self, values_hw: npt.NDArray[ScalarT], outside: Any = 0) -> npt.NDArray[ScalarT]:
+    def project_nearest(self, values_hw: npt.NDArray[ScalarT], outside: Any = 0) -> npt.NDArray[ScalarT]:
         """The values themselves."""
         return values_hw
 
-    def lay_linear(self, values_Chw: FloatArray) -> FloatArray:
+    def project_linear(self, values_Chw: FloatArray) -> FloatArray:
         """The values themselves."""
         return values_Chw
 
-    def places(self, rows: Float64Array, columns: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """Where points of the panorama lie in the window: pixels from its upper and left edge, [f, g] each."""
+    def coordinates(self, rows: Float64Array, columns: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """Coordinates in the window of points of the panorama: pixels from its upper and left edge, [f, g] each."""
         y, x = np.meshgrid(rows - self.row, columns - self.column, indexing="ij")
         return y, x
 
@@ -101,9 +101,9 @@ def missing_overlap(height: int, width: int, config: WindowConfig) -> tuple[str,
 
     One row of windows as high as the panorama lacks nothing: there is nothing above and below it.
     """
-    told: list[str] = []
+    notes: list[str] = []
     if config.width >= width:
-        told.append(f"one window (windows.width is {config.width}) holds the whole width of the panorama ({width}): "
+        notes.append(f"one window (windows.width is {config.width}) holds the whole width of the panorama ({width}): "
                     "windows do not wrap around the seam, where labels may break; "
                     f"windows.width = {width // 2} or less lets them")  # fmt: skip
     for key, direction, stride, size, whole in (
@@ -111,10 +111,10 @@ def missing_overlap(height: int, width: int, config: WindowConfig) -> tuple[str,
         ("stride_y", "one above the other", config.stride_y, config.height, height),
     ):
         if stride >= size and size < whole:
-            told.append(f"windows that lie {direction} do not overlap (windows.{key} is {stride}, as is their size): "
+            notes.append(f"windows that lie {direction} do not overlap (windows.{key} is {stride}, as is their size): "
                         f"no other window corrects one near its borders, which may show in the labels; "
                         f"half of {size} is usual")  # fmt: skip
-    return tuple(told)
+    return tuple(notes)
 
 
 def cut(array: npt.NDArray[ScalarT], window: Window, axis: int = 0) -> npt.NDArray[ScalarT]:
@@ -135,7 +135,7 @@ def blend_weights(window: Window, height: int, width: int) -> FloatArray:
     """Raised-cosine weights weights_hw in (0, 1] of a window of an H x W panorama.
 
     Flat towards the panorama's top and bottom border, where no neighbour overlaps, and all along a window that is as
-    wide as the panorama. They need not sum to one over the windows: whoever blends normalises (`Stitcher`).
+    wide as the panorama. They need not sum to one over the windows; `Stitcher` normalises them.
     """
     rows, columns = _raised_cosine(window.height), _raised_cosine(window.width)
     if window.row == 0:

@@ -1,8 +1,8 @@
-"""Changes of a sample that keep its targets right. What is drawn depends on (seed, step, index) alone.
+"""Augmentations of a sample that keep its targets valid; a function of (seed, step, index) alone.
 
-Exact on a panorama: a yaw of the camera (a roll of the columns) and a mirror, for image and targets together. Rolls
-and crops start at multiples of 32 columns, so that they are whole steps of every feature level. Colours change in the
-image alone.
+A yaw of the camera (a roll of the columns) and a mirror image are exact on a panorama and are applied to image and
+targets together. Rolls and crops start at multiples of 32 columns, whole cells of every feature level. Colours change
+in the image alone.
 
 Legend: B batch, H W panorama, 3 = RGB.
 """
@@ -22,25 +22,26 @@ from pipeline.student.pooling import PooledSample
 
 Array = npt.NDArray[Any]
 _STREAM = 1
-"""Tells these random numbers from those of the order of samples, which has stream 0."""
+"""Random stream of augmentations; the order of samples has stream 0."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to one sample."""
+    """The augmentation of one sample."""
 
     start: int
-    """Column of the panorama that becomes the first one, modulo its width."""
+    """Column of the panorama that becomes the first, modulo its width."""
     width: int
-    """Columns that are kept from there on; they wrap over the seam."""
+    """Number of columns kept from there; they wrap over the seam."""
     mirror: bool = False
-    """Left and right change places afterwards."""
+    """Whether left and right are swapped afterwards."""
     colours: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Factors of brightness, contrast and saturation."""
 
 
 def draw_augmentation(config: DistillConfig, width: int, seed: int, step: int, index: int) -> Augmentation:
-    """What happens to sample `index` of the batch of `step`, for panoramas of `width` columns (a multiple of 32)."""
+    """The augmentation of sample `index` in the batch of `step`, for panoramas of `width` columns (a multiple of
+    32)."""
     rng = np.random.default_rng((seed, _STREAM, step, index))
     start, mirror = GRID * int(rng.integers(width // GRID)), bool(rng.integers(2))
     strengths = rng.uniform(-config.colour_jitter, config.colour_jitter, 3)
@@ -54,10 +55,10 @@ def draw_augmentation(config: DistillConfig, width: int, seed: int, step: int, i
 
 
 def transform(sample: PooledSample, augmentation: Augmentation) -> PooledSample:
-    """Roll, crop and mirror image and targets together. Colours are left to `jitter_colours`.
+    """Roll, crop and mirror image and targets together; colours are changed by `jitter_colours`.
 
-    Features move along, but those of a mirrored sample are not what the assistant would make of the mirrored image
-    (its filters have a left and a right); `TrainingBatch.mirrored_B` keeps them out of the loss.
+    Features move too, but those of a mirrored sample are not what the assistant would compute for the mirrored image
+    (its filters are not symmetric); `TrainingBatch.mirrored_B` keeps them out of the loss.
     """
     maps = {name: _move(array, augmentation, sample.width) for name, array in sample.maps.items()}
     image_HW3 = _move(sample.image_HW3.transpose(2, 0, 1), augmentation, sample.width).transpose(1, 2, 0)
@@ -66,26 +67,26 @@ def transform(sample: PooledSample, augmentation: Augmentation) -> PooledSample:
 
 
 def _move(array: Array, augmentation: Augmentation, panorama_width: int) -> Array:
-    """The augmentation's columns (last axis) of an array whose columns are whole steps of the panorama's."""
+    """The augmentation applied to the columns (last axis) of an array, which may be coarser than the panorama's."""
     columns = array.shape[-1]
-    start, width = (
-        _exact(pixels * columns, panorama_width, array.shape) for pixels in (augmentation.start, augmentation.width)
-    )
+    pixels = (augmentation.start, augmentation.width)
+    start, width = (_divide_exactly(count * columns, panorama_width, array.shape) for count in pixels)
     moved = take_columns(array, start, width)
     return moved[..., ::-1] if augmentation.mirror else moved
 
 
-def _exact(numerator: int, denominator: int, shape: tuple[int, ...]) -> int:
+def _divide_exactly(numerator: int, denominator: int, shape: tuple[int, ...]) -> int:
     quotient, rest = divmod(numerator, denominator)
     if rest:
         raise ValueError(
-            f"an array of shape {shape} cannot follow a panorama of {denominator} columns in steps of {GRID}"
+            f"an array of shape {shape} cannot be rolled with a panorama of {denominator} columns in steps of {GRID}"
         )
     return quotient
 
 
 def take_columns(array: Array, start: int, width: int) -> Array:
-    """`width` columns from `start` on, along the last axis, going on at column 0 after the last; width <= columns."""
+    """`width` columns from `start`, along the last axis, wrapping from the last column to the first; width <=
+    columns."""
     columns = array.shape[-1]
     start %= columns
     inside = min(width, columns - start)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipeline.settings import require, require_choice
 
 WRAP = 64
-"""Columns by which a whole panorama goes on over the seam while the student looks at it, a multiple of 32."""
+"""Columns of the other side that are added at both ends of a whole panorama for the student, a multiple of 32."""
 
 LOSSES = ("assistant", "ensemble", "reliable", "boundary", "features")
 """Names of the losses, which are the names of their weights in LossConfig."""
@@ -47,8 +47,8 @@ class LossConfig:
     """Learn from labels, those of E and the assistant's (CE, as drawn in the paper), rather than soft targets (KL;
     ours)."""
     class_balance: float = 0.0
-    """Pixels weigh more the rarer their class is: its share of the batch to the power of minus this, in the first three
-    losses. 0: all alike (paper); 0.25 to 0.5 keeps small classes from being unlearned (ours)."""
+    """Pixels of rarer classes weigh more in the first three losses: the class's share of the batch to the power of
+    minus this. 0: all weigh the same (paper); 0.25 to 0.5 keeps small classes from being unlearned (ours)."""
     stride: int = 1
     """Losses are computed on targets pooled by this factor: 4 is the student's own resolution and much faster."""
 
@@ -69,13 +69,13 @@ class DistillConfig:
     steps: int = 20_000
     """Optimiser steps."""
     batch_size: int = 4
-    """Panoramas (or crops) per step."""
+    """Panoramas, or crops of them, per step."""
     crop_width: int = 0
     """Width of the random crops of the panorama, pixels, a multiple of 32; 0 trains on whole panoramas."""
     learning_rate: float = 6e-5
     """Peak learning rate of the encoder."""
     head_multiplier: float = 10.0
-    """The decode head and the projections learn this much faster (SegFormer's own recipe)."""
+    """Factor on the learning rate of the decode head and the projections (as in SegFormer's own recipe)."""
     weight_decay: float = 1e-4
     """AdamW's decoupled weight decay."""
     warmup_steps: int = 500
@@ -89,7 +89,7 @@ class DistillConfig:
     colour_jitter: float = 0.3
     """Strength of random brightness, contrast and saturation changes of the image alone; 0 for none."""
     checkpoint_every: int = 500
-    """Steps between checkpoints, from which a killed run goes on."""
+    """Steps between checkpoints, from which a killed run resumes."""
     log_every: int = 20
     """Steps between lines of the log."""
     precision: str = "auto"

@@ -27,27 +27,27 @@ from pipeline.student.sample import SampleReader
 
 T = TypeVar("T")
 _STREAM = 0
-"""Tells these random numbers from the augmentations', which have stream 1."""
+"""Random stream of the order of samples; augmentations have stream 1."""
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """Samples, moved and stacked; codes stay codes until they are on the device."""
+    """Augmented samples, stacked; probabilities stay encoded until they are on the device."""
 
     image_BHW3: Tensor
     """uint8 RGB."""
     assistant_BChw: Tensor
-    """uint8 codes of the stitched assistant's probabilities."""
+    """uint8 codes (`pooling.decode`) of the stitched assistant's probabilities."""
     ensemble_BChw: Tensor
-    """uint8 codes of the ensemble's."""
+    """uint8 codes of the ensemble's probabilities."""
     valid_Bhw: Tensor
-    """uint8: pixels of each square that are not ignored."""
+    """uint8: number of pixels of each square that are not ignored."""
     reliable_Bhw: Tensor
-    """uint8: those of them with M = 1."""
+    """uint8: number of those with M = 1."""
     boundary_Bhw: Tensor
     """uint8: B_ref, 0 or 1, at the student's own resolution."""
     boundary_valid_Bhw: Tensor
-    """uint8: valid pixels of each square there."""
+    """uint8: number of valid pixels of each square at that resolution."""
     features: Mapping[int, Tensor]
     """float16 [B, D, rows, columns] by level."""
     mirrored_B: Tensor
@@ -55,7 +55,7 @@ class TrainingBatch:
     colours_B3: Tensor
     """Factors of brightness, contrast and saturation for `jitter_colours`."""
     whole: bool
-    """Panoramas are whole: their first and last columns are neighbours."""
+    """Whether panoramas are whole, so that their first and last columns are neighbours."""
 
     @property
     def stride(self) -> int:
@@ -64,15 +64,15 @@ class TrainingBatch:
 
     @property
     def has_features(self) -> bool:
-        """Whether any sample's features are its own. To be asked before `to`: for a GPU's answer one would wait."""
+        """Whether the features of any sample belong to its image. Call it before `to`: on a GPU it would wait."""
         return not bool(self.mirrored_B.all())
 
     def to(self, device: torch.device) -> TrainingBatch:
-        """The same on `device`."""
+        """A copy on `device`."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> TrainingBatch:
-        """The same in page-locked memory, from where a GPU copies without waiting."""
+        """A copy in page-locked memory, from which a GPU copies without waiting."""
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> TrainingBatch:
@@ -82,10 +82,10 @@ class TrainingBatch:
 
 
 class TrainingSet:
-    """Endless shuffled batches of a set of panoramas; ids that cannot be read are set aside and replaced."""
+    """Endless shuffled batches of a set of panoramas; unreadable ones are set aside and replaced."""
 
     def __init__(self, ids: Sequence[str], read: SampleReader, config: DistillConfig, stride: int, seed: int) -> None:
-        """`ids` in an order that does not change between runs; `stride` is the losses', by which targets are pooled.
+        """`ids` in an order that does not change between runs; targets are pooled by `stride`.
 
         Raises:
             ValueError: there are no ids.
@@ -101,9 +101,9 @@ class TrainingSet:
         """Ids that could not be read, with the reason."""
 
     def sample(self, number: int) -> PooledSample:
-        """The sample that is used as the `number`-th (from 0): each epoch has every panorama once, in its own order.
+        """The `number`-th sample (from 0): every epoch has each panorama once, in an order of its own.
 
-        In the place of an unreadable one stands the next in that order.
+        An unreadable one is replaced by the next in that order.
 
         Raises:
             CacheError: none can be read.
@@ -138,12 +138,12 @@ class TrainingSet:
 
 @lru_cache(maxsize=4)
 def shuffled(count: int, seed: int, epoch: int) -> npt.NDArray[np.intp]:
-    """The order of an epoch: a permutation of 0 .. count - 1, a function of its arguments alone."""
+    """The order of an epoch: a permutation of 0 .. count - 1 that depends on the arguments alone."""
     return np.random.default_rng((seed, _STREAM, epoch)).permutation(count)
 
 
 def collate(samples: Sequence[PooledSample], augmentations: Sequence[Augmentation]) -> TrainingBatch:
-    """Move every sample by its augmentation and stack them."""
+    """Augment every sample and stack them."""
     moved = [transform(sample, change) for sample, change in zip(samples, augmentations, strict=True)]
     return TrainingBatch(
         image_BHW3=_stack([sample.image_HW3 for sample in moved]),
@@ -165,7 +165,7 @@ def _stack(arrays: Sequence[npt.NDArray[Any]]) -> Tensor:
 
 
 def cached_by_bytes(read: Callable[[str], PooledSample], limit: int) -> Callable[[str], PooledSample]:
-    """`read`, with the samples used last kept in memory, at most `limit` bytes of them; for any number of threads."""
+    """`read` with a cache of the most recently used samples, of at most `limit` bytes; thread-safe."""
     kept: OrderedDict[str, PooledSample] = OrderedDict()
     lock = Lock()
 
@@ -183,10 +183,9 @@ def cached_by_bytes(read: Callable[[str], PooledSample], limit: int) -> Callable
 
 
 def read_ahead(load: Callable[[int], T], steps: range, threads: int = 1) -> Generator[T]:
-    """`load(step)` for all steps in order, done early by background threads: one step each, and one more.
+    """`load(step)` for all steps in order, prefetched by background threads: one step per thread, and one more.
 
-    Closing the iterator ends the threads after the loads they are at; an error of `load` is raised where its step is
-    due.
+    Closing the iterator stops the threads after their current loads; an error of `load` is raised when its step is due.
     """
     pool, ahead = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead"), threads + 1
     waiting: deque[Future[T]] = deque()

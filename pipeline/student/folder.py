@@ -1,4 +1,4 @@
-"""Whether a folder can hold a student, asked before the libraries that load one are imported."""
+"""Whether a folder holds a student, checked before the libraries that load one are imported."""
 
 from __future__ import annotations
 

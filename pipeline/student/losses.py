@@ -27,8 +27,8 @@ from pipeline.student.config import LossConfig
 from pipeline.student.model import StudentOutput, resize_logits
 from pipeline.student.targets import MkaTargets
 
-_RAREST = 1e-4
-"""Share of the batch below which a class weighs no more."""
+_MIN_SHARE = 1e-4
+"""Smallest share of the batch that a class's weight is computed from."""
 
 
 class FeatureProjections(nn.Module):
@@ -85,7 +85,11 @@ def total(losses: Mapping[str, Tensor], config: LossConfig) -> Tensor:
 def _require_fit(
     output: StudentOutput, targets: MkaTargets, projections: FeatureProjections, config: LossConfig
 ) -> None:
-    """Refuse a student that would learn nonsense, or fail far from here."""
+    """Refuse outputs and targets that do not fit together.
+
+    Raises:
+        ValueError: as `mka_losses`.
+    """
     found, expected = output.logits_BChw.shape[1], targets.assistant_BChw.shape[1]
     if found != expected:
         raise ValueError(f"the student has {found} classes, its targets have {expected}")
@@ -122,7 +126,7 @@ def _label_losses(logits_BChw: Tensor, targets: MkaTargets, config: LossConfig, 
 
 
 def assistant_loss(logits_BCHW: Tensor, targets: MkaTargets, config: LossConfig) -> Tensor:
-    """L_CE^{TA,S}: the whole panorama against the stitched assistant (the wisdom of all windows)."""
+    """L_CE^{TA,S}: the whole panorama against the stitched assistant."""
     return weighted_mean(divergence(logits_BCHW, targets.assistant_BChw, config), targets.valid_Bhw, targets.valid_Bhw)
 
 
@@ -137,11 +141,12 @@ def reliable_loss(divergence_BHW: Tensor, targets: MkaTargets) -> Tensor:
 
 
 def divergence(logits_BCHW: Tensor, targets_BCHW: Tensor, config: LossConfig) -> Tensor:
-    """How far the student's prediction is from its target, per pixel [B, H, W], nats; at least 0, rare classes more.
+    """Divergence of the student's prediction from its target per pixel [B, H, W], nats, at least 0; rare classes weigh
+    more with `config.class_balance`.
 
-    Soft (ours, because the teachers' doubts are knowledge too): T^2 KL(q_T || p_T), where q_T and p_T are targets and
-    predictions at temperature T. Hard (as the paper's figure draws it): cross-entropy with the target's argmax, without
-    temperature.
+    Soft (ours, because the teachers' uncertainty is knowledge too): T^2 KL(q_T || p_T), where q_T and p_T are targets
+    and predictions at temperature T. Hard (as the paper's figure draws it): cross-entropy with the target's argmax,
+    without temperature.
     """
     if config.hard:
         divergence_BHW = functional.cross_entropy(logits_BCHW, targets_BCHW.argmax(dim=1), reduction="none")
@@ -163,8 +168,8 @@ def rarity(targets_BCHW: Tensor, exponent: float) -> Tensor:
     """
     mass_C = targets_BCHW.sum(dim=(0, 2, 3))
     share_C = mass_C / mass_C.sum().clamp_min(1.0)  # without any pixel: zeros
-    weight_C = share_C.clamp_min(_RAREST).pow(-exponent)
-    return torch.einsum("bchw,c->bhw", targets_BCHW, weight_C / (share_C * weight_C).sum().clamp_min(_RAREST))
+    weight_C = share_C.clamp_min(_MIN_SHARE).pow(-exponent)
+    return torch.einsum("bchw,c->bhw", targets_BCHW, weight_C / (share_C * weight_C).sum().clamp_min(_MIN_SHARE))
 
 
 def weighted_mean(x_BHW: Tensor, weight_BHW: Tensor, valid_BHW: Tensor) -> Tensor:
@@ -182,9 +187,9 @@ def _soften(probabilities_BCHW: Tensor, temperature: float) -> Tensor:
 def boundary_loss(probabilities_BChw: Tensor, boundary_Bhw: Tensor, valid_Bhw: Tensor, wrap: bool) -> Tensor:
     """L_bd^{T,S}: 1 - F1 of the student's soft boundary against B_ref, both within one cell of tolerance.
 
-    Paper: the loss is drawn between B_S and B_ref, its form is not to be had. We: the soft boundary F1, because few
-    pixels are boundary (a mean over pixels would be won by predicting none) and because a student that works at a
-    quarter of the resolution cannot be held to the pixel. Computed at that resolution whatever the others' stride is.
+    Paper: the loss is drawn between B_S and B_ref, its form is not given. We: the soft boundary F1, because few
+    pixels are boundary (a mean over pixels would be lowest for predicting none) and because a student at a quarter of
+    the resolution cannot be exact to the pixel. Computed at that resolution, whatever `losses.stride` is.
     Cells next to ignored ones are left out: their boundary depends on ignored predictions.
     """
     known_B1hw = 1 - _dilate((valid_Bhw == 0).float().unsqueeze(1), wrap)
@@ -192,7 +197,7 @@ def boundary_loss(probabilities_BChw: Tensor, boundary_Bhw: Tensor, valid_Bhw: T
     wanted = boundary_Bhw.unsqueeze(1) * known_B1hw
     correct = (found * _dilate(wanted, wrap)).sum()  # precision's numerator
     recalled = (wanted * _dilate(found, wrap)).sum()  # recall's
-    one_cell = 1.0  # keeps panoramas without any boundary defined
+    one_cell = 1.0  # smoothing: defines the loss of panoramas without any boundary
     return 1 - (correct + recalled + one_cell) / (found.sum() + wanted.sum() + one_cell)
 
 
@@ -217,7 +222,8 @@ def feature_loss(projected: Mapping[int, Tensor], targets: MkaTargets) -> Tensor
     """L_feat: mean over levels of 1 - cosine(projected student, assistant) per cell; in [0, 2].
 
     Paper: "multi-level feature knowledge" by the abstract, no form. We: the cosine, because the scale of another
-    network's features is arbitrary. Ignored cells and samples whose features are not known have no weight.
+    network's features is arbitrary. Ignored cells and samples whose features do not belong to their image have no
+    weight.
     """
     losses = [
         _level_loss(projected[level], assistant_BDhw, targets) for level, assistant_BDhw in targets.features.items()

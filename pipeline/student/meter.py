@@ -1,4 +1,4 @@
-"""What the log says of the losses, and the watch that stops a training that has blown up."""
+"""Means of the losses for the log, and the check that stops a training that has diverged."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pipeline.errors import GoodSAMError
 
 
 class LossMeter:
-    """Means of losses since the last reading, each over the steps that have it.
+    """Means of losses since the last `read`, each over the steps that have it.
 
-    They are summed on the device: only reading waits for it.
+    They are summed on the device: only `read` and `check` wait for it.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,11 @@ class LossMeter:
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
 
     def read(self) -> dict[str, float]:
-        """Means by name; counts from zero afterwards."""
+        """Means by name; starts again from zero.
+
+        Raises:
+            GoodSAMError: as `check`.
+        """
         means = self.check()
         self._sums, self._counts = {}, Counter()
         return means
@@ -42,7 +46,7 @@ class LossMeter:
         """Means by name.
 
         Raises:
-            GoodSAMError: one is not a number or infinite; the weights are lost then, and no checkpoint may be written.
+            GoodSAMError: one is NaN or infinite; the weights are useless then, and no checkpoint may be written.
         """
         means = {name: float(value) / self._counts[name] for name, value in self._sums.items()}
         broken = [name for name, mean in means.items() if not math.isfinite(mean)]

@@ -46,14 +46,14 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
 _SEGMENTS = "SegformerForSemanticSegmentation"
 _CLASSIFIER, _FUSE = "decode_head.classifier.weight", "decode_head.linear_fuse.weight"
 _ROWS_VERSION = 1
-"""Raised when other rows of a start with other classes are taken over."""
+"""Raised when the code reuses other rows of initial weights with other classes."""
 _LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
-"""What transformers raises for weights that are missing, broken or of another kind."""
+"""Errors of transformers for weights that are missing, broken or of another kind."""
 
 
 @dataclass(frozen=True)
 class StudentOutput:
-    """What the student makes of a batch."""
+    """The student's output for a batch."""
 
     logits_BChw: Tensor
     """Class logits at a quarter of the resolution."""
@@ -63,19 +63,19 @@ class StudentOutput:
 
 @dataclass(frozen=True)
 class StudentStart:
-    """A student before its training."""
+    """A student before training."""
 
     model: SegformerForSemanticSegmentation
-    """With the classes that are wanted."""
+    """Network with the classes of the run."""
     note: str
-    """Which classes begin at random, for the user; empty where the start has the same classes, or there is none."""
+    """Which classes start from random weights, for the user; empty if none do, or all."""
 
 
 def start_student(config: StudentConfig, label_set: LabelSet) -> StudentStart:
     """A student with the classes of `label_set`; random parts come from torch's global generator.
 
-    A start with other classes, or with the same in another order, gives the rows of its final classifier by the names
-    of the classes, and by known merges.
+    Of initial weights with other classes, or the same in another order, rows of the final classifier are reused by the
+    names of the classes and by known merges.
 
     Raises:
         WeightsError: `config.weights` is missing, broken, no SegFormer, or of another size than `config.size` ("tiny"
@@ -86,13 +86,13 @@ def start_student(config: StudentConfig, label_set: LabelSet) -> StudentStart:
         return StudentStart(SegformerForSemanticSegmentation(architecture), "")
     folder = _start_folder(config.weights)
     architecture = _architecture_of(folder)
-    if config.size != "tiny":  # which is ours: a small start of any shape will do
+    if config.size != "tiny":  # a size of ours: it takes initial weights of any shape
         _check_size(folder, architecture, config.size)
     known = _class_names(architecture)
-    if _takes_rows_over(architecture, label_set):
+    if _needs_row_reuse(architecture, label_set):
         model, random = _pretrained(folder, architecture)
         rows = (None,) * len(label_set) if _CLASSIFIER in random else rows_by_class(known, label_set.names)
-        _take_rows_over(model, label_set, rows)
+        _reuse_rows(model, label_set, rows)
     else:
         model, random = _pretrained(folder, _with_labels(architecture, label_set))
         rows = (None,) * len(label_set)
@@ -110,7 +110,7 @@ def build_student(config: StudentConfig, label_set: LabelSet) -> SegformerForSem
 
 
 def start_identity(config: StudentConfig, label_set: LabelSet) -> str:
-    """Names the weights that a student with these classes starts from by their content; empty where there are none.
+    """Identifies the initial weights of a student with these classes by content; empty where there are none.
 
     Raises:
         WeightsError: `config.weights` is missing, or no SegFormer.
@@ -118,7 +118,7 @@ def start_identity(config: StudentConfig, label_set: LabelSet) -> str:
     if not config.weights:
         return ""
     folder = _start_folder(config.weights)
-    by_name = _takes_rows_over(_architecture_of(folder), label_set)
+    by_name = _needs_row_reuse(_architecture_of(folder), label_set)
     return network_digest(folder) + (f" by name {_ROWS_VERSION}" if by_name else "")
 
 
@@ -145,7 +145,7 @@ def save_student(
     Args:
         model: the student.
         folder: made if it does not exist.
-        working_size: (height, width) that transformers' pipelines shall resize images to; None leaves their size.
+        working_size: (height, width) to which transformers' pipelines resize images; None leaves their size.
     """
     with quiet():
         model.save_pretrained(folder)
@@ -159,7 +159,7 @@ def save_student(
 
 def normalise(images_B3HW: Tensor) -> Tensor:
     """RGB in [0, 1] -> what the network expects (ImageNet's mean and deviation)."""
-    pixels_B3HW = images_B3HW.clone()  # by plain numbers: a tensor of them would keep a GPU waiting for its copy
+    pixels_B3HW = images_B3HW.clone()  # by Python numbers: a GPU would wait for the copy of a tensor
     for channel_BHW, mean, deviation in zip(pixels_B3HW.unbind(1), IMAGENET_MEAN, IMAGENET_STD, strict=True):
         channel_BHW.sub_(mean).div_(deviation)
     return pixels_B3HW
@@ -171,10 +171,10 @@ def to_unit(images_BHW3: Tensor) -> Tensor:
 
 
 def forward_wrapped(model: SegformerForSemanticSegmentation, pixels_B3HW: Tensor, wrap: int) -> StudentOutput:
-    """Run the student on normalised pixels that continue on the other side of the seam by `wrap` columns.
+    """Run the student on normalised pixels, padded by `wrap` columns of the other side of the seam.
 
     Args:
-        model: the student, in whatever mode it is.
+        model: the student, in training or evaluation mode.
         pixels_B3HW: from `normalise`.
         wrap: columns added on either side and cut off the outputs, a multiple of 32; 0 for crops, which have borders.
 
@@ -182,9 +182,7 @@ def forward_wrapped(model: SegformerForSemanticSegmentation, pixels_B3HW: Tensor
         ValueError: `wrap` is no multiple of 32.
     """
     if wrap % LEVEL_STRIDES[-1]:
-        raise ValueError(
-            f"wrap is {wrap}; it must be a multiple of {LEVEL_STRIDES[-1]}, or the levels lose their places"
-        )
+        raise ValueError(f"wrap is {wrap}; it must be a multiple of {LEVEL_STRIDES[-1]}, whole cells of every level")
     wrap = min(wrap, pixels_B3HW.shape[-1])
     output = model(pixel_values=wrap_columns(pixels_B3HW, wrap), output_hidden_states=True)
     levels = tuple(
@@ -253,7 +251,7 @@ def _architecture_of(folder: Path) -> SegformerConfig:
         raise WeightsError(f"{folder} {found}", "the student is a SegFormer",
                            "Set student.weights to a SegFormer, such as nvidia/mit-b0")  # fmt: skip
     architecture = SegformerConfig.from_dict(values)
-    architecture.reshape_last_stage = True  # else the last level loses its shape, and panoramas are not square
+    architecture.reshape_last_stage = True  # without it transformers takes the last level for square
     return architecture
 
 
@@ -266,7 +264,7 @@ def _check_size(folder: Path, architecture: SegformerConfig, size: str) -> None:
 
 
 def _with_labels(architecture: SegformerConfig, label_set: LabelSet) -> SegformerConfig:
-    """Name the classes in the config, so that a saved folder explains itself."""
+    """Name the classes in the config, and thereby in saved folders."""
     architecture.id2label = dict(enumerate(label_set.names))
     architecture.label2id = {name: i for i, name in enumerate(label_set.names)}
     architecture.semantic_loss_ignore_index = IGNORE
@@ -277,11 +275,11 @@ def _class_names(architecture: SegformerConfig) -> tuple[str, ...]:
     return tuple(str(name) for _, name in sorted(cast("dict[int, str]", architecture.id2label).items()))
 
 
-def _takes_rows_over(architecture: SegformerConfig, label_set: LabelSet) -> bool:
-    """Whether rows of the start's final classifier must be put in the places of other ids.
+def _needs_row_reuse(architecture: SegformerConfig, label_set: LabelSet) -> bool:
+    """Whether rows of the initial final classifier must be moved to other class ids.
 
-    An encoder has none, though its config may name the classes that it was trained on before (ImageNet has poles, too).
-    Where no class is known, a classifier of another size is random anyway.
+    An encoder has no such classifier, though its config may name the classes that it was trained on (ImageNet has
+    poles, too). Where no class is known, a classifier of another size is random anyway.
     """
     known = _class_names(architecture)
     written_by = architecture.architectures or [_SEGMENTS]
@@ -290,8 +288,8 @@ def _takes_rows_over(architecture: SegformerConfig, label_set: LabelSet) -> bool
     return len(known) == len(label_set) or any(row is not None for row in rows_by_class(known, label_set.names))
 
 
-def _take_rows_over(model: SegformerForSemanticSegmentation, label_set: LabelSet, rows: Sequence[int | None]) -> None:
-    """Give the student a final classifier for `label_set` with these rows of its old one, random where None."""
+def _reuse_rows(model: SegformerForSemanticSegmentation, label_set: LabelSet, rows: Sequence[int | None]) -> None:
+    """Give the student a final classifier for `label_set`, with these rows of its old one, random where None."""
     before: Any = model.decode_head.classifier
     after = nn.Conv2d(before.in_channels, len(label_set), kernel_size=1)
     nn.init.normal_(after.weight, std=model.config.initializer_range)  # as transformers does it
@@ -309,9 +307,10 @@ def _take_rows_over(model: SegformerForSemanticSegmentation, label_set: LabelSet
 def _pretrained(
     folder: Path, architecture: SegformerConfig, whole: bool = False
 ) -> tuple[SegformerForSemanticSegmentation, set[str]]:
-    """Load weights as float32; what the head lacks, or has in another size, stays random (never with `whole`).
+    """Load weights as float32; what the head lacks or has in another size stays random, unless `whole`.
 
-    Returns the network and the names of the tensors that are random.
+    Returns:
+        The network and the names of the tensors that are random.
     """
     try:
         with quiet():

@@ -1,7 +1,7 @@
-"""A sample as the losses compare it: targets pooled to their stride, once per panorama, before they are moved about.
+"""Targets of a sample, pooled to the losses' stride once per panorama, before augmentation.
 
-Rolls, crops and mirrors move whole squares of pixels (their columns are multiples of 32), so it is the same to pool
-before or after them; before, sixteen times less has to be kept, moved, stacked and copied to a GPU at a stride of 4.
+Rolls, crops and mirrors move whole squares of pixels (their columns are multiples of 32), so pooling before or after
+them is the same; before, sixteen times less has to be cached, moved, stacked and copied to a GPU at a stride of 4.
 
 Legend: C classes, D feature channels, H W panorama, h w the losses' resolution (H / stride, rounded up), 3 = RGB.
 """
@@ -33,17 +33,17 @@ class PooledSample:
     image_HW3: Bytes
     """RGB."""
     assistant_Chw: Bytes
-    """S_TA^w: codes 255 * sqrt(p) of the mean over the valid pixels of each square; without any, 0."""
+    """S_TA^w: codes 255 * sqrt(p) of the mean over each square's valid pixels; 0 where there are none."""
     ensemble_Chw: Bytes
     """Soft E, likewise."""
     valid_hw: Bytes
-    """Pixels of each square that are not ignored, 0 .. stride^2."""
+    """Number of pixels of each square that are not ignored, 0 .. stride^2."""
     reliable_hw: Bytes
-    """Those of them with M = 1."""
+    """Number of those with M = 1."""
     boundary_hw: Bytes
     """B_ref at the student's own resolution (H/4, W/4): 1 where a valid pixel of the square is a boundary, else 0."""
     boundary_valid_hw: Bytes
-    """Valid pixels at that resolution, 0 .. 16."""
+    """Number of valid pixels of each square at that resolution, 0 .. 16."""
     features: Mapping[int, npt.NDArray[np.float16]]
     """The assistant's encoder levels by number, as in `PanoramaSample`."""
 
@@ -66,10 +66,10 @@ class PooledSample:
 
 
 def pool(sample: PanoramaSample, stride: int) -> PooledSample:
-    """The sample with its targets pooled by `stride` (1, 2 or 4); ignored pixels enter no mean, nor do missing rows.
+    """The sample with its targets pooled by `stride` (1, 2 or 4); ignored pixels and padded rows enter no mean.
 
     Raises:
-        ValueError: another stride; counts of pixels are bytes, and columns must come out even.
+        ValueError: the stride is another one.
     """
     if stride not in (1, 2, 4):
         raise ValueError(f"the stride is {stride}; targets are pooled by 1, 2 or 4")
@@ -87,7 +87,7 @@ def pool(sample: PanoramaSample, stride: int) -> PooledSample:
 
 
 def count(flags_HW: npt.NDArray[np.bool_], stride: int) -> Bytes:
-    """How many pixels of each square of `stride` are set; none is in rows beyond the last."""
+    """Number of set pixels in each square of stride x stride; rows beyond the last count as unset."""
     squares_1hw = functional.avg_pool2d(_pad_rows(torch.from_numpy(flags_HW).float()[None], stride), stride)
     return cast(Bytes, (squares_1hw * stride**2).round().byte()[0].numpy())
 
@@ -104,7 +104,8 @@ def pool_codes(codes_CHW: Bytes, valid_HW: npt.NDArray[np.bool_], stride: int) -
 
 
 def decode(codes_BCHW: Tensor) -> Tensor:
-    """uint8 codes 255 * sqrt(p) (the store's sqrt8) -> float32 probabilities that sum to 1 over C; 0 where all are."""
+    """uint8 codes 255 * sqrt(p) (the store's sqrt8) -> float32 probabilities that sum to 1 over C; all-zero codes give
+    0."""
     squares = codes_BCHW.float().square_()
     return squares.div_(squares.sum(dim=1, keepdim=True).clamp_min_(1.0))
 

@@ -1,4 +1,4 @@
-"""Samples out of stage one's store, and the images that they belong to."""
+"""Samples from stage one's store, together with their images."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def _certain(labels_HW: npt.NDArray[np.uint8], classes: int) -> npt.NDArray[np.u
 
 
 _LARGEST_SCALE = np.float32(512)
-"""Features of up to 127 times this are numbers in half precision."""
+"""Features of up to 127 times this are finite in half precision."""
 
 
 def _half(stored_Dhw: npt.NDArray[np.int8], scale_D: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
-    """Features as float16; where some are too large for it, all are scaled down alike, which a cosine cannot see."""
+    """Features as float16; where some are too large for it, all are scaled down, which does not change a cosine."""
     shrink = np.maximum(scale_D.max(initial=0) / _LARGEST_SCALE, np.float32(1))
     return decode_features(stored_Dhw, scale_D / shrink).astype(np.float16)
 

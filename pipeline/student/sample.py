@@ -1,4 +1,4 @@
-"""One panorama as the store has it for the student: the image and what stage one knows about it.
+"""One panorama for the student: the image and stage one's results as they are stored.
 
 Legend: C classes, D feature channels, H W panorama, h w a feature level's resolution, 3 = RGB.
 """
@@ -19,15 +19,15 @@ class PanoramaSample:
     image_HW3: npt.NDArray[np.uint8]
     """RGB."""
     assistant_CHW: npt.NDArray[np.uint8]
-    """S_TA^w as the store has it: 255 * sqrt(probability), a quarter of the memory of float32."""
+    """S_TA^w as it is stored: 255 * sqrt(probability), a quarter of the memory of float32."""
     ensemble_CHW: npt.NDArray[np.uint8]
     """Soft E, likewise."""
     reliable_HW: npt.NDArray[np.bool_]
-    """M: the ensemble is trusted here."""
+    """M: where the ensemble is reliable."""
     boundary_HW: npt.NDArray[np.bool_]
     """B_ref."""
     ignored_HW: npt.NDArray[np.bool_]
-    """Nothing is learned here."""
+    """Pixels that no loss sees."""
     features: Mapping[int, npt.NDArray[np.float16]]
     """The assistant's encoder levels by number (1 = finest), [D, h, w] each, up to a factor per level; may be empty."""
 

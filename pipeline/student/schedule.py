@@ -1,4 +1,4 @@
-"""Learning rates: which parameters have which, linear warm-up, then polynomial decay to zero.
+"""Learning rates per group of parameters: linear warm-up, then polynomial decay to zero.
 
 A function of the step alone, so that resuming is exact.
 """
@@ -24,7 +24,7 @@ def learning_rate_factor(step: int, config: DistillConfig) -> float:
 def parameter_groups(model: nn.Module, projections: nn.Module, config: DistillConfig) -> list[dict[str, Any]]:
     """Encoder and head learn at their own rates; biases and norms (one-dimensional) do not decay.
 
-    The encoder is what is called `segformer` in the model, as in transformers; of other networks all is head.
+    The encoder is the module `segformer` of the model, as in transformers; in other networks everything counts as head.
     """
     named = [*model.named_parameters(), *((f"projections.{name}", p) for name, p in projections.named_parameters())]
     groups: dict[tuple[bool, bool], dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""A start with other classes: which rows of its final classifier a student can take over, by the classes' names."""
+"""Initial weights with other classes: which rows of their final classifier a student can reuse, by class name."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Sequence
 from pipeline.classes import IGNORE, LABEL_SETS, can_merge, folded, merge_table
 
 _UNNAMED = re.compile(r"label_\d+")
-"""What transformers calls a class that nobody has named."""
-_MOST_NAMED = 12
-"""Classes that a note names before it counts the rest."""
+"""transformers' name for a class without a name."""
+_MAX_NAMED = 12
+"""Classes that a note names; it counts the rest."""
 
 
 def same_classes(known: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether a classifier of the classes `known` serves those of `wanted` as it is; unnamed ones are taken at their
-    word if they are as many."""
+    """Whether a classifier of the classes `known` can be used for those of `wanted` unchanged; unnamed classes fit any
+    of the same number."""
     return list(map(folded, known)) == list(map(folded, wanted)) or (len(known) == len(wanted) and _are_unnamed(known))
 
 
 def rows_by_class(known: Sequence[str], wanted: Sequence[str]) -> tuple[int | None, ...]:
-    """For each of `wanted`, the id among `known` of the same class, or else of the one that a known merge puts it into
-    (`rider` is a person where there are no riders); None where there is none. Upper and lower case are the same."""
+    """For each class of `wanted`, the id in `known` of the same class, or of the class that it merges into (`rider`
+    into person where there are no riders), or None. Upper and lower case are the same."""
     ids: dict[str, int] = {}
     for class_id, name in enumerate(map(folded, known)):
         ids.setdefault(name, class_id)
@@ -30,7 +30,7 @@ def rows_by_class(known: Sequence[str], wanted: Sequence[str]) -> tuple[int | No
 
 
 def note_of_rows(known: Sequence[str], wanted: Sequence[str], rows: Sequence[int | None]) -> str:
-    """What a user should know of the classes that a student takes over; `rows` are as `rows_by_class` gives them."""
+    """A note for the user on the classes whose rows a student reuses; `rows` come from `rows_by_class`."""
     random = [name for name, row in zip(wanted, rows, strict=True) if row is None]
     others = [
         f"{name} from {known[row]}"
@@ -48,7 +48,7 @@ def _are_unnamed(names: Sequence[str]) -> bool:
 
 
 def _merged_into(known: set[str]) -> dict[str, str]:
-    """Class -> the one of `known` that it is merged into, where `known` are the classes of a known merge's result."""
+    """Class -> the class of `known` that it merges into; empty unless `known` is the result of a known merge."""
     merged: dict[str, str] = {}
     for narrow in LABEL_SETS.values():
         if set(map(folded, narrow.names)) != known:
@@ -62,5 +62,5 @@ def _merged_into(known: set[str]) -> dict[str, str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    rest = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,4 +1,4 @@
-"""What the student learns from, on its device: codes decoded to probabilities, counts of pixels to weights.
+"""Targets on the student's device: codes decoded to probabilities, counts of pixels to weights.
 
 Legend: B batch, C classes, D feature channels, H W panorama or crop, h w the losses' resolution (H / stride, rounded
 up).
@@ -35,7 +35,7 @@ class MkaTargets:
     features: Mapping[int, Tensor]
     """The assistant's encoder levels by number (1 = finest), [B, D, rows, columns] each."""
     features_known_B: Tensor
-    """1 where the features belong to the image as the student sees it, 0 where they do not."""
+    """1 where the features belong to the image as the student sees it, else 0."""
 
 
 def make_targets(batch: TrainingBatch) -> MkaTargets:

@@ -1,8 +1,8 @@
 """The assistant F_TA: a semantic network trained on perspective images, behind one small interface.
 
 The adapters (`assistant_transformers`, `assistant_onnx`) share what is here: images of any size come in, are normalised
-as the network wants them and padded to a multiple of 32; what comes out is cut back. Nothing is resized: the
-resolution at which the network sees an image is its caller's choice.
+for the network and padded to a multiple of 32; outputs are cropped accordingly. Nothing is resized: the caller chooses
+the resolution at which the network sees an image.
 
 Legend: K images of a batch, C classes, D feature channels, H W image, h w the output's own resolution, s stride.
 """
@@ -26,7 +26,7 @@ from pipeline.teacher.identity import DEMO_FOLDER
 
 DEMO_LABELS = DENSEPASS_13
 LEVEL_OF_STRIDE = {4: 1, 8: 2, 16: 3, 32: 4}
-"""Encoder levels are named by their stride."""
+"""Encoder level by its stride, pixels."""
 PROBE_SIZE = (64, 96)
 """Height and width of the image that shows how a network's outputs are laid out."""
 _UNNAMED = re.compile(r"LABEL_\d+")
@@ -34,16 +34,16 @@ _UNNAMED = re.compile(r"LABEL_\d+")
 
 @dataclass(frozen=True)
 class AssistantOutput:
-    """What the assistant says about K images of equal size H W.
+    """The assistant's output for K images of equal size H W.
 
     A map of stride s, a power of two, has ceil(H / s) rows and ceil(W / s) columns: where s does not divide the size,
-    the last cell reaches beyond the image.
+    the last cell extends beyond the image.
     """
 
     logits_KChw: torch.Tensor
     """Class scores before the softmax, float32, at the network's own resolution (stride 4 for SegFormer)."""
     features: dict[int, torch.Tensor]
-    """Encoder level (1 finest .. 4, strides 4 .. 32) -> features_KDhw, float32; only those asked for."""
+    """Encoder level (1 finest .. 4, strides 4 .. 32) -> features_KDhw, float32; only the requested levels."""
 
 
 class Assistant(Protocol):
@@ -56,17 +56,17 @@ class Assistant(Protocol):
 
     @property
     def identity(self) -> str:
-        """Kind, name and content hash of the weights, for fingerprints: other weights, other identity."""
+        """Kind, name and content hash of the weights, for fingerprints."""
         ...
 
     @property
     def feature_levels(self) -> tuple[int, ...]:
-        """The encoder levels that it can give."""
+        """The encoder levels that it can return."""
         ...
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of it, a sentence each: what it was taken to want where its files do not say it."""
+        """What the user should know, a sentence each: assumptions about its input that its files do not state."""
         ...
 
     def __call__(self, images_KHW3: npt.NDArray[np.uint8], levels: Sequence[int] = ()) -> AssistantOutput:
@@ -79,7 +79,7 @@ class Assistant(Protocol):
 
 
 def load_assistant(config: AssistantConfig, device: torch.device) -> Assistant:
-    """The network that `config` names, ready to be called. The demo's own label set wins over the one in `config`.
+    """The network that `config` names, ready to use. The demo network has its own label set, whatever `config` says.
 
     Raises:
         WeightsError: it is missing, broken, of the wrong kind, or has another number of classes than the label set.
@@ -96,8 +96,8 @@ def load_assistant(config: AssistantConfig, device: torch.device) -> Assistant:
     return load_transformers(config.name, label_set(config.label_set), device, precision=precision)
 
 
-def cut_back(maps_KDhw: torch.Tensor, padded: torch.Size, size: tuple[int, int]) -> torch.Tensor:
-    """Drop the cells that lie wholly in the padding; `padded` ends in H' W', `size` is H W. Makes it float32."""
+def crop_padding(maps_KDhw: torch.Tensor, padded: torch.Size, size: tuple[int, int]) -> torch.Tensor:
+    """Maps without the cells that lie entirely in the padding, float32; `padded` ends in H' W', `size` is H W."""
     rows, columns = (
         -(-extent * cells // full) for extent, cells, full in zip(size, maps_KDhw.shape[-2:], padded[-2:], strict=True)
     )
@@ -119,7 +119,7 @@ def require_levels(levels: Sequence[int], available: tuple[int, ...], identity: 
         )
 
 
-def require_classes(found: int, labels: LabelSet, what: str) -> None:
+def require_classes(found: int, labels: LabelSet, network: str) -> None:
     """Refuse a network whose classes are not those of the label set.
 
     Raises:
@@ -127,35 +127,35 @@ def require_classes(found: int, labels: LabelSet, what: str) -> None:
     """
     if found != len(labels):
         raise WeightsError(
-            f"{what} predicts {found} classes",
+            f"{network} predicts {found} classes",
             f"the label set {labels.name} has {len(labels)}",
             "Set assistant.label_set to the labels that the network was trained on",
         )
 
 
-def class_order(names: Sequence[str], labels: LabelSet, what: str) -> tuple[int, ...]:
-    """Which of a network's channels is each class of the label set, by the network's own class names.
+def class_order(names: Sequence[str], labels: LabelSet, network: str) -> tuple[int, ...]:
+    """The network's channel of each class of the label set, matched by the network's own class names.
 
-    Case, spaces, hyphens and underscores of names do not matter. Channels are taken as they come where the network
-    has no names, only LABEL_0, LABEL_1, ..., as transformers calls classes that nobody named.
+    Case, spaces, hyphens and underscores of names do not matter. Channels keep their order where the network
+    has no names, only LABEL_0, LABEL_1, ..., transformers' default.
 
     Args:
         names: the network's class names in the order of its channels, as many as `labels` has.
-        labels: the classes that the network is said to predict.
-        what: the network, for messages.
+        labels: the classes that the settings state for the network.
+        network: its description, for messages.
 
     Returns:
         Position p holds the channel of class p.
 
     Raises:
-        WeightsError: the names are others.
+        WeightsError: the names differ.
     """
     theirs, ours = ([_folded(name) for name in side] for side in (names, labels.names))
     if theirs == ours or all(_UNNAMED.fullmatch(name) for name in names):
         return tuple(range(len(labels)))
     if sorted(theirs) != sorted(ours) or len(set(ours)) != len(ours):
         raise WeightsError(
-            f"{what} predicts {', '.join(names)}",
+            f"{network} predicts {', '.join(names)}",
             f"the label set {labels.name} has {', '.join(labels.names)}",
             "Set assistant.label_set to the labels that the network was trained on, or correct id2label in its"
             " config.json where that is wrong",

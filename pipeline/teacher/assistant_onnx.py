@@ -1,13 +1,13 @@
 """Assistants as ONNX files, from any framework; needs the optional onnxruntime.
 
 The file takes one image batch [K, 3, H, W] and gives `logits`, and optionally encoder levels as `features_4`,
-`features_8`, `features_16`, `features_32`: the number is the stride. Where nothing is called logits, the only output
-beside the levels is taken, or the one that `assistant.output` names. Its class scores may be logits,
+`features_8`, `features_16`, `features_32`: the number is the stride. Where no output is called logits, the only output
+beside the levels is used, or the one that `assistant.output` names. Its class scores may be logits,
 probabilities or their logarithms.
 
-Inputs of float32 and float16 get normalised pixels: as for ImageNet unless a preprocessor_config.json lies beside the
-file and states image_mean and image_std (R, G, B of 0..1), or do_normalize as false. Inputs of uint8 get pixels as they
-are, 0..255: such a network normalises them itself.
+Inputs of float32 and float16 get normalised pixels, by ImageNet's mean and std unless a preprocessor_config.json lies
+beside the file and states image_mean and image_std (R, G, B of 0..1), or do_normalize as false. Inputs of uint8 get raw
+pixels, 0..255: such a network normalises them itself.
 
 Networks that end with an upsampling are best exported without it: callers upsample the logits themselves, bilinearly
 with half-pixel centres (align_corners=False).
@@ -34,12 +34,12 @@ from pipeline.teacher.assistant import (
     LEVEL_OF_STRIDE,
     PROBE_SIZE,
     AssistantOutput,
-    cut_back,
+    crop_padding,
     require_classes,
     require_levels,
 )
 from pipeline.teacher.identity import onnx_identity, require_onnx_file
-from pipeline.teacher.normalisation import Normalisation, assumption
+from pipeline.teacher.normalisation import Normalisation, assumption_note
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 _INPUT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 _LEVEL_NAMES = {level: f"features_{stride}" for stride, level in LEVEL_OF_STRIDE.items()}
 _SUM_TOLERANCE = 0.01
-"""How far from 1 the probabilities of a pixel may sum: float16 rounds each of them."""
+"""How far the sum of a pixel's probabilities may be from 1: float16 rounds each of them."""
 _SMALLEST_PROBABILITY = 1e-12
-"""Smaller ones count as this, for their logarithm must be finite."""
+"""Smaller ones are raised to this, to keep their logarithm finite."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class OnnxAssistant:
 
     @property
     def feature_levels(self) -> tuple[int, ...]:
-        """The encoder levels that it can give."""
+        """The encoder levels that it can return."""
         return tuple(sorted(self.feature_names))
 
     def __call__(self, images_KHW3: npt.NDArray[np.uint8], levels: Sequence[int] = ()) -> AssistantOutput:
@@ -82,10 +82,10 @@ class OnnxAssistant:
         inputs = self.normalisation.prepare(images_KHW3, torch.device("cpu"))
         names = [self.logits_name, *(self.feature_names[level] for level in levels)]
         logits, *features = (
-            cut_back(torch.from_numpy(values), inputs.shape, images_KHW3.shape[1:3]).to(self.device)
+            crop_padding(torch.from_numpy(values), inputs.shape, images_KHW3.shape[1:3]).to(self.device)
             for values in _run(self.session, names, inputs.numpy(), self.identity)
         )
-        if self.gives_probabilities:  # their logarithm is logits: the softmax gives them back
+        if self.gives_probabilities:  # their logarithms are logits: softmax restores the probabilities
             logits = logits.clamp_min(_SMALLEST_PROBABILITY).log()
         elif self.gives_log_probabilities:
             logits = logits.clamp_min(math.log(_SMALLEST_PROBABILITY))
@@ -103,7 +103,7 @@ def load_onnx(name: str, labels: LabelSet, device: torch.device, output: str = "
 
     Raises:
         WeightsError: onnxruntime is not installed, the file is missing or broken, its input or class scores are not as
-            said above, or it has other classes than `labels`.
+            described above, or it has other classes than `labels`.
     """
     path = Path(name).expanduser()
     session = _session(path, device)
@@ -123,7 +123,7 @@ def load_onnx(name: str, labels: LabelSet, device: torch.device, output: str = "
         {level: level_name for level, level_name in _LEVEL_NAMES.items() if level_name in outputs},
         _are_probabilities(scores),
         _are_probabilities(np.exp(np.minimum(scores.astype(np.float64), 1.0))),
-        () if _takes_bytes(session) else assumption(path.parent, f"the assistant {name}"),
+        () if _takes_bytes(session) else assumption_note(path.parent, f"the assistant {name}"),
     )
 
 
@@ -167,7 +167,7 @@ def _scores_name(outputs: Sequence[str], chosen: str, name: str) -> str:
 
 
 def _normalisation(session: InferenceSession, folder: Path) -> Normalisation:
-    stated = Normalisation.beside(folder)
+    stated = Normalisation.from_folder(folder)
     if _takes_bytes(session):
         return replace(stated, mean=(0.0,) * 3, std=(1.0,) * 3, rescale=1.0)
     return stated
@@ -178,7 +178,7 @@ def _takes_bytes(session: InferenceSession) -> bool:
 
 
 def _probe(session: InferenceSession) -> npt.NDArray[np.float32]:
-    """Noise of a small size, or of the size that the file was exported for."""
+    """A small noise image, or one of the size that the file was exported for."""
     fixed = zip(session.get_inputs()[0].shape[2:], PROBE_SIZE, strict=False)
     sizes = [extent if isinstance(extent, int) else ours for extent, ours in fixed]
     return np.random.default_rng(0).uniform(0, 2, (1, 3, *sizes)).astype(np.float32)
@@ -210,7 +210,7 @@ def _are_probabilities(scores_KChw: npt.NDArray[np.generic]) -> bool:
 def _run(
     session: InferenceSession, outputs: Sequence[str], inputs: npt.NDArray[np.float32], name: str
 ) -> list[npt.NDArray[np.float32]]:
-    """Outputs by name; the file gets numbers of its own type, and images one by one if exported for a batch of one.
+    """Outputs by name; inputs are cast to the file's type, and passed one by one if it was exported for a batch of one.
 
     Raises:
         WeightsError: the file was exported for another image size.
@@ -220,7 +220,7 @@ def _run(
     batches = np.split(typed, len(typed)) if entry.shape[0] == 1 else [typed]
     try:
         parts = [session.run(list(outputs), {entry.name: batch}) for batch in batches]
-    except Exception as error:  # onnxruntime's errors have no common base
+    except Exception as error:  # onnxruntime's errors have no common base class
         size = f"{inputs.shape[2]}x{inputs.shape[3]}"
         raise WeightsError(f"{name} cannot segment images of {size} pixels ({first_line(error)})",
                            f"it takes {entry.shape}", "Export it with free image size") from error  # fmt: skip

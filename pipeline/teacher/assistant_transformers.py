@@ -26,12 +26,12 @@ from pipeline.teacher.assistant import (
     PROBE_SIZE,
     AssistantOutput,
     class_order,
-    cut_back,
+    crop_padding,
     require_classes,
     require_levels,
 )
 from pipeline.teacher.identity import identity_of_folder
-from pipeline.teacher.normalisation import Normalisation, assumption
+from pipeline.teacher.normalisation import Normalisation, assumption_note
 
 _KEY = "assistant.name"
 
@@ -47,17 +47,17 @@ class TransformersAssistant:
     device: torch.device
     normalisation: Normalisation
     level_positions: dict[int, int] = field(default_factory=dict[int, int])
-    """Encoder level -> which of the network's hidden states it is."""
+    """Encoder level -> index of the network's hidden state."""
     precision: torch.dtype = torch.float32
-    """Of matrix products and convolutions: float32, or bfloat16 (autocast)."""
+    """Precision of matrix products and convolutions: float32, or bfloat16 (autocast)."""
     channels: tuple[int, ...] = ()
-    """Which of the network's channels is each class of the label set; empty: they are in its order."""
+    """The network's channel of each class of the label set; empty where the order is the same."""
     notes: tuple[str, ...] = ()
     """See `Assistant`."""
 
     @property
     def feature_levels(self) -> tuple[int, ...]:
-        """The encoder levels that it can give."""
+        """The encoder levels that it can return."""
         return tuple(sorted(self.level_positions))
 
     @torch.no_grad()
@@ -71,8 +71,8 @@ class TransformersAssistant:
         logits = raw.logits[:, list(self.channels)] if self.channels else raw.logits
         states = {level: raw.hidden_states[self.level_positions[level]] for level in levels}
         return AssistantOutput(
-            cut_back(logits, inputs.shape, size),
-            {level: cut_back(state, inputs.shape, size) for level, state in states.items()},
+            crop_padding(logits, inputs.shape, size),
+            {level: crop_padding(state, inputs.shape, size) for level, state in states.items()},
         )
 
 
@@ -105,11 +105,11 @@ def load_transformers(
         labels,
         identity_of_folder(name, folder, kind),
         device,
-        Normalisation.beside(folder),
+        Normalisation.from_folder(folder),
         positions,
         precision,
         _channels(network, labels, f"the assistant {name}"),
-        assumption(folder, f"the assistant {name}"),
+        assumption_note(folder, f"the assistant {name}"),
     )
 
 
@@ -130,8 +130,8 @@ def probe_outputs(network: torch.nn.Module, device: torch.device, name: str) -> 
     return int(raw.logits.shape[1]), {level: position for level, position in found.items() if level}
 
 
-def _channels(network: Any, labels: LabelSet, what: str) -> tuple[int, ...]:
-    """The network's channels in the order of the label set; empty where that is theirs already."""
+def _channels(network: Any, labels: LabelSet, description: str) -> tuple[int, ...]:
+    """The network's channel of each class of the label set; empty where the order is the same."""
     id2label: dict[int, str] = network.config.id2label
-    order = class_order([str(id2label[class_id]) for class_id in sorted(id2label)], labels, what)
+    order = class_order([str(id2label[class_id]) for class_id in sorted(id2label)], labels, description)
     return () if order == tuple(sorted(order)) else order

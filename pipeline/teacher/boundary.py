@@ -1,10 +1,10 @@
 """Boundary enhancement: B_ref, the edges on which SAM and the assistant agree (paper figures 2 and 3).
 
 Paper: B_SAM and the assistant's boundaries of both windows of an overlap go in, B_ref comes out. Ours has two parts:
-SAM's edge pixels, of any window, that have an edge of the assistant's labels within `radius` pixels, in a window that
-sees them; and, where there is no mask, edges of the labels on which two windows agree. (An edge along a window's frame
-is seen only by windows that have both of its sides.) It is not thinned: an edge is two pixels wide, one on each side,
-and wider only where windows put it differently.
+SAM's edge pixels of any window with an edge of the assistant's labels within `radius` pixels in a window that sees
+them; and, where there is no mask, label edges on which two windows agree. (An edge along a window's frame is seen only
+by windows that have both of its sides.) Edges are not thinned: they are two pixels wide, one on each side, and wider
+only where windows place them differently.
 
 Legend: H W panorama, h w window, K windows, M masks of one window.
 """
@@ -25,11 +25,11 @@ from pipeline.teacher.config import BoundaryConfig
 from pipeline.teacher.masks import MaskSet
 
 AGREEMENT_RADIUS = 1
-"""Two windows agree on an edge if theirs lie within this many pixels of the same pixel."""
+"""Two windows agree on an edge if both have one within this many pixels of the same pixel."""
 
 
 def mask_edges(masks: MaskSet) -> BoolArray:
-    """B_SAM: edges_hw of all masks, both sides. Where the window's frame cuts a mask off is no edge."""
+    """B_SAM: edges_hw of all masks, both sides. A mask cut off by the window's frame has no edge there."""
     edges_hw = np.zeros((masks.height, masks.width), np.bool_)
     for (y0, x0, y1, x1), bitmap in zip(masks.boxes_M4.tolist(), masks.bitmaps, strict=True):
         top, left = max(y0 - 1, 0), max(x0 - 1, 0)
@@ -40,7 +40,7 @@ def mask_edges(masks: MaskSet) -> BoolArray:
 
 
 def covered(masks: MaskSet) -> BoolArray:
-    """Pixels covered_hw that lie in any mask."""
+    """Which pixels lie in any mask, covered_hw."""
     covered_hw = np.zeros((masks.height, masks.width), np.bool_)
     for box, bitmap in masks.placed():
         covered_hw[box] |= bitmap
@@ -48,7 +48,7 @@ def covered(masks: MaskSet) -> BoolArray:
 
 
 def dilate(flags_HW: BoolArray, radius: int, wrap: bool = False) -> BoolArray:
-    """Pixels with a set pixel at most `radius` rows and columns away (a square); columns wrap if asked."""
+    """Pixels with a set pixel at most `radius` rows and columns away (a square); with `wrap`, columns wrap."""
     wide = np.pad(flags_HW, ((0, 0), (radius, radius)), mode="wrap" if wrap else "constant")
     square = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
     return cv2.dilate(wide.view(np.uint8), square)[:, radius : radius + flags_HW.shape[1]].astype(np.bool_)
@@ -67,7 +67,7 @@ def refine_boundary(
         views: covering the panorama.
         masks: one set per view, in the views' order.
         view_labels: S_i, the assistant's labels_hw per view.
-        ignored_HW: no boundary lies there, nor right beside it: the rim of the camera rig is none of the scene's.
+        ignored_HW: no boundary lies there or right beside it: the rim of the camera rig is not part of the scene.
     """
     shape = ignored_HW.shape
     sam_HW, covered_HW, assistant_HW, near_HW = (np.zeros(shape, np.bool_) for _ in range(4))
@@ -82,7 +82,7 @@ def refine_boundary(
             (near_HW, dilate(edges_hw, config.radius, wrap=is_closed)),
             (votes_HW, dilate(edges_hw, AGREEMENT_RADIUS, wrap=is_closed).astype(np.uint8)),
         ):
-            add_to(panorama_HW, view.footprint, view.lay_nearest(flags_hw))
+            add_to(panorama_HW, view.footprint, view.project_nearest(flags_hw))
     confirmed_HW = sam_HW & near_HW
     agreed_HW = assistant_HW & (votes_HW >= 2) & ~covered_HW
     return (confirmed_HW | agreed_HW) & ~dilate(ignored_HW, 1, wrap=True)

@@ -15,9 +15,9 @@ class SamConfig:
     """SAM and its automatic mask generator; names follow `SamAutomaticMaskGenerator`."""
 
     kind: str = "sam"
-    """What finds the masks. sam: our generator, with the masks of segment_anything's own. stock: segment_anything's own
-    itself, many times slower, for comparisons. transformers: the promptable network of `name`, asked with the same grid
-    of points and filtered by the same rules, one image at a time."""
+    """Source of the masks. sam: our generator, with the same masks as segment_anything's. stock: segment_anything's own
+    generator, many times slower, for comparisons. transformers: the promptable network of `name`, prompted with the
+    same grid of points and filtered by the same rules, one image at a time."""
     name: str = ""
     """Only for transformers, instead of model and checkpoint: hub name or folder of a SAM, SAM-HQ, SAM 2, SAM 3 or
     EdgeTAM; for example facebook/sam2.1-hiera-large, syscv-community/sam-hq-vit-base or, where timm is installed,
@@ -25,8 +25,8 @@ class SamConfig:
     model: str = "demo"
     """One of demo (the embedded small SAM), vit_b, vit_l, vit_h."""
     checkpoint: str = ""
-    """Path of the checkpoint; empty for the embedded demo SAM. All of the model's weights must be in it; others, as
-    those of HQ-SAM, are ignored with a note."""
+    """Path of the checkpoint; empty for the embedded demo SAM. It must hold all of the model's weights; others, such
+    as HQ-SAM's, are ignored with a note."""
     points_per_side: int = 16
     """Prompts per window side; the grid has this number squared."""
     points_per_batch: int = 64
@@ -34,29 +34,30 @@ class SamConfig:
     pred_iou_thresh: float = 0.88
     """Masks with a lower predicted IoU are dropped."""
     stability_score_thresh: float = 0.95
-    """Masks whose area changes more under a shift of the logit threshold are dropped."""
+    """Masks with a lower stability score are dropped: the area above the raised over the area above the lowered logit
+    threshold."""
     stability_score_offset: float = 1.0
-    """That shift, in logits."""
+    """How far the threshold is raised and lowered for the stability score, in logits."""
     box_nms_thresh: float = 0.7
     """Of two masks whose boxes overlap more (IoU), the one with the lower predicted IoU is dropped."""
     crop_n_layers: int = 0
-    """How often the window is halved into crops that are asked too, for small objects: layer i has 4^i of them. Not for
+    """Layers of crops of the window on which SAM runs again, for small objects: layer i has 4^i crops. Not for
     transformers."""
     crop_nms_thresh: float = 0.7
-    """The same IoU between crops; the mask of the smaller crop stays."""
+    """As box_nms_thresh, between crops; the mask of the smaller crop stays."""
     crop_overlap_ratio: float = 512 / 1500
-    """Overlap of the first layer's crops, of the window's shorter side; it halves from layer to layer."""
+    """Overlap of the first layer's crops, as a share of the window's shorter side; it halves from layer to layer."""
     crop_n_points_downscale_factor: int = 1
-    """Points per side shrink by this factor from layer to layer."""
+    """From layer to layer, the points per side are divided by this."""
     min_mask_region_area: int = 0
     """Holes and islands of masks with fewer pixels are removed; 0 leaves them."""
     precision: str = "float32"
     """float32: the stock generator's masks. bfloat16: faster where the processor has it, with slightly other masks.
     auto: bfloat16 where the device computes in it, float32 elsewhere; masks then depend a little on the machine. The
-    stock generator computes in float32, networks of transformers embed the image in bfloat16 and no more."""
+    stock generator computes in float32, networks of transformers use bfloat16 for the image's embedding alone."""
     memory_gib: float = 0.0
     """GiB of a GPU that SAM may use beside its weights; speed, not results, depends on it. 0: half of what is free
-    when SAM is loaded. `--workers` share it; each worker of a cluster has it. It means nothing on a CPU."""
+    when SAM is loaded. `--workers` share it; each worker of a cluster has it. A CPU ignores it."""
 
     def __post_init__(self) -> None:
         require_choice("sam.kind", self.kind, ("sam", "stock", "transformers"))
@@ -84,7 +85,7 @@ class SamConfig:
                 "small enough that the last layer of crops has points")  # fmt: skip
 
     def generator_settings(self) -> dict[str, Any]:
-        """What the automatic mask generator is told, by its own names: not kind, network, precision and memory."""
+        """Arguments of the automatic mask generator: all settings but kind, network, precision and memory."""
         ours = ("kind", "name", "model", "checkpoint", "precision", "memory_gib")
         return {name: value for name, value in vars(self).items() if name not in ours}
 
@@ -104,22 +105,22 @@ class AssistantConfig:
     """Only for onnx: the output that has the class scores. Empty: `logits`, or the only one beside the encoder
     levels."""
     window_scale: float = 1.0
-    """Windows are resized by this factor before the network sees them: its training resolution per degree."""
+    """Windows are resized by this factor for the network, to match the resolution per degree of its training."""
     whole_scale: float = 1.0
-    """The same for the whole panorama."""
+    """The whole panorama is resized by this factor for the network."""
     whole_weight: float = 0.0
-    """Weight of the whole-image probabilities in the stitched ones; the windows have the rest. The whole image
-    knows the context, the windows know the detail."""
+    """Weight of the whole image's probabilities in the stitched ones; the windows have the rest. The whole image
+    provides context, the windows detail."""
     views_weight: float = 0.0
-    """Weight of the perspective views (`views.*`), without the distortion of the flat panorama; 0: none are shown. The
-    windows have what the whole image and the views leave."""
+    """Weight of the perspective views (`views.*`), which lack the distortion of the flat panorama; 0: none are used.
+    The windows have the remaining weight."""
     views_scale: float = 1.0
-    """Perspective views are resized by this factor before the network sees them."""
+    """Perspective views are resized by this factor for the network."""
     feature_levels: tuple[int, ...] = (1, 2, 3, 4)
     """Encoder levels (1 = finest) that are cached for the feature loss; may be empty."""
     precision: str = "float32"
-    """float32, or bfloat16: faster where the processor has it, at labels that differ here and there (not for onnx), or
-    auto: bfloat16 where the device computes in it, float32 elsewhere."""
+    """float32, or bfloat16: faster where the processor has it, with labels that differ in a few pixels (not for onnx),
+    or auto: bfloat16 where the device computes in it, float32 elsewhere."""
 
     def __post_init__(self) -> None:
         require_choice("assistant.kind", self.kind, ("demo", "transformers", "onnx"))

@@ -1,6 +1,6 @@
-"""Names of the teacher's networks by the content of their files, without loading them or the libraries that would.
+"""Identities of the teacher's networks, from the content of their files, without loading them or their libraries.
 
-A rerun that finds everything done, and stage two, need no more of SAM and the assistant than these names.
+A rerun that finds everything done, and stage two, need no more of SAM and the assistant than these.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DEMO_WEIGHTS = DEMO / "sam.pth"
 SAM_NAME = "sam.name"
 """The setting that names a promptable network of transformers."""
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]*[\x00-\x7f])", re.DOTALL)
-"""What stands before the name of a file of weights, as ONNX's protobuf writes it: the key, then the name's length."""
+"""Precedes the name of a file of weights in ONNX's protobuf: the key, then the name's length as a varint."""
 
 
 def assistant_identity(config: AssistantConfig) -> str:
@@ -65,10 +65,10 @@ def onnx_identity(name: str) -> str:
 
 
 def require_onnx_file(path: Path) -> None:
-    """Refuse an ONNX file that is not there.
+    """Refuse an ONNX file that does not exist.
 
     Raises:
-        WeightsError: it is not.
+        WeightsError: it does not exist.
     """
     if not path.is_file():
         raise WeightsError(f"{path} is not a file", "assistant.name is an ONNX file", "Correct assistant.name")
@@ -91,7 +91,7 @@ def promptable_identity(name: str, folder: Path) -> str:
 
 
 def weights_path(config: SamConfig) -> Path:
-    """File of SAM's weights."""
+    """File of SAM's weights: the checkpoint, or the embedded demo's."""
     return DEMO_WEIGHTS if config.model == "demo" and not config.checkpoint else Path(config.checkpoint)
 
 
@@ -105,20 +105,20 @@ def weights_digest(config: SamConfig) -> str:
     try:
         return weights_file_digest(path)
     except OSError as error:
-        raise missing_weights(path, config.model, error) from error
+        raise unreadable_weights(path, config.model, error) from error
 
 
-def missing_weights(path: Path, model: str, error: OSError) -> WeightsError:
-    """What to tell of a checkpoint that the system does not give."""
+def unreadable_weights(path: Path, model: str, error: OSError) -> WeightsError:
+    """The error for a checkpoint that the system cannot read."""
     fetch = f"`goodsam fetch-weights {model} --out {shlex.quote(str(path.parent))}` brings it"
     remedy = "Check sam.checkpoint" if model in ("demo", "SAM") else fetch
     return WeightsError(f"{path} cannot be read ({error.strerror})", f"it must be the checkpoint of {model}", remedy)
 
 
 def _weight_files(path: Path) -> list[Path]:
-    """The files that an ONNX file names as the places of its weights, so far as they are there.
+    """The existing files that an ONNX file names for external weights.
 
-    They are found in its bytes: the package that reads ONNX files is not needed to run them.
+    They are found in its bytes, so that the onnx package is not needed.
     """
     content, found = path.read_bytes(), list[Path]()
     for match in _LOCATION.finditer(content):

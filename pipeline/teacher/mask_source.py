@@ -1,7 +1,7 @@
-"""Where the masks of images come from: what stage one knows of SAM, behind one small interface.
+"""Sources of masks, behind one small interface: all that stage one knows of SAM.
 
 The implementations are our generator over segment_anything (`sam`), segment_anything's own (`stock_masks`) and networks
-of transformers (`promptable`). A source is loaded by its settings here; what it is made of is imported only then.
+of transformers (`promptable`). A source's own imports happen when it is loaded.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class MaskSource(Protocol):
 
     @property
     def identity(self) -> str:
-        """Kind, name and content hash of the weights: other weights, other identity."""
+        """Kind, name and content hash of the weights, for fingerprints."""
         ...
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of its work up to now, a sentence each; most runs have none."""
+        """What the user should know about its work so far, a sentence each; most runs have none."""
         ...
 
     def many(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[MaskSet]:

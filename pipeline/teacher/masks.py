@@ -44,7 +44,7 @@ class MaskSet:
         predicted_iou_M: npt.ArrayLike | None = None,
         stability_M: npt.ArrayLike | None = None,
     ) -> MaskSet:
-        """From full-size bitmaps [M, h, w] of any type, which are not 0 inside; scores that are not given are 1.
+        """From full-size bitmaps [M, h, w] of any type, non-zero inside the mask; scores that are not given are 1.
 
         Raises:
             ValueError: the bitmaps are not [M, h, w], or scores are not [M].
@@ -110,15 +110,15 @@ def mask_map(height: int, width: int, views: Sequence[View], masks: Sequence[Mas
     numbers_HW = np.full((height, width), NO_MASK, np.int32)
     for number, (view, box, bitmap) in enumerate(placed):
         footprint = view.footprint
-        mask_hw = np.zeros((view.height, view.width), np.bool_)  # one at a time: all of them would fill the memory
+        mask_hw = np.zeros((view.height, view.width), np.bool_)  # one at a time: all at once would fill the memory
         mask_hw[box] = bitmap
-        y, x = np.nonzero(view.lay_nearest(mask_hw))
+        y, x = np.nonzero(view.project_nearest(mask_hw))
         numbers_HW[footprint.row + y, (footprint.column + x) % width] = number
     return numbers_HW
 
 
 def encode_runs(masks: MaskSet) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
-    """Run lengths of all masks after one another [T], and how many belong to each mask [M].
+    """Run lengths of all masks, concatenated [T], and the number of runs of each mask [M].
 
     A mask is read row by row inside its box; runs alternate, background first (a first run of 0 starts in the mask).
     """
@@ -136,7 +136,7 @@ def decode_runs(
     height: int,
     width: int,
 ) -> MaskSet:
-    """The masks whose runs `encode_runs` gave.
+    """The masks from the runs of `encode_runs`.
 
     Raises:
         ValueError: the runs of a mask do not fill its box.

@@ -1,4 +1,4 @@
-"""How a network wants its pixels: read from the settings beside it, by transformers' own image processors.
+"""Normalisation of a network's input pixels, read from the settings beside it by transformers' own image processors.
 
 Legend: K images of a batch, H W image, 3 = RGB.
 """
@@ -23,57 +23,55 @@ from pipeline.pretrained import IMAGENET_MEAN, IMAGENET_STD, PROCESSOR_FILES, qu
 
 PAD_TO = 32
 """Images are padded to a multiple of this many pixels: the coarsest feature stride of the networks."""
-_PLAIN = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "do_flip_channel_order": False}
-"""What is done to pixel values where settings name no image processor and do not say otherwise."""
-_STEPS_OF_SIZE = {"do_resize", "do_center_crop", "do_pad", "do_convert_rgb", "do_reduce_labels"}
-"""Steps that leave the values of RGB pixels as they are."""
+_DEFAULTS = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "do_flip_channel_order": False}
+"""Defaults for settings that name no image processor."""
+_STEPS_WITHOUT_EFFECT = {"do_resize", "do_center_crop", "do_pad", "do_convert_rgb", "do_reduce_labels"}
+"""Steps that do not change the values of RGB pixels."""
 _FILE, _NESTED_KEY = PROCESSOR_FILES[0], "image_processor"
 _REMEDY = "Take image_processor_type out and state do_rescale, do_normalize, image_mean and image_std there"
 _TOLERANCE = 1e-4
-"""How far the processor's own pixels may be from ours, in parts of the largest: they differ by rounding only."""
+"""How far the processor's pixels may differ from ours, as a share of the largest: by rounding only."""
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """How a network wants its pixels: (value * rescale - mean) / std per RGB channel, and the order of channels."""
+    """Normalisation of pixels: (value * rescale - mean) / std per RGB channel, and the order of channels."""
 
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     rescale: float = 1 / 255
     flip: bool = False
-    """The network wants BGR."""
+    """Whether the network takes BGR."""
 
     @staticmethod
     def from_processor(settings: Mapping[str, Any], source: str = _FILE) -> Normalisation:
-        """What the image processor of a preprocessor_config.json does to pixel values.
+        """The normalisation by the image processor of a preprocessor_config.json.
 
         Args:
-            settings: the file's contents. Where they name a class of transformers, what they leave out is as the class
-                has it, and what it gives for an image decides. Where they name none (written by hand for an ONNX file,
-                say), pixels are rescaled to 0 .. 1, and normalised by the mean and std that must be stated, unless told
-                otherwise.
+            settings: the file's contents. Where they name a class of transformers, its defaults fill what they leave
+                out, and its output for an image decides. Where they name none (written by hand for an ONNX file, say),
+                pixels are by default rescaled to 0 .. 1 and normalised by mean and std, which must be stated.
             source: the file, for messages.
 
         Raises:
-            WeightsError: transformers has no such class, a step is none of the above, or the numbers of a step are
-                missing or are none.
+            WeightsError: transformers has no such class, a step is unknown, or a step's numbers are missing or invalid.
         """
         name = str(settings.get("image_processor_type") or settings.get("feature_extractor_type") or "")
         if name:
             return _of_class(name, settings, source)
         steps = {key for key, value in settings.items() if key.startswith("do_") and value}
-        if unknown := steps - _PLAIN.keys() - _STEPS_OF_SIZE:
+        if unknown := steps - _DEFAULTS.keys() - _STEPS_WITHOUT_EFFECT:
             raise WeightsError(f"{source} asks for {', '.join(sorted(unknown))}",
                                "it names no image processor that would tell what that does", _REMEDY)  # fmt: skip
-        return _of_values({**_PLAIN, **settings}, source)
+        return _of_values({**_DEFAULTS, **settings}, source)
 
     @staticmethod
-    def beside(folder: Path) -> Normalisation:
-        """From a folder's preprocessor_config.json, or from image_processor in its processor_config.json; as for
-        ImageNet where there is neither, which `assumption` tells.
+    def from_folder(folder: Path) -> Normalisation:
+        """From a folder's preprocessor_config.json, or from image_processor in its processor_config.json; ImageNet's
+        where there is neither, which `assumption_note` mentions.
 
         Raises:
-            WeightsError: it is no such file, or as `from_processor`.
+            WeightsError: the file cannot be read, or as `from_processor`.
         """
         path, settings = settings_file(folder), _stated(folder)
         return Normalisation() if settings is None else Normalisation.from_processor(settings, str(path))
@@ -88,8 +86,8 @@ class Normalisation:
         return functional.pad(ordered, (0, -width % PAD_TO, 0, -height % PAD_TO), mode="replicate")
 
 
-def assumption(folder: Path, what: str) -> tuple[str, ...]:
-    """A sentence for the user about what `Normalisation.beside` assumes for want of a file; none where it is stated.
+def assumption_note(folder: Path, network: str) -> tuple[str, ...]:
+    """A sentence for the user where `Normalisation.from_folder` assumes ImageNet's; none where settings are stated.
 
     Raises:
         WeightsError: the file cannot be read.
@@ -97,7 +95,7 @@ def assumption(folder: Path, what: str) -> tuple[str, ...]:
     if _stated(folder) is not None:
         return ()
     return (
-        f"there is no {_FILE} next to {what}: ImageNet's mean and std are assumed; put the file there if the network"
+        f"there is no {_FILE} next to {network}: ImageNet's mean and std are assumed; put the file there if the network"
         " needs others",
     )
 
@@ -125,10 +123,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _of_values(values: Mapping[str, Any], source: str) -> Normalisation:
-    """Of settings that leave nothing out.
+    """The normalisation of complete settings.
 
     Raises:
-        WeightsError: the numbers of a step are missing or are none.
+        WeightsError: a step's numbers are missing or invalid.
     """
     rescale = values["rescale_factor"] if values["do_rescale"] else 1.0
     if not isinstance(rescale, int | float):
@@ -142,13 +140,13 @@ def _of_values(values: Mapping[str, Any], source: str) -> Normalisation:
 
 
 def _of_class(name: str, settings: Mapping[str, Any], source: str) -> Normalisation:
-    """Of settings for a class of transformers: its instance's values, of which it may ignore some, as an image shows.
+    """The normalisation by a class of transformers: its values, checked on an image, as it may ignore some of them.
 
     Raises:
         WeightsError: as `from_processor`.
     """
     processor = _processor(name, settings, source)
-    values = {key: getattr(processor, key, None) for key in (*_PLAIN, "image_mean", "image_std")}
+    values = {key: getattr(processor, key, None) for key in (*_DEFAULTS, "image_mean", "image_std")}
     stated = _of_values(values, source)
     image_HW3 = np.random.default_rng(0).integers(0, 256, (PAD_TO, PAD_TO, 3), dtype=np.uint8)
     theirs = _pixels(processor, image_HW3, name, source)
@@ -163,7 +161,7 @@ def _of_class(name: str, settings: Mapping[str, Any], source: str) -> Normalisat
 
 
 def _processor(name: str, settings: Mapping[str, Any], source: str) -> Any:
-    """transformers' image processor of that name with these settings; its form without torchvision if there is one."""
+    """transformers' image processor of that name with these settings, by preference the variant without torchvision."""
     import transformers
     from transformers.models.auto import image_processing_auto
 
@@ -177,13 +175,13 @@ def _processor(name: str, settings: Mapping[str, Any], source: str) -> Any:
     try:
         with quiet():
             return found.from_dict(dict(settings))
-    except Exception as error:  # it raises what it likes for settings that it does not understand
+    except Exception as error:  # unsuitable settings raise errors of any class
         raise WeightsError(f"{source} is for {name}, which refuses it ({first_line(error)})",
                            "it must hold the settings of that image processor", _REMEDY) from error  # fmt: skip
 
 
 def _pixels(processor: Any, image_HW3: npt.NDArray[np.uint8], name: str, source: str) -> torch.Tensor:
-    """What a processor makes of an image [1, 3, H, W], size apart."""
+    """A processor's output [1, 3, H, W] for an image, without its steps of size."""
     same_size = {step: False for step in ("do_resize", "do_center_crop", "do_pad") if hasattr(processor, step)}
     try:
         with quiet():
@@ -197,7 +195,7 @@ def _per_channel(settings: Mapping[str, Any], key: str, source: str) -> tuple[fl
     """Mean or std of R, G and B; one number stands for all three.
 
     Raises:
-        WeightsError: there are no such numbers.
+        WeightsError: they are missing or invalid.
     """
     found = settings.get(key)
     values = cast("list[object]", found) if isinstance(found, list | tuple) else [found] * 3

@@ -72,7 +72,9 @@ class PromptableMasks:
         self._config = config
         self._precision = chosen_precision(config.precision, network.device)
         (self._grid_P2,) = point_grids(config.points_per_side, 0, 1)
-        self._turn = Lock()  # stage one asks from several threads on a GPU, whose memory is for one image at a time
+        self._turn = (
+            Lock()
+        )  # stage one calls it from several threads on a GPU, whose memory is planned for one image at a time
 
     @torch.no_grad()
     def many(self, images: Sequence[ImageArray]) -> list[MaskSet]:
@@ -172,9 +174,9 @@ def _processor(folder: Path, name: str) -> Any:
     try:
         with quiet():  # where a processor has two forms, PIL's is that of segment_anything
             return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
-    except Exception as error:  # loading raises nearly anything
-        raise WeightsError(f"nothing beside {name} says how it wants its pixels ({first_line(error)})",
-                           "its image processor's settings are in preprocessor_config.json or processor_config.json",
+    except Exception as error:  # loading raises errors of any class
+        raise WeightsError(f"{name} comes without usable settings of its image processor ({first_line(error)})",
+                           "they are in preprocessor_config.json or processor_config.json",
                            "Put that file, which the hub has, into the folder") from error  # fmt: skip
 
 

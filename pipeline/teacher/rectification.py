@@ -1,11 +1,11 @@
-"""Distortion-aware rectification (DAR): the assistant over the views of a panorama, how far they agree, and the
-stitched prediction S_TA^w (paper figure 2).
+"""Distortion-aware rectification (DAR): the assistant over the views of a panorama, their agreement, and the stitched
+prediction S_TA^w (paper figure 2).
 
-Paper: consistency of S_i and S_j on overlaps is a loss, L_CC, that trains the assistant. We: offline, the views are
-blended with raised-cosine weights, and how far they agree is kept per pixel.
+Paper: a loss, L_CC, trains the assistant for consistency of S_i and S_j on overlaps. We: offline, the views are blended
+with raised-cosine weights, and their agreement is kept per pixel.
 
-With many classes an array [C, H, W] is large (150 classes, 2048x1024: 1.26 GB). No more than three are held at once:
-what lies between them is computed in strips of rows.
+With many classes an array [C, H, W] is large (150 classes, 2048x1024: 1.26 GB). No more than three are held at
+once: everything between them is computed in strips of rows.
 
 Legend: C classes of the run, H W panorama, h w view, f g footprint of a view, K views, D feature channels, i j
 feature cells.
@@ -36,21 +36,21 @@ from pipeline.teacher.assistant import Assistant, AssistantOutput, require_class
 from pipeline.teacher.config import AssistantConfig
 
 SEAM_SHARE = 1 / 16
-"""Share of its width by which the panorama seen whole goes on over the seam, on either side, where it is mixed with the
-views. There it is seen twice, and both predictions are blended."""
+"""Share of its width by which the whole panorama is padded with wrapped columns on either side where its prediction is
+blended with the views'. Both predictions of the padded columns are blended, to avoid a seam."""
 STRIP = 32
-"""Rows that are worked on at once where memory matters."""
+"""Rows that are processed at once to save memory."""
 Features = dict[int, torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class AssistantPrediction:
-    """All that the assistant says about one panorama, in the label set of the run."""
+    """The assistant's prediction of one panorama, in the label set of the run."""
 
     assistant_CHW: FloatArray
-    """S_TA^w as probabilities: the views', stitched, with the whole image's share of `whole_weight`."""
+    """S_TA^w, probabilities: those of the views, stitched, blended with the whole image's by `whole_weight`."""
     whole_CHW: FloatArray
-    """Probabilities of the panorama seen whole: the naive use of the assistant, for comparison."""
+    """Probabilities of the whole panorama in a single pass, the naive use of the assistant, for comparison."""
     agreement_HW: FloatArray
     """A = 1 - JSD(p_1..p_k) / log k over the k views that see the pixel, in [0, 1]; 1 where k = 1."""
     view_labels_Khw: tuple[npt.NDArray[np.uint8], ...]
@@ -60,7 +60,7 @@ class AssistantPrediction:
 
 
 class ViewPrediction(NamedTuple):
-    """What the assistant says about one image of h x w pixels that it saw resized to `seen` (height, width)."""
+    """The assistant's prediction of one image of h x w pixels, which it saw resized to `seen` (height, width)."""
 
     probabilities_Chw: FloatArray
     features_Dij: Features
@@ -76,25 +76,25 @@ def stitch_assistant(
     batch: int = 4,
     more_views: Sequence[View] = (),
 ) -> AssistantPrediction:
-    """Show the assistant all views, `batch` at a time, and the whole panorama, and stitch what it says.
+    """Predict all views, `batch` at a time, and the whole panorama, and stitch the predictions.
 
-    The stitched prediction is the mean of three, by their weights in `config`: that of `views`, that of `more_views`
-    (where these see nothing, the others have their weight), and that of the panorama seen whole.
+    The stitched prediction is the weighted mean of three, by the weights in `config`: those of `views`, of `more_views`
+    (where these see nothing, the others get their weight), and of the whole panorama.
 
     Args:
         image_HW3: RGB, uint8; W a multiple of 32.
         views: of one size, covering the panorama (as those of `window_grid` do).
         assistant: predicts its own label set, which is merged into `target` after the softmax.
-        config: scales, the share of the whole image, and the feature levels to ask for; `kind`, `name`, `label_set`
-            and `precision`, which say what network it is, are ignored.
+        config: scales, weights, and the feature levels to return; `kind`, `name`, `label_set` and `precision`, which
+            identify the network, are ignored.
         target: the classes of the result.
-        batch: views that are shown at once.
-        more_views: of one size; they need not cover the panorama. Features and labels are of `views` alone.
+        batch: views that are predicted at once.
+        more_views: of one size; they need not cover the panorama. Features and labels are those of `views` alone.
 
     Raises:
         ValueError: the image has another type or shape.
-        WeightsError: the assistant gives other classes than its label set has, not the cells of `AssistantOutput`, or
-            NaN or infinity (NaN, infinity).
+        WeightsError: the assistant returns other classes than those of its label set, maps of another size than
+            `AssistantOutput` has, or NaN or infinity.
         RecipeError: the assistant's classes have no known merge into `target`.
         DeviceMemoryError: a GPU's memory is too small for one view.
     """
@@ -107,46 +107,46 @@ def stitch_assistant(
     labels: list[npt.NDArray[np.uint8]] = []
     levels, scale = config.feature_levels, config.window_scale
     for view, prediction in predict_views(image_HW3, views, assistant, levels, scale, target, batch):
-        laid_Cfg = view.lay_linear(prediction.probabilities_Chw)
-        stitcher.add(view, laid_Cfg)
-        agreement.add(view, laid_Cfg)
+        projected_Cfg = view.project_linear(prediction.probabilities_Chw)
+        stitcher.add(view, projected_Cfg)
+        agreement.add(view, projected_Cfg)
         features.add(view, prediction)
         labels.append(prediction.probabilities_Chw.argmax(axis=0).astype(np.uint8))
     stitched_CHW, of_whole = stitcher.result(), config.whole_weight
     if more_views and config.views_weight > 0:
         more = Stitcher(height, width, len(target), more_views, gaps=True)
         for view, prediction in predict_views(image_HW3, more_views, assistant, (), config.views_scale, target, batch):
-            laid_Cfg = view.lay_linear(prediction.probabilities_Chw)
-            more.add(view, laid_Cfg)
-            agreement.add(view, laid_Cfg)
-        # Their share fades out where the views end, so that no edge shows there.
+            projected_Cfg = view.project_linear(prediction.probabilities_Chw)
+            more.add(view, projected_Cfg)
+            agreement.add(view, projected_Cfg)
+        # Their share fades out towards their borders, so that no edge is visible there.
         of_views_HW, of_whole = _shares(config, np.minimum(2 * more.total_HW, 1))
         stitched_CHW *= 1 - of_views_HW
         stitched_CHW += more.result() * of_views_HW
     agreement_HW = agreement.result()
-    del agreement  # it is as large as what is stitched
-    if config.whole_weight > 0:  # the whole image knows the context, the views know the detail
-        _mix_in_whole(stitched_CHW, of_whole, image_HW3, assistant, config, target)
+    del agreement  # it holds as much memory as the stitched prediction
+    if config.whole_weight > 0:  # the whole image provides context, the views detail
+        _blend_in_whole(stitched_CHW, of_whole, image_HW3, assistant, config, target)
     whole = next(_predict([image_HW3], assistant, (), config.whole_scale, target)).probabilities_Chw
     return AssistantPrediction(stitched_CHW, whole, agreement_HW, tuple(labels), features.result())
 
 
 def _shares(config: AssistantConfig, seen_HW: FloatArray) -> tuple[FloatArray, float | FloatArray]:
-    """(the perspective views' share of what they and the windows say together, the whole image's of everything).
+    """(share of the perspective views in the blend with the windows, share of the whole image in the final blend).
 
-    Where the perspective views see nothing, the windows have their weight too, or the whole image if the windows have
+    Where the perspective views see nothing, their weight goes to the windows, or to the whole image if the windows have
     none.
 
     Args:
         config: the weights.
-        seen_HW: how much of a pixel the perspective views see, in [0, 1].
+        seen_HW: how well the perspective views see each pixel, in [0, 1].
     """
     if config.whole_weight > 0 and config.whole_weight + config.views_weight >= 1:
         return (seen_HW > 0).astype(np.float32), 1 - config.views_weight * seen_HW
     return config.views_weight * seen_HW / (1 - config.whole_weight), config.whole_weight
 
 
-def _mix_in_whole(
+def _blend_in_whole(
     stitched_CHW: FloatArray,
     share: float | FloatArray,
     image_HW3: ImageArray,
@@ -154,7 +154,7 @@ def _mix_in_whole(
     config: AssistantConfig,
     target: LabelSet,
 ) -> None:
-    """Give the panorama seen whole, continued over the seam on either side, its share, in place."""
+    """Blend in the prediction of the whole panorama, padded over the seam, with its share, in place."""
     margin = seam_margin(image_HW3.shape[1])
     wider_HW3 = np.pad(image_HW3, ((0, 0), (margin, margin), (0, 0)), mode="wrap")
     wider_CHX = next(_predict([wider_HW3], assistant, (), config.whole_scale, target)).probabilities_Chw
@@ -163,19 +163,19 @@ def _mix_in_whole(
 
 
 def seam_margin(width: int) -> int:
-    """SEAM_SHARE of a width, columns: a multiple of 32, as the networks' coarsest cells, but at most half the width."""
+    """SEAM_SHARE of a width, columns: a multiple of 32, the networks' coarsest cells, but at most half the width."""
     return min(32 * max(1, round(width * SEAM_SHARE / 32)), width // 2)
 
 
 def blend_over_seam(wider_CHX: FloatArray, margin: int) -> FloatArray:
-    """Probabilities [C, H, W] of a panorama from those of it continued by `margin` columns on either side.
+    """Probabilities [C, H, W] of a panorama from those with `margin` wrapped columns on either side.
 
-    The 2 `margin` columns around the seam were seen at both ends. The last quarter of them at either end, where a
-    network has padding for neighbours, has no weight; from there on it rises. At the seam both predictions weigh the
-    same: on either side of it stands the same mixture, so that none shows.
+    The 2 `margin` columns around the seam were predicted at both ends. At either end the outermost quarter of them,
+    which is affected by the network's padding, has no weight; from there the weight rises. At the seam both predictions
+    weigh the same, so that no seam is visible.
 
     Args:
-        wider_CHX: probabilities of W + 2 `margin` columns; is changed.
+        wider_CHX: probabilities of W + 2 `margin` columns; changed in place.
         margin: at most W / 2.
     """
     width = wider_CHX.shape[2] - 2 * margin
@@ -197,20 +197,20 @@ def predict_views(
     target: LabelSet,
     batch: int = 4,
 ) -> Iterator[tuple[View, ViewPrediction]]:
-    """What the assistant says about each of some views of one size, in their order.
+    """Each of some views with the assistant's prediction, in their order.
 
     Args:
         image_HW3: RGB, uint8.
         views: of one size.
         assistant: as for `stitch_assistant`.
-        levels: feature levels to ask for.
-        scale: views are resized by this factor before the assistant sees them.
+        levels: feature levels to return.
+        scale: views are resized by this factor for the assistant.
         target: the classes of the result.
-        batch: views that are shown at once.
+        batch: views that are predicted at once.
     """
 
-    def predict(some: slice) -> Iterator[ViewPrediction]:
-        images = [view.cut_image(image_HW3) for view in views[some]]
+    def predict(chunk: slice) -> Iterator[ViewPrediction]:
+        images = [view.cut_image(image_HW3) for view in views[chunk]]
         return _predict(images, assistant, levels, scale, target)
 
     predictions = chain.from_iterable(AdaptiveBatches("view", batch).map(len(views), predict))
@@ -220,9 +220,9 @@ def predict_views(
 def _predict(
     images: Sequence[ImageArray], assistant: Assistant, levels: tuple[int, ...], scale: float, target: LabelSet
 ) -> Iterator[ViewPrediction]:
-    """What the assistant says about images of one size, shown together, resized by `scale`.
+    """Predictions of images of one size in one batch, resized by `scale` for the network.
 
-    They are shown now; the probabilities of each are brought to its size when it is taken.
+    The network runs now; the probabilities of an image are resized to it when the iterator yields them.
     """
     seen_KHW3 = np.stack([_resize(image, scale) for image in images])
     seen, size = _size(seen_KHW3[0]), _size(images[0])
@@ -244,7 +244,7 @@ def _predict(
 def _require_maps(
     output: AssistantOutput, seen: tuple[int, int], levels: tuple[int, ...], assistant: Assistant
 ) -> None:
-    """Refuse what cannot be laid over the image.
+    """Refuse outputs whose sizes do not fit the image.
 
     Raises:
         WeightsError: as `stitch_assistant`.
@@ -290,15 +290,15 @@ def _size(image_HW3: ImageArray) -> tuple[int, int]:
 
 
 def _upsample(logits_KChw: torch.Tensor, stride: int, seen: tuple[int, int], size: tuple[int, int]) -> torch.Tensor:
-    """Logits of an image of `seen` pixels, bilinearly at `size` pixels; the last cell may reach beyond the image."""
-    # A hair more than exact: the output's size is rounded down.
+    """Logits of an image of `seen` pixels, bilinearly at `size` pixels; the last cell may extend beyond the image."""
+    # Slightly more than exact, as the output's size is rounded down.
     scales = [stride * out / into * (1 + 1e-6) for out, into in zip(size, seen, strict=True)]
     larger = functional.interpolate(logits_KChw, scale_factor=scales, mode="bilinear", align_corners=False)
     return larger[..., : size[0], : size[1]]
 
 
 def _resize(image_HW3: ImageArray, scale: float) -> ImageArray:
-    """Resized by `scale` (bilinear, with the support widened when shrinking, so without aliasing)."""
+    """Resized by `scale`: bilinear, antialiased."""
     if scale == 1:
         return image_HW3
     height, width = (max(1, round(side * scale)) for side in image_HW3.shape[:2])
@@ -306,16 +306,16 @@ def _resize(image_HW3: ImageArray, scale: float) -> ImageArray:
 
 
 class _Agreement:
-    """A = 1 - JSD(p_1..p_k) / log k in one pass: JSD = H(mean of p) - mean of H(p), every view weighing the same."""
+    """A = 1 - JSD(p_1..p_k) / log k in one pass: JSD = H(mean of p) - mean of H(p), all views weighted equally."""
 
     def __init__(self, height: int, width: int, classes: int) -> None:
-        # Unit weights: adding up p, H(p) and the number of views is all that the formula needs.
+        # The formula needs only the sums of p and H(p), and the number of views.
         self._sums_CHW = np.zeros((classes, height, width), np.float32)
         self._entropies_HW = np.zeros((height, width), np.float32)
         self._counts_HW = np.zeros((height, width), np.float32)
 
     def add(self, view: View, probabilities_Cfg: FloatArray) -> None:
-        seen_fg = view.lay_nearest(np.ones((view.height, view.width), np.float32))
+        seen_fg = view.project_nearest(np.ones((view.height, view.width), np.float32))
         add_to(self._sums_CHW, view.footprint, probabilities_Cfg * seen_fg)
         add_to(self._entropies_HW, view.footprint, _entropy(probabilities_Cfg) * seen_fg)
         add_to(self._counts_HW, view.footprint, seen_fg)
@@ -333,10 +333,10 @@ def _entropy(probabilities_CHW: FloatArray) -> FloatArray:
 
 
 class _FeatureStitcher:
-    """Blends the views' features per level on the panorama's own grid of cells of s x s pixels.
+    """Blends the views' features per level on the panorama's grid of cells of s x s pixels.
 
-    Windows start on that grid unless they were moved up to the last row or the assistant saw them resized; then, and
-    for views that bend the panorama, their features are resampled to it, bilinearly.
+    Features of windows lie on that grid unless a window was moved up to the last row or resized for the assistant;
+    those, and features of perspective views, are resampled to it bilinearly.
     """
 
     def __init__(self, height: int, width: int, views: Sequence[View]) -> None:
@@ -357,9 +357,11 @@ class _FeatureStitcher:
 
 
 def _resample(feature_Dij: torch.Tensor, view: View, stride: int, seen: tuple[int, int]) -> torch.Tensor:
-    """Features of a view at the centres of the panorama's cells that it touches: [D, cells down, cells across]."""
+    """Features of a view at the centres of the panorama's cells on its footprint: [D, rows, columns]."""
     cells = view.footprint.in_cells(stride)
-    y, x = view.places(_cell_centres(cells.row, cells.height, stride), _cell_centres(cells.column, cells.width, stride))
+    y, x = view.coordinates(
+        _cell_centres(cells.row, cells.height, stride), _cell_centres(cells.column, cells.width, stride)
+    )
     # grid_sample's unit: from -1 at the outer edge of the first feature to 1 at that of the last.
     y = y * (seen[0] / view.height / stride) * (2 / feature_Dij.shape[1]) - 1
     x = x * (seen[1] / view.width / stride) * (2 / feature_Dij.shape[2]) - 1

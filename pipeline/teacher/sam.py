@@ -1,6 +1,6 @@
 """SAM (F_T): loading the demo model or a real checkpoint, and automatic masks of a window.
 
-What imports segment_anything lies in this module, `stock_masks`, `demo_sam` and `generator`; stage two imports none.
+Only this module, `stock_masks`, `demo_sam` and `generator` import segment_anything; stage two imports none of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.precision import chosen_precision
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.demo_sam import PATCH, SIZE, WIDTH, build_demo_sam
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
-from pipeline.teacher.identity import mask_source_identity, missing_weights, weights_path
+from pipeline.teacher.identity import mask_source_identity, unreadable_weights, weights_path
 from pipeline.teacher.masks import MaskSet
 
 _KNOWN: dict[tuple[int, ...], str] = {
@@ -28,9 +28,9 @@ _KNOWN: dict[tuple[int, ...], str] = {
     (1, 64, 64, 1024): "vit_l",
     (1, 64, 64, 1280): "vit_h",
 }
-"""The shape of the encoder's positions tells SAM's sizes apart."""
+"""Model by the shape of the encoder's position embedding."""
 _WRAPPERS = ("model", "state_dict")
-"""Under these names training programs keep the weights beside the optimiser."""
+"""Keys under which training programs store the weights beside the optimiser."""
 
 
 def load_sam(config: SamConfig, device: torch.device) -> Sam:
@@ -43,7 +43,7 @@ def load_sam(config: SamConfig, device: torch.device) -> Sam:
 
 
 def load_mask_generator(config: SamConfig, device: torch.device) -> SamMaskGenerator:
-    """Automatic masks by the SAM of a recipe; a note tells of ignored weights.
+    """Automatic masks by the SAM of a recipe; ignored weights are noted.
 
     Raises:
         WeightsError: as `load_sam`.
@@ -58,7 +58,7 @@ class SamMaskGenerator:
     Args:
         sam: the model, on its device.
         config: settings of the generator.
-        ignored: names of weights that its checkpoint had beside SAM's, for the notes.
+        ignored: names of the checkpoint's weights that are not SAM's, for the notes.
         identity: see `MaskSource`.
     """
 
@@ -74,7 +74,7 @@ class SamMaskGenerator:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences about weights that were ignored and what works more slowly than it could; most runs have none."""
+        """Sentences about ignored weights and slower implementations; most runs have none."""
         reasons = self.generator.fallback_reasons
         return (
             *ignored_note(self._ignored),
@@ -84,7 +84,7 @@ class SamMaskGenerator:
         )  # fmt: skip
 
     def __call__(self, window_hw3: npt.NDArray[np.uint8]) -> MaskSet:
-        """Masks of an RGB window; none is a MaskSet of length 0."""
+        """Masks of an RGB window, uint8 [h, w, 3]; the set may be empty."""
         return self.generator.generate(window_hw3)
 
     def many(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[MaskSet]:
@@ -97,7 +97,7 @@ class SamMaskGenerator:
 
 
 def load_sam_and_ignored(config: SamConfig, device: torch.device) -> tuple[Sam, tuple[str, ...]]:
-    """As `load_sam`, with the names of the checkpoint's weights that it has no place for.
+    """As `load_sam`, with the names of the checkpoint's weights that are not SAM's.
 
     Raises:
         WeightsError: as `load_sam`.
@@ -112,13 +112,13 @@ def load_sam_and_ignored(config: SamConfig, device: torch.device) -> tuple[Sam, 
 
 
 def ignored_note(ignored: Sequence[str]) -> tuple[str, ...]:
-    """A sentence on weights of a checkpoint, by their names, that SAM has no place for; none without any."""
+    """A sentence on a checkpoint's weights that are not SAM's, given by name; none if there are none."""
     return tuple(f"weights of the checkpoint that are not SAM's were ignored: {len(ignored)}, the first of them {name}"
                  for name in ignored[:1])  # fmt: skip
 
 
 def _require_all(path: Path, model: str, state: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> None:
-    """Refuse weights of which a SAM (`own`) does not get all, or not in its shapes."""
+    """Refuse weights that lack some of a SAM's (`own`), or have other shapes."""
     missing = [name for name in own if name not in state]
     misshapen = [name for name in own if name in state and state[name].shape != own[name].shape]
     if not missing and not misshapen:
@@ -139,8 +139,8 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise missing_weights(path, "SAM", error) from error
-    except Exception as error:  # what is no checkpoint raises nearly anything
+        raise unreadable_weights(path, "SAM", error) from error
+    except Exception as error:  # files that are no checkpoint raise errors of any class
         raise WeightsError(f"{path} is no checkpoint, or a broken one, or holds more than tensors and plain values",
                            "it must be a file of torch.save that can be read without running code from it",
                            "Download it again (`goodsam fetch-weights` checks the hash), or save its state dict "

@@ -1,4 +1,4 @@
-"""Masks by segment_anything's own generator: slow, and what ours is compared with."""
+"""Masks by segment_anything's own generator, slowly, for comparison with ours."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StockMasks:
     Args:
         sam: the model, on its device.
         config: settings of the generator.
-        ignored: names of weights that its checkpoint had beside SAM's, for the notes.
+        ignored: names of the checkpoint's weights that are not SAM's, for the notes.
         identity: see `MaskSource`.
     """
 
@@ -34,16 +34,16 @@ class StockMasks:
         self.notes = ignored_note(ignored)
         self._sam = sam
         self._generator = SamAutomaticMaskGenerator(sam, **config.generator_settings())
-        self._turn = Lock()  # it keeps the image that it works on, and stage one asks from several threads on a GPU
+        self._turn = Lock()  # it holds state per image, and stage one calls it from several threads on a GPU
 
     def many(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[MaskSet]:
         """See `MaskSource`; one image after the other."""
         with self._turn:
-            watch = self._sam.mask_decoder.register_forward_hook(_require_finite_answer)
+            hook = self._sam.mask_decoder.register_forward_hook(_require_finite_output)
             try:
                 return [self._masks(image_hw3) for image_hw3 in images]
             finally:
-                watch.remove()
+                hook.remove()
 
     def _masks(self, image_hw3: npt.NDArray[np.uint8]) -> MaskSet:
         found = self._generator.generate(np.ascontiguousarray(image_hw3))
@@ -65,6 +65,6 @@ def load_stock_masks(config: SamConfig, device: torch.device) -> StockMasks:
     return StockMasks(sam, config, ignored, mask_source_identity(config))
 
 
-def _require_finite_answer(_decoder: torch.nn.Module, _inputs: Any, answer: tuple[torch.Tensor, torch.Tensor]) -> None:
-    for numbers in answer:
+def _require_finite_output(_decoder: torch.nn.Module, _inputs: Any, output: tuple[torch.Tensor, torch.Tensor]) -> None:
+    for numbers in output:
         require_finite(numbers, "SAM")

@@ -1,12 +1,12 @@
-"""The vote: SAM's masks say where, the assistant says what (paper figure 2, Eq. 3).
+"""The vote: SAM's masks provide regions, the assistant their labels (paper figure 2, Eq. 3).
 
-In every view, each mask K_i^m takes a vote among the assistant's labels inside it. The winner is to be painted over the
-whole mask; its label coverage ratio Lcr decides whether the mask is reliable. This is the first half of cross-task
+In every view, the assistant's labels inside each mask K_i^m vote. The winner labels the whole mask; its label coverage
+ratio Lcr decides whether the mask is reliable. This is the first half of cross-task
 complementary fusion (CTCF); `ensemble.compose` is the second, which blends the views over the panorama, so that masks
 cut off by a view's border count little.
 
 Paper: S_i is the assistant's prediction in window i. We: the stitched prediction S_TA^w cut to view i, because
-neighbouring views (and the whole image, if mixed in) have then already corrected each other.
+it already combines neighbouring views (and the whole image, if blended in).
 
 Legend: C classes, H W panorama, h w view, M masks of one view.
 """
@@ -45,6 +45,8 @@ def fuse(
         ignored_HW: pixels without vote or label.
         views: covering the panorama.
         masks: one set per view, in the views' order; those of one view may overlap.
+        label_set: the classes.
+        config: settings of vote and composition.
 
     Raises:
         ValueError: classes, sizes or numbers of views differ, or `ignored_HW` is not of bool.
@@ -67,8 +69,8 @@ def vote_in_view(
         labels_hw: the assistant's, in the classes of `label_set`.
         ignored_hw: pixels without vote or region.
         masks: of this view, h x w; they may overlap.
-        label_set: its thin classes can be held off large masks.
-        config: whether they are, and what is large.
+        label_set: its thin classes can be protected from large masks.
+        config: whether they are, and from which area a mask is large.
 
     Raises:
         ValueError: sizes differ.
@@ -101,7 +103,7 @@ def _paint(
 ) -> npt.NDArray[np.int32]:
     """The mask that owns each pixel, or NO_MASK: painted by descending area, so small masks win.
 
-    Of masks of equal area the later of the generator's order wins. Masks in which nobody voted paint nothing.
+    Of masks of equal area, the later in the generator's order wins. Masks without votes own no pixel.
     """
     owners_hw = np.full(labels_hw.shape, NO_MASK, np.int32)
     thin_hw = np.isin(labels_hw, label_set.thin)

@@ -199,7 +199,7 @@ def test_strips_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
     scores = np.random.default_rng(4).random((3, 6, 8)).astype(np.float32)
     labels, best = best_class_at(scores, 25, 32)
     assert (labels == resized(scores, 25, 32).argmax(axis=0)).all()
-    monkeypatch.setattr("pipeline.evaluate.metrics._STRIP_VALUES", 3 * 32 * 4)
+    monkeypatch.setattr("pipeline.evaluate.metrics.STRIP_VALUES", 3 * 32 * 4)
     assert (labels_at(scores, 25, 32) == labels).all()
     assert (best_class_at(scores, 25, 32)[1] == best).all()
     assert (labels_at(scores, 6, 8) == best_class(scores)[0]).all()

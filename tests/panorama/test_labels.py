@@ -86,7 +86,7 @@ def test_names_match_in_either_case_and_either_encoding_of_accents(tmp_path: Pat
     other = touch(tmp_path / "labels" / "S" / "x.png")
     found = survey_labels(tmp_path / "labels", find_panoramas(tmp_path / "images"))
     assert found.by_id == {"cafe\u0301": cafe, "Plain": plain, "s/x": other}
-    assert (found.of_none, found.note) == ([], "")
+    assert (found.unmatched, found.note) == ([], "")
 
 
 def test_an_exact_name_comes_before_one_that_differs_in_case(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_pictures_of_labels_and_panoramas_are_no_labels_of_none(tmp_path: Path) 
     for name in ("1_labelTrainIds.png", "1_color.png", "2_labelTrainIds.png"):
         touch(tmp_path / "gtFine" / "x" / name)
     found = survey_labels(tmp_path, find_panoramas(tmp_path))
-    assert found.of_none == ["gtFine/x/2_labelTrainIds.png"]
+    assert found.unmatched == ["gtFine/x/2_labelTrainIds.png"]
 
 
 # ---------------------------------------------------------------------------------------------------- opening

@@ -1,4 +1,4 @@
-"""Perspective views: what is cut out of a panorama and laid back lies where it was, seam and poles included."""
+"""Perspective views: what is cut out of a panorama and projected back lies where it was, seam and poles included."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def smooth_sphere() -> FloatArray:
 
 def flags_of(one: View, shape: tuple[int, int] = (HEIGHT, WIDTH)) -> npt.NDArray[np.bool_]:
     seen = np.zeros(shape, np.bool_)
-    add_to(seen, one.footprint, one.lay_nearest(np.ones((one.height, one.width), np.bool_)))
+    add_to(seen, one.footprint, one.project_nearest(np.ones((one.height, one.width), np.bool_)))
     return seen
 
 
@@ -39,11 +39,11 @@ def test_what_is_cut_out_and_laid_back_is_the_panorama(yaw: float, pitch: float)
     one = view(yaw, pitch)
     image_HW3 = np.rint(255 * smooth_sphere().transpose(1, 2, 0)).astype(np.uint8)
     picture_Chw = one.cut_image(image_HW3).transpose(2, 0, 1).astype(np.float32)
-    laid = one.lay_linear(picture_Chw)
-    seen = one.lay_nearest(np.ones((one.height, one.width), np.bool_))
+    projected = one.project_linear(picture_Chw)
+    seen = one.project_nearest(np.ones((one.height, one.width), np.bool_))
     there = cut(image_HW3, one.footprint).transpose(2, 0, 1)
     assert seen.sum() > 500
-    assert np.abs(laid - there)[:, seen].max() < 3.5  # two interpolations, of pixels that are rounded
+    assert np.abs(projected - there)[:, seen].max() < 3.5  # two interpolations, of pixels that are rounded
 
 
 @pytest.mark.parametrize(("yaw", "pitch"), LOOKS)
@@ -62,10 +62,10 @@ def test_labels_come_back_to_their_own_pixels() -> None:
     rng = np.random.default_rng(0)
     blocks = np.kron(rng.integers(0, 9, (HEIGHT // 16, WIDTH // 16)), np.ones((16, 16))).astype(np.uint8)
     one = view(170, -10)
-    laid = one.lay_nearest(one.cut_nearest(blocks), outside=255)
+    projected = one.project_nearest(one.cut_nearest(blocks), outside=255)
     there = cut(blocks, one.footprint)
-    seen = laid != 255
-    assert (laid[seen] == there[seen]).mean() > 0.93  # borders of the blocks may move by a pixel
+    seen = projected != 255
+    assert (projected[seen] == there[seen]).mean() > 0.93  # borders of the blocks may move by a pixel
 
 
 @pytest.mark.parametrize("stride", [1, 4, 8])
@@ -89,7 +89,7 @@ def test_views_that_leave_the_poles_out_are_refused() -> None:
 
 def test_places_of_the_centre_and_of_what_lies_behind() -> None:
     one = view(yaw=90, pitch=0)
-    y, x = one.places(np.array([HEIGHT / 2]), np.array([0.75 * WIDTH, 0.25 * WIDTH]))
+    y, x = one.coordinates(np.array([HEIGHT / 2]), np.array([0.75 * WIDTH, 0.25 * WIDTH]))
     np.testing.assert_allclose([y[0, 0], x[0, 0]], [48, 48], atol=1e-6)
     assert x[0, 1] > one.width * 2
 

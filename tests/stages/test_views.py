@@ -84,14 +84,14 @@ class MirroredWindow:
     def cut_nearest(self, values_HW: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return cut(values_HW, self.footprint)[:, ::-1].copy()
 
-    def lay_nearest(self, values_hw: npt.NDArray[Any], outside: Any = 0) -> npt.NDArray[Any]:
+    def project_nearest(self, values_hw: npt.NDArray[Any], outside: Any = 0) -> npt.NDArray[Any]:
         return values_hw[:, ::-1]
 
-    def lay_linear(self, values_Chw: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def project_linear(self, values_Chw: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return values_Chw[..., ::-1]
 
-    def places(self, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]) -> tuple[Any, Any]:
-        y, x = self.footprint.places(rows, columns)
+    def coordinates(self, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]) -> tuple[Any, Any]:
+        y, x = self.footprint.coordinates(rows, columns)
         return y, self.width - x
 
     def blend_weights(self, height: int, width: int, stride: int = 1) -> npt.NDArray[np.float32]:

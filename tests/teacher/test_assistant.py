@@ -17,13 +17,13 @@ from pipeline.errors import WeightsError
 from pipeline.teacher.assistant import (
     DEMO_FOLDER,
     class_order,
-    cut_back,
+    crop_padding,
     load_assistant,
     require_classes,
     require_levels,
 )
 from pipeline.teacher.config import AssistantConfig
-from pipeline.teacher.normalisation import Normalisation, assumption
+from pipeline.teacher.normalisation import Normalisation, assumption_note
 from pipeline.world import build_scene, render_perspective
 from pipeline.world.seeds import MODEL_VALIDATION
 
@@ -51,7 +51,7 @@ def test_cutting_back_keeps_exactly_the_cells_that_touch_the_image(stride: int, 
     inside = torch.zeros(padded[2:])
     inside[: size[0], : size[1]] = 1
     cells = torch.nn.functional.max_pool2d(inside[None, None], stride)
-    kept = cut_back(cells.half(), padded, size)
+    kept = crop_padding(cells.half(), padded, size)
     assert kept.dtype == torch.float32
     assert bool((kept == 1).all())
     assert kept.sum() == cells.sum()
@@ -94,27 +94,27 @@ def test_settings_that_do_not_tell_what_becomes_of_a_pixel_are_refused(settings:
 def test_processor_settings_that_are_no_json_object_are_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text(text)
     with pytest.raises(WeightsError, match=r"preprocessor_config\.json .*JSON"):
-        Normalisation.beside(tmp_path)
+        Normalisation.from_folder(tmp_path)
 
 
 def test_a_folder_without_processor_settings_is_normalised_as_for_imagenet(tmp_path: Path) -> None:
-    assert Normalisation.beside(tmp_path) == Normalisation()
-    assert "ImageNet's mean and std are assumed" in assumption(tmp_path, "a")[0]
+    assert Normalisation.from_folder(tmp_path) == Normalisation()
+    assert "ImageNet's mean and std are assumed" in assumption_note(tmp_path, "a")[0]
 
 
 def test_settings_nested_in_a_processors_file_are_read_where_there_are_no_others(tmp_path: Path) -> None:
     nested = {"image_processor": {"image_mean": 0.4, "image_std": 0.3}, "processor_class": "Own"}
     (tmp_path / "processor_config.json").write_text(json.dumps(nested))
-    assert Normalisation.beside(tmp_path) == Normalisation((0.4,) * 3, (0.3,) * 3)
-    assert assumption(tmp_path, "a") == ()
+    assert Normalisation.from_folder(tmp_path) == Normalisation((0.4,) * 3, (0.3,) * 3)
+    assert assumption_note(tmp_path, "a") == ()
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": 0.1, "image_std": 0.2}))
-    assert Normalisation.beside(tmp_path) == Normalisation((0.1,) * 3, (0.2,) * 3)
+    assert Normalisation.from_folder(tmp_path) == Normalisation((0.1,) * 3, (0.2,) * 3)
 
 
 def test_a_processors_file_without_settings_for_images_is_as_none(tmp_path: Path) -> None:
     (tmp_path / "processor_config.json").write_text(json.dumps({"processor_class": "Own"}))
-    assert Normalisation.beside(tmp_path) == Normalisation()
-    assert assumption(tmp_path, "a")
+    assert Normalisation.from_folder(tmp_path) == Normalisation()
+    assert assumption_note(tmp_path, "a")
 
 
 @pytest.mark.parametrize("name", ["ImageGPTImageProcessor", "VitMatteImageProcessor", "EfficientNetImageProcessor"])

@@ -141,7 +141,7 @@ def test_pixel_values_are_those_of_the_models_own_processor(settings: dict[str, 
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
     processor = AutoImageProcessor.from_pretrained(tmp_path)
     inputs = processor(images=list(images()), do_resize=False, do_center_crop=False, return_tensors="pt")
-    prepared = Normalisation.beside(tmp_path).prepare(images(), CPU)
+    prepared = Normalisation.from_folder(tmp_path).prepare(images(), CPU)
     torch.testing.assert_close(prepared, inputs["pixel_values"].float(), atol=1e-5, rtol=1e-5)
 
 

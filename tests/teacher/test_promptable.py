@@ -254,7 +254,7 @@ def test_a_folder_that_lacks_weights_or_the_processors_settings_is_told(tmp_path
         load_mask_source(settings(lacking), CPU)
     silent = tiny_promptable.save("sam", tmp_path / "silent")
     (silent / "preprocessor_config.json").unlink()
-    with pytest.raises(WeightsError, match=r"nothing beside .*silent says how it wants its pixels"):
+    with pytest.raises(WeightsError, match=r"silent comes without usable settings of its image processor"):
         load_mask_source(settings(silent), CPU)
 
 
