@@ -1,4 +1,4 @@
-"""What a stage tells while it runs. Progress bar, log, TensorBoard and tests all listen to the same events."""
+"""Events of a running stage. Progress bar, log, TensorBoard and tests all listen to the same ones."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from typing import TypeVar
 from pipeline.errors import GoodSAMError
 
 Item = TypeVar("Item")
-_HALF_A_SECOND = 0.5
+_REPORT_INTERVAL = 0.5
+"""Seconds."""
 
 
 @dataclass(frozen=True)
 class StageStarted:
-    """A stage knows what it has to do."""
+    """A stage begins its work."""
 
     stage: str
     """Name of the stage ("teacher-cache")."""
     total: int
-    """Number of units to do now; what earlier runs did is not counted."""
+    """Number of units to do now, without those done by earlier runs."""
     unit: str
     """What is counted ("panoramas", "steps")."""
 
 
 @dataclass(frozen=True)
 class StageAdvanced:
-    """Units were done."""
+    """A unit was done."""
 
     stage: str
     """Name of the stage."""
@@ -37,7 +38,7 @@ class StageAdvanced:
     item: str
     """The unit done last (a panorama's id), or empty."""
     seconds: float
-    """Time that it took."""
+    """Seconds that it took."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,14 @@ class Scalars:
     stage: str
     """Name of the stage."""
     step: int
-    """Step that they belong to."""
+    """Number of the step."""
     values: Mapping[str, float]
-    """Name to number."""
+    """Values by name."""
 
 
 @dataclass(frozen=True)
 class ItemFailed:
-    """One item was set aside; the stage goes on."""
+    """One item was set aside; the stage continues."""
 
     stage: str
     """Name of the stage."""
@@ -63,11 +64,11 @@ class ItemFailed:
     error: str
     """One sentence for people."""
     trace: str = ""
-    """Traceback of an error that was not foreseen, for the log."""
+    """Traceback of an unexpected error, for the log."""
 
 
 def failure(stage: str, item: str, error: Exception) -> ItemFailed:
-    """What is told of an item that an error cost; the traceback if the error was not foreseen."""
+    """The event for an item that is set aside because of an error, with a traceback if it was unexpected."""
     if isinstance(error, GoodSAMError):
         return ItemFailed(stage, item, str(error))
     return ItemFailed(stage, item, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
@@ -76,50 +77,50 @@ def failure(stage: str, item: str, error: Exception) -> ItemFailed:
 def tell_if_slow(
     items: Sequence[Item], stage: str, unit: str, listener: Listener, patience: float = 2.0
 ) -> Iterator[Item]:
-    """Hand out the items; if the work on them takes longer than `patience` seconds, tell the listener as of a stage,
-    now and then: to tell of each item would take longer than the work on it."""
+    """Yield the items; if working on them takes longer than `patience` seconds, report progress as for a stage, twice a
+    second: reporting each item would take longer than the work on it."""
     started = time.monotonic()
-    is_told, next_time = False, started + patience
+    is_reported, next_time = False, started + patience
     for done, item in enumerate(items):
         now = time.monotonic()
         if now > next_time:
-            listener(StageAdvanced(stage, done, "", 0.0) if is_told else StageStarted(stage, len(items), unit))
-            is_told, next_time = True, now + _HALF_A_SECOND
+            listener(StageAdvanced(stage, done, "", 0.0) if is_reported else StageStarted(stage, len(items), unit))
+            is_reported, next_time = True, now + _REPORT_INTERVAL
         yield item
-    if is_told:
+    if is_reported:
         listener(StageFinished(stage, time.monotonic() - started))
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something worth a line."""
+    """A remark for the user."""
 
     stage: str
     """Name of the stage."""
     text: str
-    """The line."""
+    """One sentence."""
 
 
 @dataclass(frozen=True)
 class StageFinished:
-    """A stage came to its end."""
+    """A stage is complete."""
 
     stage: str
     """Name of the stage."""
     seconds: float
     """Wall-clock time of this run."""
     summary: Mapping[str, object] = field(default_factory=dict[str, object])
-    """What was done, for the log."""
+    """Figures of what was done, by name."""
 
 
 @dataclass(frozen=True)
 class StageBroken:
-    """An error or the user ended a stage before its time."""
+    """An error or the user stopped a stage."""
 
     error: str
-    """What is told on the console."""
+    """The message that the console shows."""
     trace: str
-    """Where it happened."""
+    """The traceback."""
 
 
 Event = StageStarted | StageAdvanced | Scalars | ItemFailed | Note | StageFinished | StageBroken
@@ -127,4 +128,4 @@ Listener = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
-    """Listen to nothing."""
+    """A listener that ignores all events."""

@@ -1,4 +1,4 @@
-"""Download SAM's checkpoints: resumable, with progress, checked against the hash that their names carry."""
+"""Download SAM's checkpoints: resumable, with progress, checked against the hash in their names."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Download:
 
 
 def fetch(name: str, folder: Path, listener: Listener, *, base_url: str = "") -> Path:
-    """Bring one checkpoint into `folder` and return its path; a complete one is only checked.
+    """Download one checkpoint into `folder` and return its path; an existing one is only checked.
 
     An interrupted download is kept as `.partial` and resumed. A file whose SHA-256 does not start with the
     digits in its name is never put in place.
@@ -72,35 +72,35 @@ def _fetch(job: _Download, listener: Listener) -> Path:
 
 
 def _download(job: _Download, listener: Listener) -> None:
-    have = job.partial.stat().st_size if job.partial.exists() else 0
+    received = job.partial.stat().st_size if job.partial.exists() else 0
     try:
-        request = urllib.request.Request(job.url, headers={"Range": f"bytes={have}-"} if have else {})
+        request = urllib.request.Request(job.url, headers={"Range": f"bytes={received}-"} if received else {})
         with urllib.request.urlopen(request, timeout=60) as response:
             if response.status != 206:
-                have = 0
-            total = have + int(response.headers.get("Content-Length") or 0)
-            _copy(response, job.partial, have, total, listener)
+                received = 0
+            total = received + int(response.headers.get("Content-Length") or 0)
+            _copy(response, job.partial, received, total, listener)
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # 416: nothing is left to send, the partial file is whole
+        if error.code != 416:  # 416: nothing is left to send, the partial file is complete
             raise WeightsError(f"{job.url} answers {error.code} {error.reason}", "it must serve the checkpoint",
                                "Check --base-url") from error  # fmt: skip
-    except (OSError, HTTPException, ValueError) as error:  # ValueError: an address that is none
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: an invalid address
         reason = getattr(error, "reason", None) or error
         raise WeightsError(f"the download of {job.url} was interrupted ({reason})",
                            "it needs a server at that address, a connection and free disk space",
                            "Run the command again; it resumes where it stopped") from error  # fmt: skip
 
 
-def _copy(response: IO[bytes], partial: Path, have: int, total: int, listener: Listener) -> None:
+def _copy(response: IO[bytes], partial: Path, received: int, total: int, listener: Listener) -> None:
     listener(StageStarted(STAGE, total // _MIB, "MiB"))
-    with partial.open("ab" if have else "wb") as file:
+    with partial.open("ab" if received else "wb") as file:
         while block := response.read(_BLOCK):
             started = time.monotonic()
             file.write(block)
-            have += len(block)
-            listener(StageAdvanced(STAGE, have // _MIB, "", time.monotonic() - started))
-    if have < total:
-        raise OSError(f"{have} of {total} bytes came")
+            received += len(block)
+            listener(StageAdvanced(STAGE, received // _MIB, "", time.monotonic() - started))
+    if received < total:
+        raise OSError(f"{received} of {total} bytes came")
 
 
 def _check(path: Path, name: str) -> None:

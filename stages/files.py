@@ -1,4 +1,4 @@
-"""Writing outputs whole or not at all, and naming files by their content."""
+"""Writing files atomically, and identifying files by content."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from pipeline.settings import file_digest, fingerprint
 
 SOURCE_STAMP = ("source_size", "source_modified_ns")
 """Keys of `source_stamp`."""
-_OF_THE_NAME = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
-"""The system's errors for a name that cannot be used."""
+_NAME_ERRORS = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+"""Errors of the system for unusable names."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file (text as UTF-8), making its folders; a killed run leaves no half a file under the final name, nor do
-    several that write it at the same time.
+    """Write a file atomically (text as UTF-8), and make its folders: a killed run leaves no partial file under the
+    final name, nor do several that write it at the same time.
 
     Raises:
         CacheError: the file cannot be written.
     """
-    partial = path.with_name(f"{uuid.uuid4().hex}.partial")  # not longer than it need be: names have 255 bytes
+    partial = path.with_name(f"{uuid.uuid4().hex}.partial")  # short, as names have at most 255 bytes
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # File names that are no UTF-8 come back as they were.
+            # Restores file names that are not UTF-8.
             partial.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
             partial.replace(path)
         except OSError:
@@ -49,7 +49,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def write_picture(path: Path, picture: Image.Image, **options: Any) -> None:
-    """Write a picture whole, in the format of the path's ending.
+    """Write a picture atomically, in the format of the path's ending.
 
     Args:
         path: ends in .png or .jpg.
@@ -66,19 +66,21 @@ def write_picture(path: Path, picture: Image.Image, **options: Any) -> None:
 
 @contextmanager
 def writing(path: Path) -> Generator[None]:
-    """Turn what the system says against writing `path` into an error for people.
+    """Turn errors of the system on writing `path` into errors for people.
 
     Raises:
-        CacheError: the system refused.
+        CacheError: the system raised an error.
     """
     try:
         yield
     except OSError as error:
-        raise CacheError(f"{path} cannot be written ({error.strerror or error})", *_mended(error)) from error
+        raise CacheError(
+            f"{path} cannot be written ({error.strerror or error})", *_expected_and_remedy(error)
+        ) from error
 
 
-def _mended(error: OSError) -> tuple[str, str]:
-    """What is expected where a file could not be written, and what to do."""
+def _expected_and_remedy(error: OSError) -> tuple[str, str]:
+    """What writing needs, and what to do, by the system's error."""
     other = "or choose another output folder"
     if error.errno in _FULL:
         return "the disk must have room", f"Free space, {other}"
@@ -91,15 +93,15 @@ def _mended(error: OSError) -> tuple[str, str]:
 
 @contextmanager
 def named_after_panorama() -> Generator[None]:
-    """Tell a name that cannot be used from a disk that cannot be written: the name is the fault of one panorama.
+    """Turn errors for unusable names into errors of one panorama, unlike those of a disk that cannot be written.
 
     Raises:
-        InputError: the name is too long, or is a file's and a folder's.
+        InputError: the name is too long, or needed for a file and a folder.
     """
     try:
         yield
     except CacheError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_THE_NAME:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _NAME_ERRORS:
             raise InputError(error.found, "outputs are named after panoramas: a name may be too long, or be wanted for "
                              "a file and for a folder (x.jpg beside x.png/y.jpg)", "Rename the panorama"
                              ) from error  # fmt: skip
@@ -107,11 +109,11 @@ def named_after_panorama() -> Generator[None]:
 
 
 def give_usual_permissions(folder: Path) -> None:
-    """Give every file below a folder the permissions that the user's new files have (umask): safetensors makes its
-    files for their owner alone.
+    """Give every file below a folder the permissions of the user's new files (umask): safetensors makes files
+    that only their owner can read.
 
     Raises:
-        OSError: the system refused.
+        OSError: the system raised an error.
     """
     new = folder / f"{uuid.uuid4().hex}.partial"
     new.touch()
@@ -123,10 +125,10 @@ def give_usual_permissions(folder: Path) -> None:
 
 
 def put_in_place(new: Path, folder: Path, keep: Path | None = None) -> None:
-    """Let the folder `new`, which is complete, take the place of `folder`, which is moved to `keep` or deleted.
+    """Replace `folder` by the complete folder `new`; the old one is moved to `keep` or deleted.
 
     Raises:
-        OSError: the system refused.
+        OSError: the system raised an error.
     """
     old = keep or folder.with_name(f"{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
@@ -139,7 +141,7 @@ def put_in_place(new: Path, folder: Path, keep: Path | None = None) -> None:
 
 
 def mask_digest(path: str) -> str:
-    """`digest` of the ignore mask that a setting names, or one of all in a folder of masks; empty where it names none.
+    """`digest` of the ignore mask that a setting names, or of all in a folder of masks; empty where it names none.
 
     Raises:
         InputError: a file cannot be read.
@@ -168,10 +170,10 @@ def digest(path: Path) -> str:
 
 
 def source_stamp(path: Path) -> dict[str, int]:
-    """What of a panorama's file tells without reading it that it is still the same, as it stands in the done mark: size
-    in bytes and time of the last change in nanoseconds. Empty where the file cannot be looked at."""
+    """Size in bytes and time of the last change in nanoseconds of a panorama's file, as in done marks, to recognise it
+    without reading it. Empty if the file cannot be accessed."""
     try:
         status = path.stat()
-    except OSError:  # whoever opens it says what is wrong with it
+    except OSError:  # the error is reported when it is opened
         return {}
     return dict(zip(SOURCE_STAMP, (status.st_size, status.st_mtime_ns), strict=True))

@@ -25,7 +25,7 @@ from stages.files import writing
 
 
 class _RateColumn(ProgressColumn):
-    """Units per second, or seconds per unit where that reads better."""
+    """Units per second, or seconds per unit if that is more than one second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -35,7 +35,7 @@ class _RateColumn(ProgressColumn):
 
 
 def _rounded(value: float) -> str:
-    """Four significant digits, or whole numbers where those are longer."""
+    """Four significant digits; whole numbers from 1000."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
@@ -46,12 +46,12 @@ def _rate(speed: float) -> str:
 class ProgressConsole:
     """Progress bars and notes on a terminal; plain lines where the output is no terminal.
 
-    A run goes on unseen where its terminal is gone, or the disk that its output goes to is full.
+    If its terminal is gone, or the disk of its output is full, the run continues without output.
     """
 
-    def __init__(self, console: Console | None = None, plain_interval: float = 10.0) -> None:
+    def __init__(self, console: Console | None = None, line_interval: float = 10.0) -> None:
         self.console = console or Console(stderr=True, highlight=False)
-        self._plain_interval = plain_interval
+        self._line_interval = line_interval
         self._progress: Progress | None = None
         self._task_total = 0
         self._started = self._last_line = 0.0
@@ -77,7 +77,7 @@ class ProgressConsole:
             case StageFinished():
                 self._finish(event)
             case StageBroken():
-                pass  # whoever began the stage tells what ended it
+                pass  # the command line prints the error
 
     def _start(self, event: StageStarted) -> None:
         self._task_total, self._unit = event.total, event.unit
@@ -92,7 +92,7 @@ class ProgressConsole:
     def _advance(self, event: StageAdvanced) -> None:
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], completed=event.done)
-        elif time.monotonic() - self._last_line >= self._plain_interval:
+        elif time.monotonic() - self._last_line >= self._line_interval:
             self._last_line = time.monotonic()
             rate = event.done / max(self._last_line - self._started, 1e-9)
             left = (self._task_total - event.done) / rate if rate else 0
@@ -117,7 +117,7 @@ class ProgressConsole:
         self.console.print(text, soft_wrap=True)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         progress, self._progress = self._progress, None
         if progress is not None:
             with suppress(OSError):
@@ -146,13 +146,13 @@ class JsonLines:
             self._file.write(json.dumps(record, default=str) + "\n")
 
     def close(self) -> None:
-        """Close the file; raises CacheError where what is left cannot be written."""
+        """Close the file; raises CacheError if buffered output cannot be written."""
         with writing(self._path):
             self._file.close()
 
 
 def _end_line(path: Path) -> None:
-    """End the last line of a run that was killed or had no disk left, so that the next event gets its own."""
+    """End an incomplete last line, left by a killed run or a full disk, so that the next event gets its own line."""
     with path.open("ab+") as file:
         if file.tell() > 0:
             file.seek(-1, os.SEEK_END)
@@ -161,10 +161,10 @@ def _end_line(path: Path) -> None:
 
 
 class TensorBoard:
-    """Writes scalars for TensorBoard; the folder and the import come with the first one.
+    """Writes scalars for TensorBoard; the folder is made, and TensorBoard imported, with the first one.
 
-    Each is on the disk at once and by this thread: a killed run keeps its curves, and a full disk is told to the stage
-    (the usual `SummaryWriter` writes in a thread of its own, which dies with a traceback).
+    Each is written at once and by this thread: a killed run keeps its curves, and the stage gets the error of a full
+    disk (the usual `SummaryWriter` writes in a thread of its own, which dies with a traceback).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -189,7 +189,7 @@ class TensorBoard:
             _write_record(self._file, step=event.step, summary=Summary(value=values))
 
     def close(self) -> None:
-        """Close the file; raises CacheError where what is left cannot be written."""
+        """Close the file; raises CacheError if buffered output cannot be written."""
         if self._file is not None:
             with writing(self._folder):
                 self._file.close()
@@ -201,7 +201,7 @@ class TensorBoard:
 
 
 def _write_record(file: BinaryIO, **content: Any) -> None:
-    """One record of TensorBoard's own format."""
+    """Write one record of TensorBoard's own format."""
     from tensorboard.compat.proto.event_pb2 import Event as Record  # type: ignore[attr-defined]
     from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -213,16 +213,16 @@ class RunListeners:
     """The listeners of a run folder as one context: progress bar, `log.jsonl`, `tensorboard/`."""
 
     def __init__(self, run_folder: Path, console: Console | None = None) -> None:
-        self._parts = (
+        self._listeners = (
             ProgressConsole(console),
             JsonLines(run_folder / "log.jsonl"),
             TensorBoard(run_folder / "tensorboard"),
         )
 
     def __call__(self, event: Event) -> None:
-        """Pass an event on."""
-        for part in self._parts:
-            part(event)
+        """Pass an event to all of them."""
+        for listener in self._listeners:
+            listener(event)
 
     def __enter__(self) -> Self:
         return self
@@ -231,11 +231,11 @@ class RunListeners:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            for part in self._parts:
-                part.close()
+            for listener in self._listeners:
+                listener.close()
             return
         broken = StageBroken(str(error) or type(error).__name__, "".join(format_exception(error)))
-        for part in self._parts:
-            for act in (partial(part, broken), part.close):
-                with suppress(CacheError):  # what stopped the stage is told, once
+        for listener in self._listeners:
+            for act in (partial(listener, broken), listener.close):
+                with suppress(CacheError):  # only the error that stopped the stage is shown
                     act()

@@ -12,15 +12,15 @@ from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 from pipeline.errors import InputError, WorkerError
-from stages.memory import KEEPING
+from stages.memory import MALLOC_SETTINGS
 
 _WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1, **KEEPING,
-    "DASK_LOGGING__DISTRIBUTED": "critical",  # errors come as exceptions; a heartbeat lost at the end is none
+    "OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1, **MALLOC_SETTINGS,
+    "DASK_LOGGING__DISTRIBUTED": "critical",  # errors are raised; a heartbeat lost at shutdown is none
 }  # fmt: skip
 _CLUSTER_SETTINGS = {
     "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
-    "distributed.worker.memory.pause": False,  # one that keeps 80 % of its memory, networks say, would wait for ever
+    "distributed.worker.memory.pause": False,  # one with 80 % of its memory in use would wait for ever
 }
 Task = TypeVar("Task")
 Report = TypeVar("Report")
@@ -34,19 +34,19 @@ def run_tasks(
     at_once: int = 1,
     lost: Callable[[Task, WorkerError], Report] | None = None,
 ) -> Generator[Report]:
-    """Reports of `work` on every task, in the order in which they end; once closed, no further task begins.
+    """Reports of `work` on every task, in the order of completion; once closed, no further task begins.
 
     Args:
-        work: an importable function; task and report are pickled where other processes do it.
-        tasks: what to do.
+        work: an importable function; tasks and reports are pickled for other processes.
+        tasks: arguments of `work`.
         workers: worker processes on this machine; 0 works in this process.
         scheduler: address of a running dask scheduler, instead of workers.
-        at_once: tasks at the same time in this process, each in a thread; 1 works in turn. Where an accelerator does
-            the work, two keep it busy: one prepares and stores while the other one computes.
-        lost: the report of a task whose worker processes died; None raises the error.
+        at_once: tasks at the same time in this process, each in a thread; 1 runs them one by one. Two keep an
+            accelerator busy: one prepares and stores while the other one computes.
+        lost: makes the report of a task whose worker processes died; None raises the error instead.
 
     Raises:
-        WorkerError: worker processes died over a task, or the scheduler is lost.
+        WorkerError: worker processes died while working on a task, or the scheduler is lost.
         InputError: no scheduler answers at the address.
         Exception: whatever `work` raises.
     """
@@ -61,7 +61,7 @@ def run_tasks(
         futures = dict(zip(client.map(work, tasks, pure=False), tasks, strict=True))
         for future in completed_by_dask(list(futures)):
             try:
-                report = future.result()  # one at a time: none is on its way, with a traceback, when the client goes
+                report = future.result()  # one at a time: none is in transit when the client closes
             except (CancelledError, CommClosedError) as error:
                 raise WorkerError("the dask scheduler was lost", "it must run until all is done",
                                   "Start it and run the command again; finished work is kept") from error  # fmt: skip
@@ -81,7 +81,7 @@ def _in_threads(work: Callable[[Task], Report], tasks: Sequence[Task], count: in
         for future in as_completed([pool.submit(work, task) for task in tasks]):
             yield future.result()
     finally:
-        pool.shutdown(cancel_futures=True)  # those at work end first: what they store is whole
+        pool.shutdown(cancel_futures=True)  # running tasks end first, so that what they store is complete
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def _client(workers: int, scheduler: str) -> Generator[Any]:
             yield client
         return
     with ExitStack() as stack:
-        with _interrupts_held(), dask.config.set(_CLUSTER_SETTINGS):
+        with _interrupts_delayed(), dask.config.set(_CLUSTER_SETTINGS):
             cluster = stack.enter_context(
                 LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0",
                              silence_logs=logging.ERROR)
@@ -104,7 +104,7 @@ def _client(workers: int, scheduler: str) -> Generator[Any]:
 
 
 def require_scheduler(address: str) -> None:
-    """Make sure that a dask scheduler answers, before anything is written.
+    """Check that a dask scheduler answers, before anything is written.
 
     Raises:
         InputError: none does.
@@ -113,14 +113,14 @@ def require_scheduler(address: str) -> None:
         pass
 
 
-def ask_workers(address: str, question: Callable[..., Any], *about: Any) -> dict[str, Any]:
-    """What each worker of a dask scheduler answers to an importable function, or the error that it raises, by address.
+def ask_workers(address: str, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    """Results of an importable function on each worker of a dask scheduler, or the errors that it raises, by address.
 
     Raises:
         InputError: no scheduler answers.
     """
     with _connect(address) as client:
-        return client.run(question, *about, on_error="return")
+        return client.run(function, *arguments, on_error="return")
 
 
 def _connect(address: str) -> Any:
@@ -134,20 +134,20 @@ def _connect(address: str) -> Any:
 
 
 @contextmanager
-def _interrupts_held() -> Generator[None]:
-    """Hold Ctrl-C back until the end. Processes that are started meanwhile never hear it, though a terminal sends it to
-    all of them: this one ends them."""
+def _interrupts_delayed() -> Generator[None]:
+    """Delay Ctrl-C until the end. Processes that are started meanwhile ignore it, though a terminal sends it to all of
+    them: this process stops them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     resource_tracker.ensure_running()  # started later, it would unblock the signal for this thread
-    heard: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what is started inherits it
+    received: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited by new processes
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGINT, handler)
-    if heard and callable(handler):
+    if received and callable(handler):
         handler(signal.SIGINT, None)

@@ -1,4 +1,4 @@
-"""The demo's data: panoramas of the demo world, some to learn from without labels, some with labels to evaluate on."""
+"""The demo's data: panoramas of the demo world, unlabelled ones to learn from, labelled ones to evaluate on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SceneTask:
 
 
 def render_world(folder: Path, learning: int, evaluation: int, listener: Listener, *, workers: int = 0) -> None:
-    """Render `learning` unlabelled and `evaluation` labelled panoramas (512x1024); what is there stays.
+    """Render `learning` unlabelled and `evaluation` labelled panoramas (512x1024); existing ones are kept.
 
     Files: `panoramas/<seed>.png`, `evaluation/<seed>.png`, `labels/<seed>.png` (label set densepass13).
 
@@ -50,7 +50,7 @@ def render_world(folder: Path, learning: int, evaluation: int, listener: Listene
 
 
 def render_scene(task: SceneTask) -> tuple[str, float]:
-    """Render and write one panorama, the image last and by renaming, so that it marks the pair as done."""
+    """Render and write one panorama; the image is written last and atomically, so that it marks both files as done."""
     started = time.monotonic()
     view = render_panorama(build_scene(task.seed), HEIGHT, WIDTH)
     if task.labels is not None:

@@ -1,7 +1,7 @@
-"""A panorama's arrays as files of Zarr: one chunk each.
+"""A panorama's arrays as Zarr arrays of one chunk each.
 
-Zarr leaves out chunks that equal the fill value and reads missing ones as fill. Neither can pass here: every chunk is
-written, and on reading its size, its CRC32C and the CRC-32 of the values must be those of the done mark.
+By default Zarr does not write chunks that equal the fill value, and reads missing chunks as fill. Here every chunk is
+written, and on reading its size, its CRC32C and the CRC-32 of the values must match the done mark.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from pipeline.cache.mark import Array, ArrayRecord
 
 
 def write_array(folder: Path, name: str, values: Array) -> ArrayRecord:
-    """Write one array as one chunk, whatever its values are.
+    """Write one array as one chunk.
 
     Raises:
-        ValueError: a name or element type that is not for the store.
+        ValueError: the name is no identifier, or the element type is not bool, integer or float.
     """
     if not name.isidentifier() or values.dtype.kind not in "biuf":
         raise ValueError(f"array {name!r} of {values.dtype} cannot be stored")
-    values = values.astype(values.dtype.newbyteorder("="), copy=False)  # as it is read: its checksum is of its bytes
+    values = values.astype(
+        values.dtype.newbyteorder("="), copy=False
+    )  # as when it is read: its bytes are checked
     size = values.dtype.itemsize
     zstd = ZstdCodec(level=3) if size == 1 else BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", typesize=size)
     array = zarr.create_array(
@@ -46,7 +48,7 @@ def write_array(folder: Path, name: str, values: Array) -> ArrayRecord:
 
 
 def read_array(folder: Path, name: str, record: ArrayRecord) -> Array:
-    """One array as it was written.
+    """Read one array.
 
     Raises:
         ValueError: it differs from the record; zarr's codecs raise errors of their own.

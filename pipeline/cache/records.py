@@ -1,4 +1,4 @@
-"""Stage one's results as named arrays and back: what lies in the store under each part.
+"""Stage one's results as named arrays, as each part of the store holds them, and back.
 
 Legend: C classes, H W panorama, h w window, M masks of one window, N masks of all windows, T runs, D feature channels.
 """
@@ -19,7 +19,7 @@ from pipeline.teacher.rectification import AssistantPrediction
 
 Arrays = dict[str, npt.NDArray[Any]]
 FUSED = ("assistant_logits", "agreement", "window_labels")
-"""What fusion reads of `pack_assistant`."""
+"""The arrays of `pack_assistant` that fusion reads."""
 
 
 def pack_masks(masks_of_views: Sequence[MaskSet]) -> Arrays:
@@ -36,17 +36,17 @@ def pack_masks(masks_of_views: Sequence[MaskSet]) -> Arrays:
 
 
 def unpack_masks(arrays: Mapping[str, npt.NDArray[Any]], views: Sequence[View]) -> list[MaskSet]:
-    """The masks of every view, as they were packed."""
+    """The masks of every view, from `pack_masks`."""
     run_counts = arrays["run_counts"].astype(np.int64)
     mask_ends = np.searchsorted(arrays["windows"], np.arange(len(views)), side="right")
     run_ends = np.concatenate(([0], np.cumsum(run_counts)))[mask_ends]
     masks: list[MaskSet] = []
     for k, view in enumerate(views):
-        own = slice(mask_ends[k - 1] if k else 0, mask_ends[k])
+        of_view = slice(mask_ends[k - 1] if k else 0, mask_ends[k])
         runs = arrays["runs"][run_ends[k - 1] if k else 0 : run_ends[k]]
         masks.append(decode_runs(
-            runs, arrays["run_counts"][own], arrays["boxes"][own], arrays["predicted_iou"][own],
-            arrays["stability"][own], view.height, view.width,
+            runs, arrays["run_counts"][of_view], arrays["boxes"][of_view], arrays["predicted_iou"][of_view],
+            arrays["stability"][of_view], view.height, view.width,
         ))  # fmt: skip
     return masks
 

@@ -51,7 +51,7 @@ def test_what_was_written_last_before_a_kill_does_not_run_into_the_next_event(tm
 
 def test_a_pipe_gets_plain_lines_with_rate_and_time_left() -> None:
     out = io.StringIO()
-    console = ProgressConsole(Console(file=out, width=200), plain_interval=0.0)
+    console = ProgressConsole(Console(file=out, width=200), line_interval=0.0)
     for event in STORY:
         console(event)
     assert "1/3 steps" in out.getvalue()
@@ -62,7 +62,7 @@ def test_a_pipe_gets_plain_lines_with_rate_and_time_left() -> None:
 @pytest.mark.parametrize(("seconds", "shown"), [(12.0, "12.0 s each"), (0.25, "4.0/s")])
 def test_a_slow_rate_is_told_in_seconds_each(monkeypatch: pytest.MonkeyPatch, seconds: float, shown: str) -> None:
     out = io.StringIO()
-    console = ProgressConsole(Console(file=out, width=200), plain_interval=0.0)
+    console = ProgressConsole(Console(file=out, width=200), line_interval=0.0)
     clock = iter((100.0, *[100.0 + seconds] * 3))
     monkeypatch.setattr("stages.listeners.time.monotonic", lambda: next(clock))
     console(StageStarted("distill", 3, "steps"))
@@ -90,7 +90,7 @@ def test_a_terminal_that_is_gone_does_not_end_the_run(is_terminal: bool) -> None
         def write(self, _: str) -> int:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    console = ProgressConsole(Console(file=Gone(), force_terminal=is_terminal), plain_interval=0.0)
+    console = ProgressConsole(Console(file=Gone(), force_terminal=is_terminal), line_interval=0.0)
     for event in STORY:
         console(event)
     console.close()
