@@ -26,9 +26,7 @@ def write_array(folder: Path, name: str, values: Array) -> ArrayRecord:
     """
     if not name.isidentifier() or values.dtype.kind not in "biuf":
         raise ValueError(f"array {name!r} of {values.dtype} cannot be stored")
-    values = values.astype(
-        values.dtype.newbyteorder("="), copy=False
-    )  # as when it is read: its bytes are checked
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)  # as when it is read: its bytes are checked
     size = values.dtype.itemsize
     zstd = ZstdCodec(level=3) if size == 1 else BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", typesize=size)
     array = zarr.create_array(

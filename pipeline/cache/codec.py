@@ -56,9 +56,7 @@ def encode_probabilities(probabilities_CHW: Floats) -> Bytes:
         ValueError: values are outside [0, 1] or NaN.
     """
     stored_CHW = np.empty(probabilities_CHW.shape, np.uint8)
-    for stored_HW, probabilities_HW in zip(
-        stored_CHW, probabilities_CHW, strict=True
-    ):  # class by class: memory
+    for stored_HW, probabilities_HW in zip(stored_CHW, probabilities_CHW, strict=True):  # class by class: memory
         root_HW = np.sqrt(_unit(probabilities_HW))
         root_HW *= 255
         stored_HW[...] = np.rint(root_HW, out=root_HW)
