@@ -54,7 +54,7 @@ def placement_from_tags(
         InputError: another projection, or a part whose tags are inconsistent, do not say where it lies, or lie
             outside the run's vertical field of view; or the part is too small, or its panorama too large.
     """
-    text = xmp if isinstance(xmp, str) else xmp.decode("utf-8", "replace")
+    text = _text(xmp)
     projection = _tag(text, "ProjectionType")
     if projection and projection.lower() != "equirectangular":
         raise InputError(
@@ -81,7 +81,7 @@ def placement_from_tags(
 def tilt_from_tags(xmp: bytes | str, config: PanoramaConfig) -> tuple[float, float]:
     """(pitch, roll) of the camera by the tags, degrees; zeros where nothing is to be levelled: no tags, at most half
     a degree, or `panorama.level` is off."""
-    text = xmp if isinstance(xmp, str) else xmp.decode("utf-8", "replace")
+    text = _text(xmp)
     pitch, roll = (_number(text, key) or 0.0 for key in ("PosePitchDegrees", "PoseRollDegrees"))
     possible = abs(pitch) <= 90 and abs(roll) <= 180
     return (
@@ -91,7 +91,7 @@ def tilt_from_tags(xmp: bytes | str, config: PanoramaConfig) -> tuple[float, flo
 
 def heading_of(xmp: bytes | str) -> float | None:
     """Compass heading of the picture's middle by the tags (PoseHeadingDegrees), degrees; None where none says it."""
-    text = xmp if isinstance(xmp, str) else xmp.decode("utf-8", "replace")
+    text = _text(xmp)
     return _number(text, "PoseHeadingDegrees")
 
 
@@ -175,6 +175,10 @@ def _on_canvas(
 def _degrees(crop: _Crop) -> str:
     """Width and height in degrees, for messages: "180x90"."""
     return f"{360 * crop.width / crop.full_width:.0f}x{180 * crop.height / crop.full_height:.0f}"
+
+
+def _text(xmp: bytes | str) -> str:
+    return xmp if isinstance(xmp, str) else xmp.decode("utf-8", "replace")
 
 
 def _number(text: str, key: str) -> float | None:

@@ -280,7 +280,11 @@ def _decode(
 
         def check(width: int, height: int, has_xmp: bool) -> None:
             if width * height > MAXIMUM_PIXELS:
-                raise _too_large(path, f"{width}x{height}")
+                raise InputError(
+                    f"{path.name} has {width}x{height}",
+                    f"images of up to {MAXIMUM_PIXELS // 1_000_000} million pixels are decoded",
+                    "Export it at a smaller size",
+                )
             if not (defer_check_to_tags and has_xmp):
                 check_size(width, height)
 
@@ -385,12 +389,4 @@ def _not_opened(path: Path) -> InputError:
         f"{path.name} cannot be opened as an image",
         "JPEG, PNG, WebP, AVIF, TIFF and, with the extra `heic`, HEIC can, whatever the suffix says",
         "Export it again or take it out of the folder",
-    )
-
-
-def _too_large(path: Path, size: str) -> InputError:
-    return InputError(
-        f"{path.name} has {size}",
-        f"images of up to {MAXIMUM_PIXELS // 1_000_000} million pixels are decoded",
-        "Export it at a smaller size",
     )

@@ -81,13 +81,8 @@ def mask_source_identity(config: SamConfig) -> str:
         WeightsError: its weights are missing.
     """
     if config.kind == "transformers":
-        return promptable_identity(config.name, find_network(config.name, SAM_NAME))
+        return identity_of_folder(config.name, find_network(config.name, SAM_NAME), "transformers")
     return f"{config.kind} {config.model} sha256:{weights_digest(config)}"
-
-
-def promptable_identity(name: str, folder: Path) -> str:
-    """The identity of the promptable network that `name` stands for, whose files lie in `folder`."""
-    return identity_of_folder(name, folder, "transformers")
 
 
 def weights_path(config: SamConfig) -> Path:

@@ -33,7 +33,7 @@ from pipeline.teacher.generator.prompts import point_grids
 from pipeline.teacher.generator.proposals import Proposals, concatenate, non_max_suppression
 from pipeline.teacher.generator.regions import Thresholds, Upsampling, stretched_upsampling, upsampling
 from pipeline.teacher.generator.small_regions import remove_small_regions
-from pipeline.teacher.identity import SAM_NAME, promptable_identity
+from pipeline.teacher.identity import SAM_NAME, identity_of_folder
 from pipeline.teacher.masks import MaskSet
 
 _FOREGROUND = 0.0
@@ -155,7 +155,9 @@ def load_promptable(config: SamConfig, device: torch.device) -> PromptableMasks:
     """
     folder = find_network(config.name, SAM_NAME)
     network = _network(folder, config.name).to(device)
-    return PromptableMasks(network, _processor(folder, config.name), config, promptable_identity(config.name, folder))
+    return PromptableMasks(
+        network, _processor(folder, config.name), config, identity_of_folder(config.name, folder, "transformers")
+    )
 
 
 def _network(folder: Path, name: str) -> torch.nn.Module:

@@ -27,18 +27,27 @@ BIAS_NUMBERS = 1 << 24
 
 
 class FastEncoder:
-    """Embeds preprocessed images: block by block where the encoder is SAM's, else by calling it unchanged."""
+    """An image encoder with fused attention; the given one is not changed.
+
+    In float32 the encoder's own blocks are called, in another precision a copy that is made now. An encoder that is not
+    segment_anything's is called unchanged; precision and bias are ignored.
+
+    Args:
+        encoder: on its device.
+        precision: of its blocks; float32 or bfloat16.
+        bias_numbers: numbers of an attention's bias that are held at once; memory depends on it, results do not.
+    """
 
     def __init__(
-        self, encoder: nn.Module, precision: torch.dtype, bias_numbers: int, fallback_reason: str | None
+        self, encoder: nn.Module, precision: torch.dtype = torch.float32, bias_numbers: int = BIAS_NUMBERS
     ) -> None:
-        self.fallback_reason = fallback_reason
+        self.fallback_reason = unsupported_encoder_reason(encoder)
         """Why the encoder is called unchanged; None where it runs with fused attention."""
-        self._encoder = encoder
-        self._precision = precision
         self.bias_numbers = bias_numbers
         """Numbers of an attention's bias that are held at once."""
-        if fallback_reason is None:
+        self._encoder = encoder
+        self._precision = precision
+        if self.fallback_reason is None:
             self._blocks = _cast_blocks(cast(ImageEncoderViT, encoder), precision)
 
     @torch.no_grad()
@@ -70,22 +79,6 @@ class FastEncoder:
         for block in self._blocks:
             inside = _run_block(block, inside, self.bias_numbers)
         return encoder.neck(inside.to(patches.dtype).permute(0, 3, 1, 2))
-
-
-def fast_encoder(
-    encoder: nn.Module, precision: torch.dtype = torch.float32, bias_numbers: int = BIAS_NUMBERS
-) -> FastEncoder:
-    """An image encoder with fused attention; the given one is not changed.
-
-    In float32 the encoder's own blocks are called, in another precision a copy that is made now. An encoder that is not
-    segment_anything's is called unchanged; precision and bias are ignored.
-
-    Args:
-        encoder: on the device where it shall work.
-        precision: of its blocks; float32 or bfloat16.
-        bias_numbers: numbers of an attention's bias that are held at once; memory depends on it, results do not.
-    """
-    return FastEncoder(encoder, precision, bias_numbers, unsupported_encoder_reason(encoder))
 
 
 def unsupported_encoder_reason(encoder: nn.Module) -> str | None:

@@ -29,7 +29,7 @@ from pipeline.teacher.generator import prompts
 from pipeline.teacher.generator.batched_regions import BatchedUpsampling, Sizes
 from pipeline.teacher.generator.crops import Crop, image_crops, is_cut
 from pipeline.teacher.generator.decoder import Decoded, fold_decoder
-from pipeline.teacher.generator.encoder import BIAS_NUMBERS, fast_encoder
+from pipeline.teacher.generator.encoder import BIAS_NUMBERS, FastEncoder
 from pipeline.teacher.generator.memory import Capacity, capacity
 from pipeline.teacher.generator.proposals import Proposals, concatenate, inclusive_boxes, non_max_suppression
 from pipeline.teacher.generator.regions import (
@@ -118,7 +118,7 @@ class AutomaticMaskGenerator:
         self._pixels = AdaptiveBatches("mask", limits.pixels)
         self.prompt_batches = AdaptiveBatches("prompt", limits.prompts)
         """How many prompts are decoded at once."""
-        self.encoder = fast_encoder(sam.image_encoder, precision, limits.bias_numbers)
+        self.encoder = FastEncoder(sam.image_encoder, precision, limits.bias_numbers)
         """Images [B, 3, S, S] -> embeddings [B, C, h, w]."""
         self.decoder = fold_decoder(sam, precision)
         """Embedding and prompts -> mask logits."""
@@ -164,22 +164,19 @@ class AutomaticMaskGenerator:
         """As `generate`, with the point and the crop of each mask, for `proposals.stock_records`."""
         return self.propose_many([image_HW3])[0]
 
+    @torch.no_grad()
     def propose_many(self, images: Sequence[ImageArray]) -> list[Proposals]:
         """As `generate_many`, with the point and the crop of each mask."""
         for image_HW3 in images:
             _require_rgb(image_HW3)
-        try:
-            return self._propose(images)
-        except torch.OutOfMemoryError as error:  # in what is too small to be split into batches
-            raise out_of_memory("window") from error
-
-    @torch.no_grad()
-    def _propose(self, images: Sequence[ImageArray]) -> list[Proposals]:
         crops = [self._crops(image_HW3) for image_HW3 in images]
         views = [image[crop.y0 : crop.y1, crop.x0 : crop.x1] for image, own in zip(images, crops, strict=True)
                  for crop in own]  # fmt: skip
         embeddings = self._embeddings(views)
-        return [self._propose_in_image(embeddings, own) for own in crops]
+        try:
+            return [self._propose_in_image(embeddings, own) for own in crops]
+        except torch.OutOfMemoryError as error:  # in what is too small to be split into batches
+            raise out_of_memory("window") from error
 
     def _crops(self, image_HW3: ImageArray) -> list[Crop]:
         height, width = image_HW3.shape[:2]

@@ -9,7 +9,7 @@ Legend: K masks, h w low resolution, H W image, S side of the encoder's square. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -41,19 +41,6 @@ class Thresholds(NamedTuple):
         """Logits at or below it count nowhere."""
         lowest = self.mask - abs(self.offset)
         return lowest - ROUNDING * abs(lowest)
-
-
-class Region(NamedTuple):
-    """One mask in the frame of the image (or crop)."""
-
-    mask_index: int
-    """Which of the K masks."""
-    box: tuple[int, int, int, int]
-    """Tight (y0, x0, y1, x1), ends exclusive; zeros for an empty mask."""
-    bitmap: Bitmap
-    """The mask inside its box."""
-    stability: np.float32
-    """Area above the raised threshold over area above the lowered one; NaN where both are empty."""
 
 
 Pixels = tuple[Bitmap, ...] | Tensor
@@ -138,37 +125,27 @@ class Upsampling:
 
     def measure(self, logits_Khw: Tensor, thresholds: Thresholds, min_stability: float) -> MeasuredMasks:
         """See `MaskUpsampler`; bitmaps are cut out at once, while the values are in the CPU's caches."""
-        regions = list(self.regions(logits_Khw.cpu(), thresholds, min_stability))
-        return MeasuredMasks(
-            np.array([region.mask_index for region in regions], np.int64),
-            np.array([region.box for region in regions], np.int32).reshape(-1, 4),
-            np.array([region.stability for region in regions], np.float32),
-            tuple(region.bitmap for region in regions),
-        )
+        logits_Khw = logits_Khw.cpu()
+        on_Khw = logits_Khw > thresholds.lowest
+        rows_Kh, columns_Kw = on_Khw.any(2).numpy(), on_Khw.any(1).numpy()
+        indices, boxes, scores, bitmaps = list[int](), list[list[int]](), list[np.float32](), list[Bitmap]()
+        for index, logits_hw in enumerate(logits_Khw):
+            values_HW, (y, x) = self._values(logits_hw, _span(rows_Kh[index]), _span(columns_Kw[index]))
+            stability = _stability(values_HW, thresholds)
+            if min_stability <= 0 or stability >= np.float32(min_stability):
+                (y0, x0, y1, x1), bitmap = tight(values_HW > np.float32(thresholds.mask))
+                indices.append(index)
+                boxes.append([y + y0, x + x0, y + y1, x + x1] if bitmap.size else [0] * 4)
+                scores.append(stability)
+                bitmaps.append(bitmap)
+        boxes_M4 = np.array(boxes, np.int32).reshape(-1, 4)
+        return MeasuredMasks(np.array(indices, np.int64), boxes_M4, np.array(scores, np.float32), tuple(bitmaps))
 
     def draw(self, pixels: Pixels, boxes_M4: npt.NDArray[np.int32], thresholds: Thresholds) -> tuple[Bitmap, ...]:
         """See `MaskUpsampler`."""
         if isinstance(pixels, Tensor):
             raise TypeError("the masks were measured by another upsampler")
         return pixels
-
-    def regions(self, logits_Khw: Tensor, thresholds: Thresholds, min_stability: float) -> Iterator[Region]:
-        """The masks that are stable enough, in their order.
-
-        Args:
-            logits_Khw: float32, on the CPU.
-            thresholds: of foreground and stability.
-            min_stability: masks below it are dropped; 0 keeps all.
-        """
-        on_Khw = logits_Khw > thresholds.lowest
-        rows_Kh, columns_Kw = on_Khw.any(2).numpy(), on_Khw.any(1).numpy()
-        for index, logits_hw in enumerate(logits_Khw):
-            values_HW, origin = self._values(logits_hw, _span(rows_Kh[index]), _span(columns_Kw[index]))
-            stability = _stability(values_HW, thresholds)
-            if min_stability <= 0 or stability >= np.float32(min_stability):
-                (y0, x0, y1, x1), bitmap = tight(values_HW > np.float32(thresholds.mask))
-                y, x = origin if bitmap.size else (0, 0)
-                yield Region(index, (y + y0, x + x0, y + y1, x + x1), bitmap, stability)
 
     def _values(
         self, logits_hw: Tensor, rows: Span | None, columns: Span | None
@@ -202,7 +179,7 @@ def upsampling(low: Size, square: int, inside: Size, image: Size, channels: int)
         image: H, W.
         channels: masks per prompt, which torch resizes as channels.
     """
-    return _upsampling(low, square, inside, image, channels, torch.get_num_threads())
+    return _upsampling(low, (square, square), inside, image, channels, torch.get_num_threads())
 
 
 def stretched_upsampling(low: Size, image: Size, channels: int) -> Upsampling:
@@ -213,20 +190,13 @@ def stretched_upsampling(low: Size, image: Size, channels: int) -> Upsampling:
         image: H, W.
         channels: masks per prompt, which torch resizes as channels.
     """
-    return _stretched_upsampling(low, image, channels, torch.get_num_threads())
+    return _upsampling(low, low, low, image, channels, torch.get_num_threads())
 
 
 @lru_cache(maxsize=16)
-def _stretched_upsampling(low: Size, image: Size, channels: int, threads: int) -> Upsampling:
-    unchanged, is_unchanged = resize(low, low, channels)
-    to_image, is_exact = resize(low, image, channels)
-    return Upsampling(unchanged, to_image, is_unchanged and is_exact)
-
-
-@lru_cache(maxsize=16)
-def _upsampling(low: Size, square: int, inside: Size, image: Size, channels: int, threads: int) -> Upsampling:
+def _upsampling(low: Size, square: Size, inside: Size, image: Size, channels: int, threads: int) -> Upsampling:
     """Cached per number of threads, as torch may round in another order with another number."""
-    to_square, is_square_exact = resize(low, (square, square), channels)
+    to_square, is_square_exact = resize(low, square, channels)
     to_image, is_image_exact = resize(inside, image, channels)
     return Upsampling(to_square, to_image, is_square_exact and is_image_exact)
 

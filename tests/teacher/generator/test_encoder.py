@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator import encoder as encoder_module
-from pipeline.teacher.generator.encoder import fast_encoder
+from pipeline.teacher.generator.encoder import FastEncoder
 from pipeline.teacher.sam import load_sam
 
 # name: grid of patches per side, window (0 sees all), blocks that see all, relative and absolute positions
@@ -64,7 +64,7 @@ def any_encoder(request: pytest.FixtureRequest) -> ImageEncoderViT:
 @torch.no_grad()
 def test_embeddings_are_the_stock_ones_in_float32(any_encoder: ImageEncoderViT) -> None:
     images = _images(any_encoder)
-    fast = fast_encoder(any_encoder)
+    fast = FastEncoder(any_encoder)
     assert fast.fallback_reason is None
     assert _relative_error(fast(images), any_encoder(images)) < 1e-5
 
@@ -72,7 +72,7 @@ def test_embeddings_are_the_stock_ones_in_float32(any_encoder: ImageEncoderViT) 
 @torch.no_grad()
 def test_bfloat16_stays_within_three_percent_and_answers_in_float32(any_encoder: ImageEncoderViT) -> None:
     images = _images(any_encoder)
-    ours = fast_encoder(any_encoder, torch.bfloat16)(images)
+    ours = FastEncoder(any_encoder, torch.bfloat16)(images)
     assert ours.dtype == torch.float32
     assert _relative_error(ours, any_encoder(images)) < 3e-2
 
@@ -89,11 +89,11 @@ def test_positions_inside_the_product_are_exact_in_float32() -> None:
 def test_relative_positions_matter_in_these_tests() -> None:
     encoder = _random_encoder("windows with padding")
     images = _images(encoder)
-    with_positions = fast_encoder(encoder)(images)
+    with_positions = FastEncoder(encoder)(images)
     for name, parameter in encoder.named_parameters():
         if "rel_pos" in name:
             parameter.zero_()
-    assert _relative_error(fast_encoder(encoder)(images), with_positions) > 1e-2
+    assert _relative_error(FastEncoder(encoder)(images), with_positions) > 1e-2
 
 
 @torch.no_grad()
@@ -101,14 +101,14 @@ def test_relative_positions_matter_in_these_tests() -> None:
 def test_the_bias_may_be_made_in_pieces(numbers: int) -> None:
     encoder = _random_encoder("windows with padding")
     images = _images(encoder)
-    assert _relative_error(fast_encoder(encoder, bias_numbers=numbers)(images), encoder(images)) < 1e-5
+    assert _relative_error(FastEncoder(encoder, bias_numbers=numbers)(images), encoder(images)) < 1e-5
 
 
 @torch.no_grad()
 def test_several_images_are_embedded_in_order() -> None:
     encoder = _random_encoder("windows with padding")
     images = _images(encoder, 3)
-    assert _relative_error(fast_encoder(encoder)(images), encoder(images)) < 1e-5
+    assert _relative_error(FastEncoder(encoder)(images), encoder(images)) < 1e-5
 
 
 @torch.no_grad()
@@ -118,7 +118,7 @@ def test_the_model_is_left_as_it_was() -> None:
     weights = {name: value.clone() for name, value in encoder.state_dict().items()}
     embedding = encoder(images)
     for precision in (torch.float32, torch.bfloat16):
-        fast_encoder(encoder, precision)(images)
+        FastEncoder(encoder, precision)(images)
     assert torch.equal(encoder(images), embedding)
     for name, value in encoder.state_dict().items():
         assert value.dtype == torch.float32
@@ -129,7 +129,7 @@ def test_the_model_is_left_as_it_was() -> None:
 def test_other_patch_and_neck_modules_are_called_as_they_are() -> None:
     encoder = _random_encoder("windows with padding")
     encoder.neck = nn.Sequential(encoder.neck, nn.Tanh())
-    fast = fast_encoder(encoder)
+    fast = FastEncoder(encoder)
     assert fast.fallback_reason is None
     assert _relative_error(fast(_images(encoder)), encoder(_images(encoder))) < 1e-5
 
@@ -165,7 +165,7 @@ def test_what_is_not_quite_sams_encoder_is_called_as_it_is(where: str) -> None:
         attention.forward = lambda x: x * 0.5
     else:
         attention.register_forward_hook(_doubled)
-    fast = fast_encoder(encoder, torch.bfloat16)
+    fast = FastEncoder(encoder, torch.bfloat16)
     assert {"encoder": "_OtherEncoder is not", "block": "_OtherBlock is not"}.get(where, "hooks") in str(
         fast.fallback_reason
     )

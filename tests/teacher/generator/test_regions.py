@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.teacher.generator import regions as regions_module
-from pipeline.teacher.generator.regions import Region, Thresholds, Upsampling, upsampling
+from pipeline.teacher.generator.regions import Thresholds, Upsampling, upsampling
 
 THRESHOLDS = Thresholds(0.0, 1.0)
 sides = st.integers(1, 90)
@@ -40,20 +40,23 @@ def blobs(seed: int, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(logits)
 
 
-def dense(region: Region, image: tuple[int, int]) -> npt.NDArray[np.bool_]:
+def dense(box: npt.NDArray[np.int32], bitmap: npt.NDArray[np.bool_], image: tuple[int, int]) -> npt.NDArray[np.bool_]:
     mask = np.zeros(image, np.bool_)
-    y0, x0, y1, x1 = region.box
-    mask[y0:y1, x0:x1] = region.bitmap
+    y0, x0, y1, x1 = box
+    mask[y0:y1, x0:x1] = bitmap
     return mask
 
 
 def assert_equal_to_two_steps(upsampler: Upsampling, logits: Tensor, expected: Tensor) -> None:
-    found = list(upsampler.regions(logits, THRESHOLDS, 0.0))
-    assert [region.mask_index for region in found] == [0, 1, 2]
-    for region, values in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(dense(region, cast(tuple[int, int], tuple(values.shape))), (values > 0).numpy())
+    found = upsampler.measure(logits, THRESHOLDS, 0.0)
+    bitmaps = upsampler.draw(found.pixels, found.boxes_M4, THRESHOLDS)
+    assert found.indices_M.tolist() == [0, 1, 2]
+    for box, bitmap, stability, values in zip(found.boxes_M4, bitmaps, found.stability_M, expected, strict=True):
+        np.testing.assert_array_equal(
+            dense(box, bitmap, cast(tuple[int, int], tuple(values.shape))), (values > 0).numpy()
+        )
         above, below = (values > 1).sum().to(torch.int32), (values > -1).sum().to(torch.int32)
-        np.testing.assert_array_equal(region.stability, (above / below).numpy())
+        np.testing.assert_array_equal(stability, (above / below).numpy())
 
 
 @pytest.mark.slow
@@ -72,11 +75,11 @@ def test_regions_are_those_of_both_full_interpolations(
 
 
 def test_another_number_of_threads_is_tried_anew(threads: int) -> None:
-    asked = ((32, 32), 128, (96, 128), (333, 444), 3)
-    before = upsampling(*asked)
-    assert upsampling(*asked) is before
+    sizes = ((32, 32), 128, (96, 128), (333, 444), 3)
+    before = upsampling(*sizes)
+    assert upsampling(*sizes) is before
     torch.set_num_threads(3 - threads)
-    after = upsampling(*asked)
+    after = upsampling(*sizes)
     torch.set_num_threads(threads)
     assert before.is_exact and after.is_exact and after.to_image.kernel != before.to_image.kernel
 
@@ -102,27 +105,25 @@ def test_sizes_of_real_windows_by_parts_and_where_parts_are_not_trusted(
 )
 def test_an_empty_mask_and_one_of_the_whole_frame(value: float, box: tuple[int, int, int, int]) -> None:
     upsampler = upsampling((16, 16), 40, (40, 32), (40, 32), 3)
-    (region,) = upsampler.regions(torch.full((1, 16, 16), value), THRESHOLDS, 0.0)
-    assert region.box == box
-    assert region.bitmap.all()
-    assert np.isnan(region.stability) if value < 0 else region.stability == 1
-    assert len(list(upsampler.regions(torch.full((1, 16, 16), value), THRESHOLDS, 0.5))) == (value > 0)
+    found = upsampler.measure(torch.full((1, 16, 16), value), THRESHOLDS, 0.0)
+    assert found.boxes_M4.tolist() == [list(box)]
+    assert upsampler.draw(found.pixels, found.boxes_M4, THRESHOLDS)[0].all()
+    assert np.isnan(found.stability_M[0]) if value < 0 else found.stability_M[0] == 1
+    assert len(upsampler.measure(torch.full((1, 16, 16), value), THRESHOLDS, 0.5).indices_M) == (value > 0)
 
 
 def test_a_mask_of_one_pixel_is_found() -> None:
     upsampler = upsampling((8, 8), 8, (8, 8), (8, 8), 3)
     logits = torch.full((1, 8, 8), -5.0)
     logits[0, 3, 7] = 5
-    (region,) = upsampler.regions(logits, THRESHOLDS, 0.9)
-    assert region.box == (3, 7, 4, 8)
+    assert upsampler.measure(logits, THRESHOLDS, 0.9).boxes_M4.tolist() == [[3, 7, 4, 8]]
 
 
 def test_what_lies_only_in_the_padding_is_no_mask() -> None:
     upsampler = upsampling((8, 8), 32, (32, 8), (32, 8), 3)
     logits = torch.full((1, 8, 8), -5.0)
     logits[0, :, 6:] = 5
-    (region,) = upsampler.regions(logits, THRESHOLDS, 0.0)
-    assert region.bitmap.size == 0
+    assert upsampler.measure(logits, THRESHOLDS, 0.0).boxes_M4.tolist() == [[0, 0, 0, 0]]
 
 
 def test_flat_logits_just_at_a_threshold_count_as_torch_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,8 +132,9 @@ def test_flat_logits_just_at_a_threshold_count_as_torch_counts_them(monkeypatch:
     upsampler = upsampling((13, 13), 80, (80, 80), (97, 97), 3)
     expected = upsample(logits, 80, (80, 80), (97, 97))
     above, below = (expected > 1).sum(), (expected > -1).sum()
-    region = next(iter(upsampler.regions(logits, THRESHOLDS, 0.0)))
-    np.testing.assert_array_equal(region.stability, (above.int() / below.int()).numpy())
+    np.testing.assert_array_equal(
+        upsampler.measure(logits, THRESHOLDS, 0.0).stability_M[0], (above.int() / below.int()).numpy()
+    )
     if below > 0:
         monkeypatch.setattr(regions_module, "ROUNDING", 0.0)
-        assert np.isnan(next(iter(upsampler.regions(logits, THRESHOLDS, 0.0))).stability)
+        assert np.isnan(upsampler.measure(logits, THRESHOLDS, 0.0).stability_M[0])
