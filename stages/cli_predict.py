@@ -17,10 +17,25 @@ def predict(
     panoramas: Annotated[Path, typer.Argument(help="Folder of panoramas.")],
     out: Annotated[Path, typer.Argument(help="Folder for label maps, overlays and tables.")],
     model: Annotated[
-        str, typer.Option("--model", "--student", help="Folder of a student (<run>/student/final), or its ONNX file.")
-    ] = str(DEMO_STUDENT),
+        str,
+        typer.Option(
+            help="A student's folder (<run>/student/final) or its ONNX file; or any semantic network: a folder or name "
+            "on the hub (OWNER/NAME), or another ONNX file.",
+            show_default=str(DEMO_STUDENT),
+        ),
+    ] = "",
+    student: Annotated[
+        Path | None, typer.Option(help="Folder of a network that is shown the whole panorama at once, as a student is.")
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(help="Recipe whose windows and views a network is shown that is no student.")
+    ] = "street",
+    label_set: Annotated[
+        str, typer.Option(help="Classes of such a network where it does not name them: as assistant.label_set.")
+    ] = "",
     width: Annotated[
-        int | None, typer.Option(help="Working width, pixels; by default that of the student's training.")
+        int | None,
+        typer.Option(help="Working width, pixels; by default as in the student's training or the recipe."),
     ] = None,
     vertical_fov: Annotated[
         float | None,
@@ -48,12 +63,15 @@ def predict(
     device: DeviceOption = "auto",
 ) -> None:
     """Run a network over a folder: indexed PNGs, overlays, class shares by solid angle. A rerun does only the rest."""
+    from pipeline.errors import InputError
     from pipeline.panorama.config import PanoramaConfig
     from pipeline.panorama.finding import require_folder
-    from stages.models import open_model
+    from stages.models import open_model, open_student
 
     require_folder(panoramas)
-    network = open_model(model)
+    if model and student:
+        raise InputError(f"--model {model} and --student {student}", "one network predicts", "Leave one of them out")
+    network = open_model(model, recipe, label_set) if model else open_student(student or DEMO_STUDENT)
     usual = network.usual
     fov = usual.vertical_fov if vertical_fov is None else vertical_fov
     panorama = PanoramaConfig(usual.width if width is None else width, fov, ignore_mask, ignore_border,

@@ -32,7 +32,8 @@ from stages.devices import describe_device
 from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted, silent
 from stages.files import write_whole
 from stages.model_card import write_model_card
-from stages.onnx_predictor import KIND, OnnxPredictor, load_onnx_student
+from stages.models import KIND
+from stages.onnx_predictor import OnnxPredictor, load_onnx_student
 from stages.predictor import Predictor, StudentPredictor, load_predictor
 from stages.training_record import RECORD, trained_on
 

@@ -11,10 +11,15 @@ from pipeline.panorama.config import PanoramaConfig
 from pipeline.settings import fingerprint
 from pipeline.student.folder import require_student
 from stages.files import digest
-from stages.training_record import trained_on
+from stages.training_record import RECORD, trained_on
 
 if TYPE_CHECKING:
     from stages.predictor import Predictor
+
+KIND = "goodsam student"
+"""Value of the metadata `kind` of an ONNX file, by which `goodsam export-onnx` marks what it writes."""
+_METADATA_BYTES = 1 << 20
+"""Metadata stand at the end of an ONNX file; these are more than they have."""
 
 
 class Model(Protocol):
@@ -94,20 +99,46 @@ class OnnxStudentModel:
         return load_onnx_student(self.path, device)
 
 
-def open_model(name: str) -> Model:
+def open_model(name: str, recipe: str = "street", label_set: str = "") -> Model:
     """The network that a name stands for.
 
     Args:
-        name: folder of a student, or the ONNX file of one.
+        name: folder of a student (which has a training.json) or its ONNX file; else folder or hub name of a network of
+            transformers, or another ONNX file.
+        recipe: name or file of the recipe with whose views a network is used that is no student.
+        label_set: classes of such a network, where it does not name them itself.
 
     Raises:
         WeightsError: there is nothing of that name, or it is no such network.
+        RecipeError: there is no such recipe or label set.
     """
     path = Path(name).expanduser()
-    if path.is_file():
+    if path.is_dir() and (path / RECORD).is_file():
+        return open_student(path)
+    if path.is_file() and _is_exported(path):
         return OnnxStudentModel(path)
-    if path.suffix == ".onnx":
-        raise WeightsError(f"{path} does not exist", "--model is the folder of a student, or its ONNX file",
-                           "Correct the path, or write it with `goodsam export-onnx`")  # fmt: skip
-    require_student(path)
-    return StudentModel(path)
+    if not path.exists() and (path.suffix == ".onnx" or name.count("/") != 1 or name.startswith((".", "~"))):
+        raise WeightsError(f"{path} does not exist",
+                           "--model is a student's folder, an ONNX file, or a network of transformers (a folder, or "
+                           "OWNER/NAME on the Hugging Face hub)", "Correct the path")  # fmt: skip
+    from stages.assistant_model import assistant_model
+    from stages.runs import open_recipe
+
+    return assistant_model(name, open_recipe(recipe), label_set)
+
+
+def open_student(folder: Path) -> StudentModel:
+    """The student of a folder, which is shown the panorama whole.
+
+    Raises:
+        WeightsError: it holds none.
+    """
+    require_student(folder)
+    return StudentModel(folder)
+
+
+def _is_exported(path: Path) -> bool:
+    """Whether an ONNX file is a student's, by the metadata at its end: the libraries that read it take a second."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _METADATA_BYTES))
+        return KIND.encode() in file.read()

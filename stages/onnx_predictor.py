@@ -18,12 +18,11 @@ from pipeline.finite import require_finite
 from pipeline.onnx_session import open_session
 from pipeline.panorama.config import PanoramaConfig
 from stages.devices import describe_device
+from stages.models import KIND
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-KIND = "goodsam student"
-"""Value of the file's metadata `kind`, by which `goodsam export-onnx` marks what it writes."""
 _REMEDY = "Write it again with `goodsam export-onnx`"
 
 

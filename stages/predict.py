@@ -125,6 +125,8 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     for note in (*masks.notes, *(positions.notes(file.id for file in files) if positions else ())):
         listener(Note(STAGE, note))
     predictor = job.model.load(job.device, job.panorama)
+    for note in getattr(predictor, "notes", ()):  # of a network whose files do not say all of what it wants
+        listener(Note(STAGE, note))
     made_with = _MadeWith(job, masks)
     _make_folders(job)
     failed: dict[str, str] = {}

@@ -32,7 +32,7 @@ def test_a_path_in_a_folder_that_may_not_be_entered_is_one_sentence(
         cli.main()
     assert stop.value.code == 1
     told = capsys.readouterr().err
-    assert told.startswith("error: /private/final cannot be used (Permission denied); you need permission")
+    assert told.startswith("error: /private/final/config.json cannot be used (Permission denied); you need permission")
 
 
 @pytest.mark.parametrize(

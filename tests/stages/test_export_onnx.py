@@ -181,7 +181,7 @@ def test_another_file_predicts_anew(exported: ExportReport, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("model", "told"), [("nowhere.onnx", "nowhere.onnx does not exist"), ("nowhere", "nowhere holds no student")]
+    ("model", "told"), [("nowhere.onnx", "nowhere.onnx does not exist"), ("nowhere", "nowhere does not exist")]
 )
 def test_a_model_that_is_not_there_is_told(tmp_path: Path, model: str, told: str) -> None:
     result = CliRunner().invoke(cli.app, ["predict", str(tmp_path), str(tmp_path / "out"), "--model", model])
