@@ -99,45 +99,6 @@ def crop(width: int, height: int, full: int) -> dict[str, object]:
     return {"CroppedAreaImageWidthPixels": width, "CroppedAreaImageHeightPixels": height, "FullPanoWidthPixels": full}
 
 
-def fisheyes(radius: float, dark: int = 0) -> Image.Image:
-    row, column = np.mgrid[:128, :256] + 0.5
-    distance = np.hypot(row - 64, np.abs(column - 128) - 64)
-    noise = np.asarray(picture(256, 128)) // 2 + 100
-    return Image.fromarray(np.where((distance < radius)[..., None], noise, dark).astype(np.uint8))
-
-
-@pytest.mark.parametrize(("radius", "dark"), [(64, 0), (58, 0), (64, 6)])
-def test_two_fisheye_discs_are_set_aside_by_name(tmp_path: Path, radius: float, dark: int) -> None:
-    fisheyes(radius, dark).save(tmp_path / "a.jpg")
-    with pytest.raises(InputError, match="two round fisheye pictures"):
-        open_panorama(tmp_path / "a.jpg", FULL)
-
-
-@pytest.mark.parametrize(("content", "nadir"), [(104, 0), (104, 20), (60, 0), (124, 0)])
-def test_black_on_the_right_and_at_the_bottom_is_set_aside_with_the_size_of_the_content(
-    tmp_path: Path, content: int, nadir: int
-) -> None:
-    canvas = Image.new("RGB", (256, 128))
-    canvas.paste(fisheyes(999).crop((0, 0, 2 * content, content - nadir)))
-    canvas.save(tmp_path / "a.png")
-    with pytest.raises(InputError, match=f"content is about {2 * content}x{content} of 256x128"):
-        open_panorama(tmp_path / "a.png", FULL)
-
-
-@pytest.mark.parametrize(
-    "black",
-    [np.s_[96:], np.s_[:48], np.s_[:, 200:], np.s_[:, :], np.s_[[*range(30), *range(90, 128)]], np.s_[:, 90:140]],
-    ids=["nadir", "night sky", "a strip on the right alone", "everything", "sky and nadir", "a strip inside"],
-)
-def test_black_of_other_shapes_is_no_reason_to_set_a_panorama_aside(
-    tmp_path: Path, black: tuple[slice, slice] | slice
-) -> None:
-    image_HW3 = np.array(fisheyes(999))
-    image_HW3[black] = 0
-    Image.fromarray(image_HW3).save(tmp_path / "a.png")
-    open_panorama(tmp_path / "a.png", FULL)
-
-
 def test_a_part_whose_tags_do_not_say_where_it_lies_is_set_aside(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"shows 180x90 degrees .* do not say where they lie"):
         open_panorama(tagged(tmp_path / "a.jpg", **crop(128, 64, 256)), FULL)

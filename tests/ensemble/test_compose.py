@@ -1,0 +1,78 @@
+"""Composition: E, soft E and M from labelled regions and the assistant's probabilities, without networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.arrays import FloatArray
+from pipeline.classes import IGNORE, LabelSet
+from pipeline.ensemble.compose import compose, compose_part
+from pipeline.ensemble.config import FusionConfig
+from pipeline.ensemble.regions import NO_MASK, Regions, Votes
+from pipeline.panorama.windows import Window
+
+TWO = LabelSet("two", ("road", "wall"), ((0, 0, 0), (9, 9, 9)), thin=())
+ROAD, WALL = range(2)
+NOTHING = np.zeros((1, 4), np.bool_)
+CERTAIN = np.ones((1, 4), np.float32)
+
+
+def regions(owners: list[int], winners: list[int], coverage: list[float]) -> Regions:
+    votes = Votes(np.array(winners, np.uint8), np.array(coverage, np.float32), np.ones(len(winners), np.int64))
+    return Regions(np.array([owners], np.int32), votes)
+
+
+def probabilities(*of_road: float) -> FloatArray:
+    """[2, 1, W] from the probabilities of road."""
+    road = np.array([of_road], np.float32)
+    return np.stack((road, 1 - road))
+
+
+def test_masks_get_their_winners_and_the_rest_keeps_the_assistants_labels() -> None:
+    found = compose_part(
+        probabilities(0.9, 0.9, 0.1, 0.6),
+        CERTAIN,
+        NOTHING,
+        regions([0, 0, NO_MASK, NO_MASK], [WALL], [0.75]),
+        FusionConfig(),
+    )
+    assert found.labels_HW.tolist() == [[WALL, WALL, WALL, ROAD]]
+    np.testing.assert_allclose(found.ensemble_CHW[WALL], [[0.75 + 0.25 * 0.1] * 2 + [0.9, 0.4]], atol=1e-6)
+    assert found.reliable_HW.tolist() == [[True, True, True, False]]  # 0.6 is below uncovered_confidence
+
+
+@pytest.mark.parametrize(("unreliable", "label"), [("paint", WALL), ("keep", ROAD)])
+def test_an_unreliable_mask_is_painted_or_kept(unreliable: str, label: int) -> None:
+    config = FusionConfig(theta=0.7, unreliable=unreliable)
+    found = compose_part(probabilities(*[0.9] * 4), CERTAIN, NOTHING, regions([0] * 4, [WALL], [0.69]), config)
+    assert found.labels_HW.tolist() == [[label] * 4]
+    assert not found.reliable_HW.any()
+
+
+def test_ignored_pixels_have_no_label_and_are_unreliable() -> None:
+    ignored = np.array([[True, False, False, True]])
+    found = compose_part(probabilities(*[0.9] * 4), CERTAIN, ignored, regions([0] * 4, [WALL], [1.0]), FusionConfig())
+    assert found.labels_HW.tolist() == [[IGNORE, WALL, WALL, IGNORE]]
+    assert found.reliable_HW.tolist() == [[False, True, True, False]]
+
+
+def test_views_are_blended_and_the_heavier_label_wins() -> None:
+    """Where windows overlap, the one that sees a pixel nearer its middle weighs more."""
+    views = [Window(0, column, 1, 4) for column in (0, 2, 4, 6)]
+    own = [regions([0] * 4, [winner], [1.0]) for winner in (WALL, ROAD, ROAD, ROAD)]
+    ignored = np.zeros((1, 8), np.bool_)
+    found = compose(probabilities(*[0.5] * 8), np.ones((1, 8), np.float32), ignored, views, own, TWO, FusionConfig())
+    assert found.labels_HW.tolist() == [[ROAD, WALL, WALL, *[ROAD] * 5]]
+    assert 0.5 < found.ensemble_CHW[WALL, 0, 1] < 1
+    np.testing.assert_allclose(found.ensemble_CHW.sum(axis=0), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("classes", "width", "kind"),
+    [(3, 4, np.bool_), (2, 5, np.bool_), (2, 4, np.uint8)],
+    ids=["classes", "size", "type"],
+)
+def test_inputs_that_do_not_fit_together_are_refused(classes: int, width: int, kind: type[np.generic]) -> None:
+    with pytest.raises(ValueError, match="2 classes of two"):
+        compose(np.ones((classes, 1, width), np.float32), CERTAIN, np.zeros((1, 4), kind), [], [], TWO, FusionConfig())  # type: ignore[arg-type]

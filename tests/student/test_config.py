@@ -1,0 +1,33 @@
+"""Settings of stage two: what is refused, with the setting's name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.errors import RecipeError
+from pipeline.student.config import LOSSES, DistillConfig, LossConfig, StudentConfig
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "found"),
+    [
+        (StudentConfig, {"size": "b5"}, "student.size is 'b5'"),
+        (LossConfig, {"boundary": -0.1}, "losses.boundary is -0.1"),
+        (LossConfig, dict.fromkeys(LOSSES, 0.0), "at least one weight above 0"),
+        (LossConfig, {"class_balance": 1.5}, "losses.class_balance is 1.5"),
+        (LossConfig, {"temperature": 0.0}, "losses.temperature is 0.0"),
+        (LossConfig, {"stride": 3}, "losses.stride is 3"),
+        (DistillConfig, {"steps": 0}, "distill.steps is 0"),
+        (DistillConfig, {"learning_rate": 0.0}, "distill.learning_rate is 0.0"),
+        (DistillConfig, {"crop_width": 48}, "distill.crop_width is 48"),
+        (DistillConfig, {"colour_jitter": 1.0}, "distill.colour_jitter is 1.0"),
+        (DistillConfig, {"precision": "float16"}, "distill.precision is 'float16'"),
+        (DistillConfig, {"sample_memory_gb": -1.0}, "distill.sample_memory_gb is -1.0"),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else None,
+)
+def test_a_setting_without_a_meaning_is_refused_by_name(kind: type[Any], settings: dict[str, Any], found: str) -> None:
+    with pytest.raises(RecipeError, match=found):
+        kind(**settings)
