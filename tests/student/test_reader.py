@@ -35,7 +35,8 @@ class Arrays:
         """Probabilities of assistant and ensemble under whatever name they have."""
         self.names += names
         probabilities: npt.NDArray[Any] = self.assistant if fingerprint == "a" else self.ensemble
-        return {name: self._others[name] if name in self._others else probabilities for name in names}
+        named = dict.fromkeys(names, probabilities)
+        return named | {name: self._others[name] for name in names if name in self._others}
 
 
 def reader(store: Arrays, size: tuple[int, int] = (HEIGHT, WIDTH), **options: Any) -> StoreReader:
