@@ -65,5 +65,6 @@ lint: dev  ## Linter and formatter.
 typecheck: dev  ## Strict type checks.
 	$(VENV)/bin/pyright
 
-clean:  ## Remove the demo's run.
+clean:  ## Remove the demo's run, and what no other run of the cache shares with it.
 	rm -rf cache/demo
+	$(GOODSAM) gc --remove

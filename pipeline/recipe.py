@@ -81,8 +81,6 @@ class Recipe:
     label_set: str = "cityscapes19"
     """Classes of the run: cityscapes19, densepass13, or a JSON file whose id2label names them (the config.json of a
     segmentation network, the assistant's for instance)."""
-    seed: int = 0
-    """Seed of all randomness in distillation."""
     data: DataConfig = field(default_factory=DataConfig)
     """Folders."""
     panorama: PanoramaConfig = field(default_factory=PanoramaConfig)
@@ -113,7 +111,6 @@ class Recipe:
         require(
             plain.isalnum() and not self.name.startswith("."), "name", self.name, "letters, digits, '-', '_' and '.'"
         )
-        require(0 <= self.seed < 2**63, "seed", self.seed, "zero or a positive number of at most 63 bits")
         self._require_merge("assistant.label_set", self.assistant.label_set)
         self._require_merge("data.labels_set", self.data.labels_set or self.label_set)
         open_categories(self.evaluation.categories, self.classes)  # refuses unusable ones before hours of work

@@ -26,7 +26,7 @@ WRITTEN = {
     "cache/demo/world/panoramas/*.png": 24,
     "cache/demo/world/evaluation/*.png": 8,
     "cache/demo/world/labels/*.png": 8,
-    "cache/demo/teacher.zarr/ensemble/*/*/zarr.json": 2,
+    "cache/teacher.zarr/ensemble/*/*/zarr.json": 2,
 }
 """What the commands leave: pattern and number of files. `data.limit` holds for learning and evaluation each."""
 WHERE_IMPORTED = """

@@ -19,29 +19,31 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from pipeline.cache.group import MARK, read_mark, write_group
-from pipeline.cache.mark import JSON, Array, folder_name
-from pipeline.cache.store import Part, TeacherStore
-from stages.files import digest, source_stamp
-from stages.fingerprints import part_fingerprints
-from stages.runs import Fingerprints, Run, open_run, write_manifest
+from pipeline.cache.mark import Array
+from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
+from pipeline.cache.store import TeacherStore
+from stages.files import digest
+from stages.manifest import write_manifest
+from stages.panorama_records import PanoramaRecords, record_of, size_and_time
+from stages.products import PRODUCTS, fingerprints
+from stages.runs import Run, open_run
 
 RECIPE_FILE = "rerun.toml"
 RECIPE = """name = "rerun"
 [data]
 panoramas = "photos"
 """
-ARRAYS: dict[Part, tuple[str, ...]] = {
-    Part.MASKS: ("runs", "run_counts", "windows", "boxes", "predicted_iou", "stability"),
-    Part.ASSISTANT: ("assistant_logits", "assistant_whole_logits", "agreement", "window_labels",
+ARRAYS: dict[str, tuple[str, ...]] = {
+    MASKS: ("runs", "run_counts", "windows", "boxes", "predicted_iou", "stability"),
+    ASSISTANT: ("assistant_probabilities", "assistant_whole_probabilities", "agreement", "window_labels",
                      *(f"features_{level}{end}" for level in (1, 2, 3, 4) for end in ("", "_scale"))),
-    Part.ENSEMBLE: ("ensemble_labels", "ensemble_logits", "reliability", "boundary", "ignored"),
+    ENSEMBLE: ("ensemble_labels", "ensemble_probabilities", "reliability", "boundary", "ignored"),
 }  # fmt: skip
 """What stage one stores; the number of files is what a rerun's time depends on."""
 PER_FOLDER = 500
@@ -69,33 +71,32 @@ def fabricate(folder: Path, count: int) -> Run:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECIPE_FILE).write_text(RECIPE)
     run = open_run(str(folder / RECIPE_FILE), folder / "cache")
-    store, prints = TeacherStore.open(run.store, "a"), part_fingerprints(run.recipe)
+    store, prints = TeacherStore.open(run.store, "a"), fingerprints(run.recipe)
     picture = folder / "picture.png"
     Image.fromarray(np.full((32, 64, 3), 127, np.uint8)).save(picture)
     arrays: Array = np.zeros((4, 4), np.uint8)
-    for part, names in ARRAYS.items():
-        store.write(part, prints.of(part), "template", dict.fromkeys(names, arrays), {})
-    content = picture.read_bytes()
+    for product in PRODUCTS:
+        store.write(product.name, prints[product.name], "template", dict.fromkeys(ARRAYS[product.name], arrays), {})
+    content, records = picture.read_bytes(), PanoramaRecords(run.panoramas)
     for number in range(count):
         path = folder / "photos" / f"{number // PER_FOLDER:03}" / f"{number:06}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content + bytes(number))  # no two are of one size, as it is with photos
-        panorama_id = f"panoramas/{path.parent.name}/{path.stem}"
-        _copy_template(store, prints, panorama_id, {"source_sha256": digest(path), **source_stamp(path)})
-    for part in Part:
-        store.discard(part, prints.of(part), "template")
+        record = record_of(path, digest(path), "", size_and_time(path))
+        records.add(f"panoramas/{path.parent.name}/{path.stem}", record)
+        for product in PRODUCTS:
+            _copy_template(store.path / product.name / prints[product.name], record.entry(product))
+    for product in PRODUCTS:
+        store.discard(product.name, prints[product.name], "template")
     write_manifest(run, prints)
     return run
 
 
-def _copy_template(store: TeacherStore, prints: Fingerprints, panorama_id: str, made_from: Mapping[str, JSON]) -> None:
-    for part in Part:
-        template = store.path / part / prints.of(part) / "template"
-        folder = template.with_name(folder_name(panorama_id))
-        shutil.copytree(template, folder, copy_function=os.link)  # no disk fills with copies of one chunk
-        (folder / "zarr.json").unlink()
-        mark = dataclasses.replace(read_mark(template), panorama_id=panorama_id, provenance=made_from)
-        write_group(folder, {MARK: mark.to_json()})
+def _copy_template(folder: Path, entry: str) -> None:
+    shutil.copytree(folder / "template", folder / entry, copy_function=os.link)  # no disk fills with copies of a chunk
+    (folder / entry / "zarr.json").unlink()
+    mark = dataclasses.replace(read_mark(folder / "template"), panorama_id=entry)
+    write_group(folder / entry, {MARK: mark.to_json()})
 
 
 def rerun(folder: Path) -> tuple[float, float]:

@@ -18,11 +18,12 @@ from PIL import Image, ImageDraw
 from pipeline.errors import GoodSAMError, InputError
 from pipeline.recipe import merge_recipe
 from stages.devices import choose_device
+from stages.distill import distill
+from stages.evaluate import evaluate
 from stages.listeners import RunListeners
 from stages.memory import keep_freed_memory
 from stages.runs import Run, open_recipe
 from stages.teacher_cache import teacher_cache
-from stages.wiring import distill_run, evaluate_run
 
 RIG = ((0.00, 0.775), (0.36, 0.775), (0.46, 0.70), (0.50, 0.655), (0.65, 0.655), (0.70, 0.71), (0.75, 0.775),
        (1.00, 0.765), (1.00, 1.00), (0.00, 1.00))  # fmt: skip
@@ -80,8 +81,8 @@ def main() -> None:
         with RunListeners(run.folder) as listener:
             device = choose_device(options.device)
             teacher_cache(run, listener, workers=options.workers, device=device)
-            distill_run(run, listener, device=device)
-            print(evaluate_run(run, listener, device=device))
+            distill(run, listener, device=device)
+            print(evaluate(run, listener, device=device).table)
     except GoodSAMError as error:
         sys.exit(f"error: {error}")
     print(f"pictures: {run.evaluation / 'overlays'}")

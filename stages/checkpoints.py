@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 
 from pipeline.errors import CacheError
-from stages.files import give_usual_permissions, put_in_place
+from stages.files import give_usual_permissions, put_in_place, writing
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -26,43 +26,32 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()  # writing to a file itself, torch would not tell what the system has against it
     torch.save(dict(state), buffer)
     partial = path.with_suffix(".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            path.replace(previous_of(path))
-        partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            if path.exists():
+                path.replace(previous_of(path))
+            partial.replace(path)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
 
 
-def load_checkpoint(path: Path, fingerprint: str | None = None) -> dict[str, Any] | None:
-    """The latest checkpoint that can be read, and has that fingerprint if one is asked for, on the CPU; or None."""
+def load_checkpoint(path: Path, student: str) -> dict[str, Any] | None:
+    """The latest checkpoint that can be read and whose `student` is this one, on the CPU; None if there is none."""
     for candidate in (path, previous_of(path)):
         try:
             state = torch.load(candidate, map_location="cpu", weights_only=True)
         except Exception:  # what is no checkpoint raises nearly anything
             continue
-        if isinstance(state, dict) and (fingerprint is None or state.get("fingerprint") == fingerprint):
+        if isinstance(state, dict) and state.get("student") == student:
             return state
     return None
-
-
-def move_checkpoints(path: Path, to: Path) -> None:
-    """Move the checkpoint and the one before, whichever are there: the latest last, so that a kill hides no later one.
-
-    Raises:
-        OSError: the system refused.
-    """
-    to.parent.mkdir(parents=True, exist_ok=True)
-    for checkpoint, target in ((previous_of(path), previous_of(to)), (path, to)):
-        with suppress(FileNotFoundError):
-            checkpoint.replace(target)
 
 
 def remove_checkpoints(path: Path) -> None:
@@ -76,10 +65,8 @@ def previous_of(path: Path) -> Path:
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
-def replace_folder(folder: Path, fill: Callable[[Path], None], keep: Path | None = None) -> None:
+def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` write a new folder, and put it in the place of `folder` only when it is complete.
-
-    What was there is moved to `keep`, or deleted.
 
     Raises:
         CacheError: no room, or no permission. The folder that was there stays.
@@ -87,17 +74,14 @@ def replace_folder(folder: Path, fill: Callable[[Path], None], keep: Path | None
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
-        fill(partial)
-        give_usual_permissions(partial)
-        put_in_place(partial, folder, keep)
-    except (OSError, SafetensorError) as error:
+        with writing(folder):
+            partial.mkdir(parents=True)
+            try:
+                fill(partial)
+            except SafetensorError as error:  # its message is the system's
+                raise OSError(error) from error
+            give_usual_permissions(partial)
+            put_in_place(partial, folder)
+    except CacheError:
         shutil.rmtree(partial, ignore_errors=True)
-        raise _unwritable(folder, error) from error
-
-
-def _unwritable(path: Path, error: OSError | SafetensorError) -> CacheError:
-    reason = error.strerror or error if isinstance(error, OSError) else error
-    return CacheError(f"{path} cannot be written ({reason})", "the folder must have room and write permission",
-                      "Free space and run the same command again; it resumes from the last checkpoint if there is one"
-                      )  # fmt: skip
+        raise

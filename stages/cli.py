@@ -41,6 +41,7 @@ CacheOption = Annotated[
         show_default=False,
     ),
 ]
+CacheFolderOption = Annotated[Path, typer.Option("--cache", help="Folder of the runs.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a setting, as in fusion.theta=0.6; paths start at the current folder."),
@@ -121,9 +122,9 @@ def distill(
     run = _run(recipe, cache, set_)
     with _listeners(run) as listener, _world_needed(run):
         require_learning_folder(run.recipe)
-        from stages.wiring import distill_run  # last: it imports torch and transformers, seconds of a processor
+        from stages.distill import distill as stage  # last: it imports torch and transformers, seconds of a processor
 
-        folder = distill_run(run, listener, device=_device(device))
+        folder = stage(run, listener, device=_device(device))
     typer.echo(f"student: {folder}")
 
 
@@ -137,10 +138,10 @@ def evaluate(
     run = _run(recipe, cache, set_)
     with _listeners(run) as listener, _world_needed(run):
         require_evaluation_folder(run.recipe)
-        from stages.wiring import evaluate_run  # last, as in `distill`
+        from stages.evaluate import evaluate as stage  # last, as in `distill`
 
-        table = evaluate_run(run, listener, device=_device(device))
-    typer.echo(table)
+        evaluation = stage(run, listener, device=_device(device))
+    typer.echo(evaluation.table)
 
 
 @app.command("fetch-weights", short_help="Download SAM's checkpoints and check their hash.")
@@ -161,7 +162,7 @@ app.command("predict", short_help="Run a network over a folder of panoramas.")(p
 app.command("export-onnx", short_help="A student as one ONNX file, compared with torch.")(export_onnx)
 
 
-@app.command()
+@app.command(short_help="Read a whole teacher cache, check every checksum.")
 def verify(
     recipe: RecipeArgument = "demo",
     cache: CacheOption = None,
@@ -170,17 +171,57 @@ def verify(
         bool, typer.Option(help="Remove what is damaged, so that teacher-cache recomputes it; repair group files.")
     ] = False,
 ) -> None:
-    """Read a run's whole teacher cache and check every checksum."""
+    """Read the whole teacher cache that a run shares, and check every checksum."""
     from stages.listeners import ProgressConsole
-    from stages.verify import verify_run
+    from stages.verify import verify as stage
 
     with closing(ProgressConsole()) as listener:  # no log: a cache that may only be read can be verified too
-        problems = verify_run(_run(recipe, cache, set_), listener, remove=discard)
+        problems = stage(_run(recipe, cache, set_), listener, remove=discard)
     for problem in problems:
         typer.echo(problem, err=True)
     typer.echo(f"{len(problems)} problems{', removed' if problems and discard else ''}")
     if problems and not discard:
         raise typer.Exit(1)
+
+
+@app.command(short_help="Compare the runs of a cache and their students.")
+def runs(cache: CacheFolderOption = CACHE) -> None:
+    """List the runs of a cache and their students: settings in which they differ, and what was measured."""
+    from stages.overview import overview, text_of
+
+    found = overview(cache)
+    typer.echo(text_of(found) if found else f"{cache} has no runs")
+
+
+@app.command(short_help="List or remove what no run of a cache refers to.")
+def gc(
+    cache: CacheFolderOption = CACHE,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what is listed.")] = False,
+) -> None:
+    """List what lies in a cache and no run refers to (settings, panoramas and runs of before); remove it if told."""
+    from stages.garbage import find_garbage, remove_garbage
+
+    found = remove_garbage(cache) if remove else find_garbage(cache)
+    for garbage in found:
+        typer.echo(f"{garbage.size / 1e6:10.1f} MB  {garbage.path}  ({garbage.reason})")
+    total = sum(garbage.size for garbage in found) / 1e6
+    if not found:
+        typer.echo(f"every result in {cache} is some run's")
+    elif remove:
+        typer.echo(f"removed {total:.1f} MB")
+    else:
+        typer.echo(f"{total:.1f} MB that no run refers to; --remove removes them")
+
+
+@app.command("take-over", short_help="Move a cache of an earlier version, as it is.")
+def take_over(recipe: RecipeArgument = "demo", cache: CacheOption = None, set_: SetOption = None) -> None:
+    """Move a run's cache of an earlier version to where all runs share it; nothing is computed again."""
+    from stages.old_layout import take_over as stage
+
+    moved = stage(_run(recipe, cache, set_))
+    typer.echo(f"taken over: {moved.panoramas} panoramas, {moved.students} students")
+    if moved.left:
+        typer.echo(f"results of other settings are in {moved.left}; remove it if nobody needs them")
 
 
 @app.command("recipe", short_help="Print a recipe with all its settings, explained.")

@@ -1,8 +1,7 @@
 """Panoramas with the same content under several ids, as where a picture lies in both folders of a recipe.
 
 It may be one file (the same folder twice, one inside the other, a link) or a copy of it. What stage one computes
-depends on a picture's content, never on its name: it is computed for the first and copied for the others, each of which
-has an entry of its own in the store.
+depends on a picture's content, never on its name: the store has it once.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from stages.events import Listener, tell_if_slow
-from stages.files import digest, source_stamp
+from stages.files import digest
 from stages.splits import EVALUATION, LEARNING, SplitPanorama
 
 
@@ -26,39 +25,48 @@ class EqualPanoramas:
     groups: Mapping[str, tuple[str, ...]]
     """By the id of each panorama that is not alone: ids of all that have its content, itself included."""
 
-    def others(self, panorama_id: str) -> tuple[str, ...]:
-        """Ids of the other panoramas with the same content."""
-        return tuple(other for other in self.groups.get(panorama_id, ()) if other != panorama_id)
+    def first(self, panorama_id: str) -> str:
+        """Id of the first panorama that has the content of this one; its own where it is alone."""
+        return self.groups.get(panorama_id, (panorama_id,))[0]
+
+    @property
+    def repeated(self) -> int:
+        """Number of panoramas whose content is that of an earlier one."""
+        return sum(self.first(panorama_id) != panorama_id for panorama_id in self.groups)
 
     def distinct(self, panoramas: Iterable[SplitPanorama]) -> int:
         """Number of different contents."""
-        return len({self.groups.get(panorama.id, (panorama.id,))[0] for panorama in panoramas})
+        return len({self.first(panorama.id) for panorama in panoramas})
 
     def learned_and_measured(self) -> list[str]:
         """Ids of the panoramas to evaluate on whose content is also learned from."""
         return [
             panorama_id
-            for panorama_id in self.groups
-            if _split(panorama_id) == EVALUATION and LEARNING in map(_split, self.others(panorama_id))
+            for panorama_id, group in self.groups.items()
+            if _split(panorama_id) == EVALUATION and LEARNING in map(_split, group)
         ]
 
 
 def find_equal_panoramas(
-    panoramas: Sequence[SplitPanorama], known_digest: Callable[[SplitPanorama], str], stage: str, listener: Listener
+    panoramas: Sequence[SplitPanorama],
+    size_of: Callable[[SplitPanorama], int],
+    known_digest: Callable[[SplitPanorama], str],
+    stage: str,
+    listener: Listener,
 ) -> EqualPanoramas:
     """Find the panoramas with the same content; only files of the same size are read, each once.
 
     Args:
         panoramas: where to look; files that cannot be read are equal to none.
+        size_of: bytes of a panorama's file; 0 where it cannot be looked at.
         known_digest: SHA-256 of a panorama's file where that is known without reading it, else empty.
         stage: who asks, for the listener.
         listener: hears how far it is, should it take long.
     """
     by_size: defaultdict[int, list[SplitPanorama]] = defaultdict(list)
     for panorama in panoramas:
-        if stamp := source_stamp(panorama.path):
-            by_size[stamp["source_size"]].append(panorama)
-    alike = [panorama for same in by_size.values() if len(same) > 1 for panorama in same]
+        by_size[size_of(panorama)].append(panorama)
+    alike = [panorama for size, same in by_size.items() if size and len(same) > 1 for panorama in same]
     digest_of = lru_cache(maxsize=None)(_digest)
     by_content: defaultdict[str, list[str]] = defaultdict(list)
     for panorama in tell_if_slow(alike, f"{stage}: comparing files of the same size", "files", listener):

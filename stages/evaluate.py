@@ -1,318 +1,187 @@
-"""Measure every rung of the ladder on the evaluation panoramas; write tables and pictures.
-
-<run>/eval/
-    metrics.json       everything that was measured
-    ladder.md          the same as tables: the ladder, IoU per class and category, cost of the students, agreement of
-                       the rungs, their seam, class shares
-    overlays/<id>.png  panorama, assistant, masks, ensemble, student and truth side by side
-
-Panoramas are taken one at a time, twice: first for the thresholds of the baseline.
-"""
+"""The evaluation of a run: its ladder is measured, and tables and pictures lie under the name of what was measured."""
 
 from __future__ import annotations
 
-import shutil
-import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+import torch
 
-from pipeline.accelerator import device_errors
-from pipeline.classes import IGNORE, LabelSet
-from pipeline.errors import DeviceError, InputError, WeightsError
+from pipeline.classes import LabelSet, label_set
+from pipeline.errors import GoodSAMError
 from pipeline.evaluate import report
-from pipeline.evaluate.categories import Categories
-from pipeline.evaluate.consensus import Consensus
-from pipeline.evaluate.ladder import Ladder, LadderInput
-from pipeline.evaluate.metrics import LabelArray, best_class, best_class_at, labels_at, resize_nearest
-from pipeline.evaluate.overlay import Scene, comparison, scene_panels
-from pipeline.evaluate.threshold import ConfidenceHistograms, confidence_threshold
-from stages.events import Listener, StageAdvanced, StageFinished, StageStarted, failure, silent
-from stages.files import named_after_panorama, put_in_place, write_picture, write_whole, writing
-from stages.predictor import Predictor
+from pipeline.panorama.finding import PanoramaFile
+from pipeline.panorama.labels import doubt_of_first_id, open_labels, survey_labels
+from pipeline.recipe import Recipe
+from pipeline.settings import fingerprint
+from pipeline.student.model import start_student
+from stages.claims import claimed
+from stages.distill import distill_job, note_left_out
+from stages.equal_panoramas import learned_from_note
+from stages.events import Listener, Note
+from stages.files import digest
+from stages.measuring import STAGE, EvaluateJob, measure
+from stages.predictor import Predictor, StudentPredictor, load_predictor
+from stages.reading import RunReader
+from stages.runs import EVALUATIONS, Run
+from stages.splits import SplitPanorama, evaluation_panoramas, learning_panoramas
+from stages.students import StudentFolder
 
-# C classes, H W working size of the panorama.
-
-STAGE = "eval"
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class TeacherArrays:
-    """What stage one knows of one panorama, at the working size."""
-
-    assistant_CHW: npt.NDArray[np.float32]
-    """S_TA^w: stitched probabilities."""
-    whole_CHW: npt.NDArray[np.float32]
-    """The assistant's probabilities on the whole image."""
-    agreement_HW: npt.NDArray[np.float32]
-    """A: agreement of the windows, 0..1."""
-    ensemble_HW: LabelArray
-    """E: class ids, 255 where nothing was seen."""
-    reliable_HW: npt.NDArray[np.bool_]
-    """M."""
-    ignored_HW: npt.NDArray[np.bool_]
-    """Pixels where nothing was seen (rig, black nadir)."""
+VERSION = 1
+"""Raised when the code changes what is measured."""
 
 
 @dataclass(frozen=True)
-class EvaluateJob:
-    """What to measure; arrays come from callables, so that only one panorama is held."""
+class Evaluation:
+    """What was measured."""
 
-    ids: Sequence[str]
-    """Evaluation panoramas."""
-    label_set: LabelSet
-    """Classes that are measured."""
-    out: Path
-    """Folder of the results, <run>/eval."""
-    open_image: Callable[[str], npt.NDArray[np.uint8]]
-    """Id -> RGB image [H, W, 3] at the working size."""
-    open_labels: Callable[[str], LabelArray | None]
-    """Id -> labels at their own size, or None."""
-    read_teacher: Callable[[str], TeacherArrays]
-    """Id -> stage one's arrays."""
-    read_masks: Callable[[str], npt.NDArray[np.integer]]
-    """Id -> map of SAM's masks [H, W], -1 where there is none, for the pictures."""
-    students: Mapping[str, Predictor]
-    """Rung ("student", "student_start") -> student."""
-    overlays: int
-    """Number of panoramas for which pictures are made, the first ones."""
-    facts: Mapping[str, Any]
-    """What else goes into metrics.json (recipe, name of the run)."""
-    labels_by: str = "people"
-    """Who made the labels, people or a network; see DataConfig."""
-    vertical_fov: float = 180.0
-    """Vertical field of view of the panoramas, degrees."""
-    categories: Categories | None = None
-    """Coarser categories that are measured too."""
+    folder: Path
+    """Has metrics.json, ladder.md and overlays/."""
+    metrics: dict[str, Any]
+    """What metrics.json holds."""
+
+    @property
+    def table(self) -> str:
+        """The ladder for a terminal."""
+        return report.text_of(self.metrics)
 
 
-def evaluate(job: EvaluateJob, listener: Listener = silent) -> dict[str, Any]:
-    """Measure, write, and return what metrics.json holds; `report.text_of` makes a table of it.
+def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation:
+    """Measure a run's ladder, and write tables and pictures.
+
+    Where stage two has not finished the student of the recipe, stage one's rungs are measured and that is told.
+
+    Args:
+        run: recipe and folder.
+        listener: hears the events.
+        device: torch device.
 
     Raises:
-        InputError: not one panorama could be measured.
-        WeightsError: a student predicts other classes than are measured, or NaN or infinity.
-        CacheError: results cannot be written.
+        GoodSAMError: no panoramas or cache, a damaged student, another process at the same evaluation, or as `measure`.
     """
-    started = time.monotonic()
-    _require_same_classes(job)
-    listener(StageStarted(STAGE, 2 * len(job.ids), "panoramas"))  # in each of the two passes
-    evaluation = _Evaluation(job, listener)
-    evaluation.find_thresholds()
-    evaluation.measure()
-    _require_some(job.ids, evaluation.failed)
-    metrics = evaluation.write()
-    facts = {"panoramas": evaluation.consensus.images, "labelled": evaluation.ladder.images}
-    listener(StageFinished(STAGE, time.monotonic() - started, facts | {"set aside": len(evaluation.failed)}))
-    return metrics
+    panoramas = evaluation_panoramas(run.recipe)
+    reader = RunReader.open(run, panoramas)
+    note_left_out(STAGE, panoramas, reader.ids, listener)
+    student = _find_student(run, reader, listener)
+    labels = _labels(run.recipe, panoramas, listener)
+    found_ids: set[int] = set()
+    name = _fingerprint(run.recipe, reader, labels, student)
+    job = EvaluateJob(
+        ids=reader.ids,
+        label_set=run.recipe.classes,
+        out=run.cache / EVALUATIONS / name,
+        open_image=reader.image,
+        open_labels=partial(_open_label, labels, reader, found_ids),
+        read_teacher=reader.teacher,
+        read_masks=reader.mask_map,
+        students=_students(run, student, device, listener),
+        labels_by=run.recipe.data.labels_by,
+        vertical_fov=run.recipe.panorama.vertical_fov,
+        categories=run.recipe.categories,
+        overlays=run.recipe.evaluation.overlays,
+        facts={"run": run.recipe.name, "student_name": student.folder.path.name if student else None,
+               "student_is_of_this_recipe": student.is_of_this_recipe if student else None},
+    )  # fmt: skip
+    with claimed(job.out, STAGE, run.cache):
+        run.record_recipe()
+        metrics = measure(job, listener)
+        run.record_evaluation(name)
+    if (doubt := doubt_of_first_id(found_ids, _label_file_set(run.recipe))) and not run.recipe.data.labels_from_one:
+        listener(Note(STAGE, doubt))
+    return Evaluation(job.out, metrics)
 
 
-def _require_same_classes(job: EvaluateJob) -> None:
-    for rung, student in job.students.items():
-        if student.label_set.names != job.label_set.names:
-            raise WeightsError(
-                f"{rung} predicts the {len(student.label_set)} classes of {student.label_set.name}",
-                f"the {len(job.label_set)} of {job.label_set.name} are measured",
-                "Measure a student of the same label set",
-            )
+@dataclass(frozen=True)
+class _FoundStudent:
+    """A finished student to measure."""
+
+    folder: StudentFolder
+    is_of_this_recipe: bool | None
+    """None where the panoramas to learn from are not at hand, so that nobody knows."""
 
 
-def _require_some(ids: Sequence[str], failed: Mapping[str, str]) -> None:
-    if len(failed) == len(ids):
-        first = f"; the first error: {next(iter(failed.values())).rstrip('.')}" if failed else ""
-        raise InputError(
-            f"none of {len(ids)} panoramas could be measured",
-            f"at least one must be usable{first}",
-            "Repair the files, or name other panoramas",
-        )
+def _find_student(run: Run, measured: RunReader, listener: Listener) -> _FoundStudent | None:
+    """The student of the recipe; where that is not finished or nobody knows which it is, the run's latest one, telling
+    so; None where there is none, which is told."""
+    latest = StudentFolder(run.student)
+    try:
+        learning = measured.of(learning_panoramas(run.recipe))
+        _tell_learned_from(run, measured, learning, listener)
+        own = distill_job(run, learning).folder
+    except GoodSAMError:
+        return _FoundStudent(latest, None) if latest.is_finished else _no_student(listener)
+    if own.is_finished:
+        return _FoundStudent(own, is_of_this_recipe=True)
+    if not latest.is_finished:
+        return _no_student(listener)
+    listener(Note(STAGE, "the student was distilled with other settings or data than this run has now; "
+                         "run distill for one of this recipe"))  # fmt: skip
+    return _FoundStudent(latest, is_of_this_recipe=False)
 
 
-def without_ignored(labels: LabelArray, ignored_HW: npt.NDArray[np.bool_]) -> LabelArray:
-    """Labels [h, w] that are IGNORE where the recipe ignores the image (rig, nadir): no rung is measured there.
-
-    Benchmarks are not touched by it: their recipes ignore nothing of the image.
-    """
-    kept = labels.copy()
-    kept[resize_nearest(ignored_HW, *labels.shape)] = IGNORE
-    return kept
+def _no_student(listener: Listener) -> None:
+    listener(Note(STAGE, "there is no finished student: only stage one is measured; run distill for one"))
 
 
-class _Evaluation:
-    """The two passes over the panoramas and what they gather."""
-
-    def __init__(self, job: EvaluateJob, listener: Listener) -> None:
-        classes = len(job.label_set)
-        self.job = job
-        self.listener = listener
-        self.ladder = Ladder(classes, job.vertical_fov, job.categories)
-        self.consensus = Consensus(classes, job.vertical_fov)
-        self.histograms = ConfidenceHistograms(classes)
-        self.seconds: dict[str, list[float]] = {rung: [] for rung in job.students}
-        self.failed: dict[str, str] = {}
-        self._done = 0
-        self._pictures = job.out / "overlays.partial"
-
-    def find_thresholds(self) -> None:
-        """First pass: the confidence of the assistant over the whole set."""
-        for id_ in self.job.ids:
-            self._try(id_, self._count_confidence)
-
-    def measure(self) -> None:
-        """Second pass: every rung on every panorama, and the pictures of the first ones."""
-        self._begin_pictures()
-        for id_ in self.job.ids:
-            picture = self._try(id_, self._measure)
-            if picture is not None:
-                self._write_picture(id_, picture)
-
-    def _begin_pictures(self) -> None:
-        shutil.rmtree(self._pictures, ignore_errors=True)
-        with writing(self._pictures):
-            self._pictures.mkdir(parents=True)
-
-    def _write_picture(self, id_: str, picture: npt.NDArray[np.uint8]) -> None:
-        """Write a picture; go without where its name cannot be had, for the panorama is measured all the same."""
-        name = f"{id_}.png"
-        try:
-            with named_after_panorama():
-                write_picture(self._pictures / name, Image.fromarray(picture))
-        except InputError as error:
-            self.listener(failure(STAGE, f"overlays/{name}", error))
-
-    def _try(self, id_: str, work: Callable[[str], Result]) -> Result | None:
-        """Do the work unless the panorama was set aside; set it aside if it cannot be used."""
-        began = time.monotonic()
-        result = None
-        if id_ not in self.failed:
-            try:
-                with device_errors("take a smaller student"):
-                    result = work(id_)
-            except (DeviceError, WeightsError):
-                raise
-            except Exception as error:  # one panorama must not stop a long run; the log has the traceback
-                event = failure(STAGE, id_, error)
-                self.failed[id_] = event.error
-                self.listener(event)
-        self._done += 1
-        self.listener(StageAdvanced(STAGE, self._done, id_, time.monotonic() - began))
-        return result
-
-    def _count_confidence(self, id_: str) -> None:
-        teacher = self.job.read_teacher(id_)
-        self.histograms.add(*best_class(teacher.assistant_CHW), ~teacher.ignored_HW)
-
-    def _measure(self, id_: str) -> npt.NDArray[np.uint8] | None:
-        """Count one panorama and return its picture, if one is wanted.
-
-        All is computed before anything is counted: a panorama counts wholly or not at all. (One that fails here has
-        counted in the thresholds of the baseline.)
-        """
-        image, labels = self.job.open_image(id_), self.job.open_labels(id_)
-        teacher = self.job.read_teacher(id_)
-        if teacher.ignored_HW.all():
-            raise InputError("all of it is ignored", "something must be visible", "Take it out of the folder")
-        if labels is not None:
-            labels = without_ignored(labels, teacher.ignored_HW)
-        size = image.shape[:2] if labels is None else labels.shape
-        predictions = dict(self._predictions(image, teacher, *size))
-        picture = self._picture(id_, image, teacher, predictions, labels)
-        self._count(id_, predictions, labels, teacher)
-        return picture
-
-    def _predictions(
-        self, image_HW3: npt.NDArray[np.uint8], teacher: TeacherArrays, height: int, width: int
-    ) -> Iterator[tuple[str, LabelArray]]:
-        """Rung and labels at the truth's size."""
-        yield from teacher_rungs(teacher, self.histograms.thresholds(), height, width).items()
-        for rung, student in self.job.students.items():
-            began = time.perf_counter()
-            scores = student(image_HW3)
-            self.seconds[rung].append(time.perf_counter() - began)
-            yield rung, labels_at(scores, height, width)
-
-    def _count(
-        self, id_: str, predictions: Mapping[str, LabelArray], labels: LabelArray | None, teacher: TeacherArrays
-    ) -> None:
-        if labels is not None:
-            self.ladder.add(LadderInput(labels, predictions, id_))
-        size = next(iter(predictions.values())).shape
-        agreement = resize_nearest(teacher.agreement_HW, *size)
-        self.consensus.add(predictions, agreement, ~resize_nearest(teacher.ignored_HW, *size))
-
-    def _picture(
-        self, id_: str, image_HW3: npt.NDArray[np.uint8], teacher: TeacherArrays,
-        predictions: Mapping[str, LabelArray], labels: LabelArray | None,
-    ) -> npt.NDArray[np.uint8] | None:  # fmt: skip
-        if self.consensus.images >= self.job.overlays:
-            return None
-        job = self.job
-        scene = Scene(
-            image_HW3,
-            assistant_HW=predictions.get("assistant_blend"),
-            masks_HW=job.read_masks(id_),
-            ensemble_HW=predictions.get("ensemble"),
-            reliable_HW=teacher.reliable_HW | teacher.ignored_HW,
-            student_HW=predictions.get("student"),
-            truth_HW=labels,
-            labels_by=job.labels_by,
-        )
-        return comparison(scene_panels(scene, job.label_set), job.label_set, title=id_)
-
-    def write(self) -> dict[str, Any]:
-        """Write metrics.json and ladder.md, and put the pictures in the place of an earlier evaluation's; return the
-        former."""
-        job, summary = self.job, self.consensus.summary()
-        metrics: dict[str, Any] = {
-            **job.facts,
-            "label_set": job.label_set.name,
-            "images": summary.images,
-            "labelled": self.ladder.images,
-            "labels_by": job.labels_by,
-            **({"categories": job.categories.record(job.label_set)} if job.categories else {}),
-            "ladder": [report.rung_record(rung, job.label_set) for rung in self.ladder.rungs()],
-            **{rung: self._student_record(rung) for rung in job.students},
-            "agreement": report.consensus_record(summary, job.label_set),
-            "thresholds": dict(zip(job.label_set.names, self.histograms.thresholds().tolist(), strict=True)),
-            "panoramas": [
-                {"id": id_, "rungs": {rung: asdict(figures) for rung, figures in rungs.items()}}
-                for id_, rungs in self.ladder.panoramas
-            ],
-            "set_aside": self.failed,
-        }
-        write_whole(job.out / "metrics.json", report.to_json(metrics))
-        write_whole(job.out / "ladder.md", report.markdown_of(metrics, job.label_set))
-        with writing(job.out / "overlays"):
-            put_in_place(self._pictures, job.out / "overlays")
-        return metrics
-
-    def _student_record(self, rung: str) -> dict[str, Any]:
-        student = self.job.students[rung]
-        milliseconds = 1000 * statistics.median(self.seconds[rung])
-        return {
-            "parameters": student.parameters,
-            "milliseconds_per_panorama": round(milliseconds, 2),
-            "device": student.device,
-        }
+def _tell_learned_from(run: Run, measured: RunReader, learning: RunReader, listener: Listener) -> None:
+    """Say how many of the panoramas to measure on are learned from too, under whatever name."""
+    if not run.recipe.data.evaluation:
+        return
+    learned = set(learning.sources())
+    sources = measured.sources()
+    if note := learned_from_note(sum(source in learned for source in sources), len(sources)):
+        listener(Note(STAGE, note))
 
 
-def teacher_rungs(
-    teacher: TeacherArrays, thresholds_C: npt.NDArray[np.float32], height: int, width: int
-) -> dict[str, LabelArray]:
-    """Stage one's rungs at the truth's size: probabilities are resized before the argmax, E (hard labels) nearest."""
-    blend, confidence = best_class_at(teacher.assistant_CHW, height, width)
-    ensemble = resize_nearest(teacher.ensemble_HW, height, width)
-    reliable = resize_nearest(teacher.reliable_HW, height, width)
-    return {
-        "assistant_whole": labels_at(teacher.whole_CHW, height, width),
-        "assistant_blend": blend,
-        "confidence_threshold": confidence_threshold(blend, confidence, thresholds_C),
-        "ensemble": ensemble,
-        "ensemble_reliable": np.where(reliable, ensemble, np.uint8(IGNORE)),
-    }
+def _fingerprint(recipe: Recipe, reader: RunReader, labels: Mapping[str, Path], student: _FoundStudent | None) -> str:
+    """Names an evaluation by what is measured: stage one's output, labels and student."""
+    of_labels = {panorama_id: digest(path) for panorama_id, path in labels.items()}
+    how = (recipe.data.labels_by, recipe.data.labels_from_one, _label_file_set(recipe).names)
+    return fingerprint(VERSION, recipe.name, reader.content_fingerprint(), of_labels, how, recipe.evaluation,
+                       student.folder.path.name if student else "")  # fmt: skip
+
+
+def _labels(recipe: Recipe, panoramas: list[SplitPanorama], listener: Listener) -> Mapping[str, Path]:
+    """Label file by id; those that belong to no panorama are told."""
+    if not recipe.data.labels:
+        return {}
+    plain = {p.id.partition("/")[2]: p for p in panoramas}
+    files = [PanoramaFile(name, p.path) for name, p in plain.items()]
+    found = survey_labels(Path(recipe.data.labels), files)
+    if found.note and not recipe.data.limit:  # with a limit, most are of panoramas that were left out on purpose
+        listener(Note(STAGE, f"{recipe.data.labels}: {found.note}"))
+    return {plain[name].id: path for name, path in found.by_id.items()}
+
+
+def _open_label(
+    files: Mapping[str, Path], reader: RunReader, found_ids: set[int], panorama_id: str
+) -> npt.NDArray[np.uint8] | None:
+    recipe = reader.recipe
+    if panorama_id not in files:
+        return None
+    return open_labels(files[panorama_id], recipe.classes, recipe.panorama, _label_file_set(recipe),
+                       from_one=recipe.data.labels_from_one, found_ids=found_ids,
+                       placement=reader.placement(panorama_id))  # fmt: skip
+
+
+def _label_file_set(recipe: Recipe) -> LabelSet:
+    return label_set(recipe.data.labels_set) if recipe.data.labels_set else recipe.classes
+
+
+def _students(run: Run, student: _FoundStudent | None, device: str, listener: Listener) -> dict[str, Predictor]:
+    students: dict[str, Predictor] = {}
+    if run.recipe.evaluation.student_start:
+        torch.manual_seed(run.recipe.student.seed)  # as stage two does: what the start lacks is then the same
+        start = start_student(run.recipe.student, run.recipe.classes)
+        if start.note:
+            listener(Note(STAGE, start.note))
+        model = start.model.to(device).eval()  # type: ignore[arg-type]
+        students["student_start"] = StudentPredictor(model, run.recipe.classes, device)
+    if student:
+        students["student"] = load_predictor(student.folder.final, device)
+    return students

@@ -19,8 +19,6 @@ from pipeline.panorama.finding import visible_files
 from pipeline.panorama.formats import SUFFIXES
 from pipeline.settings import file_digest, fingerprint
 
-SOURCE_STAMP = ("source_size", "source_modified_ns")
-"""Keys of `source_stamp`."""
 _NAME_ERRORS = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 """Errors of the system for unusable names."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -124,20 +122,18 @@ def give_usual_permissions(folder: Path) -> None:
             path.chmod(usual)
 
 
-def put_in_place(new: Path, folder: Path, keep: Path | None = None) -> None:
-    """Replace `folder` by the complete folder `new`; the old one is moved to `keep` or deleted.
+def put_in_place(new: Path, folder: Path) -> None:
+    """Replace `folder`, which is deleted, by the complete folder `new`.
 
     Raises:
         OSError: the system raised an error.
     """
-    old = keep or folder.with_name(f"{folder.name}.old")
+    old = folder.with_name(f"{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
-        old.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(old)
     new.rename(folder)
-    if keep is None:
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def mask_digest(path: str) -> str:
@@ -167,13 +163,3 @@ def digest(path: Path) -> str:
         raise InputError(
             f"{path} cannot be read ({error.strerror})", "it must be a readable file", "Check path and permissions"
         ) from error
-
-
-def source_stamp(path: Path) -> dict[str, int]:
-    """Size in bytes and time of the last change in nanoseconds of a panorama's file, as in done marks, to recognise it
-    without reading it. Empty if the file cannot be accessed."""
-    try:
-        status = path.stat()
-    except OSError:  # the error is reported when it is opened
-        return {}
-    return dict(zip(SOURCE_STAMP, (status.st_size, status.st_mtime_ns), strict=True))

@@ -210,13 +210,12 @@ def _write_record(file: BinaryIO, **content: Any) -> None:
 
 
 class RunListeners:
-    """The listeners of a run folder as one context: progress bar, `log.jsonl`, `tensorboard/`."""
+    """The listeners of a run folder as one context: progress bar and `log.jsonl`."""
 
     def __init__(self, run_folder: Path, console: Console | None = None) -> None:
         self._listeners = (
             ProgressConsole(console),
             JsonLines(run_folder / "log.jsonl"),
-            TensorBoard(run_folder / "tensorboard"),
         )
 
     def __call__(self, event: Event) -> None:

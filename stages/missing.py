@@ -4,30 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipeline.cache.store import Part, TeacherStore
+from pipeline.cache.store import TeacherStore
 from pipeline.errors import InputError
 from stages.events import Listener, tell_if_slow
-from stages.files import SOURCE_STAMP, digest, source_stamp
-from stages.runs import IGNORE_MASK, Fingerprints, has_own_mask
+from stages.files import digest
+from stages.panorama_records import PanoramaRecord, PanoramaRecords, record_of, size_and_time
+from stages.products import all_products
 from stages.splits import SplitPanorama
-
-_SHA256 = "source_sha256"
-_ASKED = (_SHA256, *SOURCE_STAMP, IGNORE_MASK)
-"""What of a done mark's provenance decides whether its panorama is done."""
 
 
 class CachedPanoramas:
-    """What the store holds of panoramas, by the indexes of its done marks."""
+    """What the store holds of a run's panoramas."""
 
-    def __init__(self, store: TeacherStore, prints: Fingerprints) -> None:
-        """Load the indexes of the three parts of a store that is open for writing."""
-        self._store, self._prints = store, prints
-        self._indexes = {part: store.mark_index(part, prints.of(part), _ASKED) for part in Part}
+    def __init__(self, store: TeacherStore, prints: Mapping[str, str], records: PanoramaRecords) -> None:
+        """Load the indexes of all products.
+
+        Args:
+            store: open for writing.
+            prints: fingerprint of every product.
+            records: what the run knows of its panoramas.
+        """
+        self._records = records
+        self._sizes: dict[str, int] = {}
+        self._current: set[str] = set()
+        self._indexes = {product: store.mark_index(product.name, prints[product.name]) for product in all_products()}
+        self._is_empty = not any(store.has_any(product.name, prints[product.name]) for product in all_products())
 
     def missing(
         self, panoramas: Sequence[SplitPanorama], own_masks: Mapping[str, str], stage: str, listener: Listener
     ) -> list[SplitPanorama]:
         """The panoramas that are not complete.
+
+        Pictures of the size and time of change that the run has recorded are not read: 10,000 are some 100 GB. Others
+        are read once, unless the store is empty.
 
         Args:
             panoramas: those of the recipe.
@@ -43,16 +52,13 @@ class CachedPanoramas:
         self._save()
         return found
 
-    def known_digest(self, panorama: SplitPanorama) -> str:
-        """SHA-256 of a panorama's file if the store holds masks of it as it is, which is told by its size and time of
-        change; else empty.
+    def size(self, panorama: SplitPanorama) -> int:
+        """Bytes of a panorama's file when `missing` looked at it; 0 for one that could not be looked at."""
+        return self._sizes.get(panorama.id, 0)
 
-        Raises:
-            CacheError: the file system fails.
-        """
-        made_from = self._indexes[Part.MASKS].made_from(panorama.id)
-        stamp = source_stamp(panorama.path)
-        return str(made_from[_SHA256]) if made_from and stamp and stamp.items() <= made_from.items() else ""
+    def known_digest(self, panorama: SplitPanorama) -> str:
+        """SHA-256 of a panorama's file where `missing` found it recorded or read it; else empty."""
+        return self._records[panorama.id].sha256 if panorama.id in self._current else ""
 
     def learn(self, panoramas: Iterable[SplitPanorama]) -> None:
         """Have the indexes know what is stored of these by now.
@@ -61,8 +67,8 @@ class CachedPanoramas:
             CacheError: the file system fails.
         """
         for panorama in panoramas:
-            for index in self._indexes.values():
-                index.made_from(panorama.id)
+            if record := self._records.get(panorama.id):
+                self._is_done(record)
         self._save()
 
     def _save(self) -> None:
@@ -70,26 +76,27 @@ class CachedPanoramas:
             index.save()
 
     def _is_complete(self, panorama: SplitPanorama, ignore_mask_sha256: str) -> bool:
-        """Whether all parts are done and made from the files as they are. A picture of the size and time of change that
-        the done marks name is not read: 10,000 panoramas are some 100 GB. One that was read and is the same after all
-        has its size and time noted in them."""
-        done: dict[Part, Mapping[str, object]] = {}
-        for part, index in self._indexes.items():
-            made_from = index.made_from(panorama.id)
-            if made_from is None or not has_own_mask(part, made_from, ignore_mask_sha256):
-                return False
-            done[part] = made_from
-        stamp = source_stamp(panorama.path)  # before it is read: what is written to it meanwhile shows next time
-        others = [part for part, made_from in done.items() if not stamp.items() <= made_from.items()]
-        if stamp and not others:
-            return True
+        record = self._current_record(panorama, ignore_mask_sha256)
+        if record is None:
+            return False
+        self._records.add(panorama.id, record)
+        self._current.add(panorama.id)
+        return self._is_done(record)
+
+    def _is_done(self, record: PanoramaRecord) -> bool:
+        done = [index.is_done(record.entry(product)) for product, index in self._indexes.items()]
+        return all(done)  # every index has been asked, and so knows it
+
+    def _current_record(self, panorama: SplitPanorama, ignore_mask_sha256: str) -> PanoramaRecord | None:
+        """What the panorama's file and mask are now; None where nobody knows and reading would not help."""
+        before = size_and_time(panorama.path)
+        self._sizes[panorama.id] = before[0]
+        known = self._records.get(panorama.id)
+        if known is not None and (known.size, known.modified_ns) == before:
+            return record_of(panorama.path, known.sha256, ignore_mask_sha256, before)
+        if self._is_empty:
+            return None
         try:
-            source = digest(panorama.path)
+            return record_of(panorama.path, digest(panorama.path), ignore_mask_sha256, before)
         except InputError:  # the task says what is wrong with the file
-            return False
-        if any(made_from.get(_SHA256) != source for made_from in done.values()):
-            return False
-        for part in others:
-            self._store.add_provenance(part, self._prints.of(part), panorama.id, stamp)
-            self._indexes[part].made_from(panorama.id)  # it has another mark now
-        return True
+            return None

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline import __version__
 from pipeline.classes import LabelSet, named_classes
 from stages.files import write_whole
+from stages.runs import EVALUATIONS
 from stages.training_record import RECORD
 
 CARD = "README.md"
@@ -59,7 +60,7 @@ def _header(library: str) -> str:
 
 def _introduction(student: Path, record: Mapping[str, Any]) -> str:
     size = f"{record['parameters'] / 1e6:.1f} million parameters" if "parameters" in record else "a compact network"
-    name = student.parent.parent.name if student.parent.name == "student" else student.name
+    name = f"Student {record['fingerprint']}" if "fingerprint" in record else student.name
     distilled = (
         f" It was distilled without labels by GoodSAM, in the open ({__version__}) from Segment Anything and a network "
         "that was trained on perspective images."
@@ -105,7 +106,7 @@ def _training(record: Mapping[str, Any]) -> str:
 
 
 def _figures(student: Path) -> str:
-    """What `goodsam eval` has measured of this student, so far as its run has that."""
+    """What `goodsam eval` has measured of this student."""
     metrics = _metrics_of(student)
     rungs = {rung["name"]: rung for rung in metrics.get("ladder", ())}
     if "student" not in rungs:
@@ -122,13 +123,16 @@ def _figures(student: Path) -> str:
 
 
 def _metrics_of(student: Path) -> dict[str, Any]:
-    """Figures that are of this student: measured after it was finished, and said to be of its recipe."""
-    path = student.parent.parent / "eval" / "metrics.json"
-    metrics = _read(path)
-    with suppress(OSError):
-        if metrics.get("student_is_of_this_recipe") and path.stat().st_mtime >= (student / RECORD).stat().st_mtime:
-            return metrics
-    return {}
+    """The latest figures of this student that lie in its cache, measured after it was finished."""
+    folder = student.resolve().parent
+    found: dict[float, dict[str, Any]] = {0.0: {}}
+    for path in (folder.parent.parent / EVALUATIONS).glob("*/metrics.json"):
+        metrics = _read(path)
+        with suppress(OSError):
+            measured = path.stat().st_mtime
+            if metrics.get("student_name") == folder.name and measured >= (student / RECORD).stat().st_mtime:
+                found[measured] = metrics
+    return found[max(found)]
 
 
 def _usage() -> str:

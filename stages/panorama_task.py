@@ -1,13 +1,13 @@
-"""One panorama through stage one: masks, assistant, ensemble, each stored as soon as it is computed."""
+"""One panorama through stage one: every product that is missing, each stored as soon as it is computed."""
 
 from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any, Generic, TypeVar
@@ -17,8 +17,9 @@ import numpy.typing as npt
 import torch
 
 from pipeline.accelerator import device_errors
-from pipeline.cache import records
-from pipeline.cache.store import DamagedError, MissingError, Part, TeacherStore
+from pipeline.cache.failures import DamagedError
+from pipeline.cache.schema import ASSISTANT, MASKS
+from pipeline.cache.store import TeacherStore
 from pipeline.cache.verify import Entry, discard, verify_entry
 from pipeline.errors import GoodSAMError, InputError
 from pipeline.finite import require_finite
@@ -26,18 +27,17 @@ from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.ignore import ignored_region
 from pipeline.panorama.images import OpenedPanorama, open_panorama
 from pipeline.panorama.level import level_image, level_values
+from pipeline.panorama.views import View
 from pipeline.recipe import Recipe
 from pipeline.teacher.assistant import Assistant, load_assistant, require_levels
-from pipeline.teacher.boundary import refine_boundary
 from pipeline.teacher.config import AssistantConfig, SamConfig
 from pipeline.teacher.mask_source import MaskSource, load_mask_source
-from pipeline.teacher.rectification import stitch_assistant
-from pipeline.teacher.vote import fuse
 from stages.devices import choose_device
-from stages.files import digest, source_stamp
-from stages.runs import IGNORE_MASK, Fingerprints, has_own_mask
+from stages.files import digest
+from stages.panorama_records import PanoramaRecord, record_of, size_and_time
+from stages.products import Product, all_products, product
 from stages.splits import SplitPanorama
-from stages.views import assistant_views, shared_views
+from stages.views import shared_views
 
 Config = TypeVar("Config", SamConfig, AssistantConfig)
 Network = TypeVar("Network")
@@ -53,8 +53,8 @@ class PanoramaTask:
     """All settings."""
     store: Path
     """Folder of the store."""
-    fingerprints: Fingerprints
-    """Names of the three parts."""
+    fingerprints: Mapping[str, str]
+    """That of every product, by its name."""
     device: str
     """Device of SAM and the assistant, as `choose_device` takes it where the task is done."""
     threads: int
@@ -63,8 +63,54 @@ class PanoramaTask:
     """Its mask's file; empty for none."""
     ignore_mask_sha256: str = ""
     """Digest of that file where there is a folder of masks; the fingerprints do not name it then."""
-    equal: tuple[str, ...] = ()
-    """Ids of other panoramas that seemed to have the same content: what the store holds of them may be copied."""
+
+
+@dataclass(frozen=True)
+class PanoramaWork:
+    """What a product is computed from: the panorama, the networks, and the products before it."""
+
+    task: PanoramaTask
+    """Settings and device."""
+    image_HW3: npt.NDArray[np.uint8]
+    """The panorama at the working size, level."""
+    ignored_HW: npt.NDArray[np.bool_]
+    """Where nothing was seen, or nothing is to be learned from."""
+    record: PanoramaRecord
+    """Its content, which names what the store has of it."""
+    store: TeacherStore
+    """Has the inputs."""
+    notes: list[str] = field(default_factory=list[str])
+    """What users should know of the networks that were used."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """All settings."""
+        return self.task.recipe
+
+    @cached_property
+    def shared_views(self) -> tuple[View, ...]:
+        """Views that both SAM and the assistant are shown."""
+        return shared_views(self.recipe)
+
+    def mask_source(self) -> MaskSource:
+        """What finds the masks, loaded."""
+        source = _mask_source(self.recipe.sam, self.task.device, self.task.fingerprints[MASKS])
+        self.notes.extend(source.notes)
+        return source
+
+    def assistant(self) -> Assistant:
+        """The assistant, loaded."""
+        assistant = _assistant(self.recipe.assistant, self.task.device, self.task.fingerprints[ASSISTANT])
+        self.notes.extend(assistant.notes)
+        return assistant
+
+    def read(self, name: str, arrays: Iterable[str] | None = None) -> dict[str, npt.NDArray[Any]]:
+        """Arrays of one of the product's inputs, from the store; all, or those named.
+
+        Raises:
+            DamagedError: they are not as they were written.
+        """
+        return self.store.read(name, self.task.fingerprints[name], self.record.entry(product(name)), arrays)
 
 
 @dataclass(frozen=True)
@@ -74,7 +120,9 @@ class TaskReport:
     id: str
     """The panorama."""
     seconds: dict[str, float]
-    """Wall-clock seconds per part that was computed."""
+    """Wall-clock seconds by the name of each product that was computed."""
+    record: PanoramaRecord | None = None
+    """The panorama's file as it was read, if all products are in the store now."""
     error: str = ""
     """One sentence if the panorama was set aside."""
     fatal: GoodSAMError | None = None
@@ -87,8 +135,6 @@ class TaskReport:
     """The picture is a part of the sphere, by its tags."""
     tilt: float = 0.0
     """By how many degrees the camera was tilted, by the tags; the panorama was levelled."""
-    copied: tuple[str, ...] = ()
-    """Parts that were copied from another panorama with the same content."""
 
 
 def check_assistant(task: PanoramaTask) -> None:
@@ -102,15 +148,15 @@ def check_assistant(task: PanoramaTask) -> None:
     config = task.recipe.assistant
     # Networks of ONNX keep the number of threads that they are loaded with.
     with device_errors(_SMALLER), _TORCH_THREADS.set_to(task.threads):
-        assistant = _assistant(config, task.device, task.fingerprints.assistant)
+        assistant = _assistant(config, task.device, task.fingerprints[ASSISTANT])
         answer = assistant(_PROBE_1HW3)
     require_finite(answer.logits_KChw, f"the assistant {assistant.identity}")
     require_levels(config.feature_levels, assistant.feature_levels, assistant.identity)
 
 
-def cache_equal_panoramas(tasks: Sequence[PanoramaTask]) -> list[TaskReport]:
-    """`cache_panorama` for panoramas with the same content, in turn: what the first computes, the others copy. A fatal
-    error is the last report."""
+def cache_panoramas(tasks: Sequence[PanoramaTask]) -> list[TaskReport]:
+    """`cache_panorama` for panoramas in turn, as where all have the same content: what is computed for the first is
+    found by the others. A fatal error is the last report."""
     reports: list[TaskReport] = []
     for task in tasks:
         reports.append(cache_panorama(task))
@@ -120,24 +166,20 @@ def cache_equal_panoramas(tasks: Sequence[PanoramaTask]) -> list[TaskReport]:
 
 
 def cache_panorama(task: PanoramaTask) -> TaskReport:
-    """Compute the missing parts of one panorama, or copy them from one with the same content; errors come back in the
-    report."""
+    """Compute what is missing of one panorama; errors come back in the report."""
     seconds: dict[str, float] = {}
-    copied: list[str] = []
     try:
         task = replace(task, device=choose_device(task.device))
         torch.backends.cudnn.allow_tf32 = False  # float32 is float32, as on a CPU
         with _TORCH_THREADS.set_to(task.threads), device_errors(_SMALLER):
-            panorama = _compute_or_mend(task, seconds, copied)
+            return _compute_or_repair(task, seconds)
     except InputError as error:
-        return TaskReport(task.panorama.id, seconds, str(error))
+        return TaskReport(task.panorama.id, seconds, error=str(error))
     except GoodSAMError as error:
         return TaskReport(task.panorama.id, seconds, fatal=error)
     except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
-        return TaskReport(task.panorama.id, seconds, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
-    notes, place = panorama.notes + _notes(task, seconds), panorama.placement
-    return TaskReport(task.panorama.id, seconds, notes=notes, placed=not place.is_whole, tilt=place.tilt,
-                      copied=tuple(copied))  # fmt: skip
+        found = f"{type(error).__name__}: {error}"
+        return TaskReport(task.panorama.id, seconds, error=found, trace=traceback.format_exc())
 
 
 class _TorchThreads:
@@ -173,68 +215,58 @@ _SMALLER = "take smaller networks or windows"
 _TORCH_THREADS = _TorchThreads()
 
 
-def _compute_or_mend(task: PanoramaTask, seconds: dict[str, float], copied: list[str]) -> OpenedPanorama:
-    """Compute the missing parts; the panorama comes back.
+def _compute_or_repair(task: PanoramaTask, seconds: dict[str, float]) -> TaskReport:
+    """Compute the missing products, and those again that are damaged.
 
-    Another process may be at the same panorama: on a cluster, tasks of a run that was stopped go on to their end.
+    Another process may be at the same panorama: another run that shares the store, or, on a cluster, tasks of a run
+    that was stopped, which go on to their end.
     """
     try:
-        return _compute(task, seconds, copied)
-    except DamagedError:  # what earlier runs stored has rotted: do those parts again
+        return _compute(task, seconds)
+    except DamagedError:  # what earlier runs stored has rotted
         _discard_damaged(task)
-        return _compute(task, seconds, copied)
+        return _compute(task, seconds)
 
 
-def _compute(task: PanoramaTask, seconds: dict[str, float], copied: list[str]) -> OpenedPanorama:
-    stamp = source_stamp(task.panorama.path)  # before it is read: what is written to it meanwhile shows next time
-    panorama = open_panorama(task.panorama.path, task.recipe.panorama)
+def _compute(task: PanoramaTask, seconds: dict[str, float]) -> TaskReport:
+    path = task.panorama.path
+    before = size_and_time(path)  # before it is read: what is written to it meanwhile shows next time
+    store = TeacherStore.open(task.store, "a")
+    record = record_of(path, digest(path), task.ignore_mask_sha256, before)
+    if not _missing(task, store, record):
+        return TaskReport(task.panorama.id, seconds, record)
+    panorama = open_panorama(path, task.recipe.panorama)
+    record = replace(record, sha256=panorama.sha256)
+    work = PanoramaWork(task, level_image(panorama.image_HW3, panorama.placement), _ignored(task, panorama), record,
+                        store)  # fmt: skip
+    for missing in _missing(task, store, record):
+        started = time.monotonic()
+        arrays = missing.compute(work)
+        name, entry = task.fingerprints[missing.name], record.entry(missing)
+        if not store.is_done(missing.name, name, entry):  # see `_compute_or_repair`
+            store.write(missing.name, name, entry, arrays, _provenance(record, panorama))
+        seconds[missing.name] = time.monotonic() - started
+    place = panorama.placement
+    return TaskReport(task.panorama.id, seconds, record, notes=(*panorama.notes, *work.notes),
+                      placed=not place.is_whole, tilt=place.tilt)  # fmt: skip
+
+
+def _missing(task: PanoramaTask, store: TeacherStore, record: PanoramaRecord) -> list[Product]:
+    return [p for p in all_products() if not store.is_done(p.name, task.fingerprints[p.name], record.entry(p))]
+
+
+def _ignored(task: PanoramaTask, panorama: OpenedPanorama) -> npt.NDArray[np.bool_]:
+    """Where nothing was seen, at the working size, levelled as the picture is.
+
+    Raises:
+        InputError: that is everywhere, or the panorama's own mask changed.
+    """
     ignored_HW = ignored_region(panorama.image_HW3, _own_mask(task), panorama.transparent_HW)
     if ignored_HW.all():
         raise InputError(f"all of {task.panorama.path} is ignored",
                          "some pixels must not be black, transparent or under the ignore mask",
                          "Take it out of the folder")  # fmt: skip
-    ignored_HW = level_values(ignored_HW, panorama.placement)  # found as the camera saw it: its rig turns with it
-    panorama = replace(panorama, image_HW3=level_image(panorama.image_HW3, panorama.placement))
-    store = TeacherStore.open(task.store, "a")
-    parts: dict[Part, Callable[[], dict[str, np.ndarray]]] = {
-        Part.MASKS: lambda: _masks(task, panorama),
-        Part.ASSISTANT: lambda: _assistant_prediction(task, panorama),
-        Part.ENSEMBLE: lambda: _ensemble(task, store, ignored_HW),
-    }
-    for part, compute in parts.items():
-        name = task.fingerprints.of(part)
-        if _is_done(task, store, part, panorama):
-            continue
-        started = time.monotonic()
-        found = _arrays_of_equal(task, store, part, panorama)
-        arrays = compute() if found is None else found
-        if not _is_done(task, store, part, panorama):  # see `_compute_or_mend`
-            store.write(part, name, task.panorama.id, arrays, _provenance(task, part, panorama) | stamp)
-        if found is None:
-            seconds[part.value] = time.monotonic() - started
-        else:
-            copied.append(part.value)
-    return panorama
-
-
-def _arrays_of_equal(
-    task: PanoramaTask, store: TeacherStore, part: Part, panorama: OpenedPanorama
-) -> dict[str, np.ndarray] | None:
-    """A part's arrays from the entry of a panorama with the same content and mask; None where there is none."""
-    name = task.fingerprints.of(part)
-    for other in task.equal:
-        if _is_done(replace(task, panorama=SplitPanorama(other, task.panorama.path)), store, part, panorama):
-            with suppress(DamagedError, MissingError):  # `goodsam verify` tells of it; this one is computed then
-                return store.read(part, name, other)
-    return None
-
-
-def _is_done(task: PanoramaTask, store: TeacherStore, part: Part, panorama: OpenedPanorama) -> bool:
-    """Whether a part is stored, made from the panorama and the mask as they are."""
-    made_from = store.made_from(part, task.fingerprints.of(part), task.panorama.id)
-    if made_from is None or made_from.get("source_sha256") != panorama.sha256:
-        return False
-    return has_own_mask(part, made_from, task.ignore_mask_sha256)
+    return level_values(ignored_HW, panorama.placement)  # found as the camera saw it: its rig turns with it
 
 
 def _own_mask(task: PanoramaTask) -> PanoramaConfig:
@@ -252,48 +284,9 @@ def _own_mask(task: PanoramaTask) -> PanoramaConfig:
 
 def _discard_damaged(task: PanoramaTask) -> None:
     store = TeacherStore.open(task.store, "a")
-    parts = (Entry(part, task.fingerprints.of(part), task.panorama.id) for part in Part)
-    discard(store, filter(None, (verify_entry(store, entry) for entry in parts)))
-
-
-def _masks(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, np.ndarray]:
-    source = _mask_source(task.recipe.sam, task.device, task.fingerprints.masks)
-    return records.pack_masks(source.many([view.cut_image(panorama.image_HW3) for view in shared_views(task.recipe)]))
-
-
-def _assistant_prediction(task: PanoramaTask, panorama: OpenedPanorama) -> dict[str, np.ndarray]:
-    recipe = task.recipe
-    assistant = _assistant(recipe.assistant, task.device, task.fingerprints.assistant)
-    prediction = stitch_assistant(
-        panorama.image_HW3,
-        shared_views(recipe),
-        assistant,
-        recipe.assistant,
-        recipe.classes,
-        more_views=assistant_views(recipe),
-    )
-    return records.pack_assistant(prediction)
-
-
-def _ensemble(task: PanoramaTask, store: TeacherStore, ignored_HW: npt.NDArray[np.bool_]) -> dict[str, np.ndarray]:
-    """Fuse what the store holds, not what memory holds: a resumed run then equals a fresh one."""
-    recipe, prints, id_ = task.recipe, task.fingerprints, task.panorama.id
-    views = shared_views(recipe)
-    masks = records.unpack_masks(store.read(Part.MASKS, prints.masks, id_), views)
-    of_assistant = store.read(Part.ASSISTANT, prints.assistant, id_, records.FUSED)
-    assistant_CHW, agreement_HW, view_labels_Khw = records.unpack_fused(of_assistant)
-    fusion = fuse(assistant_CHW, agreement_HW, ignored_HW, views, masks, recipe.classes, recipe.fusion)
-    boundary = refine_boundary(views, masks, view_labels_Khw, ignored_HW, recipe.boundary)
-    return records.pack_ensemble(fusion, boundary, ignored_HW)
-
-
-def _notes(task: PanoramaTask, seconds: dict[str, float]) -> tuple[str, ...]:
-    notes: tuple[str, ...] = ()
-    if Part.MASKS.value in seconds:
-        notes += _mask_source(task.recipe.sam, task.device, task.fingerprints.masks).notes
-    if Part.ASSISTANT.value in seconds:
-        notes += _assistant(task.recipe.assistant, task.device, task.fingerprints.assistant).notes
-    return notes
+    record = record_of(task.panorama.path, digest(task.panorama.path), task.ignore_mask_sha256, (0, 0))
+    entries = [Entry(p.name, task.fingerprints[p.name], record.entry(p)) for p in all_products()]
+    discard(store, filter(None, (verify_entry(store, entry) for entry in entries)))
 
 
 class _Loaded(Generic[Config, Network]):
@@ -323,13 +316,12 @@ def _assistant(config: AssistantConfig, device: str) -> Assistant:
     return load_assistant(config, torch.device(device))
 
 
-def _provenance(task: PanoramaTask, part: Part, panorama: OpenedPanorama) -> dict[str, Any]:
-    own_mask = {IGNORE_MASK: task.ignore_mask_sha256} if part is Part.ENSEMBLE and task.ignore_mask_sha256 else {}
+def _provenance(record: PanoramaRecord, panorama: OpenedPanorama) -> dict[str, Any]:
     return {
-        **own_mask,
-        "source": str(task.panorama.path),
-        "source_sha256": panorama.sha256,
+        "source": record.path,
+        "source_sha256": record.sha256,
         "source_height": panorama.source_height,
         "source_width": panorama.source_width,
         "placement": asdict(panorama.placement),
+        **({"ignore_mask_sha256": record.ignore_mask_sha256} if record.ignore_mask_sha256 else {}),
     }

@@ -5,7 +5,7 @@ Legend: C classes, H W panorama (working size), 3 = RGB.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.cache import codec, records
-from pipeline.cache.store import Part, TeacherStore
+from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
+from pipeline.cache.store import TeacherStore
 from pipeline.errors import CacheError
 from pipeline.panorama.images import open_panorama
 from pipeline.panorama.level import level_image
@@ -23,8 +24,11 @@ from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
 from pipeline.student.reader import StoreReader
 from pipeline.teacher.masks import mask_map
-from stages.evaluate import TeacherArrays
-from stages.runs import IGNORE_MASK, Fingerprints, Run, read_manifest
+from stages.manifest import read_manifest
+from stages.measuring import TeacherArrays
+from stages.panorama_records import PanoramaRecord, PanoramaRecords
+from stages.products import product
+from stages.runs import Run
 from stages.splits import SplitPanorama
 from stages.views import shared_views
 
@@ -37,10 +41,10 @@ class RunReader:
     """All settings."""
     store: TeacherStore
     """Stage one's output."""
-    fingerprints: Fingerprints
-    """Names of its parts."""
-    cached: frozenset[str]
-    """Ids of all that is in it."""
+    fingerprints: Mapping[str, str]
+    """That of every product, by its name."""
+    records: Mapping[str, PanoramaRecord]
+    """Content of all panoramas of the run that are in the store, by id."""
     paths: Mapping[str, Path]
     """Image file by id, of those that are read."""
 
@@ -53,8 +57,10 @@ class RunReader:
         """
         fingerprints = read_manifest(run)
         store = TeacherStore.open(run.store, "r")
-        cached = frozenset(store.ids(Part.ENSEMBLE, fingerprints.ensemble))
-        return cls(run.recipe, store, fingerprints, cached, {}).of(panoramas)
+        stored, ensemble = frozenset(store.ids(ENSEMBLE, fingerprints[ENSEMBLE])), product(ENSEMBLE)
+        records = {id_: record for id_, record in PanoramaRecords(run.panoramas).items()
+                   if record.entry(ensemble) in stored}  # fmt: skip
+        return cls(run.recipe, store, fingerprints, records, {}).of(panoramas)
 
     def of(self, panoramas: list[SplitPanorama]) -> RunReader:
         """A reader of the cached ones among other panoramas.
@@ -62,7 +68,7 @@ class RunReader:
         Raises:
             CacheError: none of them is in the cache.
         """
-        paths = {p.id: p.path for p in panoramas if p.id in self.cached}
+        paths = {p.id: p.path for p in panoramas if p.id in self.records}
         if not paths:
             raise CacheError(f"none of {len(panoramas)} panoramas is in {self.store.path}",
                              "stage one must have finished", "Run teacher-cache first")  # fmt: skip
@@ -74,14 +80,21 @@ class RunReader:
         return tuple(sorted(self.paths))
 
     def content_fingerprint(self) -> str:
-        """Names what can be read here: settings, source file and mask of every panorama."""
-        marks = map(self._provenance, self.ids)
-        sources = [" ".join(str(mark[key]) for key in ("source_sha256", IGNORE_MASK) if key in mark) for mark in marks]
-        return fingerprint(self.fingerprints.ensemble, self.ids, sources)
+        """Names what can be read here: settings, and content and mask of every panorama, in the order of `ids`."""
+        ensemble = product(ENSEMBLE)
+        return fingerprint(self.fingerprints[ENSEMBLE], [self.records[id_].entry(ensemble) for id_ in self.ids])
 
     def sources(self) -> list[str]:
         """SHA-256 of every panorama's file, in the order of `ids`."""
-        return [str(self._provenance(panorama_id).get("source_sha256")) for panorama_id in self.ids]
+        return [self.records[panorama_id].sha256 for panorama_id in self.ids]
+
+    def read(self, name: str, panorama_id: str, arrays: Iterable[str] | None = None) -> dict[str, npt.NDArray[Any]]:
+        """Arrays of a product of one panorama; all, or those named.
+
+        Raises:
+            CacheError: they are not in the cache, or damaged.
+        """
+        return self.store.read(name, self.fingerprints[name], self._entry(name, panorama_id), arrays)
 
     def image(self, panorama_id: str) -> npt.NDArray[np.uint8]:
         """RGB image [H, W, 3] at the working size, level where `panorama.level` asks for it.
@@ -91,7 +104,7 @@ class RunReader:
             CacheError: the file is no longer the one that was cached.
         """
         panorama = open_panorama(self.paths[panorama_id], self.recipe.panorama)
-        if self._provenance(panorama_id).get("source_sha256") != panorama.sha256:
+        if self.records[panorama_id].sha256 != panorama.sha256:
             raise CacheError(f"{self.paths[panorama_id]} has changed since it was cached",
                              "it must be the file that was cached",
                              "Run teacher-cache again")  # fmt: skip
@@ -103,7 +116,8 @@ class RunReader:
         Raises:
             CacheError: it is not in the cache, or damaged.
         """
-        stored: Any = self._provenance(panorama_id)["placement"]
+        entry = self._entry(ENSEMBLE, panorama_id)
+        stored: Any = self.store.provenance(ENSEMBLE, self.fingerprints[ENSEMBLE], entry)["placement"]
         return Placement(**stored)
 
     @property
@@ -111,9 +125,7 @@ class RunReader:
         """Reads what the student learns from."""
         recipe = self.recipe
         levels = recipe.assistant.feature_levels if recipe.losses.features > 0 else ()
-        return StoreReader(
-            self.store, self.fingerprints.assistant, self.fingerprints.ensemble, self.image, levels, recipe.losses.hard
-        )
+        return StoreReader(self.read, self.image, levels, recipe.losses.hard)
 
     def teacher(self, panorama_id: str) -> TeacherArrays:
         """What the ladder measures of stage one.
@@ -121,14 +133,13 @@ class RunReader:
         Raises:
             CacheError: it is not in the cache, or damaged.
         """
-        prints = self.fingerprints
-        of_assistant = ("assistant_logits", "assistant_whole_logits", "agreement")
-        assistant = self.store.read(Part.ASSISTANT, prints.assistant, panorama_id, of_assistant)
+        of_assistant = ("assistant_probabilities", "assistant_whole_probabilities", "agreement")
+        assistant = self.read(ASSISTANT, panorama_id, of_assistant)
         of_ensemble = ("ensemble_labels", "reliability", "ignored")
-        ensemble = self.store.read(Part.ENSEMBLE, prints.ensemble, panorama_id, of_ensemble)
+        ensemble = self.read(ENSEMBLE, panorama_id, of_ensemble)
         return TeacherArrays(
-            assistant_CHW=codec.decode_probabilities(assistant["assistant_logits"]),
-            whole_CHW=codec.decode_probabilities(assistant["assistant_whole_logits"]),
+            assistant_CHW=codec.decode_probabilities(assistant["assistant_probabilities"]),
+            whole_CHW=codec.decode_probabilities(assistant["assistant_whole_probabilities"]),
             agreement_HW=codec.decode_unit(assistant["agreement"]),
             ensemble_HW=ensemble["ensemble_labels"],
             reliable_HW=ensemble["reliability"].astype(bool),
@@ -142,9 +153,9 @@ class RunReader:
             CacheError: they are not in the cache, or damaged.
         """
         recipe = self.recipe
-        arrays = self.store.read(Part.MASKS, self.fingerprints.masks, panorama_id)
+        arrays = self.read(MASKS, panorama_id)
         masks = records.unpack_masks(arrays, shared_views(recipe))
         return mask_map(recipe.panorama.height, recipe.panorama.width, shared_views(recipe), masks)
 
-    def _provenance(self, panorama_id: str) -> Mapping[str, object]:
-        return self.store.provenance(Part.ENSEMBLE, self.fingerprints.ensemble, panorama_id)
+    def _entry(self, name: str, panorama_id: str) -> str:
+        return self.records[panorama_id].entry(product(name))

@@ -1,34 +1,33 @@
-"""A run's folder in the cache, recipes by name, and the manifest that hands stage one's cache to stage two.
+"""Where everything lies in a cache, and recipes by name.
 
-cache/<run>/
-    recipe.toml        all settings of the last stage that ran
-    teacher.zarr/      stage one's store
-    teacher.json       which fingerprints of the store the recipe stands for
-    student/           checkpoints, final/, earlier/
-    eval/              metrics.json, ladder.md, overlays
-    log.jsonl          every event of every stage
-    tensorboard/       scalars
+cache/                 one folder for many runs, which share what they have in common
+    teacher.zarr/          stage one's store
+    students/<fingerprint>/     a student of certain settings and panoramas: checkpoints, final/, tensorboard/
+    evaluations/<fingerprint>/  metrics.json, ladder.md, overlays
+    <run>/                 a recipe and pointers
+        recipe.toml            all settings of the last stage that ran
+        teacher.json           which fingerprints of the store the recipe stands for
+        panoramas.jsonl        which content each panorama has
+        results.json           which students and evaluations are the run's, the latest of each
+        student, eval          links to these two
+        log.jsonl              every event of every stage
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import tomllib
-from collections.abc import Mapping
+import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.cache.store import Part
-from pipeline.classes import is_file_of_classes, label_set
-from pipeline.errors import CacheError, RecipeError, WeightsError
+from pipeline.errors import CacheError, RecipeError
 from pipeline.recipe import NAME_OR_PATH_KEYS, Recipe, anchored, load_recipe, merge_recipe, parse_recipe, to_toml
-from pipeline.settings import fingerprint, weights_file_digest
-from pipeline.teacher.identity import assistant_identity, mask_source_identity
-from stages.files import mask_digest, write_whole
+from stages.files import put_in_place, write_whole
+from stages.results import Results, read_results, record_results
 
 BUILT_IN = Path(__file__).parent / "recipes"
 """Recipes that come with the project; their relative paths start at the current folder."""
@@ -36,6 +35,10 @@ HERE = Path("cache")
 """The cache of the built-in recipes."""
 RECORD = "recipe.toml"
 """Has all settings of the last stage of a run, in its folder."""
+STORE, STUDENTS, EVALUATIONS = "teacher.zarr", "students", "evaluations"
+"""What all runs of a cache share."""
+_RESERVED = (STORE, f"{STORE}.index", f"{STORE}.writing", STUDENTS, EVALUATIONS, "weights", "bench")
+"""Names in a cache that no run may have."""
 
 
 def open_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -120,7 +123,7 @@ def _toml_value(text: str) -> Any:
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe and the folder that its results go to."""
+    """A recipe and the folder that it is recorded in."""
 
     recipe: Recipe
     """All settings."""
@@ -128,9 +131,14 @@ class Run:
     """cache/<run>."""
 
     @property
+    def cache(self) -> Path:
+        """The folder of all runs, and of what they share."""
+        return self.folder.parent
+
+    @property
     def store(self) -> Path:
-        """Stage one's Zarr store."""
-        return self.folder / "teacher.zarr"
+        """Stage one's Zarr store, shared by all runs of the cache."""
+        return self.cache / STORE
 
     @property
     def manifest(self) -> Path:
@@ -138,14 +146,24 @@ class Run:
         return self.folder / "teacher.json"
 
     @property
+    def panoramas(self) -> Path:
+        """Which content each panorama has."""
+        return self.folder / "panoramas.jsonl"
+
+    @property
     def student(self) -> Path:
-        """Folder of checkpoints and of the final student."""
-        return self.folder / "student"
+        """Folder of the run's latest student, which `results` names; it may not be there."""
+        return self.cache / STUDENTS / self.results.student if self.results.student else self.folder / "student"
 
     @property
     def evaluation(self) -> Path:
-        """Folder of tables and pictures."""
-        return self.folder / "eval"
+        """Folder of the run's latest evaluation, which `results` names; it may not be there."""
+        return self.cache / EVALUATIONS / self.results.evaluation if self.results.evaluation else self.folder / "eval"
+
+    @property
+    def results(self) -> Results:
+        """The run's students and evaluations."""
+        return read_results(self.folder)
 
     def record_recipe(self) -> None:
         """Write the recipe into the folder: what the stage that begins now works with.
@@ -154,6 +172,47 @@ class Run:
             CacheError: it cannot be written.
         """
         write_whole(self.folder / RECORD, to_toml(self.recipe))
+
+    def record_student(self, name: str) -> Path:
+        """Make the student of a fingerprint the run's latest, and return its folder.
+
+        Raises:
+            CacheError: it cannot be written.
+        """
+        record_results(self.folder, self.results.with_student(name))
+        _link(self.folder / "student", Path("..") / STUDENTS / name)
+        return self.cache / STUDENTS / name
+
+    def record_evaluation(self, name: str) -> Path:
+        """Make the evaluation of a fingerprint the run's latest, and return its folder.
+
+        Raises:
+            CacheError: it cannot be written.
+        """
+        record_results(self.folder, self.results.with_evaluation(name))
+        _link(self.folder / "eval", Path("..") / EVALUATIONS / name)
+        return self.cache / EVALUATIONS / name
+
+
+def _link(link: Path, target: Path) -> None:
+    """Let a name in the run's folder lead to a result; a folder of that name, which copying a cache may leave, is put
+    aside. Where the file system has no links, `goodsam runs` names the results."""
+    new = link.with_name(f"{uuid.uuid4().hex}.partial")
+    with suppress(OSError):
+        new.symlink_to(target, target_is_directory=True)
+        if link.is_dir() and not link.is_symlink():
+            put_in_place(link, link.with_name(f"{link.name}.copied"))
+        new.replace(link)
+    with suppress(OSError):
+        new.unlink(missing_ok=True)
+
+
+def run_folders(cache: Path) -> list[Path]:
+    """The folders of a cache's runs, by name."""
+    folders = cache.iterdir() if cache.is_dir() else ()
+    begun = ("teacher.json", RECORD, "log.jsonl")
+    return sorted(folder for folder in folders
+                  if folder.name not in _RESERVED and any((folder / name).is_file() for name in begun))  # fmt: skip
 
 
 def open_run(recipe: str, cache: Path | None = None, overrides: tuple[str, ...] = ()) -> Run:
@@ -170,6 +229,9 @@ def open_run(recipe: str, cache: Path | None = None, overrides: tuple[str, ...] 
     """
     table = dataclasses.asdict(open_recipe(recipe, overrides))
     opened = parse_recipe(anchored(table, Path.cwd()))  # a cluster's workers may be in another folder
+    if opened.name in _RESERVED:
+        raise RecipeError(f"name is {opened.name!r}", "the cache has a folder of that name for what all runs share",
+                          "Choose another name")  # fmt: skip
     return Run(opened, (cache or _cache_of(_file_of(recipe))) / opened.name)
 
 
@@ -182,151 +244,25 @@ def _cache_of(file: Path | None) -> Path:
 
 
 def run_left_in_current_folder(run: Run) -> str:
-    """A sentence on the run of the same name in the current folder's cache, if that has a store and `run` has none."""
+    """A sentence on the run of the same name in the current folder's cache, if that has begun and `run` has not."""
     other = Run(run.recipe, HERE / run.recipe.name)
-    if run.store.exists() or not other.store.exists():
+    if run.manifest.exists() or not other.manifest.exists():
         return ""
     return (f"this run belongs in {run.folder}, next to its recipe, which has no teacher cache; "
             f"{other.folder} in the current folder has one: --cache {HERE} continues with that")  # fmt: skip
 
 
-VERSIONS = {Part.MASKS: 3, Part.ASSISTANT: 6, Part.ENSEMBLE: 3}
-"""Raised when the code of a part changes what it computes, so that older results are not read any more."""
+def refuse_old_layout(folder: Path) -> None:
+    """Refuse to work on a run of the old layout, whose results would be computed again beside it.
 
-
-@dataclass(frozen=True)
-class Fingerprints:
-    """Names of the three parts of stage one in the store."""
-
-    masks: str
-    """SAM's masks: working size and field of view, windows, SAM's weights and settings."""
-    assistant: str
-    """Assistant output: working size and field of view, windows, label set, the assistant's weights and settings."""
-    ensemble: str
-    """Fusion and boundaries: both of the above, fusion and boundary settings, ignore mask. Where masks are one per
-    camera, that of a panorama is named by its done mark instead (`IGNORE_MASK`): a changed one concerns its camera."""
-
-    def of(self, part: Part) -> str:
-        """The name of one part."""
-        return {Part.MASKS: self.masks, Part.ASSISTANT: self.assistant, Part.ENSEMBLE: self.ensemble}[part]
-
-
-IGNORE_MASK = "ignore_mask_sha256"
-"""In the done mark of a panorama's ensemble: digest of its own mask, where there is a folder of masks."""
-
-
-def has_own_mask(part: Part, made_from: Mapping[str, Any], ignore_mask_sha256: str) -> bool:
-    """Whether what is stored of a panorama has the mask that is its own now; `made_from` is of its done mark."""
-    return part is not Part.ENSEMBLE or made_from.get(IGNORE_MASK, "") == ignore_mask_sha256
-
-
-TEACHER_SETTINGS = ("label_set", "panorama", "views", "windows", "sam", "assistant", "fusion", "boundary")
-"""Settings that decide what stage one computes ..."""
-SPEED_SETTINGS = {"sam": ("points_per_batch", "memory_gib")}
-"""... but for these, on which only its speed depends."""
-
-
-PATH_SETTINGS = {"panorama": ("ignore_mask",), "sam": ("checkpoint", "name"), "assistant": ("name", "label_set")}
-"""Files among them. Their content enters the fingerprints; stage two need not have them, but they must be those of
-stage one where it has them."""
-
-
-def teacher_settings(recipe: Recipe) -> dict[str, Any]:
-    """The part of a recipe that decides what stage one computes, as plain JSON values."""
-    everything = dataclasses.asdict(recipe)
-    return json.loads(json.dumps({key: everything[key] for key in TEACHER_SETTINGS}))
-
-
-def write_manifest(run: Run, fingerprints: Fingerprints) -> None:
-    """Record what the store's fingerprints mean for this recipe.
+    Args:
+        folder: the run's.
 
     Raises:
-        CacheError: the file cannot be written.
+        CacheError: it is one.
     """
-    record = {"settings": teacher_settings(run.recipe), "fingerprints": dataclasses.asdict(fingerprints),
-              "contents": _contents(run.recipe), "versions": _versions()}  # fmt: skip
-    write_whole(run.manifest, json.dumps(record, indent=1))
-
-
-def read_manifest(run: Run) -> Fingerprints:
-    """The fingerprints that stage one recorded for this recipe.
-
-    Raises:
-        CacheError: stage one has not run, it ran with other settings, files or code, or its record is damaged.
-    """
-    if not run.manifest.is_file():
-        raise CacheError(f"{run.folder} has no teacher cache", "stage one makes it", "Run teacher-cache first")
-    record, fingerprints = _read_record(run.manifest)
-    if other := _what_differs(record, run.recipe):
-        raise CacheError(
-            f"the cache in {run.folder} was made with other {other}",
-            "it must be of this recipe",
-            "Run teacher-cache again; it computes only what changed",
-        )
-    return fingerprints
-
-
-def _what_differs(record: dict[str, Any], recipe: Recipe) -> str:
-    """What a cache was made with that the recipe has not; empty if nothing."""
-    before, now = _with_defaults(record["settings"]), teacher_settings(recipe)
-    settings = [key for key in TEACHER_SETTINGS if _deciding(key, before.get(key)) != _deciding(key, now[key])]
-    if settings:
-        return f"settings of {', '.join(settings)}"
-    contents = record.get("contents", {})
-    files = [key for key, content in _contents(recipe).items() if contents.get(key) != content]
-    if files:
-        return f"content of {', '.join(files)}"
-    return "" if record.get("versions") == _versions() else "code"
-
-
-def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    """Recorded settings, with the defaults of those that did not exist when they were recorded."""
-    return {
-        key: {**default, **settings.get(key, {})} if isinstance(default, dict) else settings.get(key, default)
-        for key, default in teacher_settings(Recipe()).items()
-    }
-
-
-def _deciding(table: str, settings: Any) -> Any:
-    """The settings of a table without those that decide nothing, and of files their names alone: a project may move."""
-    if not isinstance(settings, dict):
-        return Path(settings).name if is_file_of_classes(str(settings)) else settings
-    deciding = {key: value for key, value in settings.items() if key not in SPEED_SETTINGS.get(table, ())}
-    for key in PATH_SETTINGS.get(table, ()):
-        path = Path(deciding.get(key, ""))
-        deciding[key] = path.name if path.is_absolute() else str(path)  # a name on the hub is no path
-    return deciding
-
-
-def _contents(recipe: Recipe) -> dict[str, str]:
-    """What names the content of the recipe's files, by setting; only of those that are at hand, not of the hub's."""
-    found: dict[str, str] = {}
-    if recipe.panorama.ignore_mask and Path(recipe.panorama.ignore_mask).exists():
-        found["panorama.ignore_mask"] = mask_digest(recipe.panorama.ignore_mask)
-    if recipe.sam.name and Path(recipe.sam.name).expanduser().exists():
-        with suppress(WeightsError):  # a folder that has no network any more
-            found["sam.name"] = mask_source_identity(recipe.sam)
-    if Path(recipe.sam.checkpoint).is_file():
-        with suppress(OSError):  # of another user, say
-            found["sam.checkpoint"] = weights_file_digest(Path(recipe.sam.checkpoint))
-    name = recipe.assistant.name
-    if recipe.assistant.kind == "demo" or (name and Path(name).expanduser().exists()):
-        with suppress(WeightsError):  # a folder that has no network any more
-            found["assistant.name"] = assistant_identity(recipe.assistant)
-    classes, said = recipe.classes, label_set(recipe.assistant.label_set)
-    found["label_set"] = fingerprint(classes.names, classes.thin, said.names)
-    return found
-
-
-def _versions() -> dict[str, int]:
-    return {part.value: version for part, version in VERSIONS.items()}
-
-
-def _read_record(path: Path) -> tuple[dict[str, Any], Fingerprints]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return {**record, "settings": dict(record["settings"])}, Fingerprints(**record["fingerprints"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CacheError(f"{path} is damaged ({type(error).__name__}: {error})",
-                         "it is stage one's record of its settings",
-                         "Run teacher-cache again; it computes only what is missing") from error  # fmt: skip
+    if (folder / "teacher.zarr").exists():
+        raise CacheError(f"{folder} has the layout of an earlier version, with a store of its own",
+                         "all runs of a cache share one",
+                         "Run `goodsam take-over` with the run's recipe, which moves it and computes nothing, or "
+                         f"delete {folder / 'teacher.zarr'}")  # fmt: skip

@@ -10,15 +10,14 @@ is imported once something is missing, so that a rerun that finds everything don
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pipeline.cache.store import Part, TeacherStore
+from pipeline.cache.store import TeacherStore
 from pipeline.errors import GoodSAMError, InputError, WorkerError, first_line
 from pipeline.panorama.ignore_masks import IgnoreMasks
 from pipeline.panorama.level import level_note
@@ -26,13 +25,15 @@ from pipeline.panorama.placement import placement_note
 from pipeline.panorama.windows import missing_overlap
 from pipeline.recipe import Recipe
 from stages.claims import claimed
-from stages.equal_panoramas import find_equal_panoramas, learned_from_note
+from stages.equal_panoramas import EqualPanoramas, find_equal_panoramas, learned_from_note
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted
 from stages.files import digest
-from stages.fingerprints import part_fingerprints
+from stages.manifest import describe, write_manifest
 from stages.missing import CachedPanoramas
+from stages.panorama_records import PanoramaRecords
+from stages.products import all_products, fingerprints
 from stages.runner import ask_workers, require_scheduler, run_tasks
-from stages.runs import Fingerprints, Run, has_own_mask, write_manifest
+from stages.runs import Run, refuse_old_layout
 from stages.splits import SplitPanorama, survey_splits
 
 if TYPE_CHECKING:
@@ -48,13 +49,13 @@ class CacheSummary:
     total: int
     """Panoramas of the recipe, with those that were set aside."""
     computed: int
-    """Panoramas of which at least one part was computed now."""
-    copied: int
-    """Further panoramas, that have the content of others and whose parts were copied from these."""
+    """Panoramas of which at least one product was computed now."""
+    repeated: int
+    """Panoramas of the recipe whose content is that of an earlier one; they share its results."""
     failed: dict[str, str]
     """Panoramas set aside, with the reason."""
-    parts: dict[str, int]
-    """How many panoramas each part was computed for now."""
+    products: dict[str, int]
+    """How many panoramas each product was computed for now."""
 
 
 def teacher_cache(
@@ -76,7 +77,8 @@ def teacher_cache(
     """
     if scheduler:
         require_scheduler(scheduler)
-    with claimed(run.folder, STAGE):
+    refuse_old_layout(run.folder)
+    with claimed(run.folder, STAGE, run.cache):
         return _fill(run, listener, workers, scheduler, device, threads)
 
 
@@ -92,39 +94,43 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
     for note in masks.notes:
         listener(Note(STAGE, note))
     own_masks = _digests_of_own_masks(masks, panoramas)
-    store = TeacherStore.open(run.store, "a")
-    prints = part_fingerprints(run.recipe)
-    cached = CachedPanoramas(store, prints)
+    prints = fingerprints(run.recipe)
+    store, records = TeacherStore.open(run.store, "a"), PanoramaRecords(run.panoramas)
+    cached = CachedPanoramas(store, prints, records)
     missing = cached.missing(panoramas, own_masks, STAGE, listener)
-    equal = find_equal_panoramas(panoramas, cached.known_digest, STAGE, listener)
-    if note := learned_from_note(len(equal.learned_and_measured()), found.measured):
+    equal = find_equal_panoramas(panoramas, cached.size, cached.known_digest, STAGE, listener)
+    learned_from = learned_from_note(len(equal.learned_and_measured()), found.measured)
+    for note in filter(None, (learned_from, _equal_note(equal))):
         listener(Note(STAGE, note))
     workers = 0 if scheduler else min(workers, equal.distinct(missing))
     tasks = _checked_tasks(run, prints, missing, listener, workers, scheduler, device, threads) if missing else []
     tasks = [
         replace(task, ignore_mask=str(masks.of(task.panorama.path) or ""),
-                ignore_mask_sha256=own_masks.get(task.panorama.id, ""), equal=equal.others(task.panorama.id))
+                ignore_mask_sha256=own_masks.get(task.panorama.id, ""))
         for task in tasks
     ]  # fmt: skip
-    _describe(store, prints, run.recipe)
-    _discard_of_other_masks(store, tasks)
+    for product in all_products():
+        store.describe(product.name, prints[product.name], describe(product, run.recipe))
     listener(StageStarted(STAGE, len(tasks), "panoramas"))
     is_recorded = len(tasks) < len(panoramas)
     if is_recorded:
         _record(run, prints)
         listener(Note(STAGE, f"{len(panoramas) - len(tasks)} of {len(panoramas)} panoramas are cached already"))
-    with closing(_work_on(tasks, workers, scheduler)) as running:
+    with closing(_work_on(tasks, equal, workers, scheduler)) as running:
         reports: list[TaskReport] = []
         for report in _follow(running, listener):
-            if not is_recorded and not report.error:
-                _record(run, prints)
-                is_recorded = True
+            if report.record is not None:
+                records.add(report.id, report.record)
+                if not is_recorded:
+                    _record(run, prints)
+                    is_recorded = True
             reports.append(report)
     cached.learn(missing)
+    records.compact()
     tilts = [report.tilt for report in reports if report.tilt]
-    summary = _summary(len(panoramas) + len(found.set_aside), reports, found.set_aside)
+    summary = _summary(len(panoramas) + len(found.set_aside), reports, found.set_aside, equal)
     placed = sum(report.placed for report in reports)
-    for note in filter(None, (_copied_note(summary.copied), placement_note(placed), level_note(tilts))):
+    for note in filter(None, (placement_note(placed), level_note(tilts))):
         listener(Note(STAGE, note))
     facts = {"panoramas": summary.total, "computed": summary.computed, "set aside": len(summary.failed)}
     listener(StageFinished(STAGE, time.monotonic() - started, facts))
@@ -139,7 +145,7 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
 
 def _checked_tasks(
     run: Run,
-    prints: Fingerprints,
+    prints: Mapping[str, str],
     missing: Sequence[SplitPanorama],
     listener: Listener,
     workers: int,
@@ -166,25 +172,27 @@ def _checked_tasks(
     return tasks
 
 
-def _work_on(tasks: Sequence[PanoramaTask], workers: int, scheduler: str) -> Generator[TaskReport]:
+def _work_on(
+    tasks: Sequence[PanoramaTask], equal: EqualPanoramas, workers: int, scheduler: str
+) -> Generator[TaskReport]:
     if tasks:
-        from stages.panorama_task import cache_equal_panoramas
+        from stages.panorama_task import cache_panoramas
 
-        groups: dict[str, list[PanoramaTask]] = {}
+        groups: defaultdict[str, list[PanoramaTask]] = defaultdict(list)
         for task in tasks:
-            groups.setdefault(min((task.panorama.id, *task.equal)), []).append(task)
+            groups[equal.first(task.panorama.id)].append(task)
         at_once = _at_once(tasks[0].device)
-        for reports in run_tasks(cache_equal_panoramas, [*groups.values()], workers, scheduler, at_once, _lost):
+        for reports in run_tasks(cache_panoramas, [*groups.values()], workers, scheduler, at_once, _lost):
             yield from reports
 
 
-def _require_like_here(scheduler: str, recipe: Recipe, prints: Fingerprints) -> None:
+def _require_like_here(scheduler: str, recipe: Recipe, prints: Mapping[str, str]) -> None:
     """Make sure that what a cluster's workers compute is what the fingerprints name.
 
     Raises:
         WorkerError: one has no project or another version of it, or other weights, or lacks them.
     """
-    for worker, answer in ask_workers(scheduler, part_fingerprints, recipe).items():
+    for worker, answer in ask_workers(scheduler, fingerprints, recipe).items():
         if answer == prints or isinstance(answer, OSError):  # OSError: it is just going
             continue
         difference = "another version of the project, or other weights"
@@ -212,7 +220,7 @@ def _sharing(recipe: Recipe, device: str, workers: int) -> Recipe:
 def _lost(tasks: Sequence[PanoramaTask], error: WorkerError) -> list[TaskReport]:
     from stages.panorama_task import TaskReport
 
-    return [TaskReport(task.panorama.id, {}, str(error)) for task in tasks]
+    return [TaskReport(task.panorama.id, {}, error=str(error)) for task in tasks]
 
 
 def _at_once(device: str) -> int:
@@ -230,16 +238,7 @@ def _digests_of_own_masks(masks: IgnoreMasks, panoramas: Sequence[SplitPanorama]
     return {p.id: of_files[masks.by_path[p.path]] for p in panoramas if p.path in masks.by_path}
 
 
-def _discard_of_other_masks(store: TeacherStore, tasks: Sequence[PanoramaTask]) -> None:
-    """Forget ensembles of masks that are their panoramas' no more: should this run be stopped, none is learned from."""
-    for task in tasks:
-        name = task.fingerprints.of(Part.ENSEMBLE)
-        made_from = store.made_from(Part.ENSEMBLE, name, task.panorama.id)
-        if made_from is not None and not has_own_mask(Part.ENSEMBLE, made_from, task.ignore_mask_sha256):
-            store.discard(Part.ENSEMBLE, name, task.panorama.id)
-
-
-def _record(run: Run, prints: Fingerprints) -> None:
+def _record(run: Run, prints: Mapping[str, str]) -> None:
     """Make the run that of this recipe; not before a panorama of it is cached, so that settings that fail leave the
     record of those that worked."""
     run.record_recipe()
@@ -262,25 +261,17 @@ def _follow(reports: Iterator[TaskReport], listener: Listener) -> Iterator[TaskR
         yield report
 
 
-def _summary(total: int, reports: Sequence[TaskReport], set_aside: Mapping[str, str]) -> CacheSummary:
+def _summary(
+    total: int, reports: Sequence[TaskReport], set_aside: Mapping[str, str], equal: EqualPanoramas
+) -> CacheSummary:
     failed = {report.id: report.error for report in reports if report.error}
-    parts = Counter(part for report in reports for part in report.seconds)
-    copied = sum(bool(report.copied) and not report.seconds and not report.error for report in reports)
-    return CacheSummary(total, len(reports) - len(failed) - copied, copied, {**set_aside, **failed}, dict(parts))
+    products = Counter(product for report in reports for product in report.seconds)
+    computed = sum(bool(report.seconds) and not report.error for report in reports)
+    return CacheSummary(total, computed, equal.repeated, {**set_aside, **failed}, dict(products))
 
 
-def _copied_note(copied: int) -> str:
-    if not copied:
+def _equal_note(equal: EqualPanoramas) -> str:
+    if not equal.repeated:
         return ""
-    many = "panoramas have" if copied > 1 else "panorama has"
-    return f"{copied} {many} the same content as another: the results were copied, not computed again"
-
-
-def _describe(store: TeacherStore, prints: Fingerprints, recipe: Recipe) -> None:
-    settings = dataclasses.asdict(recipe)
-    for part, keys in (
-        (Part.MASKS, ("panorama", "windows", "sam")),
-        (Part.ASSISTANT, ("label_set", "panorama", "views", "windows", "assistant")),
-        (Part.ENSEMBLE, ("label_set", "panorama", "windows", "fusion", "boundary")),
-    ):
-        store.describe(part, prints.of(part), {key: settings[key] for key in keys})
+    many = "panoramas have" if equal.repeated > 1 else "panorama has"
+    return f"{equal.repeated} {many} the same content as another: the cache has it once"

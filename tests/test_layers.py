@@ -91,7 +91,7 @@ finally:
     "code",
     [
         "import sys; sys.modules['segment_anything'] = None\n"
-        "import stages.distill, stages.wiring, stages.evaluate, stages.predict, pipeline.cache.records",
+        "import stages.distill, stages.evaluate, stages.predict, pipeline.cache.records",
         "import sys, stages.cli\n"
         "assert not {'torch', 'transformers', 'zarr', 'dask', 'numpy'} & set(sys.modules), sorted(sys.modules)",
     ],

@@ -130,7 +130,7 @@ def test_settings_in_backticks_exist(page: str) -> None:
     known = settings(Recipe)
     tables = {name.split(".")[0] for name in known if "." in name}
     named = re.findall(r"(?:`|--set )([a-z_]+\.[a-z_0-9]+)(?=`|=| =)", _text(page))
-    files = {"toml", "md", "json", "csv", "jsonl", "distill_run", "evaluate_run", "teacher_cache"}
+    files = {"toml", "md", "json", "csv", "jsonl"}
     assert {name for name in named if name.split(".")[1] not in files and name.split(".")[0] in tables} <= known
 
 

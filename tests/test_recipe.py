@@ -34,9 +34,10 @@ def test_built_in_recipes_survive_the_way_to_toml_and_back(path: Path) -> None:
         ({"sam": {"poins_per_side": 3}}, ["sam.poins_per_side", "sam.points_per_side"]),
         ({"steps": 3}, ["steps is not a setting", "distill.steps"]),
         ({"width": 3}, ["panorama.width or windows.width"]),
+        ({"seed": 3}, ["Perhaps student.seed is meant"]),
         ({"sam": 3}, ["sam", "table"]),
-        ({"seed": 1.5}, ["seed", "whole number"]),
-        ({"seed": True}, ["seed", "whole number"]),
+        ({"student": {"seed": 1.5}}, ["student.seed", "whole number"]),
+        ({"student": {"seed": True}}, ["student.seed", "whole number"]),
         ({"fusion": {"theta": 2}}, ["fusion.theta", "between 0 and 1"]),
         ({"fusion": {"theta": float("nan")}}, ["fusion.theta", "finite"]),
         ({"fusion": {"unreliable": "drop"}}, ["fusion.unreliable", "'paint'", "'keep'"]),
@@ -49,8 +50,8 @@ def test_built_in_recipes_survive_the_way_to_toml_and_back(path: Path) -> None:
         ({"sam": {"model": "vit_h"}}, ["sam.checkpoint", "fetch-weights vit_h"]),
         ({"name": "../up"}, ["name"]),
         ({"label_set": "ade20k"}, ["label_set", "cityscapes19"]),
-        ({"seed": -1}, ["seed", "zero or a positive number"]),
-        ({"seed": 2**63}, ["seed", "63 bits"]),
+        ({"student": {"seed": -1}}, ["student.seed", "zero or a positive number"]),
+        ({"student": {"seed": 2**63}}, ["student.seed", "63 bits"]),
         ({"data": {"labels_set": "ade20k"}}, ["data.labels_set", "densepass13"]),
         ({"data": {"labels_set": "densepass13"}}, ["data.labels_set", "merge into label_set (cityscapes19)"]),
         ({"assistant": {"label_set": "ade20k"}}, ["assistant.label_set", "cityscapes19"]),
@@ -117,9 +118,9 @@ def test_a_recipe_that_is_no_toml_or_not_there_is_told_in_one_sentence(tmp_path:
 
 def test_a_recipe_saved_by_an_editor_of_windows_is_read(tmp_path: Path) -> None:
     """With a byte order mark before its text and carriage returns at the ends of its lines."""
-    (tmp_path / "mine.toml").write_bytes(b'\xef\xbb\xbfname = "mine"\r\nseed = 3\r\n')
+    (tmp_path / "mine.toml").write_bytes(b'\xef\xbb\xbfname = "mine"\r\nlabel_set = "densepass13"\r\n')
     recipe = load_recipe(tmp_path / "mine.toml")
-    assert (recipe.name, recipe.seed) == ("mine", 3)
+    assert (recipe.name, recipe.label_set) == ("mine", "densepass13")
 
 
 def test_overrides_change_one_setting_and_leave_the_rest() -> None:

@@ -24,9 +24,9 @@ FLAGS = "flags: 1 = yes, 0 = no"
 PLAIN = "plain: the values as they are"
 
 _ENCODINGS: Mapping[str, str] = {
-    "assistant_logits": SQRT8,
-    "assistant_whole_logits": SQRT8,
-    "ensemble_logits": SQRT8,
+    "assistant_probabilities": SQRT8,
+    "assistant_whole_probabilities": SQRT8,
+    "ensemble_probabilities": SQRT8,
     "agreement": UNIT8,
     "window_labels": LABELS,
     "ensemble_labels": LABELS,

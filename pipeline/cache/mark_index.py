@@ -1,4 +1,4 @@
-"""What the done marks of a part say, in one file: asking whether 10,000 panoramas are done then parses no mark.
+"""The done marks of a product, in one file: asking whether 10,000 panoramas are done then parses no mark.
 
 The index is a hint. What it says of a panorama counts only while the mark's file has the size, times and inode that it
 had when it was parsed, and the sizes of the chunks are looked at every time. It lies beside the store, and is made anew
@@ -11,39 +11,35 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pipeline.cache.group import GROUP, chunk_file
-from pipeline.cache.mark import JSON, Mark, folder_name
+from pipeline.cache.mark import Mark, folder_name
 
-_FORM = 1
+_FORM = 2
 """Version of the file's form; other ones are made anew."""
 _COARSEST_CLOCK_NS = 2_000_000_000
 """The longest time for which two changes of a file may have the same time (FAT; most file systems: milliseconds)."""
 
 _Row = list[Any]
-"""Of a mark: size, times of change (of content, of anything), inode, number of its layout, chunk sizes, provenance."""
+"""Of a mark: size, times of change (of content, of anything), inode, number of its layout, chunk sizes."""
 
 
 class MarkIndex:
-    """The index of one part under one fingerprint; of one process at a time."""
+    """The index of one product under one fingerprint; of one process at a time."""
 
-    def __init__(
-        self, file: Path, folder: Path, parse: Callable[[str], Mark | None], provenance_keys: Sequence[str]
-    ) -> None:
+    def __init__(self, file: Path, folder: Path, parse: Callable[[str], Mark | None]) -> None:
         """Load the index.
 
         Args:
             file: where it lies; it need not be there.
-            folder: of the part and fingerprint, in the store.
+            folder: of the product and fingerprint, in the store.
             parse: gives the mark of a panorama, by its id, if it is done; asked where the index does not know.
-            provenance_keys: what `made_from` tells of the provenance.
         """
         self._file, self._folder, self._parse = file, str(folder), parse
-        self._keys = list(provenance_keys)
         self._layouts: list[list[str]] = []
         self._rows: dict[str, _Row] = {}
         self._trusted_before_ns = 0
@@ -51,8 +47,8 @@ class MarkIndex:
         with suppress(OSError, ValueError):
             self._load()
 
-    def made_from(self, panorama_id: str) -> Mapping[str, JSON] | None:
-        """As `TeacherStore.made_from`, with no more than the provenance keys of this index.
+    def is_done(self, panorama_id: str) -> bool:
+        """As `TeacherStore.is_done`.
 
         Raises:
             CacheError: the file system fails.
@@ -61,14 +57,14 @@ class MarkIndex:
         row = self._rows.get(panorama_id)
         with suppress(OSError):  # parsing says what is wrong
             if row is not None and row[2] < self._trusted_before_ns and self._is_as_parsed(folder, row):
-                return row[6]
-        return self._parsed(folder, panorama_id)
+                return True
+        return self._is_done_by_mark(folder, panorama_id)
 
     def save(self) -> None:
         """Write the index if it learned something; where that cannot be, the next run has more to parse."""
         if not self._is_changed:
             return
-        text = json.dumps([_FORM, self._keys, self._layouts, self._rows], separators=(",", ":"))
+        text = json.dumps([_FORM, self._layouts, self._rows], separators=(",", ":"))
         partial = self._file.with_name(f"{uuid.uuid4().hex}.partial")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -80,11 +76,12 @@ class MarkIndex:
         self._is_changed = False
 
     def _load(self) -> None:
-        checksum, _, content = self._file.read_bytes().partition(b"\n")
-        if checksum.decode() != _checksum(content):
+        checksum, _, text = self._file.read_bytes().partition(b"\n")
+        if checksum.decode() != _checksum(text):
             raise ValueError("the index is damaged")
-        form, keys, layouts, rows = json.loads(content)
-        if [form, keys] == [_FORM, self._keys]:
+        form, *content = json.loads(text)
+        if form == _FORM:
+            layouts, rows = content
             self._layouts, self._rows = layouts, rows
             # A mark that changed just before the index was written may have changed once more without another time.
             self._trusted_before_ns = self._file.stat().st_mtime_ns - _COARSEST_CLOCK_NS
@@ -98,7 +95,7 @@ class MarkIndex:
                 return False
         return True
 
-    def _parsed(self, folder: str, panorama_id: str) -> Mapping[str, JSON] | None:
+    def _is_done_by_mark(self, folder: str, panorama_id: str) -> bool:
         stamp: list[int] = []
         with suppress(OSError):
             stamp = _stamp(os.stat(f"{folder}/{GROUP}"))  # before it is parsed: a change meanwhile shows next time  # noqa: PTH116
@@ -106,14 +103,13 @@ class MarkIndex:
         self._is_changed |= mark is not None or panorama_id in self._rows
         if mark is None:
             self._rows.pop(panorama_id, None)
-            return None
-        provenance = {key: mark.provenance[key] for key in self._keys if key in mark.provenance}
+            return False
         stored = {name: record for name, record in mark.arrays.items() if 0 not in record.shape}
         layout = [f"/{name}/{chunk_file(record.shape)}" for name, record in stored.items()]
         sizes = [record.stored_bytes for record in stored.values()]
         if stamp:
-            self._rows[panorama_id] = [*stamp, self._layout_number(layout), sizes, provenance]
-        return provenance
+            self._rows[panorama_id] = [*stamp, self._layout_number(layout), sizes]
+        return True
 
     def _layout_number(self, layout: list[str]) -> int:
         if layout not in self._layouts:

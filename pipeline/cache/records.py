@@ -18,7 +18,7 @@ from pipeline.teacher.masks import MaskSet, decode_runs, encode_runs
 from pipeline.teacher.rectification import AssistantPrediction
 
 Arrays = dict[str, npt.NDArray[Any]]
-FUSED = ("assistant_logits", "agreement", "window_labels")
+FUSED = ("assistant_probabilities", "agreement", "window_labels")
 """The arrays of `pack_assistant` that fusion reads."""
 
 
@@ -52,12 +52,12 @@ def unpack_masks(arrays: Mapping[str, npt.NDArray[Any]], views: Sequence[View]) 
 
 
 def pack_assistant(prediction: AssistantPrediction) -> Arrays:
-    """Assistant output: assistant_logits and assistant_whole_logits [C, H, W], agreement [H, W], window_labels
-    [K, h, w], features_<level> [D, ceil(H / s), ceil(W / s)] with features_<level>_scale [D].
+    """Assistant output: assistant_probabilities and assistant_whole_probabilities [C, H, W], agreement [H, W],
+    window_labels [K, h, w], features_<level> [D, ceil(H / s), ceil(W / s)] with features_<level>_scale [D].
     """
     arrays: Arrays = {
-        "assistant_logits": codec.encode_probabilities(prediction.assistant_CHW),
-        "assistant_whole_logits": codec.encode_probabilities(prediction.whole_CHW),
+        "assistant_probabilities": codec.encode_probabilities(prediction.assistant_CHW),
+        "assistant_whole_probabilities": codec.encode_probabilities(prediction.whole_CHW),
         "agreement": codec.encode_unit(prediction.agreement_HW),
         "window_labels": np.stack(prediction.view_labels_Khw),
     }
@@ -71,17 +71,17 @@ def unpack_fused(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], tuple[npt.NDArray[np.uint8], ...]]:
     """assistant_CHW, agreement_HW and view_labels_Khw from the arrays of FUSED, within the codec's rounding."""
     return (
-        codec.decode_probabilities(arrays["assistant_logits"]),
+        codec.decode_probabilities(arrays["assistant_probabilities"]),
         codec.decode_unit(arrays["agreement"]),
         tuple(arrays["window_labels"]),
     )
 
 
 def pack_ensemble(fusion: Fusion, boundary_HW: npt.NDArray[np.bool_], ignored_HW: npt.NDArray[np.bool_]) -> Arrays:
-    """ensemble_labels, reliability, boundary, ignored [H, W] uint8; ensemble_logits [C, H, W]."""
+    """ensemble_labels, reliability, boundary, ignored [H, W] uint8; ensemble_probabilities [C, H, W]."""
     return {
         "ensemble_labels": fusion.labels_HW,
-        "ensemble_logits": codec.encode_probabilities(fusion.ensemble_CHW),
+        "ensemble_probabilities": codec.encode_probabilities(fusion.ensemble_CHW),
         "reliability": fusion.reliable_HW.astype(np.uint8),
         "boundary": boundary_HW.astype(np.uint8),
         "ignored": ignored_HW.astype(np.uint8),

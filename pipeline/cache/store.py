@@ -1,28 +1,31 @@
-"""The teacher's store: one Zarr folder per run, written by stage one, read by stage two.
+"""The teacher's store: one Zarr folder that all runs of a cache share, written by stage one, read by stage two.
+
+What stage one makes of a panorama are its products (masks, assistant, ensemble), each under a fingerprint of all that
+determines it and, below that, under a name of the panorama's content: whoever asks for the same of the same picture
+finds it.
 
 What lies in the store is done. A panorama's group is written beside the store (`teacher.zarr.writing/`), synced to the
 disk and renamed into place, so whoever is killed while writing leaves nothing behind that could be taken for a result:
 
     teacher.zarr/zarr.json                                      format and version
-    teacher.zarr/<part>/<fingerprint>/zarr.json                 the settings in full, for people
-    teacher.zarr/<part>/<fingerprint>/<panorama>/zarr.json      the done mark: arrays, checksums, provenance
-    teacher.zarr/<part>/<fingerprint>/<panorama>/<array>/       zarr.json and one chunk: zstd, then CRC32C
+    teacher.zarr/<product>/<fingerprint>/zarr.json                 the settings in full, for people
+    teacher.zarr/<product>/<fingerprint>/<panorama>/zarr.json      the done mark: arrays, checksums, provenance
+    teacher.zarr/<product>/<fingerprint>/<panorama>/<array>/       zarr.json and one chunk: zstd, then CRC32C
 """
 
 from __future__ import annotations
 
-import errno
 import re
 import shutil
 import uuid
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.cache.failures import DamagedError, MissingError, looking, reading, writing
 from pipeline.cache.group import (
     GONE,
     GROUP,
@@ -42,27 +45,6 @@ FORMAT = "goodsam teacher cache"
 VERSION = 1
 _DESCRIPTION: Mapping[str, JSON] = {"format": FORMAT, "version": VERSION}
 """Attributes of the store's own group."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
-
-
-class MissingError(CacheError):
-    """A panorama is not in the store."""
-
-
-class DamagedError(CacheError):
-    """A panorama in the store is not as it was written; once discarded, it counts as missing and can be done again."""
-
-
-class Part(StrEnum):
-    """What stage one stores of a panorama, each part under a fingerprint of its own."""
-
-    MASKS = "masks"
-    """SAM's masks of all windows."""
-    ASSISTANT = "assistant"
-    """The assistant's probabilities, agreement, labels and features."""
-    ENSEMBLE = "ensemble"
-    """What fusion made of both."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +70,14 @@ class TeacherStore:
         """
         store = cls(Path(path).resolve(), writable=mode == "a")
         if store.writable:
-            with _writing(store.path):
+            with writing(store.path):
                 store._create_if_empty()
         store._require_format(undescribed)
         return store
 
     def write(
         self,
-        part: Part,
+        product: str,
         fingerprint: str,
         panorama_id: str,
         arrays: Mapping[str, Array],
@@ -107,11 +89,11 @@ class TeacherStore:
         at the same time by other processes.
 
         Args:
-            part: the part that the arrays make up.
+            product: name of the product that the arrays make up ("masks").
             fingerprint: name of the settings that made them (`pipeline.settings.fingerprint`).
-            panorama_id: any text, folders included.
+            panorama_id: names the panorama; any text.
             arrays: bool, integer or float arrays by name; encoded ones (see `codec`) carry their encoding's name.
-            provenance: kept with the mark; `source_sha256` is what `is_done` compares.
+            provenance: what the arrays were made from, kept with the mark.
 
         Raises:
             CacheError: the store is read-only or the disk full; other panoramas stay done.
@@ -120,105 +102,119 @@ class TeacherStore:
         """
         from pipeline.cache.arrays import write_array  # not above: asking what is done needs no zarr
 
-        folder = self._folder(part, fingerprint, panorama_id)
+        folder = self._folder(product, fingerprint, panorama_id)
         staged = self._staged(folder)
-        with _writing(f"{panorama_id} ({self.path})"):
-            self.discard(part, fingerprint, panorama_id)
-            self._ensure_group(folder.parent)
+        with writing(f"{panorama_id} ({self.path})"):
+            self.discard(product, fingerprint, panorama_id)
+            self.ensure_fingerprint(product, fingerprint)
             try:
                 records = {name: write_array(staged, name, values) for name, values in arrays.items()}
                 write_group(staged, {MARK: Mark(panorama_id, records, provenance).to_json()})
                 publish(staged, folder)
             except BaseException as error:
                 shutil.rmtree(staged, ignore_errors=True)
-                if isinstance(error, GONE) and self.is_done(part, fingerprint, panorama_id):
+                if isinstance(error, GONE) and self.is_done(product, fingerprint, panorama_id):
                     return  # another writer of it was quicker, and took this attempt for that of a killed one
                 raise
             shutil.rmtree(staged.parent, ignore_errors=True)  # with what killed attempts at this panorama left
-        if not self.is_done(part, fingerprint, panorama_id):
+        if not self.is_done(product, fingerprint, panorama_id):
             raise CacheError(
                 f"{panorama_id} vanished from {self.path} while it was written",
                 "a panorama has one writer at a time",
                 "Make sure that only one `goodsam teacher-cache` uses this run, and run it again",
             )
 
-    def discard(self, part: Part, fingerprint: str, panorama_id: str) -> None:
+    def discard(self, product: str, fingerprint: str, panorama_id: str) -> None:
         """Forget a panorama, at once and as a whole; nothing happens if it is not there.
 
         Raises:
             CacheError: the store is read-only.
         """
         self._require_writable()
-        folder = self._folder(part, fingerprint, panorama_id)
+        folder = self._folder(product, fingerprint, panorama_id)
         doomed = self._staged(folder)
-        with _writing(f"{panorama_id} ({self.path})"), suppress(FileNotFoundError):
+        with writing(f"{panorama_id} ({self.path})"), suppress(FileNotFoundError):
             if folder.exists():
                 doomed.parent.mkdir(parents=True, exist_ok=True)
                 folder.rename(doomed)
                 shutil.rmtree(doomed)
 
-    def describe(self, part: Part, fingerprint: str, settings: Mapping[str, JSON]) -> None:
+    def describe(self, product: str, fingerprint: str, settings: Mapping[str, JSON]) -> None:
         """Keep the settings that a fingerprint stands for beside it, for people; call it before the writers start.
 
         Raises:
             CacheError: the store is read-only or the disk full.
         """
         self._require_writable()
-        with _writing(self.path):
-            self._replace_group(self._fingerprint_folder(part, fingerprint), {"settings": dict(settings)})
+        with writing(self.path):
+            self._ensure_group(self.path / product)
+            self._replace_group(self._fingerprint_folder(product, fingerprint), {"settings": dict(settings)})
 
-    def is_done(self, part: Part, fingerprint: str, panorama_id: str, *, source_sha256: str | None = None) -> bool:
-        """Whether a panorama is stored and complete; with `source_sha256`, made from just that source too.
+    def is_done(self, product: str, fingerprint: str, panorama_id: str) -> bool:
+        """Whether a panorama is stored and complete.
 
         Reads one small file and looks at the chunks' sizes; `verify` reads everything.
 
         Raises:
             CacheError: the file system fails.
         """
-        made_from = self.made_from(part, fingerprint, panorama_id)
-        if made_from is None:
-            return False
-        return source_sha256 is None or made_from.get("source_sha256") == source_sha256
+        return self._done_mark(product, fingerprint, panorama_id) is not None
 
-    def made_from(self, part: Part, fingerprint: str, panorama_id: str) -> Mapping[str, JSON] | None:
-        """What the arrays of a panorama that `is_done` were made from; None for one that is not.
+    def mark_index(self, product: str, fingerprint: str) -> MarkIndex:
+        """A quicker `is_done` for many panoramas; it lies beside the store (`teacher.zarr.index/`)."""
+        folder = self._fingerprint_folder(product, fingerprint)
+        return MarkIndex(self._index_file(product, fingerprint), folder, partial(self._done_mark, product, fingerprint))
 
-        Raises:
-            CacheError: the file system fails.
-        """
-        mark = self._done_mark(part, fingerprint, panorama_id)
-        return None if mark is None else mark.provenance
+    def has_any(self, product: str, fingerprint: str) -> bool:
+        """Whether anything lies under a product's fingerprint."""
+        folder = self._fingerprint_folder(product, fingerprint)
+        with looking(folder):
+            return folder.is_dir() and any(path.is_dir() for path in folder.iterdir())
 
-    def mark_index(self, part: Part, fingerprint: str, provenance_keys: Sequence[str]) -> MarkIndex:
-        """A quicker `made_from` for many panoramas, of these keys; it lies beside the store (`teacher.zarr.index/`)."""
-        folder = self._fingerprint_folder(part, fingerprint)
-        file = self.path.with_name(f"{self.path.name}.index") / part / f"{fingerprint}.json"
-        return MarkIndex(file, folder, partial(self._done_mark, part, fingerprint), provenance_keys)
-
-    def ids(self, part: Part, fingerprint: str) -> list[str]:
+    def ids(self, product: str, fingerprint: str) -> list[str]:
         """Ids of the panoramas that are done, sorted."""
-        marks = map(_own_mark, _subfolders(self._fingerprint_folder(part, fingerprint)))
+        marks = map(_own_mark, _subfolders(self._fingerprint_folder(product, fingerprint)))
         return sorted(mark.panorama_id for mark in marks if mark is not None)
 
-    def damaged(self, part: Part, fingerprint: str) -> list[str]:
+    def damaged(self, product: str, fingerprint: str) -> list[str]:
         """Ids of the panoramas that are there but do not count as done (a copy cut short, a lost chunk, a folder that
         was renamed), sorted."""
-        folders = _subfolders(self._fingerprint_folder(part, fingerprint))
+        folders = _subfolders(self._fingerprint_folder(product, fingerprint))
         return sorted(id_of_folder(folder.name) for folder in folders if _own_mark(folder) is None)
 
-    def fingerprints(self, part: Part) -> list[str]:
-        """Fingerprints under which the part was stored, sorted."""
-        return sorted(folder.name for folder in _subfolders(self.path / part))
+    def products(self) -> list[str]:
+        """Names of the products that are stored, sorted."""
+        return sorted(folder.name for folder in _subfolders(self.path))
+
+    def fingerprints(self, product: str) -> list[str]:
+        """Fingerprints under which a product was stored, sorted."""
+        return sorted(folder.name for folder in _subfolders(self.path / product))
+
+    def remove_fingerprint(self, product: str, fingerprint: str) -> None:
+        """Remove all that is stored of a product under a fingerprint; nobody may be writing to it.
+
+        Raises:
+            CacheError: the store is read-only, or the system refused.
+        """
+        self._require_writable()
+        folder = self._fingerprint_folder(product, fingerprint)
+        doomed = self._staged(folder)
+        with writing(folder):
+            self._index_file(product, fingerprint).unlink(missing_ok=True)
+            doomed.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(doomed)
+            shutil.rmtree(doomed)
 
     def damaged_groups(self) -> list[Path]:
-        """The `zarr.json` of the store, its parts and fingerprints that are lost, empty or changed: panoramas below may
-        be whole, but plain zarr cannot reach them.
+        """The `zarr.json` of the store, its products and fingerprints that are lost, empty or changed: panoramas below
+        may be whole, but plain zarr cannot reach them.
 
         Raises:
             CacheError: the file system fails.
         """
         root = [] if _group_attributes(self.path) else [self.path / GROUP]
-        folders = [path for part in Part for path in (self.path / part, *sorted(_subfolders(self.path / part)))]
+        products = sorted(_subfolders(self.path))
+        folders = [path for product in products for path in (product, *sorted(_subfolders(product)))]
         return root + [folder / GROUP for folder in folders if _group_attributes(folder) is None]
 
     def mend_group(self, file: Path) -> None:
@@ -229,27 +225,11 @@ class TeacherStore:
             CacheError: the store is read-only or the disk full.
         """
         self._require_writable()
-        with _writing(file):
+        with writing(file):
             self._replace_group(file.parent, _DESCRIPTION if file.parent == self.path else {})
 
-    def add_provenance(self, part: Part, fingerprint: str, panorama_id: str, provenance: Mapping[str, JSON]) -> None:
-        """Add to what the mark of a done panorama says of its making. Killed at any point, the mark is the old one or
-        the new one; its arrays are not touched.
-
-        Raises:
-            CacheError: the panorama is not done, the store is read-only or the disk full.
-        """
-        self._require_writable()
-        mark = self._mark(part, fingerprint, panorama_id)
-        folder = self._folder(part, fingerprint, panorama_id)
-        changed = replace(mark, provenance={**mark.provenance, **provenance})
-        with _writing(f"{panorama_id} ({self.path})"):
-            self._replace_group(folder, {MARK: changed.to_json()})
-            with suppress(OSError):  # another writer of it works there
-                self._staged(folder).parent.rmdir()
-
     def read(
-        self, part: Part, fingerprint: str, panorama_id: str, names: Iterable[str] | None = None
+        self, product: str, fingerprint: str, panorama_id: str, names: Iterable[str] | None = None
     ) -> dict[str, Array]:
         """The arrays of a panorama (all, or those named), every value as it was written.
 
@@ -260,56 +240,80 @@ class TeacherStore:
         """
         from pipeline.cache.arrays import read_array  # as in `write`
 
-        mark = self._mark(part, fingerprint, panorama_id)
-        folder = self._folder(part, fingerprint, panorama_id)
+        mark = self.mark(product, fingerprint, panorama_id)
+        folder = self._folder(product, fingerprint, panorama_id)
         arrays: dict[str, Array] = {}
         for name in mark.arrays if names is None else names:
             if name not in mark.arrays:
                 raise CacheError(
-                    f"{panorama_id} ({part}) has no {name}",
+                    f"{panorama_id} ({product}) has no {name}",
                     f"it has {', '.join(mark.arrays) or 'no array'}",
                     "Ask for one of these, or run `goodsam teacher-cache` with settings that store it",
                 )
-            with _reading(f"{name} of {panorama_id} ({part})"):
+            with reading(f"{name} of {panorama_id} ({product})"):
                 arrays[name] = read_array(folder, name, mark.arrays[name])
         return arrays
 
-    def provenance(self, part: Part, fingerprint: str, panorama_id: str) -> Mapping[str, JSON]:
+    def provenance(self, product: str, fingerprint: str, panorama_id: str) -> Mapping[str, JSON]:
         """What a panorama's arrays were made from.
 
         Raises:
             CacheError: the panorama is not done.
         """
-        return self._mark(part, fingerprint, panorama_id).provenance
+        return self.mark(product, fingerprint, panorama_id).provenance
 
-    def _done_mark(self, part: Part, fingerprint: str, panorama_id: str) -> Mark | None:
-        mark = _complete_mark(self._folder(part, fingerprint, panorama_id))
-        # File systems that ignore case may give another's folder.
-        return mark if mark is not None and mark.panorama_id == panorama_id else None
+    def mark(self, product: str, fingerprint: str, panorama_id: str) -> Mark:
+        """The done mark of a panorama: its arrays, and what they were made from.
 
-    def _mark(self, part: Part, fingerprint: str, panorama_id: str) -> Mark:
-        folder = self._folder(part, fingerprint, panorama_id)
-        with _looking(folder):
+        Raises:
+            MissingError: the panorama is not done.
+            DamagedError: the mark is damaged.
+            CacheError: the file system fails.
+        """
+        folder = self._folder(product, fingerprint, panorama_id)
+        with looking(folder):
             is_there = folder.exists()
         if not is_there:
             raise MissingError(
-                f"{panorama_id} ({part}) is not in {self.path}",
+                f"{panorama_id} ({product}) is not in {self.path}",
                 "it must be done first",
                 "Run `goodsam teacher-cache` again: it does what is missing",
             )
-        with _reading(f"the done mark of {panorama_id} ({part})"):
+        with reading(f"the done mark of {panorama_id} ({product})"):
             mark = read_mark(folder)
             if mark.panorama_id != panorama_id:
                 raise ValueError(f"it is that of {mark.panorama_id}")
         return mark
 
-    def _fingerprint_folder(self, part: Part, fingerprint: str) -> Path:
+    def ensure_fingerprint(self, product: str, fingerprint: str) -> None:
+        """Make the groups of a product and of a fingerprint, if there are none.
+
+        Raises:
+            CacheError: the store is read-only or the disk full.
+        """
+        self._require_writable()
+        folder = self._fingerprint_folder(product, fingerprint)
+        with writing(folder):
+            self._ensure_group(folder.parent)
+            self._ensure_group(folder)
+
+    def _done_mark(self, product: str, fingerprint: str, panorama_id: str) -> Mark | None:
+        mark = _complete_mark(self._folder(product, fingerprint, panorama_id))
+        # File systems that ignore case may give another's folder.
+        return mark if mark is not None and mark.panorama_id == panorama_id else None
+
+    def _fingerprint_folder(self, product: str, fingerprint: str) -> Path:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", fingerprint):
             raise ValueError(f"{fingerprint!r} is not a fingerprint")
-        return self.path / Part(part) / fingerprint
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", product):
+            raise ValueError(f"{product!r} is not the name of a product")
+        return self.path / product / fingerprint
 
-    def _folder(self, part: Part, fingerprint: str, panorama_id: str) -> Path:
-        return self._fingerprint_folder(part, fingerprint) / folder_name(panorama_id)
+    def _index_file(self, product: str, fingerprint: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.index") / product / f"{fingerprint}.json"
+
+    def _folder(self, product: str, fingerprint: str, panorama_id: str) -> Path:
+        return self._fingerprint_folder(product, fingerprint) / folder_name(panorama_id)
 
     def _staged(self, folder: Path) -> Path:
         """A new name beside the store, on the same file system, for what will become (or was) `folder`."""
@@ -320,8 +324,6 @@ class TeacherStore:
         if self.path.exists() and any(self.path.iterdir()):
             return
         staged = self._staged(self.path)
-        for part in Part:
-            write_group(staged / part, {})
         write_group(staged, _DESCRIPTION)
         publish(staged, self.path)
 
@@ -342,7 +344,7 @@ class TeacherStore:
             raise CacheError(f"{self.path} is open for reading", "it must be open for writing", "Open it with mode 'a'")
 
     def _require_format(self, undescribed: bool) -> None:
-        with _looking(self.path):
+        with looking(self.path):
             is_there = self.path.exists()
         attributes = _group_attributes(self.path) or {}
         if not is_there:
@@ -351,7 +353,7 @@ class TeacherStore:
                 "it is made by `goodsam teacher-cache`",
                 "Run that first, or correct the name of the run",
             )
-        if not attributes and all((self.path / part).is_dir() for part in Part):
+        if not attributes and _subfolders(self.path):
             if undescribed:
                 return
             raise DamagedError(
@@ -374,7 +376,7 @@ class TeacherStore:
 
 
 def _group_attributes(folder: Path) -> Mapping[str, Any] | None:
-    with _looking(folder), suppress(*GONE, ValueError):
+    with looking(folder), suppress(*GONE, ValueError):
         return read_group(folder)
     return None
 
@@ -386,64 +388,10 @@ def _own_mark(folder: Path) -> Mark | None:
 
 
 def _complete_mark(folder: Path) -> Mark | None:
-    with _looking(folder):
+    with looking(folder):
         return mark_if_complete(folder)
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    with _looking(folder):
+    with looking(folder):
         return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-
-
-@contextmanager
-def _looking(what: Path | str) -> Generator[None]:
-    """Turn what the system says against reading into an error for people."""
-    try:
-        yield
-    except OSError as error:
-        raise _unreadable(what, error) from error
-
-
-def _unreadable(what: Path | str, error: OSError) -> CacheError:
-    expected, remedy = "it must be readable", "Check the disk"
-    if error.errno in _FORBIDDEN:
-        expected, remedy = "it must be readable", "Change its permissions"
-    return CacheError(f"{what} cannot be read ({error.strerror})", expected, remedy)
-
-
-@contextmanager
-def _reading(what: str) -> Generator[None]:
-    """Tell damage, which doing the panorama again mends, from a file system that fails.
-
-    Raises:
-        DamagedError: anything else was raised; codecs raise all sorts of errors at damaged bytes.
-        CacheError: the system could not read.
-    """
-    try:
-        yield
-    except MemoryError:
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and not isinstance(error, GONE):
-            raise _unreadable(what, error) from error
-        raise DamagedError(
-            f"{what} is damaged ({error})",
-            "it must be as it was written",
-            "Run `goodsam verify RECIPE --discard`, then `goodsam teacher-cache RECIPE` again: it does what is missing",
-        ) from error
-
-
-@contextmanager
-def _writing(what: Path | str) -> Generator[None]:
-    """Turn what the system says against writing into an error for people."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in _FULL:
-            expected, remedy = "there must be room", "Free some space and run the command again; finished work is kept"
-        elif error.errno in _FORBIDDEN:
-            expected, remedy = "the folder must be writable", "Change its permissions, or choose another cache folder"
-        else:
-            expected, remedy = "it must be writable", "Check the disk and run the command again"
-        raise CacheError(f"{what} cannot be written ({reason})", expected, remedy) from error

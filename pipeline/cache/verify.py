@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.cache.store import DamagedError, MissingError, Part, TeacherStore
+from pipeline.cache.failures import DamagedError, MissingError
+from pipeline.cache.store import TeacherStore
 
 
 @dataclass(frozen=True)
 class Entry:
     """One panorama's group in the store."""
 
-    part: Part
-    """Its part."""
+    product: str
+    """Name of the product."""
     fingerprint: str
     """Fingerprint of the settings that made it."""
     panorama_id: str
@@ -31,11 +32,11 @@ class Problem:
 
 
 def entries(store: TeacherStore) -> Iterator[Entry]:
-    """Every panorama that lies in the store, done or damaged, part by part."""
-    for part in Part:
-        for fingerprint in store.fingerprints(part):
-            ids = store.ids(part, fingerprint) + store.damaged(part, fingerprint)
-            yield from (Entry(part, fingerprint, panorama_id) for panorama_id in sorted(ids))
+    """Every panorama that lies in the store, done or damaged, product by product."""
+    for product in store.products():
+        for fingerprint in store.fingerprints(product):
+            ids = store.ids(product, fingerprint) + store.damaged(product, fingerprint)
+            yield from (Entry(product, fingerprint, panorama_id) for panorama_id in sorted(ids))
 
 
 def verify_entry(store: TeacherStore, entry: Entry) -> Problem | None:
@@ -45,7 +46,7 @@ def verify_entry(store: TeacherStore, entry: Entry) -> Problem | None:
         CacheError: the file system fails, so that nobody knows.
     """
     try:
-        store.read(entry.part, entry.fingerprint, entry.panorama_id)
+        store.read(entry.product, entry.fingerprint, entry.panorama_id)
     except DamagedError as error:
         return Problem(entry, error.found)
     except MissingError:
@@ -60,4 +61,4 @@ def discard(store: TeacherStore, problems: Iterable[Problem]) -> None:
         CacheError: the store is read-only.
     """
     for problem in problems:
-        store.discard(problem.entry.part, problem.entry.fingerprint, problem.entry.panorama_id)
+        store.discard(problem.entry.product, problem.entry.fingerprint, problem.entry.panorama_id)

@@ -22,9 +22,12 @@ class StudentConfig:
     weights: str = ""
     """Initial weights: hub name or folder (an encoder such as nvidia/mit-b0, or a whole SegFormer), "demo" for the
     embedded small start, or empty for random weights."""
+    seed: int = 0
+    """Seed of all that is random in its training: students of several seeds lie side by side in the cache."""
 
     def __post_init__(self) -> None:
         require_choice("student.size", self.size, ("tiny", "b0", "b1", "b2"))
+        require(0 <= self.seed < 2**63, "student.seed", self.seed, "zero or a positive number of at most 63 bits")
 
 
 @dataclass(frozen=True)

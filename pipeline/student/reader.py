@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,21 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.cache.codec import decode_features
-from pipeline.cache.store import Part, TeacherStore
+from pipeline.cache.schema import ASSISTANT, ENSEMBLE
 from pipeline.errors import CacheError
 from pipeline.student.sample import PanoramaSample
 
 
 @dataclass(frozen=True)
 class StoreReader:
-    """A `SampleReader` of what stage one has stored under two fingerprints."""
+    """A `SampleReader` of what stage one has stored."""
 
-    store: TeacherStore
-    """Open for reading."""
-    assistant: str
-    """Fingerprint of the assistant's part."""
-    ensemble: str
-    """Fingerprint of the ensemble's part."""
+    read: Callable[[str, str, Sequence[str]], Mapping[str, npt.NDArray[Any]]]
+    """Gives the named arrays of a product ("assistant", "ensemble") of a panorama, by its id."""
     open_image: Callable[[str], npt.NDArray[np.uint8]]
     """image_HW3 of a panorama's id, at the working size."""
     levels: tuple[int, ...] = ()
@@ -41,17 +37,16 @@ class StoreReader:
             InputError: the image cannot be read.
         """
         features = [f"features_{level}{suffix}" for level in self.levels for suffix in ("", "_scale")]
-        assistant = self.store.read(Part.ASSISTANT, self.assistant, panorama_id, ["assistant_logits", *features])
-        form = "ensemble_labels" if self.hard else "ensemble_logits"
-        ensemble = self.store.read(
-            Part.ENSEMBLE, self.ensemble, panorama_id, [form, "reliability", "boundary", "ignored"]
-        )
+        assistant = self.read(ASSISTANT, panorama_id, ["assistant_probabilities", *features])
+        form = "ensemble_labels" if self.hard else "ensemble_probabilities"
+        ensemble = self.read(ENSEMBLE, panorama_id, [form, "reliability", "boundary", "ignored"])
+        assistant_CHW = assistant["assistant_probabilities"]
         image_HW3 = self.open_image(panorama_id)
         _require_size(panorama_id, image_HW3, ensemble["ignored"])
         return PanoramaSample(
             image_HW3=image_HW3,
-            assistant_CHW=assistant["assistant_logits"],
-            ensemble_CHW=_certain(ensemble[form], len(assistant["assistant_logits"])) if self.hard else ensemble[form],
+            assistant_CHW=assistant_CHW,
+            ensemble_CHW=_certain(ensemble[form], len(assistant_CHW)) if self.hard else ensemble[form],
             reliable_HW=ensemble["reliability"].astype(np.bool_),
             boundary_HW=ensemble["boundary"].astype(np.bool_),
             ignored_HW=ensemble["ignored"].astype(np.bool_),

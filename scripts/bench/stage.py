@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 
 from pipeline.cache import records
-from pipeline.cache.store import Part, TeacherStore
+from pipeline.cache.schema import MASKS
+from pipeline.cache.store import TeacherStore
 from pipeline.panorama.windows import window_grid
 from scripts.bench.figure import Figure, now
 from scripts.bench.setup import Setup
@@ -60,8 +61,8 @@ def _ids(run: Run) -> list[str]:
 def _stored(run: Run, panorama_id: str) -> dict[str, npt.NDArray[Any]]:
     """The masks of one panorama in a run's store, which has been written once."""
     store = TeacherStore.open(run.store, "r")
-    (fingerprint,) = store.fingerprints(Part.MASKS)
-    return dict(store.read(Part.MASKS, fingerprint, panorama_id))
+    (fingerprint,) = store.fingerprints(MASKS)
+    return dict(store.read(MASKS, fingerprint, panorama_id))
 
 
 def _differing(stock: Run, ours: Run) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.cache.mark import folder_name
-from pipeline.cache.store import Part, TeacherStore
+from pipeline.cache.schema import ENSEMBLE
+from pipeline.cache.store import TeacherStore
 
 PRINT = "0123456789abcdef"
 Arrays = dict[str, npt.NDArray[Any]]
@@ -20,19 +21,19 @@ def arrays_of(seed: int) -> Arrays:
     """A little of everything that stage one stores."""
     rng = np.random.default_rng(seed)
     return {
-        "ensemble_logits": rng.integers(0, 256, (5, 8, 16), dtype=np.uint8),
+        "ensemble_probabilities": rng.integers(0, 256, (5, 8, 16), dtype=np.uint8),
         "features_1": rng.normal(size=(4, 4, 8)).astype(np.float16),
         "runs": rng.integers(0, 1000, 50, dtype=np.int32),
         "reliability": rng.random((8, 16)) < 0.5,
     }
 
 
-def write(store: TeacherStore, panorama_id: str, seed: int = 0, part: Part = Part.ENSEMBLE) -> None:
+def write(store: TeacherStore, panorama_id: str, seed: int = 0, part: str = ENSEMBLE) -> None:
     store.write(part, PRINT, panorama_id, arrays_of(seed), {"source_sha256": f"sha of {panorama_id}"})
 
 
 def assert_reads(store: TeacherStore, panorama_id: str, seed: int = 0) -> None:
-    read = store.read(Part.ENSEMBLE, PRINT, panorama_id)
+    read = store.read(ENSEMBLE, PRINT, panorama_id)
     assert list(read) == list(arrays_of(seed))
     for name, values in arrays_of(seed).items():
         assert read[name].dtype == values.dtype
@@ -40,7 +41,7 @@ def assert_reads(store: TeacherStore, panorama_id: str, seed: int = 0) -> None:
 
 
 def files_of(store: TeacherStore, panorama_id: str) -> list[Path]:
-    folder = store.path / Part.ENSEMBLE / PRINT / folder_name(panorama_id)
+    folder = store.path / ENSEMBLE / PRINT / folder_name(panorama_id)
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 

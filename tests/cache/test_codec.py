@@ -113,7 +113,7 @@ def test_features_that_are_not_finite_are_refused() -> None:
 
 
 def test_every_array_says_how_it_is_encoded() -> None:
-    assert encoding_of("ensemble_logits", np.dtype(np.uint8)) == SQRT8
+    assert encoding_of("ensemble_probabilities", np.dtype(np.uint8)) == SQRT8
     assert encoding_of("features_2", np.dtype(np.int8)) == CHANNEL8
     assert encoding_of("features_2", np.dtype(np.float16)) == PLAIN
     assert encoding_of("runs", np.dtype(np.uint32)) == PLAIN

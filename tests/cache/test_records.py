@@ -84,7 +84,7 @@ def test_fusion_reads_what_the_assistant_said() -> None:
 
 def test_the_view_of_the_whole_panorama_is_not_that_of_the_windows() -> None:
     said = view()
-    whole_CHW = codec.decode_probabilities(records.pack_assistant(said)["assistant_whole_logits"])
+    whole_CHW = codec.decode_probabilities(records.pack_assistant(said)["assistant_whole_probabilities"])
     np.testing.assert_allclose(whole_CHW, said.whole_CHW, atol=0.01)
     assert np.abs(whole_CHW - said.assistant_CHW).max() > 0.1
 
@@ -111,4 +111,6 @@ def test_the_ensemble_keeps_its_maps_apart() -> None:
     for name, values_HW in maps.items():
         assert packed[name].dtype == np.uint8
         np.testing.assert_array_equal(packed[name], values_HW)
-    np.testing.assert_allclose(codec.decode_probabilities(packed["ensemble_logits"]), view().assistant_CHW, atol=0.01)
+    np.testing.assert_allclose(
+        codec.decode_probabilities(packed["ensemble_probabilities"]), view().assistant_CHW, atol=0.01
+    )

@@ -14,9 +14,11 @@ import zarr
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pipeline.cache.failures import DamagedError
 from pipeline.cache.group import read_group
 from pipeline.cache.mark import folder_name, id_of_folder
-from pipeline.cache.store import FORMAT, DamagedError, Part, TeacherStore
+from pipeline.cache.schema import ENSEMBLE, MASKS
+from pipeline.cache.store import FORMAT, TeacherStore
 from pipeline.errors import CacheError
 from tests.cache.small_store import PRINT, arrays_of, assert_reads, chunks_of, leftovers, write
 
@@ -26,14 +28,14 @@ from tests.cache.small_store import PRINT, arrays_of, assert_reads, chunks_of, l
 def test_what_is_written_is_read_with_values_types_and_provenance(store: TeacherStore) -> None:
     write(store, "street/0001", seed=1)
     assert_reads(TeacherStore.open(store.path, "r"), "street/0001", seed=1)
-    assert store.provenance(Part.ENSEMBLE, PRINT, "street/0001") == {"source_sha256": "sha of street/0001"}
+    assert store.provenance(ENSEMBLE, PRINT, "street/0001") == {"source_sha256": "sha of street/0001"}
 
 
 def test_only_the_named_arrays_are_read(store: TeacherStore) -> None:
     write(store, "a")
-    assert list(store.read(Part.ENSEMBLE, PRINT, "a", ["runs"])) == ["runs"]
+    assert list(store.read(ENSEMBLE, PRINT, "a", ["runs"])) == ["runs"]
     with pytest.raises(CacheError, match=r"a \(ensemble\) has no boundary"):
-        store.read(Part.ENSEMBLE, PRINT, "a", ["boundary"])
+        store.read(ENSEMBLE, PRINT, "a", ["boundary"])
 
 
 @pytest.mark.parametrize(
@@ -52,41 +54,41 @@ def test_only_the_named_arrays_are_read(store: TeacherStore) -> None:
 def test_arrays_that_zarr_might_leave_out_come_back_done_and_equal(
     store: TeacherStore, values: npt.NDArray[Any]
 ) -> None:
-    store.write(Part.MASKS, PRINT, "a", {"values": values}, {})
-    assert store.is_done(Part.MASKS, PRINT, "a")
-    read = store.read(Part.MASKS, PRINT, "a")["values"]
+    store.write(MASKS, PRINT, "a", {"values": values}, {})
+    assert store.is_done(MASKS, PRINT, "a")
+    read = store.read(MASKS, PRINT, "a")["values"]
     assert read.dtype == values.dtype
     np.testing.assert_array_equal(read, values)
 
 
 def test_arrays_of_the_other_byte_order_come_back_with_their_values(store: TeacherStore) -> None:
     values = np.arange(6, dtype=">f4").reshape(2, 3)
-    store.write(Part.MASKS, PRINT, "a", {"values": values}, {})
-    np.testing.assert_array_equal(store.read(Part.MASKS, PRINT, "a")["values"], values)
+    store.write(MASKS, PRINT, "a", {"values": values}, {})
+    np.testing.assert_array_equal(store.read(MASKS, PRINT, "a")["values"], values)
 
 
 def test_an_all_zero_array_has_its_chunk_so_that_its_loss_can_be_told(store: TeacherStore) -> None:
-    store.write(Part.ENSEMBLE, PRINT, "a", {"zeros": np.zeros((4, 4), np.uint8)}, {})
+    store.write(ENSEMBLE, PRINT, "a", {"zeros": np.zeros((4, 4), np.uint8)}, {})
     (chunk,) = chunks_of(store, "a")
     chunk.unlink()
-    assert not store.is_done(Part.ENSEMBLE, PRINT, "a")
+    assert not store.is_done(ENSEMBLE, PRINT, "a")
     with pytest.raises(DamagedError):
-        store.read(Part.ENSEMBLE, PRINT, "a")
+        store.read(ENSEMBLE, PRINT, "a")
 
 
 def test_plain_zarr_opens_the_store_and_is_told_the_encodings(store: TeacherStore) -> None:
     write(store, "street/0001")
-    store.describe(Part.ENSEMBLE, PRINT, {"fusion": {"theta": 0.7}})
+    store.describe(ENSEMBLE, PRINT, {"fusion": {"theta": 0.7}})
     root = zarr.open_group(str(store.path), mode="r")
     group = root[f"ensemble/{PRINT}"]
     assert isinstance(group, zarr.Group)
     assert group.attrs["settings"] == {"fusion": {"theta": 0.7}}
     ((_, panorama),) = group.groups()
     assert panorama.attrs["done"]["panorama_id"] == "street/0001"  # type: ignore[index, call-overload]
-    logits = panorama["ensemble_logits"]
+    logits = panorama["ensemble_probabilities"]
     assert isinstance(logits, zarr.Array)
     assert str(logits.attrs["encoding"]).startswith("sqrt8: ")
-    np.testing.assert_array_equal(logits[...], arrays_of(0)["ensemble_logits"])
+    np.testing.assert_array_equal(logits[...], arrays_of(0)["ensemble_probabilities"])
 
 
 # Done and missing
@@ -94,49 +96,40 @@ def test_plain_zarr_opens_the_store_and_is_told_the_encodings(store: TeacherStor
 
 def test_what_was_written_is_done_under_its_part_and_nothing_else_is(store: TeacherStore) -> None:
     write(store, "b")
-    assert [store.is_done(Part.ENSEMBLE, PRINT, i) for i in "abc"] == [False, True, False]
-    assert not store.is_done(Part.MASKS, PRINT, "b")
-    assert store.ids(Part.ENSEMBLE, PRINT) == ["b"]
+    assert [store.is_done(ENSEMBLE, PRINT, i) for i in "abc"] == [False, True, False]
+    assert not store.is_done(MASKS, PRINT, "b")
+    assert store.ids(ENSEMBLE, PRINT) == ["b"]
 
 
 def test_a_changed_fingerprint_reads_nothing_stale(store: TeacherStore) -> None:
     write(store, "a")
-    assert not store.is_done(Part.ENSEMBLE, "fedcba9876543210", "a")
-    assert store.ids(Part.ENSEMBLE, "fedcba9876543210") == []
+    assert not store.is_done(ENSEMBLE, "fedcba9876543210", "a")
+    assert store.ids(ENSEMBLE, "fedcba9876543210") == []
     with pytest.raises(CacheError, match="teacher-cache"):
-        store.read(Part.ENSEMBLE, "fedcba9876543210", "a")
-    assert store.fingerprints(Part.ENSEMBLE) == [PRINT]
-
-
-def test_a_changed_source_counts_as_missing_and_is_replaced(store: TeacherStore) -> None:
-    write(store, "a", seed=1)
-    assert store.is_done(Part.ENSEMBLE, PRINT, "a", source_sha256="sha of a")
-    assert not store.is_done(Part.ENSEMBLE, PRINT, "a", source_sha256="another")
-    store.write(Part.ENSEMBLE, PRINT, "a", arrays_of(2), {"source_sha256": "another"})
-    assert store.is_done(Part.ENSEMBLE, PRINT, "a", source_sha256="another")
-    assert_reads(store, "a", seed=2)
+        store.read(ENSEMBLE, "fedcba9876543210", "a")
+    assert store.fingerprints(ENSEMBLE) == [PRINT]
 
 
 def test_a_discarded_panorama_is_missing_and_its_neighbour_is_not(store: TeacherStore) -> None:
     write(store, "a")
     write(store, "b")
-    store.discard(Part.ENSEMBLE, PRINT, "a")
-    store.discard(Part.ENSEMBLE, PRINT, "never there")
-    assert store.ids(Part.ENSEMBLE, PRINT) == ["b"]
+    store.discard(ENSEMBLE, PRINT, "a")
+    store.discard(ENSEMBLE, PRINT, "never there")
+    assert store.ids(ENSEMBLE, PRINT) == ["b"]
     assert_reads(store, "b")
 
 
 def test_settings_are_kept_beside_their_fingerprint(store: TeacherStore) -> None:
     write(store, "a")
-    store.describe(Part.ENSEMBLE, PRINT, {"theta": 0.7})
+    store.describe(ENSEMBLE, PRINT, {"theta": 0.7})
     write(store, "b")
-    assert read_group(store.path / Part.ENSEMBLE / PRINT) == {"settings": {"theta": 0.7}}
+    assert read_group(store.path / ENSEMBLE / PRINT) == {"settings": {"theta": 0.7}}
 
 
 def test_an_array_that_cannot_be_stored_leaves_nothing_behind(store: TeacherStore) -> None:
     with pytest.raises(ValueError, match="words"):
-        store.write(Part.ENSEMBLE, PRINT, "a", {"runs": np.arange(3), "words": np.array(["x"])}, {})
-    assert store.ids(Part.ENSEMBLE, PRINT) == []
+        store.write(ENSEMBLE, PRINT, "a", {"runs": np.arange(3), "words": np.array(["x"])}, {})
+    assert store.ids(ENSEMBLE, PRINT) == []
     assert leftovers(store) == []
 
 
@@ -176,24 +169,24 @@ def test_ids_too_long_for_a_file_name_are_told_apart_and_come_back(store: Teache
     ids = [f"{'長い名前/' * 40}{k}" for k in range(2)]
     for k, panorama_id in enumerate(ids):
         write(store, panorama_id, seed=k)
-    assert store.ids(Part.ENSEMBLE, PRINT) == ids
+    assert store.ids(ENSEMBLE, PRINT) == ids
     assert_reads(store, ids[1], seed=1)
 
 
 @pytest.mark.parametrize("panorama_id", ["a b/ü.1", "zarr.json", "..", "street/0001", "\udcff"])
 def test_awkward_ids_can_be_written_listed_and_read(store: TeacherStore, panorama_id: str) -> None:
     write(store, panorama_id)
-    assert store.ids(Part.ENSEMBLE, PRINT) == [panorama_id]
+    assert store.ids(ENSEMBLE, PRINT) == [panorama_id]
     assert_reads(store, panorama_id)
 
 
 def test_a_folder_of_another_id_is_not_taken_for_this_one(store: TeacherStore) -> None:
     write(store, "IMG")
-    folder = store.path / Part.ENSEMBLE / PRINT
+    folder = store.path / ENSEMBLE / PRINT
     (folder / "IMG").rename(folder / "img")  # what a file system that ignores case does
-    assert not store.is_done(Part.ENSEMBLE, PRINT, "img")
+    assert not store.is_done(ENSEMBLE, PRINT, "img")
     with pytest.raises(DamagedError, match="that of IMG"):
-        store.read(Part.ENSEMBLE, PRINT, "img")
+        store.read(ENSEMBLE, PRINT, "img")
 
 
 # Opening
@@ -210,12 +203,12 @@ def test_a_store_opened_for_reading_is_not_written(store: TeacherStore) -> None:
     reader = TeacherStore.open(store.path, "r")
     for change in (
         lambda: write(reader, "b"),
-        lambda: reader.discard(Part.ENSEMBLE, PRINT, "a"),
-        lambda: reader.describe(Part.ENSEMBLE, PRINT, {}),
+        lambda: reader.discard(ENSEMBLE, PRINT, "a"),
+        lambda: reader.describe(ENSEMBLE, PRINT, {}),
     ):
         with pytest.raises(CacheError, match="open for reading"):
             change()
-    assert store.ids(Part.ENSEMBLE, PRINT) == ["a"]
+    assert store.ids(ENSEMBLE, PRINT) == ["a"]
 
 
 @pytest.mark.parametrize("mode", ["r", "a"])
@@ -250,8 +243,8 @@ def test_an_empty_folder_becomes_a_store_and_opening_again_keeps_it(tmp_path: Pa
 def test_memory_does_not_grow_with_the_number_of_panoramas(store: TeacherStore) -> None:
     def held_after(numbers: range) -> int:
         for number in numbers:
-            store.write(Part.ENSEMBLE, PRINT, f"{number}", {"x": values}, {})
-            store.read(Part.ENSEMBLE, PRINT, f"{number}")
+            store.write(ENSEMBLE, PRINT, f"{number}", {"x": values}, {})
+            store.read(ENSEMBLE, PRINT, f"{number}")
         return tracemalloc.get_traced_memory()[0]
 
     values = np.zeros(200_000, np.uint8)

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.cache.store import DamagedError, Part, TeacherStore
+from pipeline.cache.failures import DamagedError
+from pipeline.cache.schema import ENSEMBLE
+from pipeline.cache.store import TeacherStore
 from pipeline.cache.verify import discard, entries, verify_entry
 from pipeline.errors import CacheError
 from tests.cache.small_store import PRINT, assert_reads, chunks_of, failing, files_of, write
@@ -24,7 +26,7 @@ def test_a_flipped_bit_in_a_chunk_is_always_caught(store: TeacherStore, seed: in
     draw = random.Random(seed)
     flip(draw.choice(chunks_of(store, "street/0001")), draw)
     with pytest.raises(DamagedError, match=r"street/0001 \(ensemble\).*teacher-cache"):
-        store.read(Part.ENSEMBLE, PRINT, "street/0001")
+        store.read(ENSEMBLE, PRINT, "street/0001")
 
 
 def test_a_flipped_bit_in_metadata_is_caught_or_changes_nothing(store: TeacherStore) -> None:
@@ -46,26 +48,26 @@ def test_every_lost_or_shortened_chunk_counts_as_missing_and_is_never_read_as_fi
         content = chunk.read_bytes()
         for damage in (lambda c=chunk: c.unlink(), lambda c=chunk, b=content: c.write_bytes(b[:-1])):
             damage()
-            assert not store.is_done(Part.ENSEMBLE, PRINT, "a")
-            assert store.damaged(Part.ENSEMBLE, PRINT) == ["a"]
+            assert not store.is_done(ENSEMBLE, PRINT, "a")
+            assert store.damaged(ENSEMBLE, PRINT) == ["a"]
             with pytest.raises(DamagedError, match=chunk.parent.name):
-                store.read(Part.ENSEMBLE, PRINT, "a")
+                store.read(ENSEMBLE, PRINT, "a")
             chunk.write_bytes(content)
     assert_reads(store, "a")
 
 
 def test_a_chunk_of_another_panorama_is_caught_though_it_is_sound(store: TeacherStore) -> None:
     for panorama_id, value in (("a", 1), ("b", 2)):
-        store.write(Part.ENSEMBLE, PRINT, panorama_id, {"x": np.full((4, 4), value, np.uint8)}, {})
+        store.write(ENSEMBLE, PRINT, panorama_id, {"x": np.full((4, 4), value, np.uint8)}, {})
     shutil.copy(chunks_of(store, "b")[0], chunks_of(store, "a")[0])
     with pytest.raises(DamagedError, match="checksum"):
-        store.read(Part.ENSEMBLE, PRINT, "a")
+        store.read(ENSEMBLE, PRINT, "a")
 
 
 def test_a_damaged_panorama_is_mended_by_writing_it_again(store: TeacherStore) -> None:
     write(store, "a", seed=1)
-    (store.path / Part.ENSEMBLE / PRINT / "a" / "zarr.json").write_text("{")
-    assert not store.is_done(Part.ENSEMBLE, PRINT, "a")
+    (store.path / ENSEMBLE / PRINT / "a" / "zarr.json").write_text("{")
+    assert not store.is_done(ENSEMBLE, PRINT, "a")
     write(store, "a", seed=2)
     assert_reads(store, "a", seed=2)
 
@@ -83,7 +85,7 @@ def test_a_failing_disk_is_not_taken_for_a_damaged_panorama(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_text", failing(errno.EIO))
         with pytest.raises(CacheError, match="cannot be read") as caught:
-            store.read(Part.ENSEMBLE, PRINT, "a")
+            store.read(ENSEMBLE, PRINT, "a")
     assert not isinstance(caught.value, DamagedError)
 
 
@@ -93,12 +95,12 @@ def test_what_the_system_says_against_looking_into_the_store_is_told(
 ) -> None:
     write(store, "a")
     looks: tuple[tuple[str, Callable[[], object]], ...] = (
-        ("read_text", lambda: store.is_done(Part.ENSEMBLE, PRINT, "a")),
-        ("read_text", lambda: store.ids(Part.ENSEMBLE, PRINT)),
+        ("read_text", lambda: store.is_done(ENSEMBLE, PRINT, "a")),
+        ("read_text", lambda: store.ids(ENSEMBLE, PRINT)),
         ("read_text", lambda: TeacherStore.open(store.path, "r")),
-        ("iterdir", lambda: store.damaged(Part.ENSEMBLE, PRINT)),
-        ("iterdir", lambda: store.fingerprints(Part.ENSEMBLE)),
-        ("exists", lambda: store.provenance(Part.ENSEMBLE, PRINT, "a")),
+        ("iterdir", lambda: store.damaged(ENSEMBLE, PRINT)),
+        ("iterdir", lambda: store.fingerprints(ENSEMBLE)),
+        ("exists", lambda: store.provenance(ENSEMBLE, PRINT, "a")),
     )
     for method, look in looks:
         with monkeypatch.context() as patch:
@@ -132,10 +134,10 @@ def test_what_is_damaged_is_discarded_whatever_its_name(store: TeacherStore, pan
 
 def test_a_renamed_folder_is_damaged_and_can_be_discarded(store: TeacherStore) -> None:
     write(store, "a")
-    folder = store.path / Part.ENSEMBLE / PRINT / "a"
+    folder = store.path / ENSEMBLE / PRINT / "a"
     folder.rename(folder.with_name("b"))
     (entry,) = entries(store)
-    assert store.ids(Part.ENSEMBLE, PRINT) == []
+    assert store.ids(ENSEMBLE, PRINT) == []
     problem = verify_entry(store, entry)
     assert problem is not None
     discard(store, [problem])

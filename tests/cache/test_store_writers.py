@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 
 from pipeline.cache.group import write_group
-from pipeline.cache.store import Part, TeacherStore
+from pipeline.cache.schema import ENSEMBLE, MASKS
+from pipeline.cache.store import TeacherStore
 from pipeline.errors import CacheError
 from tests.cache.small_store import PRINT, assert_reads, failing, leftovers, write
 
@@ -30,7 +31,8 @@ WRITER = """
 import sys, time
 from collections.abc import Mapping
 import numpy as np
-from pipeline.cache.store import Part, TeacherStore
+from pipeline.cache.schema import ENSEMBLE, MASKS
+from pipeline.cache.store import TeacherStore
 
 class Slow(Mapping):  # hands out one array, then hangs in the middle of the write
     def __init__(self, number): self.number = number
@@ -44,7 +46,7 @@ class Slow(Mapping):  # hands out one array, then hangs in the middle of the wri
 
 store = TeacherStore.open(sys.argv[1], "a")
 for number in range(3):
-    store.write(Part.MASKS, "f", f"p/{number}", Slow(number), {})
+    store.write(MASKS, "f", f"p/{number}", Slow(number), {})
 """
 
 
@@ -63,15 +65,15 @@ def test_kill_9_while_writing_leaves_a_missing_panorama_and_the_done_ones(tmp_pa
         assert writer.stdout.readline() == "writing\n"
         writer.send_signal(signal.SIGKILL)
     store = TeacherStore.open(path, "a")
-    assert store.ids(Part.MASKS, "f") == ["p/0", "p/1"]
-    assert store.damaged(Part.MASKS, "f") == []
-    np.testing.assert_array_equal(store.read(Part.MASKS, "f", "p/1")["z"], 1)
+    assert store.ids(MASKS, "f") == ["p/0", "p/1"]
+    assert store.damaged(MASKS, "f") == []
+    np.testing.assert_array_equal(store.read(MASKS, "f", "p/1")["z"], 1)
     with pytest.raises(CacheError, match="not in"):
-        store.read(Part.MASKS, "f", "p/2")
+        store.read(MASKS, "f", "p/2")
 
     assert bool(leftovers(store)) == (hangs_at == "z")
-    store.write(Part.MASKS, "f", "p/2", {"x": np.ones(3, np.uint8)}, {})
-    assert store.ids(Part.MASKS, "f") == ["p/0", "p/1", "p/2"]
+    store.write(MASKS, "f", "p/2", {"x": np.ones(3, np.uint8)}, {})
+    assert store.ids(MASKS, "f") == ["p/0", "p/1", "p/2"]
     assert leftovers(store) == []
 
 
@@ -82,15 +84,15 @@ def test_a_writer_killed_at_a_random_moment_never_leaves_a_torn_panorama(store: 
         process = fork.Process(target=write_for_ever, args=(store, number))
         process.start()
         deadline = time.monotonic() + 60
-        while not store.ids(Part.ENSEMBLE, PRINT) and time.monotonic() < deadline:
+        while not store.ids(ENSEMBLE, PRINT) and time.monotonic() < deadline:
             time.sleep(0.01)
         process.join(0.05 + 0.05 * number)
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-    assert store.damaged(Part.ENSEMBLE, PRINT) == []
-    assert store.ids(Part.ENSEMBLE, PRINT)
-    for panorama_id in store.ids(Part.ENSEMBLE, PRINT):
+    assert store.damaged(ENSEMBLE, PRINT) == []
+    assert store.ids(ENSEMBLE, PRINT)
+    for panorama_id in store.ids(ENSEMBLE, PRINT):
         assert_reads(store, panorama_id, seed=0)
     write(store, "b")
     assert_reads(store, "b")
@@ -120,12 +122,13 @@ def pickled(store: TeacherStore) -> TeacherStore:
 CROWD = """
 import sys
 import numpy as np
-from pipeline.cache.store import Part, TeacherStore
+from pipeline.cache.schema import ENSEMBLE, MASKS
+from pipeline.cache.store import TeacherStore
 
 first = int(sys.argv[2])
 store = TeacherStore.open(sys.argv[1], "a")
 for number in range(first, 12, 2):
-    store.write(Part.MASKS, "f", f"p/{number}", {"x": np.full((8, 8), number, np.int32)}, {"by": first})
+    store.write(MASKS, "f", f"p/{number}", {"x": np.full((8, 8), number, np.int32)}, {"by": first})
 """
 
 
@@ -137,9 +140,9 @@ def test_two_processes_that_make_one_store_together_lose_nothing(tmp_path: Path)
         _, errors = writer.communicate(timeout=60)
         assert writer.returncode == 0, errors
     store = TeacherStore.open(path, "r")
-    assert store.ids(Part.MASKS, "f") == sorted(f"p/{number}" for number in range(12))
+    assert store.ids(MASKS, "f") == sorted(f"p/{number}" for number in range(12))
     for number in range(12):
-        np.testing.assert_array_equal(store.read(Part.MASKS, "f", f"p/{number}")["x"], number)
+        np.testing.assert_array_equal(store.read(MASKS, "f", f"p/{number}")["x"], number)
 
 
 def test_two_processes_at_the_same_panoramas_leave_them_sound(store: TeacherStore) -> None:
@@ -151,9 +154,9 @@ def test_two_processes_at_the_same_panoramas_leave_them_sound(store: TeacherStor
     for writer in writers:
         writer.join(120)
         assert writer.exitcode == 0
-    assert store.damaged(Part.ENSEMBLE, PRINT) == []
-    assert store.ids(Part.ENSEMBLE, PRINT)
-    for panorama_id in store.ids(Part.ENSEMBLE, PRINT):
+    assert store.damaged(ENSEMBLE, PRINT) == []
+    assert store.ids(ENSEMBLE, PRINT)
+    for panorama_id in store.ids(ENSEMBLE, PRINT):
         assert_reads(store, panorama_id)
 
 
@@ -188,7 +191,7 @@ def test_a_full_or_read_only_disk_is_a_cache_error_and_what_was_done_still_reads
         patch.setattr(os, function, failing(code))
         with pytest.raises(CacheError, match=r"b \(.*cannot be written"):
             write(store, "b")
-    assert store.ids(Part.ENSEMBLE, PRINT) == ["a"]
+    assert store.ids(ENSEMBLE, PRINT) == ["a"]
     assert_reads(store, "a")
     write(store, "b")
     assert_reads(store, "b")
@@ -209,8 +212,8 @@ def test_a_write_that_the_system_cuts_short_is_a_cache_error(store: TeacherStore
     write(store, "a")
     noise = np.random.default_rng(0).integers(0, 256, 2 * file_limit, dtype=np.uint8)
     with pytest.raises(CacheError, match=r"b .*cannot be written"):
-        store.write(Part.ENSEMBLE, PRINT, "b", {"small": np.zeros(3, np.uint8), "noise": noise}, {})
-    assert store.ids(Part.ENSEMBLE, PRINT) == ["a"]
+        store.write(ENSEMBLE, PRINT, "b", {"small": np.zeros(3, np.uint8), "noise": noise}, {})
+    assert store.ids(ENSEMBLE, PRINT) == ["a"]
     assert leftovers(store) == []
     assert_reads(store, "a")
 

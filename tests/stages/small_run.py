@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 from PIL import Image
 
+from pipeline.cache.store import TeacherStore
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.world import build_scene, render_panorama
+from stages import products
+from stages.manifest import read_manifest
+from stages.panorama_records import PanoramaRecords
 from stages.runs import Run
 
 HEIGHT, WIDTH = 64, 128
@@ -16,7 +22,6 @@ SEEDS = (0, 1, 2)
 RECIPE = """
 name = "small"
 label_set = "densepass13"
-seed = 1  # with which some steps of the training are mirrored and some not
 [data]
 panoramas = "photos"
 evaluation = "held_out"
@@ -38,6 +43,7 @@ kind = "demo"
 label_set = "densepass13"
 [student]
 size = "tiny"
+seed = 1  # with which some steps of the training are mirrored and some not
 [losses]
 stride = 4
 [distill]
@@ -77,3 +83,32 @@ def small_run(folder: Path, **tables: dict[str, object]) -> Run:
 
     recipe: Recipe = merge_recipe(load_recipe(folder / "small.toml"), tables)
     return Run(recipe, folder / "cache" / "small")
+
+
+def entry_of(run: Run, product: str, panorama_id: str) -> Path:
+    """Folder of what the store has of a panorama."""
+    record = PanoramaRecords(run.panoramas)[panorama_id]
+    return run.store / product / read_manifest(run)[product] / record.entry(products.product(product))
+
+
+def read_product(run: Run, product: str, panorama_id: str) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of a panorama."""
+    folder = entry_of(run, product, panorama_id)
+    return TeacherStore.open(run.store, "r").read(product, folder.parent.name, folder.name)
+
+
+def discard(run: Run, product: str, panorama_id: str) -> None:
+    """Forget what the store has of a panorama."""
+    folder = entry_of(run, product, panorama_id)
+    TeacherStore.open(run.store, "a").discard(product, folder.parent.name, folder.name)
+
+
+def arrays_of(run: Run) -> dict[tuple[str, str, str], npt.NDArray[Any]]:
+    """All arrays of a run, by product, panorama and name."""
+    return {
+        (product.name, panorama_id, name): array
+        for product in products.PRODUCTS
+        for panorama_id in PanoramaRecords(run.panoramas)
+        if entry_of(run, product.name, panorama_id).exists()
+        for name, array in read_product(run, product.name, panorama_id).items()
+    }

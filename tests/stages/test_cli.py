@@ -14,7 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline import __version__
-from pipeline.cache.store import Part, TeacherStore
+from pipeline.cache.schema import MASKS
+from pipeline.cache.store import TeacherStore
 from stages import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,8 +69,8 @@ def test_help_is_quick_and_cuts_no_summary_short() -> None:
 
 
 def test_verify_names_an_emptied_group_once_and_mends_it(tmp_path: Path) -> None:
-    store = TeacherStore.open(tmp_path / "demo" / "teacher.zarr", "a")
-    store.write(Part.MASKS, "0123456789abcdef", "street", {"x": np.ones((4, 8), np.uint8)}, {})
+    store = TeacherStore.open(tmp_path / "teacher.zarr", "a")
+    store.write(MASKS, "0123456789abcdef", "street", {"x": np.ones((4, 8), np.uint8)}, {})
     emptied = store.path / "masks" / "0123456789abcdef" / "zarr.json"
     emptied.write_text("")
     verify = ["verify", "demo", "--cache", str(tmp_path)]
@@ -77,12 +78,12 @@ def test_verify_names_an_emptied_group_once_and_mends_it(tmp_path: Path) -> None
     assert found.exit_code == 1 and str(emptied) in found.output and "1 problems" in found.output
     assert CliRunner().invoke(cli.app, [*verify, "--discard"]).exit_code == 0
     assert "0 problems" in CliRunner().invoke(cli.app, verify).output
-    assert store.ids(Part.MASKS, "0123456789abcdef") == ["street"]
+    assert store.ids(MASKS, "0123456789abcdef") == ["street"]
 
 
 def test_verify_mends_the_lost_description_of_the_store(tmp_path: Path) -> None:
-    store = TeacherStore.open(tmp_path / "demo" / "teacher.zarr", "a")
-    store.write(Part.MASKS, "0123456789abcdef", "street", {"x": np.ones((4, 8), np.uint8)}, {})
+    store = TeacherStore.open(tmp_path / "teacher.zarr", "a")
+    store.write(MASKS, "0123456789abcdef", "street", {"x": np.ones((4, 8), np.uint8)}, {})
     lost = store.path / "zarr.json"
     for damage in (lost.unlink, lambda: lost.write_text("")):
         damage()
@@ -91,7 +92,7 @@ def test_verify_mends_the_lost_description_of_the_store(tmp_path: Path) -> None:
         assert found.exit_code == 1 and f"{lost} is missing or damaged" in found.output
         assert CliRunner().invoke(cli.app, [*verify, "--discard"]).exit_code == 0
         assert "0 problems" in CliRunner().invoke(cli.app, verify).output
-        assert TeacherStore.open(store.path, "r").ids(Part.MASKS, "0123456789abcdef") == ["street"]
+        assert TeacherStore.open(store.path, "r").ids(MASKS, "0123456789abcdef") == ["street"]
 
 
 def test_the_version_is_told_without_installation_and_is_what_packaging_reads(tmp_path: Path) -> None:

@@ -65,17 +65,14 @@ def test_a_name_that_cannot_be_used_is_the_fault_of_one_panorama_and_a_full_disk
         raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("is_kept", [True, False])
-def test_a_folder_takes_the_place_of_another_which_is_kept_or_goes(tmp_path: Path, is_kept: bool) -> None:
-    new, folder, keep = tmp_path / "new", tmp_path / "folder", tmp_path / "kept" / "old"
+def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
+    new, folder = tmp_path / "new", tmp_path / "folder"
     for path in (new, folder):
         path.mkdir()
         (path / path.name).touch()
-    put_in_place(new, folder, keep if is_kept else None)
+    put_in_place(new, folder)
     assert names(folder) == ["new"]
-    assert names(tmp_path) == (["folder", "kept"] if is_kept else ["folder"])
-    if is_kept:
-        assert names(keep) == ["folder"]
+    assert names(tmp_path) == ["folder"]
 
 
 def test_a_file_is_named_by_its_bytes_and_no_mask_by_nothing(tmp_path: Path) -> None:

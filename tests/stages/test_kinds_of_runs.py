@@ -14,16 +14,19 @@ import torch
 from PIL import Image
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
-from pipeline.cache.store import Part, TeacherStore
+from pipeline.cache.schema import ENSEMBLE
+from pipeline.cache.store import TeacherStore
 from pipeline.recipe import merge_recipe
 from pipeline.world import build_scene, render_panorama
+from stages.distill import distill
+from stages.evaluate import evaluate
 from stages.events import Event, StageAdvanced, silent
+from stages.manifest import read_manifest
 from stages.models import StudentModel
 from stages.predict import PredictJob, predict
-from stages.runs import Run, read_manifest
+from stages.runs import Run
 from stages.teacher_cache import teacher_cache
 from stages.training_record import trained_on
-from stages.wiring import distill_run, evaluate_run
 from tests.stages.small_run import HEIGHT, WIDTH, make_folders, small_run, write_panorama
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,8 +49,8 @@ for arguments in json.loads(sys.argv[1]):
 def all_stages(run: Run) -> dict[str, object]:
     """Run them; what metrics.json holds."""
     teacher_cache(run, silent)
-    distill_run(run, silent)
-    evaluate_run(run, silent)
+    distill(run, silent)
+    evaluate(run, silent)
     return json.loads((run.evaluation / "metrics.json").read_text())
 
 
@@ -99,8 +102,7 @@ def test_a_limit_that_is_lifted_leaves_what_was_done(tmp_path: Path) -> None:
     make_folders(tmp_path)
     first = small_run(tmp_path, data={"limit": 1})
     teacher_cache(first, silent)
-    store, name = TeacherStore.open(first.store, "r"), read_manifest(first).ensemble
-    done = {id_: dict(store.provenance(Part.ENSEMBLE, name, id_)) for id_ in store.ids(Part.ENSEMBLE, name)}
+    done = TeacherStore.open(first.store, "r").ids(ENSEMBLE, read_manifest(first)[ENSEMBLE])
     before = {path: path.stat().st_mtime_ns for path in first.store.rglob("c*") if path.is_file()}
     events: list[Event] = []
     teacher_cache(small_run(tmp_path), events.append)

@@ -103,12 +103,11 @@ def test_text_in_brackets_is_shown_as_it_is() -> None:
     assert "found [red]" in out.getvalue()
 
 
-def test_a_run_folder_gets_log_and_tensorboard(tmp_path: Path) -> None:
+def test_a_run_folder_gets_a_log(tmp_path: Path) -> None:
     with RunListeners(tmp_path, Console(file=io.StringIO())) as listener:
         for event in STORY:
             listener(event)
     assert (tmp_path / "log.jsonl").exists()
-    assert list((tmp_path / "tensorboard").glob("events.*"))
 
 
 def test_tensorboard_reads_the_scalars_of_a_run_that_was_killed(tmp_path: Path) -> None:

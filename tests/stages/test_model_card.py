@@ -15,12 +15,12 @@ import yaml
 from pipeline.classes import DENSEPASS_13
 from pipeline.student.config import DistillConfig, LossConfig, StudentConfig
 from pipeline.student.model import start_student
-from stages import distill as stage_two
+from stages import training as stage_two
 from stages.model_card import model_card, write_model_card
 from tests.stages.test_export_onnx import TRAINING
 
 METRICS: dict[str, Any] = {
-    "student_is_of_this_recipe": True, "labelled": 8, "labels_by": "people",
+    "student_name": "street", "labelled": 8, "labels_by": "people",
     "ladder": [{"name": "student", "miou": 0.608, "miou_solid_angle": 0.6, "pixel_accuracy": 0.9312,
                 "per_class_iou": {"road": 0.95, "sky": None}}],
 }  # fmt: skip
@@ -28,7 +28,7 @@ METRICS: dict[str, Any] = {
 
 @pytest.fixture
 def student(tmp_path: Path) -> Path:
-    folder = tmp_path / "street" / "student" / "final"
+    folder = tmp_path / "students" / "street" / "final"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"id2label": dict(enumerate(DENSEPASS_13.names))}))
     (folder / "training.json").write_text(json.dumps(TRAINING))
@@ -36,8 +36,8 @@ def student(tmp_path: Path) -> Path:
 
 
 def write_metrics(student: Path, **changes: object) -> Path:
-    path = student.parents[1] / "eval" / "metrics.json"
-    path.parent.mkdir(exist_ok=True)
+    path = student.parents[2] / "evaluations" / "some" / "metrics.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(METRICS | changes))
     return path
 
@@ -47,7 +47,7 @@ def test_its_header_is_what_the_hub_reads_and_leaves_the_licence_open(student: P
     read = yaml.safe_load(header)
     assert read["library_name"] == "transformers" and read["pipeline_tag"] == "image-segmentation"
     assert "goodsam" in read["tags"] and "license" not in read
-    assert text.startswith("\n# street\n") and "## Licence\n\nTo be filled in" in text
+    assert text.startswith("\n# ") and "## Licence\n\nTo be filled in" in text
 
 
 def test_it_tells_classes_data_and_training(student: Path) -> None:
@@ -58,7 +58,7 @@ def test_it_tells_classes_data_and_training(student: Path) -> None:
     assert "## Measured" not in card
 
 
-def test_it_has_the_figures_of_the_runs_evaluation(student: Path) -> None:
+def test_it_has_the_figures_of_its_evaluation(student: Path) -> None:
     write_metrics(student)
     card = model_card(student)
     assert "On 8 labelled panoramas (labels by people)" in card
@@ -68,7 +68,7 @@ def test_it_has_the_figures_of_the_runs_evaluation(student: Path) -> None:
 
 
 def test_it_has_no_figures_of_another_student(student: Path) -> None:
-    path = write_metrics(student, student_is_of_this_recipe=False)
+    path = write_metrics(student, student_name="another")
     assert "## Measured" not in model_card(student)
     write_metrics(student)
     os.utime(path, (0, 0))  # measured before this student was finished
@@ -102,4 +102,8 @@ def test_distillation_ends_with_a_card(tmp_path: Path) -> None:
     example: Any = SimpleNamespace(image_HW3=np.zeros((64, 128, 3), np.uint8))
     stage_two._finish(job, trainee, example, stage_two.Progress(3, {"total": 0.5}))
     card = (job.folder.final / "README.md").read_text()
-    assert "\n# mine\n" in card and "1 unlabelled panoramas, resized to 128x64" in card and "| total | 0.5000 |" in card
+    assert (
+        f"\n# Student {job.fingerprint}\n" in card
+        and "1 unlabelled panoramas, resized to 128x64" in card
+        and "| total | 0.5000 |" in card
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,20 +12,20 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.cache.store import Part, TeacherStore
+from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
+from pipeline.cache.store import TeacherStore
 from pipeline.errors import GoodSAMError, InputError, WeightsError
 from pipeline.recipe import Recipe
-from pipeline.settings import file_digest, fingerprint
-from pipeline.teacher.identity import DEMO_WEIGHTS
-from stages.files import source_stamp
-from stages.fingerprints import part_fingerprints
+from stages.files import digest
+from stages.panorama_records import size_and_time
 from stages.panorama_task import PanoramaTask, cache_panorama, check_assistant
-from stages.runs import VERSIONS
+from stages.products import fingerprints, product
 from stages.splits import SplitPanorama
 from tests.stages.small_run import HEIGHT, RECIPE, WIDTH, small_run, write_panorama
 from tests.teacher import tiny_promptable
 
 ID = "panoramas/street"
+PRODUCT_NAMES = [MASKS, ASSISTANT, ENSEMBLE]
 
 
 def recipe_of(folder: Path, **tables: dict[str, object]) -> Recipe:
@@ -37,11 +36,16 @@ def recipe_of(folder: Path, **tables: dict[str, object]) -> Recipe:
 def task_of(folder: Path, **tables: dict[str, object]) -> PanoramaTask:
     recipe = recipe_of(folder, **tables)
     panorama = SplitPanorama(ID, folder / "street.png")
-    return PanoramaTask(panorama, recipe, folder / "store", part_fingerprints(recipe), device="cpu", threads=1)
+    return PanoramaTask(panorama, recipe, folder / "store", fingerprints(recipe), device="cpu", threads=1)
 
 
-def read(task: PanoramaTask, part: Part) -> dict[str, np.ndarray]:
-    return dict(TeacherStore.open(task.store, "r").read(part, task.fingerprints.of(part), ID))
+def entry(task: PanoramaTask, name: str) -> tuple[str, str, str]:
+    """Where the store has a product of the task's panorama."""
+    return name, task.fingerprints[name], product(name).entry(digest(task.panorama.path), task.ignore_mask_sha256)
+
+
+def read(task: PanoramaTask, name: str) -> dict[str, np.ndarray]:
+    return dict(TeacherStore.open(task.store, "r").read(*entry(task, name)))
 
 
 @pytest.fixture(scope="module")
@@ -71,32 +75,35 @@ def test_a_changed_fusion_setting_computes_the_ensemble_alone(folder: Path) -> N
 
 
 def test_changed_windows_compute_everything(folder: Path) -> None:
-    assert list(cache_panorama(task_of(folder, windows={"stride_x": 32})).seconds) == [part.value for part in Part]
+    assert list(cache_panorama(task_of(folder, windows={"stride_x": 32})).seconds) == PRODUCT_NAMES
 
 
 def test_another_picture_of_the_name_is_computed(folder: Path) -> None:
-    before = read(task_of(folder), Part.ENSEMBLE)["ensemble_logits"]
+    before = read(task_of(folder), ENSEMBLE)["ensemble_probabilities"]
     write_panorama(folder / "street.png", seed=4)
     assert len(cache_panorama(task_of(folder)).seconds) == 3
-    assert (read(task_of(folder), Part.ENSEMBLE)["ensemble_logits"] != before).any()
+    assert (read(task_of(folder), ENSEMBLE)["ensemble_probabilities"] != before).any()
 
 
 def test_what_has_rotted_is_computed_again_and_is_as_it_was(folder: Path, finished: Path) -> None:
     task = task_of(folder)
-    (chunk,) = task.store.glob("assistant/*/*/assistant_logits/c*")
+    (chunk,) = task.store.glob("assistant/*/*/assistant_probabilities/c*")
     chunk.write_bytes(chunk.read_bytes()[:-1])
-    report = cache_panorama(replace(task, fingerprints=part_fingerprints(recipe_of(folder, fusion={"theta": 0.9}))))
+    report = cache_panorama(task_of(folder, fusion={"theta": 0.9}))
     assert list(report.seconds) == ["assistant", "ensemble"]
-    for name, array in read(task_of(finished), Part.ASSISTANT).items():
-        np.testing.assert_array_equal(read(task, Part.ASSISTANT)[name], array, err_msg=name)
+    for name, array in read(task_of(finished), ASSISTANT).items():
+        np.testing.assert_array_equal(read(task, ASSISTANT)[name], array, err_msg=name)
 
 
-def test_the_mark_says_which_file_it_was(folder: Path) -> None:
+def test_mark_and_report_say_which_file_it_was(folder: Path) -> None:
     task = task_of(folder)
-    said = TeacherStore.open(task.store, "r").provenance(Part.ENSEMBLE, task.fingerprints.ensemble, ID)
-    status = task.panorama.path.stat()
+    said = TeacherStore.open(task.store, "r").provenance(*entry(task, ENSEMBLE))
     assert (said["source_height"], said["source_width"]) == (HEIGHT, WIDTH)
-    assert (said["source_size"], said["source_modified_ns"]) == (status.st_size, status.st_mtime_ns)
+    assert said["source_sha256"] == digest(task.panorama.path)
+    record = cache_panorama(task).record
+    assert record is not None
+    assert (record.path, record.sha256) == (str(task.panorama.path), said["source_sha256"])
+    assert (record.size, record.modified_ns) == size_and_time(task.panorama.path)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +127,7 @@ def test_a_picture_of_which_nothing_is_seen_is_set_aside(tmp_path: Path) -> None
 def test_weights_that_cannot_be_had_end_the_run(folder: Path) -> None:
     task = task_of(folder)
     sam = replace(task.recipe.sam, model="vit_b", checkpoint=str(folder / "none.pth"))
-    other = replace(task.fingerprints, masks="f" * 16)
+    other = {**task.fingerprints, MASKS: "f" * 16}
     report = cache_panorama(replace(task, recipe=replace(task.recipe, sam=sam), fingerprints=other))
     assert isinstance(report.fatal, GoodSAMError)
     assert "none.pth" in str(report.fatal)
@@ -134,7 +141,7 @@ def test_an_error_that_nobody_foresaw_costs_one_panorama_and_leaves_its_trace(
         raise ZeroDivisionError("surprise")
 
     monkeypatch.setattr("stages.panorama_task.open_panorama", surprise)
-    report = cache_panorama(task_of(folder))
+    report = cache_panorama(task_of(folder, fusion={"theta": 0.9}))
     assert report.error == "ZeroDivisionError: surprise"
     assert "in surprise" in report.trace
     assert report.fatal is None
@@ -147,9 +154,9 @@ def test_threads_of_torch_are_as_many_afterwards_as_before(folder: Path) -> None
 
 
 def changed(folder: Path, **tables: dict[str, object]) -> list[str]:
-    """Parts whose names other settings change."""
-    before, after = part_fingerprints(recipe_of(folder)), part_fingerprints(recipe_of(folder, **tables))
-    return [part.value for part in Part if before.of(part) != after.of(part)]
+    """Products whose fingerprints other settings change."""
+    before, after = fingerprints(recipe_of(folder)), fingerprints(recipe_of(folder, **tables))
+    return [name for name in before if before[name] != after[name]]
 
 
 @pytest.mark.parametrize(
@@ -172,23 +179,10 @@ def test_settings_rename_the_parts_that_they_decide(
     assert changed(tmp_path, **tables) == parts
 
 
-def test_caches_from_before_there_was_a_choice_of_mask_sources_keep_their_names(tmp_path: Path) -> None:
-    recipe = recipe_of(tmp_path)
-    names = (
-        *("model", "points_per_side", "pred_iou_thresh", "stability_score_thresh", "stability_score_offset"),
-        *("box_nms_thresh", "crop_n_layers", "crop_nms_thresh", "crop_overlap_ratio"),
-        *("crop_n_points_downscale_factor", "min_mask_region_area", "precision"),
-    )
-    size = (recipe.panorama.width, recipe.panorama.height, recipe.panorama.vertical_fov, recipe.panorama.level)
-    then = fingerprint(Part.MASKS, VERSIONS[Part.MASKS], size, recipe.windows,
-                       {name: getattr(recipe.sam, name) for name in names}, file_digest(DEMO_WEIGHTS))  # fmt: skip
-    assert part_fingerprints(recipe).masks == then
-
-
 def test_the_stock_generators_masks_are_cached_by_its_name_in_the_settings(folder: Path, finished: Path) -> None:
     task = task_of(folder, sam={"kind": "stock"})
     assert list(cache_panorama(task).seconds) == ["masks", "ensemble"]
-    stock, ours = read(task, Part.MASKS), read(task_of(finished), Part.MASKS)
+    stock, ours = read(task, MASKS), read(task_of(finished), MASKS)
     assert len(stock["predicted_iou"]) == len(ours["predicted_iou"]) > 0
     np.testing.assert_allclose(stock["predicted_iou"], ours["predicted_iou"], atol=1e-4)
 
@@ -200,7 +194,7 @@ def test_masks_of_a_promptable_network_are_cached_and_named_by_its_content(folde
     tiny_promptable.save("sam2", folder / "one" / "network")
     shutil.copytree(folder / "one", folder / "moved")
     assert list(cache_panorama(task("one/network")).seconds) == ["masks", "ensemble"]
-    assert len(read(task("one/network"), Part.MASKS)["predicted_iou"]) > 0
+    assert len(read(task("one/network"), MASKS)["predicted_iou"]) > 0
     assert cache_panorama(task("moved/network")).seconds == {}
     tiny_promptable.save("edgetam", folder / "other" / "network")
     assert list(cache_panorama(task("other/network")).seconds) == ["masks", "ensemble"]
@@ -211,7 +205,7 @@ def test_the_content_of_an_ignore_mask_counts_and_not_its_name(tmp_path: Path) -
     for name, value in (("a.png", 0), ("b.png", 0), ("c.png", 255)):
         Image.new("L", (WIDTH, HEIGHT), value).save(tmp_path / name)
         mask: dict[str, object] = {"ignore_mask": str(tmp_path / name)}
-        names.append(part_fingerprints(recipe_of(tmp_path, panorama=mask)).ensemble)
+        names.append(fingerprints(recipe_of(tmp_path, panorama=mask))[ENSEMBLE])
     assert names[0] == names[1] != names[2]
 
 
@@ -220,18 +214,10 @@ def test_a_missing_ignore_mask_is_told(tmp_path: Path) -> None:
         changed(tmp_path, panorama={"ignore_mask": str(tmp_path / "none.png")})
 
 
-def test_a_file_is_told_by_size_and_time_without_being_read(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_bytes(b"12345")
-    os.utime(file, ns=(1, 1_700_000_000_000_000_000))
-    assert source_stamp(file) == {"source_size": 5, "source_modified_ns": 1_700_000_000_000_000_000}
-    assert source_stamp(tmp_path / "none") == {}
-
-
 def test_the_embedded_assistant_passes_and_one_that_is_not_there_does_not(tmp_path: Path) -> None:
     task = task_of(tmp_path)
     check_assistant(task)
     missing = replace(task.recipe.assistant, kind="onnx", name=str(tmp_path / "none.onnx"))
-    other = replace(task.fingerprints, assistant="f" * 16)
+    other = {**task.fingerprints, ASSISTANT: "f" * 16}
     with pytest.raises(WeightsError, match=r"none\.onnx"):
         check_assistant(replace(task, recipe=replace(task.recipe, assistant=missing), fingerprints=other))

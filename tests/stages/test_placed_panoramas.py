@@ -14,13 +14,13 @@ from PIL.PngImagePlugin import PngInfo
 from pipeline.classes import IGNORE
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.sphere import solid_angles
+from stages.evaluate import evaluate
 from stages.events import Event, Note
 from stages.models import StudentModel
 from stages.predict import PredictJob, predict
 from stages.reading import RunReader
 from stages.splits import evaluation_panoramas
 from stages.teacher_cache import teacher_cache
-from stages.wiring import evaluate_run
 from tests.stages.small_run import HEIGHT, WIDTH, make_folders, small_run
 from tests.stages.test_predict import ByColour
 
@@ -59,7 +59,7 @@ def test_a_part_is_cached_and_measured_at_its_place_and_nowhere_else(tmp_path: P
     np.testing.assert_array_equal(sample.ignored_HW, ~inside)  # what is ignored has no loss
     assert (teacher.ensemble_HW[~inside] == IGNORE).all() and (teacher.ensemble_HW[inside] != IGNORE).all()
     assert not sample.image_HW3[~inside].any()
-    evaluate_run(run, lambda event: None)
+    evaluate(run, lambda event: None)
     measured = json.loads((run.evaluation / "metrics.json").read_text())
     assert measured["labelled"] == 1
     assert {rung["coverage"] for rung in measured["ladder"] if rung["name"] == "ensemble"} == {1.0}

@@ -12,19 +12,24 @@ import pytest
 from PIL import Image
 
 from pipeline.cache import records
-from pipeline.cache.store import DamagedError, Part, TeacherStore
+from pipeline.cache.failures import DamagedError
+from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
+from pipeline.cache.store import TeacherStore
 from pipeline.ensemble.compose import Fusion
 from pipeline.errors import CacheError, InputError
 from pipeline.panorama.windows import window_grid
 from pipeline.teacher.masks import MaskSet
 from pipeline.teacher.rectification import AssistantPrediction
+from stages.manifest import write_manifest
+from stages.panorama_records import PanoramaRecords, record_of
+from stages.products import product
 from stages.reading import RunReader
-from stages.runs import Fingerprints, Run, write_manifest
+from stages.runs import Run
 from stages.splits import SplitPanorama
 from tests.stages.small_run import HEIGHT, RECIPE, WIDTH, small_run
 
 CLASSES = 13
-PRINTS = Fingerprints(masks="a" * 16, assistant="b" * 16, ensemble="c" * 16)
+PRINTS = {MASKS: "a" * 16, ASSISTANT: "b" * 16, ENSEMBLE: "c" * 16}
 FIRST, SECOND = "panoramas/first", "panoramas/second"
 
 
@@ -38,16 +43,17 @@ def probabilities(label: int) -> np.ndarray:
 def fill(run: Run, panorama: SplitPanorama, masks: list[MaskSet]) -> None:
     """Store a panorama of which windows say 1, the whole image 2 and the ensemble 3; rows mark the flags."""
     store = TeacherStore.open(run.store, "a")
-    source = {"source_sha256": sha256(panorama.path.read_bytes()).hexdigest()}
+    record = record_of(panorama.path, sha256(panorama.path.read_bytes()).hexdigest(), "", (0, 0))
+    PanoramaRecords(run.panoramas).add(panorama.id, record)
     rows_HW = np.arange(HEIGHT)[:, None].repeat(WIDTH, axis=1)
     labels_hw = np.full((HEIGHT, HEIGHT), 1, np.uint8)
     view = AssistantPrediction(probabilities(1), probabilities(2), np.full((HEIGHT, WIDTH), 0.5, np.float32),
                          (labels_hw,) * len(masks), {1: np.ones((2, HEIGHT // 4, WIDTH // 4), np.float32)})  # fmt: skip
     fusion = Fusion(np.full((HEIGHT, WIDTH), 3, np.uint8), probabilities(3), rows_HW < 10)
-    store.write(Part.MASKS, PRINTS.masks, panorama.id, records.pack_masks(masks), source)
-    store.write(Part.ASSISTANT, PRINTS.assistant, panorama.id, records.pack_assistant(view), source)
     ensemble = records.pack_ensemble(fusion, rows_HW == 5, rows_HW >= 50)
-    store.write(Part.ENSEMBLE, PRINTS.ensemble, panorama.id, ensemble, source)
+    packed = {MASKS: records.pack_masks(masks), ASSISTANT: records.pack_assistant(view), ENSEMBLE: ensemble}
+    for name, arrays in packed.items():
+        store.write(name, PRINTS[name], record.entry(product(name)), arrays, {})
 
 
 def windows_of(run: Run) -> int:

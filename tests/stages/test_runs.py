@@ -2,158 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cache.store import Part
 from pipeline.errors import CacheError, RecipeError
-from pipeline.recipe import Recipe, merge_recipe
-from stages import cli, runs
-from stages.runs import (
-    Fingerprints,
-    Run,
-    open_recipe,
-    open_run,
-    read_manifest,
-    run_left_in_current_folder,
-    teacher_settings,
-    write_manifest,
-)
-
-PRINTS = Fingerprints("a" * 16, "b" * 16, "c" * 16)
-
-
-def test_the_manifest_hands_fingerprints_to_stage_two(tmp_path: Path) -> None:
-    run = Run(Recipe(), tmp_path)
-    write_manifest(run, PRINTS)
-    assert read_manifest(run) == PRINTS
-
-
-def test_stage_two_refuses_a_cache_of_other_settings_and_names_them(tmp_path: Path) -> None:
-    write_manifest(Run(Recipe(), tmp_path), PRINTS)
-    changed = merge_recipe(Recipe(), {"fusion": {"theta": 0.5}})
-    with pytest.raises(CacheError, match="fusion"):
-        read_manifest(Run(changed, tmp_path))
-
-
-def test_settings_of_stage_two_do_not_make_the_cache_stale(tmp_path: Path) -> None:
-    write_manifest(Run(Recipe(), tmp_path), PRINTS)
-    changed = merge_recipe(Recipe(), {"distill": {"steps": 7}, "losses": {"boundary": 0.0}, "seed": 3})
-    assert read_manifest(Run(changed, tmp_path)) == PRINTS
-
-
-def test_a_cache_from_before_a_setting_existed_is_read_where_the_setting_has_its_default(tmp_path: Path) -> None:
-    write_manifest(Run(Recipe(), tmp_path), PRINTS)
-    record = json.loads((tmp_path / "teacher.json").read_text())
-    del record["settings"]["views"], record["settings"]["assistant"]["views_weight"]
-    (tmp_path / "teacher.json").write_text(json.dumps(record))
-    assert read_manifest(Run(Recipe(), tmp_path)) == PRINTS
-    with pytest.raises(CacheError, match="assistant"):
-        read_manifest(Run(merge_recipe(Recipe(), {"assistant": {"views_weight": 0.5}}), tmp_path))
-
-
-def test_settings_of_speed_do_not_make_the_cache_stale(tmp_path: Path) -> None:
-    write_manifest(Run(Recipe(), tmp_path), PRINTS)
-    changed = merge_recipe(Recipe(), {"sam": {"points_per_batch": 7, "memory_gib": 3.0}})
-    assert read_manifest(Run(changed, tmp_path)) == PRINTS
-
-
-def test_a_record_from_before_a_setting_existed_counts_as_its_default(tmp_path: Path) -> None:
-    run = Run(Recipe(), tmp_path)
-    write_manifest(run, PRINTS)
-    record = json.loads(run.manifest.read_text())
-    del record["settings"]["sam"]["kind"]
-    run.manifest.write_text(json.dumps(record))
-    assert read_manifest(run) == PRINTS
-    with pytest.raises(CacheError, match="other settings of sam"):
-        read_manifest(Run(merge_recipe(Recipe(), {"sam": {"kind": "stock"}}), tmp_path))
-
-
-def test_a_project_that_was_moved_keeps_its_cache(tmp_path: Path) -> None:
-    def recipe(folder: str, checkpoint: str = "vit_b.pth") -> Recipe:
-        return merge_recipe(Recipe(), {"sam": {"model": "vit_b", "checkpoint": f"{folder}/{checkpoint}"},
-                                       "panorama": {"ignore_mask": f"{folder}/rig.png"}})  # fmt: skip
-
-    (tmp_path / "rig.png").write_bytes(b"a mask")
-    write_manifest(Run(recipe(str(tmp_path)), tmp_path), PRINTS)
-    assert read_manifest(Run(recipe("/elsewhere"), tmp_path)) == PRINTS
-    with pytest.raises(CacheError, match="other settings of sam"):
-        read_manifest(Run(recipe(str(tmp_path), "finetuned.pth"), tmp_path))
-
-
-def test_a_network_of_another_owner_on_the_hub_makes_the_cache_stale(tmp_path: Path) -> None:
-    def recipe(name: str) -> Recipe:
-        return merge_recipe(Recipe(), {"assistant": {"kind": "transformers", "name": name}})
-
-    write_manifest(Run(recipe("one/segformer"), tmp_path), PRINTS)
-    with pytest.raises(CacheError, match="other settings of assistant"):
-        read_manifest(Run(recipe("another/segformer"), tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("key", "settings"),
-    [
-        ("panorama.ignore_mask", {}),
-        ("sam.checkpoint", {"sam": {"model": "vit_b"}}),
-        ("assistant.name", {"assistant": {"kind": "onnx"}}),
-    ],
-)
-def test_another_file_of_the_same_name_makes_the_cache_stale(
-    tmp_path: Path, key: str, settings: dict[str, dict[str, object]]
-) -> None:
-    def run(folder: str) -> Run:
-        table, name = key.split(".")
-        other = {table: {**settings.get(table, {}), name: str(tmp_path / folder / "file")}}
-        return Run(merge_recipe(Recipe(), {"assistant": {"kind": "demo"}, **other}), tmp_path)
-
-    for folder, content in (("one", b"content"), ("same", b"content"), ("another", b"another")):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "file").write_bytes(content)
-    write_manifest(run("one"), PRINTS)
-    assert [read_manifest(run(folder)) for folder in ("one", "same", "gone")] == [PRINTS] * 3
-    with pytest.raises(CacheError, match=f"other content of {key}"):
-        read_manifest(run("another"))
-    (tmp_path / "one" / "file").write_bytes(b"replaced in place")
-    with pytest.raises(CacheError, match=f"other content of {key}"):
-        read_manifest(run("one"))
-
-
-def test_another_promptable_network_in_the_same_folder_makes_the_cache_stale(tmp_path: Path) -> None:
-    network = tmp_path / "sam2"
-    network.mkdir()
-    (network / "config.json").write_text("{}")
-    run = Run(merge_recipe(Recipe(), {"sam": {"kind": "transformers", "name": str(network)}}), tmp_path)
-    write_manifest(run, PRINTS)
-    assert read_manifest(run) == PRINTS
-    (network / "config.json").write_text("{ }")
-    with pytest.raises(CacheError, match=r"other content of sam\.name"):
-        read_manifest(run)
-
-
-def test_other_names_in_a_file_of_classes_make_the_cache_stale(tmp_path: Path) -> None:
-    def run(folder: str) -> Run:
-        file = str(tmp_path / folder / "classes.json")
-        return Run(merge_recipe(Recipe(), {"label_set": file, "assistant": {"label_set": file}}), tmp_path)
-
-    for folder, name in (("one", "wall"), ("moved", "wall"), ("other", "floor")):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "classes.json").write_text(f'{{"id2label": {{"0": "{name}"}}}}')
-    write_manifest(run("one"), PRINTS)
-    assert read_manifest(run("moved")) == PRINTS
-    with pytest.raises(CacheError, match="other content of label_set"):
-        read_manifest(run("other"))
-
-
-def test_a_cache_of_earlier_code_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Run(Recipe(), tmp_path)
-    write_manifest(run, PRINTS)
-    monkeypatch.setitem(runs.VERSIONS, Part.ENSEMBLE, runs.VERSIONS[Part.ENSEMBLE] + 1)
-    with pytest.raises(CacheError, match=r"other code; .* Run teacher-cache again"):
-        read_manifest(run)
+from pipeline.recipe import Recipe
+from stages import cli
+from stages.runs import Run, open_recipe, open_run, refuse_old_layout, run_left_in_current_folder
 
 
 def test_a_path_without_its_ending_is_not_taken_for_a_recipe_of_the_project(tmp_path: Path) -> None:
@@ -163,27 +21,10 @@ def test_a_path_without_its_ending_is_not_taken_for_a_recipe_of_the_project(tmp_
         open_recipe(str(tmp_path / "mine"))
 
 
-def test_without_stage_one_the_message_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(CacheError, match="Run teacher-cache first"):
-        read_manifest(Run(Recipe(), tmp_path))
-
-
 def test_a_run_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CacheError, match="cannot be written"):
         Run(Recipe(), tmp_path / "file" / "run").record_recipe()
-
-
-@pytest.mark.parametrize("content", ['{"settings"', "{}", "[]", '{"settings": {}, "fingerprints": {"masks": "a"}}'])
-def test_a_damaged_record_is_told_in_one_sentence(tmp_path: Path, content: str) -> None:
-    run = Run(Recipe(), tmp_path)
-    run.manifest.write_text(content)
-    with pytest.raises(CacheError, match=r"teacher\.json is damaged.*Run teacher-cache again"):
-        read_manifest(run)
-
-
-def test_teacher_settings_are_plain_json() -> None:
-    assert teacher_settings(Recipe())["assistant"]["feature_levels"] == [1, 2, 3, 4]
 
 
 PATHS = """
@@ -269,13 +110,15 @@ def test_a_network_that_is_only_in_the_current_folder_is_not_taken_silently(proj
 def test_a_cache_in_the_current_folder_is_told_where_the_recipes_own_place_has_none(project: Path) -> None:
     run = open_run("../recipes/my.toml")
     assert run_left_in_current_folder(run) == ""
-    (project / "here" / "cache" / "run" / "teacher.zarr").mkdir(parents=True)
+    (project / "here" / "cache" / "run").mkdir(parents=True)
+    (project / "here" / "cache" / "run" / "teacher.json").touch()
     told = run_left_in_current_folder(run)
     assert str(run.folder) in told and "--cache cache continues with that" in told
     result = CliRunner().invoke(cli.app, ["distill", "../recipes/my.toml"])
     assert f"note: {told}" in result.stderr
     assert run_left_in_current_folder(open_run("../recipes/my.toml", Path("cache"))) == ""
-    run.store.mkdir(parents=True)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    run.manifest.touch()
     assert run_left_in_current_folder(run) == ""
 
 
@@ -310,3 +153,50 @@ def test_what_no_path_may_have_is_refused_with_its_setting(project: Path) -> Non
         open_run("../recipes/my.toml")
     with pytest.raises(RecipeError, match="recipes is a folder; a recipe is a TOML file"):
         open_recipe("../recipes")
+
+
+@pytest.mark.parametrize("name", ["students", "evaluations", "teacher.zarr", "weights"])
+def test_names_of_what_runs_share_are_no_names_of_runs(project: Path, name: str) -> None:
+    with pytest.raises(RecipeError, match=r"the cache has a folder of that name.*Choose another name"):
+        open_run("../recipes/my.toml", overrides=(f"name={name}",))
+
+
+def test_results_lead_to_the_latest_and_name_all(project: Path) -> None:
+    run = open_run("../recipes/my.toml")
+    assert run.student == run.folder / "student"
+    for name in ("a", "b", "a"):
+        assert run.record_student(name) == run.cache / "students" / name
+    run.record_evaluation("e")
+    assert run.results.students == ("b", "a")
+    assert (run.student, run.evaluation) == (run.cache / "students" / "a", run.cache / "evaluations" / "e")
+    (run.student / "final").mkdir(parents=True)
+    assert (run.folder / "student" / "final").samefile(run.student / "final")
+
+
+def test_a_lost_or_damaged_list_of_results_is_an_empty_one(project: Path) -> None:
+    run = open_run("../recipes/my.toml")
+    run.record_student("a")
+    (run.folder / "results.json").write_text('{"students": 3')
+    assert run.results.students == ()
+    run.record_student("b")
+    assert run.results.students == ("b",)
+
+
+def test_a_run_of_the_old_layout_is_refused_with_the_command_that_moves_it(project: Path) -> None:
+    run = open_run("../recipes/my.toml")
+    refuse_old_layout(run.folder)
+    (run.folder / "teacher.zarr").mkdir(parents=True)
+    with pytest.raises(CacheError, match="Run `goodsam take-over`"):
+        refuse_old_layout(run.folder)
+
+
+def test_a_folder_in_the_place_of_a_link_is_put_aside(project: Path) -> None:
+    """As where a cache was copied by a program that follows links."""
+    run = open_run("../recipes/my.toml")
+    for content in ("first", "second"):
+        (run.folder / "eval").mkdir(parents=True)
+        (run.folder / "eval" / "metrics.json").write_text(content)
+        (run.record_evaluation("e")).mkdir(parents=True, exist_ok=True)
+        assert (run.folder / "eval").samefile(run.evaluation)
+        assert (run.folder / "eval.copied" / "metrics.json").read_text() == content
+        (run.folder / "eval").unlink()

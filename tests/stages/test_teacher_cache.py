@@ -23,28 +23,39 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.cache.group import MARK, read_mark, write_group
-from pipeline.cache.store import Part, TeacherStore
+from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
+from pipeline.cache.store import TeacherStore
 from pipeline.classes import IGNORE
 from pipeline.errors import CacheError, DeviceError, InputError, WeightsError, WorkerError
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.images import OpenedPanorama
 from pipeline.recipe import Recipe
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.identity import DEMO_FOLDER, DEMO_WEIGHTS
 from pipeline.teacher.sam import SamMaskGenerator
-from stages import fingerprints, panorama_task
+from stages import panorama_task, products
 from stages.claims import claimed
 from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted, silent
-from stages.files import SOURCE_STAMP, digest
-from stages.panorama_task import PanoramaTask, TaskReport
+from stages.files import digest
+from stages.manifest import read_manifest
+from stages.panorama_task import PanoramaTask, PanoramaWork, TaskReport
+from stages.products import Product, fingerprints
 from stages.reading import RunReader
-from stages.runs import VERSIONS, Fingerprints, Run, read_manifest
+from stages.runs import Run
 from stages.splits import learning_panoramas
 from stages.teacher_cache import _at_once, teacher_cache
+from stages.verify import verify
 from tests.pretend_gpu import NAME as GPU_NAME
 from tests.pretend_gpu import PretendGpu
-from tests.stages.small_run import WIDTH, make_folders, small_run, write_panorama
+from tests.stages.small_run import (
+    WIDTH,
+    arrays_of,
+    discard,
+    entry_of,
+    make_folders,
+    read_product,
+    small_run,
+    write_panorama,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,16 +74,6 @@ def folder(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, to be changed."""
     shutil.copytree(finished, tmp_path / "run")
     return tmp_path / "run"
-
-
-def arrays_of(run: Run) -> dict[tuple[str, str, str], npt.NDArray[Any]]:
-    prints, store = read_manifest(run), TeacherStore.open(run.store, "r")
-    return {
-        (part.value, panorama_id, name): array
-        for part in Part
-        for panorama_id in store.ids(part, getattr(prints, part.value))
-        for name, array in store.read(part, getattr(prints, part.value), panorama_id).items()
-    }
 
 
 def assert_equal_caches(one: Run, other: Run) -> None:
@@ -94,8 +95,8 @@ def to_do(run: Run) -> int:
 def test_every_panorama_gets_masks_assistant_and_ensemble(finished: Path) -> None:
     arrays = arrays_of(small_run(finished))
     assert {name for part, _, name in arrays if part == "ensemble"} == {
-        "ensemble_labels", "ensemble_logits", "reliability", "boundary", "ignored"}  # fmt: skip
-    assert arrays["ensemble", "panoramas/0", "ensemble_logits"].shape == (13, 64, 128)
+        "ensemble_labels", "ensemble_probabilities", "reliability", "boundary", "ignored"}  # fmt: skip
+    assert arrays["ensemble", "panoramas/0", "ensemble_probabilities"].shape == (13, 64, 128)
     assert arrays["assistant", "panoramas/0", "features_1"].shape[1:] == (16, 32)
     assert len(arrays["masks", "panoramas/0", "run_counts"]) > 0
 
@@ -106,8 +107,7 @@ def test_a_finished_run_has_nothing_to_do(folder: Path) -> None:
 
 def test_a_resumed_run_does_only_the_missing_panoramas(folder: Path, finished: Path) -> None:
     run = small_run(folder)
-    prints = read_manifest(run)
-    TeacherStore.open(run.store, "a").discard(Part.ENSEMBLE, prints.ensemble, "panoramas/1")
+    discard(run, ENSEMBLE, "panoramas/1")
     assert to_do(run) == 1
     assert_equal_caches(run, small_run(finished))
 
@@ -117,19 +117,16 @@ def test_a_changed_fusion_setting_computes_the_ensemble_alone(folder: Path) -> N
     run = small_run(folder, fusion={"theta": 0.9})
     summary = teacher_cache(run, silent)
     after = read_manifest(run)
-    assert (after.masks, after.assistant) == (before.masks, before.assistant)
-    assert after.ensemble != before.ensemble
-    assert summary.parts == {"ensemble": 4}
+    assert [name for name in after if after[name] != before[name]] == [ENSEMBLE]
+    assert summary.products == {"ensemble": 4}
 
 
 def test_a_changed_prompt_grid_keeps_the_assistant_and_never_reads_old_masks(folder: Path) -> None:
     before = read_manifest(small_run(folder))
     run = small_run(folder, sam={"points_per_side": 3})
-    assert teacher_cache(run, silent).parts == {"masks": 4, "ensemble": 4}
+    assert teacher_cache(run, silent).products == {"masks": 4, "ensemble": 4}
     after = read_manifest(run)
-    assert after.assistant == before.assistant
-    assert after.masks != before.masks
-    assert after.ensemble != before.ensemble
+    assert [name for name in after if after[name] != before[name]] == [MASKS, ENSEMBLE]
 
 
 def test_batching_of_prompts_is_no_other_result(folder: Path) -> None:
@@ -161,7 +158,7 @@ def test_a_second_rerun_sees_what_the_first_saw(folder: Path, damage: str) -> No
     run = small_run(folder)
     assert to_do(run) == 0
     age_indexes(run)
-    panorama = next((run.store / "assistant" / read_manifest(run).assistant).glob("*1"))
+    panorama = entry_of(run, ASSISTANT, "panoramas/1")
     chunk = next(panorama.glob("agreement/c*"))
     if damage == "a lost chunk":
         chunk.unlink()
@@ -170,7 +167,7 @@ def test_a_second_rerun_sees_what_the_first_saw(folder: Path, damage: str) -> No
     elif damage == "a changed mark":
         mark = panorama / "zarr.json"
         before = mark.stat()
-        mark.write_text(mark.read_text().replace("panoramas/1", "panoramas/2"))
+        mark.write_text(mark.read_text().replace("1.png", "2.png"))
         os.utime(mark, ns=(before.st_atime_ns, before.st_mtime_ns))
     elif damage == "a lost mark":
         (panorama / "zarr.json").unlink()
@@ -189,7 +186,7 @@ def test_a_rerun_after_the_first_parses_no_mark(folder: Path, monkeypatch: pytes
 
 
 def indexes(run: Run) -> Path:
-    return run.folder / "teacher.zarr.index"
+    return run.cache / "teacher.zarr.index"
 
 
 def age_indexes(run: Run) -> None:
@@ -209,23 +206,6 @@ def test_a_picture_that_was_copied_is_read_once_and_not_done_again(
         assert read == [picture]
 
 
-def test_pictures_cached_without_size_and_time_are_read_by_one_rerun_alone(
-    folder: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Caches of earlier versions name neither."""
-    run = small_run(folder)
-    for mark in run.store.glob("*/*/*/zarr.json"):
-        forget_stamp(mark.parent)
-    read = pictures_read(monkeypatch)
-    for _ in range(2):
-        assert to_do(run) == 0
-        assert len(read) == len(set(read)) == 4
-    assert_equal_caches(run, small_run(finished))
-    assert not list((run.folder / "teacher.zarr.writing").rglob("zarr.json"))
-    write_panorama(folder / "photos" / "1.png", 77)
-    assert to_do(run) == 1
-
-
 def pictures_read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Pictures that are read from now on to see whether they are the same."""
     read: list[Path] = []
@@ -238,11 +218,54 @@ def pictures_read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return read
 
 
-def forget_stamp(folder: Path) -> None:
-    """Make the done mark one that says nothing of its picture's size and time of change."""
-    mark = read_mark(folder)
-    left = {key: value for key, value in mark.provenance.items() if key not in SOURCE_STAMP}
-    write_group(folder, {MARK: dataclasses.replace(mark, provenance=left).to_json()})
+def test_a_lost_record_of_the_panoramas_costs_reading_them_once(
+    folder: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = small_run(folder)
+    run.panoramas.unlink()
+    read = pictures_read(monkeypatch)
+    for _ in range(2):
+        assert to_do(run) == 0
+        assert len(read) == len(set(read)) == 4
+    assert_equal_caches(run, small_run(finished))
+
+
+def test_renamed_and_moved_pictures_are_known_by_their_content(folder: Path, finished: Path) -> None:
+    (folder / "photos").rename(folder / "pictures")
+    (folder / "pictures" / "1.png").rename(folder / "pictures" / "renamed.png")
+    run = small_run(folder, data={"panoramas": str(folder / "pictures")})
+    assert to_do(run) == 0
+    moved, before = arrays_of(run), arrays_of(small_run(finished))
+    assert all((moved[product, "panoramas/renamed", name] == array).all()
+               for (product, panorama_id, name), array in before.items() if panorama_id == "panoramas/1")  # fmt: skip
+
+
+def test_runs_of_other_names_and_folders_share_what_they_have_in_common(folder: Path) -> None:
+    shutil.copytree(folder / "photos", folder / "copies")
+    run = small_run(folder, data={"panoramas": str(folder / "copies")}, fusion={"theta": 0.9})
+    other = Run(run.recipe, run.cache / "other")
+    assert teacher_cache(other, silent).products == {"ensemble": 4}
+    assert teacher_cache(small_run(folder), silent).products == {}
+    assert read_manifest(other)[MASKS] == read_manifest(small_run(folder))[MASKS]
+
+
+def test_a_further_product_is_one_declaration(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else of the project knows it; it is computed, stored, described, found done, and verified."""
+
+    def shares(work: PanoramaWork) -> dict[str, npt.NDArray[Any]]:
+        labels_HW = work.read(ENSEMBLE, ["ensemble_labels"])["ensemble_labels"]
+        return {"pixels": np.bincount(labels_HW.ravel(), minlength=256)}
+
+    declaration = Product("shares", 1, lambda recipe: {"classes": recipe.classes.names}, shares, inputs=(ENSEMBLE,))
+    monkeypatch.setattr(products, "PRODUCTS", (*products.PRODUCTS, declaration))
+    run = small_run(folder)
+    with pytest.raises(CacheError, match="Run teacher-cache again"):
+        read_manifest(run)
+    assert teacher_cache(run, silent).products == {"shares": 4}
+    assert read_product(run, "shares", "panoramas/1")["pixels"].sum() == WIDTH * WIDTH // 2
+    assert to_do(run) == 0
+    assert verify(run) == []
+    assert teacher_cache(small_run(folder, fusion={"theta": 0.9}), silent).products == {"ensemble": 4, "shares": 4}
 
 
 def test_a_picture_that_changed_in_size_is_told_though_its_time_is_the_old(folder: Path) -> None:
@@ -255,10 +278,8 @@ def test_a_picture_that_changed_in_size_is_told_though_its_time_is_the_old(folde
 
 def test_a_damaged_part_is_done_again(folder: Path, finished: Path) -> None:
     run = small_run(folder)
-    prints = read_manifest(run)
-    store = TeacherStore.open(run.store, "a")
-    store.discard(Part.ENSEMBLE, prints.ensemble, "panoramas/0")
-    chunk = next(p for p in (run.store / "masks" / prints.masks).rglob("runs/c*") if "0" in p.parts[-3])
+    chunk = next(entry_of(run, MASKS, "panoramas/0").glob("runs/c*"))
+    discard(run, ENSEMBLE, "panoramas/0")
     content = bytearray(chunk.read_bytes())
     content[len(content) // 2] ^= 4
     chunk.write_bytes(content)
@@ -279,7 +300,7 @@ def two_at_once(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     seen: list[tuple[str, int]] = []
     compute = panorama_task._compute
 
-    def watched(task: PanoramaTask, *outcome: Any) -> OpenedPanorama:
+    def watched(task: PanoramaTask, *outcome: Any) -> TaskReport:
         seen.append((threading.current_thread().name, torch.get_num_threads()))
         return compute(task, *outcome)
 
@@ -327,7 +348,7 @@ def test_on_a_gpu_the_cache_is_the_same(finished: Path, tmp_path: Path, gpu: Pre
     ours, expected = arrays_of(small_run(tmp_path)), arrays_of(small_run(finished))
     assert ours.keys() == expected.keys()
     for key, array in ours.items():  # larger batches of prompts round another way, and so does another attention
-        is_stored_as_byte = key[2].endswith("_logits") or key[2].startswith("features_")
+        is_stored_as_byte = key[2].endswith("_probabilities") or key[2].startswith("features_")
         rounding = 1e-5 if array.dtype.kind == "f" else 1 if is_stored_as_byte else 0
         np.testing.assert_allclose(array, expected[key], rtol=0, atol=rounding, err_msg=str(key))
 
@@ -380,7 +401,7 @@ def test_a_broken_picture_is_set_aside_and_a_full_disk_stops_two_at_once(
     (folder / "photos" / "text.png").write_text("no picture")
     summary = teacher_cache(small_run(folder, fusion={"theta": 0.8}), silent)
     assert list(summary.failed) == ["panoramas/text"]
-    assert summary.parts == {"ensemble": 4}
+    assert summary.products == {"ensemble": 4}
 
     def full(*_: Any) -> None:
         raise CacheError("the disk is full", "there must be room", "Free some")
@@ -397,7 +418,7 @@ def test_a_slower_way_is_told_once_however_many_tasks_say_it(folder: Path, monke
     work = panorama_task.cache_panorama
 
     def in_another_process(task: PanoramaTask) -> TaskReport:
-        source = panorama_task._mask_source(task.recipe.sam, task.device, task.fingerprints.masks)
+        source = panorama_task._mask_source(task.recipe.sam, task.device, task.fingerprints[MASKS])
         assert isinstance(source, SamMaskGenerator)
         decoder = source.generator.decoder
         decoder.fallback_reason = "a test wants it"  # type: ignore[misc]
@@ -440,7 +461,7 @@ def notes_but_of_windows(events: list[Event]) -> list[str]:
     return others
 
 
-def begun(folder: Path, part: Part, *options: str, **how: Any) -> subprocess.Popen[str]:
+def begun(folder: Path, part: str, *options: str, **how: Any) -> subprocess.Popen[str]:
     """The command of the stage, at work in `folder`, which has stored the part of one panorama at least."""
     make_folders(folder)
     command = [sys.executable, "-m", "stages.cli", "teacher-cache", str(folder / "small.toml"), *options]
@@ -453,7 +474,7 @@ def begun(folder: Path, part: Part, *options: str, **how: Any) -> subprocess.Pop
 
 @pytest.mark.slow
 def test_a_run_killed_in_the_middle_and_gone_on_with_gives_the_same_cache(finished: Path, tmp_path: Path) -> None:
-    process = begun(tmp_path, Part.ENSEMBLE, stderr=subprocess.DEVNULL)
+    process = begun(tmp_path, ENSEMBLE, stderr=subprocess.DEVNULL)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     run = small_run(tmp_path)
@@ -469,7 +490,7 @@ def hear_interrupts() -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_ends_workers_without_a_traceback_and_the_run_goes_on(finished: Path, tmp_path: Path) -> None:
-    process = begun(tmp_path, Part.MASKS, "--workers", "2", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    process = begun(tmp_path, MASKS, "--workers", "2", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                     start_new_session=True, preexec_fn=hear_interrupts)  # fmt: skip
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the command
     said, _ = process.communicate(timeout=240)
@@ -529,7 +550,7 @@ def test_a_folder_of_masks_has_one_per_camera_and_a_changed_one_computes_its_pan
     write_mask(rigs / "held_out.png", 8)
     run = small_run(folder, panorama={"ignore_mask": str(rigs)})
     events: list[Event] = []
-    assert teacher_cache(run, events.append).parts == {"ensemble": 4}
+    assert teacher_cache(run, events.append).products == {"ensemble": 4}
     counts = "rigs: ignore masks for 2 of 4 panoramas: 1 by their name, 1 by their folder, 0 by their size"
     assert Note("teacher-cache", counts) in events
     assert ignored_rows(run) == {"panoramas/0": 0, "panoramas/1": 4, "panoramas/2": 0, "evaluation/9": 8}
@@ -538,12 +559,12 @@ def test_a_folder_of_masks_has_one_per_camera_and_a_changed_one_computes_its_pan
     write_mask(rigs / "1.png", 16)
     with pytest.raises(CacheError, match=r"other content of panorama\.ignore_mask"):
         read_manifest(run)
-    assert teacher_cache(run, silent).parts == {"ensemble": 1}
+    assert teacher_cache(run, silent).products == {"ensemble": 1}
     assert ignored_rows(run)["panoramas/1"] == 16
     assert RunReader.open(run, learning_panoramas(run.recipe)).content_fingerprint() != before
     write_mask(rigs / "2.png", 1)
     (rigs / "1.png").unlink()
-    assert teacher_cache(run, silent).parts == {"ensemble": 2}
+    assert teacher_cache(run, silent).products == {"ensemble": 2}
     assert ignored_rows(run) == {"panoramas/0": 0, "panoramas/1": 0, "panoramas/2": 1, "evaluation/9": 8}
 
 
@@ -558,7 +579,7 @@ def test_a_stopped_run_leaves_no_ensemble_of_another_mask(folder: Path, monkeypa
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(panorama_task, "fuse", stopped)
+    monkeypatch.setattr("pipeline.teacher.vote.fuse", stopped)
     with pytest.raises(KeyboardInterrupt):
         teacher_cache(run, silent)
     assert RunReader.open(run, learning_panoramas(run.recipe)).ids == ("panoramas/0", "panoramas/2")
@@ -617,31 +638,33 @@ def test_what_a_folder_holds_besides_is_told_once_and_costs_only_itself(folder: 
 def test_what_another_process_has_done_meanwhile_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks of a run that was stopped go on on a cluster, and may be at a panorama of the next run."""
     run = small_run(folder, fusion={"theta": 0.8})
-    ensemble, write, written = panorama_task._ensemble, TeacherStore.write, list[str]()
+    declared, write, written = products.product(ENSEMBLE), TeacherStore.write, list[str]()
 
-    def after_another(task: PanoramaTask, *arguments: Any) -> dict[str, np.ndarray]:
+    def after_another(work: PanoramaWork) -> dict[str, npt.NDArray[Any]]:
         with monkeypatch.context() as patch:
-            patch.setattr(panorama_task, "_ensemble", ensemble)
-            panorama_task.cache_panorama(task)
-        return ensemble(task, *arguments)
+            patch.setattr(products, "PRODUCTS", others)
+            panorama_task.cache_panorama(work.task)
+        return declared.compute(work)
 
     def counted(store: TeacherStore, *arguments: Any) -> None:
         written.append(arguments[2])
         write(store, *arguments)
 
-    monkeypatch.setattr(panorama_task, "_ensemble", after_another)
+    others = products.PRODUCTS
+    slow = dataclasses.replace(declared, compute=after_another)
+    monkeypatch.setattr(products, "PRODUCTS", (*others[:-1], slow))
     monkeypatch.setattr(TeacherStore, "write", counted)
     assert teacher_cache(run, silent).computed == 4
     assert len(written) == 4
 
 
-def test_parts_are_named_by_the_working_height(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_products_are_named_by_the_working_height(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rule that makes it of the width may change; masks of another height must not be read then."""
     recipe = small_run(folder).recipe
-    before = fingerprints.part_fingerprints(recipe)
+    before = fingerprints(recipe)
     monkeypatch.setattr(PanoramaConfig, "height", recipe.panorama.height + 4)
-    after = fingerprints.part_fingerprints(recipe)
-    assert all(after.of(part) != before.of(part) for part in Part)
+    after = fingerprints(recipe)
+    assert all(after[name] != before[name] for name in before)
 
 
 def test_a_device_that_fails_ends_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -649,7 +672,7 @@ def test_a_device_that_fails_ends_the_run(folder: Path, monkeypatch: pytest.Monk
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     write_panorama(folder / "photos" / "new.png", 55)
-    monkeypatch.setattr(panorama_task, "stitch_assistant", fails)
+    monkeypatch.setattr("pipeline.teacher.rectification.stitch_assistant", fails)
     events: list[Event] = []
     with pytest.raises(DeviceError, match=r"device has failed .*driver"):
         teacher_cache(small_run(folder), events.append)
@@ -746,20 +769,20 @@ def test_workers_of_another_version_or_without_the_project_are_refused(
 ) -> None:
     from dask.distributed import LocalCluster
 
-    def unknown_there(recipe: Recipe) -> Fingerprints:
-        return part_fingerprints(recipe)
+    def unknown_there(recipe: Recipe) -> dict[str, str]:
+        return fingerprints(recipe)
 
-    part_fingerprints = fingerprints.part_fingerprints
     cluster: Any = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
     with cluster:
-        monkeypatch.setitem(VERSIONS, Part.ENSEMBLE, 99)
+        newer = dataclasses.replace(products.product(ENSEMBLE), version=99)
+        monkeypatch.setattr(products, "PRODUCTS", (*products.PRODUCTS[:-1], newer))
         with pytest.raises(WorkerError, match=r"differs from this machine .another version"):
             teacher_cache(small_run(folder), silent, scheduler=cluster.scheduler_address)
         module = ModuleType("not_there")
         unknown_there.__module__, unknown_there.__qualname__ = "not_there", "unknown_there"
         monkeypatch.setitem(sys.modules, "not_there", module)
         monkeypatch.setattr(module, "unknown_there", unknown_there, raising=False)
-        monkeypatch.setattr("stages.teacher_cache.part_fingerprints", unknown_there)
+        monkeypatch.setattr("stages.teacher_cache.fingerprints", unknown_there)
         with pytest.raises(WorkerError, match=r"differs from this machine .*No module named 'not_there'"):
             teacher_cache(small_run(folder), silent, scheduler=cluster.scheduler_address)
 

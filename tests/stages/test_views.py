@@ -20,7 +20,7 @@ from pipeline.teacher.boundary import refine_boundary
 from pipeline.teacher.config import BoundaryConfig
 from pipeline.teacher.masks import MaskSet, mask_map
 from pipeline.teacher.vote import fuse
-from stages.fingerprints import part_fingerprints
+from stages.products import fingerprints
 from stages.runs import open_recipe
 from stages.views import assistant_views, shared_views
 
@@ -40,13 +40,13 @@ def test_only_the_assistant_is_shown_perspective_views_and_only_with_weight() ->
 
 
 def test_views_name_the_assistants_part_where_they_are_shown_and_nowhere_else() -> None:
-    plain = part_fingerprints(recipe())
-    unused = part_fingerprints(recipe(views={"level": 3}, assistant={"views_scale": 2.0}))
-    shown = part_fingerprints(recipe(assistant={"views_weight": 0.5}))
-    other = part_fingerprints(recipe(assistant={"views_weight": 0.5}, views={"level": 3}))
+    plain = fingerprints(recipe())
+    unused = fingerprints(recipe(views={"level": 3}, assistant={"views_scale": 2.0}))
+    shown = fingerprints(recipe(assistant={"views_weight": 0.5}))
+    other = fingerprints(recipe(assistant={"views_weight": 0.5}, views={"level": 3}))
     assert unused == plain
-    assert len({plain.assistant, shown.assistant, other.assistant}) == 3
-    assert plain.masks == shown.masks == other.masks
+    assert len({named["assistant"] for named in (plain, shown, other)}) == 3
+    assert len({named["masks"] for named in (plain, shown, other)}) == 1
 
 
 def test_the_shares_of_whole_image_and_views_are_at_most_one() -> None:

@@ -67,7 +67,7 @@ def test_without_a_student_stage_one_is_measured_and_told(
 ) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     run = tmp_path / "copy/cache/small"
-    shutil.rmtree(run / "student")
+    shutil.rmtree(tmp_path / "copy/cache/students")
     assert goodsam("eval", tmp_path / "copy/small.toml", "--cache", tmp_path / "copy/cache") == 0
     assert "there is no finished student: only stage one is measured" in capsys.readouterr().err
     before, now = (json.loads((at / "eval/metrics.json").read_text()) for at in (folder / "cache/small", run))
@@ -144,8 +144,9 @@ def test_a_second_one_at_the_same_time_is_refused_and_records_nothing(
     folder: Path, capsys: pytest.CaptureFixture[str], stage: str, place: str
 ) -> None:
     recorded = (folder / "cache/small/recipe.toml").read_text()
-    with claimed(folder / "cache/small" / place, stage):
-        assert goodsam(stage, folder / "small.toml", "--cache", folder / "cache", "--set", "seed=9") == 1
+    at_work = (folder / "cache/small" / place).resolve()
+    with claimed(at_work, stage):
+        assert goodsam(stage, folder / "small.toml", "--cache", folder / "cache", "--set", "distill.log_every=2") == 1
     assert f"another {stage} is already running" in capsys.readouterr().err
     assert (folder / "cache/small/recipe.toml").read_text() == recorded
 
@@ -190,7 +191,7 @@ def test_ctrl_c_is_told_in_one_sentence(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("stages.wiring.distill_run", interrupt)
+    monkeypatch.setattr("stages.distill.distill", interrupt)
     assert goodsam("distill", folder / "small.toml", "--cache", folder / "cache") == 130
     assert "run the same command again" in capsys.readouterr().err
 

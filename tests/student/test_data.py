@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from pipeline.cache.codec import decode_probabilities, encode_features
-from pipeline.cache.store import Part, TeacherStore
+from pipeline.cache.schema import ASSISTANT, ENSEMBLE
+from pipeline.cache.store import TeacherStore
 from pipeline.classes import IGNORE
 from pipeline.errors import CacheError, InputError
 from pipeline.student.config import DistillConfig
@@ -132,19 +135,27 @@ def store_of(folder: Path, sample: PanoramaSample) -> TeacherStore:
     store = TeacherStore.open(folder / "teacher.zarr", "a")
     codes, scale = encode_features(sample.features[2].astype(np.float32))
     labels_HW = np.where(sample.ignored_HW, IGNORE, sample.ensemble_CHW.argmax(axis=0)).astype(np.uint8)
-    store.write(Part.ASSISTANT, "a1", "street/1", {
-        "assistant_logits": sample.assistant_CHW, "features_2": codes, "features_2_scale": scale}, {})  # fmt: skip
-    store.write(Part.ENSEMBLE, "e1", "street/1", {
-        "ensemble_logits": sample.ensemble_CHW, "ensemble_labels": labels_HW,
+    store.write(ASSISTANT, "a1", "street/1", {
+        "assistant_probabilities": sample.assistant_CHW,
+        "features_2": codes, "features_2_scale": scale}, {})  # fmt: skip
+    store.write(ENSEMBLE, "e1", "street/1", {
+        "ensemble_probabilities": sample.ensemble_CHW, "ensemble_labels": labels_HW,
         "reliability": sample.reliable_HW.astype(np.uint8),
         "boundary": sample.boundary_HW.astype(np.uint8), "ignored": sample.ignored_HW.astype(np.uint8),
     }, {})  # fmt: skip
     return TeacherStore.open(folder / "teacher.zarr", "r")
 
 
+def reads(store: TeacherStore) -> Callable[..., Any]:
+    """Reads arrays of street/1 from the store."""
+    fingerprints = {ASSISTANT: "a1", ENSEMBLE: "e1"}
+    return lambda product, panorama_id, names: store.read(product, fingerprints[product], panorama_id, names)
+
+
 def test_samples_come_out_of_the_store_as_stage_one_put_them_in(tmp_path: Path) -> None:
     sample = toy_sample(5, levels=(2,))
-    reader = StoreReader(store_of(tmp_path, sample), "a1", "e1", lambda _: sample.image_HW3, (2,))
+    store = store_of(tmp_path, sample)
+    reader = StoreReader(reads(store), lambda _: sample.image_HW3, (2,))
     read = reader("street/1")
     for name in ("image_HW3", "assistant_CHW", "ensemble_CHW", "reliable_HW", "boundary_HW", "ignored_HW"):
         np.testing.assert_array_equal(getattr(read, name), getattr(sample, name))
@@ -154,7 +165,7 @@ def test_samples_come_out_of_the_store_as_stage_one_put_them_in(tmp_path: Path) 
     labels_HW = sample.ensemble_CHW.argmax(axis=0)
     np.testing.assert_array_equal(decode_probabilities(hard.ensemble_CHW).argmax(axis=0)[:-1], labels_HW[:-1])
     np.testing.assert_array_equal(hard.ensemble_CHW.sum(axis=0, dtype=int), np.where(sample.ignored_HW, 0, 255))
-    smaller = StoreReader(reader.store, "a1", "e1", lambda _: sample.image_HW3[:, : WIDTH // 2])
+    smaller = StoreReader(reads(store), lambda _: sample.image_HW3[:, : WIDTH // 2])
     with pytest.raises(CacheError, match=f"is {WIDTH // 2}x{HEIGHT}"):
         smaller("street/1")
 
@@ -162,9 +173,8 @@ def test_samples_come_out_of_the_store_as_stage_one_put_them_in(tmp_path: Path) 
 def test_features_beyond_half_precision_keep_their_direction(tmp_path: Path) -> None:
     sample = toy_sample(5, levels=(2,))
     large = {2: sample.features[2].astype(np.float32) * 1e6}
-    reader = StoreReader(
-        store_of(tmp_path, dataclasses.replace(sample, features=large)), "a1", "e1", lambda _: sample.image_HW3, (2,)
-    )
+    store = store_of(tmp_path, dataclasses.replace(sample, features=large))
+    reader = StoreReader(reads(store), lambda _: sample.image_HW3, (2,))
     read, wanted = reader("street/1").features[2].astype(np.float32), sample.features[2].astype(np.float32)
     cosine = (read * wanted).sum(0) / np.linalg.norm(read, axis=0) / np.linalg.norm(wanted, axis=0)
     assert cosine.min() > 0.999

@@ -16,8 +16,8 @@ from pipeline.errors import CacheError, DeviceMemoryError, InputError, WeightsEr
 from pipeline.evaluate import report
 from pipeline.evaluate.categories import open_categories
 from pipeline.evaluate.ladder import RUNGS
-from stages.evaluate import EvaluateJob, TeacherArrays, evaluate, teacher_rungs, without_ignored
 from stages.events import Event, ItemFailed, StageAdvanced, StageStarted
+from stages.measuring import EvaluateJob, TeacherArrays, measure, teacher_rungs, without_ignored
 
 HEIGHT, WIDTH, CLASSES = 16, 32, 13
 IDS = ("evaluation/a", "evaluation/b", "evaluation/c")
@@ -107,7 +107,7 @@ def failing(work: Callable[[str], TeacherArrays], bad: str) -> Callable[[str], T
 
 
 def test_rungs_stand_in_order_and_show_what_each_step_adds(job: EvaluateJob) -> None:
-    metrics = evaluate(job)
+    metrics = measure(job)
     rungs = {record["name"]: record for record in metrics["ladder"]}
     assert tuple(rungs) == RUNGS
     order = ("assistant_whole", "assistant_blend", "ensemble", "ensemble_reliable", "student")
@@ -119,24 +119,24 @@ def test_rungs_stand_in_order_and_show_what_each_step_adds(job: EvaluateJob) -> 
 
 def test_categories_are_measured_for_every_rung_and_named(job: EvaluateJob) -> None:
     categories = open_categories("cityscapes7", DENSEPASS_13)
-    metrics = evaluate(replace(job, categories=categories))
+    metrics = measure(replace(job, categories=categories))
     assert metrics["categories"]["vehicle"] == ["car"] and metrics["categories"]["flat"] == ["road", "sidewalk"]
     for record in metrics["ladder"]:
         assert not record["categories"]["pixel_accuracy"] < record["pixel_accuracy"]  # nan where none is covered
         assert list(record["categories"]["per_category_iou"]) == list(metrics["categories"])
     assert "| construction |" in (job.out / "ladder.md").read_text()
-    assert "categories" not in evaluate(job)
+    assert "categories" not in measure(job)
 
 
 def test_the_student_is_described_with_its_size_time_and_device(job: EvaluateJob) -> None:
-    student = evaluate(job)["student"]
+    student = measure(job)["student"]
     assert student["parameters"] == 42
     assert student["milliseconds_per_panorama"] >= 0
     assert student["device"] == "cpu, 1 threads"
 
 
 def test_what_is_written_is_what_is_returned(job: EvaluateJob) -> None:
-    metrics = evaluate(job)
+    metrics = measure(job)
     written = json.loads((job.out / "metrics.json").read_text())
     assert written["run"] == "test"
     assert report.text_of(written) == report.text_of(metrics)
@@ -148,10 +148,10 @@ def test_what_is_written_is_what_is_returned(job: EvaluateJob) -> None:
 
 
 def test_pictures_are_made_of_the_first_panoramas_and_old_ones_go(job: EvaluateJob) -> None:
-    evaluate(replace(job, overlays=1))
+    measure(replace(job, overlays=1))
     assert pictures(job) == ["evaluation/a.png"]
     assert Image.open(job.out / "overlays" / "evaluation" / "a.png").width > 1000
-    evaluate(job)
+    measure(job)
     assert not list((job.out / "overlays").iterdir())
 
 
@@ -159,14 +159,14 @@ def test_an_evaluation_that_fails_leaves_the_pictures_of_the_one_before(job: Eva
     def unreadable(id_: str) -> npt.NDArray[np.uint8]:
         raise InputError(f"{id_} is broken", "a panorama", "Mend it")
 
-    evaluate(replace(job, overlays=1))
+    measure(replace(job, overlays=1))
     with pytest.raises(InputError, match="could be measured"):
-        evaluate(replace(job, overlays=1, open_image=unreadable))
+        measure(replace(job, overlays=1, open_image=unreadable))
     assert pictures(job) == ["evaluation/a.png"]
 
 
 def test_every_panorama_has_a_picture_of_its_own(job: EvaluateJob) -> None:
-    evaluate(renamed(replace(job, overlays=3), "a/b", "a__b", "b"))
+    measure(renamed(replace(job, overlays=3), "a/b", "a__b", "b"))
     assert pictures(job) == ["a/b.png", "a__b.png", "b.png"]
 
 
@@ -174,7 +174,7 @@ def test_every_panorama_has_a_picture_of_its_own(job: EvaluateJob) -> None:
 @pytest.mark.parametrize(("name", "reason"), [("x" * 252, "name too long"), ("a.png/b", "for a folder")])
 def test_a_name_that_cannot_be_had_costs_the_picture_alone(job: EvaluateJob, name: str, reason: str) -> None:
     events: list[Event] = []
-    metrics = evaluate(renamed(replace(job, overlays=3), "a", name, "c"), events.append)
+    metrics = measure(renamed(replace(job, overlays=3), "a", name, "c"), events.append)
     assert pictures(job) == ["a.png", "c.png"]
     assert (metrics["images"], metrics["set_aside"]) == (3, {})
     (failed,) = [event for event in events if isinstance(event, ItemFailed)]
@@ -188,20 +188,20 @@ def test_a_full_disk_ends_the_evaluation(job: EvaluateJob, monkeypatch: pytest.M
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(CacheError, match=r"a\.png cannot be written \(No space left"):
-        evaluate(replace(job, overlays=1))
+        measure(replace(job, overlays=1))
 
 
 def test_both_passes_are_announced_and_counted(job: EvaluateJob) -> None:
     events: list[Event] = []
-    evaluate(job, events.append)
+    measure(job, events.append)
     assert events[0] == StageStarted("eval", 6, "panoramas")
     assert [event.done for event in events if isinstance(event, StageAdvanced)] == list(range(1, 7))
 
 
 def test_an_unusable_panorama_is_set_aside_and_the_others_measured(job: EvaluateJob) -> None:
     events: list[Event] = []
-    metrics = evaluate(replace(job, read_teacher=failing(teacher, IDS[1])), events.append)
-    without = evaluate(replace(job, ids=(IDS[0], IDS[2])))
+    metrics = measure(replace(job, read_teacher=failing(teacher, IDS[1])), events.append)
+    without = measure(replace(job, ids=(IDS[0], IDS[2])))
     assert report.to_json({"ladder": metrics["ladder"]}) == report.to_json({"ladder": without["ladder"]})
     assert list(metrics["set_aside"]) == [IDS[1]]
     assert [event.item for event in events if isinstance(event, ItemFailed)] == [IDS[1]]
@@ -212,7 +212,7 @@ def test_a_panorama_that_is_ignored_altogether_is_set_aside(job: EvaluateJob) ->
         found = teacher(id_)
         return replace(found, ignored_HW=np.ones_like(found.ignored_HW)) if id_ == IDS[1] else found
 
-    metrics = evaluate(replace(job, read_teacher=blind))
+    metrics = measure(replace(job, read_teacher=blind))
     assert (list(metrics["set_aside"]), metrics["images"]) == ([IDS[1]], 2)
 
 
@@ -222,7 +222,7 @@ def test_a_device_that_fails_ends_the_evaluation(job: EvaluateJob, monkeypatch: 
 
     monkeypatch.setattr(Oracle, "__call__", fails)
     with pytest.raises(DeviceMemoryError, match="smaller student"):
-        evaluate(job)
+        measure(job)
 
 
 def test_a_panorama_that_fails_late_counts_for_no_rung(job: EvaluateJob) -> None:
@@ -231,19 +231,19 @@ def test_a_panorama_that_fails_late_counts_for_no_rung(job: EvaluateJob) -> None
             raise InputError("c.png is broken", "a PNG", "Copy it again")
         return truth(id_)
 
-    metrics = evaluate(replace(job, open_labels=labels))
+    metrics = measure(replace(job, open_labels=labels))
     assert (metrics["images"], metrics["labelled"]) == (2, 2)
 
 
 def test_it_is_an_error_if_nothing_could_be_measured(job: EvaluateJob) -> None:
     with pytest.raises(InputError, match="fails its checksum"):
-        evaluate(replace(job, ids=IDS[:1], read_teacher=failing(teacher, IDS[0])))
+        measure(replace(job, ids=IDS[:1], read_teacher=failing(teacher, IDS[0])))
     with pytest.raises(InputError, match="none of 0"):
-        evaluate(replace(job, ids=()))
+        measure(replace(job, ids=()))
 
 
 def test_without_labels_coverage_and_agreement_are_measured(job: EvaluateJob) -> None:
-    metrics = evaluate(replace(job, open_labels=lambda id_: None))
+    metrics = measure(replace(job, open_labels=lambda id_: None))
     assert metrics["ladder"] == []
     assert metrics["agreement"]["coverage"]["ensemble_reliable"] < 1
     assert sum(metrics["agreement"]["class_shares"]["student"].values()) == pytest.approx(1)
@@ -251,14 +251,14 @@ def test_without_labels_coverage_and_agreement_are_measured(job: EvaluateJob) ->
 
 
 def test_some_labels_are_enough_for_a_ladder(job: EvaluateJob) -> None:
-    metrics = evaluate(replace(job, open_labels=lambda id_: truth(id_) if id_ == IDS[0] else None))
+    metrics = measure(replace(job, open_labels=lambda id_: truth(id_) if id_ == IDS[0] else None))
     assert (metrics["images"], metrics["labelled"]) == (3, 1)
     assert len(metrics["ladder"]) == len(RUNGS)
 
 
 def test_a_student_of_other_classes_is_refused(job: EvaluateJob) -> None:
     with pytest.raises(WeightsError, match="cityscapes19"):
-        evaluate(replace(job, students={"student": Oracle(label_set=CITYSCAPES_19)}))
+        measure(replace(job, students={"student": Oracle(label_set=CITYSCAPES_19)}))
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3])

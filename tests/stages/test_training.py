@@ -22,9 +22,9 @@ from pipeline.student.data import TrainingSet
 from pipeline.student.model import build_student, load_student, save_student
 from pipeline.student.pooling import pool
 from pipeline.student.sample import PanoramaSample
-from stages.checkpoints import load_checkpoint, save_checkpoint
-from stages.distill import DistillJob, distill, prepare, training_step
+from stages.checkpoints import save_checkpoint
 from stages.events import Event, ItemFailed, Note, Scalars, StageAdvanced, StageFinished, StageStarted, silent
+from stages.training import DistillJob, prepare, train_student, training_step
 from tests.pretend_gpu import PretendGpu
 from tests.student.toy import CHANNELS, HEIGHT, TOY, WIDTH, read_toy, toy_sample
 
@@ -48,7 +48,7 @@ def toy_job(folder: Path, **changes: Any) -> DistillJob:
         precision="float32",
     )  # fmt: skip
     job = DistillJob(
-        run_folder=folder, ids=("0", "1", "2", "3", "4"), read_sample=read_toy, data_fingerprint="toy", label_set=TOY,
+        students=folder, ids=("0", "1", "2", "3", "4"), read_sample=read_toy, data_fingerprint="toy", label_set=TOY,
         student=StudentConfig(size="tiny"), losses=LossConfig(stride=4), distill=training, seed=1,
     )  # fmt: skip
     for key, value in changes.items():
@@ -79,13 +79,14 @@ def stop_at(step: int) -> Callable[[Event], None]:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "student" / "final" / "model.safetensors")
+    (file,) = folder.glob("*/final/model.safetensors")
+    return load_file(file)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
     folder, events = tmp_path_factory.mktemp("undisturbed"), list[Event]()
-    distill(toy_job(folder), events.append)
+    train_student(toy_job(folder), events.append)
     return folder, events
 
 
@@ -94,16 +95,16 @@ def test_killed_run_goes_on_and_ends_with_the_same_weights_bit_for_bit(
     undisturbed: tuple[Path, list[Event]], tmp_path: Path
 ) -> None:
     code = (
-        "import torch, sys; from pathlib import Path; from tests.stages import test_distill as t; "
-        "torch.set_num_threads(1); t.distill(t.toy_job(Path(sys.argv[1])), t.kill_at(t.KILL_AT))"
+        "import torch, sys; from pathlib import Path; from tests.stages import test_training as t; "
+        "torch.set_num_threads(1); t.train_student(t.toy_job(Path(sys.argv[1])), t.kill_at(t.KILL_AT))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, env=environment, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert not (tmp_path / "student" / "final").exists()
+    assert not list(tmp_path.glob("*/final"))
 
     events: list[Event] = []
-    distill(toy_job(tmp_path), events.append)
+    train_student(toy_job(tmp_path), events.append)
     assert StageStarted("distill", STEPS - 5, "steps") in events
     ours, expected = weights(tmp_path), weights(undisturbed[0])
     assert ours.keys() == expected.keys()
@@ -138,7 +139,7 @@ def test_a_step_on_a_gpu_is_that_on_a_cpu_and_waits_for_nothing(
 
 def test_a_training_that_a_cpu_began_goes_on_on_a_gpu(tmp_path: Path) -> None:
     job = toy_job(tmp_path, distill={"steps": 1})
-    distill(job, silent)
+    train_student(job, silent)
     state, example = job.folder.load(), pool(toy_sample(0), 4)
     assert state is not None
     with PretendGpu():
@@ -154,8 +155,8 @@ def test_finished_run_does_nothing_when_run_again(undisturbed: tuple[Path, list[
         raise AssertionError("nothing is to be read")
 
     events: list[Event] = []
-    folder = distill(toy_job(undisturbed[0], read_sample=read), events.append)
-    assert folder == undisturbed[0] / "student" / "final"
+    folder = train_student(toy_job(undisturbed[0], read_sample=read), events.append)
+    assert folder == toy_job(undisturbed[0]).folder.final
     assert [type(event) for event in events] == [Note]
 
 
@@ -173,34 +174,25 @@ def test_every_loss_is_logged_on_its_own_and_progress_told(undisturbed: tuple[Pa
 def test_the_features_loss_is_a_mean_over_the_steps_that_have_it(tmp_path: Path) -> None:
     """A mirrored panorama's features are not its own; its step would count as a loss of 0."""
     events: list[Event] = []
-    folder = distill(toy_job(tmp_path, distill={"log_every": 1}), events.append)
+    folder = train_student(toy_job(tmp_path, distill={"log_every": 1}), events.append)
     losses = [event.values.get("features") for event in events if isinstance(event, Scalars)]
     known = [loss for loss in losses if loss is not None]
     assert 0 < len(known) < STEPS
     assert min(known) > 0.1
     assert json.loads((folder / "training.json").read_text())["losses"]["features"] == known[-1]
     events.clear()
-    distill(toy_job(tmp_path / "one line", distill={"log_every": STEPS}), events.append)
+    train_student(toy_job(tmp_path / "one line", distill={"log_every": STEPS}), events.append)
     (line,) = [event.values for event in events if isinstance(event, Scalars)]
     assert line["features"] == pytest.approx(sum(known) / len(known))
 
 
 def test_final_student_says_where_it_comes_from(undisturbed: tuple[Path, list[Event]]) -> None:
-    report = json.loads((undisturbed[0] / "student" / "final" / "training.json").read_text())
+    report = toy_job(undisturbed[0]).folder.record()
     assert report["steps"] == STEPS
     assert set(LOSSES) <= set(report["losses"])
     assert report["settings"]["losses"]["stride"] == 4
     assert report["working_size"] == [HEIGHT, WIDTH]
     assert report["fingerprint"] == toy_job(undisturbed[0]).fingerprint
-
-
-def test_changed_settings_start_anew_and_say_so(tmp_path: Path) -> None:
-    for steps in (1, 2):
-        events: list[Event] = []
-        folder = distill(toy_job(tmp_path, distill={"steps": steps}), events.append)
-        assert StageStarted("distill", steps, "steps") in events
-        assert json.loads((folder / "training.json").read_text())["steps"] == steps
-    assert any(isinstance(event, Note) and "from the beginning" in event.text for event in events)
 
 
 def test_how_often_is_saved_and_logged_does_not_change_the_students_name(tmp_path: Path) -> None:
@@ -210,7 +202,7 @@ def test_how_often_is_saved_and_logged_does_not_change_the_students_name(tmp_pat
     )
     assert toy_job(tmp_path, distill={"learning_rate": 1e-4}).fingerprint != name
     assert toy_job(tmp_path, data_fingerprint="other").fingerprint != name
-    assert toy_job(tmp_path, ids=("0",)).fingerprint != name
+    assert toy_job(tmp_path, ids=("a", "b", "c", "d", "e")).fingerprint == name  # named otherwise, the same content
 
 
 def test_the_students_name_follows_the_content_of_its_start_and_not_its_place(tmp_path: Path) -> None:
@@ -232,7 +224,7 @@ def test_what_a_start_with_other_classes_lacks_is_told(tmp_path: Path) -> None:
         build_student(StudentConfig(size="tiny"), LabelSet("other", ("void", TOY.names[0]), ((0, 0, 0),) * 2, ())),
         start,
     )
-    distill(
+    train_student(
         toy_job(tmp_path, student=StudentConfig(size="tiny", weights=str(start)), distill={"steps": 1}), events.append
     )
     notes = [event.text for event in events if isinstance(event, Note)]
@@ -250,7 +242,7 @@ def test_the_student_learns_the_toy(tmp_path: Path) -> None:
         "colour_jitter": 0.0,
         "mirror": False,
     }
-    folder = distill(toy_job(tmp_path, distill=training, ids=("0", "1")), events.append)
+    folder = train_student(toy_job(tmp_path, distill=training, ids=("0", "1")), events.append)
     first, *_, last = [event.values for event in events if isinstance(event, Scalars)]
     for name in ("assistant", "ensemble", "reliable", "features", "total"):
         assert last[name] < 0.7 * first[name], name
@@ -260,7 +252,7 @@ def test_the_student_learns_the_toy(tmp_path: Path) -> None:
 
 def test_mixed_precision_and_crops_train_too(tmp_path: Path) -> None:
     events: list[Event] = []
-    distill(toy_job(tmp_path, distill={"steps": 2, "precision": "bfloat16", "crop_width": 32}), events.append)
+    train_student(toy_job(tmp_path, distill={"steps": 2, "precision": "bfloat16", "crop_width": 32}), events.append)
     assert all(value.dtype == torch.float32 for value in weights(tmp_path).values() if value.is_floating_point())
     assert any(isinstance(event, Scalars) for event in events)
 
@@ -269,14 +261,14 @@ def test_a_loss_switched_off_is_neither_logged_nor_needs_its_targets(tmp_path: P
     events: list[Event] = []
     job = toy_job(tmp_path, losses={"features": 0.0, "boundary": 0.0}, distill={"steps": 2, "log_every": 1},
                   read_sample=lambda i: toy_sample(int(i), levels=()))  # fmt: skip
-    distill(job, events.append)
+    train_student(job, events.append)
     logged = [set(event.values) for event in events if isinstance(event, Scalars)]
     assert logged == [{"assistant", "ensemble", "reliable", "total", "gradient_norm", "learning_rate"}] * 2
 
 
 def test_features_that_were_not_cached_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"losses\.features = 0"):
-        distill(toy_job(tmp_path, read_sample=lambda i: toy_sample(int(i), levels=())), silent)
+        train_student(toy_job(tmp_path, read_sample=lambda i: toy_sample(int(i), levels=())), silent)
 
 
 def test_a_loss_that_is_no_number_stops_training_and_leaves_the_checkpoint(tmp_path: Path) -> None:
@@ -293,12 +285,12 @@ def test_a_loss_that_is_no_number_stops_training_and_leaves_the_checkpoint(tmp_p
 
     training = {"checkpoint_every": 1, "log_every": 100, "mirror": False, "sample_memory_gb": 0.0}
     with pytest.raises(GoodSAMError, match=r"features.* NaN .*learning_rate"):
-        distill(toy_job(tmp_path, read_sample=read, distill=training), break_data)
-    state = load_checkpoint(tmp_path / "student" / "checkpoint.pt")
+        train_student(toy_job(tmp_path, read_sample=read, distill=training), break_data)
+    state = toy_job(tmp_path, read_sample=read, distill=training).folder.load()
     assert state is not None
     assert 1 <= state["progress"]["steps"] < STEPS
     assert all(torch.isfinite(value).all() for value in state["model"].values())
-    assert not (tmp_path / "student" / "final").exists()
+    assert not list(tmp_path.glob("*/final"))
 
 
 def all_but(damaged: set[str]) -> Callable[[str], PanoramaSample]:
@@ -314,7 +306,7 @@ def all_but(damaged: set[str]) -> Callable[[str], PanoramaSample]:
 
 def test_unreadable_panoramas_are_reported_and_training_goes_on(tmp_path: Path) -> None:
     events: list[Event] = []
-    folder = distill(toy_job(tmp_path, read_sample=all_but({"3"}), distill={"steps": 6}), events.append)
+    folder = train_student(toy_job(tmp_path, read_sample=all_but({"3"}), distill={"steps": 6}), events.append)
     assert [event.item for event in events if isinstance(event, ItemFailed)] == ["3"]
     assert list(json.loads((folder / "training.json").read_text())["panoramas_set_aside"]) == ["3"]
 
@@ -324,7 +316,7 @@ def test_a_panorama_that_can_be_read_again_makes_the_student_anew(tmp_path: Path
     read = all_but(damaged)
 
     def set_aside() -> list[str]:
-        folder = distill(toy_job(tmp_path, read_sample=read, distill={"steps": 5}), events.append)
+        folder = train_student(toy_job(tmp_path, read_sample=read, distill={"steps": 5}), events.append)
         return list(json.loads((folder / "training.json").read_text())["panoramas_set_aside"])
 
     events: list[Event] = []
@@ -348,73 +340,49 @@ def test_what_a_training_did_without_before_it_was_killed_is_told_at_its_end(tmp
 
     job = toy_job(tmp_path, read_sample=read)
     with pytest.raises(KeyboardInterrupt):
-        distill(job, stop)
+        train_student(job, stop)
     damaged.clear()
-    folder = distill(job, silent)
+    folder = train_student(job, silent)
     assert list(json.loads((folder / "training.json").read_text())["panoramas_set_aside"]) == ["3"]
     events: list[Event] = []
-    distill(job, events.append)  # and so it is learned anew
+    train_student(job, events.append)  # and so it is learned anew
     assert StageStarted("distill", STEPS, "steps") in events
     assert json.loads((folder / "training.json").read_text())["panoramas_set_aside"] == {}
 
 
-def test_a_student_of_other_settings_is_kept_and_comes_back(tmp_path: Path) -> None:
-    first, second = (toy_job(tmp_path, distill={"steps": steps}) for steps in (1, 2))
-    distill(first, silent)
-    made = (first.folder.final / "model.safetensors").read_bytes()
-    distill(second, silent)
-    assert second.folder.is_finished
-    assert [path.name for path in (tmp_path / "student" / "earlier").iterdir()] == [first.fingerprint]
-    events: list[Event] = []
-    distill(first, events.append)
-    assert first.folder.is_finished
-    assert not any(isinstance(event, StageStarted) for event in events)
-    assert (first.folder.final / "model.safetensors").read_bytes() == made
-    assert [path.name for path in (tmp_path / "student" / "earlier").iterdir()] == [second.fingerprint]
+def test_students_of_other_settings_lie_side_by_side(tmp_path: Path) -> None:
+    jobs = [toy_job(tmp_path, distill={"steps": 1}, seed=seed) for seed in (1, 2)]
+    for job in jobs:
+        train_student(job, silent)
+    made = [(job.folder.final / "model.safetensors").read_bytes() for job in jobs]
+    assert made[0] != made[1]
+    for job in jobs:
+        events: list[Event] = []
+        train_student(job, events.append)
+        assert not any(isinstance(event, StageStarted) for event in events)
+    assert [(job.folder.final / "model.safetensors").read_bytes() for job in jobs] == made
+    assert {path.name for path in tmp_path.iterdir()} == {job.fingerprint for job in jobs}
 
 
 @pytest.mark.slow
-def test_an_unfinished_student_of_other_settings_is_kept_and_gone_on_with(tmp_path: Path) -> None:
+def test_an_unfinished_student_is_resumed_after_another_one(tmp_path: Path) -> None:
     first, second = toy_job(tmp_path), toy_job(tmp_path, distill={"steps": 1})
     with pytest.raises(KeyboardInterrupt):
-        distill(first, stop_at(KILL_AT))
-    distill(second, silent)
+        train_student(first, stop_at(KILL_AT))
+    train_student(second, silent)
     events: list[Event] = []
-    distill(first, events.append)
+    train_student(first, events.append)
     assert StageStarted("distill", STEPS - 5, "steps") in events
     assert first.folder.is_finished
-    assert [path.name for path in (tmp_path / "student" / "earlier").iterdir()] == [second.fingerprint]
-
-
-@pytest.mark.slow
-def test_a_training_that_ends_before_its_first_checkpoint_leaves_those_of_another_student(tmp_path: Path) -> None:
-    first, second = toy_job(tmp_path, distill={"checkpoint_every": 1}), toy_job(tmp_path, seed=2)
-    for job, step in ((first, KILL_AT), (second, 1), (second, 1)):
-        with pytest.raises(KeyboardInterrupt):
-            distill(job, stop_at(step))
-    events: list[Event] = []
-    distill(first, events.append)
-    assert StageStarted("distill", STEPS - KILL_AT, "steps") in events
-
-
-@pytest.mark.slow
-def test_a_torn_checkpoint_of_another_student_does_not_replace_the_one_before(tmp_path: Path) -> None:
-    often = {"checkpoint_every": 1}
-    first, second = toy_job(tmp_path, distill=often), toy_job(tmp_path, distill={**often, "steps": 2})
-    with pytest.raises(KeyboardInterrupt):
-        distill(first, stop_at(KILL_AT))
-    first.folder.checkpoint.write_bytes(b"torn")
-    distill(second, silent)
-    events: list[Event] = []
-    distill(first, events.append)
-    assert StageStarted("distill", STEPS - KILL_AT + 1, "steps") in events
 
 
 def test_nothing_to_learn_from_and_unknown_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no panoramas"):
-        distill(toy_job(tmp_path, ids=()), silent)
+        train_student(toy_job(tmp_path, ids=()), silent)
     with pytest.raises(WeightsError):
-        distill(toy_job(tmp_path, student=StudentConfig("tiny", weights=str(tmp_path / "missing" / "weights"))), silent)
+        train_student(
+            toy_job(tmp_path, student=StudentConfig("tiny", weights=str(tmp_path / "missing" / "weights"))), silent
+        )
 
 
 def test_a_start_with_a_weight_that_is_no_number_is_refused_by_name(tmp_path: Path) -> None:
@@ -424,20 +392,21 @@ def test_a_start_with_a_weight_that_is_no_number_is_refused_by_name(tmp_path: Pa
     save_student(start, tmp_path / "start")
     job = toy_job(tmp_path, student=StudentConfig("tiny", str(tmp_path / "start")))
     with pytest.raises(WeightsError, match=r"start .*start outputs NaN or infinity"):
-        distill(job, silent)
+        train_student(job, silent)
 
 
-def test_a_checkpoint_of_something_else_is_left_alone_and_training_starts_anew(tmp_path: Path) -> None:
+def test_a_checkpoint_of_something_else_is_not_resumed_from(tmp_path: Path) -> None:
     job = toy_job(tmp_path, distill={"steps": 1})
-    save_checkpoint(tmp_path / "student" / "checkpoint.pt", {"weights": torch.ones(3)})
+    save_checkpoint(job.folder.checkpoint, {"weights": torch.ones(3)})
     events: list[Event] = []
-    distill(job, events.append)
-    assert any(isinstance(event, Note) and "starts from the beginning" in event.text for event in events)
+    train_student(job, events.append)
+    assert StageStarted("distill", 1, "steps") in events
 
 
 def test_feature_channels_of_the_assistant_need_not_be_the_students(tmp_path: Path) -> None:
-    distill(toy_job(tmp_path, distill={"steps": 1}), silent)
-    state = load_checkpoint(tmp_path / "student" / "checkpoint.pt")
+    job = toy_job(tmp_path, distill={"steps": 1})
+    train_student(job, silent)
+    state = job.folder.load()
     assert state is not None
     shapes = {name: tuple(value.shape[:2]) for name, value in state["projections"].items() if name.endswith("weight")}
     assert shapes == {"layers.1.weight": (CHANNELS, 16), "layers.4.weight": (CHANNELS, 128)}

@@ -1,4 +1,4 @@
-"""From a run to its stages: what is told of panoramas, students and damage, and what is refused."""
+"""Stages as they are called with a run: what is told of panoramas, students and damage, and what is refused."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.cache.store import Part, TeacherStore
+from pipeline.cache.schema import ENSEMBLE, MASKS
+from pipeline.cache.store import TeacherStore
 from pipeline.classes import LabelSet
 from pipeline.errors import CacheError
 from pipeline.student.config import StudentConfig
 from pipeline.student.model import build_student, save_student
 from stages.claims import claimed
-from stages.events import Event, Note, StageAdvanced, StageFinished, silent
-from stages.runs import Run, read_manifest
+from stages.distill import distill
+from stages.evaluate import evaluate
+from stages.events import Event, Note, StageAdvanced, StageFinished, StageStarted, silent
+from stages.products import all_products
+from stages.runs import Run
 from stages.teacher_cache import teacher_cache
-from stages.verify import verify_run
-from stages.wiring import distill_run, evaluate_run
-from tests.stages.small_run import make_folders, small_run
+from stages.verify import verify
+from tests.stages.small_run import arrays_of, entry_of, make_folders, small_run
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def notes(events: list[Event]) -> list[str]:
 
 def damage(run: Run) -> Path:
     """Cut a stored array short; returns its file."""
-    (chunk,) = run.store.glob("masks/*/panoramas*/runs/c*")
+    (chunk,) = entry_of(run, MASKS, "panoramas/0").glob("runs/c*")
     chunk.write_bytes(chunk.read_bytes()[:-1])
     return chunk
 
@@ -60,34 +63,40 @@ def test_panoramas_that_are_not_in_the_cache_are_told_and_left_out(folder: Path)
     run = cached_run(folder)
     run = replace(run, recipe=replace(run.recipe, data=replace(run.recipe.data, limit=0)))
     events: list[Event] = []
-    student = distill_run(run, events.append)
+    student = distill(run, events.append)
     assert "2 of 3 panoramas are not in the cache and are left out" in notes(events)
     assert student == run.student / "final"
+    assert (run.folder / "student" / "final").samefile(student)
     assert (student / "training.json").is_file()
 
 
 def test_without_a_cache_every_stage_says_what_to_run_first(tmp_path: Path) -> None:
     make_folders(tmp_path)
     run = small_run(tmp_path)
-    for stage in (distill_run, evaluate_run):
+    for stage in (distill, evaluate):
         with pytest.raises(CacheError, match=r"has no teacher cache.*Run teacher-cache first"):
             stage(run, silent)
     with pytest.raises(CacheError):
-        verify_run(run)
+        verify(run)
 
 
 @pytest.mark.parametrize("stage", ["distill", "eval"])
 def test_one_process_at_a_time_works_on_a_folder(folder: Path, stage: str) -> None:
     run = cached_run(folder)
-    place, work = {"distill": (run.student, distill_run), "eval": (run.evaluation, evaluate_run)}[stage]
-    with claimed(place, stage), pytest.raises(CacheError, match=f"another {stage} is already running"):
-        work(run, silent)
+    work = {"distill": distill, "eval": evaluate}[stage]
+
+    def second(event: Event) -> None:
+        if isinstance(event, StageStarted):
+            work(run, silent)
+
+    with pytest.raises(CacheError, match=f"another {stage} is already running"):
+        work(run, second)
 
 
 def test_before_there_is_a_student_stage_one_is_measured_and_that_is_told(folder: Path) -> None:
     events: list[Event] = []
     run = cached_run(folder)
-    table = evaluate_run(run, events.append)
+    table = evaluate(run, events.append).table
     assert "there is no finished student: only stage one is measured; run distill for one" in notes(events)
     assert "ensemble" in table
     assert "student" not in table
@@ -99,12 +108,12 @@ def test_before_there_is_a_student_stage_one_is_measured_and_that_is_told(folder
 @pytest.mark.slow
 def test_a_student_of_other_settings_is_measured_and_told(folder: Path) -> None:
     run = cached_run(folder)
-    distill_run(run, silent)
+    distill(run, silent)
     events: list[Event] = []
-    assert "student" in evaluate_run(run, events.append)
+    assert "student" in evaluate(run, events.append).table
     assert not [note for note in notes(events) if "student" in note]
-    other = replace(run, recipe=replace(run.recipe, seed=7))
-    assert "student" in evaluate_run(other, events.append)
+    other = cached_run(folder, student={"seed": 7})
+    assert "student" in evaluate(other, events.append).table
     assert any(note.startswith("the student was distilled with other settings") for note in notes(events))
 
 
@@ -113,7 +122,7 @@ def test_what_the_students_start_lacks_is_told_where_the_start_is_measured(folde
     save_student(build_student(StudentConfig(size="tiny"), LabelSet("other", ("road",), ((0, 0, 0),), ())), start)
     run = cached_run(folder, evaluation={"student_start": True}, student={"weights": str(start)})
     events: list[Event] = []
-    assert "student start" in evaluate_run(run, events.append)
+    assert "student start" in evaluate(run, events.append).table
     assert any("knows 1 of the 13 classes" in note for note in notes(events))
 
 
@@ -121,40 +130,40 @@ def test_what_the_students_start_lacks_is_told_where_the_start_is_measured(folde
 def test_label_files_of_no_panorama_are_told_but_not_where_panoramas_were_left_out_on_purpose(folder: Path) -> None:
     Image.new("L", (128, 64)).save(folder / "labels" / "nobody.png")
     events: list[Event] = []
-    evaluate_run(cached_run(folder), events.append)
+    evaluate(cached_run(folder), events.append)
     assert not [note for note in notes(events) if "nobody" in note]
     run = cached_run(folder)
-    evaluate_run(replace(run, recipe=replace(run.recipe, data=replace(run.recipe.data, limit=0))), events.append)
+    evaluate(replace(run, recipe=replace(run.recipe, data=replace(run.recipe.data, limit=0))), events.append)
     assert [note for note in notes(events) if "nobody" in note]
 
 
 def test_a_sound_cache_has_no_problems_and_every_entry_is_read(finished: Path) -> None:
     events: list[Event] = []
-    assert verify_run(cached_run(finished), events.append) == []
-    assert len([event for event in events if isinstance(event, StageAdvanced)]) == 2 * len(Part)
+    assert verify(cached_run(finished), events.append) == []
+    assert len([event for event in events if isinstance(event, StageAdvanced)]) == 2 * len(all_products())
     assert isinstance(events[-1], StageFinished)
 
 
 def test_damage_is_named_and_stays_until_its_removal_is_asked_for(folder: Path) -> None:
     run = cached_run(folder)
     damage(run)
-    (problem,) = verify_run(run)
+    (problem,) = verify(run)
     assert "panoramas/0" in problem
-    assert verify_run(run) == [problem]
-    assert verify_run(run, remove=True) == [problem]
-    assert verify_run(run) == []
-    prints, store = read_manifest(run), TeacherStore.open(run.store, "r")
-    assert store.ids(Part.MASKS, prints.masks) == ["evaluation/9"]
-    assert len(store.ids(Part.ENSEMBLE, prints.ensemble)) == 2
+    assert verify(run) == [problem]
+    assert verify(run, remove=True) == [problem]
+    assert verify(run) == []
+    left = {key[:2] for key in arrays_of(run)}
+    assert {id_ for product, id_ in left if product == MASKS} == {"evaluation/9"}
+    assert len([id_ for product, id_ in left if product == ENSEMBLE]) == 2
 
 
 def test_nothing_is_removed_while_stage_one_works(folder: Path) -> None:
     run = cached_run(folder)
     chunk = damage(run)
-    with claimed(run.folder, "teacher-cache"):
-        assert len(verify_run(run)) == 1
+    with claimed(run.folder, "teacher-cache", run.cache):
+        assert len(verify(run)) == 1
         with pytest.raises(CacheError, match="another teacher-cache is already running"):
-            verify_run(run, remove=True)
+            verify(run, remove=True)
     assert chunk.is_file()
 
 
@@ -162,10 +171,10 @@ def test_a_lost_description_of_a_group_is_told_and_written_anew(folder: Path) ->
     run = cached_run(folder)
     group = run.store / "ensemble" / "zarr.json"
     group.unlink()
-    (problem,) = verify_run(run, remove=True)
+    (problem,) = verify(run, remove=True)
     assert problem.startswith(str(group.resolve()))
     assert group.is_file()
-    assert verify_run(run) == []
+    assert verify(run) == []
 
 
 def test_an_empty_cache_is_not_called_sound(tmp_path: Path) -> None:
@@ -173,5 +182,5 @@ def test_an_empty_cache_is_not_called_sound(tmp_path: Path) -> None:
     run = small_run(tmp_path)
     TeacherStore.open(run.store, "a")
     events: list[Event] = []
-    assert verify_run(run, events.append) == []
+    assert verify(run, events.append) == []
     assert any("there was nothing to check" in note for note in notes(events))

@@ -1,0 +1,84 @@
+"""What the system says against reading and writing a store, as errors for people."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.cache.group import GONE
+from pipeline.errors import CacheError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class MissingError(CacheError):
+    """A panorama is not in the store."""
+
+
+class DamagedError(CacheError):
+    """A panorama in the store is not as it was written; once discarded, it counts as missing and can be done again."""
+
+
+@contextmanager
+def looking(what: Path | str) -> Generator[None]:
+    """Turn what the system says against reading into an error for people.
+
+    Raises:
+        CacheError: the system refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _unreadable(what, error) from error
+
+
+def _unreadable(what: Path | str, error: OSError) -> CacheError:
+    expected, remedy = "it must be readable", "Check the disk"
+    if error.errno in _FORBIDDEN:
+        expected, remedy = "it must be readable", "Change its permissions"
+    return CacheError(f"{what} cannot be read ({error.strerror})", expected, remedy)
+
+
+@contextmanager
+def reading(what: str) -> Generator[None]:
+    """Tell damage, which doing the panorama again mends, from a file system that fails.
+
+    Raises:
+        DamagedError: anything else was raised; codecs raise all sorts of errors at damaged bytes.
+        CacheError: the system could not read.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, GONE):
+            raise _unreadable(what, error) from error
+        raise DamagedError(
+            f"{what} is damaged ({error})",
+            "it must be as it was written",
+            "Run `goodsam verify RECIPE --discard`, then `goodsam teacher-cache RECIPE` again: it does what is missing",
+        ) from error
+
+
+@contextmanager
+def writing(what: Path | str) -> Generator[None]:
+    """Turn what the system says against writing into an error for people.
+
+    Raises:
+        CacheError: the system refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in _FULL:
+            expected, remedy = "there must be room", "Free some space and run the command again; finished work is kept"
+        elif error.errno in _FORBIDDEN:
+            expected, remedy = "the folder must be writable", "Change its permissions, or choose another cache folder"
+        else:
+            expected, remedy = "it must be writable", "Check the disk and run the command again"
+        raise CacheError(f"{what} cannot be written ({reason})", expected, remedy) from error

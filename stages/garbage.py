@@ -1,0 +1,113 @@
+"""What lies in a cache and no run refers to: found, and removed if asked."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pipeline.cache.mark import folder_name
+from pipeline.cache.store import TeacherStore
+from pipeline.errors import CacheError
+from stages.claims import tidying
+from stages.files import writing
+from stages.manifest import read_record
+from stages.panorama_records import PanoramaRecords
+from stages.products import all_products
+from stages.results import read_results
+from stages.runs import EVALUATIONS, STORE, STUDENTS, refuse_old_layout, run_folders
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """A folder that no run of the cache refers to."""
+
+    path: Path
+    """The folder."""
+    reason: str
+    """Why nothing refers to it, for people."""
+    size: int
+    """Bytes on the disk."""
+    remove: Callable[[], None]
+    """Removes it."""
+
+
+def find_garbage(cache: Path) -> list[Garbage]:
+    """What no run of a cache refers to: products of settings that no run has now, panoramas that no run has any more,
+    students and evaluations of runs that were deleted, and what killed writers left.
+
+    Raises:
+        CacheError: there is no such cache, or a run's record is damaged, so that nobody knows what it refers to.
+    """
+    if not cache.is_dir():
+        raise CacheError(f"{cache} does not exist", "it must be the folder of the runs", "Correct --cache")
+    folders = run_folders(cache)
+    for folder in folders:
+        refuse_old_layout(folder)
+    return [*_of_store(cache, folders), *_of_results(cache, folders)]
+
+
+def remove_garbage(cache: Path) -> list[Garbage]:
+    """Remove what `find_garbage` finds, and return it.
+
+    Raises:
+        CacheError: as there; a stage is at work in the cache; or the system refused.
+    """
+    with tidying(cache):
+        found = find_garbage(cache)
+        for garbage in found:
+            with writing(garbage.path):
+                garbage.remove()
+    return found
+
+
+def _of_store(cache: Path, folders: list[Path]) -> Iterator[Garbage]:
+    if not (cache / STORE).exists():
+        return
+    store = TeacherStore.open(cache / STORE, "a", undescribed=True)
+    manifests = [read_record(file) for folder in folders if (file := folder / "teacher.json").is_file()]
+    current = {(name, about["fingerprint"]) for manifest in manifests for name, about in manifest.items()}
+    entries = _entries_of(folders)
+    for product in store.products():
+        for name in store.fingerprints(product):
+            folder = store.path / product / name
+            if (product, name) not in current:
+                reason = f"{product} of settings that no run has now"
+                yield Garbage(folder, reason, _size(folder), partial(store.remove_fingerprint, product, name))
+                continue
+            for entry in folder.iterdir():
+                if entry.is_dir() and entry.name not in entries:
+                    reason = f"{product} of a panorama that no run has now"
+                    yield Garbage(entry, reason, _size(entry), partial(_remove_folder, entry))
+    writing_folder = cache / f"{STORE}.writing"
+    if writing_folder.exists() and _size(writing_folder):
+        remove = partial(_remove_folder, writing_folder)
+        yield Garbage(writing_folder, "what killed processes were writing", _size(writing_folder), remove)
+
+
+def _entries_of(folders: list[Path]) -> set[str]:
+    records = [record for folder in folders for record in PanoramaRecords(folder / "panoramas.jsonl").values()]
+    return {folder_name(record.entry(product)) for record in records for product in all_products()}
+
+
+def _of_results(cache: Path, folders: list[Path]) -> Iterator[Garbage]:
+    results = [read_results(folder) for folder in folders]
+    referred: Mapping[str, set[str]] = {
+        STUDENTS: {name for result in results for name in result.students},
+        EVALUATIONS: {name for result in results for name in result.evaluations},
+    }
+    for kind, names in referred.items():
+        for folder in sorted((cache / kind).glob("*")):
+            if folder.is_dir() and folder.name not in names:
+                reason = f"of {kind} that no run has"
+                yield Garbage(folder, f"one {reason}", _size(folder), partial(_remove_folder, folder))
+
+
+def _remove_folder(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

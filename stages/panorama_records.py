@@ -1,0 +1,123 @@
+"""What a run knows of its panoramas: which content each has, so that it is found in the store.
+
+One line of `panoramas.jsonl` per panorama, the last one of an id counts. Lines are appended as panoramas are cached; a
+run that was killed has lost at most the line that it was writing, and reads that panorama's file again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stages.files import write_whole, writing
+from stages.products import Product
+
+
+@dataclass(frozen=True)
+class PanoramaRecord:
+    """A panorama's file as it was when it was read."""
+
+    path: str
+    """Where it lay."""
+    sha256: str
+    """SHA-256 of its content, hexadecimal."""
+    size: int
+    """Bytes."""
+    modified_ns: int
+    """Time of its last change, nanoseconds."""
+    ignore_mask_sha256: str = ""
+    """SHA-256 of its own ignore mask, where there is a folder of masks and it has one."""
+
+    def entry(self, product: Product) -> str:
+        """Name of what the store has of it."""
+        return product.entry(self.sha256, self.ignore_mask_sha256)
+
+
+def record_of(path: Path, sha256: str, ignore_mask_sha256: str, before: tuple[int, int]) -> PanoramaRecord:
+    """The record of a file that was read.
+
+    Args:
+        path: the file.
+        sha256: of what was read.
+        ignore_mask_sha256: as in the record.
+        before: `size_and_time` of the file before it was read, so that a change meanwhile shows next time.
+    """
+    return PanoramaRecord(str(path), sha256, *before, ignore_mask_sha256)
+
+
+def size_and_time(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of the last change in nanoseconds; zeros where the file cannot be looked at."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+class PanoramaRecords(Mapping[str, PanoramaRecord]):
+    """The records of a run, by the panoramas' ids."""
+
+    def __init__(self, file: Path) -> None:
+        """Read what is there; lines that are damaged are left out.
+
+        Args:
+            file: `panoramas.jsonl`; it need not be there.
+        """
+        self._file = file
+        self._records: dict[str, PanoramaRecord] = {}
+        with suppress(OSError):
+            for line in file.read_bytes().splitlines():
+                with suppress(ValueError, TypeError, KeyError, AttributeError):
+                    fields = json.loads(line)
+                    panorama_id = fields.pop("id")
+                    self._records[panorama_id] = PanoramaRecord(**fields)
+
+    def __getitem__(self, panorama_id: str) -> PanoramaRecord:
+        return self._records[panorama_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, panorama_id: str, record: PanoramaRecord) -> None:
+        """Write down what is known of a panorama now.
+
+        Raises:
+            CacheError: the file cannot be written.
+        """
+        if self._records.get(panorama_id) == record:
+            return
+        with writing(self._file):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("a+b") as file:
+                if file.tell() and not _ends_a_line(self._file):
+                    file.write(b"\n")
+                file.write(_line(panorama_id, record))
+        self._records[panorama_id] = record
+
+    def compact(self) -> None:
+        """Write one line per panorama whose file is still there.
+
+        Raises:
+            CacheError: the file cannot be written.
+        """
+        kept = {id_: record for id_, record in self._records.items() if Path(record.path).exists()}
+        if kept:
+            write_whole(self._file, b"".join(_line(id_, record) for id_, record in kept.items()))
+        self._records = kept
+
+
+def _line(panorama_id: str, record: PanoramaRecord) -> bytes:
+    return json.dumps({"id": panorama_id, **asdict(record)}).encode() + b"\n"
+
+
+def _ends_a_line(path: Path) -> bool:
+    """Whether the last writer was not killed in the middle of a line."""
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read(1) == b"\n"

@@ -1,0 +1,57 @@
+"""Which students and evaluations are a run's: names of what made them, so that none takes the place of another."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stages.files import write_whole
+
+_FILE = "results.json"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Fingerprints of a run's students and evaluations, the latest last."""
+
+    students: tuple[str, ...] = ()
+    """Folders in `students/` of the cache; some may be unfinished."""
+    evaluations: tuple[str, ...] = ()
+    """Folders in `evaluations/` of the cache."""
+
+    @property
+    def student(self) -> str:
+        """The latest student; empty if there is none."""
+        return self.students[-1] if self.students else ""
+
+    @property
+    def evaluation(self) -> str:
+        """The latest evaluation; empty if there is none."""
+        return self.evaluations[-1] if self.evaluations else ""
+
+    def with_student(self, name: str) -> Results:
+        """The same with another latest student."""
+        return Results((*(other for other in self.students if other != name), name), self.evaluations)
+
+    def with_evaluation(self, name: str) -> Results:
+        """The same with another latest evaluation."""
+        return Results(self.students, (*(other for other in self.evaluations if other != name), name))
+
+
+def read_results(run_folder: Path) -> Results:
+    """The results of a run; none where its `results.json` is missing or damaged: stages find them by what made them."""
+    try:
+        record = json.loads((run_folder / _FILE).read_text(encoding="utf-8"))
+        return Results(tuple(map(str, record["students"])), tuple(map(str, record["evaluations"])))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Results()
+
+
+def record_results(run_folder: Path, results: Results) -> None:
+    """Write the results of a run.
+
+    Raises:
+        CacheError: they cannot be written.
+    """
+    write_whole(run_folder / _FILE, json.dumps(asdict(results), indent=1))

@@ -1,0 +1,71 @@
+"""A student's folder in the cache, named by all that determines the student.
+
+checkpoint.pt       the latest state of the training; checkpoint.previous.pt is the one before
+final/              the finished student, as transformers saves it, and training.json
+tensorboard/        curves of its training
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.checkpoints import load_checkpoint, remove_checkpoints, replace_folder, save_checkpoint
+from stages.training_record import RECORD
+
+
+@dataclass(frozen=True)
+class StudentFolder:
+    """The folder of one student, finished or not."""
+
+    path: Path
+    """<cache>/students/<fingerprint>."""
+
+    @property
+    def final(self) -> Path:
+        """Where the finished student lies."""
+        return self.path / "final"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the latest checkpoint lies."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the student is complete."""
+        return bool(self.record())
+
+    def record(self) -> dict[str, Any]:
+        """What training.json says of the finished student; empty if there is none."""
+        try:
+            return dict(json.loads((self.final / RECORD).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return {}
+
+    def finish(self, fill: Callable[[Path], None]) -> None:
+        """Let `fill` write the student; it is complete or not there.
+
+        Raises:
+            CacheError: no room, or no permission.
+        """
+        replace_folder(self.final, fill)
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            CacheError: no room, or no permission.
+        """
+        save_checkpoint(self.checkpoint, {"student": self.path.name, **state})
+
+    def load(self) -> dict[str, Any] | None:
+        """The latest checkpoint of this student that can be read; None if there is none."""
+        return load_checkpoint(self.checkpoint, self.path.name)
+
+    def forget_training(self) -> None:
+        """Remove the checkpoints."""
+        remove_checkpoints(self.checkpoint)

@@ -1,0 +1,100 @@
+"""What no run refers to is found, shown and removed; what a run refers to never is."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import CacheError
+from stages.claims import claimed
+from stages.events import silent
+from stages.garbage import find_garbage, remove_garbage
+from stages.runs import Run
+from stages.teacher_cache import teacher_cache
+from tests.stages.small_run import arrays_of, make_folders, small_run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of two runs that share masks and assistant; not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    make_folders(folder)
+    teacher_cache(small_run(folder), silent)
+    teacher_cache(other_run(folder), silent)
+    return folder
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+def other_run(folder: Path) -> Run:
+    return Run(small_run(folder, fusion={"theta": 0.9}).recipe, folder / "cache" / "other")
+
+
+def reasons(folder: Path) -> list[str]:
+    return [garbage.reason for garbage in find_garbage(folder / "cache")]
+
+
+def test_what_runs_refer_to_is_no_garbage(finished: Path) -> None:
+    assert find_garbage(finished / "cache") == []
+
+
+def test_of_a_deleted_run_only_what_no_other_shares_goes(folder: Path) -> None:
+    before = arrays_of(small_run(folder))
+    student, evaluation = other_run(folder).record_student("a"), other_run(folder).record_evaluation("e")
+    for path in (student, evaluation):
+        path.mkdir(parents=True)
+        (path / "file").write_text("content")
+    assert reasons(folder) == []
+    shutil.rmtree(folder / "cache" / "other")
+    assert sorted(reasons(folder)) == [
+        "ensemble of settings that no run has now", "one of evaluations that no run has",
+        "one of students that no run has"]  # fmt: skip
+    removed = remove_garbage(folder / "cache")
+    assert len(removed) == 3
+    assert all(garbage.size > 0 and not garbage.path.exists() for garbage in removed)
+    assert find_garbage(folder / "cache") == []
+    assert arrays_of(small_run(folder)).keys() == before.keys()
+    assert teacher_cache(small_run(folder), silent).products == {}
+    assert teacher_cache(other_run(folder), silent).products == {"ensemble": 4}
+
+
+def test_panoramas_that_are_gone_are_garbage_once_the_run_knows(folder: Path) -> None:
+    (folder / "photos" / "1.png").unlink()
+    runs = [small_run(folder, data={"panoramas": str(folder / "photos")}), other_run(folder)]
+    (folder / "cache" / "other" / "panoramas.jsonl").unlink()
+    (folder / "cache" / "small" / "panoramas.jsonl").unlink()
+    for run in runs:
+        teacher_cache(run, silent)
+    assert sorted(set(reasons(folder))) == [
+        f"{name} of a panorama that no run has now" for name in ("assistant", "ensemble", "masks")
+    ]
+    remove_garbage(folder / "cache")
+    assert reasons(folder) == []
+    assert teacher_cache(runs[0], silent).products == {}
+
+
+def test_nothing_is_removed_while_a_stage_works_and_none_begins_meanwhile(folder: Path) -> None:
+    run = other_run(folder)
+    with (
+        claimed(run.folder, "teacher-cache", run.cache),
+        pytest.raises(CacheError, match="another teacher-cache is already running"),
+    ):
+        remove_garbage(run.cache)
+    remove_garbage(run.cache)
+
+
+def test_a_damaged_record_keeps_everything(folder: Path) -> None:
+    small_run(folder).manifest.write_text("{")
+    with pytest.raises(CacheError, match=r"teacher\.json is damaged"):
+        remove_garbage(folder / "cache")
+
+
+def test_a_cache_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CacheError, match="does not exist"):
+        find_garbage(tmp_path / "cache")
