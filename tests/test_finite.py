@@ -72,7 +72,7 @@ def broken_assistant(folder: Path, bad: float) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bad", BAD)
-def test_an_assistant_with_a_bad_number_is_told_before_anything_is_stored(tmp_path: Path, bad: float) -> None:
+def test_an_assistant_with_a_bad_number_is_reported_before_anything_is_stored(tmp_path: Path, bad: float) -> None:
     make_folders(tmp_path)
     name = str(broken_assistant(tmp_path / "assistant", bad))
     run = small_run(tmp_path, assistant={"kind": "transformers", "name": name})

@@ -54,20 +54,20 @@ HEAVY = ("torch", "transformers", "torchvision", "segment_anything", "zarr", "da
 
 
 @pytest.mark.parametrize("command", ["teacher-cache", "distill", "eval", "verify"])
-def test_a_misspelt_setting_is_told_before_heavy_imports(command: str, tmp_path: Path):
+def test_a_misspelt_setting_is_reported_before_heavy_imports(command: str, tmp_path: Path):
     recipe = tmp_path / "mine.toml"
     recipe.write_text("[fusion]\nthetta = 0.6\n")
     _assert_told_early([command, str(recipe)], "fusion.thetta is not a setting")
 
 
 @pytest.mark.parametrize("command", ["teacher-cache", "distill", "eval"])
-def test_a_missing_folder_of_panoramas_is_told_before_heavy_imports(command: str, tmp_path: Path):
+def test_a_missing_folder_of_panoramas_is_reported_before_heavy_imports(command: str, tmp_path: Path):
     recipe = tmp_path / "mine.toml"
     recipe.write_text('[data]\npanoramas = "not_there"\n')
     _assert_told_early([command, str(recipe), "--cache", str(tmp_path)], "not_there does not exist")
 
 
-def test_what_predict_lacks_is_told_before_heavy_imports(tmp_path: Path):
+def test_what_predict_lacks_is_reported_before_heavy_imports(tmp_path: Path):
     out = str(tmp_path / "out")
     _assert_told_early(["predict", str(tmp_path / "not_there"), out], "not_there does not exist")
     _assert_told_early(["predict", str(tmp_path), out, "--student", "none_here"], "none_here holds no student")

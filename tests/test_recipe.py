@@ -106,7 +106,7 @@ def test_what_can_only_be_a_path_is_one_though_it_is_not_there(tmp_path: Path) -
         anchored({"data": {"panoramas": nobody}}, tmp_path)
 
 
-def test_a_recipe_that_is_no_toml_or_not_there_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_recipe_that_is_no_toml_or_not_there_is_reported_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="does not exist"):
         load_recipe(tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("a = = 1")
@@ -188,7 +188,7 @@ def test_a_printed_recipe_may_be_written_by_windows(encoded: Callable[[str], byt
     assert load_recipe(tmp_path / "mine.toml") == recipe
 
 
-def test_a_recipe_of_another_encoding_is_told_what_to_do(tmp_path: Path) -> None:
+def test_a_recipe_of_another_encoding_is_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_bytes('[data]\npanoramas = "Stra\u00dfe"\n'.encode("latin-1"))
     with pytest.raises(RecipeError, match=r"not UTF-8 .* Save it with that encoding"):
         load_recipe(tmp_path / "mine.toml")

@@ -72,7 +72,7 @@ def test_panoramas_weigh_alike() -> None:
     assert summary.class_shares[WHOLE] == pytest.approx((2 / 3, 1 / 3))
 
 
-def test_breaks_at_the_seam_are_told_beside_those_inside() -> None:
+def test_breaks_at_the_seam_are_reported_beside_those_inside() -> None:
     """Left and right halves differ: one break inside of seven, and one at the seam of every row but one."""
     halves = labels()
     halves[:, 4:] = 1

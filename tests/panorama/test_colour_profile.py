@@ -233,7 +233,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_profile_that_cannot_be_used_is_told_and_costs_nothing(tmp_path: Path, kind: str) -> None:
+def test_a_profile_that_cannot_be_used_is_reported_and_costs_nothing(tmp_path: Path, kind: str) -> None:
     profile, why = BROKEN[kind]
     for suffix in (".png", ".jpg", ".tif", ".webp"):
         for name, given in (("a", profile), ("plain", b"")):

@@ -128,7 +128,7 @@ def test_a_compression_of_another_package_is_named_with_it(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
-def test_its_orientation_is_undone_and_its_upright_size_is_told(tmp_path: Path, orientation: int) -> None:
+def test_its_orientation_is_undone_and_its_upright_size_is_reported(tmp_path: Path, orientation: int) -> None:
     values = np.rot90(picture(3), 2 if orientation == 3 else 1)
     tag = (274, "H", 1, orientation, True)
     path = write(tmp_path / "a.tif", stored(values, "float32"), extratags=[tag])

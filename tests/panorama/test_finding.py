@@ -63,7 +63,7 @@ def test_jpegs_of_other_endings_are_taken_and_other_kinds_are_counted(tmp_path: 
     assert found.notes == ["left out: 2 .mp4, 1 without ending, 1 .cr3"]
 
 
-def test_files_that_look_like_masks_or_depths_are_told_and_taken(tmp_path: Path) -> None:
+def test_files_that_look_like_masks_or_depths_are_reported_and_taken(tmp_path: Path) -> None:
     for name in ("a.jpg", "a_DEPTH.jpg", "a_mask.png", "b_other.jpg"):
         Image.new("RGB", (4, 2)).save(tmp_path / name)
     (tmp_path / "s").mkdir()
@@ -78,7 +78,7 @@ def test_files_that_look_like_masks_or_depths_are_told_and_taken(tmp_path: Path)
                            "s/c_classes; move them to another folder if they are"]  # fmt: skip
 
 
-def test_empty_folders_called_like_images_and_links_to_nothing_are_told(tmp_path: Path) -> None:
+def test_empty_folders_called_like_images_and_links_to_nothing_are_reported(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "x.jpg/b.png")
     (tmp_path / "y.jpg").mkdir()
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")

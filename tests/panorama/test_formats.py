@@ -89,7 +89,7 @@ def test_their_colour_profile_is_converted(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_damage_is_told_by_name(tmp_path: Path, name: str) -> None:
+def test_damage_is_reported_by_name(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8))
     whole, rng = path.read_bytes(), np.random.default_rng(0)
     refused = 0

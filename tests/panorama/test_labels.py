@@ -191,7 +191,7 @@ def test_a_class_outside_the_set_is_refused_with_its_id(
         open_labels(tmp_path / "a.png", label_set, FULL)
 
 
-def test_ids_that_count_from_one_are_read_so_if_told(tmp_path: Path) -> None:
+def test_ids_can_count_from_one(tmp_path: Path) -> None:
     ids = np.tile(np.r_[np.arange(14), 255], (8, 1)).astype(np.uint8)
     Image.fromarray(ids).resize((32, 16), Image.Resampling.NEAREST).save(tmp_path / "a.png")
     ids = np.array(Image.open(tmp_path / "a.png"))
@@ -203,7 +203,7 @@ def test_ids_that_count_from_one_are_read_so_if_told(tmp_path: Path) -> None:
         assert set(labels[ids == value].tolist()) == {255 if value in (0, 255) else value - 1}
 
 
-def test_ids_that_seem_to_count_from_one_are_told(tmp_path: Path) -> None:
+def test_ids_that_seem_to_count_from_one_are_reported(tmp_path: Path) -> None:
     Image.fromarray(some_labels() + (some_labels() != 255)).save(tmp_path / "a.png")
     says = r"ids 13; .*ids 0 to 12.*ids seem to start at 1 \(0 never stands.*set data\.labels_from_one = true\. If they"
     with pytest.raises(InputError, match=says):

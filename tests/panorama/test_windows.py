@@ -76,7 +76,7 @@ def test_a_window_as_wide_as_the_panorama_needs_one_column() -> None:
         (WindowConfig(64, 512, 32, 512), ["of the panorama (256): windows do not wrap around the seam"]),
     ],
 )
-def test_windows_that_have_no_neighbour_to_overlap_are_told(config: WindowConfig, told: list[str]) -> None:
+def test_windows_that_have_no_neighbour_to_overlap_are_reported(config: WindowConfig, told: list[str]) -> None:
     """In a panorama of 128 x 256 pixels."""
     sentences = missing_overlap(128, 256, config)
     assert len(sentences) == len(told)
@@ -84,7 +84,7 @@ def test_windows_that_have_no_neighbour_to_overlap_are_told(config: WindowConfig
 
 
 @given(st.integers(1, 10), st.sampled_from([1, 2, 4, 8]))
-def test_windows_share_pixels_where_nothing_is_told(w: int, stride: int) -> None:
+def test_windows_share_pixels_where_there_is_no_note(w: int, stride: int) -> None:
     """Side by side, with strides that divide the circle, as a recipe's must."""
     height, width = 32, 256
     config = WindowConfig(height, 32 * max(w, stride), 32, 32 * stride)

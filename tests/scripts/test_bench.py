@@ -48,7 +48,7 @@ def test_contestants_take_turns_and_the_median_counts(monkeypatch: pytest.Monkey
     assert (laps["a"].seconds, laps["b"].seconds) == (2.0, 5.0)
 
 
-def test_both_generators_find_the_masks_that_they_are_told(small_sam: Sam) -> None:
+def test_both_generators_find_the_masks_of_the_given_answers(small_sam: Sam) -> None:
     grid = 4 * small_sam.prompt_encoder.image_embedding_size[0]
     answers, image = invent(POINTS, grid, steepness=40.0), masks.photograph(small_sam.image_encoder.img_size)
     ours = our_masks(small_sam, answers, POINTS, image)
@@ -60,7 +60,8 @@ def test_both_generators_find_the_masks_that_they_are_told(small_sam: Sam) -> No
     assert fold_decoder(small_sam).fallback_reason is None  # the stock's hook is gone when its turn is over
 
 
-def test_a_batch_of_windows_is_told_the_same_answers(small_sam: Sam) -> None:
+@pytest.mark.slow
+def test_a_batch_of_windows_gets_the_same_answers(small_sam: Sam) -> None:
     grid = 4 * small_sam.prompt_encoder.image_embedding_size[0]
     answers, image = invent(POINTS, grid, steepness=40.0), masks.photograph(small_sam.image_encoder.img_size)
     stock = stock_masks(small_sam, answers, POINTS, image)()

@@ -39,7 +39,7 @@ def test_weights_and_recipes_belong_to_the_wheel_and_caches_of_python_do_not():
     assert not [name for name in files if "__pycache__" in name or name.startswith(("tests", "scripts"))]
 
 
-def test_commands_that_leave_too_little_are_told_with_what_is_missing(tmp_path: Path):
+def test_commands_that_leave_too_little_are_reported_with_what_is_missing(tmp_path: Path):
     (pattern, wanted), *others = WRITTEN.items()
     for number in range(wanted - 1):
         file = tmp_path / pattern.replace("*", str(number))

@@ -27,6 +27,7 @@ def tilted() -> Batch:
     return render_views(SMALL["tilted"], SEEDS, PER_SCENE)
 
 
+@pytest.mark.slow
 def test_tilted_views_show_less_sky_than_level_ones(level: Batch, tilted: Batch) -> None:
     assert len(tilted) == len(level) == len(SEEDS) * PER_SCENE
     assert 0 < (tilted.labels_NHW == SKY).mean() < (level.labels_NHW == SKY).mean()
@@ -64,6 +65,7 @@ def test_equal_seeds_give_equal_views_and_others_do_not(camera: Camera) -> None:
     assert (once.images_NHW3 != other.images_NHW3).any()
 
 
+@pytest.mark.slow
 def test_level_views_are_drawn_from_a_stream_of_their_own_that_no_other_kind_moves(level: Batch) -> None:
     """Networks and figures that were published rest on these views: yaw, field of view and pitch, in this order."""
     views = iter(zip(level.images_NHW3, level.labels_NHW, strict=True))

@@ -85,7 +85,7 @@ def test_a_process_that_vanishes_between_listing_and_reading_holds_nothing(monke
     assert held_by_tree(os.getpid()) == 0
 
 
-def test_a_missing_command_is_told_in_one_sentence() -> None:
+def test_a_missing_command_is_reported_in_one_sentence() -> None:
     done = subprocess.run([*PEAK_MEMORY, "no-such-command"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == "no-such-command cannot be started (No such file or directory)\n"

@@ -99,6 +99,7 @@ def test_a_training_begins_with_published_weights_and_takes_nothing_else(tmp_pat
     assert (training.step, training.elapsed, training.optimiser.state_dict()["state"]) == (0, 0.0, {})
 
 
+@pytest.mark.slow
 def test_weights_that_were_taken_over_are_learned_on(tmp_path: Path, start: Path) -> None:
     training = Training(NAME, HOUR, tmp_path / "new.pt")
     training.begin_with(start)
@@ -108,6 +109,7 @@ def test_weights_that_were_taken_over_are_learned_on(tmp_path: Path, start: Path
     assert not torch.equal(training.network.state_dict()[name], training.average.state_dict()[name])
 
 
+@pytest.mark.slow
 def test_a_resumed_training_takes_the_steps_of_an_undisturbed_one(tmp_path: Path) -> None:
     undisturbed = Training(NAME, HOUR, tmp_path / "undisturbed.pt")
     learn(undisturbed, range(4))
@@ -122,8 +124,9 @@ def test_a_resumed_training_takes_the_steps_of_an_undisturbed_one(tmp_path: Path
     assert_equal(resumed.average.state_dict(), undisturbed.average.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
-def test_a_killed_training_goes_on_from_its_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_training_continues_from_its_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_views(tmp_path / "views" / "0.npz", 4)
     pool = ViewPool([tmp_path / "views"])
     pool.refresh()

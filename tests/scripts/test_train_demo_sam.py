@@ -65,6 +65,7 @@ def test_the_mask_loss_is_least_for_the_mask_itself() -> None:
     assert right < 0.01
 
 
+@pytest.mark.slow
 def test_a_step_changes_encoder_and_decoder_and_the_average_follows(windows: Batch) -> None:
     schedule = Schedule(minutes=1, batch_size=1)
     state = start(schedule)
@@ -123,7 +124,8 @@ def test_a_training_begins_with_published_weights(tmp_path: Path) -> None:
             torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_a_training_goes_on_from_its_checkpoint_or_refines_it(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_training_continues_from_its_checkpoint_or_refines_it(tmp_path: Path) -> None:
     before = start(Schedule(minutes=1))
     for parameter in before.average.parameters():
         parameter.normal_()

@@ -47,7 +47,7 @@ def test_the_latest_checkpoint_that_can_be_read_counts(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not FULL.exists(), reason="the system has no /dev/full")
 @pytest.mark.parametrize("weights", [1, 1_000_000])
-def test_a_full_disk_is_told_in_one_sentence_and_leaves_the_last_checkpoint(tmp_path: Path, weights: int) -> None:
+def test_a_full_disk_is_reported_in_one_sentence_and_leaves_the_last_checkpoint(tmp_path: Path, weights: int) -> None:
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, {"student": "one", "step": 1})
     path.with_suffix(".partial").symlink_to(FULL)
@@ -57,7 +57,7 @@ def test_a_full_disk_is_told_in_one_sentence_and_leaves_the_last_checkpoint(tmp_
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
-def test_a_checkpoint_that_cannot_take_its_place_is_told_and_the_last_one_stays(tmp_path: Path) -> None:
+def test_a_checkpoint_that_cannot_take_its_place_is_reported_and_the_last_one_stays(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, {"student": "one", "step": 1})
     previous_of(path).mkdir()

@@ -26,7 +26,7 @@ with claimed(Path(sys.argv[1]), "distill"):
 """
 
 
-def test_a_second_process_is_told_and_the_claim_ends_with_a_killed_one(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_and_the_claim_ends_with_a_killed_one(tmp_path: Path) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None
@@ -48,7 +48,7 @@ def test_a_claim_ends_with_its_block(tmp_path: Path) -> None:
             assert (tmp_path / "run").is_dir()
 
 
-def test_where_no_folder_can_be_made_that_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(CacheError, match="cannot be written"), claimed(tmp_path / "file", "distill"):
         pass

@@ -95,7 +95,7 @@ def test_verify_mends_the_lost_description_of_the_store(tmp_path: Path) -> None:
         assert TeacherStore.open(store.path, "r").ids(MASKS, "0123456789abcdef") == ["street"]
 
 
-def test_the_version_is_told_without_installation_and_is_what_packaging_reads(tmp_path: Path) -> None:
+def test_the_version_is_reported_without_installation_and_is_what_packaging_reads(tmp_path: Path) -> None:
     """From a copy of the sources, in an interpreter that knows of no installed goodsam."""
     for package in ("pipeline", "stages"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("demo", "__pycache__"))

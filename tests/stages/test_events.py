@@ -9,7 +9,7 @@ from stages.events import Event, StageAdvanced, StageFinished, StageStarted, tel
 
 
 @pytest.mark.parametrize(("seconds_each", "told"), [(0.1, []), (1.5, [2, 3, 4])])
-def test_only_slow_work_is_told(monkeypatch: pytest.MonkeyPatch, seconds_each: float, told: list[int]) -> None:
+def test_only_slow_work_is_reported(monkeypatch: pytest.MonkeyPatch, seconds_each: float, told: list[int]) -> None:
     clock = iter(seconds_each * tick for tick in range(100))
     monkeypatch.setattr(events.time, "monotonic", lambda: next(clock))
     heard: list[Event] = []
@@ -22,7 +22,7 @@ def test_only_slow_work_is_told(monkeypatch: pytest.MonkeyPatch, seconds_each: f
         assert not heard
 
 
-def test_quick_items_are_not_told_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quick_items_are_not_reported_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(0.25 * tick for tick in range(100))
     monkeypatch.setattr(events.time, "monotonic", lambda: next(clock))
     heard: list[Event] = []

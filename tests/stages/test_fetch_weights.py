@@ -77,7 +77,7 @@ def test_a_checkpoint_arrives_whole_with_progress(server: tuple[Server, str], tm
     assert [e.done for e in events if isinstance(e, StageAdvanced)][-1] == len(CONTENT) >> 20
 
 
-def test_a_broken_download_goes_on_where_it_stopped(server: tuple[Server, str], tmp_path: Path) -> None:
+def test_a_broken_download_continues_where_it_stopped(server: tuple[Server, str], tmp_path: Path) -> None:
     served, url = server
     served.break_after = 3_000_000
     with pytest.raises(WeightsError, match="was interrupted"):
@@ -108,7 +108,9 @@ def test_a_complete_file_is_checked_and_not_fetched_again(server: tuple[Server, 
     assert served.ranges == []
 
 
-def test_a_missing_file_and_a_dead_server_are_told_in_one_sentence(server: tuple[Server, str], tmp_path: Path) -> None:
+def test_a_missing_file_and_a_dead_server_are_reported_in_one_sentence(
+    server: tuple[Server, str], tmp_path: Path
+) -> None:
     with pytest.raises(WeightsError, match="404"):
         fetch_weights.fetch("vit_l", tmp_path, silent, base_url=server[1])
     with pytest.raises(WeightsError, match="was interrupted"):
@@ -117,7 +119,7 @@ def test_a_missing_file_and_a_dead_server_are_told_in_one_sentence(server: tuple
         fetch_weights.fetch("vit_x", tmp_path, silent)
 
 
-def test_an_address_that_is_none_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_an_address_that_is_none_is_reported_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="a server at that address"):
         fetch_weights.fetch("vit_b", tmp_path, silent, base_url="mirror")
 

@@ -99,7 +99,7 @@ def test_why_a_file_cannot_be_written_decides_what_is_to_do(tmp_path: Path, numb
         raise OSError(number, os.strerror(number))
 
 
-def test_a_file_in_the_way_of_a_folder_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_way_of_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(CacheError, match=r"cannot be written .*a file must not be where a folder is needed"):
         write_whole(tmp_path / "taken" / "table.csv", "a")

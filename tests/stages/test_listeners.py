@@ -60,7 +60,7 @@ def test_a_pipe_gets_plain_lines_with_rate_and_time_left() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(12.0, "12.0 s each"), (0.25, "4.0/s")])
-def test_a_slow_rate_is_told_in_seconds_each(monkeypatch: pytest.MonkeyPatch, seconds: float, shown: str) -> None:
+def test_a_slow_rate_is_reported_in_seconds_each(monkeypatch: pytest.MonkeyPatch, seconds: float, shown: str) -> None:
     out = io.StringIO()
     console = ProgressConsole(Console(file=out, width=200), line_interval=0.0)
     clock = iter((100.0, *[100.0 + seconds] * 3))
@@ -70,7 +70,7 @@ def test_a_slow_rate_is_told_in_seconds_each(monkeypatch: pytest.MonkeyPatch, se
     assert shown in out.getvalue()
 
 
-def test_what_a_stage_made_is_told_in_rounded_numbers() -> None:
+def test_what_a_stage_made_is_reported_in_rounded_numbers() -> None:
     out = io.StringIO()
     ProgressConsole(Console(file=out, width=200))(StageFinished("distill", 1.5, {"loss": 0.16188766956329345}))
     assert "loss 0.1619\n" in out.getvalue()
@@ -119,7 +119,7 @@ def test_tensorboard_reads_the_scalars_of_a_run_that_was_killed(tmp_path: Path) 
     assert [(s.step, s.value) for s in found.Scalars("distill/rate")] == [(1, 0.5), (2, 0.5)]
 
 
-def test_a_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for make in (RunListeners, lambda folder: TensorBoard(folder)(Scalars("distill", 1, {"loss": 1.0}))):
         with pytest.raises(CacheError, match=r"file.* cannot be written"):
@@ -127,7 +127,7 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path: Path) ->
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full, a file on a full disk, here")
-def test_a_full_disk_is_told_by_the_log_and_does_not_hide_what_stopped_the_stage(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_by_the_log_and_does_not_hide_what_stopped_the_stage(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").symlink_to("/dev/full")
     with pytest.raises(CacheError, match="No space left"), RunListeners(tmp_path, Console(file=io.StringIO())) as tell:
         tell(STORY[0])

@@ -43,6 +43,7 @@ def notes(events: list[Event]) -> list[str]:
     return [event.text for event in events if isinstance(event, Note)]
 
 
+@pytest.mark.slow
 def test_a_part_is_cached_and_measured_at_its_place_and_nowhere_else(tmp_path: Path) -> None:
     make_folders(tmp_path)
     cut_out(tmp_path / "held_out" / "9.png")

@@ -59,7 +59,7 @@ def damage(run: Run) -> Path:
 
 
 @pytest.mark.slow
-def test_panoramas_that_are_not_in_the_cache_are_told_and_left_out(folder: Path) -> None:
+def test_panoramas_that_are_not_in_the_cache_are_reported_and_left_out(folder: Path) -> None:
     run = cached_run(folder)
     run = replace(run, recipe=replace(run.recipe, data=replace(run.recipe.data, limit=0)))
     events: list[Event] = []
@@ -93,7 +93,7 @@ def test_one_process_at_a_time_works_on_a_folder(folder: Path, stage: str) -> No
         work(run, second)
 
 
-def test_before_there_is_a_student_stage_one_is_measured_and_that_is_told(folder: Path) -> None:
+def test_before_there_is_a_student_stage_one_is_measured_and_that_is_reported(folder: Path) -> None:
     events: list[Event] = []
     run = cached_run(folder)
     table = evaluate(run, events.append).table
@@ -106,7 +106,7 @@ def test_before_there_is_a_student_stage_one_is_measured_and_that_is_told(folder
 
 
 @pytest.mark.slow
-def test_a_student_of_other_settings_is_measured_and_told(folder: Path) -> None:
+def test_a_student_of_other_settings_is_measured_and_reported(folder: Path) -> None:
     run = cached_run(folder)
     distill(run, silent)
     events: list[Event] = []
@@ -117,7 +117,7 @@ def test_a_student_of_other_settings_is_measured_and_told(folder: Path) -> None:
     assert any(note.startswith("the student was distilled with other settings") for note in notes(events))
 
 
-def test_what_the_students_start_lacks_is_told_where_the_start_is_measured(folder: Path) -> None:
+def test_what_the_students_start_lacks_is_reported_where_the_start_is_measured(folder: Path) -> None:
     start = folder / "start"
     save_student(build_student(StudentConfig(size="tiny"), LabelSet("other", ("road",), ((0, 0, 0),), ())), start)
     run = cached_run(folder, evaluation={"student_start": True}, student={"weights": str(start)})
@@ -127,7 +127,7 @@ def test_what_the_students_start_lacks_is_told_where_the_start_is_measured(folde
 
 
 @pytest.mark.slow
-def test_label_files_of_no_panorama_are_told_but_not_where_panoramas_were_left_out_on_purpose(folder: Path) -> None:
+def test_label_files_of_no_panorama_are_reported_but_not_where_panoramas_were_left_out_on_purpose(folder: Path) -> None:
     Image.new("L", (128, 64)).save(folder / "labels" / "nobody.png")
     events: list[Event] = []
     evaluate(cached_run(folder), events.append)
@@ -167,7 +167,7 @@ def test_nothing_is_removed_while_stage_one_works(folder: Path) -> None:
     assert chunk.is_file()
 
 
-def test_a_lost_description_of_a_group_is_told_and_written_anew(folder: Path) -> None:
+def test_a_lost_description_of_a_group_is_reported_and_written_anew(folder: Path) -> None:
     run = cached_run(folder)
     group = run.store / "ensemble" / "zarr.json"
     group.unlink()

@@ -121,7 +121,7 @@ def test_a_worker_that_dies_costs_its_task_and_not_the_run(no_second_try: None) 
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_is_told_in_one_sentence(no_second_try: None) -> None:
+def test_a_worker_that_dies_is_reported_in_one_sentence(no_second_try: None) -> None:
     with pytest.raises(WorkerError, match="Use fewer workers"):
         list(run_tasks(die_over_one, [1], workers=1))
 
@@ -182,7 +182,7 @@ def lose_a_heartbeat(task: int) -> int:
 
 
 @pytest.mark.slow
-def test_workers_that_keep_much_memory_go_on() -> None:
+def test_workers_that_keep_much_memory_continue() -> None:
     """Dask's own setting has those above 80 % wait until they have less, which networks never let them."""
     assert list(run_tasks(share_of_memory_to_wait_at, [0], workers=1)) == [False]
 
@@ -223,7 +223,7 @@ def test_workers_that_are_ended_with_reports_on_their_way_say_nothing(tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_is_lost_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_scheduler_that_is_lost_is_reported_in_one_sentence(tmp_path: Path) -> None:
     said = output(LOST, tmp_path)
     assert "the dask scheduler was lost" in said
     assert "ERROR" not in said

@@ -44,7 +44,7 @@ def test_the_limit_holds_for_either_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["", "nowhere"])
-def test_a_folder_that_is_not_set_or_not_there_is_told(tmp_path: Path, folder: str) -> None:
+def test_a_folder_that_is_not_set_or_not_there_is_reported(tmp_path: Path, folder: str) -> None:
     recipe = recipe_of(tmp_path, panoramas=folder and str(tmp_path / folder))
     with pytest.raises(InputError, match=folder or r"data\.panoramas is empty"):
         learning_panoramas(recipe)

@@ -40,7 +40,7 @@ def test_switched_off_augmentations_change_nothing() -> None:
     assert draws == {Augmentation(start=0, width=256)}
 
 
-def test_taken_columns_go_on_over_the_seam() -> None:
+def test_taken_columns_continue_over_the_seam() -> None:
     array = np.arange(24).reshape(2, 12)
     for start in range(-12, 24):
         np.testing.assert_array_equal(take_columns(array, start, 7), np.roll(array, -start, axis=1)[:, :7])

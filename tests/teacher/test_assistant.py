@@ -73,7 +73,7 @@ def test_other_names_are_refused_with_both_lists(names: tuple[str, ...]) -> None
         class_order(names, TOY, "the assistant")
 
 
-def test_the_demo_assistant_labels_a_street_it_has_never_seen() -> None:
+def test_the_demo_assistant_labels_an_unseen_street() -> None:
     assistant = load_assistant(AssistantConfig(kind="demo"), CPU)
     assert assistant.label_set == DENSEPASS_13
     assert assistant.feature_levels == (1, 2, 3, 4)

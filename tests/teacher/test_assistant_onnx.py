@@ -251,7 +251,7 @@ def test_a_file_exported_for_one_size_says_so_when_shown_another(network: Convol
         fixed(images(1, 96, 96))
 
 
-def test_what_is_assumed_of_pixels_is_told_where_no_file_states_it(network: Convolutions, tmp_path: Path) -> None:
+def test_what_is_assumed_of_pixels_is_reported_where_no_file_states_it(network: Convolutions, tmp_path: Path) -> None:
     floats = load_onnx(export(network, tmp_path / "a.onnx"), DENSEPASS_13, CPU)
     assert "ImageNet's mean and std are assumed" in floats.notes[0]
     raw = load_onnx(small(network, tmp_path / "b.onnx", takes=TensorProto.UINT8), DENSEPASS_13, CPU)
@@ -309,6 +309,7 @@ def test_without_onnxruntime_the_message_says_how_to_install_it(
         load_onnx(path, DENSEPASS_13, CPU)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_file(), reason=f"no Cityscapes network in {REAL_DATA}")
 def test_the_real_network_agrees_with_labels_that_it_gave_elsewhere() -> None:
     assistant = load_onnx(str(REAL), CITYSCAPES_19, CPU)

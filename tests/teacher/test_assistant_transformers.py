@@ -157,7 +157,7 @@ def test_features_are_the_encoders_hidden_states(folder: Path, assistant: Transf
         torch.testing.assert_close(feature, states.hidden_states[level - 1], atol=1e-5, rtol=1e-5)
 
 
-def test_no_features_are_kept_unless_asked_for(assistant: TransformersAssistant) -> None:
+def test_no_features_are_kept_unless_requested(assistant: TransformersAssistant) -> None:
     assert assistant(images()).features == {}
 
 

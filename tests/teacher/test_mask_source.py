@@ -61,7 +61,7 @@ def test_a_source_is_named_by_its_kind_and_the_content_of_its_weights(kind: str,
 
 
 @pytest.mark.parametrize("kind", ["sam", "stock"])
-def test_weights_that_sam_has_no_place_for_are_told_by_both(kind: str, tmp_path: Path) -> None:
+def test_weights_that_sam_has_no_place_for_are_reported_by_both(kind: str, tmp_path: Path) -> None:
     torch.save(build_demo_sam().state_dict() | {"head.weight": torch.zeros(1)}, tmp_path / "more.pth")
     (note,) = load_mask_source(loose(kind, str(tmp_path / "more.pth")), CPU).notes
     assert "not SAM's were ignored: 1, the first of them head.weight" in note

@@ -103,6 +103,7 @@ def test_with_thresholds_of_one_there_are_no_masks(
         assert masks.dense().shape == (0, *image_HW3.shape[:2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_the_number_of_prompts_in_a_batch_changes_no_mask(
     kind: str, folder: Callable[[str], Path], images: list[Image]
@@ -236,7 +237,7 @@ def test_bfloat16_is_for_the_image_alone(folder: Callable[[str], Path], images: 
     assert set(seen) == {torch.float32}
 
 
-def test_what_is_no_promptable_network_is_told_with_those_that_are(tmp_path: Path) -> None:
+def test_what_is_no_promptable_network_is_reported_with_those_that_are(tmp_path: Path) -> None:
     tiny = SegformerConfig(hidden_sizes=[8, 8, 8, 8], num_attention_heads=[1, 1, 1, 1], decoder_hidden_size=8)
     SegformerForSemanticSegmentation(tiny).save_pretrained(tmp_path / "segformer")
     with pytest.raises(WeightsError, match=r"segformer cannot be loaded .*promptable network .*Sam2Model.*sam\.name"):
@@ -245,7 +246,7 @@ def test_what_is_no_promptable_network_is_told_with_those_that_are(tmp_path: Pat
         load_mask_source(settings(tmp_path / "none"), CPU)
 
 
-def test_a_folder_that_lacks_weights_or_the_processors_settings_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_lacks_weights_or_the_processors_settings_is_reported(tmp_path: Path) -> None:
     lacking = tiny_promptable.save("sam", tmp_path / "lacking")
     weights = load_file(lacking / "model.safetensors")
     del weights["mask_decoder.iou_token.weight"]
@@ -258,7 +259,7 @@ def test_a_folder_that_lacks_weights_or_the_processors_settings_is_told(tmp_path
         load_mask_source(settings(silent), CPU)
 
 
-def test_a_broken_config_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_broken_config_is_reported_in_one_sentence(tmp_path: Path) -> None:
     broken = tiny_promptable.save("sam", tmp_path / "broken")
     config = json.loads((broken / "config.json").read_text())
     (broken / "config.json").write_text(json.dumps({**config, "model_type": "sam99"}))

@@ -209,7 +209,7 @@ def test_the_whole_image_enters_with_its_weight() -> None:
 
 
 @pytest.mark.parametrize(("width", "margin"), [(32, 16), (128, 32), (1024, 64), (2048, 128)])
-def test_the_panorama_goes_on_over_the_seam_by_a_sixteenth(width: int, margin: int) -> None:
+def test_the_panorama_continues_over_the_seam_by_a_sixteenth(width: int, margin: int) -> None:
     assert seam_margin(width) == margin
 
 

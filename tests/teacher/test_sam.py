@@ -98,7 +98,9 @@ def test_weights_that_are_not_sams_are_ignored_with_a_note(random_sam: Sam, tmp_
     [(None, "cannot be read"), (b"", "no checkpoint"), (b"<html>404</html>", "no checkpoint")],
     ids=["missing", "empty", "a web page"],
 )
-def test_a_file_that_is_no_checkpoint_is_told_in_one_sentence(tmp_path: Path, content: bytes | None, says: str) -> None:
+def test_a_file_that_is_no_checkpoint_is_reported_in_one_sentence(
+    tmp_path: Path, content: bytes | None, says: str
+) -> None:
     path = tmp_path / "sam_vit_b.pth"
     if content is not None:
         path.write_bytes(content)

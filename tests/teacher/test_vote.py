@@ -111,7 +111,7 @@ def test_a_mask_is_reliable_from_theta_on(theta: float, reliable: bool) -> None:
     assert result.reliable_HW[:, 4:].all()
 
 
-def test_unreliable_masks_are_painted_or_kept_as_asked() -> None:
+def test_unreliable_masks_are_painted_or_kept_as_requested() -> None:
     paint = fused(mostly_wall(ROAD), [LEFT_HALF], FusionConfig(theta=0.8, unreliable="paint"))
     keep = fused(mostly_wall(ROAD), [LEFT_HALF], FusionConfig(theta=0.8, unreliable="keep"))
     assert (paint.labels_HW[:, :4] == WALL).all()

@@ -40,6 +40,7 @@ def test_colour_alone_does_not_tell_the_class() -> None:
     assert best < 0.35
 
 
+@pytest.mark.slow
 def test_a_panorama_of_half_a_megapixel_takes_seconds_not_minutes() -> None:
     render_panorama(build_scene(1), 32, 64)  # noise tiles are made once per process
     start = process_time()

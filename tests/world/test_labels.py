@@ -39,6 +39,7 @@ def fingerprint(seed: int) -> str:
     return sha256(view.image_HW3.tobytes() + view.parts_HW.tobytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_picture_in_another_process() -> None:
     program = (
         "from hashlib import sha256; from pipeline.world import build_scene, render_panorama;"
@@ -49,6 +50,7 @@ def test_a_seed_gives_the_same_picture_in_another_process() -> None:
     assert other.stdout.strip() == fingerprint(5)
 
 
+@pytest.mark.slow
 def test_different_seeds_give_different_pictures() -> None:
     assert len({panorama(seed).image_HW3.tobytes() for seed in SEEDS}) == len(SEEDS)
 

@@ -228,7 +228,7 @@ def test_empty_masks_of_crops_keep_their_places_when_small_regions_go(sam: Sam) 
         assert_same_records(stock_records(plain(blind, settings, batched).propose(grey)), stock)
 
 
-def test_what_works_the_plain_way_is_told_with_its_reason(sam: Sam) -> None:
+def test_fallbacks_are_reported_with_their_reasons(sam: Sam) -> None:
     assert AutomaticMaskGenerator(sam, 2).fallback_reasons == {}
     hooked = copy.deepcopy(sam)
     hooked.mask_decoder.register_forward_hook(lambda *_: None)
@@ -239,7 +239,7 @@ def test_what_works_the_plain_way_is_told_with_its_reason(sam: Sam) -> None:
         assert all("hooks" in reason and reason.endswith(says) for reason in reasons.values())
 
 
-def test_upsampling_by_torch_is_told_once_it_was_needed(
+def test_upsampling_by_torch_is_reported_once_it_is_needed(
     sam: Sam, street: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Resize, "agrees_with_torch", lambda _: False)
@@ -347,7 +347,7 @@ def test_a_flat_grey_image_goes_through(sam: Sam) -> None:
     ],
     ids=["no channels", "four channels", "float", "empty", "Pillow"],
 )
-def test_what_is_no_image_is_told_in_one_sentence(sam: Sam, image: Any) -> None:
+def test_what_is_no_image_is_reported_in_one_sentence(sam: Sam, image: Any) -> None:
     with pytest.raises(InputError, match="uint8"):
         AutomaticMaskGenerator(sam, 2).generate(image)
 

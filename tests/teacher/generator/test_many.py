@@ -107,7 +107,7 @@ def test_windows_prompts_and_masks_go_in_batches_that_follow_the_memory(sam: Sam
 
 
 @pytest.mark.slow
-def test_what_does_not_fit_is_done_in_halves_with_equal_masks_and_told_once(
+def test_what_does_not_fit_is_done_in_halves_with_equal_masks_and_reported_once(
     sam: Sam, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = forced(SamMaskGenerator(sam, SamConfig(**LOOSE)), sam)
@@ -123,7 +123,7 @@ def test_what_does_not_fit_is_done_in_halves_with_equal_masks_and_told_once(
 
 
 @pytest.mark.parametrize("unit", ["window", "prompt", "mask"])
-def test_a_gpu_that_is_too_small_for_one_is_told_in_one_sentence(
+def test_a_gpu_that_is_too_small_for_one_is_reported_in_one_sentence(
     sam: Sam, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch, unit: str
 ) -> None:
     generator = AutomaticMaskGenerator(sam, **LOOSE, batched=True)
@@ -133,7 +133,7 @@ def test_a_gpu_that_is_too_small_for_one_is_told_in_one_sentence(
         generator.generate_many(pictures)
 
 
-def test_memory_that_is_short_elsewhere_is_told_in_one_sentence_too(sam: Sam, pictures: list[Picture]) -> None:
+def test_memory_that_is_short_elsewhere_is_reported_in_one_sentence_too(sam: Sam, pictures: list[Picture]) -> None:
     generator = AutomaticMaskGenerator(sam, **LOOSE, batched=True)
     generator.decoder.prepare = lambda _: no_memory()  # type: ignore[method-assign]
     with pytest.raises(DeviceMemoryError, match="--device cpu"):

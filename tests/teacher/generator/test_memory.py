@@ -54,7 +54,7 @@ def test_encoders_that_do_not_tell_their_width_get_less_at_once(vit_b: Sam) -> N
     assert untold[1:] == told[1:]
 
 
-def test_unless_told_half_of_what_is_free_is_used(vit_b: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_default_half_of_the_free_memory_is_used(vit_b: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (3 * GIB, 80 * GIB))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 9 * GIB)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 8 * GIB)

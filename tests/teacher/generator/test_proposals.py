@@ -63,7 +63,7 @@ def test_without_pycocotools_or_with_another_mode_one_sentence_tells(monkeypatch
         stock_records(nothing, "rle")
 
 
-def test_masks_are_arrays_unless_told() -> None:
+def test_masks_are_arrays_by_default() -> None:
     masks_Mhw = scene(1, 9, 8)
     for record, run, mask_hw in zip(
         stock_records(proposed(masks_Mhw)),

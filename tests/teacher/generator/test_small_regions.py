@@ -11,7 +11,7 @@ from pipeline.teacher.generator.small_regions import clean_mask
 from pipeline.teacher.masks import tight
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**31), st.tuples(st.integers(1, 24), st.integers(1, 24)), st.floats(0.02, 0.98), st.integers(1, 40)
 )
