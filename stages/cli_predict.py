@@ -14,7 +14,7 @@ DEMO_STUDENT = Path("cache/demo/student/final")
 
 
 def predict(
-    panoramas: Annotated[Path, typer.Argument(help="Folder of panoramas.")],
+    panoramas: Annotated[Path, typer.Argument(help="Folder of panoramas, or a picture.")],
     out: Annotated[Path, typer.Argument(help="Folder for label maps, overlays and tables.")],
     model: Annotated[
         str,
@@ -68,7 +68,8 @@ def predict(
     from pipeline.panorama.finding import require_folder
     from stages.models import open_model, open_student
 
-    require_folder(panoramas)
+    if not panoramas.is_file():
+        require_folder(panoramas)
     if model and student:
         raise InputError(f"--model {model} and --student {student}", "one network predicts", "Leave one of them out")
     network = open_model(model, recipe, label_set) if model else open_student(student or DEMO_STUDENT)

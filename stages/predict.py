@@ -2,7 +2,7 @@
 
 <out>/
     labels/<id>.png        class ids with the label set's palette, at the source's size; 255 where nothing was seen
-    overlays/<id>.jpg      the labels over the panorama, if asked for
+    overlays/<id>.jpg      the labels over the panorama, at its size and with its tags, if asked for
     class_shares.csv       share of the view (solid angle) of every class, one row per file in labels/ of this network
     panoramas.csv, ...     the same with places, times and indices, and for maps: see `tables`
 
@@ -31,17 +31,18 @@ from pipeline.arrays import FloatArray, LabelArray
 from pipeline.classes import IGNORE, LabelSet
 from pipeline.errors import CacheError, DeviceError, InputError, WeightsError
 from pipeline.evaluate.indices import confidence, doubt, sky_view_factor
+from pipeline.evaluate.map_picture import paint_map
 from pipeline.evaluate.metrics import class_shares, labels_at, resize_nearest
-from pipeline.evaluate.overlay import paint_labels
 from pipeline.panorama.capture import Capture
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.finding import PanoramaFile, require_folder, survey_folder
+from pipeline.panorama.finding import FolderContents, PanoramaFile, require_folder, survey_folder
 from pipeline.panorama.ignore import ignored_region
 from pipeline.panorama.ignore_masks import IgnoreMasks, choose_ignore_masks
-from pipeline.panorama.images import OpenedPanorama, open_panorama
+from pipeline.panorama.images import OpenedPanorama, open_full_size, open_panorama
 from pipeline.panorama.level import level_image, level_note, level_values, unlevel_values
-from pipeline.panorama.placement import placement_note
+from pipeline.panorama.placement import Placement, placement_note
 from pipeline.panorama.sphere import solid_angles
+from pipeline.panorama.tags import kept_exif, kept_xmp
 from pipeline.settings import fingerprint
 from stages.claims import claimed
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted, failure, silent
@@ -52,7 +53,7 @@ from stages.predictor import Predictor
 from stages.tables import PanoramaRow, write_tables
 
 STAGE = "predict"
-VERSION = 6
+VERSION = 7
 """Raised when the code changes what is predicted or noted, so that older outputs are made anew."""
 _NOTES = "goodsam"
 """Text in a label file: what it was made with and of, and the classes' shares, so that a rerun need not decode it."""
@@ -65,7 +66,7 @@ class PredictJob:
     model: Model
     """The network."""
     panoramas: Path
-    """Folder of panoramas, flat or nested."""
+    """Folder of panoramas, flat or nested, or a picture."""
     out: Path
     """Folder of the outputs; not inside `panoramas`."""
     panorama: PanoramaConfig
@@ -81,6 +82,8 @@ class PredictJob:
 
     def __post_init__(self) -> None:
         """Raises InputError where `panoramas` is no folder or `out` lies inside it."""
+        if self.panoramas.is_file():
+            return
         require_folder(self.panoramas)
         if self.out.resolve().is_relative_to(self.panoramas.resolve()):
             raise InputError(f"{self.out} lies inside {self.panoramas}",
@@ -114,7 +117,7 @@ def predict(job: PredictJob, listener: Listener = silent) -> PredictSummary:
 
 def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     started = time.monotonic()
-    contents = survey_folder(job.panoramas, [Path(mask)] if (mask := job.panorama.ignore_mask) else [])
+    contents = _contents(job)
     files = contents.panoramas
     for note in contents.notes:
         listener(Note(STAGE, note))
@@ -166,6 +169,12 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     return summary
 
 
+def _contents(job: PredictJob) -> FolderContents:
+    if job.panoramas.is_file():
+        return FolderContents([PanoramaFile(job.panoramas.stem, job.panoramas)], {}, {}, [])
+    return survey_folder(job.panoramas, [Path(mask)] if (mask := job.panorama.ignore_mask) else [])
+
+
 def _make_folders(job: PredictJob) -> None:
     """Make them before there are panoramas whose fault it could seem to be that they cannot be made."""
     for folder in ("labels", "overlays") if job.overlays else ("labels",):
@@ -202,13 +211,9 @@ def _predict_file(file: PanoramaFile, job: PredictJob, predictor: Predictor, mad
     made_of = {"source": panorama.sha256, "place": fingerprint(str(file.path.resolve()))}
     if not job.overwrite:
         _require_own_place(_label_path(job, file), made_of)
-    config, place = made_with.config_of(file), panorama.placement
-    labels, sure_hw = predict_labels(panorama, predictor, config, job.model.gives_probabilities)
+    labels, sure_hw = predict_labels(panorama, predictor, made_with.config_of(file), job.model.gives_probabilities)
     if job.overlays:
-        seen_hw3 = panorama.image_HW3[place.box(*panorama.image_HW3.shape[:2])]
-        small = resize_nearest(labels, *seen_hw3.shape[:2])
-        picture = Image.fromarray(paint_labels(seen_hw3, small, predictor.label_set))
-        write_picture(_overlay_path(job, file), picture, quality=90)
+        _write_overlay(file, job, panorama.placement, labels, predictor.label_set)
     elif _overlay_path(job, file).is_file():  # that another network left; it would not be of these labels
         _overlay_path(job, file).unlink()
     facts = {**made_with.names_of(file), **made_of, **_facts(file, job, panorama, labels, sure_hw, predictor.label_set)}
@@ -217,6 +222,17 @@ def _predict_file(file: PanoramaFile, job: PredictJob, predictor: Predictor, mad
     # Last: this file is the mark that all of the panorama's outputs are there.
     write_picture(_label_path(job, file), _indexed(labels, predictor.label_set), pnginfo=made_notes)
     return panorama
+
+
+def _write_overlay(
+    file: PanoramaFile, job: PredictJob, place: Placement, labels: LabelArray, label_set: LabelSet
+) -> None:
+    """The labels over the picture at its own size, with its tags, by which viewers know it as a panorama."""
+    fov = job.panorama.vertical_fov
+    image_hw3, source = open_full_size(file.path)
+    painted = Image.fromarray(paint_map(image_hw3, labels, label_set, fov * place.height / place.canvas_height))
+    tags = {"exif": kept_exif(source.image), "xmp": kept_xmp(source.image, place, fov)}
+    write_picture(_overlay_path(job, file), painted, quality=90, **tags)
 
 
 def _facts(
@@ -235,7 +251,7 @@ def _facts(
         canvas_HW = resize_nearest(canvas_HW, *panorama.image_HW3.shape[:2])
     unseen_hw = resize_nearest(canvas_HW, *sure_hw.shape) == IGNORE
     return {
-        "file": file.path.relative_to(job.panoramas).as_posix(),
+        "file": file.path.name if file.path == job.panoramas else file.path.relative_to(job.panoramas).as_posix(),
         "shares": class_shares(labels, len(label_set), weights).tolist(),
         "sky_view_factor": sky_view_factor(level_values(canvas_HW, place), label_set, fov),
         "doubt": doubt(sure_hw, unseen_hw, solid_angles(*sure_hw.shape, fov)),

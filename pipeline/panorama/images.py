@@ -133,6 +133,16 @@ def open_panorama(path: Path, config: PanoramaConfig) -> OpenedPanorama:
                           capture_of(picture.image))  # fmt: skip
 
 
+def open_full_size(path: Path) -> tuple[npt.NDArray[np.uint8], Picture]:
+    """(RGB [h, w, 3] of a picture at its own size, upright, 8-bit sRGB over black; the picture, for its tags).
+
+    Raises:
+        InputError: the file cannot be read or decoded.
+    """
+    picture = read_picture(path, lambda width, height: None)
+    return np.array(_srgb_and_alpha(picture.image, path)[0].convert("RGB")), picture
+
+
 def _require_some_width(path: Path, width: int, height: int) -> None:
     if width < MINIMUM_WIDTH:
         raise InputError(

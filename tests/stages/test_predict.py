@@ -145,7 +145,7 @@ def test_overlays_are_made_where_they_are_missing(job: PredictJob) -> None:
     assert predict(with_overlays).done == 3
     assert predict(with_overlays).done == 0
     sizes = {Image.open(path).size for path in (job.out / "overlays").rglob("*.jpg")}
-    assert sizes == {(WIDTH // 2, HEIGHT // 2)}
+    assert sizes == {(WIDTH, HEIGHT)}
 
 
 def test_no_overlay_of_another_students_labels_stays(job: PredictJob) -> None:

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from pipeline.classes import DENSEPASS_13, LabelSet
-from pipeline.panorama.capture import Capture
+from pipeline.errors import InputError
+from pipeline.panorama.capture import Capture, capture_of
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.sphere import panorama_rays, rays_from_angles
 from stages.events import Event, Note
@@ -223,3 +224,26 @@ def test_names_of_classes_become_columns_of_their_own(tmp_path: Path) -> None:
     labels = LabelSet("odd", ("traffic light", "Traffic-Light", "路", "path"), ((0, 0, 0),) * 4, ())
     columns = share_columns(labels)
     assert columns == ["share_traffic_light_0", "share_traffic_light_1", "share_2", "share_path"]
+
+
+def test_a_picture_alone_is_predicted_like_a_folder_of_one(job: PredictJob) -> None:
+    alone = replace(job, panoramas=job.panoramas / "rio.png", out=job.out.with_name("alone"))
+    summary = predict(alone)
+    assert (summary.done, list(read_csv(alone.out))) == (1, ["rio.png"])
+    assert (alone.out / "labels" / "rio.png").is_file()
+    assert predict(alone).skipped == 1
+
+
+def test_a_picture_alone_that_is_none_is_told(job: PredictJob) -> None:
+    (job.panoramas / "text.jpg").write_text("no picture")
+    with pytest.raises(InputError, match=r"none of 1 panoramas could be predicted; .*text\.jpg cannot be opened"):
+        predict(replace(job, panoramas=job.panoramas / "text.jpg"))
+
+
+def test_overlays_have_the_pictures_size_place_and_time(job: PredictJob) -> None:
+    write_scene(job.panoramas / "here.jpg", quality=95, exif=exif_with(gps_of(1, 2), {36867: "2026:05:01 12:00:00"}))
+    predict(replace(job, overlays=True, panorama=PanoramaConfig(width=WIDTH // 2)))
+    with Image.open(job.out / "overlays" / "here.jpg") as overlay, Image.open(job.panoramas / "here.jpg") as source:
+        assert overlay.size == source.size == (WIDTH, HEIGHT)
+        assert capture_of(overlay) == capture_of(source) != Capture()
+        assert b'GPano:ProjectionType="equirectangular"' in overlay.info["xmp"]
