@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipeline.errors import InputError
-from stages.events import Listener, tell_if_slow
+from stages.events import Listener, report_if_slow
 from stages.files import digest
 from stages.splits import EVALUATION, LEARNING, SplitPanorama
 
@@ -69,7 +69,7 @@ def find_equal_panoramas(
     alike = [panorama for size, same in by_size.items() if size and len(same) > 1 for panorama in same]
     digest_of = lru_cache(maxsize=None)(_digest)
     by_content: defaultdict[str, list[str]] = defaultdict(list)
-    for panorama in tell_if_slow(alike, f"{stage}: comparing files of the same size", "files", listener):
+    for panorama in report_if_slow(alike, f"{stage}: comparing files of the same size", "files", listener):
         if content := known_digest(panorama) or digest_of(panorama.path.resolve()):
             by_content[content].append(panorama.id)
     return EqualPanoramas({one: tuple(ids) for ids in by_content.values() if len(ids) > 1 for one in ids})

@@ -74,7 +74,7 @@ def failure(stage: str, item: str, error: Exception) -> ItemFailed:
     return ItemFailed(stage, item, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
 
 
-def tell_if_slow(
+def report_if_slow(
     items: Sequence[Item], stage: str, unit: str, listener: Listener, patience: float = 2.0
 ) -> Iterator[Item]:
     """Yield the items; if working on them takes longer than `patience` seconds, report progress as for a stage, twice a

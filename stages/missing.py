@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.cache.store import TeacherStore
 from pipeline.errors import InputError
-from stages.events import Listener, tell_if_slow
+from stages.events import Listener, report_if_slow
 from stages.files import digest
 from stages.panorama_records import PanoramaRecord, PanoramaRecords, record_of, size_and_time
 from stages.products import all_products
@@ -47,7 +47,7 @@ class CachedPanoramas:
         Raises:
             CacheError: the file system fails.
         """
-        asked = tell_if_slow(panoramas, f"{stage}: looking at the cache", "panoramas", listener)
+        asked = report_if_slow(panoramas, f"{stage}: looking at the cache", "panoramas", listener)
         found = [panorama for panorama in asked if not self._is_complete(panorama, own_masks.get(panorama.id, ""))]
         self._save()
         return found

@@ -113,7 +113,7 @@ def require_scheduler(address: str) -> None:
         pass
 
 
-def ask_workers(address: str, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+def run_on_workers(address: str, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     """Results of an importable function on each worker of a dask scheduler, or the errors that it raises, by address.
 
     Raises:

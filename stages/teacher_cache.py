@@ -32,7 +32,7 @@ from stages.manifest import describe, write_manifest
 from stages.missing import CachedPanoramas
 from stages.panorama_records import PanoramaRecords
 from stages.products import all_products, fingerprints
-from stages.runner import ask_workers, require_scheduler, run_tasks
+from stages.runner import require_scheduler, run_on_workers, run_tasks
 from stages.runs import Run, refuse_old_layout
 from stages.splits import SplitPanorama, survey_splits
 
@@ -192,7 +192,7 @@ def _require_like_here(scheduler: str, recipe: Recipe, prints: Mapping[str, str]
     Raises:
         WorkerError: one has no project or another version of it, or other weights, or lacks them.
     """
-    for worker, answer in ask_workers(scheduler, fingerprints, recipe).items():
+    for worker, answer in run_on_workers(scheduler, fingerprints, recipe).items():
         if answer == prints or isinstance(answer, OSError):  # OSError: it is just going
             continue
         difference = "another version of the project, or other weights"

@@ -69,7 +69,7 @@ def _generators(setup: Setup, grid: Grid) -> Iterator[Figure]:
     if exact in wanted:
         yield _exact_figure(exact, grid, laps, sam)
     if rough in wanted:
-        yield _rough_figure(rough, grid, laps, setup.device)
+        yield rough_figure(rough, grid, laps, setup.device)
     if other in wanted:
         peer, ours = laps["transformers"], laps["ours"]
         found = f"{len(peer.result['masks'])} masks, ours {len(ours.result)}; {TOLD}"
@@ -99,7 +99,7 @@ def _exact_figure(name: str, grid: Grid, laps: dict[str, Lap], sam: Sam) -> Figu
     return Figure(name, STOCK, stock.seconds, ours.seconds, grid.exact, identical, note)
 
 
-def _rough_figure(name: str, grid: Grid, laps: dict[str, Lap], device: str) -> Figure:
+def rough_figure(name: str, grid: Grid, laps: dict[str, Lap], device: str) -> Figure:
     note = f"{TOLD}; {bfloat16_quality(device)}"
     return Figure(name, STOCK, laps["stock"].seconds, laps["rough"].seconds, grid.bfloat16, note=note)
 

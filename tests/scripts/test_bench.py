@@ -169,4 +169,4 @@ def test_a_run_of_other_figures_adds_to_the_report_of_its_machine_and_device(tmp
 def test_what_bfloat16_costs_is_measured_where_the_figure_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(masks, "bfloat16_quality", lambda device: f"measured on {device}")
     laps = {"stock": Lap(2.0, None), "rough": Lap(1.0, None)}
-    assert masks._rough_figure("masks", masks.GRIDS[0], laps, "cuda").note.endswith("measured on cuda")
+    assert masks.rough_figure("masks", masks.GRIDS[0], laps, "cuda").note.endswith("measured on cuda")

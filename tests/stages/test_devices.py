@@ -7,7 +7,7 @@ import torch
 
 from pipeline.errors import RecipeError
 from stages.devices import choose_device, describe_device
-from tests.pretend_gpu import NAME, PretendGpu
+from tests.fake_cuda import NAME, FakeCuda
 
 
 @pytest.mark.parametrize("accelerators", [0, 1])
@@ -25,5 +25,5 @@ def test_only_devices_that_are_there_are_taken(monkeypatch: pytest.MonkeyPatch, 
 
 def test_devices_have_names_for_people() -> None:
     assert [describe_device("cpu", threads) for threads in (1, 2)] == ["the CPU, 1 thread", "the CPU, 2 threads"]
-    with PretendGpu():
+    with FakeCuda():
         assert [describe_device(name, 1) for name in ("cuda", "cuda:1")] == [f"cuda:0, {NAME}", f"cuda:1, {NAME}"]

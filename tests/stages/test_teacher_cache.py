@@ -44,8 +44,8 @@ from stages.runs import Run
 from stages.splits import learning_panoramas
 from stages.teacher_cache import _at_once, teacher_cache
 from stages.verify import verify
-from tests.pretend_gpu import NAME as GPU_NAME
-from tests.pretend_gpu import PretendGpu
+from tests.fake_cuda import NAME as GPU_NAME
+from tests.fake_cuda import FakeCuda
 from tests.stages.small_run import (
     WIDTH,
     arrays_of,
@@ -329,17 +329,17 @@ def test_two_panoramas_at_once_give_the_same_cache_and_the_same_events(
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendGpu]:
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     """A pretended GPU, which knows one thread only; networks do not stay on it."""
     monkeypatch.setattr("stages.teacher_cache._at_once", lambda _: 1)
-    with PretendGpu() as pretended:
+    with FakeCuda() as pretended:
         yield pretended
     for network in (panorama_task._mask_source, panorama_task._assistant):
         network.cache_clear()
 
 
 @pytest.mark.slow
-def test_on_a_gpu_the_cache_is_the_same(finished: Path, tmp_path: Path, gpu: PretendGpu) -> None:
+def test_on_a_gpu_the_cache_is_the_same(finished: Path, tmp_path: Path, gpu: FakeCuda) -> None:
     make_folders(tmp_path)
     events: list[Event] = []
     teacher_cache(small_run(tmp_path), events.append, device="cuda")
@@ -358,7 +358,7 @@ def test_on_a_gpu_the_cache_is_the_same(finished: Path, tmp_path: Path, gpu: Pre
     ("workers", "memory_gib", "each"), [(1, 0.0, 0.0), (2, 0.0, 4.0), (99, 0.0, 2.0), (1, 6.0, 6.0), (3, 6.0, 2.0)]
 )
 def test_workers_on_a_gpu_share_its_memory(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, gpu: PretendGpu, workers: int, memory_gib: float, each: float
+    folder: Path, monkeypatch: pytest.MonkeyPatch, gpu: FakeCuda, workers: int, memory_gib: float, each: float
 ) -> None:
     """It has 16 GiB, of which SAM may use half unless told otherwise; there are four panoramas."""
     given: list[float] = []

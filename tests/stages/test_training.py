@@ -25,7 +25,7 @@ from pipeline.student.sample import PanoramaSample
 from stages.checkpoints import save_checkpoint
 from stages.events import Event, ItemFailed, Note, Scalars, StageAdvanced, StageFinished, StageStarted, silent
 from stages.training import DistillJob, prepare, train_student, training_step
-from tests.pretend_gpu import PretendGpu
+from tests.fake_cuda import FakeCuda
 from tests.student.toy import CHANNELS, HEIGHT, TOY, WIDTH, read_toy, toy_sample
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,7 +119,7 @@ def test_a_step_on_a_gpu_is_that_on_a_cpu_and_waits_for_nothing(
     data = TrainingSet(job.ids, job.read_sample, job.distill, job.losses.stride, job.seed)
     trainee = prepare(job, data.sample(0))
     expected = training_step(job, trainee, data.batch(0))
-    with PretendGpu() as gpu:
+    with FakeCuda() as gpu:
         job = dataclasses.replace(job, device="cuda")
         trainee = prepare(job, data.sample(0))
 
@@ -142,7 +142,7 @@ def test_a_training_that_a_cpu_began_goes_on_on_a_gpu(tmp_path: Path) -> None:
     train_student(job, silent)
     state, example = job.folder.load(), pool(toy_sample(0), 4)
     assert state is not None
-    with PretendGpu():
+    with FakeCuda():
         trainee = prepare(dataclasses.replace(job, device="cuda"), example)
         trainee.load_state(state)
         kept = [value for values in trainee.optimizer.state.values() for value in values.values()]

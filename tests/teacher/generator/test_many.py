@@ -22,7 +22,7 @@ from pipeline.teacher.generator.decoder import Decoded
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
 from pipeline.teacher.masks import MaskSet
 from pipeline.teacher.sam import SamMaskGenerator, load_sam
-from tests.pretend_gpu import PretendGpu
+from tests.fake_cuda import FakeCuda
 
 Picture = npt.NDArray[np.uint8]
 LOOSE: dict[str, Any] = {
@@ -149,7 +149,7 @@ def test_on_a_gpu_a_chunk_of_prompts_is_waited_for_five_times_and_the_encoder_ne
     keeping_all: dict[str, Any] = {**LOOSE, "pred_iou_thresh": 0.0}
     expected = AutomaticMaskGenerator(sam, **keeping_all, batched=True).generate_many(pictures)
     waits: list[int] = []
-    with PretendGpu() as gpu:
+    with FakeCuda() as gpu:
         generator = AutomaticMaskGenerator(load_sam(SamConfig(), torch.device("cuda")), **keeping_all)
         for prompts in (16, 16, 4):  # at first parts are tried too
             generator.prompt_batches = AdaptiveBatches("prompt", prompts)

@@ -1,9 +1,9 @@
-"""A GPU that is not there: tensors that say they lie on cuda:0 and are computed on the CPU.
+"""A fake GPU: tensors that claim to be on cuda:0 and are computed on the CPU.
 
-While `PretendGpu` lasts, what its thread puts on "cuda" becomes such a tensor. As on a true GPU, an operation that is
-given tensors of both sides fails, and the host goes on while the device works: where it waits for work is noted. It
-waits to copy (unless told not to), and for whatever has a size or a value that it must know. Not pretended: memory,
-speed, gradients, pinned memory, and kernels that round in their own way.
+Inside `FakeCuda`, tensors that its thread puts on "cuda" become `FakeCudaTensor`s. As on a real GPU, operations on
+tensors of both devices fail, and the host continues while the device works: every wait of the host is recorded. It
+waits for blocking copies, and for results whose size or value it needs. Not simulated: memory, speed, gradients, pinned
+memory, and other rounding.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from pipeline.teacher.generator.batched_regions import tile_sides
 
-NAME, MEMORY = "a pretended GPU", 16 << 30
+NAME, MEMORY = "a fake GPU", 16 << 30
 _ROOT = Path(__file__).resolve().parents[1]
 _aten: Any = torch.ops.aten
 _COPIES = {_aten._to_copy.default, _aten.copy_.default}
 _PUTS = {_aten.index_put_.default, _aten._index_put_impl_.default}
-_TELLING = {_aten._local_scalar_dense.default, _aten.equal.default}
+_READING = {_aten._local_scalar_dense.default, _aten.equal.default}
 _COUNTING = {_aten.nonzero.default, _aten.masked_select.default}
 _IDLE = ("empty", "new_empty", "lift_fresh", "detach")
-"""How the names begin of what gives the device nothing to do, views apart."""
+"""Prefixes of operations, besides views, that give the device no work."""
 
 
-class OnGpu(Tensor):
-    """A tensor that says it lies on the GPU."""
+class FakeCudaTensor(Tensor):
+    """A tensor that claims to be on the GPU."""
 
     held: Tensor
 
@@ -49,12 +49,12 @@ class OnGpu(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Nothing computes without a GPU."""
-        raise AssertionError(f"{func} came when the pretended GPU had gone, or from another thread")
+        """Refuse operations outside of `FakeCuda`."""
+        raise AssertionError(f"{func} was called outside of FakeCuda, or from another thread")
 
 
-class PretendGpu(TorchDispatchMode):
-    """While it lasts there is a GPU."""
+class FakeCuda(TorchDispatchMode):
+    """A context in which there is a GPU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,18 +86,22 @@ class PretendGpu(TorchDispatchMode):
         named = dict(kwargs or {})
         tensors = [leaf for leaf in tree_leaves((args, named)) if isinstance(leaf, Tensor)]
         wanted = None if named.get("device") is None else torch.device(named["device"]).type
-        is_there = wanted == "cuda" or (wanted is None and any(isinstance(tensor, OnGpu) for tensor in tensors))
+        is_there = wanted == "cuda" or (
+            wanted is None and any(isinstance(tensor, FakeCudaTensor) for tensor in tensors)
+        )
         self._follow(func, args, named, tensors, is_there)
         if func is _aten._fused_sdp_choice.default:
             return 0  # attention in operations that every device has
         if wanted == "cuda":
             named["device"] = torch.device("cpu")
-        given = {id(tensor.held): tensor for tensor in tensors if isinstance(tensor, OnGpu)}
+        given = {id(tensor.held): tensor for tensor in tensors if isinstance(tensor, FakeCudaTensor)}
 
         def placed(result: Any) -> Any:
             if not isinstance(result, Tensor) or not is_there:
                 return result
-            return given[id(result)] if id(result) in given else OnGpu(result)  # it may have been written in place
+            return (
+                given[id(result)] if id(result) in given else FakeCudaTensor(result)
+            )  # it may have been written in place
 
         return tree_map(placed, func(*tree_map(_held, args), **tree_map(_held, named)))
 
@@ -107,26 +111,28 @@ class PretendGpu(TorchDispatchMode):
         Raises:
             RuntimeError: tensors of both sides meet.
         """
-        sides, is_copy = {isinstance(tensor, OnGpu) for tensor in tensors}, func in _COPIES
+        sides, is_copy = {isinstance(tensor, FakeCudaTensor) for tensor in tensors}, func in _COPIES
         indices = [index for index in args[1] if index is not None] if func in _PUTS | {_aten.index.Tensor} else []
-        if not is_copy and not indices and len({isinstance(t, OnGpu) for t in tensors if t.ndim > 0}) == 2:
+        if not is_copy and not indices and len({isinstance(t, FakeCudaTensor) for t in tensors if t.ndim > 0}) == 2:
             raise RuntimeError(f"{func} of tensors on the GPU and tensors on the CPU")
         if not is_there and True not in sides:
             return
         crosses = is_copy and sides != {is_there}
         may_go_on = is_there and (named.get("non_blocking") or any(arg is True for arg in args[2:]))
         is_fill = func in _PUTS and args[2].numel() == 1
-        searches = any(not isinstance(index, OnGpu) or (index.dtype == torch.bool and not is_fill) for index in indices)
-        if (crosses and not may_go_on) or func in _TELLING | _COUNTING or searches:
+        searches = any(
+            not isinstance(index, FakeCudaTensor) or (index.dtype == torch.bool and not is_fill) for index in indices
+        )
+        if (crosses and not may_go_on) or func in _READING | _COUNTING or searches:
             if self._is_busy:
                 self.waits.append(f"{_place()} {func.overloadpacket.__name__}")
-            self._is_busy = not crosses and func not in _TELLING
+            self._is_busy = not crosses and func not in _READING
         elif not func.is_view and not func.overloadpacket.__name__.startswith(_IDLE):
             self._is_busy = True
 
 
 def _held(value: Any) -> Any:
-    return value.held if isinstance(value, OnGpu) else value
+    return value.held if isinstance(value, FakeCudaTensor) else value
 
 
 def _place() -> str:

@@ -1,18 +1,18 @@
-"""The pretended GPU fails where a true one would, and sees the host wait."""
+"""The fake GPU fails where a real one would, and records where the host waits."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from tests.pretend_gpu import OnGpu, PretendGpu
+from tests.fake_cuda import FakeCuda, FakeCudaTensor
 
 
 def test_what_is_computed_there_is_what_is_computed_here() -> None:
     numbers = torch.arange(12.0).view(3, 4)
-    with PretendGpu():
+    with FakeCuda():
         there = numbers.to("cuda")
-        assert isinstance(there, OnGpu)
+        assert isinstance(there, FakeCudaTensor)
         assert there.device == torch.device("cuda:0")
         found = (there.softmax(1) @ torch.ones(4, 2, device="cuda")).cpu()
     assert type(found) is torch.Tensor
@@ -20,12 +20,12 @@ def test_what_is_computed_there_is_what_is_computed_here() -> None:
 
 
 def test_tensors_of_both_sides_do_not_meet() -> None:
-    with PretendGpu(), pytest.raises(RuntimeError, match="on the GPU and tensors on the CPU"):
+    with FakeCuda(), pytest.raises(RuntimeError, match="on the GPU and tensors on the CPU"):
         _ = torch.ones(3, device="cuda") + torch.ones(3)
 
 
 def test_waits_are_noted_and_nothing_else_is() -> None:
-    with PretendGpu() as gpu:
+    with FakeCuda() as gpu:
         there = torch.arange(4.0).to("cuda")  # nothing is at work
         there.add_(1)
         there[1:].view(1, 3).to("cuda")
