@@ -100,6 +100,7 @@ def _exact_figure(name: str, grid: Grid, laps: dict[str, Lap], sam: Sam) -> Figu
 
 
 def rough_figure(name: str, grid: Grid, laps: dict[str, Lap], device: str) -> Figure:
+    """The figure of bfloat16 beside the stock generator, whose results it does not equal exactly."""
     note = f"{TOLD}; {bfloat16_quality(device)}"
     return Figure(name, STOCK, laps["stock"].seconds, laps["rough"].seconds, grid.bfloat16, note=note)
 
