@@ -1,4 +1,4 @@
-"""Types of arrays that modules share; the names of variables say their axes."""
+"""Types of arrays that modules share; axes are named by the suffixes of variables."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from typing import TypeVar
 from pipeline.errors import GoodSAMError
 
 Item = TypeVar("Item")
-_REPORT_INTERVAL = 0.5
-"""Seconds."""
+_PATIENCE, _REPORT_INTERVAL = 2.0, 0.5
+"""Seconds before the first report, and between reports, of work that is usually quick."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,11 @@ def failure(stage: str, item: str, error: Exception) -> ItemFailed:
     return ItemFailed(stage, item, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
 
 
-def report_if_slow(
-    items: Sequence[Item], stage: str, unit: str, listener: Listener, patience: float = 2.0
-) -> Iterator[Item]:
-    """Yield the items; if working on them takes longer than `patience` seconds, report progress as for a stage, twice a
-    second: reporting each item would take longer than the work on it."""
+def report_if_slow(items: Sequence[Item], stage: str, unit: str, listener: Listener) -> Iterator[Item]:
+    """Yield the items; if working on them takes more than two seconds, report progress as for a stage, twice a second:
+    reporting each item would take longer than the work on it."""
     started = time.monotonic()
-    is_reported, next_time = False, started + patience
+    is_reported, next_time = False, started + _PATIENCE
     for done, item in enumerate(items):
         now = time.monotonic()
         if now > next_time:

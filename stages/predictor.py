@@ -17,7 +17,7 @@ from stages.devices import describe_device
 
 
 class Predictor(Protocol):
-    """What predicts panoramas."""
+    """A network that predicts panoramas."""
 
     @property
     def label_set(self) -> LabelSet:
@@ -31,7 +31,7 @@ class Predictor(Protocol):
 
     @property
     def device(self) -> str:
-        """Where it runs, for reports ("the CPU, 2 threads")."""
+        """Description of its device, for reports ("the CPU, 2 threads")."""
         ...
 
     def __call__(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -50,7 +50,7 @@ class StudentPredictor:
     torch_device: str
     """Name of the device that holds the model."""
     name: str = "the student"
-    """What it is, for messages."""
+    """Description, for messages."""
 
     @property
     def parameters(self) -> int:
@@ -66,7 +66,7 @@ class StudentPredictor:
         """Logits at the student's own resolution, a quarter of the panorama's.
 
         Raises:
-            WeightsError: they are none (NaN, infinity).
+            WeightsError: they are NaN or infinite.
         """
         images = torch.tensor(image_HW3)[None].to(self.torch_device)
         logits_Chw = predict_logits(self.model, images)[0].cpu()

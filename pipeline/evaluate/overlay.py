@@ -199,7 +199,7 @@ class Scene:
     truth_HW: LabelArray | None = None
     """True labels; with them, notes state the share of correct pixels of each prediction."""
     labels_by: str = "people"
-    """Who made the true labels: people, or a network, which is no truth: notes then say "agree" instead of "right"."""
+    """Who made the true labels: people, or a network, in which case notes say "agree" instead of "right"."""
 
 
 _LABELS_CAPTION = {"people": "Truth", "network": "Labels of a network"}

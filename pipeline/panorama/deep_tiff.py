@@ -24,10 +24,10 @@ _UNSIGNED, _SIGNED = 1, 2
 _SIDEWAYS = (5, 6, 7, 8)
 _PREMULTIPLIED = 1
 _ALPHA = ((_PREMULTIPLIED,), (2,), ())
-"""Kinds of the sample behind the colours that are alpha; a file that does not say what it is means alpha too."""
+"""Kinds of the sample behind the colours that are alpha; if a file does not specify it, it counts as alpha."""
 _INFO = {"icc_profile": TiffImagePlugin.ICCPROFILE, "xmp": 700}
 
-logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # of a damaged file the error says enough
+logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # the error of a damaged file is enough
 
 
 def needs_tifffile(file: BinaryIO) -> bool:

@@ -130,7 +130,7 @@ def folded_name(name: str) -> str:
 
 
 def require_folder(folder: Path) -> None:
-    """Refuse a folder of panoramas that is none.
+    """Refuse a path that is no folder.
 
     Raises:
         InputError: it does not exist, or is a file.
@@ -141,18 +141,18 @@ def require_folder(folder: Path) -> None:
         raise InputError(f"{folder} is a file", "panoramas are read from a folder", f"Name the folder: {folder.parent}")
 
 
-def visible_files(folder: Path, apart: Collection[str] = ()) -> Iterator[Path]:
-    """All files below a folder, through links, and folders with the ending of a panorama; hidden ones, system folders,
-    label folders and the real paths `apart` are left out.
+def visible_files(folder: Path) -> Iterator[Path]:
+    """All files below a folder, through links, and folders with the ending of a panorama; hidden ones, system folders
+    and label folders are left out.
 
     Raises:
         InputError: a folder cannot be listed.
     """
-    yield from map(Path, _visible(folder, apart))
+    yield from map(Path, _visible(folder, ()))
 
 
 def _heic_advice(left_out: Mapping[str, int]) -> str:
-    """How files of HEIC come to be read, in a sentence; empty where none were left out."""
+    """A sentence on how to read HEIC files; empty if none were left out."""
     found = [suffix for suffix in HEIC_SUFFIXES if suffix in left_out]
     return f"to read {' and '.join(found)}: {HEIC_REMEDY}" if found else ""
 
@@ -161,7 +161,7 @@ def _visible(folder: Path, apart: Collection[str]) -> Iterator[str]:
     seen: set[str] = set(apart)
     for root, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
         real = os.path.realpath(root)
-        if real in seen:  # a link back up the tree would otherwise never end
+        if real in seen:  # a link to a parent folder would never end
             folders.clear()
             continue
         seen.add(real)
@@ -182,7 +182,7 @@ def _posix(path: str) -> str:
 
 def _is_companion(file: PanoramaFile, by_id: Mapping[str, object]) -> bool:
     """Whether a file seems to be a mask, a depth or a label: by its name, or because it is a PNG of one channel or with
-    a palette whose name goes on from that of another image."""
+    a palette whose name continues that of another image."""
     folder, _, stem = file.id.rpartition("/")
     if stem.lower().endswith(COMPANION_ENDINGS):
         return True
@@ -193,7 +193,7 @@ def _is_companion(file: PanoramaFile, by_id: Mapping[str, object]) -> bool:
     try:
         with Image.open(file.path) as picture:
             return picture.mode in _ONE_CHANNEL
-    except Exception:  # whoever opens it in earnest says what is wrong with it
+    except Exception:  # errors are reported when it is read
         return False
 
 

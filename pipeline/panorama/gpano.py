@@ -90,7 +90,7 @@ def tilt_from_tags(xmp: bytes | str, config: PanoramaConfig) -> tuple[float, flo
 
 
 def heading_of(xmp: bytes | str) -> float | None:
-    """Compass heading of the picture's middle by the tags (PoseHeadingDegrees), degrees; None where none says it."""
+    """Compass heading of the picture's middle by the tags (PoseHeadingDegrees), degrees; None unless they state it."""
     text = _text(xmp)
     return _number(text, "PoseHeadingDegrees")
 

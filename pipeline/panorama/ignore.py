@@ -52,7 +52,7 @@ def ignored_region(
     return ignored_HW
 
 
-def constant_border(image_HW3: npt.NDArray[np.uint8], minimum_share: float = MINIMUM_SHARE) -> npt.NDArray[np.bool_]:
+def constant_border(image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """Black regions that start at the bottom or top border, up or down each column to the first pixel that is not
     black.
 
@@ -61,11 +61,10 @@ def constant_border(image_HW3: npt.NDArray[np.uint8], minimum_share: float = MIN
 
     Args:
         image_HW3: RGB, 0..255.
-        minimum_share: share of the image that a region must have to be ignored.
     """
     ignored_HW = np.zeros(image_HW3.shape[:2], np.bool_)
-    _mark_black(image_HW3[::-1], ignored_HW[::-1], TOLERANCE, minimum_share)
-    _mark_black(image_HW3, ignored_HW, 0, minimum_share)
+    _mark_black(image_HW3[::-1], ignored_HW[::-1], TOLERANCE)
+    _mark_black(image_HW3, ignored_HW, 0)
     return ignored_HW
 
 
@@ -130,14 +129,12 @@ def _load_ignore_mask(path: Path, height: int, width: int, changed_ns: int) -> n
     return mask_HW
 
 
-def _mark_black(
-    image_HW3: npt.NDArray[np.uint8], ignored_HW: npt.NDArray[np.bool_], border_tolerance: int, minimum_share: float
-) -> None:
+def _mark_black(image_HW3: npt.NDArray[np.uint8], ignored_HW: npt.NDArray[np.bool_], border_tolerance: int) -> None:
     """Mark black pixels from the first row down; for those from the last row up, pass both arrays flipped."""
     if np.mean(image_HW3[0].max(axis=-1) <= border_tolerance) < _BORDER_SHARE:
         return
     depth_W = _close_wrapping(_black_depth(image_HW3), _SPECK)
-    if depth_W.mean() >= minimum_share * len(image_HW3):
+    if depth_W.mean() >= MINIMUM_SHARE * len(image_HW3):
         ignored_HW |= np.arange(len(image_HW3))[:, None] < depth_W + _FRINGE
 
 

@@ -217,7 +217,7 @@ def _of_size(panorama: Path, sizes: Mapping[tuple[int, int], Sequence[Path]]) ->
     Raises:
         InputError: there are two.
     """
-    if not sizes or (header := picture_header(panorama)) is None:  # whoever opens it says what is wrong with it
+    if not sizes or (header := picture_header(panorama)) is None:  # errors are reported when it is opened
         return None
     fitting = sizes.get((header.width, header.height), ())
     if len(fitting) > 1:
@@ -246,7 +246,7 @@ def _require_usable(chosen: Mapping[Path, tuple[Path, str] | None], config: Pano
                              f"panoramas of this run are {config.width}x{config.height}, and the mask must have their "
                              "aspect ratio", "Paint the mask on a panorama of its camera")  # fmt: skip
         if header.format in ("JPEG", "MPO"):
-            load_ignore_mask(mask, config.height, config.width)  # which says why not
+            load_ignore_mask(mask, config.height, config.width)  # which refuses it
 
 
 def _header(mask: Path) -> PictureHeader:

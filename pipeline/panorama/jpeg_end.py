@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # in pixel data 00 and the restart markers D0..D7 mark nothing
 _SCAN = 0xDA
-_FRAMES = (0xC0, 0xC1, 0xC2)  # Huffman-coded; of arithmetic coding libjpeg does not tell what is missing
+_FRAMES = (0xC0, 0xC1, 0xC2)  # Huffman-coded; for arithmetic coding libjpeg does not report missing data
 _COEFFICIENTS = 64
 
 
@@ -79,7 +79,7 @@ class _Scans(NamedTuple):
     """There is an end marker behind the first picture."""
     complete: bool
     """Every coefficient of every component is sent to its last bit: a progressive file cut between two scans lacks
-    some, and libjpeg says nothing of that."""
+    some, without a warning of libjpeg."""
 
 
 def _read_scans(data: bytes) -> _Scans:

@@ -54,21 +54,20 @@ def level_image(image_HW3: npt.NDArray[np.uint8], placement: Placement) -> npt.N
     return level_HW3
 
 
-def level_values(values_HW: npt.NDArray[ScalarT], placement: Placement, outside: int = IGNORE) -> npt.NDArray[ScalarT]:
-    """Labels or a mask, levelled; the given ones if the camera was not tilted.
+def level_values(values_HW: npt.NDArray[ScalarT], placement: Placement) -> npt.NDArray[ScalarT]:
+    """Labels or a mask, levelled; the given ones if the camera was not tilted. IGNORE, or True, where it saw nothing.
 
     Args:
         values_HW: one value per pixel of the canvas.
         placement: the camera's tilt and the canvas' field of view.
-        outside: value where the camera saw nothing; for flags, any number but 0 is true.
     """
-    return _rotate_values(values_HW, placement, _camera_to_level(placement).T, outside)
+    return _rotate_values(values_HW, placement, _camera_to_level(placement).T, IGNORE)
 
 
 def unlevel_values(
     values_HW: npt.NDArray[ScalarT], placement: Placement, outside: int = IGNORE
 ) -> npt.NDArray[ScalarT]:
-    """The inverse of `level_values`, to the nearest pixel."""
+    """The inverse of `level_values`, to the nearest pixel; `outside` where the level canvas has nothing."""
     return _rotate_values(values_HW, placement, _camera_to_level(placement), outside)
 
 

@@ -62,7 +62,7 @@ class Normalisation:
         steps = {key for key, value in settings.items() if key.startswith("do_") and value}
         if unknown := steps - _DEFAULTS.keys() - _STEPS_WITHOUT_EFFECT:
             raise WeightsError(f"{source} asks for {', '.join(sorted(unknown))}",
-                               "it names no image processor that would tell what that does", _REMEDY)  # fmt: skip
+                               "it names no image processor that defines what that does", _REMEDY)  # fmt: skip
         return _of_values({**_DEFAULTS, **settings}, source)
 
     @staticmethod
