@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stages.cli_options import DeviceOption, count_failures
+from stages.cli_options import DeviceOption, WorkersOption, count_failures
 
 DEMO_STUDENT = Path("cache/demo/student/final")
 """The network that is taken where none is named."""
@@ -60,6 +60,7 @@ def predict(
     ] = None,
     overlays: Annotated[bool, typer.Option(help="Also write pictures of the labels over the panoramas.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Recompute finished panoramas too.")] = False,
+    workers: WorkersOption = 0,
     device: DeviceOption = "auto",
 ) -> None:
     """Run a network over a folder: indexed PNGs, overlays, class shares by solid angle. A rerun does only the rest."""
@@ -83,7 +84,7 @@ def predict(
     from stages.predict import predict as stage
 
     job = PredictJob(network, panoramas, out, panorama, overlays, overwrite, choose_device(device),
-                     positions)  # fmt: skip
+                     positions, workers)  # fmt: skip
     with RunListeners(out) as listener:
         summary = stage(job, listener)
     count_failures(summary.failed)

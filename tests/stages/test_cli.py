@@ -22,18 +22,18 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_path_in_a_folder_that_may_not_be_entered_is_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def denied(path: Path) -> bool:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "is_file", denied)  # the superuser, who may run the tests, can enter any folder
-    monkeypatch.setattr(sys, "argv", ["goodsam", "predict", str(tmp_path), "out", "--student", "/private/final"])
+    monkeypatch.setattr(sys, "argv", ["goodsam", "predict", "/private/photos", "out"])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 1
     told = capsys.readouterr().err
-    assert told.startswith("error: /private/final/config.json cannot be used (Permission denied); you need permission")
+    assert told.startswith("error: /private/photos cannot be used (Permission denied); you need permission")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,192 @@
+"""One panorama predicted: labels, overlay, and what the tables say of it; in this process or in a worker's.
+
+Legend: H W panorama (working size), h w picture at its own size, or a map at the network's own resolution.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pipeline.accelerator import device_errors
+from pipeline.arrays import FloatArray, LabelArray
+from pipeline.classes import IGNORE, LabelSet
+from pipeline.errors import CacheError, DeviceError, GoodSAMError, InputError, WeightsError
+from pipeline.evaluate.indices import confidence, doubt, sky_view_factor
+from pipeline.evaluate.map_picture import paint_map
+from pipeline.evaluate.metrics import class_shares, labels_at, resize_nearest
+from pipeline.panorama.config import PanoramaConfig
+from pipeline.panorama.finding import PanoramaFile
+from pipeline.panorama.ignore import ignored_region
+from pipeline.panorama.images import OpenedPanorama, open_full_size, open_panorama
+from pipeline.panorama.level import level_image, level_values, unlevel_values
+from pipeline.panorama.placement import Placement
+from pipeline.panorama.sphere import solid_angles
+from pipeline.panorama.tags import kept_exif, kept_xmp
+from pipeline.settings import fingerprint
+from stages.events import ItemFailed, failure
+from stages.files import named_after_panorama, write_picture
+from stages.label_files import label_path, overlay_path, read_notes, write_labels
+from stages.models import Model
+from stages.predictor import Predictor
+
+STAGE = "predict"
+
+
+@dataclass(frozen=True)
+class PredictTask:
+    """All that a worker needs to know about one panorama."""
+
+    file: PanoramaFile
+    """Id and file."""
+    path: str
+    """The file's path as the tables have it."""
+    out: Path
+    """Folder of the outputs."""
+    model: Model
+    """The network."""
+    panorama: PanoramaConfig
+    """Working size, field of view and what is ignored, with the panorama's own mask."""
+    names: Mapping[str, str]
+    """Names of network and settings, for the label file."""
+    overlays: bool
+    """Also write a picture of the labels over the panorama."""
+    overwrite: bool
+    """Also in the place of another panorama's labels."""
+    device: str
+    """Torch device."""
+
+
+@dataclass(frozen=True)
+class PredictReport:
+    """What became of one task."""
+
+    id: str
+    """The panorama."""
+    seconds: float = 0.0
+    """Wall-clock time."""
+    failed: ItemFailed | None = None
+    """Why the panorama was set aside; None where it was predicted."""
+    fatal: GoodSAMError | None = None
+    """What is wrong is not the panorama but the run (network, device, disk): going on would be in vain."""
+    placed: bool = False
+    """The picture is a part of the sphere, by its tags."""
+    tilt: float = 0.0
+    """By how many degrees the camera was tilted, by the tags."""
+    notes: tuple[str, ...] = ()
+    """What the user should know once, however many tasks say it."""
+
+
+def predict_in_worker(task: PredictTask) -> PredictReport:
+    """`predict_panorama` where the network has to be loaded, once per process."""
+    try:
+        shown = dataclasses.replace(task.panorama, ignore_mask="")
+        predictor = _loaded(task.model, task.device, shown, task.names["model"])
+    except GoodSAMError as error:
+        return PredictReport(task.file.id, fatal=error)
+    return predict_panorama(task, predictor)
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: Model, device: str, panorama: PanoramaConfig, _identity: str) -> Predictor:
+    """The network of a process; with other weights, which another identity tells, it is loaded anew."""
+    return model.load(device, panorama)
+
+
+def predict_panorama(task: PredictTask, predictor: Predictor) -> PredictReport:
+    """Predict one panorama and write its outputs; errors come back in the report."""
+    began = time.monotonic()
+    try:
+        with device_errors("take a smaller network"), named_after_panorama():
+            panorama = _predict(task, predictor)
+    except (CacheError, DeviceError, WeightsError) as error:
+        return PredictReport(task.file.id, fatal=error)
+    except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
+        return PredictReport(task.file.id, time.monotonic() - began, failure(STAGE, task.file.id, error))
+    place = panorama.placement
+    return PredictReport(task.file.id, time.monotonic() - began, placed=not place.is_whole,
+                         tilt=place.tilt if place.is_tilted else 0.0, notes=panorama.notes)  # fmt: skip
+
+
+def _predict(task: PredictTask, predictor: Predictor) -> OpenedPanorama:
+    """Write the outputs of one panorama, which comes back."""
+    panorama = open_panorama(task.file.path, task.panorama)
+    labels_path, picture_path = label_path(task.out, task.file.id), overlay_path(task.out, task.file.id)
+    made_of = {"source": panorama.sha256, "place": fingerprint(str(task.file.path.resolve()))}
+    if not task.overwrite:
+        _require_own_place(labels_path, made_of)
+    labels_hw, confidence_hw = predict_labels(panorama, predictor, task.panorama, task.model.gives_probabilities)
+    if task.overlays:
+        _write_overlay(task, picture_path, panorama.placement, labels_hw, predictor.label_set)
+    elif picture_path.is_file():  # that another network left; it would not be of these labels
+        picture_path.unlink()
+    facts = _facts(task, panorama, labels_hw, confidence_hw, predictor.label_set)
+    # Last: this file is the mark that all of the panorama's outputs are there.
+    write_labels(labels_path, labels_hw, predictor.label_set, {**task.names, **made_of, **facts})
+    return panorama
+
+
+def predict_labels(
+    panorama: OpenedPanorama, predictor: Predictor, config: PanoramaConfig, are_probabilities: bool = False
+) -> tuple[LabelArray, FloatArray]:
+    """Labels and confidence of a panorama.
+
+    Args:
+        panorama: as it was opened.
+        predictor: gives its scores.
+        config: what is ignored.
+        are_probabilities: what the scores are; else logits.
+
+    Returns:
+        Labels at the source's size [source_height, source_width], IGNORE where nothing was seen; and, on the camera's
+        canvas at the network's own resolution, the probability of the most probable class.
+    """
+    place = panorama.placement
+    scores = predictor(level_image(panorama.image_HW3, place))
+    labels = place.cut(unlevel_values(labels_at(scores, place.canvas_height, place.canvas_width), place))
+    ignored = ignored_region(panorama.image_HW3, config, panorama.transparent_HW)
+    labels[resize_nearest(ignored[place.box(*ignored.shape)], *labels.shape)] = IGNORE
+    return labels, unlevel_values(confidence(scores, are_probabilities), place, outside=0)
+
+
+def _write_overlay(task: PredictTask, path: Path, place: Placement, labels_hw: LabelArray, labels: LabelSet) -> None:
+    """The labels over the picture at its own size, with its tags, by which viewers know it as a panorama."""
+    fov = task.panorama.vertical_fov
+    image_hw3, source = open_full_size(task.file.path)
+    painted = Image.fromarray(paint_map(image_hw3, labels_hw, labels, fov * place.height / place.canvas_height))
+    write_picture(path, painted, quality=90, exif=kept_exif(source.image), xmp=kept_xmp(source.image, place, fov))
+
+
+def _facts(
+    task: PredictTask, panorama: OpenedPanorama, labels_hw: LabelArray, confidence_hw: FloatArray, labels: LabelSet
+) -> dict[str, Any]:
+    """What the tables say of a panorama, for its label file."""
+    fov, place = task.panorama.vertical_fov, panorama.placement
+    weights = solid_angles(place.canvas_height, place.canvas_width, fov)[place.rows]
+    canvas_HW = place.put(labels_hw, IGNORE)
+    if place.is_tilted:  # it takes seconds to level all pixels of a large picture
+        canvas_HW = resize_nearest(canvas_HW, *panorama.image_HW3.shape[:2])
+    unseen_hw = resize_nearest(canvas_HW, *confidence_hw.shape) == IGNORE
+    return {
+        "file": task.path,
+        "shares": class_shares(labels_hw, len(labels), weights).tolist(),
+        "sky_view_factor": sky_view_factor(level_values(canvas_HW, place), labels, fov),
+        "doubt": doubt(confidence_hw, unseen_hw, solid_angles(*confidence_hw.shape, fov)),
+        "capture": dataclasses.asdict(panorama.capture),
+    }
+
+
+def _require_own_place(path: Path, made_of: Mapping[str, str]) -> None:
+    """Refuse to put a panorama's labels in the place of those of another one, from elsewhere."""
+    found = read_notes(path)
+    if all(found.get(key, made) != made for key, made in made_of.items()):
+        raise InputError(f"{path} has the labels of another panorama of this name",
+                         "outputs of two folders can share one only if all names differ",
+                         "Choose another output folder, or pass --overwrite")  # fmt: skip
