@@ -202,7 +202,7 @@ def prepare(job: DistillJob, example: PooledSample) -> TrainState:
     channels = {level: array.shape[0] for level, array in example.features.items()} if job.losses.features else {}
     projections = FeatureProjections(model.config.hidden_sizes, channels).to(job.device).train()
     groups = parameter_groups(model, projections, job.distill)
-    optimizer = torch.optim.AdamW(groups, fused=torch.device(job.device).type == "cuda")
+    optimizer = torch.optim.AdamW(groups, fused=True)
     return TrainState(model, projections, optimizer, start.note)
 
 

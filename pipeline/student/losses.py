@@ -241,6 +241,8 @@ def _level_loss(student_BDhw: Tensor, assistant_BDhw: Tensor, targets: MkaTarget
 
 def _resize_map(x_BDhw: Tensor, size: tuple[int, int]) -> Tensor:
     """Area mean where the map gets smaller, bilinear where it gets larger."""
+    if x_BDhw.shape[2:] == size:
+        return x_BDhw
     if x_BDhw.shape[-2] >= size[0] and x_BDhw.shape[-1] >= size[1]:
         return functional.adaptive_avg_pool2d(x_BDhw, size)
     return functional.interpolate(x_BDhw, size=size, mode="bilinear")

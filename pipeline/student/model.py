@@ -22,6 +22,7 @@ from pipeline.errors import WeightsError, first_line
 from pipeline.pretrained import DEMO, IMAGENET_MEAN, IMAGENET_STD, find_network, network_digest, quiet
 from pipeline.student.config import WRAP, StudentConfig
 from pipeline.student.folder import require_student
+from pipeline.student.network_pass import pass_through
 from pipeline.student.start import note_of_rows, rows_by_class, same_classes
 
 STRIDE = 4
@@ -184,11 +185,9 @@ def forward_wrapped(model: SegformerForSemanticSegmentation, pixels_B3HW: Tensor
     if wrap % LEVEL_STRIDES[-1]:
         raise ValueError(f"wrap is {wrap}; it must be a multiple of {LEVEL_STRIDES[-1]}, whole cells of every level")
     wrap = min(wrap, pixels_B3HW.shape[-1])
-    output = model(pixel_values=wrap_columns(pixels_B3HW, wrap), output_hidden_states=True)
-    levels = tuple(
-        unwrap_columns(level, wrap // stride) for level, stride in zip(output.hidden_states, LEVEL_STRIDES, strict=True)
-    )
-    return StudentOutput(unwrap_columns(output.logits, wrap // STRIDE), levels)
+    logits_BChw, levels = pass_through(model, wrap_columns(pixels_B3HW, wrap))
+    unwrapped = (unwrap_columns(x, wrap // stride) for x, stride in zip(levels, LEVEL_STRIDES, strict=True))
+    return StudentOutput(unwrap_columns(logits_BChw, wrap // STRIDE), tuple(unwrapped))
 
 
 @torch.inference_mode()

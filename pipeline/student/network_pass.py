@@ -1,0 +1,43 @@
+"""One pass of the student through its network; in training, by the quick way where it is known to be the same.
+
+Legend: B batch, C classes, D feature channels, H W input, h w a quarter of it, 3 = RGB.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+from pipeline.student.by_sample import run_by_sample
+from pipeline.student.head import can_be_reordered, classify, join_levels, joining_parameters
+
+_RANDOM = ("drop_path_rate", "hidden_dropout_prob", "attention_probs_dropout_prob")
+"""Settings of a SegFormer that let its encoder draw random numbers in training, where they are not 0."""
+
+
+def pass_through(model: SegformerForSemanticSegmentation, pixels_B3HW: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Logits [B, C, h, w] and the encoder's levels 1..4 [B, D, rows, columns] of normalised pixels.
+
+    What predicts is transformers' own module, untouched. What is trained takes its decode head in another order (see
+    `head`) and, on a CPU, its samples apart (see `by_sample`) unless its encoder draws random numbers.
+    """
+    if not (model.training and torch.is_grad_enabled() and can_be_reordered(model.decode_head)):
+        output = model(pixel_values=pixels_B3HW, output_hidden_states=True)
+        return output.logits, tuple(output.hidden_states)
+
+    def joined_levels(of_pixels_B3HW: Tensor) -> tuple[Tensor, ...]:
+        levels = model.segformer(pixel_values=of_pixels_B3HW, output_hidden_states=True).hidden_states
+        return (*levels, join_levels(model.decode_head, levels))
+
+    if pixels_B3HW.device.type == "cpu" and not _draws(model.config):
+        parameters = [*model.segformer.parameters(), *joining_parameters(model.decode_head)]
+        learned = [parameter for parameter in parameters if parameter.requires_grad]
+        *levels, joined_BDhw = run_by_sample(joined_levels, pixels_B3HW, learned)
+    else:
+        *levels, joined_BDhw = joined_levels(pixels_B3HW)
+    return classify(model.decode_head, joined_BDhw), tuple(levels)
+
+
+def _draws(architecture: SegformerConfig) -> bool:
+    return any(getattr(architecture, rate) > 0 for rate in _RANDOM)
