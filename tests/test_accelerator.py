@@ -51,14 +51,14 @@ def test_one_unit_that_does_not_fit_is_reported_in_one_sentence() -> None:
 
 
 def test_too_little_memory_is_reported_in_one_sentence() -> None:
-    told = r"memory is too small \(CUDA out of memory.* take less.* --device cpu"
-    with pytest.raises(DeviceMemoryError, match=told), device_errors("take less"):
+    expected = r"memory is too small \(CUDA out of memory.* take less.* --device cpu"
+    with pytest.raises(DeviceMemoryError, match=expected), device_errors("take less"):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
 
 
 def test_a_device_that_failed_is_reported_in_one_sentence() -> None:
-    told = r"device has failed \(CUDA error: an illegal memory access"
-    with pytest.raises(DeviceError, match=told), device_errors("take less"):
+    expected = r"device has failed \(CUDA error: an illegal memory access"
+    with pytest.raises(DeviceError, match=expected), device_errors("take less"):
         raise RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might ...")
 
 

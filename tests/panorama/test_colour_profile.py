@@ -1,4 +1,4 @@
-"""Pictures with a colour profile: what their colours become, and what is told."""
+"""Pictures with a colour profile: conversion of their colours, and notes."""
 
 from __future__ import annotations
 

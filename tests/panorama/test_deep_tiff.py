@@ -91,27 +91,27 @@ def test_integers_of_32_bits_that_need_only_16_are_taken_for_16(tmp_path: Path) 
 
 @pytest.mark.parametrize("samples", [1, 3])
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "found"),
     [(np.nan, "1 floating-point pixels that are NaN"), (12.5, "floating-point pixels from 0 to 12.5"),
      (-0.5, "floating-point pixels from -0.5 to 1"), (np.inf, "floating-point pixels from 0 to inf")],
 )  # fmt: skip
 def test_floats_that_are_no_colours_are_set_aside_by_what_they_are(
-    tmp_path: Path, samples: int, value: float, said: str
+    tmp_path: Path, samples: int, value: float, found: str
 ) -> None:
     values = picture(samples).astype(np.float32)
     values.flat[700] = value
-    assert message(write(tmp_path / "a.tif", values)).startswith(f"a.tif has {said}")
+    assert message(write(tmp_path / "a.tif", values)).startswith(f"a.tif has {found}")
 
 
 @pytest.mark.parametrize(
-    ("kind", "samples", "said"),
+    ("kind", "samples", "found"),
     [("int16", 1, "1 channels of the type int16"), ("int16", 3, "3 channels of the type int16"),
      ("int32", 3, "3 channels of the type int32"), ("uint16", 5, "5 channels of the type uint16"),
      ("complex64", 1, "1 channels of the type complex64")],
 )  # fmt: skip
-def test_other_kinds_are_set_aside_by_name(tmp_path: Path, kind: str, samples: int, said: str) -> None:
+def test_other_kinds_are_set_aside_by_name(tmp_path: Path, kind: str, samples: int, found: str) -> None:
     values = np.ones((32, 64, samples) if samples > 1 else (32, 64), kind)
-    assert message(write(tmp_path / "a.tif", values)).startswith(f"a.tif is a TIFF with {said}")
+    assert message(write(tmp_path / "a.tif", values)).startswith(f"a.tif is a TIFF with {found}")
 
 
 def test_a_compression_of_another_package_is_named_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

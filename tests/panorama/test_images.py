@@ -1,4 +1,4 @@
-"""Finding and opening panoramas: what is accepted, how it is normalised, what is said about the rest."""
+"""Opening panoramas: what is accepted, how it is normalised, messages about the rest."""
 
 from __future__ import annotations
 

@@ -205,8 +205,10 @@ def test_ids_can_count_from_one(tmp_path: Path) -> None:
 
 def test_ids_that_seem_to_count_from_one_are_reported(tmp_path: Path) -> None:
     Image.fromarray(some_labels() + (some_labels() != 255)).save(tmp_path / "a.png")
-    says = r"ids 13; .*ids 0 to 12.*ids seem to start at 1 \(0 never stands.*set data\.labels_from_one = true\. If they"
-    with pytest.raises(InputError, match=says):
+    expected = (
+        r"ids 13; .*ids 0 to 12.*ids seem to start at 1 \(0 never stands.*set data\.labels_from_one = true\. If they"
+    )
+    with pytest.raises(InputError, match=expected):
         open_labels(tmp_path / "a.png", DENSEPASS_13, FULL)
     Image.fromarray(np.full((16, 32), 14, np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(InputError, match="has the ids 1 to 13, and 0 and 255 to ignore"):

@@ -64,7 +64,7 @@ def test_a_window_as_wide_as_the_panorama_needs_one_column() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "expected"),
     [
         (WindowConfig(64, 64, 32, 32), []),
         (WindowConfig(64, 64, 32, 64), ["side by side do not overlap (windows.stride_x is 64"]),
@@ -76,11 +76,11 @@ def test_a_window_as_wide_as_the_panorama_needs_one_column() -> None:
         (WindowConfig(64, 512, 32, 512), ["of the panorama (256): windows do not wrap around the seam"]),
     ],
 )
-def test_windows_that_have_no_neighbour_to_overlap_are_reported(config: WindowConfig, told: list[str]) -> None:
+def test_windows_that_have_no_neighbour_to_overlap_are_reported(config: WindowConfig, expected: list[str]) -> None:
     """In a panorama of 128 x 256 pixels."""
     sentences = missing_overlap(128, 256, config)
-    assert len(sentences) == len(told)
-    assert all(part in sentence for part, sentence in zip(told, sentences, strict=True))
+    assert len(sentences) == len(expected)
+    assert all(part in sentence for part, sentence in zip(expected, sentences, strict=True))
 
 
 @given(st.integers(1, 10), st.sampled_from([1, 2, 4, 8]))
@@ -115,7 +115,7 @@ def test_what_is_cut_is_what_is_stitched(grid: tuple[int, int, WindowConfig], se
 @settings(max_examples=20)
 @given(st.integers(0, 7), st.integers(0, 2**16))
 def test_rolling_by_a_stride_rolls_the_stitched_result(steps: int, seed: int) -> None:
-    """With what a window says depending on the window's content alone (here: its mean and its own ramp)."""
+    """With a window's values depending on the window's content alone (here: its mean and its own ramp)."""
     windows = window_grid(48, 256, WindowConfig(48, 64, 32, 32))
     image = np.random.default_rng(seed).random((48, 256)).astype(np.float32)
 
@@ -129,8 +129,8 @@ def test_rolling_by_a_stride_rolls_the_stitched_result(steps: int, seed: int) ->
 def test_the_seam_is_no_break() -> None:
     """Windows that contradict each other blend as smoothly across the seam as anywhere else."""
     windows = window_grid(32, 256, WindowConfig(32, 64, 32, 32))
-    said = [np.full((32, 64), float(i % 2), np.float32) for i in range(len(windows))]
-    row = smooth(said, windows, (32, 256))[16]
+    values = [np.full((32, 64), float(i % 2), np.float32) for i in range(len(windows))]
+    row = smooth(values, windows, (32, 256))[16]
     steps = np.abs(np.diff(row, append=row[:1]))
     assert steps[-1] <= np.median(steps) * 2
     assert steps.max() < 0.06

@@ -1,4 +1,4 @@
-"""Checkpoints and folders that are whole or not there, and what is told when they cannot be written."""
+"""Checkpoints and folders that are whole or not there, and errors when they cannot be written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command line says where it cannot begin."""
+"""Messages of the command line where it cannot begin."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def test_a_path_in_a_folder_that_may_not_be_entered_is_one_sentence(
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 1
-    told = capsys.readouterr().err
-    assert told.startswith("error: /private/photos cannot be used (Permission denied); you need permission")
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: /private/photos cannot be used (Permission denied); you need permission")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "printed"),
     [
         ([], "teacher-cache"),
         (["-h"], "teacher-cache"),
@@ -46,15 +46,15 @@ def test_a_path_in_a_folder_that_may_not_be_entered_is_one_sentence(
         (["--version"], "goodsam "),
     ],
 )
-def test_who_asks_for_help_or_version_gets_it_and_no_error(arguments: list[str], told: str) -> None:
+def test_who_asks_for_help_or_version_gets_it_and_no_error(arguments: list[str], printed: str) -> None:
     result = CliRunner().invoke(cli.app, arguments, env={"NO_COLOR": "1", "TERM": "dumb"})
     assert result.exit_code == 0
-    assert told in result.output
+    assert printed in result.output
 
 
 def test_help_is_quick_and_cuts_no_summary_short() -> None:
     """Without rich, torch and the stages, whose imports take longer than all else of it."""
-    asked = (
+    code = (
         "import sys\n"
         "sys.argv = ['goodsam', '--help']\n"
         "from stages.cli import main\n"
@@ -62,7 +62,7 @@ def test_help_is_quick_and_cuts_no_summary_short() -> None:
         "finally:\n    print({'rich', 'torch', 'zarr', 'numpy', 'PIL'} & sys.modules.keys(), file=sys.stderr)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, env={**os.environ, "COLUMNS": "80"}
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env={**os.environ, "COLUMNS": "80"}
     )
     assert (done.returncode, done.stderr) == (0, "set()\n")
     assert "teacher-cache  Stage one" in done.stdout and "..." not in done.stdout.partition("Commands:")[2]

@@ -21,7 +21,7 @@ NAME = f"sam_vit_b_{hashlib.sha256(CONTENT).hexdigest()[:6]}.pth"
 
 
 class Server:
-    """Serves CONTENT under NAME; can break off once, and remembers the ranges that were asked for."""
+    """Serves CONTENT under NAME; can break off once, and remembers the ranges that were requested for."""
 
     def __init__(self) -> None:
         self.break_after: int | None = None
@@ -32,13 +32,13 @@ class Server:
         if not handler.path.endswith(NAME):
             handler.send_error(404)
             return
-        asked = handler.headers.get("Range", "")
-        self.ranges.append(asked)
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        requested = handler.headers.get("Range", "")
+        self.ranges.append(requested)
+        start = int(requested.removeprefix("bytes=").rstrip("-")) if requested else 0
         if start >= len(self.content):
             handler.send_error(416)
             return
-        handler.send_response(206 if asked else 200)
+        handler.send_response(206 if requested else 200)
         handler.send_header("Content-Length", str(len(self.content) - start))
         handler.end_headers()
         end, self.break_after = self.break_after, None

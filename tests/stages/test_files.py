@@ -1,4 +1,4 @@
-"""Outputs are whole or not there, whoever writes them and whatever the disk says."""
+"""Outputs are whole or not there, whoever writes them and whatever the disk expected."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_file_is_named_by_its_bytes_and_no_mask_by_nothing(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("number", "says"),
+    ("number", "expected"),
     [
         (errno.ENOSPC, "must have room. Free space"),
         (errno.EACCES, "write permission. Change the folder's permissions"),
@@ -94,8 +94,8 @@ def test_a_file_is_named_by_its_bytes_and_no_mask_by_nothing(tmp_path: Path) -> 
         (errno.EIO, "Check the disk"),
     ],
 )
-def test_why_a_file_cannot_be_written_decides_what_is_to_do(tmp_path: Path, number: int, says: str) -> None:
-    with pytest.raises(CacheError, match=says), writing(tmp_path / "x"):
+def test_why_a_file_cannot_be_written_decides_what_is_to_do(tmp_path: Path, number: int, expected: str) -> None:
+    with pytest.raises(CacheError, match=expected), writing(tmp_path / "x"):
         raise OSError(number, os.strerror(number))
 
 

@@ -139,10 +139,10 @@ def test_a_full_disk_is_reported_by_the_log_and_does_not_hide_what_stopped_the_s
 
 
 def test_what_ends_a_stage_before_its_time_is_in_the_log_and_not_twice_on_the_console(tmp_path: Path) -> None:
-    said = io.StringIO()
-    with pytest.raises(InputError), RunListeners(tmp_path, Console(file=said)):
+    output = io.StringIO()
+    with pytest.raises(InputError), RunListeners(tmp_path, Console(file=output)):
         raise InputError("street is empty", "panoramas", "Put some there")
     (record,) = (json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines())
     assert (record["event"], record["error"].startswith("street is empty")) == ("StageBroken", True)
     assert "test_listeners.py" in record["trace"]
-    assert said.getvalue() == ""
+    assert output.getvalue() == ""

@@ -31,9 +31,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def page_faults(how: str, **environment: str) -> int:
     usual = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
     usual["NUMPY_MADVISE_HUGEPAGE"] = "0"  # pages of one size, everywhere
-    said = subprocess.run([sys.executable, "-c", COUNT, how], cwd=ROOT, env={**usual, **environment},
+    done = subprocess.run([sys.executable, "-c", COUNT, how], cwd=ROOT, env={**usual, **environment},
                           check=True, capture_output=True, text=True)  # fmt: skip
-    return int(said.stdout)
+    return int(done.stdout)
 
 
 @pytest.mark.slow

@@ -224,10 +224,10 @@ def test_workers_that_are_ended_with_reports_on_their_way_say_nothing(tmp_path: 
 
 @pytest.mark.slow
 def test_a_scheduler_that_is_lost_is_reported_in_one_sentence(tmp_path: Path) -> None:
-    said = output(LOST, tmp_path)
-    assert "the dask scheduler was lost" in said
-    assert "ERROR" not in said
-    assert "Traceback" not in said
+    printed = output(LOST, tmp_path)
+    assert "the dask scheduler was lost" in printed
+    assert "ERROR" not in printed
+    assert "Traceback" not in printed
 
 
 def output(script: str, folder: Path) -> str:

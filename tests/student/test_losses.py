@@ -153,9 +153,9 @@ def test_reliable_loss_has_gradient_only_where_m_is_one() -> None:
 
 @pytest.mark.parametrize("class_balance", [0.0, 0.5])
 def test_a_batch_without_valid_pixels_costs_nothing(class_balance: float) -> None:
-    nothing, nobody = torch.zeros(B, HEIGHT, WIDTH), torch.zeros(B, C, HEIGHT, WIDTH)
+    nothing, zeros = torch.zeros(B, HEIGHT, WIDTH), torch.zeros(B, C, HEIGHT, WIDTH)
     targets = dataclasses.replace(some_targets(), valid_Bhw=nothing, reliable_Bhw=nothing, boundary_valid_Bhw=nothing,
-                                  assistant_BChw=nobody, ensemble_BChw=nobody)  # fmt: skip
+                                  assistant_BChw=zeros, ensemble_BChw=zeros)  # fmt: skip
     config = LossConfig(temperature=2.0, class_balance=class_balance)
     losses = mka_losses(some_output(), targets, some_projections(), config, wrap=True)
     assert all(loss.item() == 0 for loss in losses.values())

@@ -1,4 +1,4 @@
-"""Mask sources: chosen by a setting, asked through one interface."""
+"""Mask sources: chosen by a setting, used through one interface."""
 
 from __future__ import annotations
 

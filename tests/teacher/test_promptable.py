@@ -268,14 +268,14 @@ def test_a_broken_config_is_reported_in_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("others", "says"),
+    ("others", "expected"),
     [
         ({"crop_n_layers": 1}, r"sam\.crop_n_layers is 1; it must be 0 where sam\.kind is transformers"),
         ({"name": ""}, r"sam\.name is ''; it must be a hub name or folder"),
         ({"kind": "sam"}, r"sam\.name is 'some/network'; it must be empty unless sam\.kind is transformers"),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(others: dict[str, Any], says: str) -> None:
+def test_settings_that_do_not_go_together_are_refused(others: dict[str, Any], expected: str) -> None:
     together: dict[str, Any] = {"kind": "transformers", "name": "some/network", **others}
-    with pytest.raises(RecipeError, match=says):
+    with pytest.raises(RecipeError, match=expected):
         SamConfig(**together)

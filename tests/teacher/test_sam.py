@@ -94,17 +94,17 @@ def test_weights_that_are_not_sams_are_ignored_with_a_note(random_sam: Sam, tmp_
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "expected"),
     [(None, "cannot be read"), (b"", "no checkpoint"), (b"<html>404</html>", "no checkpoint")],
     ids=["missing", "empty", "a web page"],
 )
 def test_a_file_that_is_no_checkpoint_is_reported_in_one_sentence(
-    tmp_path: Path, content: bytes | None, says: str
+    tmp_path: Path, content: bytes | None, expected: str
 ) -> None:
     path = tmp_path / "sam_vit_b.pth"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(WeightsError, match=says):
+    with pytest.raises(WeightsError, match=expected):
         load_sam(SamConfig(model="vit_b", checkpoint=str(path)), CPU)
 
 
@@ -132,7 +132,7 @@ def test_of_weights_that_do_not_suffice_the_first_is_named(random_sam: Sam, tmp_
     mobile = {"image_encoder.patch_embed.seq.0.c.weight": torch.zeros(3)} | _without(state, "image_encoder.")
     lacking = len(state) - len(mobile) + 1
     resized = state | {"image_encoder.pos_embed": torch.zeros(1, 9, 9, 160)}
-    for saved, says in (
+    for saved, expected in (
         (mobile, rf"lacks {lacking} of the {len(state)} weights of demo, the first of them image_encoder.pos_embed"),
         (_without(state, "mask_decoder.iou_token"), r"lacks 1 of .* mask_decoder.iou_token.weight;"),
         ({"backbone.weight": torch.zeros(1)}, rf"lacks {len(state)} of the {len(state)} weights"),
@@ -140,7 +140,7 @@ def test_of_weights_that_do_not_suffice_the_first_is_named(random_sam: Sam, tmp_
         (resized, r"image_encoder.pos_embed of shape \[1, 9, 9, 160\]; demo has \[1, 16, 16, 160\]"),
     ):
         torch.save(saved, tmp_path / "x.pth")
-        with pytest.raises(WeightsError, match=says):
+        with pytest.raises(WeightsError, match=expected):
             load_sam(SamConfig(checkpoint=str(tmp_path / "x.pth")), CPU)
 
 

@@ -286,7 +286,7 @@ def _forward_of_its_own() -> Sam:
 
 
 @pytest.mark.parametrize(
-    ("build", "says"),
+    ("build", "reason"),
     [
         (_subclassed, "_OtherDecoder is not"),
         (_other_transformer, "_OtherTransformer is not"),
@@ -299,11 +299,11 @@ def _forward_of_its_own() -> Sam:
         (_forward_of_its_own, "norm_final_attn has hooks"),
     ],
 )
-def test_what_is_not_quite_sams_decoder_is_called_as_it_is(build: object, says: str) -> None:
+def test_what_is_not_quite_sams_decoder_is_called_as_it_is(build: object, reason: str) -> None:
     sam = cast(Sam, cast(type, build)())
     decoder = fold_decoder(sam, torch.bfloat16, chunk=2)
     assert isinstance(decoder, StockDecoder)
-    assert says in str(decoder.fallback_reason)
+    assert reason in str(decoder.fallback_reason)
     embedding, points = _image_and_points(sam, 5)
     logits, predicted_iou = _stock(sam, embedding, points)
     threshold = _middle_threshold(sam, 5)

@@ -233,10 +233,10 @@ def test_fallbacks_are_reported_with_their_reasons(sam: Sam) -> None:
     hooked = copy.deepcopy(sam)
     hooked.mask_decoder.register_forward_hook(lambda *_: None)
     hooked.image_encoder.blocks[0].register_forward_hook(lambda *_: None)
-    for precision, says in ((torch.float32, "own"), (torch.bfloat16, "own; bfloat16 is not used there")):
+    for precision, expected in ((torch.float32, "own"), (torch.bfloat16, "own; bfloat16 is not used there")):
         reasons = AutomaticMaskGenerator(hooked, 2, precision=precision).fallback_reasons
         assert reasons.keys() == {"SAM's image encoder", "SAM's mask decoder"}
-        assert all("hooks" in reason and reason.endswith(says) for reason in reasons.values())
+        assert all("hooks" in reason and reason.endswith(expected) for reason in reasons.values())
 
 
 def test_upsampling_by_torch_is_reported_once_it_is_needed(
@@ -353,16 +353,16 @@ def test_what_is_no_image_is_reported_in_one_sentence(sam: Sam, image: Any) -> N
 
 
 @pytest.mark.parametrize(
-    ("size", "layers", "says"), [((1, 600), 0, "600x1"), ((600, 1), 0, "1x600"), ((3, 1500), 1, "750x1")], ids=str
+    ("size", "layers", "expected"), [((1, 600), 0, "600x1"), ((600, 1), 0, "1x600"), ((3, 1500), 1, "750x1")], ids=str
 )
 def test_windows_and_crops_too_thin_for_the_encoder_are_refused_before_any_work(
-    sam: Sam, size: tuple[int, int], layers: int, says: str
+    sam: Sam, size: tuple[int, int], layers: int, expected: str
 ) -> None:
     """The demo's encoder sees 256 pixels: of 600x1 nothing is left, of 500x1 a row."""
     generator = AutomaticMaskGenerator(sam, 1, crop_n_layers=layers, crop_overlap_ratio=0)
     assert generator.generate(np.zeros((1 + layers, 500, 3), np.uint8)).width == 500
     generator.encoder = None  # type: ignore[assignment]
-    with pytest.raises(InputError, match=rf"{says} pixels; its shorter side .* SAM's 256\. Choose"):
+    with pytest.raises(InputError, match=rf"{expected} pixels; its shorter side .* SAM's 256\. Choose"):
         generator.generate_many([np.zeros((64, 64, 3), np.uint8), np.zeros((*size, 3), np.uint8)])
 
 

@@ -49,9 +49,9 @@ def test_half_precision_makes_room_for_more(vit_b: Sam) -> None:
 def test_encoders_that_do_not_tell_their_width_get_less_at_once(vit_b: Sam) -> None:
     without = copy.deepcopy(vit_b)
     without.image_encoder.pos_embed = None
-    told, untold = (capacity(sam, torch.float32, 2, 256) for sam in (vit_b, without))
-    assert 1 < untold.windows < told.windows
-    assert untold[1:] == told[1:]
+    known, unknown = (capacity(sam, torch.float32, 2, 256) for sam in (vit_b, without))
+    assert 1 < unknown.windows < known.windows
+    assert unknown[1:] == known[1:]
 
 
 def test_by_default_half_of_the_free_memory_is_used(vit_b: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
