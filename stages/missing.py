@@ -93,7 +93,8 @@ class CachedPanoramas:
         self._sizes[panorama.id] = before[0]
         known = self._records.get(panorama.id)
         if known is not None and (known.size, known.modified_ns) == before:
-            return record_of(panorama.path, known.sha256, ignore_mask_sha256, before)
+            as_before = (known.path, known.ignore_mask_sha256) == (str(panorama.path), ignore_mask_sha256)
+            return known if as_before else record_of(panorama.path, known.sha256, ignore_mask_sha256, before)
         if self._is_empty:
             return None
         try:

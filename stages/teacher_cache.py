@@ -126,7 +126,7 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
                     is_recorded = True
             reports.append(report)
     cached.learn(missing)
-    records.compact()
+    records.compact({panorama.id for panorama in (*panoramas, *found.beyond_limit)})
     tilts = [report.tilt for report in reports if report.tilt]
     summary = _summary(len(panoramas) + len(found.set_aside), reports, found.set_aside, equal)
     placed = sum(report.placed for report in reports)
