@@ -23,7 +23,7 @@ from pipeline.cache.store import TeacherStore
 from pipeline.cache.verify import Entry, discard, verify_entry
 from pipeline.errors import GoodSAMError, InputError
 from pipeline.finite import require_finite
-from pipeline.panorama.config import PanoramaConfig
+from pipeline.panorama.config import GRID, PanoramaConfig
 from pipeline.panorama.ignore import ignored_region
 from pipeline.panorama.images import OpenedPanorama, open_panorama
 from pipeline.panorama.level import level_image, level_values
@@ -75,6 +75,8 @@ class PanoramaWork:
     """The panorama at the working size, level."""
     ignored_HW: npt.NDArray[np.bool_]
     """Where nothing was seen, or nothing is to be learned from."""
+    source_width: int
+    """Width of the whole sphere at the resolution of the file, pixels."""
     record: PanoramaRecord
     """Its content, which names what the store has of it."""
     store: TeacherStore
@@ -91,6 +93,25 @@ class PanoramaWork:
     def shared_views(self) -> tuple[View, ...]:
         """Views that both SAM and the assistant are shown."""
         return shared_views(self.recipe)
+
+    def image_at(self, width: int) -> npt.NDArray[np.uint8]:
+        """The panorama [H, W, 3], level, reduced to another width than the working one.
+
+        Args:
+            width: pixels, a multiple of 32; a narrower picture keeps its own width. 0 is the working width.
+
+        Raises:
+            InputError: the file cannot be read, or is not the one that was read first.
+        """
+        config = self.recipe.panorama
+        width = max(config.width, min(width, self.source_width // GRID * GRID))
+        if width == config.width:
+            return self.image_HW3
+        panorama = open_panorama(self.task.panorama.path, replace(config, width=width))
+        if panorama.sha256 != self.record.sha256:
+            raise InputError(f"{self.task.panorama.path} changed while it was worked on", "it must stay as it is",
+                             "Run teacher-cache again")  # fmt: skip
+        return level_image(panorama.image_HW3, panorama.placement)
 
     def mask_source(self) -> MaskSource:
         """What finds the masks, loaded."""
@@ -237,8 +258,9 @@ def _compute(task: PanoramaTask, seconds: dict[str, float]) -> TaskReport:
         return TaskReport(task.panorama.id, seconds, record)
     panorama = open_panorama(path, task.recipe.panorama)
     record = replace(record, sha256=panorama.sha256)
-    work = PanoramaWork(task, level_image(panorama.image_HW3, panorama.placement), _ignored(task, panorama), record,
-                        store)  # fmt: skip
+    image_HW3 = level_image(panorama.image_HW3, panorama.placement)
+    source_width = panorama.placement.canvas_width
+    work = PanoramaWork(task, image_HW3, _ignored(task, panorama), source_width, record, store)
     for missing in _missing(task, store, record):
         started = time.monotonic()
         arrays = missing.compute(work)

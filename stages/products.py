@@ -150,9 +150,16 @@ def _compute_assistant(work: PanoramaWork) -> Arrays:
     from pipeline.teacher.rectification import stitch_assistant
     from stages.views import assistant_views
 
-    recipe = work.recipe
-    prediction = stitch_assistant(work.image_HW3, work.shared_views, work.assistant(), recipe.assistant, recipe.classes,
-                                  more_views=assistant_views(recipe))  # fmt: skip
+    recipe, views = work.recipe, assistant_views(work.recipe)
+    prediction = stitch_assistant(
+        work.image_HW3,
+        work.shared_views,
+        work.assistant(),
+        recipe.assistant,
+        recipe.classes,
+        more_views=views,
+        more_image_HW3=work.image_at(recipe.views.source_width) if views else None,
+    )
     return pack_assistant(prediction)
 
 

@@ -72,8 +72,14 @@ class ViewsConfig:
     """Field of view, degrees, of every view; they are square."""
     size: int = 320
     """Height and width of every view, pixels."""
+    source_width: int = 0
+    """Width of the panorama that the views are cut from, pixels, a multiple of 32: 4096 has 11.4 pixels per degree. A
+    picture that is narrower is used as it is. 0: the working width, `panorama.width`, to which large pictures are
+    reduced; small things are lost there."""
 
     def __post_init__(self) -> None:
+        require(0 <= self.source_width <= 32768 and self.source_width % GRID == 0, "views.source_width",
+                self.source_width, f"0 or a positive multiple of {GRID} up to 32768")  # fmt: skip
         for key in ("level", "down", "up", "nadir", "zenith"):
             require(getattr(self, key) >= 0, f"views.{key}", getattr(self, key), "0 or a positive number of views")
         require(0 < self.tilt < 90, "views.tilt", self.tilt, "above 0 and below 90 degrees")

@@ -75,6 +75,7 @@ def stitch_assistant(
     target: LabelSet,
     batch: int = 4,
     more_views: Sequence[View] = (),
+    more_image_HW3: ImageArray | None = None,
 ) -> AssistantPrediction:
     """Predict all views, `batch` at a time, and the whole panorama, and stitch the predictions.
 
@@ -90,6 +91,7 @@ def stitch_assistant(
         target: the classes of the result.
         batch: views that are predicted at once.
         more_views: of one size; they need not cover the panorama. Features and labels are those of `views` alone.
+        more_image_HW3: the panorama at another size, RGB, uint8, from which `more_views` are cut instead.
 
     Raises:
         ValueError: the image has another type or shape.
@@ -115,7 +117,8 @@ def stitch_assistant(
     stitched_CHW, of_whole = stitcher.result(), config.whole_weight
     if more_views and config.views_weight > 0:
         more = Stitcher(height, width, len(target), more_views, gaps=True)
-        for view, prediction in predict_views(image_HW3, more_views, assistant, (), config.views_scale, target, batch):
+        source_HW3 = image_HW3 if more_image_HW3 is None else more_image_HW3
+        for view, prediction in predict_views(source_HW3, more_views, assistant, (), config.views_scale, target, batch):
             projected_Cfg = view.project_linear(prediction.probabilities_Chw)
             more.add(view, projected_Cfg)
             agreement.add(view, projected_Cfg)
