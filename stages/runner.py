@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -140,7 +141,7 @@ def _interrupts_delayed() -> Generator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    resource_tracker.ensure_running()  # started later, it would unblock the signal for this thread
+    _start_resource_tracker()  # started later, it would unblock the signal for this thread
     received: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited by new processes
@@ -151,3 +152,11 @@ def _interrupts_delayed() -> Generator[None]:
         signal.signal(signal.SIGINT, handler)
     if received and callable(handler):
         handler(signal.SIGINT, None)
+
+
+def _start_resource_tracker() -> None:
+    """Have it clean up after killed workers without a warning, which a user who pressed Ctrl-C would see."""
+    quiet = "ignore:resource_tracker:UserWarning"
+    sys.warnoptions.append(quiet)  # it gets the options of this interpreter
+    resource_tracker.ensure_running()
+    sys.warnoptions.remove(quiet)

@@ -54,6 +54,7 @@ def test_transformers_is_as_verbose_as_before_after_loading_quietly() -> None:
 
     info = 20
     logging.set_verbosity_info()
+    logging.enable_progress_bar()
     try:
         with pytest.raises(KeyError), quiet():
             assert logging.get_verbosity() > info and not logging.is_progress_bar_enabled()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from pipeline.cache.codec import encode_features
+from pipeline.cache.schema import ASSISTANT
 from pipeline.errors import CacheError
 from pipeline.student.reader import StoreReader
 
@@ -31,10 +33,10 @@ class Arrays:
         }  # fmt: skip
         self.names: list[str] = []
 
-    def read(self, part: object, fingerprint: str, panorama_id: str, names: list[str]) -> dict[str, npt.NDArray[Any]]:
+    def read(self, product: str, panorama_id: str, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
         """Probabilities of assistant and ensemble under whatever name they have."""
         self.names += names
-        probabilities: npt.NDArray[Any] = self.assistant if fingerprint == "a" else self.ensemble
+        probabilities: npt.NDArray[Any] = self.assistant if product == ASSISTANT else self.ensemble
         named = dict.fromkeys(names, probabilities)
         return named | {name: self._others[name] for name in names if name in self._others}
 
@@ -43,7 +45,7 @@ def reader(store: Arrays, size: tuple[int, int] = (HEIGHT, WIDTH), **options: An
     def open_image(_: str) -> npt.NDArray[np.uint8]:
         return np.zeros((*size, 3), np.uint8)
 
-    return StoreReader(store, "a", "e", open_image, **options)  # type: ignore[arg-type]
+    return StoreReader(store.read, open_image, **options)
 
 
 def test_a_sample_has_what_the_store_has() -> None:
