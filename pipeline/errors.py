@@ -52,9 +52,9 @@ class DeviceMemoryError(DeviceError):
     """An accelerator has too little memory for the smallest piece of work."""
 
 
-def first_few(names: Sequence[object], most: int = 3) -> str:
+def first_few(names: Sequence[object], limit: int = 3) -> str:
     """The first names of a list, for one sentence: "a, b, c, ..."."""
-    return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")
+    return ", ".join(map(str, names[:limit])) + (", ..." if len(names) > limit else "")
 
 
 def first_line(error: Exception) -> str:

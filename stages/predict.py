@@ -16,7 +16,7 @@ import csv
 import dataclasses
 import io
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -42,7 +42,7 @@ from stages.runner import run_tasks
 from stages.tables import PanoramaRow, write_tables
 
 VERSION = 7
-"""Raised when the code changes what is predicted or noted, so that older outputs are made anew."""
+"""Raised when the code changes what is predicted or recorded, so that older outputs are replaced."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class PredictJob:
     overlays: bool = False
     """Also write pictures of the labels over the panoramas."""
     overwrite: bool = False
-    """Do everything anew."""
+    """Also predict panoramas whose outputs are up to date."""
     device: str = "cpu"
     """Torch device."""
     positions: Path | None = None
@@ -81,7 +81,7 @@ class PredictJob:
 
 @dataclass(frozen=True)
 class PredictSummary:
-    """What became of the panoramas."""
+    """Result of a prediction."""
 
     done: int
     """Predicted now."""
@@ -97,7 +97,7 @@ def predict(job: PredictJob, listener: Listener = silent) -> PredictSummary:
     Raises:
         InputError: no panoramas, an unusable ignore mask or table of positions, or not one panorama could be read.
         WeightsError: the network cannot be loaded, or outputs NaN or infinity.
-        CacheError: outputs cannot be written, or another predict is at work there.
+        CacheError: outputs cannot be written, or another `predict` is writing there.
         DeviceError: an accelerator has failed.
     """
     with claimed(job.out, STAGE):
@@ -108,33 +108,29 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     started = time.monotonic()
     contents = _contents(job)
     files = contents.panoramas
-    for note in contents.notes:
-        listener(Note(STAGE, note))
+    _report(listener, contents.notes)
     for name, reason in contents.set_aside.items():
         listener(ItemFailed(STAGE, name, reason))
     masks = choose_ignore_masks(job.panorama, files)
     positions = read_positions(job.positions) if job.positions else None
-    for note in (*masks.notes, *(positions.notes(file.id for file in files) if positions else ())):
-        listener(Note(STAGE, note))
+    _report(listener, [*masks.notes, *(positions.notes(file.id for file in files) if positions else ())])
     predictor = job.model.load(job.device, job.panorama)
-    for note in getattr(predictor, "notes", ()):  # of a network whose files do not say all of what it wants
-        listener(Note(STAGE, note))
-    made_with = _MadeWith(job, masks)
+    _report(listener, getattr(predictor, "notes", ()))  # assumptions about the network's input
+    provenance = Provenance(job, masks)
     _make_folders(job)
-    missing = [file for file in files if not _is_done(file, job, made_with)]
+    missing = [file for file in files if not _is_done(file, job, provenance)]
     listener(StageStarted(STAGE, len(missing), "panoramas"))
     label_set = predictor.label_set
     work = predict_in_worker if job.workers else partial(predict_panorama, predictor=predictor)
-    del predictor  # workers load it themselves; here it was to tell at once what is wrong with it
-    failed = _predict_all([_task(file, job, made_with) for file in missing], job, work, listener)
+    del predictor  # workers load their own; this one was loaded to report its errors early
+    failed = _predict_all([task_for(file, job, provenance) for file in missing], job, work, listener)
     _require_some(files, failed)
-    rows = _rows(job.out, made_with.model, positions)
+    rows = _rows(job.out, provenance.model, positions)
     _write_shares(job.out, rows, label_set)
     write_tables(job.out, list(rows.values()), label_set)
-    if note := _doubtful_positions([rows[file.id] for file in files if file.id in rows]):
-        listener(Note(STAGE, note))
-    summary = _summary(files, missing, failed)
-    summary = dataclasses.replace(summary, failed={**contents.set_aside, **failed})
+    _report(listener, [_doubtful_positions([rows[file.id] for file in files if file.id in rows])])
+    done = len(missing) - len(failed)
+    summary = PredictSummary(done, len(files) - len(missing), {**contents.set_aside, **failed})
     facts = {"predicted": summary.done, "kept": summary.skipped, "set aside": len(summary.failed)}
     listener(StageFinished(STAGE, time.monotonic() - started, facts))
     return summary
@@ -143,11 +139,11 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
 def _predict_all(
     tasks: Sequence[PredictTask], job: PredictJob, work: Callable[[PredictTask], PredictReport], listener: Listener
 ) -> dict[str, str]:
-    """Predict panoramas, telling the listener; why those were set aside that could not be, by id."""
+    """Predict panoramas and report progress; returns the errors of those that were set aside, by id."""
     failed: dict[str, str] = {}
     noted: set[str] = set()
     placed, tilts = 0, list[float]()
-    with closing(run_tasks(work, tasks, job.workers, lost=_lost)) as reports:
+    with closing(run_tasks(work, tasks, job.workers, lost=lost_report)) as reports:
         for done, report in enumerate(reports, start=1):
             if report.fatal is not None:
                 raise report.fatal
@@ -156,28 +152,34 @@ def _predict_all(
                 listener(report.failed)
             placed += report.placed
             tilts += [report.tilt] if report.tilt else []
-            for note in (note for note in report.notes if note not in noted):
-                noted.add(note)
-                listener(Note(STAGE, note))
+            _report(listener, [note for note in report.notes if note not in noted])
+            noted.update(report.notes)
             listener(StageAdvanced(STAGE, done, report.id, report.seconds))
-    for note in filter(None, (placement_note(placed), level_note(tilts))):
-        listener(Note(STAGE, note))
+    _report(listener, [placement_note(placed), level_note(tilts)])
     return failed
 
 
-def _lost(task: PredictTask, death: WorkerError) -> PredictReport:
+def _report(listener: Listener, notes: Iterable[str]) -> None:
+    """Pass on all notes that are not empty."""
+    for note in filter(None, notes):
+        listener(Note(STAGE, note))
+
+
+def lost_report(task: PredictTask, death: WorkerError) -> PredictReport:
+    """The report of a panorama whose worker process died."""
     return PredictReport(task.file.id, failed=ItemFailed(STAGE, task.file.id, str(death)))
 
 
-def _task(file: PanoramaFile, job: PredictJob, made_with: _MadeWith) -> PredictTask:
+def task_for(file: PanoramaFile, job: PredictJob, provenance: Provenance) -> PredictTask:
+    """The task of one panorama, to be pickled for workers."""
     alone = file.path == job.panoramas
     return PredictTask(
         file=file,
         path=file.path.name if alone else file.path.relative_to(job.panoramas).as_posix(),
         out=job.out,
         model=job.model,
-        panorama=made_with.config_of(file),
-        names=made_with.names_of(file),
+        panorama=provenance.config_of(file),
+        names=provenance.names_of(file),
         overlays=job.overlays,
         overwrite=job.overwrite,
         device=job.device,
@@ -191,24 +193,24 @@ def _contents(job: PredictJob) -> FolderContents:
 
 
 def _make_folders(job: PredictJob) -> None:
-    """Make them before there are panoramas whose fault it could seem to be that they cannot be made."""
+    """Make the folders first, so that errors of making them are not reported for panoramas."""
     for folder in ("labels", "overlays") if job.overlays else ("labels",):
         with writing(job.out / folder):
             (job.out / folder).mkdir(parents=True, exist_ok=True)
 
 
-def _is_done(file: PanoramaFile, job: PredictJob, made_with: _MadeWith) -> bool:
+def _is_done(file: PanoramaFile, job: PredictJob, provenance: Provenance) -> bool:
     if job.overwrite or (job.overlays and not overlay_path(job.out, file.id).is_file()):
         return False
     found = read_notes(label_path(job.out, file.id))
     try:
-        return made_with.names_of(file).items() <= found.items() and found["source"] == digest(file.path)
+        return provenance.names_of(file).items() <= found.items() and found["source"] == digest(file.path)
     except InputError:
         return False  # predicting it again tells what is wrong
 
 
 def _rows(out: Path, model: str, positions: Positions | None) -> dict[str, PanoramaRow]:
-    """By id, all that this network has predicted, from what is noted in the label files."""
+    """Rows of all panoramas that this network has predicted, by id, from their label files."""
     rows: dict[str, PanoramaRow] = {}
     for path in (out / "labels").rglob("*.png"):
         if (notes := read_notes(path)).get("model") == model:
@@ -221,7 +223,7 @@ def _rows(out: Path, model: str, positions: Positions | None) -> dict[str, Panor
 
 
 def _doubtful_positions(rows: Sequence[PanoramaRow]) -> str:
-    """Which panoramas have tags of an impossible position, in a sentence; empty for none."""
+    """A sentence on panoramas whose tags have an impossible position; empty for none."""
     found = [row for row in rows if row.capture.doubt]
     if not found:
         return ""
@@ -249,26 +251,21 @@ def _require_some(files: list[PanoramaFile], failed: dict[str, str]) -> None:
                          "Repair or replace the files")  # fmt: skip
 
 
-def _summary(files: list[PanoramaFile], missing: list[PanoramaFile], failed: dict[str, str]) -> PredictSummary:
-    done = sum(file.id not in failed for file in missing)
-    return PredictSummary(done, len(files) - done - len(failed), failed)
-
-
-class _MadeWith:
-    """All that decides what is predicted, the source apart."""
+class Provenance:
+    """What determines the outputs of a panorama, besides its file."""
 
     def __init__(self, job: PredictJob, masks: IgnoreMasks) -> None:
         self.model = fingerprint(VERSION, job.model.identity)
         self._panorama = job.panorama
         self._masks = masks
-        self._mask_digest = lru_cache(maxsize=None)(mask_digest)  # as files are at the beginning
+        self._mask_digest = lru_cache(maxsize=None)(mask_digest)
 
     def config_of(self, file: PanoramaFile) -> PanoramaConfig:
         """The settings with the panorama's own mask."""
         return dataclasses.replace(self._panorama, ignore_mask=str(self._masks.of(file.path) or ""))
 
     def names_of(self, file: PanoramaFile) -> dict[str, str]:
-        """Names of network and settings as they stand in a label file: files by content, not by name."""
+        """Fingerprints of network and settings for a label file; files count by content."""
         config = self.config_of(file)
         mask = self._mask_digest(config.ignore_mask)
         return {"model": self.model, "settings": fingerprint(dataclasses.replace(config, ignore_mask=""), mask)}

@@ -15,7 +15,7 @@ from pipeline.panorama.finding import find_panoramas
 from pipeline.panorama.ignore_masks import choose_ignore_masks
 from stages.events import Event, ItemFailed
 from stages.models import StudentModel
-from stages.predict import PredictJob, _lost, _MadeWith, _task, predict
+from stages.predict import PredictJob, Provenance, lost_report, predict, task_for
 from stages.predict_task import PredictTask, predict_in_worker
 from tests.stages.small_run import WIDTH, write_panorama
 from tests.stages.tiny_student import write_tiny_student
@@ -64,10 +64,10 @@ def test_a_worker_loads_another_network_of_the_same_folder_anew(job: PredictJob)
 
 
 def test_a_worker_that_dies_costs_its_panorama(job: PredictJob) -> None:
-    report = _lost(_first_task(job), WorkerError("worker processes died", "they need memory", "Use fewer"))
+    report = lost_report(_first_task(job), WorkerError("worker processes died", "they need memory", "Use fewer"))
     assert report.failed is not None and report.failed.error == "worker processes died; they need memory. Use fewer."
 
 
 def _first_task(job: PredictJob) -> PredictTask:
     found = find_panoramas(job.panoramas)
-    return _task(found[0], job, _MadeWith(job, choose_ignore_masks(job.panorama, found)))
+    return task_for(found[0], job, Provenance(job, choose_ignore_masks(job.panorama, found)))
