@@ -43,7 +43,7 @@ def paint_map(image_HW3: ImageArray, labels_HW: LabelArray, labels: LabelSet, ve
         end = min(top + _STRIP, height)
         more = slice(top, min(end + 1, height))  # boundaries are drawn by the row below
         painted_HW3[top:end] = paint_labels(image_HW3[more], labels_HW[more], labels)[: end - top]
-    counts = np.bincount(labels_HW.ravel(), minlength=256)
+    counts = np.sum([np.bincount(row, minlength=256) for row in labels_HW], axis=0)  # all at once: 8 bytes a pixel
     shown = [class_id for class_id in range(len(labels)) if counts[class_id] >= LEAST_SHARE * labels_HW.size]
     entries = [(labels.names[class_id], labels.palette[class_id]) for class_id in shown]
     if counts[IGNORE]:
