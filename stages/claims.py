@@ -20,16 +20,16 @@ _PATIENCE = 5.0
 
 
 @contextmanager
-def claimed(folder: Path, stage: str, cache: Path | None = None) -> Generator[None]:
-    """While `stage` works on `folder`, which is made; the claim of a process that was killed ends with it.
+def exclusive_lock(folder: Path, stage: str, cache: Path | None = None) -> Generator[None]:
+    """Hold the lock of `stage` on `folder`, which is made; a process that is killed releases it.
 
     Args:
         folder: what the stage writes to.
         stage: its name; another stage may work on the folder meanwhile.
-        cache: the cache that the folder is of; nobody may be tidying it.
+        cache: the cache that holds the folder; it must not be being tidied.
 
     Raises:
-        CacheError: another process has claimed the folder for the same stage or is tidying the cache, or a folder
+        CacheError: another process holds the lock or is tidying the cache, or a folder
             cannot be written.
     """
     with writing(folder):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from stages.claims import claimed
+from stages.claims import exclusive_lock
 from stages.events import Event, Listener, Note
 from stages.listeners import TensorBoard
 from stages.reading import RunReader
@@ -32,7 +32,7 @@ def distill(run: Run, listener: Listener, *, device: str = "cpu") -> Path:
     """
     learning = learning_panoramas(run.recipe)
     job = distill_job(run, RunReader.open(run, learning), device)
-    with claimed(job.folder.path, STAGE, run.cache):
+    with exclusive_lock(job.folder.path, STAGE, run.cache):
         run.record_recipe()
         run.record_student(job.fingerprint)
         note_left_out(STAGE, learning, job.ids, listener)

@@ -20,7 +20,7 @@ from pipeline.panorama.labels import doubt_of_first_id, open_labels, survey_labe
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
 from pipeline.student.model import start_student
-from stages.claims import claimed
+from stages.claims import exclusive_lock
 from stages.distill import distill_job, note_left_out
 from stages.equal_panoramas import learned_from_note
 from stages.events import Listener, Note
@@ -87,7 +87,7 @@ def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation
         facts={"run": run.recipe.name, "student_name": student.folder.path.name if student else None,
                "student_is_of_this_recipe": student.is_of_this_recipe if student else None},
     )  # fmt: skip
-    with claimed(job.out, STAGE, run.cache):
+    with exclusive_lock(job.out, STAGE, run.cache):
         run.record_recipe()
         metrics = measure(job, listener)
         run.record_evaluation(name)

@@ -35,7 +35,7 @@ from stages.model_card import write_model_card
 from stages.models import KIND
 from stages.onnx_predictor import OnnxPredictor, load_onnx_student
 from stages.predictor import Predictor, StudentPredictor, load_predictor
-from stages.training_record import RECORD, trained_on
+from stages.training_record import RECORD, training_geometry
 
 STAGE = "export-onnx"
 LEAST_AGREEMENT = 0.999
@@ -114,7 +114,7 @@ def export_onnx(job: ExportJob, listener: Listener = silent) -> ExportReport:
     """
     began = time.monotonic()
     student = load_predictor(job.student)
-    config = trained_on(job.student)
+    config = training_geometry(job.student)
     if not (job.student / RECORD).is_file():
         config = PanoramaConfig(_UNTOLD_WIDTH)
     images = _pictures(job.pictures, config)
@@ -142,7 +142,7 @@ def _facts(job: ExportJob, student: StudentPredictor) -> dict[str, object]:
     """The file's metadata."""
     labels, facts = student.label_set, dict[str, object]()
     if (job.student / RECORD).is_file():
-        config = trained_on(job.student)
+        config = training_geometry(job.student)
         facts = {"working_size": [config.height, config.width], "vertical_fov": config.vertical_fov}
     return {
         "kind": KIND, "goodsam": __version__, "classes": labels.names, "label_set": labels.name,

@@ -13,7 +13,7 @@ from typing import IO
 
 from pipeline.errors import WeightsError
 from pipeline.settings import file_digest
-from stages.claims import claimed
+from stages.claims import exclusive_lock
 from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted
 
 STAGE = "fetch-weights"
@@ -54,7 +54,7 @@ def fetch(name: str, folder: Path, listener: Listener, *, base_url: str = "") ->
             f"{name!r} is not a known checkpoint", f"known are {', '.join(CHECKPOINTS)}", "Choose one of them"
         )
     job = _Download(f"{(base_url or BASE_URL).rstrip('/')}/{CHECKPOINTS[name]}", folder / CHECKPOINTS[name])
-    with claimed(folder, f"{STAGE} {name}"):
+    with exclusive_lock(folder, f"{STAGE} {name}"):
         return _fetch(job, listener)
 
 

@@ -11,7 +11,7 @@ from pipeline.panorama.config import PanoramaConfig
 from pipeline.settings import fingerprint
 from pipeline.student.folder import require_student
 from stages.files import digest
-from stages.training_record import RECORD, trained_on
+from stages.training_record import RECORD, training_geometry
 
 if TYPE_CHECKING:
     from stages.predictor import Predictor
@@ -64,7 +64,7 @@ class StudentModel:
     @property
     def usual(self) -> PanoramaConfig:
         """See `Model`."""
-        return trained_on(self.folder)
+        return training_geometry(self.folder)
 
     def load(self, device: str, panorama: PanoramaConfig) -> Predictor:
         """See `Model`."""

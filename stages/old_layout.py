@@ -28,7 +28,7 @@ from pipeline.recipe import Recipe
 from pipeline.settings import digest_of, fingerprint
 from pipeline.student.model import start_identity
 from pipeline.teacher.identity import assistant_identity, mask_source_identity, weights_digest
-from stages.claims import claimed
+from stages.claims import exclusive_lock
 from stages.files import mask_digest, writing
 from stages.manifest import write_manifest
 from stages.panorama_records import PanoramaRecord, PanoramaRecords
@@ -73,7 +73,7 @@ def take_over(run: Run) -> TakenOver:
     if not old.is_dir():
         raise CacheError(f"{run.folder} has no cache of the old layout", f"it would have the folder {old}",
                          "Check the recipe and --cache; run teacher-cache if there is no cache yet")  # fmt: skip
-    with claimed(run.folder, "teacher-cache", run.cache), writing(run.cache):
+    with exclusive_lock(run.folder, "teacher-cache", run.cache), writing(run.cache):
         store = TeacherStore.open(run.store, "a")
         before, now = old_fingerprints(run.recipe), fingerprints(run.recipe)
         records = PanoramaRecords(run.panoramas)

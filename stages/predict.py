@@ -31,7 +31,7 @@ from pipeline.panorama.ignore_masks import IgnoreMasks, choose_ignore_masks
 from pipeline.panorama.level import level_note
 from pipeline.panorama.placement import placement_note
 from pipeline.settings import fingerprint
-from stages.claims import claimed
+from stages.claims import exclusive_lock
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted, silent
 from stages.files import digest, mask_digest, write_whole, writing
 from stages.label_files import label_path, overlay_path, read_notes
@@ -100,7 +100,7 @@ def predict(job: PredictJob, listener: Listener = silent) -> PredictSummary:
         CacheError: outputs cannot be written, or another `predict` is writing there.
         DeviceError: an accelerator has failed.
     """
-    with claimed(job.out, STAGE):
+    with exclusive_lock(job.out, STAGE):
         return _predict(job, listener)
 
 

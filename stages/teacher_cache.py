@@ -24,7 +24,7 @@ from pipeline.panorama.level import level_note
 from pipeline.panorama.placement import placement_note
 from pipeline.panorama.windows import missing_overlap
 from pipeline.recipe import Recipe
-from stages.claims import claimed
+from stages.claims import exclusive_lock
 from stages.equal_panoramas import EqualPanoramas, find_equal_panoramas, learned_from_note
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted
 from stages.files import digest
@@ -78,7 +78,7 @@ def teacher_cache(
     if scheduler:
         require_scheduler(scheduler)
     refuse_old_layout(run.folder)
-    with claimed(run.folder, STAGE, run.cache):
+    with exclusive_lock(run.folder, STAGE, run.cache):
         return _fill(run, listener, workers, scheduler, device, threads)
 
 
@@ -158,10 +158,10 @@ def _checked_tasks(
     from stages.panorama_task import PanoramaTask, check_assistant
 
     if scheduler:  # a cluster's workers may have a device that this machine has not: they choose
-        _require_like_here(scheduler, run.recipe, prints)
+        _require_matching_workers(scheduler, run.recipe, prints)
     else:
         device = choose_device(device)
-    recipe = _sharing(run.recipe, device, workers)
+    recipe = _split_gpu_memory(run.recipe, device, workers)
     tasks = [PanoramaTask(panorama, recipe, run.store.resolve(), prints, device, threads) for panorama in missing]
     check_assistant(replace(tasks[0], device="cpu") if workers or scheduler else tasks[0])
     where = f"the workers of {scheduler}" if scheduler else describe_device(device, threads)
@@ -186,7 +186,7 @@ def _work_on(
             yield from reports
 
 
-def _require_like_here(scheduler: str, recipe: Recipe, prints: Mapping[str, str]) -> None:
+def _require_matching_workers(scheduler: str, recipe: Recipe, prints: Mapping[str, str]) -> None:
     """Make sure that what a cluster's workers compute is what the fingerprints name.
 
     Raises:
@@ -203,7 +203,7 @@ def _require_like_here(scheduler: str, recipe: Recipe, prints: Mapping[str, str]
                           "Update it to match this machine, or remove it from the cluster")  # fmt: skip
 
 
-def _sharing(recipe: Recipe, device: str, workers: int) -> Recipe:
+def _split_gpu_memory(recipe: Recipe, device: str, workers: int) -> Recipe:
     """The recipe as each of some workers has it: on a GPU SAM's memory is that of all of them."""
     if workers < 2 or device == "cpu":
         return recipe

@@ -12,7 +12,7 @@ RECORD = "training.json"
 """Says where a finished student comes from; among others its `fingerprint`."""
 
 
-def trained_on(folder: Path) -> PanoramaConfig:
+def training_geometry(folder: Path) -> PanoramaConfig:
     """The working width and the field of view of a student's training; the usual ones where its folder does not tell.
 
     Raises:

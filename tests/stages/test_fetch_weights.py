@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.errors import CacheError, WeightsError
 from stages import fetch_weights
-from stages.claims import claimed
+from stages.claims import exclusive_lock
 from stages.events import Event, StageAdvanced, silent
 
 CONTENT = bytes(range(256)) * 20_000
@@ -130,7 +130,7 @@ def test_a_second_download_at_the_same_time_is_refused_and_leaves_the_first_alon
     """Both would go on with the same partial file."""
     served, url = server
     (tmp_path / f"{NAME}.partial").write_bytes(CONTENT[:1000])
-    with claimed(tmp_path, "fetch-weights vit_b"):
+    with exclusive_lock(tmp_path, "fetch-weights vit_b"):
         with pytest.raises(CacheError, match="another fetch-weights vit_b is already running"):
             fetch_weights.fetch("vit_b", tmp_path, silent, base_url=url)
         with pytest.raises(WeightsError, match="404"):  # another checkpoint may come meanwhile

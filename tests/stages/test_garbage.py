@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import CacheError
-from stages.claims import claimed
+from stages.claims import exclusive_lock
 from stages.events import silent
 from stages.garbage import find_garbage, remove_garbage
 from stages.runs import Run
@@ -82,7 +82,7 @@ def test_panoramas_that_are_gone_are_garbage_once_the_run_knows(folder: Path) ->
 def test_nothing_is_removed_while_a_stage_works_and_none_begins_meanwhile(folder: Path) -> None:
     run = other_run(folder)
     with (
-        claimed(run.folder, "teacher-cache", run.cache),
+        exclusive_lock(run.folder, "teacher-cache", run.cache),
         pytest.raises(CacheError, match="another teacher-cache is already running"),
     ):
         remove_garbage(run.cache)

@@ -26,7 +26,7 @@ from stages.models import StudentModel
 from stages.predict import PredictJob, predict
 from stages.runs import Run
 from stages.teacher_cache import teacher_cache
-from stages.training_record import trained_on
+from stages.training_record import training_geometry
 from tests.stages.small_run import HEIGHT, WIDTH, make_folders, small_run, write_panorama
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,8 +80,8 @@ def test_bands_with_the_names_of_densepass_go_through_all_stages(tmp_path: Path)
     metrics = all_stages(run)
     assert (metrics["images"], metrics["labelled"]) == (2, 2)
     final = run.student / "final"
-    assert (trained_on(final).width, trained_on(final).vertical_fov) == (2 * WIDTH, 67.5)
-    predict(PredictJob(StudentModel(final), tmp_path / "leftImg8bit", tmp_path / "out", trained_on(final)))
+    assert (training_geometry(final).width, training_geometry(final).vertical_fov) == (2 * WIDTH, 67.5)
+    predict(PredictJob(StudentModel(final), tmp_path / "leftImg8bit", tmp_path / "out", training_geometry(final)))
     with Image.open(tmp_path / "out" / "labels" / "val" / "x" / "9_.png") as found:
         assert np.asarray(found).shape == (BAND.stop - BAND.start, 2 * WIDTH)
 
@@ -127,7 +127,7 @@ def test_stage_two_evaluation_and_prediction_need_no_segment_anything(tmp_path: 
         [sys.executable, "-c", WITHOUT_SAM, json.dumps(commands)], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert trained_on(run.student / "final").width == WIDTH
+    assert training_geometry(run.student / "final").width == WIDTH
     metrics = json.loads((run.evaluation / "metrics.json").read_text())
     assert (metrics["images"], metrics["labelled"]) == (1, 1)
     assert "student" in str(metrics["ladder"])
@@ -173,7 +173,7 @@ def test_a_network_of_other_classes_teaches_them(tmp_path: Path) -> None:
     metrics: Any = all_stages(run)
     assert set(metrics["agreement"]["class_shares"]["student"]) == set(names.values())
     student = run.student / "final"
-    job = PredictJob(StudentModel(student), tmp_path / "held_out", tmp_path / "out", trained_on(student))
+    job = PredictJob(StudentModel(student), tmp_path / "held_out", tmp_path / "out", training_geometry(student))
     assert predict(job, silent).done == 1
     header = (tmp_path / "out" / "class_shares.csv").read_text().splitlines()[0]
     assert header == "panorama,wall,floor,ceiling,window,door,ignored"

@@ -18,7 +18,7 @@ from pipeline.cache.schema import MASKS
 from pipeline.cache.store import TeacherStore
 from pipeline.recipe import Recipe
 from stages.checkpoints import replace_folder, save_checkpoint
-from stages.claims import claimed
+from stages.claims import exclusive_lock
 from stages.events import Note, Scalars
 from stages.files import write_picture, write_whole
 from stages.listeners import JsonLines, TensorBoard
@@ -51,7 +51,7 @@ def _log(folder: Path) -> None:
 
 
 def _claim(folder: Path) -> None:
-    with claimed(folder / "run", "distill"):
+    with exclusive_lock(folder / "run", "distill"):
         pass
 
 

@@ -20,7 +20,7 @@ from stages.files import write_whole
 from stages.models import StudentModel
 from stages.predict import PredictJob, predict
 from stages.predictor import load_predictor
-from stages.training_record import trained_on
+from stages.training_record import training_geometry
 
 HEIGHT, WIDTH = 64, 128
 NAMES = ("one", "street/two", "street/three")
@@ -172,12 +172,12 @@ def test_the_table_of_a_rerun_is_the_same(job: PredictJob) -> None:
 
 
 def test_a_student_knows_the_size_and_field_of_view_of_its_training(tmp_path: Path) -> None:
-    assert trained_on(tmp_path) == PanoramaConfig()
+    assert training_geometry(tmp_path) == PanoramaConfig()
     (tmp_path / "training.json").write_text('{"working_size": [400, 2048], "vertical_fov": 70.3}')
-    assert trained_on(tmp_path) == PanoramaConfig(2048, 70.3)
+    assert training_geometry(tmp_path) == PanoramaConfig(2048, 70.3)
     (tmp_path / "training.json").write_text('{"working_size": [400]')
     with pytest.raises(WeightsError, match=r"training\.json is damaged"):
-        trained_on(tmp_path)
+        training_geometry(tmp_path)
 
 
 def test_half_written_labels_are_done_again(job: PredictJob) -> None:

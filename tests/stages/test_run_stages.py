@@ -16,7 +16,7 @@ from pipeline.classes import LabelSet
 from pipeline.errors import CacheError
 from pipeline.student.config import StudentConfig
 from pipeline.student.model import build_student, save_student
-from stages.claims import claimed
+from stages.claims import exclusive_lock
 from stages.distill import distill
 from stages.evaluate import evaluate
 from stages.events import Event, Note, StageAdvanced, StageFinished, StageStarted, silent
@@ -160,7 +160,7 @@ def test_damage_is_named_and_stays_until_its_removal_is_asked_for(folder: Path) 
 def test_nothing_is_removed_while_stage_one_works(folder: Path) -> None:
     run = cached_run(folder)
     chunk = damage(run)
-    with claimed(run.folder, "teacher-cache", run.cache):
+    with exclusive_lock(run.folder, "teacher-cache", run.cache):
         assert len(verify(run)) == 1
         with pytest.raises(CacheError, match="another teacher-cache is already running"):
             verify(run, remove=True)

@@ -33,7 +33,7 @@ from pipeline.teacher.config import SamConfig
 from pipeline.teacher.identity import DEMO_FOLDER, DEMO_WEIGHTS
 from pipeline.teacher.sam import SamMaskGenerator
 from stages import panorama_task, products
-from stages.claims import claimed
+from stages.claims import exclusive_lock
 from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted, silent
 from stages.files import digest
 from stages.manifest import read_manifest
@@ -749,7 +749,7 @@ def test_a_full_disk_stops_the_stage_and_keeps_what_is_there(folder: Path, monke
 def test_a_second_run_at_the_same_time_is_refused(folder: Path) -> None:
     run = small_run(folder)
     with (
-        claimed(run.folder, "teacher-cache"),
+        exclusive_lock(run.folder, "teacher-cache"),
         pytest.raises(CacheError, match="another teacher-cache is already running"),
     ):
         teacher_cache(run, silent)

@@ -20,7 +20,7 @@ from pipeline.cache.store import TeacherStore
 from pipeline.recipe import load_recipe
 from pipeline.world import build_scene, render_panorama
 from stages import cli, reading
-from stages.claims import claimed
+from stages.claims import exclusive_lock
 from tests.real_data import ROOT
 from tests.stages.small_run import make_folders, small_run, write_panorama
 
@@ -145,7 +145,7 @@ def test_a_second_one_at_the_same_time_is_refused_and_records_nothing(
 ) -> None:
     recorded = (folder / "cache/small/recipe.toml").read_text()
     at_work = (folder / "cache/small" / place).resolve()
-    with claimed(at_work, stage):
+    with exclusive_lock(at_work, stage):
         assert goodsam(stage, folder / "small.toml", "--cache", folder / "cache", "--set", "distill.log_every=2") == 1
     assert f"another {stage} is already running" in capsys.readouterr().err
     assert (folder / "cache/small/recipe.toml").read_text() == recorded
@@ -228,7 +228,7 @@ def test_verify_removes_nothing_while_stage_one_works_and_makes_no_cache(
     assert "does not exist" in capsys.readouterr().err
     assert not run.folder.exists()
     TeacherStore.open(run.store, "a")
-    with claimed(run.folder, "teacher-cache"):
+    with exclusive_lock(run.folder, "teacher-cache"):
         assert goodsam(*verify) == 1
     assert "another teacher-cache is already running" in capsys.readouterr().err
     assert goodsam(*verify) == 0
