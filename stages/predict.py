@@ -41,7 +41,7 @@ from stages.predict_task import STAGE, PredictReport, PredictTask, predict_in_wo
 from stages.runner import run_tasks
 from stages.tables import PanoramaRow, write_tables
 
-VERSION = 7
+VERSION = 8
 """Raised when the code changes what is predicted or recorded, so that older outputs are replaced."""
 
 
@@ -217,8 +217,8 @@ def _rows(out: Path, model: str, positions: Positions | None) -> dict[str, Panor
             id_ = path.relative_to(out / "labels").with_suffix("").as_posix()
             capture = Capture(**notes["capture"])
             capture = positions.of(id_, capture) if positions else capture
-            rows[id_] = PanoramaRow(notes["file"], capture, tuple(notes["shares"]), notes["sky_view_factor"],
-                                    notes["doubt"])  # fmt: skip
+            rows[id_] = PanoramaRow(notes["file"], capture, notes["seen"], tuple(notes["shares"]),
+                                    notes["sky_view_factor"], notes["doubt"])  # fmt: skip
     return dict(sorted(rows.items()))
 
 

@@ -6,6 +6,7 @@ Legend: H W panorama (working size), h w picture at its own size, or a map at th
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -176,6 +177,7 @@ def _facts(
     unseen_hw = resize_nearest(canvas_HW, *confidence_hw.shape) == IGNORE
     return {
         "file": task.path,
+        "seen": float(weights @ (labels_hw != IGNORE).sum(axis=1)) / (4 * math.pi),
         "shares": class_shares(labels_hw, len(labels), weights).tolist(),
         "sky_view_factor": sky_view_factor(level_values(canvas_HW, place), labels, fov),
         "doubt": doubt(confidence_hw, unseen_hw, solid_angles(*confidence_hw.shape, fov)),

@@ -42,6 +42,8 @@ class PanoramaRow:
     """Its file, relative to its folder of panoramas."""
     capture: Capture
     """Where and when it was taken."""
+    seen: float
+    """Share of the sphere that the picture shows and that is not ignored."""
     shares: tuple[float, ...]
     """Share of the whole view per class, and last what was not seen (`metrics.class_shares`)."""
     sky_view_factor: float | None
@@ -56,7 +58,7 @@ class PanoramaRow:
         shares = [None] * len(labels) if seen is None else seen.tolist()
         place = {key: value for key, value in asdict(self.capture).items() if key != "doubt"}
         values = {
-            "path": self.path, **place, "time": self.capture.time or None, "seen": 1 - self.shares[-1],
+            "path": self.path, **place, "time": self.capture.time or None, "seen": self.seen,
             "green_view_index": green_view_index(self.shares, labels), "sky_view_factor": self.sky_view_factor,
             "doubt": self.doubt, LARGEST: largest, **dict(zip(share_columns(labels), shares, strict=True)),
         }  # fmt: skip

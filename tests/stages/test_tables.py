@@ -17,7 +17,9 @@ from pipeline.classes import DENSEPASS_13, LabelSet
 from pipeline.errors import InputError
 from pipeline.panorama.capture import Capture, capture_of
 from pipeline.panorama.config import PanoramaConfig
+from pipeline.panorama.placement import Placement
 from pipeline.panorama.sphere import panorama_rays, rays_from_angles
+from pipeline.panorama.tags import gpano_xmp
 from stages.events import Event, Note
 from stages.models import StudentModel
 from stages.predict import PredictJob, predict
@@ -112,6 +114,15 @@ def test_what_was_not_seen_is_no_part_of_the_shares(job: PredictJob, tmp_path: P
     assert sum(float(row[name]) for name in share_columns(DENSEPASS_13)) == pytest.approx(1, abs=1e-5)
 
 
+def test_of_a_part_of_the_sphere_only_that_is_seen(job: PredictJob) -> None:
+    picture = Image.open(job.panoramas / "nowhere.png").crop((128, 64, 384, 192))  # 180 by 90 degrees in the middle
+    picture.save(job.panoramas / "part.jpg", quality=100, xmp=gpano_xmp(Placement(256, 512, 64, 128, 128, 256), 180))
+    predict(job)
+    row = read_csv(job.out)["part.jpg"]
+    assert float(row["seen"]) == pytest.approx(0.5 * np.sin(np.pi / 4), abs=1e-6)
+    assert row["sky_view_factor"] == ""
+
+
 def test_a_tilted_camera_does_not_move_the_sky(job: PredictJob) -> None:
     """The picture's own zenith is not the world's: here its middle looks 90 degrees up."""
     ids = np.full((HEIGHT, WIDTH), ROAD)
@@ -168,7 +179,7 @@ def test_a_wrong_position_is_told_once_and_has_no_geometry(job: PredictJob) -> N
 
 
 def row(path: str, latitude: float, longitude: float, time: str = "") -> PanoramaRow:
-    return PanoramaRow(path, Capture(latitude, longitude, time=time), (*[1 / 13] * 13, 0.0), None, 0.1)
+    return PanoramaRow(path, Capture(latitude, longitude, time=time), 1.0, (*[1 / 13] * 13, 0.0), None, 0.1)
 
 
 def lines_of(tmp_path: Path, rows: list[PanoramaRow]) -> list[dict[str, Any]]:
