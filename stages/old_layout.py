@@ -83,8 +83,9 @@ def take_over(run: Run) -> TakenOver:
                 for record in records.values()]  # fmt: skip
         write_manifest(run, now)
         run.record_recipe()
+        left = _set_aside(old)
         students = _move_results(run, _names_of_own_student(run, before[ENSEMBLE]))
-        return TakenOver(sum(done), students, _set_aside(old))
+        return TakenOver(sum(done), students, left)
 
 
 def _move_product(old: Path, store: TeacherStore, product: Product, name: str, records: PanoramaRecords) -> None:

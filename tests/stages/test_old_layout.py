@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ import pytest
 from pipeline.cache.group import MARK, read_mark, write_group
 from pipeline.cache.mark import Mark, folder_name
 from pipeline.errors import CacheError
-from stages.events import silent
+from pipeline.settings import fingerprint
+from pipeline.student.model import start_identity
+from stages.distill import distill
+from stages.events import Event, StageStarted, silent
 from stages.manifest import read_manifest
 from stages.old_layout import old_fingerprints, take_over
 from stages.panorama_records import PanoramaRecords
@@ -52,8 +56,8 @@ def old(finished: Path, tmp_path: Path) -> Run:
             stamp = {"source_size": record.size, "source_modified_ns": record.modified_ns}
             write_group(place, {MARK: Mark(panorama_id, arrays, {**mark.provenance, **stamp}).to_json()})
     shutil.rmtree(run.store)
-    for file in (run.manifest, run.panoramas):
-        file.unlink()
+    run.manifest.unlink()
+    run.panoramas.rename(run.folder / "kept.jsonl")
     for kept in ("final", "earlier/other"):
         (run.folder / "student" / kept).mkdir(parents=True)
         (run.folder / "student" / kept / "training.json").write_text(json.dumps({"fingerprint": kept[-5:]}))
@@ -85,6 +89,23 @@ def test_everything_is_there_afterwards_and_nothing_is_computed(old: Run, finish
     assert StudentFolder(old.student).is_finished
     assert (old.folder / "student" / "final" / "training.json").is_file()
     assert (old.folder / "eval" / "metrics.json").read_text() == "{}"
+
+
+def test_the_student_of_the_recipe_is_found_finished(old: Run) -> None:
+    """What it is called in the old layout is computed here from the settings as they were then."""
+    records = PanoramaRecords(old.folder / "kept.jsonl")
+    job = old.recipe
+    sources = [records[name].sha256 for name in sorted(records) if name.startswith("panoramas/")]
+    ids = [name for name in sorted(records) if name.startswith("panoramas/")]
+    training = replace(job.distill, log_every=1, checkpoint_every=1, sample_memory_gb=0)
+    data = fingerprint(old_fingerprints(job)["ensemble"], ids, sources)
+    student = (job.student.size, start_identity(job.student, job.classes))
+    name = fingerprint(3, student, job.losses, training, job.student.seed, job.classes.names, ids, data)
+    (old.folder / "student" / "final" / "training.json").write_text(json.dumps({"fingerprint": name}))
+    take_over(old)
+    events: list[Event] = []
+    distill(old, events.append)
+    assert not any(isinstance(event, StageStarted) for event in events)
 
 
 def test_what_other_settings_made_is_left_beside(old: Run) -> None:
