@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from stages.files import write_whole
@@ -32,11 +32,15 @@ class Results:
 
     def with_student(self, name: str) -> Results:
         """The same with another latest student."""
-        return Results((*(other for other in self.students if other != name), name), self.evaluations)
+        return replace(self, students=_with_last(self.students, name))
 
     def with_evaluation(self, name: str) -> Results:
         """The same with another latest evaluation."""
-        return Results(self.students, (*(other for other in self.evaluations if other != name), name))
+        return replace(self, evaluations=_with_last(self.evaluations, name))
+
+
+def _with_last(names: tuple[str, ...], last: str) -> tuple[str, ...]:
+    return (*(name for name in names if name != last), last)
 
 
 def read_results(run_folder: Path) -> Results:

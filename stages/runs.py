@@ -37,6 +37,8 @@ RECORD = "recipe.toml"
 """Has all settings of the last stage of a run, in its folder."""
 STORE, STUDENTS, EVALUATIONS = "teacher.zarr", "students", "evaluations"
 """What all runs of a cache share."""
+_STUDENT_LINK, _EVALUATION_LINK = "student", "eval"
+"""Names in a run's folder that lead to its latest results."""
 _RESERVED = (STORE, f"{STORE}.index", f"{STORE}.writing", STUDENTS, EVALUATIONS, "weights", "bench")
 """Names in a cache that no run may have."""
 
@@ -153,12 +155,14 @@ class Run:
     @property
     def student(self) -> Path:
         """Folder of the run's latest student, which `results` names; it may not be there."""
-        return self.cache / STUDENTS / self.results.student if self.results.student else self.folder / "student"
+        name = self.results.student
+        return self.cache / STUDENTS / name if name else self.folder / _STUDENT_LINK
 
     @property
     def evaluation(self) -> Path:
         """Folder of the run's latest evaluation, which `results` names; it may not be there."""
-        return self.cache / EVALUATIONS / self.results.evaluation if self.results.evaluation else self.folder / "eval"
+        name = self.results.evaluation
+        return self.cache / EVALUATIONS / name if name else self.folder / _EVALUATION_LINK
 
     @property
     def results(self) -> Results:
@@ -179,9 +183,7 @@ class Run:
         Raises:
             CacheError: it cannot be written.
         """
-        record_results(self.folder, self.results.with_student(name))
-        _link(self.folder / "student", Path("..") / STUDENTS / name)
-        return self.cache / STUDENTS / name
+        return self._record(self.results.with_student(name), _STUDENT_LINK, Path(STUDENTS) / name)
 
     def record_evaluation(self, name: str) -> Path:
         """Make the evaluation of a fingerprint the run's latest, and return its folder.
@@ -189,9 +191,13 @@ class Run:
         Raises:
             CacheError: it cannot be written.
         """
-        record_results(self.folder, self.results.with_evaluation(name))
-        _link(self.folder / "eval", Path("..") / EVALUATIONS / name)
-        return self.cache / EVALUATIONS / name
+        return self._record(self.results.with_evaluation(name), _EVALUATION_LINK, Path(EVALUATIONS) / name)
+
+    def _record(self, results: Results, link: str, latest: Path) -> Path:
+        """Write the results; the link leads to the latest, whose folder in the cache is returned."""
+        record_results(self.folder, results)
+        _link(self.folder / link, ".." / latest)
+        return self.cache / latest
 
 
 def _link(link: Path, target: Path) -> None:

@@ -24,16 +24,7 @@ from stages.products import all_products
 from stages.runs import Run, refuse_old_layout
 from stages.students import StudentFolder
 from stages.teacher_cache import teacher_cache
-from tests.stages.small_run import arrays_of, entry_of, make_folders, small_run
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a run of today's layout, not to be changed."""
-    folder = tmp_path_factory.mktemp("finished")
-    make_folders(folder)
-    teacher_cache(small_run(folder), silent)
-    return folder
+from tests.stages.small_run import arrays_of, entry_of, small_run
 
 
 @pytest.fixture

@@ -60,15 +60,6 @@ from tests.stages.small_run import (
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a finished run, not to be changed."""
-    folder = tmp_path_factory.mktemp("finished")
-    make_folders(folder)
-    teacher_cache(small_run(folder), silent)
-    return folder
-
-
 @pytest.fixture
 def folder(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, to be changed."""

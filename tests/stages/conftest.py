@@ -1,0 +1,20 @@
+"""What the tests of the stages share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.events import silent
+from stages.teacher_cache import teacher_cache
+from tests.stages.small_run import make_folders, small_run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished run of stage one, not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    make_folders(folder)
+    teacher_cache(small_run(folder), silent)
+    return folder
