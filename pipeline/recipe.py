@@ -66,9 +66,13 @@ class EvalConfig:
     categories: str = ""
     """Also measure coarser categories of classes: cityscapes7 (flat, construction, object, nature, sky, human,
     vehicle), or a JSON file that lists the class names of each, {"flat": ["road", "sidewalk"], ...}; empty for none."""
+    yaw_panoramas: int = 0
+    """For how many panoramas stage one is computed twice more, with the camera turned, to tell what that changes; each
+    takes twice its time in teacher-cache."""
 
     def __post_init__(self) -> None:
-        require(self.overlays >= 0, "evaluation.overlays", self.overlays, "0 or a positive number")
+        for key in ("overlays", "yaw_panoramas"):
+            require(getattr(self, key) >= 0, f"evaluation.{key}", getattr(self, key), "0 or a positive number")
 
 
 @dataclass(frozen=True)

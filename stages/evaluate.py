@@ -31,8 +31,9 @@ from stages.reading import RunReader
 from stages.runs import EVALUATIONS, Run
 from stages.splits import SplitPanorama, evaluation_panoramas, learning_panoramas
 from stages.students import StudentFolder
+from stages.turning import TurningPlan
 
-VERSION = 1
+VERSION = 2
 """Raised when the code changes what is measured."""
 
 
@@ -83,6 +84,7 @@ def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation
         labels_by=run.recipe.data.labels_by,
         vertical_fov=run.recipe.panorama.vertical_fov,
         categories=run.recipe.categories,
+        turning=_turning(reader, device),
         overlays=run.recipe.evaluation.overlays,
         facts={"run": run.recipe.name, "student_name": student.folder.path.name if student else None,
                "student_is_of_this_recipe": student.is_of_this_recipe if student else None},
@@ -94,6 +96,16 @@ def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation
     if (doubt := doubt_of_first_id(found_ids, _label_file_set(run.recipe))) and not run.recipe.data.labels_from_one:
         listener(Note(STAGE, doubt))
     return Evaluation(job.out, metrics)
+
+
+def _turning(reader: RunReader, device: str) -> TurningPlan:
+    """How panoramas are turned; stage one's networks are loaded only where it is computed again."""
+    stride, panoramas = reader.recipe.windows.stride_x, reader.recipe.evaluation.yaw_panoramas
+    if not panoramas:
+        return TurningPlan(stride)
+    from stages.turned_panorama import TurnedStageOne
+
+    return TurningPlan(stride, panoramas, TurnedStageOne(reader, device))
 
 
 @dataclass(frozen=True)

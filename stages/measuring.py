@@ -3,7 +3,7 @@
 <cache>/evaluations/<fingerprint>/
     metrics.json       everything that was measured
     ladder.md          the same as tables: the ladder, IoU per class and category, cost of the students, agreement of
-                       the rungs, their seam, class shares
+                       the rungs, their seam and yaw stability, class shares
     overlays/<id>.png  panorama, assistant, masks, ensemble, student and truth side by side
 
 Panoramas are taken one at a time, twice: first for the thresholds of the baseline.
@@ -28,37 +28,24 @@ from pipeline.classes import IGNORE, LabelSet
 from pipeline.errors import DeviceError, InputError, WeightsError
 from pipeline.evaluate import report
 from pipeline.evaluate.categories import Categories
+from pipeline.evaluate.class_changes import changes_record, class_changes
 from pipeline.evaluate.consensus import Consensus
 from pipeline.evaluate.ladder import Ladder, LadderInput
-from pipeline.evaluate.metrics import LabelArray, best_class, best_class_at, labels_at, resize_nearest
+from pipeline.evaluate.metrics import LabelArray, best_class, labels_at, resize_nearest
 from pipeline.evaluate.overlay import Scene, comparison, scene_panels
-from pipeline.evaluate.threshold import ConfidenceHistograms, confidence_threshold
+from pipeline.evaluate.threshold import ConfidenceHistograms
 from stages.events import Listener, StageAdvanced, StageFinished, StageStarted, failure, silent
 from stages.files import named_after_panorama, put_in_place, write_picture, write_whole, writing
 from stages.predictor import Predictor
+from stages.rungs import TeacherArrays, teacher_rungs
+from stages.turning import Turned, TurningPlan, YawTest
 
 # C classes, H W working size of the panorama.
 
 STAGE = "eval"
+_MASKS_STEP = ("assistant_blend", "ensemble")
+"""The rungs before and after SAM's masks, compared class by class."""
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class TeacherArrays:
-    """What stage one knows of one panorama, at the working size."""
-
-    assistant_CHW: npt.NDArray[np.float32]
-    """S_TA^w: stitched probabilities."""
-    whole_CHW: npt.NDArray[np.float32]
-    """The assistant's probabilities on the whole image."""
-    agreement_HW: npt.NDArray[np.float32]
-    """A: agreement of the windows, 0..1."""
-    ensemble_HW: LabelArray
-    """E: class ids, 255 where nothing was seen."""
-    reliable_HW: npt.NDArray[np.bool_]
-    """M."""
-    ignored_HW: npt.NDArray[np.bool_]
-    """Pixels where nothing was seen (rig, black nadir)."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +78,8 @@ class EvaluateJob:
     """Vertical field of view of the panoramas, degrees."""
     categories: Categories | None = None
     """Coarser categories that are measured too."""
+    turning: TurningPlan | None = None
+    """How panoramas are turned, to tell how stable results are; None: they are not."""
 
 
 def measure(job: EvaluateJob, listener: Listener = silent) -> dict[str, Any]:
@@ -154,6 +143,7 @@ class _Evaluation:
         self.ladder = Ladder(classes, job.vertical_fov, job.categories)
         self.consensus = Consensus(classes, job.vertical_fov)
         self.histograms = ConfidenceHistograms(classes)
+        self.yaw = YawTest(job.turning, job.students) if job.turning else None
         self.seconds: dict[str, list[float]] = {rung: [] for rung in job.students}
         self.failed: dict[str, str] = {}
         self._done = 0
@@ -222,9 +212,17 @@ class _Evaluation:
             labels = without_ignored(labels, teacher.ignored_HW)
         size = image.shape[:2] if labels is None else labels.shape
         predictions = dict(self._predictions(image, teacher, *size))
+        turned = self._turned(id_, image, teacher)
         picture = self._picture(id_, image, teacher, predictions, labels)
         self._count(id_, predictions, labels, teacher)
+        if self.yaw and turned:
+            self.yaw.add(turned)
         return picture
+
+    def _turned(self, id_: str, image_HW3: npt.NDArray[np.uint8], teacher: TeacherArrays) -> Turned | None:
+        if self.yaw is None:
+            return None
+        return self.yaw.turn(id_, image_HW3, teacher, self.consensus.images, self.histograms.thresholds())
 
     def _predictions(
         self, image_HW3: npt.NDArray[np.uint8], teacher: TeacherArrays, height: int, width: int
@@ -277,8 +275,10 @@ class _Evaluation:
             "labels_by": job.labels_by,
             **({"categories": job.categories.record(job.label_set)} if job.categories else {}),
             "ladder": [report.rung_record(rung, job.label_set) for rung in self.ladder.rungs()],
+            **self._class_changes(),
             **{rung: self._student_record(rung) for rung in job.students},
             "agreement": report.consensus_record(summary, job.label_set),
+            **({"yaw": self.yaw.record()} if self.yaw else {}),
             "thresholds": dict(zip(job.label_set.names, self.histograms.thresholds().tolist(), strict=True)),
             "panoramas": [
                 {"id": id_, "rungs": {rung: asdict(figures) for rung, figures in rungs.items()}}
@@ -292,6 +292,13 @@ class _Evaluation:
             put_in_place(self._pictures, job.out / "overlays")
         return metrics
 
+    def _class_changes(self) -> dict[str, Any]:
+        """What the masks change, class by class; nothing without labels."""
+        if not self.ladder.images:
+            return {}
+        before, after = (self.ladder.matrices(rung) for rung in _MASKS_STEP)
+        return {"class_changes": changes_record(*_MASKS_STEP, class_changes(self.job.label_set.names, before, after))}
+
     def _student_record(self, rung: str) -> dict[str, Any]:
         student = self.job.students[rung]
         milliseconds = 1000 * statistics.median(self.seconds[rung])
@@ -300,19 +307,3 @@ class _Evaluation:
             "milliseconds_per_panorama": round(milliseconds, 2),
             "device": student.device,
         }
-
-
-def teacher_rungs(
-    teacher: TeacherArrays, thresholds_C: npt.NDArray[np.float32], height: int, width: int
-) -> dict[str, LabelArray]:
-    """Stage one's rungs at the truth's size: probabilities are resized before the argmax, E (hard labels) nearest."""
-    blend, confidence = best_class_at(teacher.assistant_CHW, height, width)
-    ensemble = resize_nearest(teacher.ensemble_HW, height, width)
-    reliable = resize_nearest(teacher.reliable_HW, height, width)
-    return {
-        "assistant_whole": labels_at(teacher.whole_CHW, height, width),
-        "assistant_blend": blend,
-        "confidence_threshold": confidence_threshold(blend, confidence, thresholds_C),
-        "ensemble": ensemble,
-        "ensemble_reliable": np.where(reliable, ensemble, np.uint8(IGNORE)),
-    }

@@ -25,9 +25,9 @@ from pipeline.settings import fingerprint
 from pipeline.student.reader import StoreReader
 from pipeline.teacher.masks import mask_map
 from stages.manifest import read_manifest
-from stages.measuring import TeacherArrays
 from stages.panorama_records import PanoramaRecord, PanoramaRecords
 from stages.products import product
+from stages.rungs import TeacherArrays
 from stages.runs import Run
 from stages.splits import SplitPanorama
 from stages.views import shared_views
@@ -133,17 +133,8 @@ class RunReader:
         Raises:
             CacheError: it is not in the cache, or damaged.
         """
-        of_assistant = ("assistant_probabilities", "assistant_whole_probabilities", "agreement")
-        assistant = self.read(ASSISTANT, panorama_id, of_assistant)
-        of_ensemble = ("ensemble_labels", "reliability", "ignored")
-        ensemble = self.read(ENSEMBLE, panorama_id, of_ensemble)
-        return TeacherArrays(
-            assistant_CHW=codec.decode_probabilities(assistant["assistant_probabilities"]),
-            whole_CHW=codec.decode_probabilities(assistant["assistant_whole_probabilities"]),
-            agreement_HW=codec.decode_unit(assistant["agreement"]),
-            ensemble_HW=ensemble["ensemble_labels"],
-            reliable_HW=ensemble["reliability"].astype(bool),
-            ignored_HW=ensemble["ignored"].astype(bool),
+        return teacher_arrays(
+            self.read(ASSISTANT, panorama_id, _OF_ASSISTANT), self.read(ENSEMBLE, panorama_id, _OF_ENSEMBLE)
         )
 
     def mask_map(self, panorama_id: str) -> npt.NDArray[np.int32]:
@@ -159,3 +150,21 @@ class RunReader:
 
     def _entry(self, name: str, panorama_id: str) -> str:
         return self.records[panorama_id].entry(product(name))
+
+
+_OF_ASSISTANT = ("assistant_probabilities", "assistant_whole_probabilities", "agreement")
+_OF_ENSEMBLE = ("ensemble_labels", "reliability", "ignored")
+
+
+def teacher_arrays(
+    assistant: Mapping[str, npt.NDArray[Any]], ensemble: Mapping[str, npt.NDArray[Any]]
+) -> TeacherArrays:
+    """What the ladder measures of stage one, from the stored arrays of two products of a panorama."""
+    return TeacherArrays(
+        assistant_CHW=codec.decode_probabilities(assistant["assistant_probabilities"]),
+        whole_CHW=codec.decode_probabilities(assistant["assistant_whole_probabilities"]),
+        agreement_HW=codec.decode_unit(assistant["agreement"]),
+        ensemble_HW=ensemble["ensemble_labels"],
+        reliable_HW=ensemble["reliability"].astype(bool),
+        ignored_HW=ensemble["ignored"].astype(bool),
+    )

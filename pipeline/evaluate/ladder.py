@@ -156,10 +156,18 @@ class Ladder:
         """The rungs in order; none if no panorama was added."""
         return [self._rung(name) for name in self._pixels]
 
+    def matrices(self, name: str) -> npt.NDArray[np.int64]:
+        """Confusion matrix [N, C, C] of a rung for each panorama, in the order of adding; rows = truth.
+
+        Raises:
+            KeyError: there is no such rung.
+        """
+        return np.stack(self._matrices[name])
+
     def _rung(self, name: str) -> Rung:
         pixels = self._pixels[name]
         iou = tuple(float(value) for value in pixels.per_class_iou)
-        interval = miou_interval(np.stack(self._matrices[name]))
+        interval = miou_interval(self.matrices(name))
         solid = self._solid[name]
         coarse = None if self.categories is None else category_figures(pixels, solid, self.categories)
         return Rung(name, pixels.miou, solid.miou, iou, pixels.coverage, pixels.accuracy, interval, coarse)

@@ -92,9 +92,7 @@ class ConfusionMatrix:
     @property
     def per_class_iou(self) -> npt.NDArray[np.float64]:
         """IoU [C]; nan for a class that occurs neither in the (covered) truth nor in the predictions."""
-        hits = np.diagonal(self.matrix).astype(np.float64)
-        union = self.matrix.sum(axis=0) + self.matrix.sum(axis=1) - hits
-        return np.divide(hits, union, out=np.full(self.classes, np.nan), where=union > 0)
+        return class_iou(self.matrix)
 
     @property
     def miou(self) -> float:
@@ -112,6 +110,13 @@ class ConfusionMatrix:
         """Share of the pixels with a true class that have a prediction; nan if there are none."""
         covered = self.matrix.sum()
         return _ratio(covered, covered + self.uncovered.sum())
+
+
+def class_iou(matrix_CC: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """IoU [C] of a confusion matrix; nan for a class that occurs neither in its rows nor in its columns."""
+    hits = np.diagonal(matrix_CC).astype(np.float64)
+    union = matrix_CC.sum(axis=0) + matrix_CC.sum(axis=1) - hits
+    return np.divide(hits, union, out=np.full(len(matrix_CC), np.nan), where=union > 0)
 
 
 def _ratio(part: float, whole: float) -> float:

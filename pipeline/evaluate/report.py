@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pipeline.classes import LabelSet
+from pipeline.evaluate.class_changes import changes_of
 from pipeline.evaluate.consensus import ConsensusSummary
 from pipeline.evaluate.ladder import RUNGS, CategoryFigures, Rung
+from pipeline.evaluate.yaw import yaw_of
 
 ABSENT = "–"
 """Shown in tables for what could not be measured."""
@@ -102,23 +104,25 @@ def _strict(value: Any) -> Any:
 
 def text_of(metrics: Mapping[str, Any]) -> str:
     """The content of a metrics.json as tables for the terminal: ladder, categories, cost of the students, agreement,
-    seam."""
+    seam, yaw stability; and which classes lose."""
     rungs, summary = _read_back(metrics)
     tables = [
         *([_ladder(rungs), *_categories(rungs)] if rungs else []),
         *_costs(metrics),
         _agreement(summary),
         *_seam(summary),
+        *_yaw(metrics),
     ]
-    return "\n\n".join([*_cautions(metrics), *map(_aligned, tables), *_remarks(rungs)])
+    return "\n\n".join([*_cautions(metrics), *map(_aligned, tables), *_losses(metrics), *_remarks(rungs)])
 
 
 def markdown_of(metrics: Mapping[str, Any], labels: LabelSet) -> str:
-    """The same as Markdown, with the IoU and the share of every class."""
+    """The same as Markdown, with the IoU, its change by the masks, and the share of every class."""
     rungs, summary = _read_back(metrics)
-    ladder = [_ladder(rungs), _class_iou(rungs, labels), *_categories(rungs)] if rungs else []
-    tables = [*ladder, *_costs(metrics), _agreement(summary), *_seam(summary), _class_shares(summary, labels)]
-    return "\n\n".join([*_cautions(metrics), *map(_markdown, tables), *_remarks(rungs)]) + "\n"
+    ladder = [_ladder(rungs), _class_iou(rungs, labels), *_class_changes(metrics), *_categories(rungs)] if rungs else []
+    general = [*_costs(metrics), _agreement(summary), *_seam(summary), *_yaw(metrics), _class_shares(summary, labels)]
+    remarks = [*_losses(metrics), *_remarks(rungs)]
+    return "\n\n".join([*_cautions(metrics), *map(_markdown, (*ladder, *general)), *remarks]) + "\n"
 
 
 def percent(value: float) -> str:
@@ -128,6 +132,10 @@ def percent(value: float) -> str:
 
 COMPLETE = 0.999
 """Coverage above which a rung counts as covering everything."""
+
+
+LOSS = 0.01
+"""A class loses where its IoU falls by more than this."""
 
 
 class _Table(NamedTuple):
@@ -149,6 +157,19 @@ def _remarks(rungs: Sequence[Rung]) -> list[str]:
     return [PARTIAL_COVERAGE] if any(rung.coverage <= COMPLETE for rung in rungs) else []
 
 
+def _losses(metrics: Mapping[str, Any]) -> list[str]:
+    """A sentence that names the classes which lose by SAM's masks, the largest loss first."""
+    found = metrics.get("class_changes")
+    if found is None:
+        return []
+    before, after = (_readable(found[key]) for key in ("from", "to"))
+    losing = sorted((change for change in changes_of(found) if change.change < -LOSS), key=lambda own: own.change)
+    if not losing:
+        return [f"No class loses more than one point of IoU from {before} to {after}."]
+    named = [f"{own.name} {_step(own.change)}{' (the whole interval)' if own.is_loss else ''}" for own in losing]
+    return [f"Classes that lose more than one point of IoU from {before} to {after}: {', '.join(named)}."]
+
+
 def _ladder(rungs: Sequence[Rung]) -> _Table:
     """The last column is the change of mIoU from the last earlier rung that covers everything.
 
@@ -158,20 +179,32 @@ def _ladder(rungs: Sequence[Rung]) -> _Table:
     last = float("nan")
     for rung in rungs:
         shares = (rung.miou_solid_angle, rung.pixel_accuracy, rung.coverage)
-        figures = (percent(rung.miou), _interval(rung), *map(percent, shares))
+        figures = (percent(rung.miou), _between(*rung.miou_interval), *map(percent, shares))
         rows.append([_readable(rung.name), *figures, _step(rung.miou - last)])
         last = rung.miou if rung.coverage > COMPLETE else last
     return _Table(["rung", "mIoU, %", "95 % interval", "by solid angle, %", "pixels, %", "coverage, %", "step"], rows)
 
 
-def _interval(rung: Rung) -> str:
-    low, high = map(percent, rung.miou_interval)
-    return ABSENT if ABSENT in (low, high) else f"{low} to {high}"
+def _between(low: float, high: float, of: Callable[[float], str] = percent) -> str:
+    """ "46.4 to 62.5"; a dash where there is no interval."""
+    return f"{of(low)} to {of(high)}" if math.isfinite(low) else ABSENT
 
 
 def _class_iou(rungs: Sequence[Rung], labels: LabelSet) -> _Table:
     rows = [[name, *(percent(rung.per_class_iou[i]) for rung in rungs)] for i, name in enumerate(labels.names)]
     return _Table(["IoU, %", *(_readable(rung.name) for rung in rungs)], rows)
+
+
+def _class_changes(metrics: Mapping[str, Any]) -> list[_Table]:
+    """What SAM's masks change in every class, in points; no table for older results without it."""
+    found = metrics.get("class_changes")
+    if found is None:
+        return []
+    rows = [
+        [own.name, percent(own.before), percent(own.after), _step(own.change), _between(*own.interval, of=_step)]
+        for own in changes_of(found)
+    ]
+    return [_Table(["IoU, %", _readable(found["from"]), _readable(found["to"]), "change", "95 % interval"], rows)]
 
 
 def _categories(rungs: Sequence[Rung]) -> list[_Table]:
@@ -213,6 +246,21 @@ def _seam(summary: ConsensusSummary) -> list[_Table]:
         for name, share in summary.seam.items()
     ]
     return [_Table(["rows whose label changes, %", "at the seam", "between other columns"], rows)] if rows else []
+
+
+def _yaw(metrics: Mapping[str, Any]) -> list[_Table]:
+    """What changes when the camera turns; no table where nothing was turned."""
+    turns = yaw_of(metrics.get("yaw", ()))
+    if not turns:
+        return []
+    first = next(iter(turns.values()))
+    rows = [
+        [_readable(name), str(own.panoramas), *(percent(share) for changes in turns.values()
+                                                for share in (changes[name].label, changes[name].coverage))]
+        for name, own in first.items()
+    ]  # fmt: skip
+    columns = [f"{what}, {degrees:.1f}°" for degrees in turns for what in ("label", "coverage")]
+    return [_Table(["pixels that a turn of the camera changes, %", "panoramas", *columns], rows)]
 
 
 def _class_shares(summary: ConsensusSummary, labels: LabelSet) -> _Table:

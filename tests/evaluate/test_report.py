@@ -10,8 +10,10 @@ import numpy as np
 
 from pipeline.classes import DENSEPASS_13
 from pipeline.evaluate import report
+from pipeline.evaluate.class_changes import ClassChange, changes_record
 from pipeline.evaluate.consensus import ConsensusSummary
 from pipeline.evaluate.ladder import CategoryFigures, Rung
+from pipeline.evaluate.yaw import YawChange, yaw_record
 
 IOU = (0.5, *(float("nan") for _ in range(11)), 0.25)
 RUNGS = [
@@ -154,6 +156,33 @@ def test_the_seam_stands_beside_the_columns_inside() -> None:
         lines = [line.replace("|", " ").split() for line in table.splitlines()]
         start = next(i for i, words in enumerate(lines) if words[:4] == ["rows", "whose", "label", "changes,"])
         assert lines[start + 2 : start + 4] == [["ensemble", "12.5", "3.0"], ["student", report.ABSENT, "4.0"]]
+
+
+def test_classes_that_lose_are_named_the_largest_loss_first_and_every_change_has_its_interval() -> None:
+    changes = [ClassChange("road", 0.8, 0.9, (0.05, 0.12)), ClassChange("wall", 0.5, 0.48, (-0.05, 0.01)),
+               ClassChange("sky", 0.9, 0.895, (-0.01, -0.001)), ClassChange("pole", 0.4, 0.3, (-0.12, -0.08)),
+               ClassChange("car", math.nan, math.nan, (math.nan, math.nan))]  # fmt: skip
+    found = {**metrics(), "class_changes": changes_record("assistant_blend", "ensemble", changes)}
+    text = report.markdown_of(json.loads(report.to_json(found)), DENSEPASS_13)
+    assert "| IoU, % | assistant blend | ensemble | change | 95 % interval |" in text
+    assert "| road | 80.0 | 90.0 | +10.0 | +5.0 to +12.0 |" in text
+    assert "| car | – | – |  | – |" in text
+    sentence = ("Classes that lose more than one point of IoU from assistant blend to ensemble: "
+                "pole -10.0 (the whole interval), wall -2.0.")  # fmt: skip
+    assert sentence in text and sentence in report.text_of(found)
+    none = {**metrics(), "class_changes": changes_record("assistant_blend", "ensemble", changes[:1])}
+    assert "No class loses more than one point of IoU from assistant blend to ensemble." in report.text_of(none)
+    assert "loses" not in report.text_of(metrics())
+
+
+def test_what_turning_the_camera_changes_has_a_table_with_two_columns_per_turn() -> None:
+    changes = {22.5: {"ensemble": YawChange(2, 0.064, 0.01)}, 119.9: {"ensemble": YawChange(2, 0.05, math.nan)}}
+    found = json.loads(report.to_json({**metrics(), "yaw": yaw_record(changes)}))
+    text = report.markdown_of(found, DENSEPASS_13)
+    assert "| panoramas | label, 22.5° | coverage, 22.5° | label, 119.9° | coverage, 119.9° |" in text
+    assert "| ensemble | 2 | 6.4 | 1.0 | 5.0 | – |" in text
+    assert "22.5°" in report.text_of(found)
+    assert "°" not in report.text_of(metrics()) and "°" not in report.text_of({**metrics(), "yaw": []})
 
 
 def test_results_of_before_the_seam_was_measured_still_print() -> None:

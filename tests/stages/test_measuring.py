@@ -17,7 +17,9 @@ from pipeline.evaluate import report
 from pipeline.evaluate.categories import open_categories
 from pipeline.evaluate.ladder import RUNGS
 from stages.events import Event, ItemFailed, StageAdvanced, StageStarted
-from stages.measuring import EvaluateJob, TeacherArrays, measure, teacher_rungs, without_ignored
+from stages.measuring import EvaluateJob, measure, without_ignored
+from stages.rungs import TeacherArrays, teacher_rungs
+from stages.turning import TurningPlan
 
 HEIGHT, WIDTH, CLASSES = 16, 32, 13
 IDS = ("evaluation/a", "evaluation/b", "evaluation/c")
@@ -254,6 +256,42 @@ def test_some_labels_are_enough_for_a_ladder(job: EvaluateJob) -> None:
     metrics = measure(replace(job, open_labels=lambda id_: truth(id_) if id_ == IDS[0] else None))
     assert (metrics["images"], metrics["labelled"]) == (3, 1)
     assert len(metrics["ladder"]) == len(RUNGS)
+
+
+def test_what_the_masks_change_is_told_class_by_class(job: EvaluateJob) -> None:
+    changes = measure(job)["class_changes"]
+    assert (changes["from"], changes["to"]) == ("assistant_blend", "ensemble")
+    assert [own["name"] for own in changes["classes"]] == list(DENSEPASS_13.names)
+    car = changes["classes"][-1]  # the spoiled rows are cars
+    assert car["before"] == car["after"] == 0
+    assert changes["classes"][1]["after"] > changes["classes"][1]["before"]
+    assert "class_changes" not in measure(replace(job, open_labels=lambda id_: None))
+
+
+def test_students_are_turned_and_stage_one_only_where_asked_for(job: EvaluateJob) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def turned_stage_one(id_: str, image_HW3: np.ndarray, columns: int) -> TeacherArrays:
+        asked.append((id_, columns))
+        assert (image_HW3 == np.roll(image(id_), columns, axis=1)).all()
+        own = teacher(id_)  # does not turn with the camera
+        return replace(own, assistant_CHW=np.roll(own.assistant_CHW, columns, axis=2))
+
+    assert "yaw" not in measure(job)
+    (half, odd) = measure(replace(job, turning=TurningPlan(window_stride=16)))["yaw"]
+    assert (half["degrees"], odd["degrees"]) == (90, 360 * 11 / 32)
+    assert list(half["rungs"]) == ["student_start", "student"] and not asked
+    assert half["rungs"]["student"]["panoramas"] == 3
+    assert half["rungs"]["student"]["label"] > 0.9  # it sees the panorama's number alone: other stripes, turned back
+    plan = TurningPlan(window_stride=16, panoramas=2, read_turned=turned_stage_one)
+    metrics = measure(replace(job, turning=plan))
+    (half, odd) = metrics["yaw"]
+    assert asked == [(IDS[0], 8), (IDS[0], 11), (IDS[1], 8), (IDS[1], 11)]
+    rungs = half["rungs"]
+    assert rungs["assistant_blend"] == {"panoramas": 2, "label": 0, "coverage": 0}
+    assert rungs["ensemble"]["label"] == pytest.approx(12 / 16)
+    assert rungs["student"]["panoramas"] == 3
+    assert "| ensemble | 2 | 75.0 |" in (job.out / "ladder.md").read_text()
 
 
 def test_a_student_of_other_classes_is_refused(job: EvaluateJob) -> None:
