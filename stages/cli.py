@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline import __version__
-from stages.cli_export import export_onnx
-from stages.cli_options import DeviceOption, WorkersOption, count_failures
+from stages.cli_export import export, export_onnx
+from stages.cli_options import (
+    CacheOption,
+    DeviceOption,
+    RecipeArgument,
+    SetOption,
+    WorkersOption,
+    count_failures,
+    open_run_of,
+)
 from stages.cli_predict import predict
 
 if TYPE_CHECKING:
@@ -26,27 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich's boxes cost half of what `goodsam --help` takes
 )
 
-RecipeArgument = Annotated[
-    str,
-    typer.Argument(
-        help="Built-in recipe (demo, goodsam, street) or path of a TOML file, at whose folder its relative paths start."
-    ),
-]
-CacheOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--cache",
-        help="Folder of the runs; by default: cache next to the recipe's file, or in the current folder for "
-        "built-in recipes.",
-        show_default=False,
-    ),
-]
 CacheFolderOption = Annotated[Path, typer.Option("--cache", help="Folder of the runs.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Override a setting, as in fusion.theta=0.6; paths start at the current folder."),
-]
-
 CACHE = Path("cache")
 DEMO_WORLD = CACHE / "demo" / "world"
 """Where the built-in demo has its panoramas."""
@@ -83,7 +71,7 @@ def world(
     """Render the demo world's panoramas into cache/<run>/world."""
     from stages.world import render_world
 
-    run = _run(recipe, cache, None)
+    run = open_run_of(recipe, cache, None)
     with _listeners(run) as listener:
         render_world(run.folder / "world", learning, evaluation, listener, workers=workers)
     rendered, wanted = run.folder / "world" / "panoramas", Path(run.recipe.data.panoramas)
@@ -104,7 +92,7 @@ def teacher_cache(
     ] = 1,
 ) -> None:
     """Stage one: SAM and assistant over windows, rectified, fused and cached. A rerun does only what is missing."""
-    run = _run(recipe, cache, set_)
+    run = open_run_of(recipe, cache, set_)
     from stages.teacher_cache import teacher_cache as stage  # after the recipe, whose faults are told at once
 
     with _listeners(run) as listener, _world_needed(run):
@@ -119,7 +107,7 @@ def distill(
     """Stage two: train the student from the cache. A killed run resumes from its last checkpoint."""
     from stages.splits import require_learning_folder
 
-    run = _run(recipe, cache, set_)
+    run = open_run_of(recipe, cache, set_)
     with _listeners(run) as listener, _world_needed(run):
         require_learning_folder(run.recipe)
         from stages.distill import distill as stage  # last: it imports torch and transformers, seconds of a processor
@@ -135,7 +123,7 @@ def evaluate(
     """Measure every rung from assistant to student; write tables and overlay pictures."""
     from stages.splits import require_evaluation_folder
 
-    run = _run(recipe, cache, set_)
+    run = open_run_of(recipe, cache, set_)
     with _listeners(run) as listener, _world_needed(run):
         require_evaluation_folder(run.recipe)
         from stages.evaluate import evaluate as stage  # last, as in `distill`
@@ -159,6 +147,7 @@ def fetch_weights(
 
 
 app.command("predict", short_help="Run a network over a folder of panoramas.")(predict)
+app.command("export", short_help="The cached ensemble as maps, without a student.")(export)
 app.command("export-onnx", short_help="A student as one ONNX file, compared with torch.")(export_onnx)
 
 
@@ -176,7 +165,7 @@ def verify(
     from stages.verify import verify as stage
 
     with closing(ProgressConsole()) as listener:  # no log: a cache that may only be read can be verified too
-        problems = stage(_run(recipe, cache, set_), listener, remove=discard)
+        problems = stage(open_run_of(recipe, cache, set_), listener, remove=discard)
     for problem in problems:
         typer.echo(problem, err=True)
     typer.echo(f"{len(problems)} problems{', removed' if problems and discard else ''}")
@@ -218,7 +207,7 @@ def take_over(recipe: RecipeArgument = "demo", cache: CacheOption = None, set_: 
     """Move a run's cache of an earlier version to where all runs share it; nothing is computed again."""
     from stages.old_layout import take_over as stage
 
-    moved = stage(_run(recipe, cache, set_))
+    moved = stage(open_run_of(recipe, cache, set_))
     typer.echo(f"taken over: {moved.panoramas} panoramas, {moved.students} students")
     if moved.left:
         typer.echo(f"results of other settings are in {moved.left}; remove it if nobody needs them")
@@ -255,15 +244,6 @@ def main() -> None:
         if stop.code == INTERRUPTED:  # typer makes that of KeyboardInterrupt, without a word
             typer.echo("interrupted; what was done is kept, run the same command again to resume", err=True)
         raise
-
-
-def _run(recipe: str, cache: Path | None, set_: list[str] | None) -> Run:
-    from stages.runs import open_run, run_left_in_current_folder
-
-    run = open_run(recipe, cache, tuple(set_ or ()))
-    if cache is None and (told := run_left_in_current_folder(run)):
-        typer.echo(f"note: {told}", err=True)
-    return run
 
 
 def _listeners(run: Run) -> RunListeners:

@@ -1,4 +1,4 @@
-"""`goodsam export-onnx`: a student as one ONNX file."""
+"""`goodsam export-onnx`: a student as one ONNX file; `goodsam export`: the cached ensemble as maps."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from stages.cli_options import (
+    CacheOption,
+    RecipeArgument,
+    SetOption,
+    WorkersOption,
+    command_of,
+    count_failures,
+    open_run_of,
+)
 
 
 class InputType(StrEnum):
@@ -44,3 +54,62 @@ def export_onnx(
     from stages.export_onnx import export_onnx as stage  # last: it imports torch and transformers
 
     typer.echo(stage(ExportJob(student, out, input_type.value, pictures)))
+
+
+class Split(StrEnum):
+    """Panoramas that are exported."""
+
+    PANORAMAS = "panoramas"
+    EVALUATION = "evaluation"
+    ALL = "all"
+
+
+class Size(StrEnum):
+    """Size of exported maps."""
+
+    ORIGINAL = "original"
+    WORKING = "working"
+
+
+def export(
+    recipe: RecipeArgument,
+    out: Annotated[Path, typer.Argument(help="Folder for maps and tables, new or of an earlier export.")],
+    cache: CacheOption = None,
+    set_: SetOption = None,
+    what: Annotated[
+        str,
+        typer.Option(
+            help="Which maps, with commas: labels, reliable, reliability, confidence, masks, overlays, mask-overlays."
+        ),
+    ] = "labels,reliable,reliability,confidence,masks,overlays",
+    split: Annotated[
+        Split, typer.Option(help="Panoramas of data.panoramas, of data.evaluation, or all (in a folder for each).")
+    ] = Split.PANORAMAS,
+    size: Annotated[
+        Size, typer.Option(help="The picture's own size, or the working size as the networks saw it.")
+    ] = Size.ORIGINAL,
+    positions: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of where panoramas were taken: path, latitude, longitude, ...; else their EXIF says it."
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Write finished panoramas anew, too.")] = False,
+    workers: WorkersOption = 0,
+) -> None:
+    """Write the cached ensemble of stage one as maps, overlays and tables; no student is needed.
+
+    A rerun writes only what is missing or has changed.
+    """
+    from stages.listeners import RunListeners
+
+    run = open_run_of(recipe, cache, set_)
+    from stages.export import ExportJob
+    from stages.export import export as stage  # after the recipe, whose faults are told at once
+
+    wanted = frozenset(name.strip() for name in what.split(",") if name.strip())
+    job = ExportJob(run, out, wanted, split.value, size.value, positions, overwrite, workers,
+                    command_of("teacher-cache", recipe, cache, set_))  # fmt: skip
+    with RunListeners(out) as listener:
+        summary = stage(job, listener)
+    count_failures(summary.failed)

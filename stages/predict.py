@@ -12,19 +12,15 @@ table has the panoramas of other folders that went into the same one.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-from pipeline.classes import LabelSet
 from pipeline.errors import InputError, WorkerError
-from pipeline.panorama.capture import Capture
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.finding import FolderContents, PanoramaFile, require_folder, survey_folder
 from pipeline.panorama.ignore_masks import IgnoreMasks, choose_ignore_masks
@@ -33,13 +29,14 @@ from pipeline.panorama.placement import placement_note
 from pipeline.settings import fingerprint
 from stages.claims import exclusive_lock
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted, silent
-from stages.files import digest, mask_digest, write_whole, writing
+from stages.files import digest, mask_digest, writing
 from stages.label_files import label_path, overlay_path, read_notes
+from stages.map_tables import doubtful_positions, row_of_notes, write_map_tables
 from stages.models import Model
 from stages.positions import Positions, read_positions
 from stages.predict_task import STAGE, PredictReport, PredictTask, predict_in_worker, predict_panorama
 from stages.runner import run_tasks
-from stages.tables import PanoramaRow, write_tables
+from stages.tables import PanoramaRow
 
 VERSION = 8
 """Raised when the code changes what is predicted or recorded, so that older outputs are replaced."""
@@ -126,9 +123,8 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     failed = _predict_all([task_for(file, job, provenance) for file in missing], job, work, listener)
     _require_some(files, failed)
     rows = _rows(job.out, provenance.model, positions)
-    _write_shares(job.out, rows, label_set)
-    write_tables(job.out, list(rows.values()), label_set)
-    _report(listener, [_doubtful_positions([rows[file.id] for file in files if file.id in rows])])
+    write_map_tables(job.out, rows, label_set)
+    _report(listener, [doubtful_positions([rows[file.id] for file in files if file.id in rows])])
     done = len(missing) - len(failed)
     summary = PredictSummary(done, len(files) - len(missing), {**contents.set_aside, **failed})
     facts = {"predicted": summary.done, "kept": summary.skipped, "set aside": len(summary.failed)}
@@ -215,32 +211,8 @@ def _rows(out: Path, model: str, positions: Positions | None) -> dict[str, Panor
     for path in (out / "labels").rglob("*.png"):
         if (notes := read_notes(path)).get("model") == model:
             id_ = path.relative_to(out / "labels").with_suffix("").as_posix()
-            capture = Capture(**notes["capture"])
-            capture = positions.of(id_, capture) if positions else capture
-            rows[id_] = PanoramaRow(notes["file"], capture, notes["seen"], tuple(notes["shares"]),
-                                    notes["sky_view_factor"], notes["doubt"])  # fmt: skip
+            rows[id_] = row_of_notes(id_, notes, positions)
     return dict(sorted(rows.items()))
-
-
-def _doubtful_positions(rows: Sequence[PanoramaRow]) -> str:
-    """A sentence on panoramas whose tags have an impossible position; empty for none."""
-    found = [row for row in rows if row.capture.doubt]
-    if not found:
-        return ""
-    first = f"{found[0].path}, {found[0].capture.doubt}"
-    return (
-        f"{len(found)} of {len(rows)} panoramas have a position in their EXIF that cannot be right (the first: {first})"
-        " and none in the tables; --positions can give one"
-    )
-
-
-def _write_shares(out: Path, rows: Mapping[str, PanoramaRow], label_set: LabelSet) -> None:
-    """The table of shares of the whole view."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["panorama", *label_set.names, "ignored"])
-    writer.writerows([id_, *(f"{share:.6f}" for share in row.shares)] for id_, row in rows.items())
-    write_whole(out / "class_shares.csv", table.getvalue())
 
 
 def _require_some(files: list[PanoramaFile], failed: dict[str, str]) -> None:

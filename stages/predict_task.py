@@ -6,35 +6,28 @@ Legend: H W panorama (working size), h w picture at its own size, or a map at th
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-from PIL import Image
 
 from pipeline.accelerator import device_errors
 from pipeline.arrays import FloatArray, LabelArray
-from pipeline.classes import IGNORE, LabelSet
+from pipeline.classes import IGNORE
 from pipeline.errors import CacheError, DeviceError, GoodSAMError, InputError, WeightsError
-from pipeline.evaluate.indices import confidence, doubt, sky_view_factor
-from pipeline.evaluate.map_picture import paint_map
-from pipeline.evaluate.metrics import class_shares, labels_at, resize_nearest
+from pipeline.evaluate.indices import confidence
+from pipeline.evaluate.metrics import labels_at, resize_nearest
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.finding import PanoramaFile
 from pipeline.panorama.ignore import ignored_region
 from pipeline.panorama.images import OpenedPanorama, open_full_size, open_panorama
-from pipeline.panorama.level import level_image, level_values, unlevel_values
-from pipeline.panorama.placement import Placement
-from pipeline.panorama.sphere import solid_angles
-from pipeline.panorama.tags import kept_exif, kept_xmp
+from pipeline.panorama.level import level_image, unlevel_values
 from pipeline.settings import fingerprint
 from stages.events import ItemFailed, failure
-from stages.files import named_after_panorama, write_picture
+from stages.files import named_after_panorama
 from stages.label_files import label_path, overlay_path, read_notes, write_labels
+from stages.map_files import map_facts, write_overlay
 from stages.models import Model
 from stages.predictor import Predictor
 
@@ -118,17 +111,18 @@ def predict_panorama(task: PredictTask, predictor: Predictor) -> PredictReport:
 
 def _predict(task: PredictTask, predictor: Predictor) -> OpenedPanorama:
     """Write the outputs of one panorama, which comes back."""
-    panorama = open_panorama(task.file.path, task.panorama)
+    panorama, fov = open_panorama(task.file.path, task.panorama), task.panorama.vertical_fov
     labels_path, picture_path = label_path(task.out, task.file.id), overlay_path(task.out, task.file.id)
     made_of = {"source": panorama.sha256, "place": fingerprint(str(task.file.path.resolve()))}
     if not task.overwrite:
         _require_own_place(labels_path, made_of)
     labels_hw, confidence_hw = predict_labels(panorama, predictor, task.panorama, task.model.gives_probabilities)
     if task.overlays:
-        _write_overlay(task, picture_path, panorama.placement, labels_hw, predictor.label_set)
+        image_hw3, source = open_full_size(task.file.path)
+        write_overlay(picture_path, image_hw3, labels_hw, predictor.label_set, panorama.placement, fov, source.image)
     elif picture_path.is_file():  # that another network left; it would not be of these labels
         picture_path.unlink()
-    facts = _facts(task, panorama, labels_hw, confidence_hw, predictor.label_set)
+    facts = map_facts(task.path, panorama, labels_hw, confidence_hw, predictor.label_set, fov)
     # Last: this file is the mark that all of the panorama's outputs are there.
     write_labels(labels_path, labels_hw, predictor.label_set, {**task.names, **made_of, **facts})
     return panorama
@@ -155,34 +149,6 @@ def predict_labels(
     ignored = ignored_region(panorama.image_HW3, config, panorama.transparent_HW)
     labels[resize_nearest(ignored[place.box(*ignored.shape)], *labels.shape)] = IGNORE
     return labels, unlevel_values(confidence(scores, are_probabilities), place, outside=0)
-
-
-def _write_overlay(task: PredictTask, path: Path, place: Placement, labels_hw: LabelArray, labels: LabelSet) -> None:
-    """The labels over the picture at its own size, with its tags, by which viewers know it as a panorama."""
-    fov = task.panorama.vertical_fov
-    image_hw3, source = open_full_size(task.file.path)
-    painted = Image.fromarray(paint_map(image_hw3, labels_hw, labels, fov * place.height / place.canvas_height))
-    write_picture(path, painted, quality=90, exif=kept_exif(source.image), xmp=kept_xmp(source.image, place, fov))
-
-
-def _facts(
-    task: PredictTask, panorama: OpenedPanorama, labels_hw: LabelArray, confidence_hw: FloatArray, labels: LabelSet
-) -> dict[str, Any]:
-    """What the tables say of a panorama, for its label file."""
-    fov, place = task.panorama.vertical_fov, panorama.placement
-    weights = solid_angles(place.canvas_height, place.canvas_width, fov)[place.rows]
-    canvas_HW = place.put(labels_hw, IGNORE)
-    if place.is_tilted:  # it takes seconds to level all pixels of a large picture
-        canvas_HW = resize_nearest(canvas_HW, *panorama.image_HW3.shape[:2])
-    unseen_hw = resize_nearest(canvas_HW, *confidence_hw.shape) == IGNORE
-    return {
-        "file": task.path,
-        "seen": float(weights @ (labels_hw != IGNORE).sum(axis=1)) / (4 * math.pi),
-        "shares": class_shares(labels_hw, len(labels), weights).tolist(),
-        "sky_view_factor": sky_view_factor(level_values(canvas_HW, place), labels, fov),
-        "doubt": doubt(confidence_hw, unseen_hw, solid_angles(*confidence_hw.shape, fov)),
-        "capture": dataclasses.asdict(panorama.capture),
-    }
 
 
 def _require_own_place(path: Path, made_of: Mapping[str, str]) -> None:

@@ -17,7 +17,7 @@ from pipeline.cache import codec, records
 from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
 from pipeline.cache.store import TeacherStore
 from pipeline.errors import CacheError
-from pipeline.panorama.images import open_panorama
+from pipeline.panorama.images import OpenedPanorama, open_panorama
 from pipeline.panorama.level import level_image
 from pipeline.panorama.placement import Placement
 from pipeline.recipe import Recipe
@@ -103,12 +103,22 @@ class RunReader:
             InputError: the file cannot be read.
             CacheError: the file is no longer the one that was cached.
         """
+        panorama = self.opened(panorama_id)
+        return level_image(panorama.image_HW3, panorama.placement)
+
+    def opened(self, panorama_id: str) -> OpenedPanorama:
+        """The panorama as `open_panorama` gives it, not levelled.
+
+        Raises:
+            InputError: the file cannot be read.
+            CacheError: the file is no longer the one that was cached.
+        """
         panorama = open_panorama(self.paths[panorama_id], self.recipe.panorama)
         if self.records[panorama_id].sha256 != panorama.sha256:
             raise CacheError(f"{self.paths[panorama_id]} has changed since it was cached",
                              "it must be the file that was cached",
                              "Run teacher-cache again")  # fmt: skip
-        return level_image(panorama.image_HW3, panorama.placement)
+        return panorama
 
     def placement(self, panorama_id: str) -> Placement:
         """Where its picture lies on the canvas, as stage one has found it.
@@ -136,6 +146,11 @@ class RunReader:
         return teacher_arrays(
             self.read(ASSISTANT, panorama_id, _OF_ASSISTANT), self.read(ENSEMBLE, panorama_id, _OF_ENSEMBLE)
         )
+
+    def only(self, panorama_id: str) -> RunReader:
+        """A reader of one panorama, small enough to be sent to a worker with each task."""
+        records, paths = ({panorama_id: of[panorama_id]} for of in (self.records, self.paths))
+        return replace(self, records=records, paths=paths)
 
     def mask_map(self, panorama_id: str) -> npt.NDArray[np.int32]:
         """SAM's masks of all views as one map of ids [H, W], -1 where there is none; small masks lie on top.

@@ -1,0 +1,201 @@
+"""Bring stage one's results out of the cache as files: maps without a student.
+
+<out>/
+    labels/<id>.png         the ensemble: class ids with the label set's palette; 255 where nothing was seen
+    reliable/<id>.png       the same where it is reliable, 255 elsewhere
+    reliability/<id>.png    255 where it is reliable, else 0
+    confidence/<id>.png     255 * probability of the most probable class of the soft ensemble
+    masks/<id>.png          SAM's masks, 16 bits: 0 for none, numbered from 1
+    overlays/<id>.jpg       the labels over the panorama, with a legend and the panorama's tags
+    mask-overlays/<id>.jpg  SAM's masks over the panorama
+    class_shares.csv, panoramas.csv, ...   as `goodsam predict` writes them, see `tables`
+    export.json, .export/   what the folder is, and what is done in it: see `export_folder`
+
+A rerun writes only what is missing or was made of other settings or pictures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.cache.schema import ENSEMBLE
+from pipeline.errors import CacheError, InputError, WorkerError
+from pipeline.settings import fingerprint
+from stages.claims import exclusive_lock
+from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted, silent
+from stages.export_folder import ExportFolder, ExportKind, require_outside
+from stages.export_task import OUTPUTS, STAGE, ExportReport, ExportTask, export_panorama
+from stages.map_tables import doubtful_positions, row_of_notes, write_map_tables
+from stages.positions import Positions, read_positions
+from stages.reading import RunReader
+from stages.runner import run_tasks
+from stages.runs import Run
+from stages.splits import EVALUATION, LEARNING, SplitPanorama, all_panoramas, evaluation_panoramas, learning_panoramas
+
+VERSION = 1
+"""Raised when the code changes what is written, so that older files are replaced."""
+ALL = "all"
+SPLITS = (LEARNING, EVALUATION, ALL)
+ORIGINAL, WORKING = "original", "working"
+SIZES = (ORIGINAL, WORKING)
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """What to bring out of which run's cache, and where to."""
+
+    run: Run
+    """Recipe and folder."""
+    out: Path
+    """Folder of the outputs."""
+    outputs: frozenset[str] = frozenset(OUTPUTS)
+    """Which files are wanted: names of OUTPUTS."""
+    split: str = LEARNING
+    """Which panoramas: of `data.panoramas`, of `data.evaluation`, or all."""
+    size: str = ORIGINAL
+    """The picture's own size, or the working size, in which parts lie in their place and tilted cameras are level."""
+    positions: Path | None = None
+    """Table of where panoramas were taken (see `positions`), before their own tags."""
+    overwrite: bool = False
+    """Also write what is up to date."""
+    workers: int = 0
+    """Worker processes; 0 works in this process."""
+    command: str = "goodsam teacher-cache"
+    """What computes panoramas that are not in the cache, for messages."""
+
+    def __post_init__(self) -> None:
+        """Raises InputError where outputs are unknown, or the folder cannot be that of this export."""
+        if unknown := sorted(self.outputs - OUTPUTS.keys()):
+            raise InputError(f"--what has {', '.join(unknown)}", f"it is a list of {', '.join(OUTPUTS)}",
+                             "Correct it, as in --what labels,overlays")  # fmt: skip
+        require_outside(self.out, _folders(self))
+        ExportFolder(self.out).require(self.kind)
+
+    @property
+    def kind(self) -> ExportKind:
+        """What its folder says it is."""
+        return ExportKind(self.run.recipe.name, self.split, self.size, "masks")
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """Result of an export."""
+
+    written: int
+    """Panoramas that were written now."""
+    kept: int
+    """Panoramas that earlier runs have written."""
+    failed: dict[str, str]
+    """Name -> one sentence, for those that were set aside."""
+    left_out: int
+    """Panoramas that are not in the cache."""
+
+
+def export(job: ExportJob, listener: Listener = silent) -> ExportSummary:
+    """Write the files of every cached panorama that are missing or not up to date.
+
+    Raises:
+        InputError: no panoramas, an unusable output folder or table of positions, or not one could be exported.
+        CacheError: there is no cache of this recipe, files cannot be written, or another export is writing there.
+    """
+    began = time.monotonic()
+    panoramas = _panoramas(job)
+    reader = _open_reader(job, panoramas)
+    folder = ExportFolder(job.out)
+    positions = read_positions(job.positions) if job.positions else None
+    with exclusive_lock(job.out, STAGE):
+        folder.claim(job.kind)
+        tasks = [_task(job, reader, panorama) for panorama in panoramas if panorama.id in reader.paths]
+        if positions:
+            for note in positions.notes(task.name for task in tasks):
+                listener(Note(STAGE, note))
+        missing = [task for task in tasks if job.overwrite or not _is_done(folder, task)]
+        listener(StageStarted(STAGE, len(missing), "panoramas"))
+        failed = _export_all(missing, job.workers, listener)
+        if tasks and len(failed) == len(tasks):
+            name, reason = next(iter(failed.items()))
+            raise InputError(f"none of {len(tasks)} panoramas could be exported",
+                             f"at least one must be usable; the first error: {name}: {reason.rstrip('.')}",
+                             "Repair or replace the files")  # fmt: skip
+        _finish(job, reader, positions, listener)
+    left_out = len(panoramas) - len(tasks)
+    if left_out:
+        are, them = ("is", "it") if left_out == 1 else ("are", "them")
+        listener(Note(STAGE, f"{left_out} of {len(panoramas)} panoramas {are} not in the cache and left out; "
+                             f"`{job.command}` computes {them}"))  # fmt: skip
+    summary = ExportSummary(len(missing) - len(failed), len(tasks) - len(missing), failed, left_out)
+    facts = {"written": summary.written, "kept": summary.kept, "set aside": len(failed), "left out": left_out,
+             "folder": str(job.out)}  # fmt: skip
+    listener(StageFinished(STAGE, time.monotonic() - began, facts))
+    return summary
+
+
+def _panoramas(job: ExportJob) -> list[SplitPanorama]:
+    recipe = job.run.recipe
+    if job.split == EVALUATION and not recipe.data.evaluation:
+        raise InputError("data.evaluation is empty", "--split evaluation exports its panoramas",
+                         "Leave --split out: the panoramas of data.panoramas are exported then")  # fmt: skip
+    of_split = {LEARNING: learning_panoramas, EVALUATION: evaluation_panoramas, ALL: all_panoramas}
+    return of_split[job.split](recipe)
+
+
+def _folders(job: ExportJob) -> list[Path]:
+    data = job.run.recipe.data
+    return [Path(folder) for folder in (data.panoramas, data.evaluation) if folder]
+
+
+def _open_reader(job: ExportJob, panoramas: list[SplitPanorama]) -> RunReader:
+    try:
+        return RunReader.open(job.run, panoramas)
+    except CacheError as error:
+        if error.remedy.startswith("Run teacher-cache"):
+            raise CacheError(error.found, error.expected, f"Run `{job.command}` first") from error
+        raise
+
+
+def _task(job: ExportJob, reader: RunReader, panorama: SplitPanorama) -> ExportTask:
+    split, _, plain = panorama.id.partition("/")
+    data = job.run.recipe.data
+    root = Path(data.evaluation if split == EVALUATION else data.panoramas)
+    name = panorama.id if job.split == ALL and data.evaluation else plain
+    path = panorama.path.relative_to(root).as_posix()
+    settings = fingerprint(VERSION, reader.fingerprints[ENSEMBLE], reader.recipe.classes.names, job.size)
+    made_of = {"settings": settings, "source": reader.records[panorama.id].sha256}
+    return ExportTask(panorama.id, name, path if name == plain else f"{split}/{path}", reader.only(panorama.id),
+                      job.out, job.size == ORIGINAL, job.outputs, made_of)  # fmt: skip
+
+
+def _is_done(folder: ExportFolder, task: ExportTask) -> bool:
+    return folder.is_done(task.name, task.made_of, task.outputs)
+
+
+def _export_all(tasks: Sequence[ExportTask], workers: int, listener: Listener) -> dict[str, str]:
+    """Export panoramas and report progress; returns the errors of those that were set aside, by name."""
+    failed: dict[str, str] = {}
+    with closing(run_tasks(export_panorama, tasks, workers, lost=_lost)) as reports:
+        for done, report in enumerate(reports, start=1):
+            if report.fatal is not None:
+                raise report.fatal
+            if report.failed is not None:
+                failed[report.name] = report.failed.error
+                listener(report.failed)
+            listener(StageAdvanced(STAGE, done, report.name, report.seconds))
+    return failed
+
+
+def _lost(task: ExportTask, death: WorkerError) -> ExportReport:
+    return ExportReport(task.name, failed=ItemFailed(STAGE, task.name, str(death)))
+
+
+def _finish(job: ExportJob, reader: RunReader, positions: Positions | None, listener: Listener) -> None:
+    """Write what tells of all panoramas that the folder has of these settings."""
+    settings = fingerprint(VERSION, reader.fingerprints[ENSEMBLE], reader.recipe.classes.names, job.size)
+    records = dict(ExportFolder(job.out).records({"settings": settings}))
+    rows = {name: row_of_notes(name, record["facts"], positions) for name, record in records.items()}
+    write_map_tables(job.out, rows, reader.recipe.classes)
+    if note := doubtful_positions(list(rows.values())):
+        listener(Note(STAGE, note))

@@ -1,0 +1,155 @@
+"""One panorama exported: its files, and what is noted of it; in this process or in a worker's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline.arrays import LabelArray
+from pipeline.ensemble.regions import NO_MASK
+from pipeline.errors import CacheError, GoodSAMError, InputError
+from pipeline.evaluate.overlay import paint_masks
+from pipeline.panorama.tags import gpano_xmp, kept_exif, kept_xmp
+from stages.events import ItemFailed, failure
+from stages.export_folder import ExportFolder
+from stages.export_maps import CachedMaps
+from stages.files import named_after_panorama, write_picture
+from stages.label_files import write_labels
+from stages.map_files import QUALITY, map_facts, write_overlay
+from stages.reading import RunReader
+
+STAGE = "export"
+LABELS, RELIABLE, RELIABILITY, CONFIDENCE = "labels", "reliable", "reliability", "confidence"
+MASKS, OVERLAYS, MASK_OVERLAYS = "masks", "overlays", "mask-overlays"
+_MOST_MASKS = 65535
+
+
+@dataclass(frozen=True)
+class ExportTask:
+    """All that a worker needs to know about one panorama."""
+
+    panorama_id: str
+    """Its id in the run."""
+    name: str
+    """Its name in the export: the files' path without folder of outputs and suffix."""
+    path: str
+    """The picture's path as the tables have it."""
+    reader: RunReader
+    """Reads it."""
+    out: Path
+    """The export's folder."""
+    is_original: bool
+    """Whether maps have the picture's own size."""
+    outputs: frozenset[str]
+    """Which files are wanted: names of OUTPUTS."""
+    made_of: Mapping[str, str]
+    """What determines the files, for the record."""
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What became of one task."""
+
+    name: str
+    """The panorama."""
+    seconds: float = 0.0
+    """Wall-clock time."""
+    failed: ItemFailed | None = None
+    """Why the panorama was set aside; None where it was exported."""
+    fatal: GoodSAMError | None = None
+    """Nothing can be written: going on would be in vain."""
+
+
+def export_panorama(task: ExportTask) -> ExportReport:
+    """Write the files of one panorama; errors come back in the report."""
+    began = time.monotonic()
+    try:
+        maps = CachedMaps(task.reader, task.panorama_id, task.is_original)
+        maps.panorama  # noqa: B018 - a changed or unreadable picture is no error of the folder
+    except Exception as error:
+        return ExportReport(task.name, time.monotonic() - began, failure(STAGE, task.name, error))
+    try:
+        with named_after_panorama():
+            _write(task, maps)
+    except CacheError as error:
+        if str(task.out) in error.found:
+            return ExportReport(task.name, fatal=error)
+        return ExportReport(task.name, time.monotonic() - began, failure(STAGE, task.name, error))
+    except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
+        return ExportReport(task.name, time.monotonic() - began, failure(STAGE, task.name, error))
+    return ExportReport(task.name, time.monotonic() - began)
+
+
+def _write(task: ExportTask, maps: CachedMaps) -> None:
+    labels, fov = maps.reader.recipe.classes, maps.reader.recipe.panorama.vertical_fov
+    files: dict[str, str] = {}
+    notes = dict(task.made_of)
+    for output, write in OUTPUTS.items():
+        if output in task.outputs:
+            files[output] = f"{output}/{task.name}{_SUFFIXES.get(output, '.png')}"
+            write(task.out / files[output], maps, notes)
+    facts = map_facts(task.path, maps.panorama, maps.labels_hw, maps.canvas_confidence_HW, labels, fov)
+    height, width = maps.labels_hw.shape
+    facts |= {"panorama_id": task.panorama_id, "height": height, "width": width}
+    ExportFolder(task.out).finish(task.name, task.made_of, files, facts)
+
+
+def _write_labels(path: Path, maps: CachedMaps, notes: Mapping[str, str], labels_hw: LabelArray | None = None) -> None:
+    found_hw = maps.labels_hw if labels_hw is None else labels_hw
+    write_labels(path, found_hw, maps.reader.recipe.classes, notes)
+
+
+def _write_reliable(path: Path, maps: CachedMaps, notes: Mapping[str, str]) -> None:
+    _write_labels(path, maps, notes, maps.reliable_labels_hw)
+
+
+def _write_reliability(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
+    write_picture(path, Image.fromarray(np.where(maps.reliable_hw, np.uint8(255), np.uint8(0))))
+
+
+def _write_confidence(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
+    write_picture(path, Image.fromarray(maps.confidence_hw))
+
+
+def _write_masks(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
+    """Ids from 1 on, 0 where there is no mask, as 16 bits."""
+    masks_hw = maps.masks_hw
+    ids, numbers = np.unique(np.append(masks_hw.ravel(), np.int32(NO_MASK)), return_inverse=True)
+    if len(ids) - 1 > _MOST_MASKS:
+        raise InputError(f"{path.stem} has {len(ids) - 1} masks", f"a map of 16 bits holds {_MOST_MASKS}",
+                         "Leave masks out of --what")  # fmt: skip
+    write_picture(path, Image.fromarray(numbers[:-1].reshape(masks_hw.shape).astype(np.uint16)))
+
+
+def _write_overlay(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
+    recipe, place = maps.reader.recipe, maps.panorama.placement
+    image_hw3, tags = maps.picture()
+    write_overlay(path, image_hw3, maps.labels_hw, recipe.classes, place, recipe.panorama.vertical_fov, tags,
+                  own_geometry=maps.is_original)  # fmt: skip
+
+
+def _write_mask_overlay(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
+    place, fov = maps.panorama.placement, maps.reader.recipe.panorama.vertical_fov
+    image_hw3, tags = maps.picture()
+    painted = Image.fromarray(paint_masks(image_hw3, maps.masks_hw))
+    xmp = kept_xmp(tags, place, fov) if maps.is_original else gpano_xmp(place, fov)
+    write_picture(path, painted, quality=QUALITY, exif=kept_exif(tags), xmp=xmp)
+
+
+Writer = Callable[[Path, CachedMaps, Mapping[str, str]], None]
+OUTPUTS: Mapping[str, Writer] = {
+    LABELS: _write_labels,
+    RELIABLE: _write_reliable,
+    RELIABILITY: _write_reliability,
+    CONFIDENCE: _write_confidence,
+    MASKS: _write_masks,
+    OVERLAYS: _write_overlay,
+    MASK_OVERLAYS: _write_mask_overlay,
+}
+"""What can be written of a panorama; the name is that of its folder, too."""
+_SUFFIXES = {OVERLAYS: ".jpg", MASK_OVERLAYS: ".jpg"}
