@@ -70,7 +70,14 @@ class EvalConfig:
     """For how many panoramas stage one is computed twice more, with the camera turned, to tell what that changes; each
     takes twice its time in teacher-cache."""
 
+    controls: tuple[str, ...] = ()
+    """Further rungs to compare with, measured where there are labels: sam_only (SAM's masks with their winners, nothing
+    elsewhere), superpixels (regions of like colour in place of SAM's masks; needs scikit-image), oracle (every mask
+    with its true majority class). Each takes about as long as the fusion of a panorama, superpixels some seconds."""
+
     def __post_init__(self) -> None:
+        for control in self.controls:
+            require_choice("evaluation.controls", control, ("sam_only", "superpixels", "oracle"))
         for key in ("overlays", "yaw_panoramas"):
             require(getattr(self, key) >= 0, f"evaluation.{key}", getattr(self, key), "0 or a positive number")
 

@@ -21,6 +21,7 @@ from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
 from pipeline.student.model import start_student
 from stages.claims import exclusive_lock
+from stages.controls import RunControls
 from stages.distill import distill_job, note_left_out
 from stages.equal_panoramas import learned_from_note
 from stages.events import Listener, Note
@@ -84,6 +85,7 @@ def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation
         labels_by=run.recipe.data.labels_by,
         vertical_fov=run.recipe.panorama.vertical_fov,
         categories=run.recipe.categories,
+        controls=_controls(reader, listener),
         turning=_turning(reader, device),
         overlays=run.recipe.evaluation.overlays,
         facts={"run": run.recipe.name, "student_name": student.folder.path.name if student else None,
@@ -96,6 +98,14 @@ def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation
     if (doubt := doubt_of_first_id(found_ids, _label_file_set(run.recipe))) and not run.recipe.data.labels_from_one:
         listener(Note(STAGE, doubt))
     return Evaluation(job.out, metrics)
+
+
+def _controls(reader: RunReader, listener: Listener) -> RunControls:
+    """The controls of the recipe; those that cannot be computed here are told."""
+    controls = RunControls(reader)
+    for name, reason in controls.skipped.items():
+        listener(Note(STAGE, f"the control {name} is skipped: {reason}"))
+    return controls
 
 
 def _turning(reader: RunReader, device: str) -> TurningPlan:

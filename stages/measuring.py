@@ -30,10 +30,11 @@ from pipeline.evaluate import report
 from pipeline.evaluate.categories import Categories
 from pipeline.evaluate.class_changes import changes_record, class_changes
 from pipeline.evaluate.consensus import Consensus
-from pipeline.evaluate.ladder import Ladder, LadderInput
+from pipeline.evaluate.ladder import RUNGS, Ladder, LadderInput
 from pipeline.evaluate.metrics import LabelArray, best_class, labels_at, resize_nearest
 from pipeline.evaluate.overlay import Scene, comparison, scene_panels
 from pipeline.evaluate.threshold import ConfidenceHistograms
+from stages.controls import RunControls
 from stages.events import Listener, StageAdvanced, StageFinished, StageStarted, failure, silent
 from stages.files import named_after_panorama, put_in_place, write_picture, write_whole, writing
 from stages.predictor import Predictor
@@ -78,6 +79,8 @@ class EvaluateJob:
     """Vertical field of view of the panoramas, degrees."""
     categories: Categories | None = None
     """Coarser categories that are measured too."""
+    controls: RunControls | None = None
+    """Further rungs to compare with, where there are labels; None: there are none."""
     turning: TurningPlan | None = None
     """How panoramas are turned, to tell how stable results are; None: they are not."""
 
@@ -212,6 +215,8 @@ class _Evaluation:
             labels = without_ignored(labels, teacher.ignored_HW)
         size = image.shape[:2] if labels is None else labels.shape
         predictions = dict(self._predictions(image, teacher, *size))
+        if labels is not None:
+            predictions |= self._controls(id_, image, teacher, labels)
         turned = self._turned(id_, image, teacher)
         picture = self._picture(id_, image, teacher, predictions, labels)
         self._count(id_, predictions, labels, teacher)
@@ -235,6 +240,16 @@ class _Evaluation:
             self.seconds[rung].append(time.perf_counter() - began)
             yield rung, labels_at(scores, height, width)
 
+    def _controls(
+        self, id_: str, image_HW3: npt.NDArray[np.uint8], teacher: TeacherArrays, labels: LabelArray
+    ) -> dict[str, LabelArray]:
+        """Name and labels, at the truth's size, of the controls."""
+        if self.job.controls is None:
+            return {}
+        truth_HW = resize_nearest(labels, *teacher.ignored_HW.shape)
+        found = self.job.controls(id_, image_HW3, teacher, truth_HW)
+        return {name: resize_nearest(labels_HW, *labels.shape) for name, labels_HW in found.items()}
+
     def _count(
         self, id_: str, predictions: Mapping[str, LabelArray], labels: LabelArray | None, teacher: TeacherArrays
     ) -> None:
@@ -242,7 +257,8 @@ class _Evaluation:
             self.ladder.add(LadderInput(labels, predictions, id_))
         size = next(iter(predictions.values())).shape
         agreement = resize_nearest(teacher.agreement_HW, *size)
-        self.consensus.add(predictions, agreement, ~resize_nearest(teacher.ignored_HW, *size))
+        rungs = {rung: labels_HW for rung, labels_HW in predictions.items() if rung in RUNGS}
+        self.consensus.add(rungs, agreement, ~resize_nearest(teacher.ignored_HW, *size))
 
     def _picture(
         self, id_: str, image_HW3: npt.NDArray[np.uint8], teacher: TeacherArrays,
@@ -276,6 +292,7 @@ class _Evaluation:
             **({"categories": job.categories.record(job.label_set)} if job.categories else {}),
             "ladder": [report.rung_record(rung, job.label_set) for rung in self.ladder.rungs()],
             **self._class_changes(),
+            **({"skipped_controls": job.controls.skipped} if job.controls else {}),
             **{rung: self._student_record(rung) for rung in job.students},
             "agreement": report.consensus_record(summary, job.label_set),
             **({"yaw": self.yaw.record()} if self.yaw else {}),

@@ -23,7 +23,7 @@ from pipeline.panorama.placement import Placement
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
 from pipeline.student.reader import StoreReader
-from pipeline.teacher.masks import mask_map
+from pipeline.teacher.masks import MaskSet, mask_map
 from stages.manifest import read_manifest
 from stages.panorama_records import PanoramaRecord, PanoramaRecords
 from stages.products import product
@@ -158,10 +158,16 @@ class RunReader:
         Raises:
             CacheError: they are not in the cache, or damaged.
         """
-        recipe = self.recipe
-        arrays = self.read(MASKS, panorama_id)
-        masks = records.unpack_masks(arrays, shared_views(recipe))
-        return mask_map(recipe.panorama.height, recipe.panorama.width, shared_views(recipe), masks)
+        size = self.recipe.panorama
+        return mask_map(size.height, size.width, shared_views(self.recipe), self.masks(panorama_id))
+
+    def masks(self, panorama_id: str) -> list[MaskSet]:
+        """SAM's masks of every view that it was shown, in the order of `shared_views`.
+
+        Raises:
+            CacheError: they are not in the cache, or damaged.
+        """
+        return records.unpack_masks(self.read(MASKS, panorama_id), shared_views(self.recipe))
 
     def _entry(self, name: str, panorama_id: str) -> str:
         return self.records[panorama_id].entry(product(name))

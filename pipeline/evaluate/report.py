@@ -29,6 +29,15 @@ PARTIAL_COVERAGE = (
 """Shown below a ladder with such rungs."""
 
 
+CONTROLS = {
+    "sam_only": "SAM's masks with the class that most of the assistant's pixels in them have, and nothing elsewhere",
+    "superpixels": "regions of like colour in place of SAM's masks, which shows what knowing objects is worth",
+    "oracle": "every mask with the class that most of its pixels truly have, the assistant's blend elsewhere: the most "
+    "that these masks could give",
+}
+"""Rungs to compare with, which are no step of the method, and what each is."""
+
+
 def rung_record(rung: Rung, labels: LabelSet) -> dict[str, Any]:
     """One rung as it is written to metrics.json; IoU by class name."""
     record = {**dataclasses.asdict(rung), "per_class_iou": dict(zip(labels.names, rung.per_class_iou, strict=True))}
@@ -113,7 +122,9 @@ def text_of(metrics: Mapping[str, Any]) -> str:
         *_seam(summary),
         *_yaw(metrics),
     ]
-    return "\n\n".join([*_cautions(metrics), *map(_aligned, tables), *_losses(metrics), *_remarks(rungs)])
+    return "\n\n".join(
+        [*_cautions(metrics), *map(_aligned, tables), *_losses(metrics), *_skipped(metrics), *_remarks(rungs)]
+    )
 
 
 def markdown_of(metrics: Mapping[str, Any], labels: LabelSet) -> str:
@@ -121,7 +132,7 @@ def markdown_of(metrics: Mapping[str, Any], labels: LabelSet) -> str:
     rungs, summary = _read_back(metrics)
     ladder = [_ladder(rungs), _class_iou(rungs, labels), *_class_changes(metrics), *_categories(rungs)] if rungs else []
     general = [*_costs(metrics), _agreement(summary), *_seam(summary), *_yaw(metrics), _class_shares(summary, labels)]
-    remarks = [*_losses(metrics), *_remarks(rungs)]
+    remarks = [*_losses(metrics), *_skipped(metrics), *_remarks(rungs)]
     return "\n\n".join([*_cautions(metrics), *map(_markdown, (*ladder, *general)), *remarks]) + "\n"
 
 
@@ -153,8 +164,15 @@ def _cautions(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _remarks(rungs: Sequence[Rung]) -> list[str]:
-    """Remarks below the tables: how to read rungs that leave pixels out."""
-    return [PARTIAL_COVERAGE] if any(rung.coverage <= COMPLETE for rung in rungs) else []
+    """Remarks below the tables: what the controls are, and how to read rungs that leave pixels out."""
+    controls = [f"{_readable(rung.name)}: {CONTROLS[rung.name]}" for rung in rungs if rung.name in CONTROLS]
+    explained = [f"Controls, which are no steps of the method: {'; '.join(controls)}."] if controls else []
+    return explained + ([PARTIAL_COVERAGE] if any(rung.coverage <= COMPLETE for rung in rungs) else [])
+
+
+def _skipped(metrics: Mapping[str, Any]) -> list[str]:
+    """A sentence for each control that could not be computed."""
+    return [f"The control {name} was skipped: {why}." for name, why in metrics.get("skipped_controls", {}).items()]
 
 
 def _losses(metrics: Mapping[str, Any]) -> list[str]:
@@ -180,8 +198,9 @@ def _ladder(rungs: Sequence[Rung]) -> _Table:
     for rung in rungs:
         shares = (rung.miou_solid_angle, rung.pixel_accuracy, rung.coverage)
         figures = (percent(rung.miou), _between(*rung.miou_interval), *map(percent, shares))
-        rows.append([_readable(rung.name), *figures, _step(rung.miou - last)])
-        last = rung.miou if rung.coverage > COMPLETE else last
+        is_step = rung.name not in CONTROLS
+        rows.append([_readable(rung.name), *figures, _step(rung.miou - last) if is_step else ""])
+        last = rung.miou if is_step and rung.coverage > COMPLETE else last
     return _Table(["rung", "mIoU, %", "95 % interval", "by solid angle, %", "pixels, %", "coverage, %", "step"], rows)
 
 

@@ -175,6 +175,21 @@ def test_classes_that_lose_are_named_the_largest_loss_first_and_every_change_has
     assert "loses" not in report.text_of(metrics())
 
 
+def test_controls_take_no_part_in_the_steps_and_are_explained() -> None:
+    rungs = [Rung("ensemble", 0.5, 0.5, IOU, 1.0, 0.7), Rung("sam_only", 0.6, 0.6, IOU, 0.4, 0.7),
+             Rung("oracle", 0.8, 0.8, IOU, 1.0, 0.7), Rung("student", 0.55, 0.5, IOU, 1.0, 0.7)]  # fmt: skip
+    found = {**metrics(rungs), "skipped_controls": {"superpixels": "scikit-image is not installed"}}
+    lines = report.text_of(found).splitlines()
+    of = {words[0]: words for words in map(str.split, lines[2:6])}
+    assert of["student"][-1] == "+5.0"
+    assert of["oracle"][-1] == "100.0"
+    text = report.markdown_of(found, DENSEPASS_13)
+    assert "oracle: every mask with the class that most of its pixels truly have" in text
+    assert "sam only: SAM's masks" in text and "in place of SAM's masks" not in text
+    assert "The control superpixels was skipped: scikit-image is not installed." in text
+    assert "control" not in report.text_of(metrics()).casefold()
+
+
 def test_what_turning_the_camera_changes_has_a_table_with_two_columns_per_turn() -> None:
     changes = {22.5: {"ensemble": YawChange(2, 0.064, 0.01)}, 119.9: {"ensemble": YawChange(2, 0.05, math.nan)}}
     found = json.loads(report.to_json({**metrics(), "yaw": yaw_record(changes)}))

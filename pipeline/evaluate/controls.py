@@ -1,0 +1,98 @@
+"""Controls of the ladder: what else masks and assistant would give, through the same vote and composition.
+
+    sam_only     SAM's masks with the class of most votes, and nothing elsewhere
+    superpixels  regions of like colour in place of SAM's masks
+    oracle       every mask with the class that most of its pixels truly have, the assistant's labels elsewhere
+
+Legend: C classes, H W panorama.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.arrays import BoolArray, FloatArray, LabelArray
+from pipeline.classes import IGNORE, LabelSet
+from pipeline.ensemble.compose import compose
+from pipeline.ensemble.config import FusionConfig
+from pipeline.panorama.views import View
+from pipeline.teacher.masks import MaskSet
+from pipeline.teacher.vote import fuse, vote_in_view
+
+
+@dataclass(frozen=True, eq=False)
+class FusionInput:
+    """What fusion has of one panorama."""
+
+    assistant_CHW: FloatArray
+    """S_TA^w, probabilities."""
+    agreement_HW: FloatArray
+    """A in [0, 1]."""
+    ignored_HW: BoolArray
+    """Pixels without vote or label."""
+    views: Sequence[View]
+    """Covering the panorama."""
+    masks: Sequence[MaskSet]
+    """One set per view."""
+    label_set: LabelSet
+    """The classes."""
+    config: FusionConfig
+    """Settings of vote and composition."""
+
+
+def sam_only(known: FusionInput) -> LabelArray:
+    """Labels [H, W] of the masks' winners, IGNORE where the views show no mask.
+
+    Composed with one more class, *nothing*, as the label of all pixels without a mask: where views differ, their
+    weights decide.
+    """
+    nothing = len(known.label_set)
+    label_set = LabelSet(
+        known.label_set.name, (*known.label_set.names, "nothing"), (*known.label_set.palette, (0, 0, 0)),
+        known.label_set.thin,
+    )  # fmt: skip
+    labels_HW = known.assistant_CHW.argmax(axis=0).astype(np.uint8)
+    regions = [
+        vote_in_view(view.cut_nearest(labels_HW), view.cut_nearest(known.ignored_HW), own, label_set, known.config)
+        for view, own in zip(known.views, known.masks, strict=True)
+    ]
+    nothing_CHW = np.zeros((len(label_set), *labels_HW.shape), np.float32)
+    nothing_CHW[nothing] = 1
+    painted = _painted(known.config)
+    fusion = compose(nothing_CHW, known.agreement_HW, known.ignored_HW, known.views, regions, label_set, painted)
+    return np.where(fusion.labels_HW == nothing, np.uint8(IGNORE), fusion.labels_HW)
+
+
+def with_masks(known: FusionInput, masks: Sequence[MaskSet]) -> LabelArray:
+    """E, labels [H, W], with other masks, one set per view."""
+    return fuse(
+        known.assistant_CHW, known.agreement_HW, known.ignored_HW, known.views, masks, known.label_set, known.config
+    ).labels_HW
+
+
+def oracle(known: FusionInput, truth_HW: LabelArray) -> LabelArray:
+    """Labels [H, W] of the masks by their true majority, the assistant's elsewhere: what the masks could give at most.
+
+    Where thin classes are protected from large masks, they are so by the truth.
+
+    Args:
+        known: what fusion has.
+        truth_HW: true labels at the working size; ids that are no class have no vote.
+    """
+    void_HW = known.ignored_HW | (truth_HW >= len(known.label_set))
+    regions = [
+        vote_in_view(view.cut_nearest(truth_HW), view.cut_nearest(void_HW), own, known.label_set, known.config)
+        for view, own in zip(known.views, known.masks, strict=True)
+    ]
+    return compose(
+        known.assistant_CHW, known.agreement_HW, known.ignored_HW, known.views, regions, known.label_set,
+        _painted(known.config),
+    ).labels_HW  # fmt: skip
+
+
+def _painted(config: FusionConfig) -> FusionConfig:
+    """The settings with every mask painted, however unsure its winner."""
+    return replace(config, unreliable="paint")
