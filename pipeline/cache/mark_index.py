@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from pipeline.cache.group import GROUP, chunk_file
@@ -29,7 +30,7 @@ _Row = list[Any]
 
 
 class MarkIndex:
-    """The index of one product under one fingerprint; of one process at a time."""
+    """The index of one product under one fingerprint; of one process at a time, whose threads may ask side by side."""
 
     def __init__(self, file: Path, folder: Path, parse: Callable[[str], Mark | None]) -> None:
         """Load the index.
@@ -44,6 +45,7 @@ class MarkIndex:
         self._rows: dict[str, _Row] = {}
         self._trusted_before_ns = 0
         self._is_changed = False
+        self._one_at_a_time = Lock()
         with suppress(OSError, ValueError):
             self._load()
 
@@ -100,16 +102,19 @@ class MarkIndex:
         with suppress(OSError):
             stamp = _stamp(os.stat(f"{folder}/{GROUP}"))  # before it is parsed: a change meanwhile shows next time  # noqa: PTH116
         mark = self._parse(panorama_id)
+        with self._one_at_a_time:
+            self._learn(panorama_id, stamp, mark)
+        return mark is not None
+
+    def _learn(self, panorama_id: str, stamp: list[int], mark: Mark | None) -> None:
         self._is_changed |= mark is not None or panorama_id in self._rows
         if mark is None:
             self._rows.pop(panorama_id, None)
-            return False
-        stored = {name: record for name, record in mark.arrays.items() if 0 not in record.shape}
-        layout = [f"/{name}/{chunk_file(record.shape)}" for name, record in stored.items()]
-        sizes = [record.stored_bytes for record in stored.values()]
-        if stamp:
+        elif stamp:
+            stored = {name: record for name, record in mark.arrays.items() if 0 not in record.shape}
+            layout = [f"/{name}/{chunk_file(record.shape)}" for name, record in stored.items()]
+            sizes = [record.stored_bytes for record in stored.values()]
             self._rows[panorama_id] = [*stamp, self._layout_number(layout), sizes]
-        return True
 
     def _layout_number(self, layout: list[str]) -> int:
         if layout not in self._layouts:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
+from pipeline.segformer import can_be_reordered, classify, join_levels, joining_parameters, segment
 from pipeline.student.by_sample import run_by_sample
-from pipeline.student.head import can_be_reordered, classify, join_levels, joining_parameters
 
 _RANDOM = ("drop_path_rate", "hidden_dropout_prob", "attention_probs_dropout_prob")
 """Settings of a SegFormer that let its encoder draw random numbers in training, where they are not 0."""
@@ -19,23 +19,23 @@ _RANDOM = ("drop_path_rate", "hidden_dropout_prob", "attention_probs_dropout_pro
 def pass_through(model: SegformerForSemanticSegmentation, pixels_B3HW: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Logits [B, C, h, w] and the encoder's levels 1..4 [B, D, rows, columns] of normalised pixels.
 
-    What predicts is transformers' own module, untouched. What is trained takes its decode head in another order (see
-    `head`) and, on a CPU, its samples apart (see `by_sample`) unless its encoder draws random numbers.
+    The decode head is computed in another order (see `pipeline.segformer`); in training on a CPU, samples are computed
+    apart (see `by_sample`) unless the encoder draws random numbers.
     """
-    if not (model.training and torch.is_grad_enabled() and can_be_reordered(model.decode_head)):
+    if not can_be_reordered(model):
         output = model(pixel_values=pixels_B3HW, output_hidden_states=True)
         return output.logits, tuple(output.hidden_states)
+    in_training = model.training and torch.is_grad_enabled()
+    if not in_training or pixels_B3HW.device.type != "cpu" or _draws(model.config):
+        return segment(model, pixels_B3HW)
 
     def joined_levels(of_pixels_B3HW: Tensor) -> tuple[Tensor, ...]:
         levels = model.segformer(pixel_values=of_pixels_B3HW, output_hidden_states=True).hidden_states
         return (*levels, join_levels(model.decode_head, levels))
 
-    if pixels_B3HW.device.type == "cpu" and not _draws(model.config):
-        parameters = [*model.segformer.parameters(), *joining_parameters(model.decode_head)]
-        learned = [parameter for parameter in parameters if parameter.requires_grad]
-        *levels, joined_BDhw = run_by_sample(joined_levels, pixels_B3HW, learned)
-    else:
-        *levels, joined_BDhw = joined_levels(pixels_B3HW)
+    parameters = [*model.segformer.parameters(), *joining_parameters(model.decode_head)]
+    learned = [parameter for parameter in parameters if parameter.requires_grad]
+    *levels, joined_BDhw = run_by_sample(joined_levels, pixels_B3HW, learned)
     return classify(model.decode_head, joined_BDhw), tuple(levels)
 
 

@@ -21,6 +21,7 @@ from pipeline.accelerator import is_device_error
 from pipeline.classes import LabelSet
 from pipeline.errors import WeightsError, first_line
 from pipeline.pretrained import find_network, load_complete
+from pipeline.segformer import can_be_reordered, segment
 from pipeline.teacher.assistant import (
     LEVEL_OF_STRIDE,
     PROBE_SIZE,
@@ -67,13 +68,20 @@ class TransformersAssistant:
         inputs = self.normalisation.prepare(images_KHW3, self.device)
         size = (images_KHW3.shape[1], images_KHW3.shape[2])
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            raw = self.network(pixel_values=inputs, output_hidden_states=bool(levels))
-        logits = raw.logits[:, list(self.channels)] if self.channels else raw.logits
-        states = {level: raw.hidden_states[self.level_positions[level]] for level in levels}
+            logits, hidden_states = self._pass(inputs, bool(levels))
+        if self.channels:
+            logits = logits[:, list(self.channels)]
+        states = {level: hidden_states[self.level_positions[level]] for level in levels}
         return AssistantOutput(
             crop_padding(logits, inputs.shape, size),
             {level: crop_padding(state, inputs.shape, size) for level, state in states.items()},
         )
+
+    def _pass(self, inputs_K3HW: torch.Tensor, with_hidden_states: bool) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
+        if can_be_reordered(self.network):
+            return segment(self.network, inputs_K3HW)
+        raw = self.network(pixel_values=inputs_K3HW, output_hidden_states=with_hidden_states)
+        return raw.logits, raw.hidden_states
 
 
 def load_transformers(

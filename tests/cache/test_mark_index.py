@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,17 @@ def test_a_disk_that_takes_no_index_costs_the_hint_alone(store: TeacherStore, mo
     monkeypatch.setattr(Path, "write_text", failing(28))
     index.save()
     assert not file_of(store).exists()
+
+
+def test_threads_may_ask_side_by_side(store: TeacherStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"p{number}" for number in range(24)]
+    for name in names[1:]:
+        write(store, name)
+    index = opened(store)
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(index.is_done, names)) == [False] + [True] * 23
+    index.save()
+    set_age(file_of(store), -60)
+    parsed = parses(store, monkeypatch)
+    again = opened(store)
+    assert all(again.is_done(name) for name in names[1:]) and not parsed

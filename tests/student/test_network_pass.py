@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from transformers import SegformerForSemanticSegmentation
 
 from pipeline.classes import DENSEPASS_13
+from pipeline.segformer import can_be_reordered
 from pipeline.student import network_pass
 from pipeline.student.by_sample import in_threads, run_by_sample
 from pipeline.student.config import StudentConfig
-from pipeline.student.head import can_be_reordered
 from pipeline.student.model import build_student
 from pipeline.student.network_pass import pass_through
 
@@ -72,11 +72,12 @@ def test_outputs_gradients_and_statistics_are_transformers_but_for_rounding(
         torch.testing.assert_close(own_statistics[name], statistic, rtol=tolerance, atol=tolerance)
 
 
-def test_students_that_predict_are_transformers_own_bit_for_bit(start: SegformerForSemanticSegmentation) -> None:
+def test_students_that_predict_are_transformers_but_for_rounding(start: SegformerForSemanticSegmentation) -> None:
     model = copy.deepcopy(start).eval()
-    assert torch.equal(pass_through(model, pixels())[0], of_transformers(model, pixels())[0])
+    expected = of_transformers(model, pixels())[0]
     with torch.no_grad():
-        assert torch.equal(pass_through(model, pixels())[0], of_transformers(model, pixels())[0])
+        for outputs in (pass_through(model, pixels()), pass_through(model, pixels()[:1])):
+            torch.testing.assert_close(outputs[0], expected[: len(outputs[0])], rtol=1e-4, atol=1e-4)
 
 
 def test_what_comes_out_does_not_depend_on_which_thread_is_first(start: SegformerForSemanticSegmentation) -> None:
@@ -118,7 +119,7 @@ def test_a_head_of_another_kind_is_called_as_it_is(start: SegformerForSemanticSe
 
     model = copy.deepcopy(start)
     model.decode_head.__class__ = Other
-    assert can_be_reordered(start.decode_head) and not can_be_reordered(model.decode_head)
+    assert can_be_reordered(start) and not can_be_reordered(model)
     expected = of_transformers(copy.deepcopy(start), pixels())[0]
     assert torch.equal(pass_through(model, pixels())[0], expected)
 
