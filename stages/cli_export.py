@@ -64,6 +64,16 @@ class Split(StrEnum):
     ALL = "all"
 
 
+class FormatName(StrEnum):
+    """Formats of an export."""
+
+    MASKS = "masks"
+    COCO = "coco"
+    CVAT = "cvat"
+    LABELSTUDIO = "labelstudio"
+    HF_DATASET = "hf-dataset"
+
+
 class Size(StrEnum):
     """Size of exported maps."""
 
@@ -71,17 +81,29 @@ class Size(StrEnum):
     WORKING = "working"
 
 
+USUAL_MAPS = "labels,reliable,reliability,confidence,masks,overlays"
+
+
 def export(
     recipe: RecipeArgument,
     out: Annotated[Path, typer.Argument(help="Folder for maps and tables, new or of an earlier export.")],
     cache: CacheOption = None,
     set_: SetOption = None,
-    what: Annotated[
-        str,
+    format_: Annotated[
+        FormatName,
         typer.Option(
-            help="Which maps, with commas: labels, reliable, reliability, confidence, masks, overlays, mask-overlays."
+            "--format",
+            help="Maps as pictures; or for COCO's tools, CVAT (for images 1.1), Label Studio, Hugging Face datasets.",
         ),
-    ] = "labels,reliable,reliability,confidence,masks,overlays",
+    ] = FormatName.MASKS,
+    what: Annotated[
+        str | None,
+        typer.Option(
+            help="Which maps, with commas: labels, reliable, reliability, confidence, masks, overlays, mask-overlays; "
+            "by default all but the last, and none beside another format.",
+            show_default=False,
+        ),
+    ] = None,
     split: Annotated[
         Split, typer.Option(help="Panoramas of data.panoramas, of data.evaluation, or all (in a folder for each).")
     ] = Split.PANORAMAS,
@@ -94,6 +116,9 @@ def export(
             help="CSV of where panoramas were taken: path, latitude, longitude, ...; else their EXIF says it."
         ),
     ] = None,
+    url_prefix: Annotated[
+        str, typer.Option(help="What stands before a picture's path in the tasks for Label Studio.")
+    ] = "/data/local-files/?d=",
     overwrite: Annotated[bool, typer.Option(help="Write finished panoramas anew, too.")] = False,
     workers: WorkersOption = 0,
 ) -> None:
@@ -107,9 +132,10 @@ def export(
     from stages.export import ExportJob
     from stages.export import export as stage  # after the recipe, whose faults are told at once
 
-    wanted = frozenset(name.strip() for name in what.split(",") if name.strip())
-    job = ExportJob(run, out, wanted, split.value, size.value, positions, overwrite, workers,
+    usual = USUAL_MAPS if format_ is FormatName.MASKS else ""
+    wanted = frozenset(name.strip() for name in (usual if what is None else what).split(",") if name.strip())
+    job = ExportJob(run, out, wanted, format_.value, split.value, size.value, positions, overwrite, workers, url_prefix,
                     command_of("teacher-cache", recipe, cache, set_))  # fmt: skip
-    with RunListeners(out) as listener:
+    with RunListeners(out / ".export") as listener:
         summary = stage(job, listener)
     count_failures(summary.failed)

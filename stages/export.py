@@ -11,7 +11,8 @@
     class_shares.csv, panoramas.csv, ...   as `goodsam predict` writes them, see `tables`
     export.json, .export/   what the folder is, and what is done in it: see `export_folder`
 
-A rerun writes only what is missing or was made of other settings or pictures.
+Other formats than these maps are in `export_formats`. A rerun writes only what is missing or was made of other settings
+or pictures.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from pipeline.settings import fingerprint
 from stages.claims import exclusive_lock
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted, silent
 from stages.export_folder import ExportFolder, ExportKind, require_outside
-from stages.export_task import OUTPUTS, STAGE, ExportReport, ExportTask, export_panorama
+from stages.export_formats import FORMATS, LOCAL_FILES, Exported
+from stages.export_task import IMAGES, OUTPUTS, STAGE, ExportReport, ExportTask, export_panorama
 from stages.map_tables import doubtful_positions, row_of_notes, write_map_tables
 from stages.positions import Positions, read_positions
 from stages.reading import RunReader
@@ -53,7 +55,9 @@ class ExportJob:
     out: Path
     """Folder of the outputs."""
     outputs: frozenset[str] = frozenset(OUTPUTS)
-    """Which files are wanted: names of OUTPUTS."""
+    """Which maps are wanted: names of OUTPUTS."""
+    format: str = "masks"
+    """One of FORMATS."""
     split: str = LEARNING
     """Which panoramas: of `data.panoramas`, of `data.evaluation`, or all."""
     size: str = ORIGINAL
@@ -64,6 +68,8 @@ class ExportJob:
     """Also write what is up to date."""
     workers: int = 0
     """Worker processes; 0 works in this process."""
+    url_prefix: str = LOCAL_FILES
+    """What stands before a picture's path in Label Studio's tasks."""
     command: str = "goodsam teacher-cache"
     """What computes panoramas that are not in the cache, for messages."""
 
@@ -72,13 +78,23 @@ class ExportJob:
         if unknown := sorted(self.outputs - OUTPUTS.keys()):
             raise InputError(f"--what has {', '.join(unknown)}", f"it is a list of {', '.join(OUTPUTS)}",
                              "Correct it, as in --what labels,overlays")  # fmt: skip
+        if self.outputs and not FORMATS[self.format].has_maps:
+            raise InputError(f"--what {','.join(sorted(self.outputs))}", f"--format {self.format} has maps of its own",
+                             "Leave --what out, or export maps into another folder")  # fmt: skip
+        FORMATS[self.format].require()
         require_outside(self.out, _folders(self))
         ExportFolder(self.out).require(self.kind)
 
     @property
     def kind(self) -> ExportKind:
         """What its folder says it is."""
-        return ExportKind(self.run.recipe.name, self.split, self.size, "masks")
+        return ExportKind(self.run.recipe.name, self.split, self.size, self.format)
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """All files that are written of a panorama; pictures of the working size lie nowhere else."""
+        own = FORMATS[self.format].outputs
+        return own | self.outputs | ({IMAGES} if own and self.size == WORKING else frozenset[str]())
 
 
 @dataclass(frozen=True)
@@ -166,7 +182,7 @@ def _task(job: ExportJob, reader: RunReader, panorama: SplitPanorama) -> ExportT
     settings = fingerprint(VERSION, reader.fingerprints[ENSEMBLE], reader.recipe.classes.names, job.size)
     made_of = {"settings": settings, "source": reader.records[panorama.id].sha256}
     return ExportTask(panorama.id, name, path if name == plain else f"{split}/{path}", reader.only(panorama.id),
-                      job.out, job.size == ORIGINAL, job.outputs, made_of)  # fmt: skip
+                      job.out, job.size == ORIGINAL, job.wanted, made_of, FORMATS[job.format].folder)  # fmt: skip
 
 
 def _is_done(folder: ExportFolder, task: ExportTask) -> bool:
@@ -194,8 +210,12 @@ def _lost(task: ExportTask, death: WorkerError) -> ExportReport:
 def _finish(job: ExportJob, reader: RunReader, positions: Positions | None, listener: Listener) -> None:
     """Write what tells of all panoramas that the folder has of these settings."""
     settings = fingerprint(VERSION, reader.fingerprints[ENSEMBLE], reader.recipe.classes.names, job.size)
-    records = dict(ExportFolder(job.out).records({"settings": settings}))
+    found = ExportFolder(job.out).records({"settings": settings})
+    records = {name: record for name, record in found if job.wanted <= record["files"].keys()}
     rows = {name: row_of_notes(name, record["facts"], positions) for name, record in records.items()}
-    write_map_tables(job.out, rows, reader.recipe.classes)
+    labels, written = reader.recipe.classes, FORMATS[job.format]
+    if written.has_tables:
+        write_map_tables(job.out, rows, labels)
+    written.assemble(Exported(job.out, job.run.recipe.name, labels, records, rows, job.url_prefix))
     if note := doubtful_positions(list(rows.values())):
         listener(Note(STAGE, note))

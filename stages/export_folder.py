@@ -2,6 +2,7 @@
 
 <out>/
     export.json            what the folder is: run, split, size, format
+    .export/log.jsonl      every event
     .export/<id>.json      of each panorama that is done: what it was made from, its files, facts for the tables
 """
 
@@ -20,7 +21,7 @@ from stages.files import write_whole
 DESCRIPTION = "export.json"
 _RECORDS = ".export"
 _KIND = "goodsam export"
-_OWN = ("log.jsonl", ".export.lock")
+_OWN = (_RECORDS, ".export.lock")
 """Files that an export has before it says what it is."""
 
 

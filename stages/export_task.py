@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
@@ -14,11 +15,12 @@ from pipeline.arrays import LabelArray
 from pipeline.ensemble.regions import NO_MASK
 from pipeline.errors import CacheError, GoodSAMError, InputError
 from pipeline.evaluate.overlay import paint_masks
+from pipeline.exchange import coco, cvat, labelstudio
 from pipeline.panorama.tags import gpano_xmp, kept_exif, kept_xmp
 from stages.events import ItemFailed, failure
 from stages.export_folder import ExportFolder
 from stages.export_maps import CachedMaps
-from stages.files import named_after_panorama, write_picture
+from stages.files import named_after_panorama, write_picture, write_whole
 from stages.label_files import write_labels
 from stages.map_files import QUALITY, map_facts, write_overlay
 from stages.reading import RunReader
@@ -26,7 +28,11 @@ from stages.reading import RunReader
 STAGE = "export"
 LABELS, RELIABLE, RELIABILITY, CONFIDENCE = "labels", "reliable", "reliability", "confidence"
 MASKS, OVERLAYS, MASK_OVERLAYS = "masks", "overlays", "mask-overlays"
+IMAGES, PANOPTIC = "images", "panoptic"
+COCO_PART, CVAT_PART, LABELSTUDIO_PART = ".parts/coco", ".parts/cvat", ".parts/labelstudio"
 _MOST_MASKS = 65535
+_IMAGE_QUALITY = 95
+"""Of pictures of the working size, JPEG."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,11 @@ class ExportTask:
     is_original: bool
     """Whether maps have the picture's own size."""
     outputs: frozenset[str]
-    """Which files are wanted: names of OUTPUTS."""
+    """Which files are wanted: names of OUTPUTS and PARTS."""
     made_of: Mapping[str, str]
     """What determines the files, for the record."""
+    folder: str = ""
+    """Folder of the files in the export's."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +96,14 @@ def export_panorama(task: ExportTask) -> ExportReport:
 def _write(task: ExportTask, maps: CachedMaps) -> None:
     labels, fov = maps.reader.recipe.classes, maps.reader.recipe.panorama.vertical_fov
     files: dict[str, str] = {}
-    notes = dict(task.made_of)
-    for output, write in OUTPUTS.items():
+    notes = {**task.made_of, "panorama": task.path}
+    for output, write in {**OUTPUTS, **PARTS}.items():
         if output in task.outputs:
-            files[output] = f"{output}/{task.name}{_SUFFIXES.get(output, '.png')}"
+            files[output] = str(PurePosixPath(task.folder, output, f"{task.name}{_suffix(output, maps)}"))
             write(task.out / files[output], maps, notes)
     facts = map_facts(task.path, maps.panorama, maps.labels_hw, maps.canvas_confidence_HW, labels, fov)
     height, width = maps.labels_hw.shape
-    facts |= {"panorama_id": task.panorama_id, "height": height, "width": width}
+    facts |= {"height": height, "width": width}
     ExportFolder(task.out).finish(task.name, task.made_of, files, facts)
 
 
@@ -141,6 +149,33 @@ def _write_mask_overlay(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> N
     write_picture(path, painted, quality=QUALITY, exif=kept_exif(tags), xmp=xmp)
 
 
+def _write_image(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
+    """The picture that the maps are of: the file itself, or the working size."""
+    if maps.is_original:
+        write_whole(path, maps.reader.paths[maps.panorama_id].read_bytes())
+        return
+    tags = maps.picture()[1]
+    place, fov = maps.panorama.placement, maps.reader.recipe.panorama.vertical_fov
+    picture = Image.fromarray(maps.panorama.image_HW3)
+    write_picture(path, picture, quality=_IMAGE_QUALITY, exif=kept_exif(tags), xmp=gpano_xmp(place, fov))
+
+
+def _write_panoptic(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
+    write_picture(path, Image.fromarray(coco.panoptic_map(maps.labels_hw)))
+
+
+def _write_coco(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
+    write_whole(path, json.dumps(coco.segments(maps.labels_hw)))
+
+
+def _write_cvat(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
+    write_whole(path, cvat.masks_xml(maps.labels_hw, maps.reader.recipe.classes))
+
+
+def _write_labelstudio(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
+    write_whole(path, json.dumps(labelstudio.results(maps.labels_hw, maps.reader.recipe.classes)))
+
+
 Writer = Callable[[Path, CachedMaps, Mapping[str, str]], None]
 OUTPUTS: Mapping[str, Writer] = {
     LABELS: _write_labels,
@@ -151,5 +186,19 @@ OUTPUTS: Mapping[str, Writer] = {
     OVERLAYS: _write_overlay,
     MASK_OVERLAYS: _write_mask_overlay,
 }
-"""What can be written of a panorama; the name is that of its folder, too."""
-_SUFFIXES = {OVERLAYS: ".jpg", MASK_OVERLAYS: ".jpg"}
+"""Maps that can be written of a panorama; the name is that of its folder, too."""
+PARTS: Mapping[str, Writer] = {
+    IMAGES: _write_image,
+    PANOPTIC: _write_panoptic,
+    COCO_PART: _write_coco,
+    CVAT_PART: _write_cvat,
+    LABELSTUDIO_PART: _write_labelstudio,
+}
+"""What formats need of a panorama besides; parts of files of all panoramas lie in hidden folders."""
+_SUFFIXES = {OVERLAYS: ".jpg", MASK_OVERLAYS: ".jpg", COCO_PART: ".json", CVAT_PART: ".xml", LABELSTUDIO_PART: ".json"}
+
+
+def _suffix(output: str, maps: CachedMaps) -> str:
+    if output == IMAGES:
+        return maps.reader.paths[maps.panorama_id].suffix if maps.is_original else ".jpg"
+    return _SUFFIXES.get(output, ".png")
