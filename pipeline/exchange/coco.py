@@ -6,7 +6,7 @@ Ids count from 1 (class id + 1), as 0 stands for unlabelled pixels in panoptic m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -60,7 +60,7 @@ def panoptic_map(labels_hw: LabelArray) -> ImageArray:
     return map_hw3
 
 
-def panoptic_segments(segments_of_picture: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def panoptic_segments(segments_of_picture: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """`segments_info` of a picture's panoptic map."""
     return [
         {"id": segment["category_id"], **{key: segment[key] for key in ("category_id", "area", "bbox", "iscrowd")}}

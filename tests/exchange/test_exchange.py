@@ -37,7 +37,7 @@ def street() -> np.ndarray:
 
 def as_cvat(labels_hw: np.ndarray, name: str = "street/a.jpg") -> str:
     masks = cvat.masks_xml(labels_hw, DENSEPASS_13)
-    image = cvat.image_xml(0, name, *labels_hw.shape, masks)
+    image = cvat.image_xml(0, name, *labels_hw.shape, masks=masks)
     return f"<annotations><version>1.1</version>{cvat.meta(DENSEPASS_13, 'run', 1)}{image}</annotations>"
 
 
@@ -72,7 +72,7 @@ def test_label_studio_gives_back_every_pixel(labels_hw: np.ndarray) -> None:
 
 @given(MASKS)
 def test_brush_masks_come_back(mask_hw: np.ndarray) -> None:
-    np.testing.assert_array_equal(decode_brush(encode_brush(mask_hw), *mask_hw.shape, "x"), mask_hw)
+    np.testing.assert_array_equal(decode_brush(encode_brush(mask_hw), *mask_hw.shape, where="x"), mask_hw)
 
 
 def test_brush_runs_longer_than_a_count_come_back() -> None:
@@ -95,7 +95,7 @@ def test_brush_masks_with_literal_values_are_read() -> None:
 def test_runs_fill_a_mask(mask_hw: np.ndarray) -> None:
     runs = run_lengths(mask_hw.ravel())
     counts = np.append(0, runs) if mask_hw[0, 0] else runs
-    np.testing.assert_array_equal(mask_of_runs(counts, *mask_hw.shape, "x"), mask_hw)
+    np.testing.assert_array_equal(mask_of_runs(counts, *mask_hw.shape, where="x"), mask_hw)
 
 
 def test_coco_tools_read_segments_and_panoptic_map() -> None:
@@ -123,7 +123,7 @@ def test_label_studios_own_converter_reads_brush_masks() -> None:
     alpha = brush.decode_rle(encode_brush(mask)).reshape(*mask.shape, 4)[..., 3]
     np.testing.assert_array_equal(alpha, mask * 255)
     theirs = brush.mask2rle(mask.astype(np.uint8) * 255)
-    np.testing.assert_array_equal(decode_brush(theirs, *mask.shape, "x"), mask)
+    np.testing.assert_array_equal(decode_brush(theirs, *mask.shape, where="x"), mask)
 
 
 def test_interfaces_name_every_class_in_its_colour() -> None:
