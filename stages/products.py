@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
 from pipeline.classes import label_set
+from pipeline.ensemble.config import OPTIONAL
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
 from pipeline.teacher.identity import assistant_identity, mask_source_identity, weights_digest, weights_path
@@ -164,10 +165,11 @@ def _compute_assistant(work: PanoramaWork) -> Arrays:
 
 
 def _ensemble_settings(recipe: Recipe) -> dict[str, Any]:
+    off = [name for name, value in OPTIONAL.items() if getattr(recipe.fusion, name) == value]
     return {
         "thin_classes": recipe.classes.thin,
         "panorama": {"find_constant_border": recipe.panorama.find_constant_border},
-        "fusion": dataclasses.asdict(recipe.fusion),
+        "fusion": _without(recipe.fusion, off),
         "boundary": dataclasses.asdict(recipe.boundary),
     }
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.arrays import BoolArray, FloatArray, LabelArray
 from pipeline.classes import IGNORE, LabelSet
@@ -74,7 +75,11 @@ def compose(
             Regions(owners_fg, view_regions.votes),
             config,
         )
-        weighted_labels.append((footprint, composed.labels_HW, ensemble.weights(view)))
+        weights_fg = ensemble.weights(view)
+        if view_regions.votes.weights_M is not None:
+            confidence_fg = cut(assistant_CHW, footprint, axis=1).max(axis=0)
+            weights_fg = weights_fg * _mask_weights(owners_fg, view_regions.votes.weights_M, confidence_fg)
+        weighted_labels.append((footprint, composed.labels_HW, weights_fg))
         ensemble.add(view, composed.ensemble_CHW)
         reliable.add(view, composed.reliable_HW[None].astype(np.float32))
     labels_HW = _weighted_majority(weighted_labels, ignored_HW.shape, len(label_set))
@@ -131,6 +136,14 @@ def require_alike(
             f"{ignored_HW.shape} of {ignored_HW.dtype}; they must be [C, H, W] of the {len(label_set)} classes of "
             f"{label_set.name}, [H, W], and [H, W] of bool"
         )
+
+
+def _mask_weights(
+    owners_fg: npt.NDArray[np.int32], weights_M: npt.NDArray[np.float32], confidence_fg: FloatArray
+) -> FloatArray:
+    """The weight of the mask that owns each pixel, or the assistant's confidence where none does; never quite 0."""
+    of_masks_fg = np.append(weights_M, np.float32(0))[owners_fg]
+    return np.maximum(np.where(owners_fg == NO_MASK, confidence_fg, of_masks_fg), np.float32(1e-6))
 
 
 def _weighted_majority(

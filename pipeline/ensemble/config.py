@@ -25,8 +25,34 @@ class FusionConfig:
     """Pixels without a mask are reliable if the assistant's highest probability is at least this ..."""
     uncovered_agreement: float = 0.8
     """... and the windows' agreement is at least this."""
+    protect_rare: float = 0.0
+    """Classes that fewer than this share of the panorama's pixels have, by the assistant, are protected like thin ones;
+    0: none are (ours)."""
+    keep_confidence: float = 0.0
+    """Pixels keep their label inside a mask of another class where the assistant's probability is at least this;
+    0: none do (ours)."""
+    votes: str = "labels"
+    """What elects a mask's winner. labels: every pixel has one vote, for its label (the paper's); confidence: its vote
+    counts by the assistant's probability; probabilities: it shares its vote among the classes by their probabilities.
+    Lcr is the winner's share of the labels in any case."""
+    on_top: str = "small"
+    """Which of overlapping masks owns a pixel. small: the smallest; pure: the one with the highest Lcr, corrected for
+    chance: (Lcr - s) / (1 - s), where s is the winner's share of the whole window (ours)."""
+    weigh_by: str = "none"
+    """How masks count where windows differ. none: alike; lcr, predicted_iou or stability: by that figure of each mask,
+    and pixels without a mask by the assistant's probability (ours)."""
 
     def __post_init__(self) -> None:
         require_choice("fusion.unreliable", self.unreliable, ("paint", "keep"))
-        for key in ("theta", "large_mask", "uncovered_confidence", "uncovered_agreement"):
+        require_choice("fusion.votes", self.votes, ("labels", "confidence", "probabilities"))
+        require_choice("fusion.on_top", self.on_top, ("small", "pure"))
+        require_choice("fusion.weigh_by", self.weigh_by, ("none", "lcr", "predicted_iou", "stability"))
+        fractions = (
+            "theta", "large_mask", "protect_rare", "keep_confidence", "uncovered_confidence", "uncovered_agreement",
+        )  # fmt: skip
+        for key in fractions:
             require_fraction(f"fusion.{key}", getattr(self, key))
+
+
+OPTIONAL = {"protect_rare": 0.0, "keep_confidence": 0.0, "votes": "labels", "on_top": "small", "weigh_by": "none"}
+"""Settings that came later, and the values with which fusion is what it was before them."""

@@ -24,6 +24,8 @@ class Votes:
     """Lcr: the winner's share of the mask's pixels that are not ignored; 0 where all are ignored."""
     areas_M: npt.NDArray[np.int64]
     """Pixels of the mask, ignored ones too."""
+    weights_M: npt.NDArray[np.float32] | None = None
+    """How much each mask counts where views differ, in [0, 1]; None: all count alike."""
 
 
 @dataclass(frozen=True, eq=False)

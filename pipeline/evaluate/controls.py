@@ -20,7 +20,7 @@ from pipeline.ensemble.compose import compose
 from pipeline.ensemble.config import FusionConfig
 from pipeline.panorama.views import View
 from pipeline.teacher.masks import MaskSet
-from pipeline.teacher.vote import fuse, vote_in_view
+from pipeline.teacher.vote import Seen, fuse, protected_classes, vote_in_view, vote_in_views
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +54,12 @@ def sam_only(known: FusionInput) -> LabelArray:
         known.label_set.name, (*known.label_set.names, "nothing"), (*known.label_set.palette, (0, 0, 0)),
         known.label_set.thin,
     )  # fmt: skip
-    labels_HW = known.assistant_CHW.argmax(axis=0).astype(np.uint8)
-    regions = [
-        vote_in_view(view.cut_nearest(labels_HW), view.cut_nearest(known.ignored_HW), own, label_set, known.config)
-        for view, own in zip(known.views, known.masks, strict=True)
-    ]
-    nothing_CHW = np.zeros((len(label_set), *labels_HW.shape), np.float32)
+    regions = vote_in_views(
+        known.assistant_CHW, known.ignored_HW, known.views, known.masks, known.label_set, known.config
+    )
+    nothing_CHW = np.zeros((len(label_set), *known.ignored_HW.shape), np.float32)
     nothing_CHW[nothing] = 1
-    painted = _painted(known.config)
+    painted = replace(known.config, unreliable="paint")
     fusion = compose(nothing_CHW, known.agreement_HW, known.ignored_HW, known.views, regions, label_set, painted)
     return np.where(fusion.labels_HW == nothing, np.uint8(IGNORE), fusion.labels_HW)
 
@@ -76,23 +74,20 @@ def with_masks(known: FusionInput, masks: Sequence[MaskSet]) -> LabelArray:
 def oracle(known: FusionInput, truth_HW: LabelArray) -> LabelArray:
     """Labels [H, W] of the masks by their true majority, the assistant's elsewhere: what the masks could give at most.
 
-    Where thin classes are protected from large masks, they are so by the truth.
+    Where classes are protected from large masks, they are so by the truth.
 
     Args:
         known: what fusion has.
         truth_HW: true labels at the working size; ids that are no class have no vote.
     """
     void_HW = known.ignored_HW | (truth_HW >= len(known.label_set))
+    config = replace(known.config, unreliable="paint", votes="labels", keep_confidence=0.0)
+    protected = protected_classes(truth_HW, void_HW, known.label_set, config)
     regions = [
-        vote_in_view(view.cut_nearest(truth_HW), view.cut_nearest(void_HW), own, known.label_set, known.config)
+        vote_in_view(Seen(view.cut_nearest(truth_HW), view.cut_nearest(void_HW)), own, len(known.label_set), protected,
+                     config)
         for view, own in zip(known.views, known.masks, strict=True)
-    ]
+    ]  # fmt: skip
     return compose(
-        known.assistant_CHW, known.agreement_HW, known.ignored_HW, known.views, regions, known.label_set,
-        _painted(known.config),
-    ).labels_HW  # fmt: skip
-
-
-def _painted(config: FusionConfig) -> FusionConfig:
-    """The settings with every mask painted, however unsure its winner."""
-    return replace(config, unreliable="paint")
+        known.assistant_CHW, known.agreement_HW, known.ignored_HW, known.views, regions, known.label_set, config
+    ).labels_HW

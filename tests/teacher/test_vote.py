@@ -17,7 +17,7 @@ from pipeline.ensemble.config import FusionConfig
 from pipeline.panorama.config import WindowConfig
 from pipeline.panorama.windows import Window, cut, window_grid
 from pipeline.teacher.masks import MaskSet
-from pipeline.teacher.vote import fuse, vote, vote_in_view
+from pipeline.teacher.vote import Seen, fuse, vote, vote_in_view, vote_in_views
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -33,8 +33,8 @@ def fuse_window(
     probabilities_Chw: Floats, agreement_hw: Floats, ignored_hw: Bools, masks: MaskSet, config: FusionConfig = DEFAULT
 ) -> Fusion:
     """One window by itself, without weights."""
-    labels_hw = probabilities_Chw.argmax(axis=0).astype(np.uint8)
-    regions = vote_in_view(labels_hw, ignored_hw, masks, FOUR, config)
+    window = Window(0, 0, *ignored_hw.shape)
+    (regions,) = vote_in_views(probabilities_Chw, ignored_hw, [window], [masks], FOUR, config)
     return compose_part(probabilities_Chw, agreement_hw, ignored_hw, regions, config)
 
 
@@ -223,17 +223,39 @@ def by_the_loop(
     classes, height, width = probabilities.shape
     assistant = probabilities.argmax(axis=0)
     labels, soft = assistant.astype(np.int64), probabilities.copy()
-    confident = probabilities.max(axis=0) >= config.uncovered_confidence
-    reliable = confident & (agreement >= config.uncovered_agreement)
-    for flag in sorted(flags, key=lambda f: -int(f.sum())):
-        votes = [int((assistant[flag & ~ignored] == c).sum()) for c in range(classes)]
-        if sum(votes) == 0:
+    sureness = probabilities.max(axis=0)
+    reliable = (sureness >= config.uncovered_confidence) & (agreement >= config.uncovered_agreement)
+    shares = [(assistant[~ignored] == c).mean() if (~ignored).any() else 0 for c in range(classes)]
+    protected = [
+        c for c in range(classes) if (config.protect_thin and c in FOUR.thin) or shares[c] < config.protect_rare
+    ]
+
+    def elected(flag: Bools) -> tuple[int, np.float32]:
+        pixels = [(y, x) for y, x in np.argwhere(flag & ~ignored)]
+        ballots = np.zeros(classes)
+        for y, x in pixels:
+            own = np.arange(classes) == assistant[y, x]
+            ballots += {"labels": own, "confidence": own * sureness[y, x], "probabilities": probabilities[:, y, x]}[
+                config.votes
+            ]
+        winner = int(ballots.argmax())
+        return winner, np.float32(sum(assistant[y, x] == winner for y, x in pixels) / max(len(pixels), 1))
+
+    def height_of(flag: Bools) -> tuple[float, int]:
+        winner, coverage = elected(flag)
+        purity = (coverage - shares[winner]) / max(1 - shares[winner], 1e-6)
+        return (0.0 if config.on_top == "small" else float(purity), -int(flag.sum()))
+
+    for flag in sorted(flags, key=height_of):
+        winner, coverage = elected(flag)
+        if coverage == 0:
             continue
-        winner, coverage = votes.index(max(votes)), np.float32(max(votes) / sum(votes))
         large = flag.sum() >= config.large_mask * height * width
         for y, x in np.argwhere(flag & ~ignored):
             own = assistant[y, x]
-            if config.protect_thin and large and own in FOUR.thin and own != winner:
+            if own != winner and large and own in protected:
+                continue
+            if own != winner and 0 < config.keep_confidence <= sureness[y, x]:
                 continue
             reliable[y, x] = coverage >= config.theta
             paint = config.unreliable == "paint" or coverage >= config.theta
@@ -246,18 +268,24 @@ def by_the_loop(
     return labels, soft, reliable
 
 
-@settings(max_examples=60)
-@given(
-    st.integers(0, 2**32 - 1),
-    st.integers(0, 6),
-    st.sampled_from((0.3, 0.5, 0.7)),
-    st.sampled_from(("paint", "keep")),
-    st.booleans(),
-    st.sampled_from((0.0, 0.1, 0.4)),
+CONFIGS = st.builds(
+    FusionConfig,
+    theta=st.sampled_from((0.3, 0.5, 0.7)),
+    unreliable=st.sampled_from(("paint", "keep")),
+    protect_thin=st.booleans(),
+    large_mask=st.sampled_from((0.0, 0.1, 0.4)),
+    uncovered_confidence=st.just(0.5),
+    uncovered_agreement=st.just(0.3),
+    protect_rare=st.sampled_from((0.0, 0.2, 0.3)),
+    keep_confidence=st.sampled_from((0.0, 0.6, 0.9)),
+    votes=st.sampled_from(("labels", "confidence", "probabilities")),
+    on_top=st.sampled_from(("small", "pure")),
 )
-def test_fusion_equals_the_loop_over_masks_and_pixels(
-    seed: int, masks: int, theta: float, unreliable: str, protect_thin: bool, large_mask: float
-) -> None:
+
+
+@settings(max_examples=100)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 6), CONFIGS)
+def test_fusion_equals_the_loop_over_masks_and_pixels(seed: int, masks: int, config: FusionConfig) -> None:
     rng = np.random.default_rng(seed)
     shape = (7, 9)
     probabilities = rng.dirichlet(np.full(4, 0.4), shape).transpose(2, 0, 1).astype(np.float32)
@@ -266,12 +294,72 @@ def test_fusion_equals_the_loop_over_masks_and_pixels(
         area(slice(y, y + rng.integers(1, 6)), slice(x, x + rng.integers(1, 8)), shape) & (rng.random(shape) < 0.8)
         for y, x in rng.integers(0, 6, (masks, 2))
     ]
-    config = FusionConfig(theta, unreliable, protect_thin, large_mask, 0.5, 0.3)
     result = fuse_window(probabilities, agreement, ignored, mask_set(flags, shape), config)
     labels, soft, reliable = by_the_loop(probabilities, agreement, ignored, flags, config)
     np.testing.assert_array_equal(result.labels_HW, labels)
     np.testing.assert_allclose(result.ensemble_CHW, soft, atol=1e-6)
     np.testing.assert_array_equal(result.reliable_HW, reliable)
+
+
+def test_a_sure_minority_elects_the_winner_where_probabilities_vote_and_lcr_stays_its_share_of_labels() -> None:
+    """20 pixels of the mask are narrowly road, 12 surely wall."""
+    labels = np.full((SIZE, SIZE), ROAD, np.uint8)
+    labels[:3, :4] = WALL
+    probabilities = np.where(labels == ROAD, sure(labels, 0.4), sure(labels, 0.97))
+    one, no = np.ones(labels.shape, np.float32), np.zeros(labels.shape, np.bool_)
+    for votes, winner, lcr in (
+        ("labels", ROAD, 20 / 32),
+        ("confidence", WALL, 12 / 32),
+        ("probabilities", WALL, 12 / 32),
+    ):
+        found = fuse_window(probabilities, one, no, mask_set([LEFT_HALF]), FusionConfig(votes=votes))
+        assert (found.labels_HW[:, :4] == winner).all()
+        own = probabilities[winner, :, :4]
+        np.testing.assert_allclose(found.ensemble_CHW[winner, :, :4], lcr + (1 - lcr) * own, atol=1e-6)
+
+
+def test_a_class_that_is_rare_in_the_panorama_is_protected_from_large_masks() -> None:
+    labels = np.full((SIZE, SIZE), ROAD, np.uint8)
+    labels[0, :2] = WALL  # 2 of 64 pixels
+    everything = area(slice(0, SIZE), slice(0, SIZE))
+    kept, painted = (fused(labels, [everything], FusionConfig(protect_rare=share)) for share in (0.04, 0.03))
+    np.testing.assert_array_equal(kept.labels_HW, labels)
+    assert (painted.labels_HW == ROAD).all()
+
+
+def test_pixels_of_which_the_assistant_is_sure_keep_their_label() -> None:
+    labels = np.full((SIZE, SIZE), ROAD, np.uint8)
+    labels[0], labels[1] = WALL, SKY
+    probabilities = sure(labels, 0.6)
+    probabilities[:, 0] = sure(labels, 0.95)[:, 0]
+    everything = area(slice(0, SIZE), slice(0, SIZE))
+    one, no = np.ones(labels.shape, np.float32), np.zeros(labels.shape, np.bool_)
+    found = fuse_window(probabilities, one, no, mask_set([everything]), FusionConfig(keep_confidence=0.9))
+    assert (found.labels_HW[0] == WALL).all() and (found.labels_HW[1:] == ROAD).all()
+
+
+@pytest.mark.parametrize(
+    ("weigh_by", "label"), [("none", SKY), ("lcr", SKY), ("predicted_iou", WALL), ("stability", WALL)]
+)
+def test_where_windows_differ_the_better_mask_can_win(weigh_by: str, label: int) -> None:
+    """Columns 34 to 39 are nearer the middle of the second window, whose mask says sky; the first's says wall."""
+    labels = np.full((32, 128), SKY, np.uint8)
+    labels[:, 16:37] = WALL
+    windows = window_grid(32, 128, WindowConfig(32, 64, 32, 32))
+    first = MaskSet.from_dense([area(slice(0, 32), slice(16, 52), (32, 64))], [0.9], [0.9])
+    second = MaskSet.from_dense([area(slice(0, 32), slice(2, 60), (32, 64))], [0.1], [0.1])
+    nothing = MaskSet.from_dense(np.zeros((0, 32, 64), np.bool_))
+    no, one = np.zeros(labels.shape, np.bool_), np.ones(labels.shape, np.float32)
+    config = FusionConfig(weigh_by=weigh_by)
+    found = fuse(sure(labels), one, no, windows, [first, second, nothing, nothing], FOUR, config)
+    assert (found.labels_HW[:, 50:52] == label).all()
+
+
+@pytest.mark.parametrize("change", [{"votes": "confidence"}, {"votes": "probabilities"}, {"keep_confidence": 0.5}])
+def test_a_view_without_the_probabilities_that_settings_need_is_refused(change: dict[str, Any]) -> None:
+    labels, no = mostly_wall(ROAD), np.zeros((SIZE, SIZE), np.bool_)
+    with pytest.raises(ValueError, match="need the assistant's probabilities"):
+        vote_in_view(Seen(labels, no), mask_set([LEFT_HALF]), 4, (), FusionConfig(**change))
 
 
 def panorama_case(seed: int) -> tuple[Floats, Floats, Bools, tuple[Window, ...], list[list[Bools]]]:

@@ -1,0 +1,210 @@
+"""Which settings of fusion measure better, each on the same masks and predictions of labelled scenes.
+
+    python -m scripts.measure_fusion [--scenes development] [--set fusion.theta=0.6 ...] [--only NAME ...]
+
+The scenes of the world are none that a network or another choice has seen: 12 to develop on, and 24 others, which only
+the table in scripts/README.md is measured on. Stage one of the demo's recipe sees them once (`--set` changes the
+recipe, and stage one makes anew what that concerns); then every option fuses what it has cached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pipeline.arrays import LabelArray
+from pipeline.classes import IGNORE, LabelSet
+from pipeline.ensemble.config import FusionConfig
+from pipeline.evaluate.bootstrap import miou_change_interval, ratio_change_interval
+from pipeline.evaluate.class_changes import class_changes
+from pipeline.evaluate.controls import FusionInput
+from pipeline.evaluate.metrics import ConfusionMatrix, best_class
+from pipeline.teacher.vote import fuse
+from pipeline.world.seeds import MODEL_VALIDATION
+from stages.events import silent
+from stages.reading import RunReader
+from stages.runs import Run, open_run
+from stages.splits import learning_panoramas
+from stages.teacher_cache import teacher_cache
+from stages.views import shared_views
+from stages.world import SceneTask, render_scene
+
+SCENES = {"development": MODEL_VALIDATION[6600:6612], "measured": MODEL_VALIDATION[6700:6724]}
+DEFAULT = "as the recipe has it"
+OPTIONS: dict[str, dict[str, Any]] = {
+    DEFAULT: {},
+    "keep the assistant's labels in unreliable masks": {"unreliable": "keep"},
+    "no protection of thin classes": {"protect_thin": False},
+    "rare classes protected, 1 %": {"protect_rare": 0.01},
+    "rare classes protected, 2 %": {"protect_rare": 0.02},
+    "confident pixels keep their label, 0.98": {"keep_confidence": 0.98},
+    "confident pixels keep their label, 0.9": {"keep_confidence": 0.9},
+    "votes by confidence": {"votes": "confidence"},
+    "votes by probabilities": {"votes": "probabilities"},
+    "the purest mask on top": {"on_top": "pure"},
+    "masks weigh by Lcr": {"weigh_by": "lcr"},
+    "masks weigh by predicted IoU": {"weigh_by": "predicted_iou"},
+    "masks weigh by stability": {"weigh_by": "stability"},
+    "probabilities, rare 1 %": {"votes": "probabilities", "protect_rare": 0.01},
+    "probabilities, rare 1 %, by Lcr": {"votes": "probabilities", "protect_rare": 0.01, "weigh_by": "lcr"},
+    "probabilities, rare 1 %, by Lcr, confident 0.98": {
+        "votes": "probabilities",
+        "protect_rare": 0.01,
+        "weigh_by": "lcr",
+        "keep_confidence": 0.98,
+    },
+}
+"""Settings of fusion that each option changes."""
+LOSS = 0.01
+"""A class loses where its IoU falls by more than this from the assistant's blend to the ensemble."""
+
+
+@dataclass
+class Scores:
+    """What one option gives, panorama by panorama (N)."""
+
+    ensemble: list[npt.NDArray[np.int64]] = field(default_factory=list[npt.NDArray[np.int64]])
+    """Confusion matrices of E."""
+    reliable: list[npt.NDArray[np.int64]] = field(default_factory=list[npt.NDArray[np.int64]])
+    """Those of E_H."""
+
+    @property
+    def matrices_NCC(self) -> npt.NDArray[np.int64]:
+        """Confusion matrices of E."""
+        return np.stack(self.ensemble)
+
+    @property
+    def right_N2(self) -> npt.NDArray[np.int64]:
+        """Pixels of E that are right, and all that count."""
+        return _right(self.ensemble)
+
+    @property
+    def reliable_right_N2(self) -> npt.NDArray[np.int64]:
+        """Pixels of E_H that are right, and all that it covers."""
+        return _right(self.reliable)
+
+
+def _right(matrices: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    return np.array([(np.trace(matrix), matrix.sum()) for matrix in matrices])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--scenes", choices=SCENES, default="development")
+    parser.add_argument("--set", nargs="*", default=[], help="settings of the recipe, key=value")
+    parser.add_argument("--only", nargs="*", default=[], help="names of options; all by default")
+    parser.add_argument("--out", type=Path, default=Path("cache/bench/fusion"))
+    options = parser.parse_args(arguments)
+    chosen = {name: OPTIONS[name] for name in options.only} or OPTIONS
+    run = scenes_run(options.scenes, options.out, tuple(options.set))
+    teacher_cache(run, silent, device="cpu")
+    blend, scores = measure(inputs(run), {DEFAULT: {}} | chosen)
+    rows = [row(name, own, scores[DEFAULT], blend, run.recipe.classes) for name, own in scores.items()]
+    (options.out / f"{options.scenes}.json").write_text(json.dumps(rows, indent=1))
+    print(table(rows))
+
+
+def scenes_run(name: str, out: Path, settings: tuple[str, ...]) -> Run:
+    """The run of stage one over some scenes, which are rendered where they are missing."""
+    for seed in SCENES[name]:
+        task = SceneTask(seed, out / name / "panoramas" / f"{seed}.png", out / name / "labels" / f"{seed}.png")
+        if not task.image.exists():
+            render_scene(task)
+    own = (f"name={name}", f"data.panoramas={out / name / 'panoramas'}", "data.evaluation=",
+           f"data.labels={out / name / 'labels'}", "assistant.feature_levels=[]", "losses.features=0")  # fmt: skip
+    return open_run("demo", out / "runs", (*own, *settings))
+
+
+def inputs(run: Run) -> Iterator[tuple[FusionInput, LabelArray]]:
+    """What fusion has of every panorama, with its true labels."""
+    recipe, panoramas = run.recipe, learning_panoramas(run.recipe)
+    reader = RunReader.open(run, panoramas)
+    for panorama in panoramas:
+        teacher, masks = reader.teacher(panorama.id), reader.masks(panorama.id)
+        truth_HW = np.array(Image.open(Path(recipe.data.labels) / f"{panorama.path.stem}.png"))
+        yield FusionInput(teacher.assistant_CHW, teacher.agreement_HW, teacher.ignored_HW, shared_views(recipe), masks,
+                          recipe.classes, recipe.fusion), truth_HW  # fmt: skip
+
+
+def measure(
+    panoramas: Iterable[tuple[FusionInput, LabelArray]], options: Mapping[str, Mapping[str, Any]]
+) -> tuple[Scores, dict[str, Scores]]:
+    """Scores of the assistant's blend, and of every option's ensemble, over the same panoramas."""
+    blend = Scores()
+    scores: dict[str, Scores] = {name: Scores() for name in options}
+    for known, truth_HW in panoramas:
+        labels_HW = best_class(known.assistant_CHW)[0]
+        _score(blend, truth_HW, labels_HW, np.ones(labels_HW.shape, np.bool_), len(known.label_set))
+        for name, settings in options.items():
+            config: FusionConfig = dataclasses.replace(known.config, **settings)
+            found = fuse(known.assistant_CHW, known.agreement_HW, known.ignored_HW, known.views, known.masks,
+                         known.label_set, config)  # fmt: skip
+            _score(scores[name], truth_HW, found.labels_HW, found.reliable_HW, len(known.label_set))
+    return blend, scores
+
+
+def _score(
+    scores: Scores, truth_HW: LabelArray, labels_HW: LabelArray, reliable_HW: npt.NDArray[np.bool_], classes: int
+) -> None:
+    for matrices, found_HW in (
+        (scores.ensemble, labels_HW),
+        (scores.reliable, np.where(reliable_HW, labels_HW, np.uint8(IGNORE))),
+    ):
+        matrix = ConfusionMatrix(classes)
+        matrix.add(truth_HW, found_HW)
+        matrices.append(matrix.matrix)
+
+
+def row(name: str, own: Scores, default: Scores, blend: Scores, classes: LabelSet) -> dict[str, Any]:
+    """One option's figures, in per cent, with 95 % intervals of its change against the default over the panoramas."""
+    total = ConfusionMatrix(len(classes))
+    total.matrix = own.matrices_NCC.sum(axis=0)
+    reliable = own.reliable_right_N2.sum(axis=0)
+    changes = class_changes(classes.names, blend.matrices_NCC, own.matrices_NCC)
+    return {
+        "option": name,
+        "miou": 100 * total.miou,
+        "miou change": _percent(miou_change_interval(default.matrices_NCC, own.matrices_NCC)),
+        "pixels": 100 * total.accuracy,
+        "pixels change": _percent(ratio_change_interval(default.right_N2, own.right_N2)),
+        "reliable right": 100 * reliable[0] / reliable[1],
+        "reliable coverage": 100 * reliable[1] / total.matrix.sum(),
+        "classes that lose": {change.name: 100 * change.change for change in changes if change.change < -LOSS},
+    }
+
+
+def _percent(interval: tuple[float, float]) -> list[float]:
+    return [100 * end for end in interval]
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The figures as Markdown."""
+    lines = ["| fusion | mIoU, % | change | pixels, % | change | reliable: right / of all, % | classes that lose |",
+             "| --- | ---: | ---: | ---: | ---: | ---: | --- |"]  # fmt: skip
+    for own in rows:
+        losing = ", ".join(f"{name} {change:+.1f}" for name, change in own["classes that lose"].items())
+        lines.append(
+            f"| {own['option']} | {own['miou']:.1f} | {_change(own['miou change'])} | {own['pixels']:.1f} | "
+            f"{_change(own['pixels change'])} | {own['reliable right']:.1f} / {own['reliable coverage']:.1f} | "
+            f"{losing or 'none'} |"
+        )
+    return "\n".join(lines)
+
+
+def _change(interval: list[float]) -> str:
+    low, high = interval
+    return f"{low:+.2f} to {high:+.2f}" if low or high else ""
+
+
+if __name__ == "__main__":
+    main()
