@@ -25,7 +25,7 @@ from pipeline.errors import RecipeError
 from pipeline.evaluate.categories import Categories, open_categories
 from pipeline.panorama.config import PanoramaConfig, ViewsConfig, WindowConfig
 from pipeline.sentences import sentences, summary
-from pipeline.settings import require, require_choice
+from pipeline.settings import require, require_choice, require_fraction
 from pipeline.student.config import DistillConfig, LossConfig, StudentConfig
 from pipeline.teacher.config import AssistantConfig, BoundaryConfig, SamConfig
 
@@ -47,10 +47,17 @@ class DataConfig:
     """Whether ids in those label files count from 1: id k is class k - 1, and 0 is ignored like 255."""
     labels_by: str = "people"
     """Who made the labels: people, or a network; results against a network's labels are reported as agreement."""
+    corrections: str = ""
+    """Folder of corrected labels, as `goodsam import-labels` writes it; the student learns from them too
+    (`losses.corrections`). Empty for none."""
+    corrections_held_out: float = 0.2
+    """Share of the corrected panoramas whose corrections the student does not learn from and `eval` measures on, beside
+    those of `evaluation`."""
     limit: int = 0
     """Use only the first panoramas of each folder, this many; 0 for all."""
 
     def __post_init__(self) -> None:
+        require_fraction("data.corrections_held_out", self.corrections_held_out)
         require_choice("data.labels_by", self.labels_by, ("people", "network"))
         require(self.limit >= 0, "data.limit", self.limit, "0 or a positive number")
 
@@ -237,6 +244,7 @@ PATH_KEYS = (
     ("data", "panoramas"),
     ("data", "evaluation"),
     ("data", "labels"),
+    ("data", "corrections"),
     ("panorama", "ignore_mask"),
     ("sam", "checkpoint"),
 )

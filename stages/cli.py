@@ -12,6 +12,7 @@ import typer
 
 from pipeline import __version__
 from stages.cli_export import export, export_onnx
+from stages.cli_import import import_labels
 from stages.cli_options import (
     CacheOption,
     DeviceOption,
@@ -127,9 +128,11 @@ def evaluate(
     with _listeners(run) as listener, _world_needed(run):
         require_evaluation_folder(run.recipe)
         from stages.evaluate import evaluate as stage  # last, as in `distill`
+        from stages.measure_corrections import measure_corrections
 
         evaluation = stage(run, listener, device=_device(device))
-    typer.echo(evaluation.table)
+        of_corrections = measure_corrections(run, listener, _device(device))
+    typer.echo("\n\n".join(filter(None, (evaluation.table, of_corrections))))
 
 
 @app.command("fetch-weights", short_help="Download SAM's checkpoints and check their hash.")
@@ -147,6 +150,7 @@ def fetch_weights(
 
 
 app.command("predict", short_help="Run a network over a folder of panoramas.")(predict)
+app.command("import-labels", short_help="Corrected labels back from a labelling tool.")(import_labels)
 app.command("export", short_help="The cached ensemble as maps, without a student.")(export)
 app.command("export-onnx", short_help="A student as one ONNX file, compared with torch.")(export_onnx)
 

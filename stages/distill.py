@@ -65,6 +65,7 @@ def distill_job(run: Run, reader: RunReader, device: str = "cpu") -> DistillJob:
         distill=recipe.distill,
         seed=recipe.student.seed,
         device=device,
+        corrections_fingerprint=reader.corrections_fingerprint,
         vertical_fov=recipe.panorama.vertical_fov,
     )
 

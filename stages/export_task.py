@@ -17,6 +17,7 @@ from pipeline.errors import CacheError, GoodSAMError, InputError
 from pipeline.evaluate.overlay import paint_masks
 from pipeline.exchange import coco, cvat, labelstudio
 from pipeline.panorama.tags import gpano_xmp, kept_exif, kept_xmp
+from stages.corrections import pixels_digest
 from stages.events import ItemFailed, failure
 from stages.export_folder import ExportFolder
 from stages.export_maps import CachedMaps
@@ -109,7 +110,8 @@ def _write(task: ExportTask, maps: CachedMaps) -> None:
 
 def _write_labels(path: Path, maps: CachedMaps, notes: Mapping[str, str], labels_hw: LabelArray | None = None) -> None:
     found_hw = maps.labels_hw if labels_hw is None else labels_hw
-    write_labels(path, found_hw, maps.reader.recipe.classes, notes)
+    noted = {**notes, "pixels": pixels_digest(found_hw)}  # `import-labels` knows by it what nobody has changed
+    write_labels(path, found_hw, maps.reader.recipe.classes, noted)
 
 
 def _write_reliable(path: Path, maps: CachedMaps, notes: Mapping[str, str]) -> None:

@@ -24,6 +24,7 @@ from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
 from pipeline.student.reader import StoreReader
 from pipeline.teacher.masks import MaskSet, mask_map
+from stages.corrections import CorrectionReader, correction_reader
 from stages.manifest import read_manifest
 from stages.panorama_records import PanoramaRecord, PanoramaRecords
 from stages.products import product
@@ -135,7 +136,22 @@ class RunReader:
         """Reads what the student learns from."""
         recipe = self.recipe
         levels = recipe.assistant.feature_levels if recipe.losses.features > 0 else ()
-        return StoreReader(self.read, self.image, levels, recipe.losses.hard)
+        return StoreReader(self.read, self.image, levels, recipe.losses.hard, self._corrections())
+
+    def _corrections(self) -> CorrectionReader | None:
+        """Reads people's corrections; None where the recipe has none to learn from."""
+        has_any = self.recipe.data.corrections and self.recipe.losses.corrections
+        return correction_reader(self.recipe, self) if has_any else None
+
+    @property
+    def corrections_fingerprint(self) -> str:
+        """Names the corrections that are learned from; empty for none.
+
+        Raises:
+            InputError: `data.corrections` cannot be read.
+        """
+        corrections = self._corrections()
+        return corrections.learned_fingerprint if corrections else ""
 
     def teacher(self, panorama_id: str) -> TeacherArrays:
         """What the ladder measures of stage one.

@@ -81,6 +81,8 @@ class DistillJob:
     """Seed of all that is random."""
     device: str = "cpu"
     """torch device."""
+    corrections_fingerprint: str = ""
+    """Names people's corrections that are learned from too; empty where there are none."""
     vertical_fov: float = 180.0
     """Vertical field of view of the panoramas, degrees: noted for those who predict with the student."""
 
@@ -89,8 +91,15 @@ class DistillJob:
         """Name of the student that comes out, however often progress is logged and saved, and wherever files lie."""
         training = replace(self.distill, log_every=1, checkpoint_every=1, sample_memory_gb=0)
         student = (self.student.size, start_identity(self.student, self.label_set))
-        return fingerprint(VERSION, student, self.losses, training, self.seed, self.label_set.names,
-                           self.data_fingerprint)  # fmt: skip
+        corrections = (self.corrections_fingerprint,) if self.corrections_fingerprint else ()
+        return fingerprint(VERSION, student, self.effective_losses, training, self.seed, self.label_set.names,
+                           self.data_fingerprint, *corrections)  # fmt: skip
+
+    @property
+    def effective_losses(self) -> dict[str, Any]:
+        """The settings of the losses without those that have no effect on this student."""
+        without = () if self.corrections_fingerprint else ("corrections",)
+        return {key: value for key, value in asdict(self.losses).items() if key not in without}
 
     @property
     def folder(self) -> StudentFolder:

@@ -44,6 +44,9 @@ class LossConfig:
     """L_bd^{T,S}: the student's soft boundary against the refined boundary B_ref."""
     features: float = 0.1
     """L_feat: projected student encoder levels against the assistant's."""
+    corrections: float = 4.0
+    """Weight of people's corrections (`data.corrections`), per corrected pixel, beside the weights above: cross-entropy
+    with the corrected label (ours). It has no effect where there are none."""
     temperature: float = 1.0
     """Soft targets and predictions are divided by it; the loss is multiplied by its square (Hinton)."""
     hard: bool = False
@@ -59,6 +62,7 @@ class LossConfig:
         weights = tuple(getattr(self, key) for key in LOSSES)
         for key, weight in zip(LOSSES, weights, strict=True):
             require(weight >= 0, f"losses.{key}", weight, "zero or positive")
+        require(self.corrections >= 0, "losses.corrections", self.corrections, "zero or positive")
         require(any(weights), "losses", weights, "at least one weight above 0")
         require(0 <= self.class_balance <= 1, "losses.class_balance", self.class_balance, "from 0 to 1")
         require(self.temperature > 0, "losses.temperature", self.temperature, "positive")

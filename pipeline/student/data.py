@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pipeline.classes import IGNORE
 from pipeline.errors import CacheError, GoodSAMError
 from pipeline.student.augment import Augmentation, draw_augmentation, transform
 from pipeline.student.config import DistillConfig
@@ -56,6 +57,9 @@ class TrainingBatch:
     """Factors of brightness, contrast and saturation for `jitter_colours`."""
     whole: bool
     """Whether panoramas are whole, so that their first and last columns are neighbours."""
+    corrected_Bhw: Tensor | None = None
+    """uint8 class ids where people have corrected the ensemble, IGNORE elsewhere; None where no sample has
+    corrections."""
 
     @property
     def stride(self) -> int:
@@ -157,7 +161,15 @@ def collate(samples: Sequence[PooledSample], augmentations: Sequence[Augmentatio
         mirrored_B=torch.tensor([change.mirror for change in augmentations]),
         colours_B3=torch.tensor([change.colours for change in augmentations]),
         whole=augmentations[0].width == samples[0].width,
+        corrected_Bhw=_stack_corrections(moved),
     )
+
+
+def _stack_corrections(samples: Sequence[PooledSample]) -> Tensor | None:
+    if all(sample.corrected_hw is None for sample in samples):
+        return None
+    nothing_hw = np.full_like(samples[0].valid_hw, IGNORE)
+    return _stack([nothing_hw if sample.corrected_hw is None else sample.corrected_hw for sample in samples])
 
 
 def _stack(arrays: Sequence[npt.NDArray[Any]]) -> Tensor:

@@ -5,6 +5,7 @@
     L_CE^{T,S}   reliable_loss    P_i against E_H^i, window                   paper
     L_bd^{T,S}   boundary_loss    soft boundary of P_S against B_ref          paper; form ours
     L_feat       feature_loss     projected student levels against the TA's   abstract; form ours
+    -            corrections_loss P_S against people's corrections, if any    ours
 
 The paper crops P_S into the windows and sums their terms. We blend the windows' E_i on the panorama first (in stage
 one), and take one mean over the panorama here, because on a wrapping row of windows every pixel lies in the same
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.classes import IGNORE
 from pipeline.student.config import LossConfig
 from pipeline.student.model import StudentOutput, resize_logits
 from pipeline.student.targets import MkaTargets
@@ -111,7 +113,8 @@ def _require_fit(
 
 def _label_losses(logits_BChw: Tensor, targets: MkaTargets, config: LossConfig, wrap: bool) -> dict[str, Tensor]:
     losses: dict[str, Tensor] = {}
-    if not (config.assistant or config.ensemble or config.reliable):
+    corrected_BHW = targets.corrected_Bhw if config.corrections else None
+    if not (config.assistant or config.ensemble or config.reliable) and corrected_BHW is None:
         return losses
     logits_BCHW = resize_logits(logits_BChw, *targets.valid_Bhw.shape[1:], wrap=wrap)
     if config.assistant:
@@ -122,6 +125,8 @@ def _label_losses(logits_BChw: Tensor, targets: MkaTargets, config: LossConfig, 
             losses["ensemble"] = ensemble_loss(divergence_BHW, targets)
         if config.reliable:
             losses["reliable"] = reliable_loss(divergence_BHW, targets)
+    if corrected_BHW is not None:
+        losses["corrections"] = corrections_loss(logits_BCHW, corrected_BHW, targets.valid_Bhw)
     return losses
 
 
@@ -138,6 +143,13 @@ def ensemble_loss(divergence_BHW: Tensor, targets: MkaTargets) -> Tensor:
 def reliable_loss(divergence_BHW: Tensor, targets: MkaTargets) -> Tensor:
     """L_CE^{T,S} against E_H: the same where M = 1 only, so that reliable pixels count twice."""
     return weighted_mean(divergence_BHW, targets.reliable_Bhw, targets.valid_Bhw)
+
+
+def corrections_loss(logits_BCHW: Tensor, corrected_BHW: Tensor, valid_BHW: Tensor) -> Tensor:
+    """Cross-entropy with people's corrections, where there are any; divided by the valid pixels like the window terms,
+    so that a corrected pixel weighs the same wherever it lies and however few there are (ours)."""
+    entropy_BHW = functional.cross_entropy(logits_BCHW, corrected_BHW, ignore_index=IGNORE, reduction="none")
+    return weighted_mean(entropy_BHW, torch.ones_like(entropy_BHW), valid_BHW)
 
 
 def divergence(logits_BCHW: Tensor, targets_BCHW: Tensor, config: LossConfig) -> Tensor:

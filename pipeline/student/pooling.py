@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.cache.codec import encode_probabilities
+from pipeline.classes import IGNORE
 from pipeline.student.model import STRIDE
 from pipeline.student.sample import PanoramaSample
 
@@ -46,6 +47,9 @@ class PooledSample:
     """Number of valid pixels of each square at that resolution, 0 .. 16."""
     features: Mapping[int, npt.NDArray[np.float16]]
     """The assistant's encoder levels by number, as in `PanoramaSample`."""
+    corrected_hw: Bytes | None = None
+    """Class id that most of each square's corrected pixels have, IGNORE where none is corrected; None for no
+    corrections."""
 
     @property
     def width(self) -> int:
@@ -56,7 +60,7 @@ class PooledSample:
     def maps(self) -> dict[str, npt.NDArray[Any]]:
         """All arrays but the image and the features, by name."""
         names = (field.name for field in dataclasses.fields(self) if field.name not in ("image_HW3", "features"))
-        return {name: getattr(self, name) for name in names}
+        return {name: array for name in names if (array := getattr(self, name)) is not None}
 
     @property
     def nbytes(self) -> int:
@@ -83,7 +87,20 @@ def pool(sample: PanoramaSample, stride: int) -> PooledSample:
         boundary_hw=np.minimum(count(sample.boundary_HW & valid_HW, STRIDE), 1),
         boundary_valid_hw=count(valid_HW, STRIDE),
         features=sample.features,
+        corrected_hw=None if sample.corrected_HW is None else pool_labels(sample.corrected_HW, valid_HW, stride),
     )
+
+
+def pool_labels(labels_HW: Bytes, valid_HW: npt.NDArray[np.bool_], stride: int) -> Bytes:
+    """The most frequent label of each square's valid pixels, the lowest on ties; IGNORE where none has one."""
+    best_hw, most_hw = None, None
+    for label in np.unique(labels_HW[valid_HW & (labels_HW != IGNORE)]):
+        number_hw = count((labels_HW == label) & valid_HW, stride)
+        if best_hw is None or most_hw is None:
+            best_hw, most_hw = np.full(number_hw.shape, IGNORE, np.uint8), np.zeros_like(number_hw)
+        best_hw[number_hw > most_hw] = label
+        most_hw = np.maximum(most_hw, number_hw)
+    return np.full(count(valid_HW, stride).shape, IGNORE, np.uint8) if best_hw is None else best_hw
 
 
 def count(flags_HW: npt.NDArray[np.bool_], stride: int) -> Bytes:

@@ -28,6 +28,8 @@ class StoreReader:
     hard: bool = False
     """Read E's labels instead of its soft form, whose argmax differs from them where a winner has less than half of its
     mask."""
+    corrections: Callable[[str], npt.NDArray[np.uint8] | None] | None = None
+    """corrected_HW of a panorama's id, None where nobody has corrected it; None for no corrections at all."""
 
     def __call__(self, panorama_id: str) -> PanoramaSample:
         """The sample of one panorama.
@@ -54,6 +56,7 @@ class StoreReader:
                 level: _half(assistant[f"features_{level}"], assistant[f"features_{level}_scale"])
                 for level in self.levels
             },
+            corrected_HW=self.corrections(panorama_id) if self.corrections else None,
         )
 
 

@@ -30,6 +30,8 @@ class PanoramaSample:
     """Pixels that no loss sees."""
     features: Mapping[int, npt.NDArray[np.float16]]
     """The assistant's encoder levels by number (1 = finest), [D, h, w] each, up to a factor per level; may be empty."""
+    corrected_HW: npt.NDArray[np.uint8] | None = None
+    """Class ids where people have corrected the ensemble, IGNORE elsewhere; None where nobody has."""
 
 
 SampleReader = Callable[[str], PanoramaSample]

@@ -36,6 +36,8 @@ class MkaTargets:
     """The assistant's encoder levels by number (1 = finest), [B, D, rows, columns] each."""
     features_known_B: Tensor
     """1 where the features belong to the image as the student sees it, else 0."""
+    corrected_Bhw: Tensor | None = None
+    """Class ids (int64) where people have corrected the ensemble, IGNORE elsewhere; None for no corrections."""
 
 
 def make_targets(batch: TrainingBatch) -> MkaTargets:
@@ -50,4 +52,5 @@ def make_targets(batch: TrainingBatch) -> MkaTargets:
         boundary_valid_Bhw=batch.boundary_valid_Bhw.float() / STRIDE**2,
         features=batch.features,
         features_known_B=(~batch.mirrored_B).float(),
+        corrected_Bhw=None if batch.corrected_Bhw is None else batch.corrected_Bhw.long(),
     )

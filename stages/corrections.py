@@ -1,0 +1,249 @@
+"""A folder of corrected labels: what people have made of the ensemble, picture by picture.
+
+<corrections>/
+    panoramas/<id>.png, evaluation/<id>.png    class ids, 255 where nobody has labelled; notes name the content
+    .replaced/<digest>/...                     corrections that later ones have taken the place of
+
+A correction belongs to a picture's content: a moved or renamed picture keeps it, a changed one loses it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from pipeline.arrays import LabelArray
+from pipeline.classes import IGNORE, LabelSet, merge_table
+from pipeline.errors import InputError
+from pipeline.evaluate.metrics import resize_nearest
+from pipeline.panorama.level import level_values
+from pipeline.panorama.placement import Placement
+from pipeline.recipe import Recipe
+from pipeline.settings import fingerprint
+from stages.files import digest
+from stages.label_files import read_notes, write_labels
+from stages.panorama_records import PanoramaRecord
+from stages.splits import EVALUATION
+
+REPLACED = ".replaced"
+ORIGINAL, WORKING = "original", "working"
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A corrected label map on the disk."""
+
+    path: Path
+    """The PNG."""
+    source: str
+    """SHA-256 of the picture's file."""
+    size: str
+    """original: pixels of the picture's own; working: of the level canvas of the working size."""
+    digest: str
+    """SHA-256 of the PNG."""
+
+    def on_canvas(self, recipe: Recipe, place: Placement) -> LabelArray:
+        """Corrected labels [H, W] at the working size, as the student sees the panorama; IGNORE elsewhere.
+
+        Args:
+            recipe: the run's.
+            place: where the picture lies on the canvas.
+
+        Raises:
+            InputError: the file cannot be read, or has ids of no class.
+        """
+        labels_hw = read_ids(self.path, recipe.classes)
+        if self.size == ORIGINAL:
+            placed = place.at_size(*labels_hw.shape)
+            labels_hw = level_values(placed.put(labels_hw, IGNORE), placed)
+        return resize_nearest(labels_hw, recipe.panorama.height, recipe.panorama.width)
+
+    def is_held_out(self, panorama_id: str, share: float) -> bool:
+        """Whether it is measured on rather than learned from; the same for ever for a picture's content.
+
+        Args:
+            panorama_id: the panorama's id in the run.
+            share: `data.corrections_held_out`.
+        """
+        return panorama_id.startswith(f"{EVALUATION}/") or int(self.source[:8], 16) < share * 16**8
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """All corrections of a folder, by the content of their pictures."""
+
+    by_source: Mapping[str, Correction]
+    """By SHA-256 of the picture's file."""
+
+    def fingerprint(self, sources: set[str]) -> str:
+        """Names the corrections of some pictures; empty for none."""
+        found = sorted((source, self.by_source[source].digest) for source in sources & self.by_source.keys())
+        return fingerprint(found) if found else ""
+
+
+def find_corrections(folder: str) -> Corrections:
+    """The corrections that `data.corrections` names; none where it is empty.
+
+    Raises:
+        InputError: it is no folder, or a file in it is no correction.
+    """
+    if not folder:
+        return Corrections({})
+    root = Path(folder)
+    if not root.is_dir():
+        raise InputError(f"data.corrections is {folder}, which is no folder", "`goodsam import-labels` makes it",
+                         "Run that first, or correct the setting")  # fmt: skip
+    found: dict[str, Correction] = {}
+    for path in sorted(root.rglob("*.png")):
+        if REPLACED in path.relative_to(root).parts:
+            continue
+        notes = read_notes(path)
+        if not isinstance(notes.get("source"), str) or notes.get("size") not in (ORIGINAL, WORKING):
+            raise InputError(f"{path} does not say which picture it corrects",
+                             "`goodsam import-labels` notes it inside", "Import it with that command")  # fmt: skip
+        found[notes["source"]] = Correction(path, notes["source"], notes["size"], digest(path))
+    return Corrections(found)
+
+
+def store_correction(
+    folder: Path, panorama_id: str, labels_hw: LabelArray, labels: LabelSet, source: str, size: str
+) -> bool:
+    """Write a correction; one of before that differs is kept aside. Returns whether anything has changed.
+
+    Raises:
+        CacheError: it cannot be written.
+    """
+    path = folder / f"{panorama_id}.png"
+    notes = {"source": source, "size": size, "classes": list(labels.names)}
+    if path.is_file():
+        before = read_notes(path)
+        if {key: before.get(key) for key in notes} == notes and np.array_equal(np.asarray(Image.open(path)), labels_hw):
+            return False
+        aside = folder / REPLACED / digest(path)[:12] / f"{panorama_id}.png"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(path.read_bytes())
+    write_labels(path, labels_hw, labels, notes)
+    return True
+
+
+def read_ids(path: Path, labels: LabelSet) -> LabelArray:
+    """Class ids of a PNG: grey or indexed ids, or colours of the label set (black is IGNORE).
+
+    Raises:
+        InputError: it cannot be read, or has ids or colours of no class.
+    """
+    notes = read_notes(path)
+    names = tuple(notes.get("classes") or labels.names)
+    if names != labels.names:
+        raise InputError(f"{path.name} has the classes {', '.join(names)}", f"the run has {', '.join(labels.names)}",
+                         "Import it again for this run")  # fmt: skip
+    try:
+        with Image.open(path) as picture:
+            is_png, mode = picture.format == "PNG", picture.mode
+            values = np.asarray(picture.convert("RGB") if mode in ("RGB", "RGBA") else picture)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path.name} is broken or no picture ({error})", "corrections are PNG files",
+                         "Save it again") from error  # fmt: skip
+    if not is_png or mode not in ("L", "P", "RGB", "RGBA"):
+        raise InputError(f"{path.name} is not an 8-bit PNG", "corrections are PNG files of class ids or colours",
+                         "Save it as PNG with 8 bits")  # fmt: skip
+    return _ids_of_colours(values, labels, path.name) if values.ndim == 3 else _known_ids(values, labels, path.name)
+
+
+def _known_ids(values_hw: LabelArray, labels: LabelSet, name: str) -> LabelArray:
+    known = merge_table(labels, labels)
+    wrong = [int(value) for value in np.unique(values_hw) if value != IGNORE and known[value] == IGNORE]
+    if wrong:
+        raise InputError(f"{name} holds the class id {wrong[0]}",
+                         f"{labels.name} has the ids 0 to {len(labels) - 1}, and {IGNORE} for unlabelled",
+                         "Correct these pixels")  # fmt: skip
+    return values_hw
+
+
+def _ids_of_colours(colours_hw3: LabelArray, labels: LabelSet, name: str) -> LabelArray:
+    codes_hw = colours_hw3.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    ids_hw = np.full(codes_hw.shape, IGNORE, np.uint8)
+    known_hw = codes_hw == 0
+    for class_id, (red, green, blue) in enumerate(labels.palette):
+        mine_hw = codes_hw == (red << 16 | green << 8 | blue)
+        ids_hw[mine_hw] = class_id
+        known_hw |= mine_hw
+    if not known_hw.all():
+        red, green, blue = colours_hw3[~known_hw][0].tolist()
+        colour = f"#{red:02x}{green:02x}{blue:02x}"
+        raise InputError(f"{name} has {int((~known_hw).sum())} pixels of colours of no class, as {colour}",
+                         "colours must be exactly those of the label set, without smoothing",
+                         "Draw with a hard brush, or save class ids")  # fmt: skip
+    return ids_hw
+
+
+def pixels_digest(labels_hw: LabelArray) -> str:
+    """Names the content of a label map: size and pixels."""
+    return hashlib.sha256(f"{labels_hw.shape}".encode() + np.ascontiguousarray(labels_hw).tobytes()).hexdigest()
+
+
+class KnownPanoramas(Protocol):
+    """What is asked of a `RunReader`."""
+
+    @property
+    def records(self) -> Mapping[str, PanoramaRecord]:
+        """Content of the panoramas in the cache, by id."""
+        ...
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Those that are read."""
+        ...
+
+    def placement(self, panorama_id: str) -> Placement:
+        """Where a panorama's picture lies on the canvas."""
+        ...
+
+
+@dataclass(frozen=True)
+class CorrectionReader:
+    """Gives the student a panorama's correction; picklable."""
+
+    corrections: Corrections
+    """All of the folder."""
+    recipe: Recipe
+    """The run's."""
+    reader: KnownPanoramas
+    """Knows content and placement of the panoramas."""
+
+    def __call__(self, panorama_id: str) -> LabelArray | None:
+        """Corrected labels at the working size; None where there are none, or they are held out."""
+        correction = self.of(panorama_id)
+        if correction is None or correction.is_held_out(panorama_id, self.recipe.data.corrections_held_out):
+            return None
+        return correction.on_canvas(self.recipe, self.reader.placement(panorama_id))
+
+    def of(self, panorama_id: str) -> Correction | None:
+        """The correction of a panorama's content."""
+        return self.corrections.by_source.get(self.reader.records[panorama_id].sha256)
+
+    @property
+    def learned_fingerprint(self) -> str:
+        """Names what the student learns from; empty for nothing."""
+        share = self.recipe.data.corrections_held_out
+        learned = {
+            correction.source
+            for panorama_id in self.reader.ids
+            if (correction := self.of(panorama_id)) and not correction.is_held_out(panorama_id, share)
+        }
+        return self.corrections.fingerprint(learned)
+
+
+def correction_reader(recipe: Recipe, reader: KnownPanoramas) -> CorrectionReader:
+    """The corrections of a run.
+
+    Raises:
+        InputError: as `find_corrections`.
+    """
+    return CorrectionReader(find_corrections(recipe.data.corrections), recipe, reader)

@@ -1,0 +1,168 @@
+"""Take corrected labels back: each is matched to its panorama and stored beside the cache, see `corrections`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pipeline.errors import InputError, first_few
+from pipeline.exchange.regions import LabelledPicture
+from pipeline.panorama.finding import SUFFIXES, folded_name
+from pipeline.panorama.images import picture_header
+from stages.claims import exclusive_lock
+from stages.corrections import ORIGINAL, WORKING, store_correction
+from stages.events import ItemFailed, Listener, Note, silent
+from stages.export_folder import DESCRIPTION
+from stages.files import digest
+from stages.import_sources import Incoming, incoming
+from stages.runs import Run
+from stages.splits import SplitPanorama, all_panoramas
+
+STAGE = "import-labels"
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """Result of an import."""
+
+    folder: Path
+    """Where corrections lie."""
+    stored: int
+    """Corrections that are new or differ from those of before."""
+    known: int
+    """Corrections that were there already."""
+    unchanged: int
+    """Label maps that are as `goodsam export` wrote them: nobody has corrected them."""
+    failed: dict[str, str]
+    """Name -> one sentence, for those that were set aside."""
+
+
+def import_labels(run: Run, source: Path, folder: Path, listener: Listener = silent) -> ImportSummary:
+    """Store the corrections of a folder or an export; what cannot be used is set aside, and nothing is lost.
+
+    Args:
+        run: whose panoramas they correct.
+        source: folder of PNGs, or an export of CVAT or Label Studio.
+        folder: where corrections are stored.
+        listener: hears what was set aside.
+
+    Raises:
+        InputError: the source is nothing that can be imported or is damaged (then nothing is stored), or none of its
+            pictures could be used.
+        CacheError: corrections cannot be written.
+    """
+    labels, size = run.recipe.classes, _exported_size(source)
+    matcher = _Matcher(all_panoramas(run.recipe))
+    for _ in incoming(source, labels):  # an export that is damaged at its end stores nothing
+        pass
+    failed: dict[str, str] = {}
+    stored = known = unchanged = 0
+    with exclusive_lock(folder, STAGE):
+        for item in incoming(source, labels):
+            if item.picture is None and item.refused is None:
+                unchanged += 1
+                continue
+            try:
+                panorama, picture = matcher.match(item)
+                its_size = _require_size(panorama, picture, run, size)
+                sha256 = _require_content(panorama, picture)
+            except InputError as error:
+                failed[item.name] = str(error)
+                listener(ItemFailed(STAGE, item.name, str(error)))
+                continue
+            changed = store_correction(folder, panorama.id, picture.labels_hw, labels, sha256, its_size)
+            stored, known = stored + changed, known + (not changed)
+    if not stored + known + unchanged:
+        reason = next(iter(failed.values()), "nobody has labelled anything in it").rstrip(".")
+        raise InputError(f"{source} has no corrections that can be used", f"the first reason: {reason}",
+                         "Correct it and import again; nothing was changed")  # fmt: skip
+    if unchanged:
+        listener(Note(STAGE, f"{unchanged} label maps are as they were exported and were left out"))
+    return ImportSummary(folder, stored, known, unchanged, failed)
+
+
+class _Matcher:
+    """Finds the panorama that a labelling tool's picture is."""
+
+    def __init__(self, panoramas: Sequence[SplitPanorama]) -> None:
+        self._by_name: dict[str, list[SplitPanorama]] = {}
+        for panorama in panoramas:
+            plain = panorama.id.partition("/")[2]
+            for name in dict.fromkeys((panorama.id, plain, PurePosixPath(plain).name)):
+                self._by_name.setdefault(folded_name(name), []).append(panorama)
+        self._exact = {folded_name(panorama.id): panorama for panorama in panoramas}
+
+    def match(self, item: Incoming) -> tuple[SplitPanorama, LabelledPicture]:
+        """The panorama and its labels.
+
+        Raises:
+            InputError: no panorama has that name, several have, or the labels are refused.
+        """
+        if item.picture is None:
+            raise item.refused or InputError(item.name, "it must have labels", "Export it again")
+        candidates = list(_candidates(item.name))
+        for name in candidates:
+            if name in self._exact:
+                return self._exact[name], item.picture
+            found = self._by_name.get(name, [])
+            if len(found) == 1:
+                return found[0], item.picture
+            if found:
+                ids = first_few([panorama.id for panorama in found])
+                raise InputError(f"{item.name} could be {ids}", "a picture's name must tell which panorama it is",
+                                 "Put the panorama's folder in front of its name")  # fmt: skip
+        raise InputError(f"{item.name} is no panorama of this run", "pictures are matched by path or file name",
+                         "Name the run that it was exported from, or correct its name")  # fmt: skip
+
+
+def _candidates(name: str) -> list[str]:
+    """Names that a picture may have among the panoramas, the most specific first."""
+    path = PurePosixPath(name.replace("\\", "/").partition("?d=")[2] or name.replace("\\", "/"))
+    path = path.with_suffix("") if path.suffix.lower() in (*SUFFIXES, ".png") else path
+    parts = path.parts[1:] if path.is_absolute() else path.parts
+    return [folded_name(PurePosixPath(*parts[start:]).as_posix()) for start in range(len(parts))]
+
+
+def _exported_size(source: Path) -> str:
+    """Size of the export that the source is, or lies in; empty where nobody knows."""
+    for folder in (source, source.parent):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return str(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["size"])
+    return ""
+
+
+def _require_size(panorama: SplitPanorama, picture: LabelledPicture, run: Run, exported: str) -> str:
+    """Whether labels are of the picture's own size or of the working size.
+
+    Raises:
+        InputError: they are of neither.
+    """
+    height, width = picture.labels_hw.shape
+    header = picture_header(panorama.path)
+    own = (header.height, header.width) if header else (0, 0)
+    working = (run.recipe.panorama.height, run.recipe.panorama.width)
+    sizes: Mapping[str, tuple[int, int]] = {ORIGINAL: own, WORKING: working}
+    is_working = exported == WORKING or picture.name.startswith("images/")
+    for size in (WORKING, ORIGINAL) if is_working else (ORIGINAL, WORKING):
+        if (height, width) == sizes[size]:
+            return size
+    raise InputError(f"labels of {picture.name} are {width}x{height}",
+                     f"its picture is {own[1]}x{own[0]}, and the working size {working[1]}x{working[0]}",
+                     "Label the picture itself, or one of `goodsam export --size working`")  # fmt: skip
+
+
+def _require_content(panorama: SplitPanorama, picture: LabelledPicture) -> str:
+    """SHA-256 of the panorama's file.
+
+    Raises:
+        InputError: the labels are of a picture of this name with another content, or the file cannot be read.
+    """
+    sha256 = digest(panorama.path)
+    if picture.sha256 and picture.sha256 != sha256:
+        raise InputError(f"labels of {picture.name} are of another picture of that name than {panorama.path}",
+                         "it has changed since it was exported", "Restore the picture, or export and label it again"
+                         )  # fmt: skip
+    return sha256

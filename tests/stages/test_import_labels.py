@@ -1,0 +1,277 @@
+"""Corrected labels come back to the pixel, are matched to the right picture, and are learned from and measured on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.classes import DENSEPASS_13, IGNORE
+from pipeline.errors import InputError
+from pipeline.panorama.placement import Placement
+from stages.corrections import correction_reader, find_corrections
+from stages.distill import distill, distill_job
+from stages.events import Event, ItemFailed, Note, silent
+from stages.export import ExportJob, export
+from stages.import_labels import import_labels
+from stages.label_files import read_notes
+from stages.measure_corrections import measure_corrections
+from stages.reading import RunReader
+from stages.runs import Run
+from stages.splits import all_panoramas, learning_panoramas
+from tests.stages.small_run import read_product, small_run
+
+CAR = DENSEPASS_13.names.index("car")
+
+
+@dataclass(frozen=True)
+class Team:
+    """A run, and a folder where people correct its ensemble."""
+
+    run: Run
+    work: Path
+
+    @property
+    def corrections(self) -> Path:
+        return self.work / "corrections"
+
+    def exported(self, format_: str, **options: str) -> Path:
+        out = self.work / format_
+        outputs = frozenset(("labels",)) if format_ == "masks" else frozenset[str]()
+        export(ExportJob(self.run, out, outputs, format_, **options))  # type: ignore[arg-type]
+        return out
+
+    def corrected(self, name: str) -> np.ndarray:
+        """Labels of a panorama with a car painted into them, and a part that nobody has labelled."""
+        labels = read_product(self.run, "ensemble", f"panoramas/{name}")["ensemble_labels"].copy()
+        labels[10:20, 30:50] = CAR
+        labels[40:44, :9] = IGNORE
+        return labels
+
+    def imported(self, source: Path, events: list[Event] | None = None) -> int:
+        return import_labels(self.run, source, self.corrections, (events if events is not None else []).append).stored
+
+    def stored(self, name: str) -> np.ndarray:
+        return np.asarray(Image.open(self.corrections / "panoramas" / f"{name}.png"))
+
+
+@pytest.fixture
+def team(finished: Path, tmp_path: Path) -> Team:
+    shutil.copytree(finished, tmp_path / "run")
+    return Team(small_run(tmp_path / "run"), tmp_path / "work")
+
+
+def repaint(team: Team, path: Path, name: str) -> None:
+    """Save a corrected map as an editor does: the palette stays, notes are lost."""
+    palette = Image.open(path).getpalette()
+    picture = Image.fromarray(team.corrected(name))
+    assert palette
+    picture.putpalette(palette)
+    picture.save(path)
+
+
+def test_corrected_pngs_come_back_and_untouched_ones_are_left_out(team: Team) -> None:
+    out = team.exported("masks")
+    repaint(team, out / "labels" / "1.png", "1")
+    events: list[Event] = []
+    assert team.imported(out, events) == 1
+    np.testing.assert_array_equal(team.stored("1"), team.corrected("1"))
+    assert [path.name for path in team.corrections.rglob("*.png")] == ["1.png"]
+    assert Note("import-labels", "2 label maps are as they were exported and were left out") in events
+
+
+def test_colours_count_as_their_classes(team: Team) -> None:
+    out = team.exported("masks")
+    colours = Image.fromarray(DENSEPASS_13.palette_array[team.corrected("1")])
+    colours.save(out / "labels" / "1.png")
+    team.imported(out)
+    np.testing.assert_array_equal(team.stored("1"), team.corrected("1"))
+    pixels = np.asarray(colours).copy()
+    pixels[0, 0] = (1, 2, 3)
+    Image.fromarray(pixels).save(out / "labels" / "1.png")
+    events: list[Event] = []
+    team.imported(out, events)
+    told = next(event.error for event in events if isinstance(event, ItemFailed))
+    assert "1.png has 1 pixels of colours of no class, as #010203" in told
+    np.testing.assert_array_equal(team.stored("1"), team.corrected("1"))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("size", ["original", "working"])
+def test_a_cvat_export_comes_back_to_the_pixel(team: Team, zipped: bool, size: str) -> None:
+    from pipeline.exchange.cvat import image_xml, masks_xml
+
+    out = team.exported("cvat", size=size)
+    name = "1.png" if size == "original" else "images/1.jpg"
+    image = image_xml(1, name, 64, 128, masks_xml(team.corrected("1"), DENSEPASS_13))
+    source = team.work / "annotations.xml"
+    assert name in (out / "annotations.xml").read_text()
+    source.write_text(f"<annotations><version>1.1</version>{image}</annotations>")
+    if zipped:
+        with zipfile.ZipFile(team.work / "task.zip", "w") as archive:
+            archive.write(source, "annotations.xml")
+        source = team.work / "task.zip"
+    assert team.imported(source) == 1
+    np.testing.assert_array_equal(team.stored("1"), team.corrected("1"))
+    assert read_notes(team.corrections / "panoramas" / "1.png")["size"] == size
+
+
+def test_a_label_studio_export_comes_back_to_the_pixel(team: Team) -> None:
+    from pipeline.exchange.labelstudio import results
+
+    out = team.exported("labelstudio")
+    tasks = json.loads((out / "tasks.json").read_text())
+    tasks[1]["annotations"] = [{"result": results(team.corrected("1"), DENSEPASS_13), "was_cancelled": False}]
+    tasks[1]["data"]["image"] = "/data/upload/7/3fe1-1.png"
+    (team.work / "export.json").write_text(json.dumps(tasks))
+    assert team.imported(team.work / "export.json") == 1
+    np.testing.assert_array_equal(team.stored("1"), team.corrected("1"))
+    tasks[1]["data"]["sha256"] = "0" * 64
+    (team.work / "export.json").write_text(json.dumps(tasks))
+    with pytest.raises(InputError, match=r"of another picture of that name.*nothing was changed"):
+        team.imported(team.work / "export.json")
+
+
+def test_exports_back_untouched_are_what_was_exported(team: Team) -> None:
+    out = team.exported("cvat")
+    assert team.imported(out) == 3
+    for name in "012":
+        cached = read_product(team.run, "ensemble", f"panoramas/{name}")["ensemble_labels"]
+        np.testing.assert_array_equal(team.stored(name), cached)
+    assert team.imported(out) == 0, "the same again changes nothing"
+
+
+def test_a_later_correction_replaces_one_of_before_which_is_kept(team: Team) -> None:
+    (team.work / "in").mkdir(parents=True)
+    Image.fromarray(team.corrected("1")).save(team.work / "in" / "1.png")
+    team.imported(team.work / "in")
+    again = team.corrected("1")
+    again[:5] = 0
+    Image.fromarray(again).save(team.work / "in" / "1.png")
+    assert team.imported(team.work / "in") == 1
+    np.testing.assert_array_equal(team.stored("1"), again)
+    kept = [path for path in team.corrections.rglob("1.png") if ".replaced" in path.parts]
+    np.testing.assert_array_equal(np.asarray(Image.open(kept[0])), team.corrected("1"))
+    assert len(find_corrections(str(team.corrections)).by_source) == 1
+
+
+def test_what_cannot_be_used_is_set_aside_with_one_sentence_each(team: Team) -> None:
+    folder = team.work / "in"
+    folder.mkdir(parents=True)
+    Image.fromarray(team.corrected("1")).save(folder / "1.png")
+    Image.fromarray(team.corrected("0")[:60]).save(folder / "0.png")
+    Image.fromarray(np.full((64, 128), 77, np.uint8)).save(folder / "2.png")
+    Image.fromarray(team.corrected("1")).save(folder / "stranger.png")
+    (folder / "9.png").write_bytes(b"\x89PNG no more")
+    events: list[Event] = []
+    assert team.imported(folder, events) == 1
+    told = {event.item: event.error for event in events if isinstance(event, ItemFailed)}
+    assert "labels of 0.png are 128x60; its picture is 128x64" in told["0.png"]
+    assert "2.png holds the class id 77; densepass13 has the ids 0 to 12" in told["2.png"]
+    assert "stranger.png is no panorama of this run" in told["stranger.png"]
+    assert "9.png is broken" in told["9.png"]
+
+
+def test_a_damaged_export_changes_nothing(team: Team) -> None:
+    out = team.exported("cvat")
+    text = (out / "annotations.xml").read_text()
+    broken = team.work / "cut.xml"
+    broken.write_text(text[: len(text) * 2 // 3])
+    with pytest.raises(InputError, match="is damaged"):
+        team.imported(broken)
+    broken.write_text(text.replace('label="road"', 'label="lava"'))
+    with pytest.raises(InputError, match="has the class 'lava'"):
+        team.imported(broken)
+    assert not list(team.corrections.rglob("*.png"))
+    (team.work / "task.zip").write_bytes(b"PK no more")
+    with pytest.raises(InputError, match="is damaged"):
+        team.imported(team.work / "task.zip")
+    with pytest.raises(InputError, match="is not there; it must be a folder of PNGs, or an export of CVAT"):
+        team.imported(team.work / "nowhere")
+
+
+def with_corrections(team: Team, **data: object) -> Run:
+    folder = team.run.folder.parent.parent
+    return small_run(folder, data={"corrections": str(team.corrections), **data})
+
+
+def correct_all(team: Team) -> None:
+    folder = team.work / "in" / "panoramas"
+    folder.mkdir(parents=True)
+    for name in "012":
+        Image.fromarray(team.corrected(name)).save(folder / f"{name}.png")
+    (team.work / "in" / "evaluation").mkdir()
+    truth = np.full((64, 128), IGNORE, np.uint8)
+    truth[40:] = 0
+    Image.fromarray(truth).save(team.work / "in" / "evaluation" / "9.png")
+    assert team.imported(team.work / "in") == 4
+
+
+def test_the_student_of_corrections_is_another_and_without_them_the_same(team: Team) -> None:
+    def name_of(run: Run) -> str:
+        return distill_job(run, RunReader.open(run, learning_panoramas(run.recipe))).fingerprint
+
+    before = name_of(team.run)
+    assert name_of(small_run(team.run.folder.parent.parent, losses={"stride": 4, "corrections": 9.0})) == before
+    correct_all(team)
+    corrected = name_of(with_corrections(team, corrections_held_out=0.0))
+    assert corrected != before
+    assert name_of(with_corrections(team, corrections_held_out=1.0)) == before, "nothing of them is learned from"
+    changed = team.corrected("0")
+    changed[0, 0] = 3
+    Image.fromarray(changed).save(team.work / "in" / "panoramas" / "0.png")
+    team.imported(team.work / "in")
+    assert name_of(with_corrections(team, corrections_held_out=0.0)) not in (before, corrected)
+
+
+def test_a_moved_picture_keeps_its_correction_and_a_changed_one_loses_it(team: Team) -> None:
+    correct_all(team)
+    run = with_corrections(team, corrections_held_out=0.0)
+    reader = RunReader.open(run, all_panoramas(run.recipe))
+    found = correction_reader(run.recipe, reader)
+    np.testing.assert_array_equal(found("panoramas/1"), team.corrected("1"))
+    assert found("evaluation/9") is None, "what is evaluated on is not learned from"
+    (team.corrections / "panoramas" / "1.png").rename(team.corrections / "panoramas" / "any name.png")
+    np.testing.assert_array_equal(correction_reader(run.recipe, reader)("panoramas/1"), team.corrected("1"))
+
+
+def test_corrections_of_a_part_or_a_tilted_picture_lie_where_the_student_sees_them(team: Team) -> None:
+    correct_all(team)
+    correction = next(
+        one for one in find_corrections(str(team.corrections)).by_source.values() if one.path.name == "1.png"
+    )
+    canvas = correction.on_canvas(team.run.recipe, Placement(128, 256, 32, 64, 64, 128))
+    np.testing.assert_array_equal(canvas[16:48, 32:96], team.corrected("1")[1::2, 1::2])
+    assert (canvas[:16] == IGNORE).all() and (canvas[:, :32] == IGNORE).all()
+
+
+@pytest.mark.slow
+def test_a_student_learns_corrections_and_eval_measures_those_held_out(team: Team) -> None:
+    correct_all(team)
+    run = with_corrections(team, corrections_held_out=0.0)
+    events: list[Event] = []
+    distill(run, events.append)
+    logged = [event.values for event in events if hasattr(event, "values")]  # type: ignore[union-attr]
+    assert any("corrections" in values and values["corrections"] > 0 for values in logged)
+    table = measure_corrections(run, silent)
+    record = json.loads((run.evaluation / "corrections.json").read_text())
+    assert record["panoramas"] == 1 and record["learned_from"] == 3
+    truth_is_road = read_product(run, "ensemble", "evaluation/9")["ensemble_labels"][40:] == 0
+    assert record["rungs"]["ensemble"]["pixel_accuracy"] == pytest.approx(truth_is_road.mean())
+    assert "student" in record["rungs"] and "On the corrections of 1 panorama that" in table
+
+
+def test_no_held_out_corrections_are_told(team: Team) -> None:
+    correct_all(team)
+    (team.corrections / "evaluation" / "9.png").unlink()
+    events: list[Event] = []
+    assert measure_corrections(with_corrections(team, corrections_held_out=0.0), events.append) == ""
+    assert any(
+        isinstance(event, Note) and "none of 3 corrected panoramas is held out" in event.text for event in events
+    )
