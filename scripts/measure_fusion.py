@@ -54,6 +54,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "masks weigh by Lcr": {"weigh_by": "lcr"},
     "masks weigh by predicted IoU": {"weigh_by": "predicted_iou"},
     "masks weigh by stability": {"weigh_by": "stability"},
+    "regions joined over the windows": {"join": 0.5},
+    "regions joined, probabilities": {"join": 0.5, "votes": "probabilities"},
+    "regions joined, probabilities, rare 1 %": {"join": 0.5, "votes": "probabilities", "protect_rare": 0.01},
     "probabilities, rare 1 %": {"votes": "probabilities", "protect_rare": 0.01},
     "probabilities, rare 1 %, by Lcr": {"votes": "probabilities", "protect_rare": 0.01, "weigh_by": "lcr"},
     "probabilities, rare 1 %, by Lcr, confident 0.98": {

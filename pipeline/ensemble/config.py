@@ -41,6 +41,9 @@ class FusionConfig:
     weigh_by: str = "none"
     """How masks count where windows differ. none: alike; lcr, predicted_iou or stability: by that figure of each mask,
     and pixels without a mask by the assistant's probability (ours)."""
+    join: float = 0.0
+    """Masks of overlapping windows vote as one region where their intersection over union, in what both windows see,
+    exceeds this; 0: every mask votes alone (the paper's)."""
 
     def __post_init__(self) -> None:
         require_choice("fusion.unreliable", self.unreliable, ("paint", "keep"))
@@ -48,11 +51,13 @@ class FusionConfig:
         require_choice("fusion.on_top", self.on_top, ("small", "pure"))
         require_choice("fusion.weigh_by", self.weigh_by, ("none", "lcr", "predicted_iou", "stability"))
         fractions = (
-            "theta", "large_mask", "protect_rare", "keep_confidence", "uncovered_confidence", "uncovered_agreement",
+            "theta", "large_mask", "protect_rare", "keep_confidence", "join", "uncovered_confidence",
+            "uncovered_agreement",
         )  # fmt: skip
         for key in fractions:
             require_fraction(f"fusion.{key}", getattr(self, key))
 
 
-OPTIONAL = {"protect_rare": 0.0, "keep_confidence": 0.0, "votes": "labels", "on_top": "small", "weigh_by": "none"}
+OPTIONAL = {"protect_rare": 0.0, "keep_confidence": 0.0, "votes": "labels", "on_top": "small", "weigh_by": "none",
+            "join": 0.0}  # fmt: skip
 """Settings that came later, and the values with which fusion is what it was before them."""

@@ -19,8 +19,9 @@ from pipeline.classes import IGNORE, LabelSet
 from pipeline.ensemble.compose import compose
 from pipeline.ensemble.config import FusionConfig
 from pipeline.panorama.views import View
+from pipeline.teacher.ballots import Seen
 from pipeline.teacher.masks import MaskSet
-from pipeline.teacher.vote import Seen, fuse, protected_classes, vote_in_view, vote_in_views
+from pipeline.teacher.vote import fuse, protected_classes, vote_in_view, vote_in_views
 
 
 @dataclass(frozen=True, eq=False)

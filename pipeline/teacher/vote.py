@@ -1,7 +1,8 @@
 """The vote: SAM's masks provide regions, the assistant their labels (paper figure 2, Eq. 3).
 
 In every view, the assistant's labels inside each mask K_i^m vote, or its probabilities do. The winner labels the whole
-mask; its label coverage ratio Lcr decides whether the mask is reliable. This is the first half of cross-task
+mask; its label coverage ratio Lcr decides whether the mask is reliable. Masks of several views may vote as one region
+(`ensemble.joining`). This is the first half of cross-task
 complementary fusion (CTCF); `ensemble.compose` is the second, which blends the views over the panorama, so that masks
 cut off by a view's border count little.
 
@@ -16,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -24,8 +24,10 @@ from pipeline.arrays import BoolArray, FloatArray, LabelArray
 from pipeline.classes import LabelSet
 from pipeline.ensemble.compose import Fusion, compose, require_alike
 from pipeline.ensemble.config import FusionConfig
+from pipeline.ensemble.joining import joined_regions
 from pipeline.ensemble.regions import NO_MASK, Regions, Votes
 from pipeline.panorama.views import View
+from pipeline.teacher.ballots import Ballots, Seen, count, elect, electing, required, together
 from pipeline.teacher.masks import MaskSet
 
 
@@ -80,10 +82,18 @@ def vote_in_views(
             used_Chw if needs_all else None,
         )
 
-    return [
-        vote_in_view(seen(view), own_masks, len(label_set), protected, config)
-        for view, own_masks in zip(views, masks, strict=True)
-    ]
+    in_views: list[_InView] = []
+    ballots: list[Ballots] = []
+    for view, own_masks in zip(views, masks, strict=True):
+        in_view = _InView(seen(view), own_masks, len(label_set), protected, config)
+        ballots.append(in_view.ballots())
+        in_views.append(replace(in_view, seen=replace(in_view.seen, probabilities_Chw=None)))  # of all: much memory
+    regions = [view.regions(own) for view, own in zip(in_views, ballots, strict=True)]
+    if config.join == 0:
+        return regions
+    height, width = ignored_HW.shape
+    joined = together(ballots, joined_regions(views, regions, height, width, config.join))
+    return [view.regions(own) for view, own in zip(in_views, joined, strict=True)]
 
 
 def protected_classes(
@@ -101,20 +111,6 @@ def _needs_confidence(config: FusionConfig) -> bool:
     return config.votes == "confidence" or config.keep_confidence > 0
 
 
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What the assistant says of one view."""
-
-    labels_hw: LabelArray
-    """Class ids."""
-    ignored_hw: BoolArray
-    """Pixels without vote or region."""
-    confidence_hw: FloatArray | None = None
-    """Probability of the label; needed for some settings."""
-    probabilities_Chw: FloatArray | None = None
-    """Of all classes; needed for some settings."""
-
-
 def vote_in_view(seen: Seen, masks: MaskSet, classes: int, protected: Sequence[int], config: FusionConfig) -> Regions:
     """The regions of one view.
 
@@ -128,68 +124,44 @@ def vote_in_view(seen: Seen, masks: MaskSet, classes: int, protected: Sequence[i
     Raises:
         ValueError: sizes differ, or probabilities are missing.
     """
-    if (masks.height, masks.width) != seen.ignored_hw.shape:
-        raise ValueError(f"masks are of a view of {(masks.height, masks.width)}, the view is {seen.ignored_hw.shape}")
-    votes = vote(seen.labels_hw, seen.ignored_hw, masks, classes, _ballots(seen, masks, classes, config))
-    weights_M = _weights(masks, votes, config)
-    return Regions(_paint(seen, masks, votes, protected, config), replace(votes, weights_M=weights_M))
+    view = _InView(seen, masks, classes, protected, config)
+    return view.regions(view.ballots())
 
 
-def vote(
-    labels_hw: LabelArray,
-    ignored_hw: BoolArray,
-    masks: MaskSet,
-    classes: int,
-    ballots_MC: npt.NDArray[np.floating] | None = None,
-) -> Votes:
-    """Count the assistant's labels inside every mask; ignored pixels have no vote.
+@dataclass(frozen=True, eq=False)
+class _InView:
+    """One view's part of the vote; see `vote_in_view`."""
 
-    Args:
-        labels_hw: class ids.
-        ignored_hw: pixels without vote.
-        masks: of the view.
-        classes: number of classes.
-        ballots_MC: what elects the winner of each mask instead of the number of its labels.
-    """
-    labels_or_ignore_hw = labels_hw | -ignored_hw.view(np.uint8)  # IGNORE, which is all ones, where ignored
-    counts_MB = np.zeros((len(masks), 256), np.int64)
-    for counts_B, (box, bitmap) in zip(counts_MB, masks.placed(), strict=True):
-        counts_B[:] = cv2.calcHist([labels_or_ignore_hw[box]], [0], bitmap.view(np.uint8), [256], [0, 256]).ravel()
-    counts_MC = counts_MB[:, :classes]
-    winners_M = (counts_MC if ballots_MC is None else ballots_MC).argmax(axis=1)
-    own_M = np.take_along_axis(counts_MC, winners_M[:, None], axis=1)[:, 0]
-    coverage_M = own_M / np.maximum(counts_MC.sum(axis=1), 1)
-    areas_M = counts_MB.sum(axis=1)
-    return Votes(winners_M.astype(np.uint8), coverage_M.astype(np.float32), areas_M)
+    seen: Seen
+    masks: MaskSet
+    classes: int
+    protected: Sequence[int]
+    config: FusionConfig
 
+    def ballots(self) -> Ballots:
+        """The votes inside its masks.
 
-def _ballots(seen: Seen, masks: MaskSet, classes: int, config: FusionConfig) -> npt.NDArray[np.float32] | None:
-    """The votes [M, C] by probability; None where every label counts alike.
+        Raises:
+            ValueError: as `vote_in_view`.
+        """
+        size, expected = (self.masks.height, self.masks.width), self.seen.ignored_hw.shape
+        if size != expected:
+            raise ValueError(f"masks are of a view of {size}, the view is {expected}")
+        ballots = count(self.seen.labels_hw, self.seen.ignored_hw, self.masks, self.classes)
+        electing_MC = electing(self.seen, self.masks, self.classes, self.config)
+        return ballots if electing_MC is None else replace(ballots, electing_MC=electing_MC)
 
-    Raises:
-        ValueError: probabilities are missing.
-    """
-    if config.votes == "labels":
-        return None
-    ballots_MC = np.zeros((len(masks), classes), np.float32)
-    valid_hw = ~seen.ignored_hw
-    if config.votes == "confidence":
-        confidence_hw = _required(seen.confidence_hw)
-        for ballots_C, (box, bitmap) in zip(ballots_MC, masks.placed(), strict=True):
-            own = bitmap & valid_hw[box]
-            ballots_C[:] = np.bincount(seen.labels_hw[box][own], confidence_hw[box][own], minlength=classes)
-        return ballots_MC
-    probabilities_Chw = _required(seen.probabilities_Chw)
-    for ballots_C, (box, bitmap) in zip(ballots_MC, masks.placed(), strict=True):
-        own = (bitmap & valid_hw[box]).astype(np.float32)
-        ballots_C[:] = np.tensordot(probabilities_Chw[:, *box], own, axes=2)
-    return ballots_MC
+    def regions(self, ballots: Ballots) -> Regions:
+        """Its masks with the labels that these votes give them."""
+        votes = elect(ballots)
+        weights_M = _weights(self.masks, votes, self.config)
+        owners_hw = _paint(self.seen, self.masks, votes, self.protected, self.config)
+        return Regions(owners_hw, replace(votes, weights_M=weights_M))
 
 
-def _required(values: FloatArray | None) -> FloatArray:
-    if values is None:
-        raise ValueError("these settings of fusion need the assistant's probabilities, which are not given")
-    return values
+def vote(labels_hw: LabelArray, ignored_hw: BoolArray, masks: MaskSet, classes: int) -> Votes:
+    """Count the assistant's labels inside every mask, and elect; ignored pixels have no vote."""
+    return elect(count(labels_hw, ignored_hw, masks, classes))
 
 
 def _weights(masks: MaskSet, votes: Votes, config: FusionConfig) -> npt.NDArray[np.float32] | None:
@@ -211,7 +183,7 @@ def _paint(
     owners_hw = np.full(labels_hw.shape, NO_MASK, np.int32)
     protected_hw = np.isin(labels_hw, protected)
     large_area = config.large_mask * labels_hw.size
-    sure_hw = _required(seen.confidence_hw) >= config.keep_confidence if config.keep_confidence > 0 else None
+    sure_hw = required(seen.confidence_hw) >= config.keep_confidence if config.keep_confidence > 0 else None
     placed = list(masks.placed())
     for m in _painting_order(seen, votes, config):
         if votes.coverage_M[m] == 0:

@@ -16,8 +16,9 @@ from pipeline.ensemble.compose import Fusion, compose_part
 from pipeline.ensemble.config import FusionConfig
 from pipeline.panorama.config import WindowConfig
 from pipeline.panorama.windows import Window, cut, window_grid
+from pipeline.teacher.ballots import Seen
 from pipeline.teacher.masks import MaskSet
-from pipeline.teacher.vote import Seen, fuse, vote, vote_in_view, vote_in_views
+from pipeline.teacher.vote import fuse, vote, vote_in_view, vote_in_views
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -453,6 +454,40 @@ def test_fusion_is_deterministic_and_leaves_its_input_alone() -> None:
     np.testing.assert_array_equal(first.labels_HW, second.labels_HW)
     np.testing.assert_array_equal(first.ensemble_CHW, second.ensemble_CHW)
     np.testing.assert_array_equal(first.reliable_HW, second.reliable_HW)
+
+
+def road_that_two_windows_see(config: FusionConfig) -> Fusion:
+    """A road that both windows see; where only the right one looks, the assistant takes most of it for a wall."""
+    labels = np.full((SIZE, 12), SKY, np.uint8)
+    labels[4:, :] = ROAD
+    labels[4:, 7:] = WALL
+    windows = [Window(0, 0, SIZE, 8), Window(0, 4, SIZE, 8)]
+    road = mask_set([area(slice(4, 8), slice(0, 8))])
+    arrays = sure(labels), np.ones(labels.shape, np.float32), np.zeros(labels.shape, np.bool_)
+    return fuse(*arrays, windows, [road, road], FOUR, config)
+
+
+def test_masks_of_overlapping_windows_vote_alone_or_as_one_region() -> None:
+    alone, joined = (road_that_two_windows_see(FusionConfig(join=join, theta=0.6)) for join in (0.0, 0.5))
+    assert (alone.labels_HW[4:, 8:] == WALL).all()  # 20 of the right mask's 32 pixels
+    assert (joined.labels_HW[4:] == ROAD).all()  # 40 of both masks' 64
+    assert joined.reliable_HW[4:].all()
+    np.testing.assert_array_equal(joined.labels_HW[:4], SKY)
+
+
+@pytest.mark.parametrize("votes", ["confidence", "probabilities"])
+def test_joined_regions_elect_as_single_masks_do(votes: str) -> None:
+    assert (road_that_two_windows_see(FusionConfig(join=0.5, votes=votes)).labels_HW[4:] == ROAD).all()
+
+
+def test_views_that_join_nothing_are_fused_as_without() -> None:
+    probabilities, agreement, ignored, windows, flags = panorama_case(3)
+    plain, joined = (
+        fuse(probabilities, agreement, ignored, windows, sets(flags), FOUR, FusionConfig(join=join))
+        for join in (0.0, 1.0)  # no two masks are more than equal
+    )
+    np.testing.assert_array_equal(joined.ensemble_CHW, plain.ensemble_CHW)
+    np.testing.assert_array_equal(joined.reliable_HW, plain.reliable_HW)
 
 
 @pytest.mark.parametrize(

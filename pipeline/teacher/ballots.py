@@ -1,0 +1,121 @@
+"""Ballots: what the assistant says inside each mask, the winner that this elects, and votes of several masks together.
+
+Legend: C classes, h w view, M masks of one view, R regions of the panorama.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.arrays import BoolArray, FloatArray, LabelArray
+from pipeline.ensemble.config import FusionConfig
+from pipeline.ensemble.regions import Votes
+from pipeline.teacher.masks import MaskSet
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the assistant says of one view."""
+
+    labels_hw: LabelArray
+    """Class ids."""
+    ignored_hw: BoolArray
+    """Pixels without vote or region."""
+    confidence_hw: FloatArray | None = None
+    """Probability of the label; needed for some settings."""
+    probabilities_Chw: FloatArray | None = None
+    """Of all classes; needed for some settings."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ballots:
+    """The votes inside each mask of a view."""
+
+    labels_MC: npt.NDArray[np.int64]
+    """Pixels by the assistant's label, without ignored ones."""
+    electing_MC: npt.NDArray[np.integer] | npt.NDArray[np.floating]
+    """What elects the winner: these pixels, or probabilities."""
+    areas_M: npt.NDArray[np.int64]
+    """Pixels, ignored ones too."""
+
+
+def count(labels_hw: LabelArray, ignored_hw: BoolArray, masks: MaskSet, classes: int) -> Ballots:
+    """The assistant's labels inside every mask; ignored pixels have no vote."""
+    labels_or_ignore_hw = labels_hw | -ignored_hw.view(np.uint8)  # IGNORE, which is all ones, where ignored
+    counts_MB = np.zeros((len(masks), 256), np.int64)
+    for counts_B, (box, bitmap) in zip(counts_MB, masks.placed(), strict=True):
+        counts_B[:] = cv2.calcHist([labels_or_ignore_hw[box]], [0], bitmap.view(np.uint8), [256], [0, 256]).ravel()
+    labels_MC = counts_MB[:, :classes]
+    return Ballots(labels_MC, labels_MC, counts_MB.sum(axis=1))
+
+
+def elect(ballots: Ballots) -> Votes:
+    """The winner of every mask, and its share of the labels."""
+    winners_M = ballots.electing_MC.argmax(axis=1)
+    own_M = np.take_along_axis(ballots.labels_MC, winners_M[:, None], axis=1)[:, 0]
+    coverage_M = own_M / np.maximum(ballots.labels_MC.sum(axis=1), 1)
+    return Votes(winners_M.astype(np.uint8), coverage_M.astype(np.float32), ballots.areas_M)
+
+
+def together(ballots: Sequence[Ballots], regions: Sequence[npt.NDArray[np.intp]]) -> list[Ballots]:
+    """The votes of each view's masks with those of all masks of the same region; areas stay the masks' own.
+
+    Args:
+        ballots: of every view.
+        regions: number of the region of each of its masks, [M] (`joined_regions`).
+    """
+    numbers = np.concatenate(regions)
+    count_of = int(numbers.max(initial=-1)) + 1
+
+    def sums(votes: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        every_MC = np.concatenate(votes)
+        sums_RC = np.zeros((count_of, every_MC.shape[1]), every_MC.dtype)
+        np.add.at(sums_RC, numbers, every_MC)
+        return sums_RC
+
+    labels_RC = sums([own.labels_MC for own in ballots])
+    electing_RC = sums([own.electing_MC for own in ballots])
+    return [
+        Ballots(labels_RC[own_regions], electing_RC[own_regions], own.areas_M)
+        for own, own_regions in zip(ballots, regions, strict=True)
+    ]
+
+
+def electing(seen: Seen, masks: MaskSet, classes: int, config: FusionConfig) -> npt.NDArray[np.float32] | None:
+    """The votes [M, C] by probability; None where every label counts alike.
+
+    Raises:
+        ValueError: probabilities are missing.
+    """
+    if config.votes == "labels":
+        return None
+    electing_MC = np.zeros((len(masks), classes), np.float32)
+    valid_hw = ~seen.ignored_hw
+    if config.votes == "confidence":
+        confidence_hw = required(seen.confidence_hw)
+        for electing_C, (box, bitmap) in zip(electing_MC, masks.placed(), strict=True):
+            own = bitmap & valid_hw[box]
+            electing_C[:] = np.bincount(seen.labels_hw[box][own], confidence_hw[box][own], minlength=classes)
+        return electing_MC
+    probabilities_Chw = required(seen.probabilities_Chw)
+    for electing_C, (box, bitmap) in zip(electing_MC, masks.placed(), strict=True):
+        own = (bitmap & valid_hw[box]).astype(np.float32)
+        electing_C[:] = np.tensordot(probabilities_Chw[:, *box], own, axes=2)
+    return electing_MC
+
+
+def required(values: FloatArray | None) -> FloatArray:
+    """Probabilities that some settings need.
+
+    Raises:
+        ValueError: they are not given.
+    """
+    if values is None:
+        raise ValueError("these settings of fusion need the assistant's probabilities, which are not given")
+    return values
