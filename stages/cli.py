@@ -23,6 +23,7 @@ from stages.cli_options import (
     open_run_of,
 )
 from stages.cli_predict import predict
+from stages.cli_tune import TuneMinutes, TuneOut, TuneOverwrite, TunePanoramas
 
 if TYPE_CHECKING:
     from stages.listeners import RunListeners
@@ -153,6 +154,36 @@ app.command("predict", short_help="Run a network over a folder of panoramas.")(p
 app.command("import-labels", short_help="Corrected labels back from a labelling tool.")(import_labels)
 app.command("export", short_help="The cached ensemble as maps, without a student.")(export)
 app.command("export-onnx", short_help="A student as one ONNX file, compared with torch.")(export_onnx)
+
+
+@app.command(short_help="Choose the assistant's blend without labels.")
+def tune(
+    recipe: RecipeArgument = "demo",
+    cache: CacheOption = None,
+    set_: SetOption = None,
+    out: TuneOut = None,
+    minutes: TuneMinutes = 20,
+    panoramas: TunePanoramas = 6,
+    overwrite: TuneOverwrite = False,
+    device: DeviceOption = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the networks.")] = 1,
+) -> None:
+    """Choose how much windows, whole image and perspective views count by what SAM's masks say of a few panoramas."""
+    from stages.splits import require_learning_folder
+    from stages.tuned_recipe import require_free, usual_file
+
+    run, file = open_run_of(recipe, cache, set_), out or usual_file(recipe)
+    require_free(file, overwrite)
+    with _listeners(run) as listener, _world_needed(run):
+        require_learning_folder(run.recipe)
+        from stages.tune import tune as stage  # last, as in `distill`
+
+        result = stage(run, listener, file, minutes=minutes, panoramas=panoramas, overwrite=overwrite, device=device,
+                       threads=threads)  # fmt: skip
+    typer.echo(result.text(most=10))
+    typer.echo(f"all {len(result.trials)} blends: {run.folder / 'tune' / 'table.md'}")
+    typer.echo(result.verdict)
+    typer.echo(f"recipe: {file}")
 
 
 @app.command(short_help="Read a whole teacher cache, check every checksum.")

@@ -191,8 +191,7 @@ def cache_panorama(task: PanoramaTask) -> TaskReport:
     seconds: dict[str, float] = {}
     try:
         task = replace(task, device=choose_device(task.device))
-        torch.backends.cudnn.allow_tf32 = False  # float32 is float32, as on a CPU
-        with _TORCH_THREADS.set_to(task.threads), device_errors(_SMALLER):
+        with computing(task):
             return _compute_or_repair(task, seconds)
     except InputError as error:
         return TaskReport(task.panorama.id, seconds, error=str(error))
@@ -256,21 +255,56 @@ def _compute(task: PanoramaTask, seconds: dict[str, float]) -> TaskReport:
     record = record_of(path, digest(path), task.ignore_mask_sha256, before)
     if not _missing(task, store, record):
         return TaskReport(task.panorama.id, seconds, record)
-    panorama = open_panorama(path, task.recipe.panorama)
-    record = replace(record, sha256=panorama.sha256)
-    image_HW3 = level_image(panorama.image_HW3, panorama.placement)
-    source_width = panorama.placement.canvas_width
-    work = PanoramaWork(task, image_HW3, _ignored(task, panorama), source_width, record, store)
-    for missing in _missing(task, store, record):
+    work, panorama = open_work(task, store, record)
+    for missing in _missing(task, store, work.record):
         started = time.monotonic()
-        arrays = missing.compute(work)
-        name, entry = task.fingerprints[missing.name], record.entry(missing)
-        if not store.is_done(missing.name, name, entry):  # see `_compute_or_repair`
-            store.write(missing.name, name, entry, arrays, _provenance(record, panorama))
+        store_product(missing, work, panorama)
         seconds[missing.name] = time.monotonic() - started
     place = panorama.placement
-    return TaskReport(task.panorama.id, seconds, record, notes=(*panorama.notes, *work.notes),
+    return TaskReport(task.panorama.id, seconds, work.record, notes=(*panorama.notes, *work.notes),
                       placed=not place.is_whole, tilt=place.tilt)  # fmt: skip
+
+
+def open_work(task: PanoramaTask, store: TeacherStore, record: PanoramaRecord) -> tuple[PanoramaWork, OpenedPanorama]:
+    """A panorama, opened to compute its products.
+
+    Args:
+        task: the panorama and all settings.
+        store: has or gets its products.
+        record: of its file; the content's digest is that of what is read now.
+
+    Raises:
+        InputError: the file cannot be used, or all of it is ignored.
+    """
+    panorama = open_panorama(task.panorama.path, task.recipe.panorama)
+    image_HW3 = level_image(panorama.image_HW3, panorama.placement)
+    source_width = panorama.placement.canvas_width
+    record = replace(record, sha256=panorama.sha256)
+    return PanoramaWork(task, image_HW3, _ignored(task, panorama), source_width, record, store), panorama
+
+
+def store_product(computed: Product, work: PanoramaWork, panorama: OpenedPanorama) -> None:
+    """Compute a product of a panorama and store it.
+
+    Raises:
+        GoodSAMError: as what computes it, or the store cannot be written.
+    """
+    arrays = computed.compute(work)
+    name, entry = work.task.fingerprints[computed.name], work.record.entry(computed)
+    if not work.store.is_done(computed.name, name, entry):  # see `_compute_or_repair`
+        work.store.write(computed.name, name, entry, arrays, provenance(work.record, panorama))
+
+
+@contextmanager
+def computing(task: PanoramaTask) -> Generator[None]:
+    """While a task computes: its number of threads, full float32, and errors of the device in plain words.
+
+    Raises:
+        DeviceError: the device failed, or has too little memory.
+    """
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32, as on a CPU
+    with _TORCH_THREADS.set_to(task.threads), device_errors(_SMALLER):
+        yield
 
 
 def _missing(task: PanoramaTask, store: TeacherStore, record: PanoramaRecord) -> list[Product]:
@@ -338,7 +372,8 @@ def _assistant(config: AssistantConfig, device: str) -> Assistant:
     return load_assistant(config, torch.device(device))
 
 
-def _provenance(record: PanoramaRecord, panorama: OpenedPanorama) -> dict[str, Any]:
+def provenance(record: PanoramaRecord, panorama: OpenedPanorama) -> dict[str, Any]:
+    """What is stored with a product of where it comes from."""
     return {
         "source": record.path,
         "source_sha256": record.sha256,

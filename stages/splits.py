@@ -75,7 +75,7 @@ def learning_panoramas(recipe: Recipe) -> list[SplitPanorama]:
     Raises:
         InputError: the folder is not set, missing or holds no panorama.
     """
-    return _survey_learning(recipe).panoramas
+    return survey_learning(recipe).panoramas
 
 
 def evaluation_panoramas(recipe: Recipe) -> list[SplitPanorama]:
@@ -104,7 +104,7 @@ def survey_splits(recipe: Recipe) -> SplitContents:
     Raises:
         InputError: as `learning_panoramas` and `evaluation_panoramas`.
     """
-    learning = _survey_learning(recipe)
+    learning = survey_learning(recipe)
     if not recipe.data.evaluation:
         return learning
     evaluation = _survey(Path(recipe.data.evaluation), EVALUATION, recipe)
@@ -116,7 +116,12 @@ def survey_splits(recipe: Recipe) -> SplitContents:
     )
 
 
-def _survey_learning(recipe: Recipe) -> SplitContents:
+def survey_learning(recipe: Recipe) -> SplitContents:
+    """All of `learning_panoramas`, and what the folder holds besides.
+
+    Raises:
+        InputError: as `learning_panoramas`.
+    """
     return _survey(_learning_folder(recipe), LEARNING, recipe)
 
 

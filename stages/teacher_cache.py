@@ -93,7 +93,7 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
     masks = found.ignore_masks(run.recipe)
     for note in masks.notes:
         listener(Note(STAGE, note))
-    own_masks = _digests_of_own_masks(masks, panoramas)
+    own_masks = digests_of_own_masks(masks, panoramas)
     prints = fingerprints(run.recipe)
     store, records = TeacherStore.open(run.store, "a"), PanoramaRecords(run.panoramas)
     cached = CachedPanoramas(store, prints, records)
@@ -228,7 +228,7 @@ def _at_once(device: str) -> int:
     return 1 if device == "cpu" else 2
 
 
-def _digests_of_own_masks(masks: IgnoreMasks, panoramas: Sequence[SplitPanorama]) -> dict[str, str]:
+def digests_of_own_masks(masks: IgnoreMasks, panoramas: Sequence[SplitPanorama]) -> dict[str, str]:
     """Digest of each panorama's mask, by its id, where there is a folder of masks.
 
     Raises:

@@ -53,14 +53,14 @@ def test_the_student_never_imports_the_teacher():
 HEAVY = ("torch", "transformers", "torchvision", "segment_anything", "zarr", "dask", "scipy", "tensorboard")
 
 
-@pytest.mark.parametrize("command", ["teacher-cache", "distill", "eval", "verify"])
+@pytest.mark.parametrize("command", ["teacher-cache", "distill", "eval", "tune", "verify"])
 def test_a_misspelt_setting_is_reported_before_heavy_imports(command: str, tmp_path: Path):
     recipe = tmp_path / "mine.toml"
     recipe.write_text("[fusion]\nthetta = 0.6\n")
     _assert_told_early([command, str(recipe)], "fusion.thetta is not a setting")
 
 
-@pytest.mark.parametrize("command", ["teacher-cache", "distill", "eval"])
+@pytest.mark.parametrize("command", ["teacher-cache", "distill", "eval", "tune"])
 def test_a_missing_folder_of_panoramas_is_reported_before_heavy_imports(command: str, tmp_path: Path):
     recipe = tmp_path / "mine.toml"
     recipe.write_text('[data]\npanoramas = "not_there"\n')

@@ -104,7 +104,7 @@ def stitch_assistant(
         raise ValueError(f"the image is {image_HW3.dtype} {image_HW3.shape}; it must be RGB, uint8 [H, W, 3]")
     height, width = image_HW3.shape[:2]
     stitcher = Stitcher(height, width, len(target), views)
-    agreement = _Agreement(height, width, len(target))
+    agreement = Agreement(height, width, len(target))
     features = _FeatureStitcher(height, width, views)
     labels: list[npt.NDArray[np.uint8]] = []
     levels, scale = config.feature_levels, config.window_scale
@@ -123,7 +123,7 @@ def stitch_assistant(
             more.add(view, projected_Cfg)
             agreement.add(view, projected_Cfg)
         # Their share fades out towards their borders, so that no edge is visible there.
-        of_views_HW, of_whole = _shares(config, np.minimum(2 * more.total_HW, 1))
+        of_views_HW, of_whole = blend_shares(config.whole_weight, config.views_weight, np.minimum(2 * more.total_HW, 1))
         stitched_CHW *= 1 - of_views_HW
         stitched_CHW += more.result() * of_views_HW
     agreement_HW = agreement.result()
@@ -134,19 +134,22 @@ def stitch_assistant(
     return AssistantPrediction(stitched_CHW, whole, agreement_HW, tuple(labels), features.result())
 
 
-def _shares(config: AssistantConfig, seen_HW: FloatArray) -> tuple[FloatArray, float | FloatArray]:
+def blend_shares(
+    whole_weight: float, views_weight: float, seen_HW: FloatArray
+) -> tuple[FloatArray, float | FloatArray]:
     """(share of the perspective views in the blend with the windows, share of the whole image in the final blend).
 
     Where the perspective views see nothing, their weight goes to the windows, or to the whole image if the windows have
     none.
 
     Args:
-        config: the weights.
+        whole_weight: that of the whole image.
+        views_weight: that of the perspective views; the windows have the rest.
         seen_HW: how well the perspective views see each pixel, in [0, 1].
     """
-    if config.whole_weight > 0 and config.whole_weight + config.views_weight >= 1:
-        return (seen_HW > 0).astype(np.float32), 1 - config.views_weight * seen_HW
-    return config.views_weight * seen_HW / (1 - config.whole_weight), config.whole_weight
+    if whole_weight > 0 and whole_weight + views_weight >= 1:
+        return (seen_HW > 0).astype(np.float32), 1 - views_weight * seen_HW
+    return views_weight * seen_HW / (1 - whole_weight), whole_weight
 
 
 def _blend_in_whole(
@@ -157,12 +160,24 @@ def _blend_in_whole(
     config: AssistantConfig,
     target: LabelSet,
 ) -> None:
-    """Blend in the prediction of the whole panorama, padded over the seam, with its share, in place."""
+    """Blend in the prediction of the whole panorama with its share, in place."""
+    stitched_CHW *= 1 - share
+    stitched_CHW += share * predict_over_seam(image_HW3, assistant, config.whole_scale, target)
+
+
+def predict_over_seam(image_HW3: ImageArray, assistant: Assistant, scale: float, target: LabelSet) -> FloatArray:
+    """Probabilities [C, H, W] of the whole panorama, padded over the seam, in a single pass.
+
+    Args:
+        image_HW3: RGB, uint8.
+        assistant: as for `stitch_assistant`.
+        scale: the panorama is resized by this factor for the assistant.
+        target: the classes of the result.
+    """
     margin = seam_margin(image_HW3.shape[1])
     wider_HW3 = np.pad(image_HW3, ((0, 0), (margin, margin), (0, 0)), mode="wrap")
-    wider_CHX = next(_predict([wider_HW3], assistant, (), config.whole_scale, target)).probabilities_Chw
-    stitched_CHW *= 1 - share
-    stitched_CHW += share * blend_over_seam(wider_CHX, margin)
+    wider_CHX = next(_predict([wider_HW3], assistant, (), scale, target)).probabilities_Chw
+    return blend_over_seam(wider_CHX, margin)
 
 
 def seam_margin(width: int) -> int:
@@ -308,7 +323,7 @@ def _resize(image_HW3: ImageArray, scale: float) -> ImageArray:
     return np.asarray(Image.fromarray(image_HW3).resize((width, height), Image.Resampling.BILINEAR))
 
 
-class _Agreement:
+class Agreement:
     """A = 1 - JSD(p_1..p_k) / log k in one pass: JSD = H(mean of p) - mean of H(p), all views weighted equally."""
 
     def __init__(self, height: int, width: int, classes: int) -> None:
@@ -318,13 +333,21 @@ class _Agreement:
         self._counts_HW = np.zeros((height, width), np.float32)
 
     def add(self, view: View, probabilities_Cfg: FloatArray) -> None:
+        """Count in a view's probabilities on its footprint."""
         seen_fg = view.project_nearest(np.ones((view.height, view.width), np.float32))
         add_to(self._sums_CHW, view.footprint, probabilities_Cfg * seen_fg)
         add_to(self._entropies_HW, view.footprint, _entropy(probabilities_Cfg) * seen_fg)
         add_to(self._counts_HW, view.footprint, seen_fg)
 
+    @property
+    def counts_HW(self) -> FloatArray:
+        """How many views see each pixel."""
+        return self._counts_HW
+
     def result(self) -> FloatArray:
-        divergence_HW = _entropy(self._sums_CHW / self._counts_HW) - self._entropies_HW / self._counts_HW
+        """A per pixel; 1 where one view or none sees it."""
+        views_HW: FloatArray = np.maximum(self._counts_HW, 1).astype(np.float32, copy=False)
+        divergence_HW = _entropy(self._sums_CHW / views_HW) - self._entropies_HW / views_HW
         most_HW = np.log(np.maximum(self._counts_HW, 2))
         return np.where(self._counts_HW > 1, np.clip(1 - divergence_HW / most_HW, 0, 1), np.float32(1))
 

@@ -19,7 +19,7 @@ from pipeline.panorama.perspective import perspective_views
 from pipeline.panorama.windows import Window, window_grid
 from pipeline.teacher.assistant import AssistantOutput
 from pipeline.teacher.config import AssistantConfig
-from pipeline.teacher.rectification import _Agreement, blend_over_seam, seam_margin, stitch_assistant
+from pipeline.teacher.rectification import Agreement, blend_over_seam, seam_margin, stitch_assistant
 
 Images = npt.NDArray[np.uint8]
 TWO = LabelSet("two", ("dark", "bright"), ((0, 0, 0), (255, 255, 255)), ())
@@ -259,7 +259,7 @@ def test_classes_are_merged_after_the_softmax() -> None:
 def test_agreement_is_one_minus_the_normalised_divergence(k: int, classes: int, seed: int) -> None:
     """Against scipy, for two distributions; against the definition by Kullback-Leibler for more."""
     said_KC = np.random.default_rng(seed).dirichlet(np.full(classes, 0.3), k).astype(np.float32)
-    agreement = _Agreement(1, 1, classes)
+    agreement = Agreement(1, 1, classes)
     for p_C in said_KC:
         agreement.add(Window(0, 0, 1, 1), p_C[:, None, None])
     mean_C = said_KC.mean(axis=0)
@@ -272,7 +272,7 @@ def test_agreement_is_one_minus_the_normalised_divergence(k: int, classes: int, 
 
 
 def test_full_contradiction_is_zero_and_a_single_window_agrees_with_itself() -> None:
-    agreement = _Agreement(1, 64, 2)
+    agreement = Agreement(1, 64, 2)
     yes = np.zeros((2, 1, 40), np.float32)
     yes[0] = 1
     agreement.add(Window(0, 0, 1, 40), yes)

@@ -1,0 +1,109 @@
+"""Blends of the assistant: which parts it is shown and how much each counts, and the settings of a recipe for that.
+
+Legend: C classes, N pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.arrays import FloatArray
+from pipeline.panorama.config import ViewsConfig
+from pipeline.teacher.config import AssistantConfig
+from pipeline.teacher.rectification import blend_shares
+from pipeline.tune.parts import GROUPS, WHOLE, WINDOWS, Part
+
+_DIGITS = 6
+"""Of weights: sums of eighths and the like are exact."""
+
+
+@dataclass(frozen=True)
+class Blend:
+    """How much each part counts; the windows have what is left of 1."""
+
+    whole: float
+    """Weight of the whole image, 0..1."""
+    views: float
+    """Weight of the perspective views, 0..1."""
+    groups: tuple[str, ...] = ()
+    """Which groups of perspective views, in the order of GROUPS; none without weight."""
+
+    def __post_init__(self) -> None:
+        if bool(self.groups) != (self.views > 0) or not 0 <= self.whole + self.views <= 1 + 1e-9:
+            raise ValueError(f"{self} is no blend: weights are at most 1, and groups are named where they have weight")
+
+    @property
+    def windows(self) -> float:
+        """Weight of the windows."""
+        return round(max(0.0, 1 - self.whole - self.views), _DIGITS)
+
+    @property
+    def label(self) -> str:
+        """Its parts with weight, for a table: "0.5 whole + 0.5 views (level)"."""
+        views = f"views ({', '.join(self.groups)})"
+        weights = {"whole": self.whole, "windows": self.windows, views: self.views}
+        return " + ".join(f"{weight:.3g} {name}" for name, weight in weights.items() if weight > 0)
+
+
+def blend_of(assistant: AssistantConfig, views: ViewsConfig) -> Blend:
+    """The blend that a recipe's settings ask for."""
+    groups = tuple(group for group in GROUPS if getattr(views, group) > 0)
+    if not groups or assistant.views_weight == 0:
+        return Blend(assistant.whole_weight, 0.0)
+    return Blend(assistant.whole_weight, assistant.views_weight, groups)
+
+
+def settings_of(blend: Blend, assistant: AssistantConfig, views: ViewsConfig) -> tuple[AssistantConfig, ViewsConfig]:
+    """A recipe's settings, changed to ask for a blend; those of perspective views stay where they have no weight."""
+    assistant = replace(assistant, whole_weight=blend.whole, views_weight=blend.views)
+    if not blend.groups:
+        return assistant, views
+    counts = {group: getattr(views, group) or getattr(ViewsConfig(), group) for group in blend.groups}
+    return assistant, replace(views, **(dict.fromkeys(GROUPS, 0) | counts))
+
+
+def parts_of(blend: Blend, assistant: AssistantConfig, views: ViewsConfig) -> tuple[Part, ...]:
+    """The parts that a blend is made of. Windows are always among them: they fill what others do not see."""
+    whole = [Part(WHOLE, assistant.whole_scale)] if blend.whole > 0 else []
+    groups = [Part.of_group(group, views, assistant.views_scale) for group in blend.groups]
+    return (*whole, Part(WINDOWS, assistant.window_scale), *groups)
+
+
+class SeenPart(NamedTuple):
+    """What a part says of the pixels that are kept."""
+
+    probabilities_CN: FloatArray
+    """Probabilities; 0 where it sees nothing."""
+    weights_N: FloatArray
+    """Its summed blend weights; of no interest for the whole image and the windows."""
+
+
+def mix(blend: Blend, seen: Mapping[str, SeenPart]) -> FloatArray:
+    """The blended probabilities [C, N], as `stitch_assistant` has them.
+
+    Args:
+        blend: the weights.
+        seen: the blend's parts by their kind.
+    """
+    windows_CN = seen[WINDOWS].probabilities_CN
+    groups = [seen[group] for group in blend.groups]
+    if not groups:
+        return windows_CN if blend.whole == 0 else _between(windows_CN, seen[WHOLE].probabilities_CN, blend.whole)
+    total_N = np.sum([group.weights_N for group in groups], axis=0, dtype=np.float32)
+    divisor_N = np.where(total_N > 0, total_N, np.float32(1))
+    views_CN = np.zeros_like(windows_CN)
+    for group in groups:
+        views_CN += group.probabilities_CN * (group.weights_N / divisor_N)
+    of_views_N, of_whole = blend_shares(blend.whole, blend.views, np.minimum(2 * total_N, 1))
+    mixed_CN = _between(windows_CN, views_CN, of_views_N)
+    return mixed_CN if blend.whole == 0 else _between(mixed_CN, seen[WHOLE].probabilities_CN, of_whole)
+
+
+def _between(first_CN: FloatArray, second_CN: FloatArray, share: float | FloatArray) -> FloatArray:
+    """Both, the second with its share."""
+    of_second = np.asarray(share, np.float32)
+    return np.asarray(first_CN * (1 - of_second) + second_CN * of_second, np.float32)

@@ -1,0 +1,128 @@
+"""The search among blends: a first round all over the space, then neighbours of the best, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from pipeline.errors import InputError
+from pipeline.tune.blends import Blend
+from pipeline.tune.judge import Judgement
+from pipeline.tune.parts import GROUPS
+
+STEPS = (0.25, 0.125)
+"""By how much weights are moved from one part to another, coarse first."""
+_SETS = (("level",), ("level", "down", "nadir"), ("down", "nadir"), GROUPS)
+"""Groups of views that are tried together at first."""
+_WHOLE_AND_VIEWS = ((0.0, 1.0), (0.5, 0.5), (0.0, 0.5), (0.25, 0.5))
+"""Weights of whole image and views that are tried at first with every set of groups."""
+_FEWEST_CLASSES = 0.5
+"""Blends with a smaller share of the usual effective number of classes have collapsed."""
+
+
+def first_round(current: Blend, groups: Sequence[str]) -> list[Blend]:
+    """The recipe's own blend, and others all over the space.
+
+    Args:
+        current: the recipe's.
+        groups: groups of views that see something of the panoramas.
+    """
+    without_views = [Blend(whole, 0.0) for whole in (1.0, 0.75, 0.5, 0.25, 0.0)]
+    sets = dict.fromkeys(tuple(group for group in some if group in groups) for some in _SETS)
+    with_views = [Blend(whole, views, some) for some in sets if some for whole, views in _WHOLE_AND_VIEWS]
+    return list(dict.fromkeys([current, *without_views, *with_views]))
+
+
+def neighbours(blend: Blend, groups: Sequence[str], step: float) -> Iterator[Blend]:
+    """Blends that differ in one thing: a step of weight moved from one part to another, or one group of views.
+
+    Args:
+        blend: where to start.
+        groups: groups of views that see something of the panoramas.
+        step: weight that is moved; less where a part has less.
+    """
+    weights = {"whole": blend.whole, "windows": blend.windows, "views": blend.views}
+    for giver, has in weights.items():
+        for taker in weights:
+            moved = min(step, has)
+            if giver == taker or moved == 0:
+                continue
+            after = weights | {giver: has - moved, taker: weights[taker] + moved}
+            yield from _with_views(after["whole"], after["views"], blend.groups or tuple(groups[:1]))
+    if blend.views > 0:
+        for group in groups:
+            yield from _with_views(
+                blend.whole, blend.views, tuple(g for g in GROUPS if (g in blend.groups) != (g == group))
+            )
+
+
+def _with_views(whole: float, views: float, groups: tuple[str, ...]) -> Iterator[Blend]:
+    whole, views = round(whole, 6), round(views, 6)
+    if views == 0:
+        yield Blend(whole, 0.0)
+    elif groups:
+        yield Blend(whole, views, groups)
+
+
+class Search:
+    """Says what to judge next: all over the space, then better and better neighbours of the best."""
+
+    def __init__(self, current: Blend, groups: Sequence[str]) -> None:
+        """A search that starts from the recipe's own blend.
+
+        Args:
+            current: the recipe's.
+            groups: groups of views that see something of the panoramas.
+        """
+        self._first, self._groups = first_round(current, groups), tuple(groups)
+        self._steps = list(STEPS)
+
+    def next_round(self, judged: Mapping[Blend, Judgement]) -> list[Blend]:
+        """Blends to judge next, at first the recipe's own; none once no neighbour of the best is left.
+
+        Args:
+            judged: all that were judged so far.
+
+        Raises:
+            InputError: as `choose`.
+        """
+        if left := [blend for blend in self._first if blend not in judged]:
+            return left
+        best = choose(judged).best
+        while self._steps:
+            near = dict.fromkeys(neighbours(best, self._groups, self._steps[0]))
+            if left := [blend for blend in near if blend not in judged]:
+                return left
+            self._steps.pop(0)
+        return []
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The outcome of a search."""
+
+    best: Blend
+    """The blend with the highest score that has not collapsed."""
+    collapsed: tuple[Blend, ...]
+    """Blends that were refused: they know far fewer classes than most."""
+
+
+def choose(judged: Mapping[Blend, Judgement]) -> Choice:
+    """The best of the blends that were judged; of equal ones the first.
+
+    Raises:
+        InputError: all collapsed, or SAM found no masks to judge them by.
+    """
+    usual = median(judgement.classes for judgement in judged.values())
+    collapsed = tuple(
+        blend for blend, judgement in judged.items()
+        if not judgement.score > 0 or judgement.classes < _FEWEST_CLASSES * usual
+    )  # fmt: skip
+    left = [blend for blend in judged if blend not in collapsed]
+    if not left:
+        raise InputError("not one of the settings can be judged",
+                         "SAM must find masks, and the assistant more than one class in them",
+                         "Check assistant and SAM on a panorama or two with `goodsam teacher-cache` and `goodsam eval`"
+                         )  # fmt: skip
+    return Choice(max(left, key=lambda blend: judged[blend].score), collapsed)
