@@ -48,6 +48,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "rare classes protected, 2 %": {"protect_rare": 0.02},
     "confident pixels keep their label, 0.98": {"keep_confidence": 0.98},
     "confident pixels keep their label, 0.9": {"keep_confidence": 0.9},
+    "theta by levels of size": {"theta_by": "levels"},
+    "theta by levels, votes by confidence (GoodSAM++)": {"theta_by": "levels", "votes": "confidence"},
     "votes by confidence": {"votes": "confidence"},
     "votes by probabilities": {"votes": "probabilities"},
     "the purest mask on top": {"on_top": "pure"},

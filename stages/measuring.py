@@ -217,17 +217,24 @@ class _Evaluation:
         predictions = dict(self._predictions(image, teacher, *size))
         if labels is not None:
             predictions |= self._controls(id_, image, teacher, labels)
-        turned = self._turned(id_, image, teacher)
+        turned = self._turned(id_, image, teacher, predictions)
         picture = self._picture(id_, image, teacher, predictions, labels)
         self._count(id_, predictions, labels, teacher)
         if self.yaw and turned:
             self.yaw.add(turned)
         return picture
 
-    def _turned(self, id_: str, image_HW3: npt.NDArray[np.uint8], teacher: TeacherArrays) -> Turned | None:
+    def _turned(
+        self,
+        id_: str,
+        image_HW3: npt.NDArray[np.uint8],
+        teacher: TeacherArrays,
+        predictions: Mapping[str, LabelArray],
+    ) -> Turned | None:
         if self.yaw is None:
             return None
-        return self.yaw.turn(id_, image_HW3, teacher, self.consensus.images, self.histograms.thresholds())
+        number, thresholds_C = self.consensus.images, self.histograms.thresholds()
+        return self.yaw.turn(id_, image_HW3, teacher, predictions, number, thresholds_C)
 
     def _predictions(
         self, image_HW3: npt.NDArray[np.uint8], teacher: TeacherArrays, height: int, width: int

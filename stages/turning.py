@@ -19,7 +19,7 @@ from stages.predictor import Predictor
 from stages.rungs import TeacherArrays, teacher_rungs
 
 STUDENT_PANORAMAS = 16
-"""Students are turned on this many panoramas, the first ones: more tell little more, and each is predicted thrice."""
+"""Students are turned on this many panoramas, the first ones: more tell little more, and each takes two predictions."""
 
 ReadTurned = Callable[[str, ImageArray, int], TeacherArrays]
 """Id, image at the working size, columns -> stage one's arrays of the panorama with its columns rolled by so many."""
@@ -60,7 +60,13 @@ class YawTest:
         self._changes: dict[float, YawStability] = {}
 
     def turn(
-        self, id_: str, image_HW3: ImageArray, teacher: TeacherArrays, number: int, thresholds_C: FloatArray
+        self,
+        id_: str,
+        image_HW3: ImageArray,
+        teacher: TeacherArrays,
+        predictions: Rungs,
+        number: int,
+        thresholds_C: FloatArray,
     ) -> Turned | None:
         """The results of a panorama, straight and turned; None where it is none of the first.
 
@@ -68,6 +74,7 @@ class YawTest:
             id_: its id.
             image_HW3: the panorama.
             teacher: what stage one knows of it.
+            predictions: labels by rung, of any size; those of the working size are not computed again.
             number: how many panoramas were measured before it.
             thresholds_C: those of the baseline.
         """
@@ -87,7 +94,8 @@ class YawTest:
             return {name: _rolled(labels_HW, -columns) for name, labels_HW in found.items()}
 
         back = {360 * columns / width: rungs(columns) for columns in turns(width, self._plan.window_stride)}
-        return Turned(id_, rungs(0), back, ~teacher.ignored_HW)
+        known = all(labels.shape == (height, width) for labels in predictions.values())
+        return Turned(id_, predictions if known else rungs(0), back, ~teacher.ignored_HW)
 
     def _stage_one(self, id_: str, turned_HW3: ImageArray, columns: int) -> TeacherArrays:
         if self._plan.read_turned is None:

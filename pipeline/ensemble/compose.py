@@ -65,7 +65,8 @@ def compose(
     ensemble = Stitcher(height, width, len(label_set), views)
     reliable = Stitcher(height, width, 1, views)
     weighted_labels: list[tuple[Window, LabelArray, FloatArray]] = []
-    for view, view_regions in zip(views, regions, strict=True):
+    thresholds = mask_thresholds(regions, config)
+    for view, view_regions, thresholds_M in zip(views, regions, thresholds, strict=True):
         footprint = view.footprint
         owners_fg = view.project_nearest(view_regions.owners_hw, outside=NO_MASK)
         composed = compose_part(
@@ -74,6 +75,7 @@ def compose(
             cut(ignored_HW, footprint),
             Regions(owners_fg, view_regions.votes),
             config,
+            thresholds_M,
         )
         weights_fg = ensemble.weights(view)
         if view_regions.votes.weights_M is not None:
@@ -93,6 +95,7 @@ def compose_part(
     ignored_fg: BoolArray,
     regions: Regions,
     config: FusionConfig,
+    thresholds_M: FloatArray | None = None,
 ) -> Fusion:
     """E_i, soft E_i and M_i of one view on its footprint.
 
@@ -102,6 +105,7 @@ def compose_part(
         ignored_fg: pixels without label.
         regions: the view's, their owners at the pixels of the footprint.
         config: as for `compose`.
+        thresholds_M: Lcr from which each mask is reliable; None: `config.theta`.
     """
     owned_fg = (regions.owners_hw != NO_MASK) & ~ignored_fg
     owners_fg = np.where(owned_fg, regions.owners_hw, NO_MASK)
@@ -109,7 +113,8 @@ def compose_part(
     coverage_fg = np.append(regions.votes.coverage_M, np.float32(0))[owners_fg]
     winners_fg = np.append(regions.votes.winners_M, np.uint8(0))[owners_fg]
 
-    reliable_fg = coverage_fg >= config.theta
+    thresholds_fg = np.float32(config.theta) if thresholds_M is None else np.append(thresholds_M, np.inf)[owners_fg]
+    reliable_fg = coverage_fg >= thresholds_fg
     labelled_fg = owned_fg if config.unreliable == "paint" else owned_fg & reliable_fg
     agreed_fg = agreement_fg >= config.uncovered_agreement
     uncovered_reliable_fg = agreed_fg & (probabilities_Cfg.max(axis=0) >= config.uncovered_confidence)
@@ -119,6 +124,29 @@ def compose_part(
         ensemble_CHW=_soften(probabilities_Cfg, winners_fg, np.where(labelled_fg, coverage_fg, np.float32(0))),
         reliable_HW=np.where(owned_fg, reliable_fg, uncovered_reliable_fg) & ~ignored_fg,
     )
+
+
+LEVELS = (0.02, 0.1)
+"""Shares of a view's area from which masks are medium, and large."""
+
+
+def mask_thresholds(regions: Sequence[Regions], config: FusionConfig) -> list[FloatArray | None]:
+    """Lcr from which each mask of each view is reliable; None per view where `config.theta` is that of all.
+
+    With levels it is the mean Lcr of the panorama's masks of like size (GoodSAM++: Lcr is averaged within large, medium
+    and small masks, so that no theta is set by hand). Masks without votes do not count.
+    """
+    if config.theta_by == "setting" or not regions:
+        return [None] * len(regions)
+    levels = [np.digitize(own.votes.areas_M / own.owners_hw.size, LEVELS) for own in regions]
+    level_N = np.concatenate(levels)
+    coverage_N = np.concatenate([own.votes.coverage_M for own in regions])
+    means = np.array([_mean(coverage_N[(level_N == level) & (coverage_N > 0)]) for level in range(len(LEVELS) + 1)])
+    return [means[levels_M].astype(np.float32) for levels_M in levels]
+
+
+def _mean(values: npt.NDArray[np.floating]) -> float:
+    return float(values.mean()) if len(values) else 1.0
 
 
 def require_alike(

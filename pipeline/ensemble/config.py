@@ -31,6 +31,9 @@ class FusionConfig:
     keep_confidence: float = 0.0
     """Pixels keep their label inside a mask of another class where the assistant's probability is at least this;
     0: none do (ours)."""
+    theta_by: str = "setting"
+    """Where theta comes from. setting: `theta`; levels: the mean Lcr of the panorama's masks of like size, which are
+    small (less than 2 % of the window), medium (less than 10 %) or large (GoodSAM++; its sizes are not given)."""
     votes: str = "labels"
     """What elects a mask's winner. labels: every pixel has one vote, for its label (the paper's); confidence: its vote
     counts by the assistant's probability; probabilities: it shares its vote among the classes by their probabilities.
@@ -47,6 +50,7 @@ class FusionConfig:
 
     def __post_init__(self) -> None:
         require_choice("fusion.unreliable", self.unreliable, ("paint", "keep"))
+        require_choice("fusion.theta_by", self.theta_by, ("setting", "levels"))
         require_choice("fusion.votes", self.votes, ("labels", "confidence", "probabilities"))
         require_choice("fusion.on_top", self.on_top, ("small", "pure"))
         require_choice("fusion.weigh_by", self.weigh_by, ("none", "lcr", "predicted_iou", "stability"))
@@ -58,6 +62,8 @@ class FusionConfig:
             require_fraction(f"fusion.{key}", getattr(self, key))
 
 
-OPTIONAL = {"protect_rare": 0.0, "keep_confidence": 0.0, "votes": "labels", "on_top": "small", "weigh_by": "none",
-            "join": 0.0}  # fmt: skip
+OPTIONAL = {
+    "protect_rare": 0.0, "keep_confidence": 0.0, "theta_by": "setting", "votes": "labels", "on_top": "small",
+    "weigh_by": "none", "join": 0.0,
+}  # fmt: skip
 """Settings that came later, and the values with which fusion is what it was before them."""

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.arrays import FloatArray
 from pipeline.classes import IGNORE, LabelSet
-from pipeline.ensemble.compose import compose, compose_part
+from pipeline.ensemble.compose import compose, compose_part, mask_thresholds
 from pipeline.ensemble.config import FusionConfig
 from pipeline.ensemble.regions import NO_MASK, Regions, Votes
 from pipeline.panorama.windows import Window
@@ -48,6 +48,33 @@ def test_an_unreliable_mask_is_painted_or_kept(unreliable: str, label: int) -> N
     found = compose_part(probabilities(*[0.9] * 4), CERTAIN, NOTHING, regions([0] * 4, [WALL], [0.69]), config)
     assert found.labels_HW.tolist() == [[label] * 4]
     assert not found.reliable_HW.any()
+
+
+def test_levels_measure_each_mask_by_those_of_like_size_anywhere_in_the_panorama() -> None:
+    """Large masks of 0.9 and 0.5, a small one of 0.6 and one of 0.2 without votes to count: means 0.7, 0.6."""
+    view = Window(0, 0, 1, 100)
+    small, medium, large = 1, 5, 20
+
+    def of(*masks: tuple[int, float]) -> Regions:
+        areas, coverage = zip(*masks, strict=True)
+        owners = np.full((1, 100), NO_MASK, np.int32)
+        owners[0, :2] = (0, 1)
+        votes = Votes(np.zeros(2, np.uint8), np.array(coverage, np.float32), np.array(areas))
+        return Regions(owners, votes)
+
+    views = [of((large, 0.9), (small, 0.6)), of((large, 0.5), (medium, 0.0))]
+    first, second = mask_thresholds(views, FusionConfig(theta_by="levels"))
+    assert first is not None and second is not None
+    np.testing.assert_allclose(first, [0.7, 0.6])
+    np.testing.assert_allclose(second, [0.7, 1.0])
+    assert mask_thresholds(views, FusionConfig()) == [None, None]
+    one, no = np.ones((1, 100), np.float32), np.zeros((1, 100), np.bool_)
+    found = compose_part(probabilities(*[0.9] * 100), one, no, views[0], FusionConfig(theta_by="levels"), first)
+    assert found.reliable_HW[0, :2].tolist() == [True, True]
+    found = compose_part(probabilities(*[0.9] * 100), one, no, views[1], FusionConfig(theta_by="levels"), second)
+    assert found.reliable_HW[0, :2].tolist() == [False, False]
+    assert compose(np.full((2, 1, 100), 0.5, np.float32), one, no, [view], views[:1], TWO,
+                   FusionConfig(theta_by="levels")).reliable_HW[0, :2].all()  # fmt: skip
 
 
 def test_ignored_pixels_have_no_label_and_are_unreliable() -> None:

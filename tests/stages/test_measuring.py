@@ -283,6 +283,10 @@ def test_students_are_turned_and_stage_one_only_where_asked_for(job: EvaluateJob
     assert list(half["rungs"]) == ["student_start", "student"] and not asked
     assert half["rungs"]["student"]["panoramas"] == 3
     assert half["rungs"]["student"]["label"] > 0.9  # it sees the panorama's number alone: other stripes, turned back
+    larger = measure(
+        replace(job, turning=TurningPlan(16), open_labels=lambda id_: truth(id_).repeat(2, 0).repeat(2, 1))
+    )
+    assert larger["yaw"] == [half, odd]  # turned at the working size, whatever the truth's
     plan = TurningPlan(window_stride=16, panoramas=2, read_turned=turned_stage_one)
     metrics = measure(replace(job, turning=plan))
     (half, odd) = metrics["yaw"]
