@@ -12,6 +12,7 @@ sums of these. A killed run finds what it has done and goes on.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -24,9 +25,9 @@ from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
 from pipeline.tune.blends import Blend, blend_of, parts_of
 from pipeline.tune.judge import Judgement
-from pipeline.tune.parts import GROUPS, Part
+from pipeline.tune.parts import GROUPS, WINDOWS, Part
 from pipeline.tune.report import LEGEND, Trial, table, verdict
-from pipeline.tune.search import Search, choose
+from pipeline.tune.search import Search, choose, variants
 from stages.claims import exclusive_lock
 from stages.devices import choose_device, describe_device
 from stages.events import Item, Listener, Note, StageAdvanced, StageFinished, StageStarted, failure
@@ -153,6 +154,7 @@ class _Tuning:
         began = self._budget.spent
         panoramas = self._prepare(self._tasks(count))
         self._search(panoramas)
+        self._try_variants(panoramas)
         means = {blend: trial.mean for blend, trial in self._trials.items()}
         choice = choose(means)
         facts = {"panoramas": len(panoramas), "blends": len(means), "collapsed": len(choice.collapsed)}
@@ -210,6 +212,29 @@ class _Tuning:
                 self._judge(some, panoramas)
                 self._listener(StageAdvanced(BLENDS, done * _AT_ONCE + len(some), "", 0.0))
 
+    def _try_variants(self, panoramas: Sequence[TunedPanorama]) -> None:
+        """Judge the best blend with other scales of windows and fields of view, as far as there is time to predict
+        their parts."""
+        assistant, views = self._recipe.assistant, self._recipe.views
+        best = choose({blend: trial.mean for blend, trial in self._trials.items()}).best
+        for blend in variants(best, assistant, views):
+            new = [part for part in parts_of(blend, assistant, views) if part not in self._parts]
+            if not self._budget.has_room_for(sum(self._expected(part, panoramas) for part in new)):
+                self._listener(Note(BLENDS, f"no time to try {blend.label}"))
+                continue
+            self._listener(StageStarted(BLENDS, len(panoramas), "panoramas"))
+            for number, panorama in enumerate(panoramas, start=1):
+                started = self._budget.spent
+                self._library.predict(panorama.task, new)
+                self._listener(StageAdvanced(BLENDS, number, blend.label, self._budget.spent - started))
+            self._judge([blend], panoramas)
+
+    def _expected(self, part: Part, panoramas: Sequence[TunedPanorama]) -> float:
+        """Seconds to predict a part of all panoramas, straight and rolled, by those of its kind that are there."""
+        like = next(known for known in self._parts if known.kind == part.kind)
+        once = sum(self._library.seconds(panorama, like) for panorama in panoramas)
+        return 2 * once * (part.scale / like.scale) ** 2
+
     def _judge(self, blends: Sequence[Blend], panoramas: Sequence[TunedPanorama]) -> None:
         """Judge blends on all panoramas: these are read one at a time."""
         by_panorama = [self._judgements_on(panorama, blends) for panorama in panoramas]
@@ -221,13 +246,21 @@ class _Tuning:
         names = {blend: self._name(blend) for blend in blends}
         judged = {blend: known for blend, name in names.items()
                   if (known := self._judgements.get(name, panorama.content))}  # fmt: skip
-        if len(judged) < len(blends):
-            seen = self._library.read(panorama, self._parts)
-            for blend in blends:
-                if blend not in judged:
-                    judged[blend] = panorama.judged.judge(blend, *seen)
-                    self._judgements.add(names[blend], panorama.content, judged[blend])
+        by_parts: defaultdict[tuple[Part, ...], list[Blend]] = defaultdict(list)
+        for blend in blends:
+            if blend not in judged:
+                by_parts[self._parts_to_read(blend)].append(blend)
+        for parts, some in by_parts.items():
+            seen = self._library.read(panorama, parts)
+            for blend in some:
+                judged[blend] = panorama.judged.judge(blend, *seen)
+                self._judgements.add(names[blend], panorama.content, judged[blend])
         return judged
+
+    def _parts_to_read(self, blend: Blend) -> tuple[Part, ...]:
+        """All parts, which are read once for many blends, or a blend's own where it has others."""
+        own = parts_of(blend, self._recipe.assistant, self._recipe.views)
+        return self._parts if set(own) <= set(self._parts) else own
 
     def _name(self, blend: Blend) -> str:
         """Fingerprint of a blend and all that it is judged by, panoramas apart."""
@@ -244,7 +277,8 @@ class _Tuning:
 
     def _seconds(self, blend: Blend, panorama: TunedPanorama) -> float:
         parts = parts_of(blend, self._recipe.assistant, self._recipe.views)
-        return sum(panorama.seconds[part] for part in parts if part.kind != "windows" or blend.windows > 0)
+        counted = [part for part in parts if part.kind != WINDOWS or blend.windows > 0]
+        return sum(self._library.seconds(panorama, part) for part in counted)
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:

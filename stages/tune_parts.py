@@ -10,7 +10,7 @@ Legend: C classes, H W panorama (working size), N scored pixels.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -47,16 +47,14 @@ PARTS = "parts"
 class TunedPanorama:
     """One panorama, ready to have blends judged on it."""
 
-    id: str
-    """`panoramas/<path in the folder without suffix>`."""
+    task: PanoramaTask
+    """Its file, and how it is computed."""
     content: str
     """Names its content and its own ignore mask."""
     judged: JudgedPanorama
     """Masks and weights."""
     scored_K: BoolArray
     """Which of the pixels that are kept of a part are scored; the others are ignored."""
-    seconds: Mapping[Part, float]
-    """Seconds that the assistant took for each part."""
 
 
 class SeenParts(NamedTuple):
@@ -85,6 +83,7 @@ class PartLibrary:
         self._kept_HW = kept_pixels(size.height, size.width, len(recipe.classes))
         self._columns = round(size.width * ROLL_DEGREES / 360)
         self._assistant = self._name_of_assistant()
+        self._seconds: dict[tuple[str, Part], float] = {}
 
     def _name_of_assistant(self) -> str:
         config = self._recipe.assistant
@@ -107,6 +106,14 @@ class PartLibrary:
             InputError: the panorama cannot be used.
             GoodSAMError: networks, device or store fail.
         """
+        return self._judged(self.predict(task, parts))
+
+    def predict(self, task: PanoramaTask, parts: Sequence[Part]) -> PanoramaWork:
+        """As `prepare`, without making it ready to be judged.
+
+        Raises:
+            GoodSAMError: as `prepare`.
+        """
         path = task.panorama.path
         before = size_and_time(path)
         store = TeacherStore.open(task.store, "a")
@@ -120,7 +127,7 @@ class PartLibrary:
                     arrays = self._predict(part, work)
                     origin = provenance(work.record, panorama)
                     self._store.write(PARTS, self.name(part), work.record.sha256, arrays, origin)
-        return self._judged(work, parts)
+        return work
 
     def _predict(self, part: Part, work: PanoramaWork) -> records.Arrays:
         recipe = self._recipe
@@ -138,7 +145,7 @@ class PartLibrary:
         seconds = (time.monotonic() - started) / 2
         return {**arrays, "agreement": np.array([np.mean(agreements)]), "seconds": np.array([seconds])}
 
-    def _judged(self, work: PanoramaWork, parts: Sequence[Part]) -> TunedPanorama:
+    def _judged(self, work: PanoramaWork) -> TunedPanorama:
         size, record = self._recipe.panorama, work.record
         masks = records.unpack_masks(work.read(MASKS), work.shared_views)
         scored_HW = self._kept_HW & ~work.ignored_HW
@@ -149,9 +156,19 @@ class PartLibrary:
         judged = JudgedPanorama(
             MaskPixels.of(work.shared_views, masks, scored_HW), weights_HW[scored_HW], len(self._recipe.classes)
         )
-        seconds = {part: float(self._read(part, record.sha256, ("seconds",))["seconds"][0]) for part in parts}
         content = f"{record.sha256}-{record.ignore_mask_sha256[:16]}"
-        return TunedPanorama(work.task.panorama.id, content, judged, scored_HW[self._kept_HW], seconds)
+        return TunedPanorama(work.task, content, judged, scored_HW[self._kept_HW])
+
+    def seconds(self, panorama: TunedPanorama, part: Part) -> float:
+        """Seconds that the assistant took for a part that was predicted.
+
+        Raises:
+            CacheError: as `read`.
+        """
+        key = (panorama.content, part)
+        if key not in self._seconds:
+            self._seconds[key] = float(self._read(part, _sha256(panorama), ("seconds",))["seconds"][0])
+        return self._seconds[key]
 
     def read(self, panorama: TunedPanorama, parts: Sequence[Part]) -> SeenParts:
         """Parts of a panorama that was prepared.
@@ -161,7 +178,7 @@ class PartLibrary:
         """
         seen = SeenParts({}, {}, {})
         for part in parts:
-            arrays = self._read(part, panorama.content.partition("-")[0])
+            arrays = self._read(part, _sha256(panorama))
             for kinds, name, columns in ((seen.straight, "straight", 0), (seen.rolled, "rolled", -self._columns)):
                 probabilities_CK = codec.decode_probabilities(arrays[name])
                 weights_K = _weights(part, self._recipe.panorama, columns)[self._kept_HW]
@@ -171,6 +188,10 @@ class PartLibrary:
 
     def _read(self, part: Part, sha256: str, names: Sequence[str] | None = None) -> dict[str, npt.NDArray[Any]]:
         return self._store.read(PARTS, self.name(part), sha256, names)
+
+
+def _sha256(panorama: TunedPanorama) -> str:
+    return panorama.content.partition("-")[0]
 
 
 @lru_cache(maxsize=32)

@@ -31,6 +31,10 @@ class Blend:
     """Weight of the perspective views, 0..1."""
     groups: tuple[str, ...] = ()
     """Which groups of perspective views, in the order of GROUPS; none without weight."""
+    window_scale: float = 0.0
+    """Factor by which windows are resized for the assistant; 0 for the recipe's."""
+    fov: float = 0.0
+    """Field of view of the perspective views, degrees; 0 for the recipe's."""
 
     def __post_init__(self) -> None:
         if bool(self.groups) != (self.views > 0) or not 0 <= self.whole + self.views <= 1 + 1e-9:
@@ -44,8 +48,9 @@ class Blend:
     @property
     def label(self) -> str:
         """Its parts with weight, for a table: "0.5 whole + 0.5 views (level)"."""
-        views = f"views ({', '.join(self.groups)})"
-        weights = {"whole": self.whole, "windows": self.windows, views: self.views}
+        views = f"views ({', '.join(self.groups)}{f'; {self.fov:g} degrees' if self.fov else ''})"
+        windows = f"windows x{self.window_scale:g}" if self.window_scale else "windows"
+        weights = {"whole": self.whole, windows: self.windows, views: self.views}
         return " + ".join(f"{weight:.3g} {name}" for name, weight in weights.items() if weight > 0)
 
 
@@ -59,6 +64,7 @@ def blend_of(assistant: AssistantConfig, views: ViewsConfig) -> Blend:
 
 def settings_of(blend: Blend, assistant: AssistantConfig, views: ViewsConfig) -> tuple[AssistantConfig, ViewsConfig]:
     """A recipe's settings, changed to ask for a blend; those of perspective views stay where they have no weight."""
+    assistant, views = _variant(blend, assistant, views)
     assistant = replace(assistant, whole_weight=blend.whole, views_weight=blend.views)
     if not blend.groups:
         return assistant, views
@@ -68,9 +74,17 @@ def settings_of(blend: Blend, assistant: AssistantConfig, views: ViewsConfig) ->
 
 def parts_of(blend: Blend, assistant: AssistantConfig, views: ViewsConfig) -> tuple[Part, ...]:
     """The parts that a blend is made of. Windows are always among them: they fill what others do not see."""
+    assistant, views = _variant(blend, assistant, views)
     whole = [Part(WHOLE, assistant.whole_scale)] if blend.whole > 0 else []
     groups = [Part.of_group(group, views, assistant.views_scale) for group in blend.groups]
     return (*whole, Part(WINDOWS, assistant.window_scale), *groups)
+
+
+def _variant(blend: Blend, assistant: AssistantConfig, views: ViewsConfig) -> tuple[AssistantConfig, ViewsConfig]:
+    """The settings with the blend's own scale of windows and field of view."""
+    if blend.window_scale:
+        assistant = replace(assistant, window_scale=blend.window_scale)
+    return assistant, replace(views, fov=blend.fov) if blend.fov else views
 
 
 class SeenPart(NamedTuple):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 from pipeline.tune.blends import Blend
 from pipeline.tune.judge import Judgement, mean_judgement
@@ -64,12 +66,14 @@ def table(trials: Mapping[Blend, Trial], current: Blend, best: Blend, collapsed:
 
 
 def verdict(trials: Mapping[Blend, Trial], current: Blend, best: Blend) -> str:
-    """How far the choice is ahead of the recipe's own blend, in a sentence."""
+    """How far the choice is ahead of the recipe's own blend, with the standard error over panoramas, in a sentence."""
     count = len(trials[current].judgements)
     if best == current:
         return f"the recipe's own blend is the best of {len(trials)} on {count} panoramas: {current.label}"
-    difference = trials[best].mean.score - trials[current].mean.score
+    ours, theirs = trials[best].judgements, trials[current].judgements
+    differences = [our.score - their.score for our, their in zip(ours, theirs, strict=True)]
+    error = f" +- {stdev(differences) / math.sqrt(count):.4f}" if count > 1 else ""
     return (
-        f"chosen: {best.label}; its score is {difference:.4f} above that of the recipe's own "
+        f"chosen: {best.label}; its score is {fmean(differences):.4f}{error} above that of the recipe's own "
         f"({current.label}), and above it on {trials[best].ahead_of(trials[current])} of {count} panoramas"
     )

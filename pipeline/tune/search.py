@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from pipeline.errors import InputError
+from pipeline.panorama.config import ViewsConfig
+from pipeline.teacher.config import AssistantConfig
 from pipeline.tune.blends import Blend
 from pipeline.tune.judge import Judgement
 from pipeline.tune.parts import GROUPS
@@ -17,6 +19,10 @@ _SETS = (("level",), ("level", "down", "nadir"), ("down", "nadir"), GROUPS)
 """Groups of views that are tried together at first."""
 _WHOLE_AND_VIEWS = ((0.0, 1.0), (0.5, 0.5), (0.0, 0.5), (0.25, 0.5))
 """Weights of whole image and views that are tried at first with every set of groups."""
+_SCALES = (1.0, 1.5, 2.0)
+"""Scales of windows that are tried with the best blend."""
+_FOVS = (60.0, 75.0, 90.0, 105.0)
+"""Fields of view, degrees, that are tried with the best blend."""
 _FEWEST_CLASSES = 0.5
 """Blends with a smaller share of the usual effective number of classes have collapsed."""
 
@@ -55,6 +61,20 @@ def neighbours(blend: Blend, groups: Sequence[str], step: float) -> Iterator[Ble
             yield from _with_views(
                 blend.whole, blend.views, tuple(g for g in GROUPS if (g in blend.groups) != (g == group))
             )
+
+
+def variants(best: Blend, assistant: AssistantConfig, views: ViewsConfig) -> list[Blend]:
+    """The best blend with windows at other scales and with other fields of view, where these have weight. They need
+    predictions of their own, so they are tried last.
+
+    Args:
+        best: of the blends with the recipe's scale and field of view.
+        assistant: the recipe's.
+        views: the recipe's.
+    """
+    scales = [scale for scale in _SCALES if scale != assistant.window_scale and best.windows > 0]
+    fovs = [fov for fov in _FOVS if fov != views.fov and best.views > 0]
+    return [replace(best, window_scale=scale) for scale in scales] + [replace(best, fov=fov) for fov in fovs]
 
 
 def _with_views(whole: float, views: float, groups: tuple[str, ...]) -> Iterator[Blend]:

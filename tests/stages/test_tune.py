@@ -17,6 +17,7 @@ from pipeline.cache.store import TeacherStore
 from pipeline.errors import GoodSAMError, InputError
 from pipeline.recipe import load_recipe
 from pipeline.tune.blends import blend_of
+from pipeline.tune.parts import Part
 from stages import cli, panorama_task, tune_parts
 from stages.events import Event, ItemFailed, Note, silent
 from stages.products import fingerprints
@@ -119,6 +120,28 @@ def test_a_killed_search_keeps_what_was_predicted_and_judged(
     refuse_to_compute(monkeypatch)
     assert briefly(run, tmp_path / "again.toml").best == result.best
     assert len(judgements.read_text().splitlines()) == len(lines) + 1
+
+
+@pytest.mark.slow
+def test_where_there_is_time_other_scales_and_fields_of_view_are_tried(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predicted: list[Part] = []
+    predict = tune_parts.predict_part
+
+    def watched(part: Part, *arguments: object) -> object:
+        predicted.append(part)
+        return predict(part, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tune_parts, "predict_part", watched)
+    result = tune(small_run(copied, views=VIEWS), silent, copied / "again.toml", panoramas=1)
+    varied = [blend for blend in result.trials if blend.window_scale or blend.fov]
+    assert varied and {(part.scale, part.views.fov if part.views else 0) for part in predicted} == {
+        (blend.window_scale, 0) if blend.window_scale else (1, blend.fov) for blend in varied
+    }
+    best = load_recipe(copied / "again.toml")
+    assert best.assistant.window_scale == (result.best.window_scale or 1.0)
+    assert best.views.fov == (result.best.fov or 75.0)
 
 
 def test_masks_are_shared_with_stage_one(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,7 @@ def stitched(blend: Blend) -> FloatArray:
         Blend(0.5, 0.5, ("level", "down")),
         Blend(0.25, 0.5, ("down", "nadir", "zenith")),
         Blend(0, 0.375, GROUPS),
+        Blend(0.25, 0.5, ("level", "down"), window_scale=2, fov=60),
     ],
     ids=lambda blend: blend.label,
 )
@@ -84,6 +85,8 @@ def test_a_mix_of_parts_is_what_stage_one_stitches(blend: Blend) -> None:
 
 def test_settings_ask_for_the_blend_that_they_were_made_of() -> None:
     assistant, views = AssistantConfig(whole_weight=0.5), replace(VIEWS, fov=100)
+    other = settings_of(Blend(0.5, 0.25, ("level",), window_scale=3, fov=60), assistant, views)
+    assert (other[0].window_scale, other[1].fov) == (3, 60)
     for blend in (Blend(0.25, 0.5, ("level", "up")), Blend(1, 0), Blend(0, 0.125, ("nadir",))):
         after = settings_of(blend, assistant, views)
         assert blend_of(*after) == blend

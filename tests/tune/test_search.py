@@ -8,11 +8,13 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.panorama.config import ViewsConfig
+from pipeline.teacher.config import AssistantConfig
 from pipeline.tune.blends import Blend
 from pipeline.tune.judge import Judgement
 from pipeline.tune.parts import GROUPS
 from pipeline.tune.report import Trial, table, verdict
-from pipeline.tune.search import Search, choose, first_round, neighbours
+from pipeline.tune.search import Search, choose, first_round, neighbours, variants
 
 CURRENT = Blend(0.5, 0)
 
@@ -55,6 +57,16 @@ def test_groups_that_see_nothing_of_a_band_are_left_out() -> None:
     assert {blend.groups for blend in searched(lambda blend: 0.5, ())} == {()}
 
 
+def test_scales_and_fields_of_view_are_tried_last_and_only_of_what_has_weight() -> None:
+    config, views = AssistantConfig(window_scale=1.5), ViewsConfig(fov=75)
+    tried = variants(Blend(0.25, 0.5, ("level",)), config, views)
+    assert {(blend.window_scale, blend.fov) for blend in tried} == {(1, 0), (2, 0), (0, 60), (0, 90), (0, 105)}
+    assert {blend.fov for blend in variants(Blend(0.5, 0), config, views)} == {0}
+    assert {blend.window_scale for blend in variants(Blend(0.5, 0.5, ("up",)), config, views)} == {0}
+    assert "0.25 windows x2 + 0.5 views (level)" in tried[1].label
+    assert "views (level; 60 degrees)" in tried[2].label
+
+
 def test_neighbours_differ_in_one_thing() -> None:
     start = Blend(0.5, 0.25, ("level", "down"))
     near = set(neighbours(start, GROUPS, 0.25))
@@ -94,5 +106,5 @@ def test_a_short_table_keeps_the_recipes_row() -> None:
 
 def test_the_verdict_says_how_far_the_choice_is_ahead_and_on_how_many_panoramas() -> None:
     said = verdict(trials(), CURRENT, Blend(1, 0))
-    assert "1 whole; its score is 0.0750 above" in said and "on 1 of 2 panoramas" in said
+    assert "1 whole; its score is 0.0750 +- 0.1250 above" in said and "on 1 of 2 panoramas" in said
     assert "the recipe's own blend is the best of 3" in verdict(trials(), CURRENT, CURRENT)
