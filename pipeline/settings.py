@@ -61,25 +61,30 @@ def file_digest(path: Path) -> str:
 
 
 def weights_file_digest(path: Path) -> str:
-    """`file_digest`, cached per process while the file's size and time of change stay the same.
+    """`file_digest`, cached per process while it is the same file of the same size and time of change.
 
     Raises:
         OSError: the file cannot be read.
     """
     stat = path.stat()
-    return _digest(path, stat.st_mtime_ns, stat.st_size)
+    return _digest(path, (stat.st_ino, stat.st_mtime_ns, stat.st_size))
 
 
-@lru_cache(maxsize=8)
-def _digest(path: Path, _modified_ns: int, _size: int) -> str:
+@lru_cache(maxsize=64)
+def _digest(path: Path, _state: tuple[int, int, int]) -> str:
     return file_digest(path)
 
 
 def digest_of(files: Sequence[Path]) -> str:
-    """SHA-256 over names and contents of files, in the order of their names."""
+    """SHA-256 over names and contents of a network's files, in the order of their names; contents as
+    `weights_file_digest` has them: a stage asks several times, and weights may have gigabytes.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
     total = hashlib.sha256()
     for path in sorted(files, key=lambda p: p.name):
-        total.update(f"{path.name} {file_digest(path)}\n".encode())
+        total.update(f"{path.name} {weights_file_digest(path)}\n".encode())
     return total.hexdigest()
 
 

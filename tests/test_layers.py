@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -53,37 +54,40 @@ def test_the_student_never_imports_the_teacher():
 HEAVY = ("torch", "transformers", "torchvision", "segment_anything", "zarr", "dask", "scipy", "tensorboard")
 
 
-@pytest.mark.parametrize("command", ["teacher-cache", "distill", "eval", "tune", "verify"])
-def test_a_misspelt_setting_is_reported_before_heavy_imports(command: str, tmp_path: Path):
-    recipe = tmp_path / "mine.toml"
-    recipe.write_text("[fusion]\nthetta = 0.6\n")
-    _assert_told_early([command, str(recipe)], "fusion.thetta is not a setting")
-
-
-@pytest.mark.parametrize("command", ["teacher-cache", "distill", "eval", "tune"])
-def test_a_missing_folder_of_panoramas_is_reported_before_heavy_imports(command: str, tmp_path: Path):
-    recipe = tmp_path / "mine.toml"
-    recipe.write_text('[data]\npanoramas = "not_there"\n')
-    _assert_told_early([command, str(recipe), "--cache", str(tmp_path)], "not_there does not exist")
-
-
-def test_what_predict_lacks_is_reported_before_heavy_imports(tmp_path: Path):
-    out = str(tmp_path / "out")
-    _assert_told_early(["predict", str(tmp_path / "not_there"), out], "not_there does not exist")
-    _assert_told_early(["predict", str(tmp_path), out, "--student", "none_here"], "none_here holds no student")
-
-
-def _assert_told_early(arguments: list[str], told: str):
-    code = f"""import sys
+RUN_ALL = f"""import contextlib, io, json, sys
 from stages import cli
-sys.argv = ["goodsam", *{arguments!r}]
-try:
-    cli.main()
-finally:
-    print("imported:", sorted(set({HEAVY!r}) & set(sys.modules)))"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1 and told in done.stderr, done.stderr
-    assert done.stdout == "imported: []\n"
+for sys.argv in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as shown:
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+    print(json.dumps([code, shown.getvalue(), sorted(set({HEAVY!r}) & set(sys.modules))]))
+"""
+"""Runs commands one after another, and prints what became of each, and the heavy packages that are imported by then."""
+
+
+def test_what_a_user_gets_wrong_is_reported_before_heavy_imports(tmp_path: Path):
+    misspelt, homeless = tmp_path / "misspelt.toml", tmp_path / "homeless.toml"
+    misspelt.write_text("[fusion]\nthetta = 0.6\n")
+    homeless.write_text('[data]\npanoramas = "not_there"\n')
+    out = str(tmp_path / "out")
+    expected = [
+        *((["predict", str(tmp_path / "not_there"), out], "not_there does not exist"),
+          (["predict", str(tmp_path), out, "--student", "none_here"], "none_here holds no student")),
+        *(([command, str(misspelt)], "fusion.thetta is not a setting")
+          for command in ("teacher-cache", "distill", "eval", "tune", "verify")),
+        *(([command, str(homeless), "--cache", str(tmp_path)], "not_there does not exist")
+          for command in ("teacher-cache", "distill", "eval", "tune")),
+    ]  # fmt: skip
+    commands = json.dumps([["goodsam", *arguments] for arguments, _ in expected])
+    done = subprocess.run([sys.executable, "-c", RUN_ALL, commands], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for (arguments, message), line in zip(expected, done.stdout.splitlines(), strict=True):
+        code, shown, imported = json.loads(line)
+        assert code == 1 and message in shown, arguments
+        assert imported == [], arguments
 
 
 @pytest.mark.slow

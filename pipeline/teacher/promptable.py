@@ -68,7 +68,8 @@ class PromptableMasks:
         self.identity = identity
         self.network = network
         """Its image encoder, prompt encoder and mask decoder."""
-        self._processor = processor
+        self.processor = processor
+        """The image processor beside it."""
         self._config = config
         self._precision = chosen_precision(config.precision, network.device)
         (self._grid_P2,) = point_grids(config.points_per_side, 0, 1)
@@ -99,7 +100,7 @@ class PromptableMasks:
 
     def _prepare(self, image_HW3: ImageArray) -> _Prepared:
         device = self.network.device
-        inputs = self._processor(images=[image_HW3], input_data_format="channels_last", return_tensors="pt")
+        inputs = self.processor(images=[image_HW3], input_data_format="channels_last", return_tensors="pt")
         pixels = inputs["pixel_values"].to(device)
         with torch.autocast(device.type, self._precision, enabled=self._precision != torch.float32):
             answer = self.network.get_image_embeddings(pixels)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 import pytest
 
 from stages.events import silent
 from stages.teacher_cache import teacher_cache
-from tests.stages.small_run import make_folders, small_run
+from tests.stages.small_run import arrays_of, make_folders, small_run
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +20,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_folders(folder)
     teacher_cache(small_run(folder), silent)
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished_arrays(finished: Path) -> dict[tuple[str, str, str], npt.NDArray[Any]]:
+    """All that the finished run stored, by product, panorama and name."""
+    return arrays_of(small_run(finished))

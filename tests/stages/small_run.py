@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
@@ -60,11 +63,23 @@ overlays = 1
 
 def write_panorama(path: Path, seed: int, labels: Path | None = None) -> None:
     """Render one panorama, and its labels where a path is given."""
-    view = render_panorama(build_scene(seed), HEIGHT, WIDTH)
-    for array, target in ((view.image_HW3, path), (view.labels_HW, labels)):
+    for content, target in zip(_rendered(seed, path.suffix), (path, labels), strict=True):
         if target is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(array).save(target)
+            target.write_bytes(content)
+
+
+@cache
+def _rendered(seed: int, suffix: str) -> tuple[bytes, bytes]:
+    """Files of a panorama and of its labels."""
+    view = render_panorama(build_scene(seed), HEIGHT, WIDTH)
+    return _encoded(view.image_HW3, suffix), _encoded(view.labels_HW, ".png")
+
+
+def _encoded(array: npt.NDArray[np.uint8], suffix: str) -> bytes:
+    file = BytesIO()
+    Image.fromarray(array).save(file, Image.registered_extensions()[suffix])
+    return file.getvalue()
 
 
 def make_folders(folder: Path) -> Path:

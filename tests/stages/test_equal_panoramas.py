@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,49 +16,58 @@ from PIL import Image
 from pipeline.cache.schema import ENSEMBLE
 from pipeline.cache.store import TeacherStore
 from pipeline.errors import CacheError, InputError
-from stages import equal_panoramas, panorama_task
+from stages import equal_panoramas, panorama_task, products
 from stages.equal_panoramas import EqualPanoramas, find_equal_panoramas, learned_from_note
 from stages.evaluate import evaluate
 from stages.events import Event, Note, silent
-from stages.panorama_task import PanoramaTask
+from stages.panorama_task import PanoramaTask, PanoramaWork
+from stages.products import Product
 from stages.runs import Run
 from stages.splits import SplitPanorama
 from stages.teacher_cache import CacheSummary, teacher_cache
 from stages.verify import verify
 from tests.stages.small_run import HEIGHT, RECIPE, WIDTH, entry_of, read_product, small_run, write_panorama
 
-PRODUCTS = ["masks", "assistant", "ensemble"]
+NAMES = ["masks", "assistant", "ensemble"]
 BOTH = ("panoramas/street", "evaluation/copy")
 
 
-def run_of(folder: Path, evaluation: str = "held_out", **tables: dict[str, object]) -> Run:
+def run_of(folder: Path, place: str = "held_out", **tables: dict[str, object]) -> Run:
     """A run that learns from `photos` and measures on another folder, without labels."""
     (folder / "small.toml").write_text(RECIPE)
-    data: dict[str, object] = {"evaluation": str(folder / evaluation) if evaluation else "", "labels": ""}
+    data: dict[str, object] = {"evaluation": str(folder / place) if place else "", "labels": ""}
     return small_run(folder, data=data, **tables)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a run over one panorama to learn from and a copy of it to measure on; not to be changed."""
-    folder = tmp_path_factory.mktemp("finished")
-    write_panorama(folder / "photos" / "street.png", 3)
-    (folder / "held_out").mkdir()
-    shutil.copyfile(folder / "photos" / "street.png", folder / "held_out" / "copy.png")
-    summary = teacher_cache(run_of(folder), silent)
-    assert (summary.total, summary.computed, summary.repeated, summary.failed) == (2, 1, 1, {})
-    return folder
+def simple_products() -> tuple[Product, ...]:
+    """The products under their names and fingerprints, made of the picture alone, without networks."""
+
+    def arrays(work: PanoramaWork) -> dict[str, np.ndarray]:
+        return {"ensemble_labels": work.image_HW3[..., 0].copy(), "ignored": work.ignored_HW}
+
+    return tuple(replace(product, compute=arrays) for product in products.PRODUCTS)
+
+
+@pytest.fixture(autouse=True)
+def without_networks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is computed, and how often, does not depend on what the networks say; tests marked `slow` ask them."""
+    if not request.node.get_closest_marker("slow"):
+        monkeypatch.setattr(products, "PRODUCTS", simple_products())
 
 
 @pytest.fixture
-def folder(finished: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be changed."""
-    return shutil.copytree(finished, tmp_path / "run", copy_function=shutil.copy2)
+def folder(tmp_path: Path) -> Path:
+    """Folder of a run over one panorama to learn from and a copy of it to measure on."""
+    write_panorama(tmp_path / "photos" / "street.png", 3)
+    put(shutil.copyfile, "held_out/copy.png")(tmp_path)
+    summary = teacher_cache(run_of(tmp_path), silent)
+    assert (summary.total, summary.computed, summary.repeated, summary.failed) == (2, 1, 1, {})
+    return tmp_path
 
 
 def assert_one_entry(run: Run, one: str, other: str) -> None:
     """Both panoramas have all products, and share them."""
-    for product in PRODUCTS:
+    for product in NAMES:
         assert entry_of(run, product, one) == entry_of(run, product, other)
         assert read_product(run, product, one)
 
@@ -101,7 +111,7 @@ def test_the_same_panorama_in_both_splits_is_computed_once(
     lay(tmp_path)
     run = run_of(tmp_path, evaluation)
     summary, notes = told(run)
-    assert summary.products == dict.fromkeys(PRODUCTS, 1)
+    assert summary.products == dict.fromkeys(NAMES, 1)
     assert (summary.computed, summary.repeated) == (1, summary.total - 1)
     assert any("1 of the 1 panoramas of data.evaluation is in data.panoramas too" in note for note in notes)
     assert any("the same content as another: the cache has it once" in note for note in notes)
@@ -158,7 +168,7 @@ def test_a_run_that_is_stopped_at_any_part_goes_on_without_computing_twice(
         with pytest.raises(KeyboardInterrupt):
             teacher_cache(run, silent)
     summary = teacher_cache(run, silent)
-    assert list(summary.products) == PRODUCTS[writes:]
+    assert list(summary.products) == NAMES[writes:]
     assert_one_entry(run, *BOTH)
 
 
@@ -169,7 +179,7 @@ def test_two_workers_compute_it_once(tmp_path: Path) -> None:
     put(shutil.copyfile, "held_out/copy.png")(tmp_path)
     run = run_of(tmp_path)
     summary, notes = told(run, workers=2)
-    assert (summary.computed, summary.repeated, summary.products) == (2, 1, dict.fromkeys(PRODUCTS, 2))
+    assert (summary.computed, summary.repeated, summary.products) == (2, 1, dict.fromkeys(NAMES, 2))
     assert any("2 workers" in note for note in notes)
     assert_one_entry(run, *BOTH)
 
@@ -232,16 +242,20 @@ def test_what_ends_the_run_ends_it_at_the_first(folder: Path, monkeypatch: pytes
     assert len(tried) == 1
 
 
-def test_the_evaluation_says_that_figures_flatter_the_student(folder: Path) -> None:
+def test_the_evaluation_says_that_figures_flatter_the_student(finished: Path, tmp_path: Path) -> None:
     def told_by_evaluation(run: Run) -> list[str]:
         events: list[Event] = []
         evaluate(run, events.append)
         return [event.text for event in events if isinstance(event, Note) and "flatter" in event.text]
 
-    run = run_of(folder)
+    folder = shutil.copytree(finished, tmp_path / "run")
+    (folder / "held_out" / "9.png").rename(folder / "other.png")
+    shutil.copyfile(folder / "photos" / "0.png", folder / "held_out" / "copy.png")
+    run = run_of(folder, evaluation={"overlays": 0})
+    assert teacher_cache(run, silent).products == {}
     assert told_by_evaluation(run) == [learned_from_note(1, 1)]
-    write_panorama(folder / "held_out" / "copy.png", 4)
-    teacher_cache(run, silent)
+    shutil.copyfile(folder / "other.png", folder / "held_out" / "copy.png")
+    assert teacher_cache(run, silent).products == {}
     assert told_by_evaluation(run) == []
 
 

@@ -13,23 +13,21 @@ from stages.events import silent
 from stages.garbage import find_garbage, remove_garbage
 from stages.runs import Run
 from stages.teacher_cache import teacher_cache
-from tests.stages.small_run import arrays_of, make_folders, small_run
+from tests.stages.small_run import arrays_of, small_run
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_runs(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of two runs that share masks and assistant; not to be changed."""
-    folder = tmp_path_factory.mktemp("finished")
-    make_folders(folder)
-    teacher_cache(small_run(folder), silent)
-    teacher_cache(other_run(folder), silent)
+    folder = shutil.copytree(finished, tmp_path_factory.mktemp("runs") / "two")
+    assert teacher_cache(other_run(folder), silent).products == {"ensemble": 4}
     return folder
 
 
 @pytest.fixture
-def folder(finished: Path, tmp_path: Path) -> Path:
+def folder(two_runs: Path, tmp_path: Path) -> Path:
     """A copy of it, to be changed."""
-    return shutil.copytree(finished, tmp_path / "copy")
+    return shutil.copytree(two_runs, tmp_path / "copy")
 
 
 def other_run(folder: Path) -> Run:
@@ -40,8 +38,8 @@ def reasons(folder: Path) -> list[str]:
     return [garbage.reason for garbage in find_garbage(folder / "cache")]
 
 
-def test_what_runs_refer_to_is_no_garbage(finished: Path) -> None:
-    assert find_garbage(finished / "cache") == []
+def test_what_runs_refer_to_is_no_garbage(two_runs: Path) -> None:
+    assert find_garbage(two_runs / "cache") == []
 
 
 def test_of_a_deleted_run_only_what_no_other_shares_goes(folder: Path) -> None:

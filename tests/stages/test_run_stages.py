@@ -24,27 +24,30 @@ from stages.products import all_products
 from stages.runs import Run
 from stages.teacher_cache import teacher_cache
 from stages.verify import verify
-from tests.stages.small_run import arrays_of, entry_of, make_folders, small_run
+from tests.stages.small_run import arrays_of, discard, entry_of, make_folders, small_run
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_cached(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with two cached panoramas, one of either split, and no student; not to be changed."""
-    folder = tmp_path_factory.mktemp("finished")
-    make_folders(folder)
-    teacher_cache(cached_run(folder), silent)
+    folder = shutil.copytree(finished, tmp_path_factory.mktemp("runs") / "two_cached")
+    for product in all_products():
+        for seed in (1, 2):
+            discard(small_run(folder), product.name, f"panoramas/{seed}")
+    assert teacher_cache(cached_run(folder), silent).products == {}
     return folder
 
 
 @pytest.fixture
-def folder(finished: Path, tmp_path: Path) -> Path:
+def folder(two_cached: Path, tmp_path: Path) -> Path:
     """A copy of it, to be changed."""
-    return shutil.copytree(finished, tmp_path / "copy")
+    return shutil.copytree(two_cached, tmp_path / "copy")
 
 
 def cached_run(folder: Path, **tables: dict[str, object]) -> Run:
-    """The run of which everything is in the cache."""
-    return small_run(folder, data={"limit": 1}, distill={"steps": 2}, **tables)
+    """The run of which everything is in the cache; its evaluation draws no picture."""
+    evaluation = {"overlays": 0, **tables.pop("evaluation", {})}
+    return small_run(folder, data={"limit": 1}, distill={"steps": 2}, evaluation=evaluation, **tables)
 
 
 def notes(events: list[Event]) -> list[str]:
@@ -137,9 +140,9 @@ def test_label_files_of_no_panorama_are_reported_but_not_where_panoramas_were_le
     assert [note for note in notes(events) if "nobody" in note]
 
 
-def test_a_sound_cache_has_no_problems_and_every_entry_is_read(finished: Path) -> None:
+def test_a_sound_cache_has_no_problems_and_every_entry_is_read(two_cached: Path) -> None:
     events: list[Event] = []
-    assert verify(cached_run(finished), events.append) == []
+    assert verify(cached_run(two_cached), events.append) == []
     assert len([event for event in events if isinstance(event, StageAdvanced)]) == 2 * len(all_products())
     assert isinstance(events[-1], StageFinished)
 

@@ -58,6 +58,8 @@ from tests.stages.small_run import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+TWO: dict[str, object] = {"limit": 1}
+"""Two panoramas, one of each split: enough for what is the same for each."""
 
 
 @pytest.fixture
@@ -67,12 +69,15 @@ def folder(finished: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def assert_equal_caches(one: Run, other: Run) -> None:
-    first, second = arrays_of(one), arrays_of(other)
-    assert first.keys() == second.keys()
-    assert len({key[1] for key in first}) == 4
-    for key, array in first.items():
-        np.testing.assert_array_equal(array, second[key], err_msg=str(key))
+AllArrays = dict[tuple[str, str, str], npt.NDArray[Any]]
+
+
+def assert_equal(run: Run, expected: AllArrays) -> None:
+    found = arrays_of(run)
+    assert found.keys() == expected.keys()
+    assert len({key[1] for key in found}) == 4
+    for key, array in found.items():
+        np.testing.assert_array_equal(array, expected[key], err_msg=str(key))
 
 
 def to_do(run: Run) -> int:
@@ -83,8 +88,8 @@ def to_do(run: Run) -> int:
 
 
 @pytest.mark.slow
-def test_every_panorama_gets_masks_assistant_and_ensemble(finished: Path) -> None:
-    arrays = arrays_of(small_run(finished))
+def test_every_panorama_gets_masks_assistant_and_ensemble(finished_arrays: AllArrays) -> None:
+    arrays = finished_arrays
     assert {name for part, _, name in arrays if part == "ensemble"} == {
         "ensemble_labels", "ensemble_probabilities", "reliability", "boundary", "ignored"}  # fmt: skip
     assert arrays["ensemble", "panoramas/0", "ensemble_probabilities"].shape == (13, 64, 128)
@@ -96,11 +101,11 @@ def test_a_finished_run_has_nothing_to_do(folder: Path) -> None:
     assert to_do(small_run(folder)) == 0
 
 
-def test_a_resumed_run_does_only_the_missing_panoramas(folder: Path, finished: Path) -> None:
+def test_a_resumed_run_does_only_the_missing_panoramas(folder: Path, finished_arrays: AllArrays) -> None:
     run = small_run(folder)
     discard(run, ENSEMBLE, "panoramas/1")
     assert to_do(run) == 1
-    assert_equal_caches(run, small_run(finished))
+    assert_equal(run, finished_arrays)
 
 
 def test_a_changed_fusion_setting_computes_the_ensemble_alone(folder: Path) -> None:
@@ -114,8 +119,8 @@ def test_a_changed_fusion_setting_computes_the_ensemble_alone(folder: Path) -> N
 
 def test_a_changed_prompt_grid_keeps_the_assistant_and_never_reads_old_masks(folder: Path) -> None:
     before = read_manifest(small_run(folder))
-    run = small_run(folder, sam={"points_per_side": 3})
-    assert teacher_cache(run, silent).products == {"masks": 4, "ensemble": 4}
+    run = small_run(folder, sam={"points_per_side": 1}, data=TWO)
+    assert teacher_cache(run, silent).products == {"masks": 2, "ensemble": 2}
     after = read_manifest(run)
     assert [name for name in after if after[name] != before[name]] == [MASKS, ENSEMBLE]
 
@@ -210,7 +215,7 @@ def pictures_read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def test_a_lost_record_of_the_panoramas_costs_reading_them_once(
-    folder: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, finished_arrays: AllArrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = small_run(folder)
     run.panoramas.unlink()
@@ -218,15 +223,15 @@ def test_a_lost_record_of_the_panoramas_costs_reading_them_once(
     for _ in range(2):
         assert to_do(run) == 0
         assert len(read) == len(set(read)) == 4
-    assert_equal_caches(run, small_run(finished))
+    assert_equal(run, finished_arrays)
 
 
-def test_renamed_and_moved_pictures_are_known_by_their_content(folder: Path, finished: Path) -> None:
+def test_renamed_and_moved_pictures_are_known_by_their_content(folder: Path, finished_arrays: AllArrays) -> None:
     (folder / "photos").rename(folder / "pictures")
     (folder / "pictures" / "1.png").rename(folder / "pictures" / "renamed.png")
     run = small_run(folder, data={"panoramas": str(folder / "pictures")})
     assert to_do(run) == 0
-    moved, before = arrays_of(run), arrays_of(small_run(finished))
+    moved, before = arrays_of(run), finished_arrays
     assert all((moved[product, "panoramas/renamed", name] == array).all()
                for (product, panorama_id, name), array in before.items() if panorama_id == "panoramas/1")  # fmt: skip
 
@@ -267,7 +272,7 @@ def test_a_picture_that_changed_in_size_is_told_though_its_time_is_the_old(folde
     assert to_do(small_run(folder)) == 1
 
 
-def test_a_damaged_part_is_done_again(folder: Path, finished: Path) -> None:
+def test_a_damaged_part_is_done_again(folder: Path, finished_arrays: AllArrays) -> None:
     run = small_run(folder)
     chunk = next(entry_of(run, MASKS, "panoramas/0").glob("runs/c*"))
     discard(run, ENSEMBLE, "panoramas/0")
@@ -275,14 +280,14 @@ def test_a_damaged_part_is_done_again(folder: Path, finished: Path) -> None:
     content[len(content) // 2] ^= 4
     chunk.write_bytes(content)
     teacher_cache(run, silent)
-    assert_equal_caches(run, small_run(finished))
+    assert_equal(run, finished_arrays)
 
 
 @pytest.mark.slow
-def test_worker_processes_give_the_same_cache(finished: Path, tmp_path: Path) -> None:
+def test_worker_processes_give_the_same_cache(finished_arrays: AllArrays, tmp_path: Path) -> None:
     make_folders(tmp_path)
     teacher_cache(small_run(tmp_path), silent, workers=2)
-    assert_equal_caches(small_run(tmp_path), small_run(finished))
+    assert_equal(small_run(tmp_path), finished_arrays)
 
 
 @pytest.fixture
@@ -302,12 +307,12 @@ def two_at_once(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 @pytest.mark.slow
 def test_two_panoramas_at_once_give_the_same_cache_and_the_same_events(
-    finished: Path, tmp_path: Path, two_at_once: list[tuple[str, int]]
+    finished_arrays: AllArrays, tmp_path: Path, two_at_once: list[tuple[str, int]]
 ) -> None:
     make_folders(tmp_path)
     before, events = torch.get_num_threads(), list[Event]()
     summary = teacher_cache(small_run(tmp_path), events.append)
-    assert_equal_caches(small_run(tmp_path), small_run(finished))
+    assert_equal(small_run(tmp_path), finished_arrays)
     assert summary.computed == 4
     advanced = [event for event in events if isinstance(event, StageAdvanced)]
     assert [event.done for event in advanced] == [1, 2, 3, 4]
@@ -330,13 +335,13 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
 
 
 @pytest.mark.slow
-def test_on_a_gpu_the_cache_is_the_same(finished: Path, tmp_path: Path, gpu: FakeCuda) -> None:
+def test_on_a_gpu_the_cache_is_the_same(finished_arrays: AllArrays, tmp_path: Path, gpu: FakeCuda) -> None:
     make_folders(tmp_path)
     events: list[Event] = []
     teacher_cache(small_run(tmp_path), events.append, device="cuda")
     assert gpu.waits
     assert events[0] == Note("teacher-cache", f"on cuda:0, {GPU_NAME}")
-    ours, expected = arrays_of(small_run(tmp_path)), arrays_of(small_run(finished))
+    ours, expected = arrays_of(small_run(tmp_path)), finished_arrays
     assert ours.keys() == expected.keys()
     for key, array in ours.items():  # larger batches of prompts round another way, and so does another attention
         is_stored_as_byte = key[2].endswith("_probabilities") or key[2].startswith("features_")
@@ -418,10 +423,10 @@ def test_a_slower_way_is_told_once_however_many_tasks_say_it(folder: Path, monke
     monkeypatch.setattr(panorama_task, "cache_panorama", in_another_process)
     events: list[Event] = []
     try:
-        summary = teacher_cache(small_run(folder, sam={"points_per_side": 1}), events.append)
+        summary = teacher_cache(small_run(folder, sam={"points_per_side": 1}, data=TWO), events.append)
     finally:
         panorama_task._mask_source.cache_clear()
-    assert summary.computed == 4
+    assert summary.computed == 2
     notes = notes_but_of_windows(events)
     assert notes == [
         "on the CPU, 1 thread",
@@ -433,14 +438,15 @@ def test_weights_that_sam_has_no_place_for_are_told_once(folder: Path) -> None:
     more = {"mask_decoder.hf_token.weight": torch.zeros(1)}
     torch.save(torch.load(DEMO_WEIGHTS, weights_only=True) | more, folder / "hq.pth")
     events: list[Event] = []
-    teacher_cache(small_run(folder, sam={"points_per_side": 1, "checkpoint": str(folder / "hq.pth")}), events.append)
+    sam: dict[str, object] = {"points_per_side": 1, "checkpoint": str(folder / "hq.pth")}
+    assert teacher_cache(small_run(folder, sam=sam, data=TWO), events.append).computed == 2
     _, note = notes_but_of_windows(events)
     assert "ignored: 1, the first of them mask_decoder.hf_token.weight" in note
 
 
 def test_of_the_demo_sam_only_the_device_is_told(folder: Path) -> None:
     events: list[Event] = []
-    teacher_cache(small_run(folder, sam={"points_per_side": 1}), events.append)
+    assert teacher_cache(small_run(folder, sam={"points_per_side": 1}, data=TWO), events.append).computed == 2
     assert notes_but_of_windows(events) == ["on the CPU, 1 thread"]
 
 
@@ -464,14 +470,16 @@ def begun(folder: Path, part: str, *options: str, **how: Any) -> subprocess.Pope
 
 
 @pytest.mark.slow
-def test_a_run_killed_in_the_middle_and_gone_on_with_gives_the_same_cache(finished: Path, tmp_path: Path) -> None:
+def test_a_run_killed_in_the_middle_and_gone_on_with_gives_the_same_cache(
+    finished_arrays: AllArrays, tmp_path: Path
+) -> None:
     process = begun(tmp_path, ENSEMBLE, stderr=subprocess.DEVNULL)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     run = small_run(tmp_path)
     assert 0 < len({p.parent.name for p in (run.store / "ensemble").glob("*/*/zarr.json")}) < 4
     assert 0 < to_do(run) < 4
-    assert_equal_caches(run, small_run(finished))
+    assert_equal(run, finished_arrays)
 
 
 def hear_interrupts() -> None:
@@ -480,7 +488,9 @@ def hear_interrupts() -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_workers_without_a_traceback_and_the_run_goes_on(finished: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_workers_without_a_traceback_and_the_run_goes_on(
+    finished_arrays: AllArrays, tmp_path: Path
+) -> None:
     process = begun(tmp_path, MASKS, "--workers", "2", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                     start_new_session=True, preexec_fn=hear_interrupts)  # fmt: skip
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the command
@@ -491,7 +501,7 @@ def test_ctrl_c_ends_workers_without_a_traceback_and_the_run_goes_on(finished: P
     assert "Warning" not in said
     run = small_run(tmp_path)
     to_do(run)
-    assert_equal_caches(run, small_run(finished))
+    assert_equal(run, finished_arrays)
 
 
 def test_weights_of_the_wrong_kind_stop_the_run_and_are_told_once(folder: Path) -> None:
@@ -779,14 +789,14 @@ def test_workers_of_another_version_or_without_the_project_are_refused(
 
 
 @pytest.mark.slow
-def test_a_running_scheduler_gives_the_same_cache(finished: Path, tmp_path: Path) -> None:
+def test_a_running_scheduler_gives_the_same_cache(finished_arrays: AllArrays, tmp_path: Path) -> None:
     from dask.distributed import LocalCluster
 
     make_folders(tmp_path)
     cluster: Any = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
     with cluster:
         teacher_cache(small_run(tmp_path), silent, scheduler=cluster.scheduler_address)
-    assert_equal_caches(small_run(tmp_path), small_run(finished))
+    assert_equal(small_run(tmp_path), finished_arrays)
 
 
 def test_what_is_assumed_of_an_assistants_pixels_is_told_once(folder: Path) -> None:
@@ -794,7 +804,7 @@ def test_what_is_assumed_of_an_assistants_pixels_is_told_once(folder: Path) -> N
     shutil.copytree(DEMO_FOLDER, network)
     (network / "preprocessor_config.json").unlink()
     assistant: dict[str, object] = {"kind": "transformers", "name": str(network)}
-    assert teacher_cache(small_run(folder, assistant=assistant), events.append).computed == 4
+    assert teacher_cache(small_run(folder, assistant=assistant, data=TWO), events.append).computed == 2
     notes = [event.text for event in events if isinstance(event, Note)]
     assert sum("ImageNet's mean and std are assumed" in note for note in notes) == 1
 

@@ -24,6 +24,8 @@ from stages.claims import exclusive_lock
 from tests.real_data import ROOT
 from tests.stages.small_run import make_folders, small_run, write_panorama
 
+NO_PICTURES = ("--set", "evaluation.overlays=0")
+
 
 def goodsam(*arguments: object) -> int:
     """Exit code of the command line."""
@@ -38,13 +40,18 @@ def goodsam(*arguments: object) -> int:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which all stages have run."""
-    folder = tmp_path_factory.mktemp("whole")
-    recipe = make_folders(folder)
+def folder(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which all stages have run; stage one finds its work done."""
+    folder = shutil.copytree(finished, tmp_path_factory.mktemp("runs") / "whole")
     for stage in ("teacher-cache", "distill", "eval"):
-        assert goodsam(stage, recipe, "--cache", folder / "cache") == 0
+        assert goodsam(stage, folder / "small.toml", "--cache", folder / "cache") == 0
     return folder
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    return shutil.copytree(folder, tmp_path / "copy")
 
 
 @pytest.mark.slow
@@ -63,12 +70,11 @@ def test_the_ladder_is_measured_rung_by_rung(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_without_a_student_stage_one_is_measured_and_told(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(folder, tmp_path / "copy")
-    run = tmp_path / "copy/cache/small"
-    shutil.rmtree(tmp_path / "copy/cache/students")
-    assert goodsam("eval", tmp_path / "copy/small.toml", "--cache", tmp_path / "copy/cache") == 0
+    run = copy / "cache/small"
+    shutil.rmtree(copy / "cache/students")
+    assert goodsam("eval", copy / "small.toml", "--cache", copy / "cache", *NO_PICTURES) == 0
     assert "there is no finished student: only stage one is measured" in capsys.readouterr().err
     before, now = (json.loads((at / "eval/metrics.json").read_text()) for at in (folder / "cache/small", run))
     assert now["ladder"] == [rung for rung in before["ladder"] if rung["name"] != "student"]
@@ -152,9 +158,9 @@ def test_a_second_one_at_the_same_time_is_refused_and_records_nothing(
 
 
 @pytest.mark.slow
-def test_a_student_of_other_settings_is_measured_but_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ("eval", folder / "small.toml", "--cache", folder / "cache")
-    metrics = folder / "cache/small/eval/metrics.json"
+def test_a_student_of_other_settings_is_measured_but_told(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("eval", copy / "small.toml", "--cache", copy / "cache", *NO_PICTURES)
+    metrics = copy / "cache/small/eval/metrics.json"
     assert goodsam(*arguments, "--set", "losses.boundary=0.25") == 0
     assert "distilled with other settings" in capsys.readouterr().err
     assert json.loads(metrics.read_text())["student_is_of_this_recipe"] is False
@@ -163,7 +169,7 @@ def test_a_student_of_other_settings_is_measured_but_told(folder: Path, capsys: 
     assert json.loads(metrics.read_text())["student_is_of_this_recipe"] is True
 
 
-def test_the_evaluation_asks_once_what_is_cached(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_evaluation_asks_once_what_is_cached(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
 
     def count(work: Callable[..., Any]) -> Callable[..., Any]:
@@ -171,18 +177,18 @@ def test_the_evaluation_asks_once_what_is_cached(folder: Path, monkeypatch: pyte
 
     monkeypatch.setattr(reading, "read_manifest", count(reading.read_manifest))
     monkeypatch.setattr(TeacherStore, "ids", count(TeacherStore.ids))
-    assert goodsam("eval", folder / "small.toml", "--cache", folder / "cache") == 0
+    assert goodsam("eval", copy / "small.toml", "--cache", copy / "cache", *NO_PICTURES) == 0
     assert len(asked) == 2
 
 
 def test_the_recipe_of_a_run_names_its_folders_wherever_it_is_read(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(folder)
-    assert goodsam("eval", "small.toml", "--cache", "cache") == 0
+    monkeypatch.chdir(copy)
+    assert goodsam("eval", "small.toml", "--cache", "cache", *NO_PICTURES) == 0
     monkeypatch.chdir(tmp_path)
-    recipe = load_recipe(folder / "cache/small/recipe.toml")
-    assert (recipe.data.panoramas, recipe.data.labels) == (str(folder / "photos"), str(folder / "labels"))
+    recipe = load_recipe(copy / "cache/small/recipe.toml")
+    assert (recipe.data.panoramas, recipe.data.labels) == (str(copy / "photos"), str(copy / "labels"))
 
 
 def test_ctrl_c_is_told_in_one_sentence(
@@ -331,34 +337,31 @@ def test_the_python_of_the_guide_runs(folder: Path, tmp_path: Path, monkeypatch:
     assert 0 < names["matrix"].miou < 1
 
 
-def test_label_files_of_no_panorama_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.copy(folder / "labels" / "9.png", folder / "labels" / "nobodys.png")
-    try:
-        assert goodsam("eval", folder / "small.toml", "--cache", folder / "cache") == 0
-    finally:
-        (folder / "labels" / "nobodys.png").unlink()
+def test_label_files_of_no_panorama_are_told(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(copy / "labels" / "9.png", copy / "labels" / "nobodys.png")
+    assert goodsam("eval", copy / "small.toml", "--cache", copy / "cache", *NO_PICTURES) == 0
     printed = " ".join("".join(capsys.readouterr()).split())
     assert "1 label file belongs to no panorama: nobodys.png" in printed
 
 
 @pytest.mark.slow
 def test_labels_that_count_from_one_are_told_and_read_as_the_setting_says(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def evaluate(*settings: str) -> tuple[Any, str]:
         pairs = [part for setting in settings for part in ("--set", setting)]
-        assert goodsam("eval", folder / "small.toml", "--cache", folder / "cache", *pairs) == 0
-        return (json.loads((folder / "cache/small/eval/metrics.json").read_text())["ladder"],
+        assert goodsam("eval", copy / "small.toml", "--cache", copy / "cache", *NO_PICTURES, *pairs) == 0
+        return (json.loads((copy / "cache/small/eval/metrics.json").read_text())["ladder"],
                 " ".join(capsys.readouterr().err.split()))  # fmt: skip
 
-    truth = np.array(Image.open(folder / "labels" / "9.png"))
+    truth = np.array(Image.open(copy / "labels" / "9.png"))
     truth[truth == 12] = 255  # the last class would tell by itself
     for name, ids in (("plain", truth), ("shifted", truth + (truth != 255))):
-        (folder / name).mkdir()
-        Image.fromarray(ids.astype(np.uint8)).save(folder / name / "9.png")
-    right, shown = evaluate(f"data.labels={folder / 'plain'}")
+        (copy / name).mkdir()
+        Image.fromarray(ids.astype(np.uint8)).save(copy / name / "9.png")
+    right, shown = evaluate(f"data.labels={copy / 'plain'}")
     assert "ids seem to start at 1" not in shown
-    labels = f"data.labels={folder / 'shifted'}"
+    labels = f"data.labels={copy / 'shifted'}"
     wrong, shown = evaluate(labels)
     assert "ids seem to start at 1" in shown
     set_right, shown = evaluate(labels, "data.labels_from_one=true")

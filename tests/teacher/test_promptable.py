@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from pipeline.errors import RecipeError, WeightsError
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.identity import mask_source_identity
-from pipeline.teacher.mask_source import load_mask_source
+from pipeline.teacher.mask_source import MaskSource, load_mask_source
 from pipeline.teacher.masks import MaskSet
 from pipeline.teacher.promptable import PromptableMasks
 from pipeline.teacher.sam import SamMaskGenerator
@@ -53,6 +53,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="module")
+def loaded(folder: Callable[[str], Path]) -> Callable[[str], MaskSource]:
+    """The tiny network of a kind as a mask source, loaded once."""
+    return cache(lambda kind: load_mask_source(settings(folder(kind)), CPU))
+
+
+@pytest.fixture(scope="module")
 def images() -> list[Image]:
     """Coarse pictures: larger than the network's square, of another shape, and smaller."""
     rng = np.random.default_rng(3)
@@ -62,6 +68,12 @@ def images() -> list[Image]:
 
 def settings(folder: Path, **others: Any) -> SamConfig:
     return SamConfig(kind="transformers", name=str(folder), points_per_side=3, **{**ALL, **others})
+
+
+def with_settings(source: MaskSource, config: SamConfig) -> PromptableMasks:
+    """The network of a source with other settings of the generator."""
+    assert isinstance(source, PromptableMasks)
+    return PromptableMasks(source.network, source.processor, config, source.identity)
 
 
 def same(one: MaskSet, other: MaskSet) -> bool:
@@ -75,9 +87,9 @@ def same(one: MaskSet, other: MaskSet) -> bool:
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_every_network_gives_the_same_masks_of_the_images_size_again(
-    kind: str, folder: Callable[[str], Path], images: list[Image]
+    kind: str, folder: Callable[[str], Path], loaded: Callable[[str], MaskSource], images: list[Image]
 ) -> None:
-    first, again = (load_mask_source(settings(folder(kind)), CPU).many(images) for _ in range(2))
+    first, again = loaded(kind).many(images), load_mask_source(settings(folder(kind)), CPU).many(images)
     for masks, same_masks, image_HW3 in zip(first, again, images, strict=True):
         assert (masks.height, masks.width) == image_HW3.shape[:2]
         assert len(masks) > 3
@@ -87,18 +99,17 @@ def test_every_network_gives_the_same_masks_of_the_images_size_again(
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_the_image_decides_the_masks(kind: str, folder: Callable[[str], Path], images: list[Image]) -> None:
-    source = load_mask_source(settings(folder(kind)), CPU)
-    masks, mirrored = source.many([images[0], np.ascontiguousarray(images[0][:, ::-1])])
+def test_the_image_decides_the_masks(kind: str, loaded: Callable[[str], MaskSource], images: list[Image]) -> None:
+    masks, mirrored = loaded(kind).many([images[0], np.ascontiguousarray(images[0][:, ::-1])])
     assert not same(masks, mirrored)
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_with_thresholds_of_one_there_are_no_masks(
-    kind: str, folder: Callable[[str], Path], images: list[Image]
+    kind: str, folder: Callable[[str], Path], loaded: Callable[[str], MaskSource], images: list[Image]
 ) -> None:
     strict = settings(folder(kind), pred_iou_thresh=1.0, stability_score_thresh=1.0, stability_score_offset=50.0)
-    for masks, image_HW3 in zip(load_mask_source(strict, CPU).many(images), images, strict=True):
+    for masks, image_HW3 in zip(with_settings(loaded(kind), strict).many(images), images, strict=True):
         assert len(masks) == 0
         assert masks.dense().shape == (0, *image_HW3.shape[:2])
 
@@ -106,10 +117,11 @@ def test_with_thresholds_of_one_there_are_no_masks(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_the_number_of_prompts_in_a_batch_changes_no_mask(
-    kind: str, folder: Callable[[str], Path], images: list[Image]
+    kind: str, folder: Callable[[str], Path], loaded: Callable[[str], MaskSource], images: list[Image]
 ) -> None:
     of_two, of_nine = (
-        load_mask_source(settings(folder(kind), points_per_batch=count), CPU).many(images[1:2])[0] for count in (2, 9)
+        with_settings(loaded(kind), settings(folder(kind), points_per_batch=count)).many(images[1:2])[0]
+        for count in (2, 9)
     )
     assert len(of_two) == len(of_nine)
     assert np.count_nonzero(of_two.dense() != of_nine.dense()) <= 4
@@ -227,12 +239,14 @@ def test_numbers_that_are_none_end_the_work(tmp_path: Path, images: list[Image])
         load_mask_source(settings(bad), CPU).many(images)
 
 
-def test_bfloat16_is_for_the_image_alone(folder: Callable[[str], Path], images: list[Image]) -> None:
+def test_bfloat16_is_for_the_image_alone(
+    folder: Callable[[str], Path], loaded: Callable[[str], MaskSource], images: list[Image]
+) -> None:
     source = load_mask_source(settings(folder("sam2"), precision="bfloat16"), CPU)
     assert isinstance(source, PromptableMasks)
     seen: list[torch.dtype] = []
     source.network.mask_decoder.register_forward_hook(lambda _m, _i, output: seen.append(output[0].dtype))
-    exact = load_mask_source(settings(folder("sam2")), CPU).many(images[:1])
+    exact = loaded("sam2").many(images[:1])
     assert not same(source.many(images[:1])[0], exact[0])
     assert set(seen) == {torch.float32}
 

@@ -53,6 +53,31 @@ def sam() -> Sam:
     return load_sam(SamConfig(), torch.device("cpu"))
 
 
+class _PatchesOnly(nn.Module):
+    """An encoder of another kind; HQ-SAM's, for one, gives a pair."""
+
+    def __init__(self, sam: Sam, gives_pair: bool) -> None:
+        super().__init__()
+        self.img_size, self._gives_pair = sam.image_encoder.img_size, gives_pair
+        self.embed = nn.Conv2d(3, sam.prompt_encoder.embed_dim, 16, 16)
+
+    def forward(self, x: Tensor) -> Any:
+        return (self.embed(x), [x]) if self._gives_pair else self.embed(x)
+
+
+def with_encoder(sam: Sam, encoder: nn.Module) -> Sam:
+    other = copy.deepcopy(sam)
+    other.image_encoder = cast(Any, encoder)
+    return other
+
+
+@pytest.fixture(scope="module")
+def quick_sam(sam: Sam) -> Sam:
+    """With an encoder that costs next to nothing, for what does not depend on it."""
+    torch.manual_seed(3)
+    return with_encoder(sam, _PatchesOnly(sam, gives_pair=False))
+
+
 @pytest.fixture(scope="module", params=[(256, 256), (120, 250), (300, 97)], ids=str)
 def window(request: pytest.FixtureRequest) -> Picture:
     """A window of a real panorama."""
@@ -212,8 +237,8 @@ def test_run_lengths_are_the_stock_generators(sam: Sam, street: Picture, mode: s
     assert len(stock) > 0
 
 
-def test_empty_masks_of_crops_keep_their_places_when_small_regions_go(sam: Sam) -> None:
-    blind = copy.copy(sam)
+def test_empty_masks_of_crops_keep_their_places_when_small_regions_go(quick_sam: Sam) -> None:
+    blind = copy.copy(quick_sam)
     blind.mask_threshold = 1e6
     settings: dict[str, Any] = {
         **SETTINGS["no filter"],
@@ -261,24 +286,6 @@ class _LowRank(nn.Module):
         return self.inside(x) + self.up(self.down(x))
 
 
-class _PatchesOnly(nn.Module):
-    """An encoder of another kind; HQ-SAM's, for one, gives a pair."""
-
-    def __init__(self, sam: Sam, gives_pair: bool) -> None:
-        super().__init__()
-        self.img_size, self._gives_pair = sam.image_encoder.img_size, gives_pair
-        self.embed = nn.Conv2d(3, sam.prompt_encoder.embed_dim, 16, 16)
-
-    def forward(self, x: Tensor) -> Any:
-        return (self.embed(x), [x]) if self._gives_pair else self.embed(x)
-
-
-def with_encoder(sam: Sam, encoder: nn.Module) -> Sam:
-    other = copy.deepcopy(sam)
-    other.image_encoder = cast(Any, encoder)
-    return other
-
-
 def test_an_encoder_tuned_by_lora_is_walked_as_sams_own(sam: Sam, street: Picture) -> None:
     torch.manual_seed(2)
     tuned = copy.deepcopy(sam)
@@ -320,9 +327,9 @@ def test_masks_that_touch_everything_and_bgr_models_are_as_in_stock(street: Pict
         assert_same_records(stock_records(plain(noisy, SETTINGS["no filter"], batched).propose(street)), stock)
 
 
-def test_nothing_good_enough_is_an_empty_set_with_and_without_crops(sam: Sam, street: Picture) -> None:
+def test_nothing_good_enough_is_an_empty_set_with_and_without_crops(quick_sam: Sam, street: Picture) -> None:
     for layers, batched in ((0, False), (1, False), (0, True), (1, True)):
-        generator = AutomaticMaskGenerator(sam, 2, pred_iou_thresh=1.5, crop_n_layers=layers, batched=batched)
+        generator = AutomaticMaskGenerator(quick_sam, 2, pred_iou_thresh=1.5, crop_n_layers=layers, batched=batched)
         proposals = generator.propose(street)
         assert len(proposals.masks) == 0
         assert proposals.masks.dense().shape == (0, 128, 128)
