@@ -11,8 +11,8 @@ def require_student(folder: Path) -> None:
     """Refuse a folder that holds no student.
 
     Raises:
-        WeightsError: it is missing, or has no config.json.
+        WeightsError: it is missing, or lacks config.json or weights.
     """
-    if not (folder / "config.json").is_file():
+    if not all((folder / name).is_file() for name in ("config.json", "model.safetensors")):
         raise WeightsError(f"{folder} holds no student", "it must have config.json and model.safetensors",
                            "Distil a student first, or correct the path")  # fmt: skip

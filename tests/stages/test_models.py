@@ -1,0 +1,77 @@
+"""What `--model` stands for: a student's folder, its ONNX file, or another network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import WeightsError
+from pipeline.panorama.config import PanoramaConfig
+from stages.models import KIND, OnnxStudentModel, StudentModel, open_model, open_student
+from stages.training_record import RECORD
+
+
+def write_folder(folder: Path, weights: bytes = b"weights", **record: object) -> Path:
+    """A folder of the files that a student has; nothing of it is loaded here."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"model_type": "segformer"}')
+    (folder / "model.safetensors").write_bytes(weights)
+    (folder / RECORD).write_text(json.dumps(record))
+    return folder
+
+
+def test_a_students_folder_is_one_of_a_student_at_the_size_of_its_training(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "final", working_size=[48, 128], vertical_fov=135.0)
+    model = open_model(str(folder))
+    assert model == StudentModel(folder) == open_student(folder)
+    assert model.usual == PanoramaConfig(width=128, vertical_fov=135.0)
+    assert not model.gives_probabilities
+
+
+def test_a_home_folder_is_written_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert open_model("~/final" if write_folder(tmp_path / "final") else "") == StudentModel(tmp_path / "final")
+
+
+def test_a_student_is_named_by_its_weights_wherever_they_lie(tmp_path: Path) -> None:
+    here, there, other = (write_folder(tmp_path / name, weights) for name, weights in
+                          (("here", b"one"), ("there", b"one"), ("other", b"two")))  # fmt: skip
+    names = [open_student(folder).identity for folder in (here, there, other)]
+    assert names[0] == names[1] != names[2]
+    (here / "config.json").write_text("{}")
+    assert open_student(here).identity != names[0]
+
+
+@pytest.mark.parametrize("lost", ["config.json", "model.safetensors"])
+def test_a_folder_without_network_is_refused_by_name(tmp_path: Path, lost: str) -> None:
+    folder = write_folder(tmp_path / "final")
+    (folder / lost).unlink()
+    with pytest.raises(WeightsError, match="final holds no student"):
+        open_student(folder)
+
+
+@pytest.mark.parametrize("size", [100, 3_000_000])
+def test_an_onnx_file_is_a_students_by_the_metadata_at_its_end(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(bytes(size) + KIND.encode())
+    model = open_model(str(path))
+    assert model == OnnxStudentModel(path)
+    before = model.identity
+    path.write_bytes(bytes(size) + KIND.encode() + b"more")
+    assert open_model(str(path)).identity != before
+
+
+@pytest.mark.parametrize(
+    "name", ["{tmp}/none", "none.onnx", "./none/there", "none", "a/b/c"], ids=["path", "file", "dot", "word", "deep"]
+)
+def test_what_is_neither_there_nor_a_name_on_the_hub_is_refused_without_asking_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", None)
+    with pytest.raises(
+        WeightsError, match=r"does not exist; --model is a student's folder, an ONNX file, or a network"
+    ):
+        open_model(name.format(tmp=tmp_path))

@@ -1,0 +1,93 @@
+"""Products are named by all that decides their content, and by nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
+from pipeline.errors import WeightsError
+from pipeline.recipe import Recipe
+from pipeline.teacher.identity import DEMO_WEIGHTS
+from stages import products
+from stages.manifest import describe
+from stages.products import Product, all_products, fingerprints, product
+from tests.stages.small_run import RECIPE, small_run
+
+
+def recipe_of(folder: Path, **tables: dict[str, object]) -> Recipe:
+    (folder / "small.toml").write_text(RECIPE)
+    return small_run(folder, **tables).recipe
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    return [name for name in before if before[name] != after[name]]
+
+
+def test_names_are_unique_and_inputs_are_declared_before_what_is_made_of_them() -> None:
+    seen: list[str] = []
+    for declared in all_products():
+        assert declared.name.isidentifier() and declared.name == declared.name.lower()
+        assert set(declared.inputs) <= set(seen)
+        seen.append(declared.name)
+        assert product(declared.name) is declared
+    assert len(seen) == len(set(seen))
+
+
+def test_a_products_fingerprint_is_in_those_that_are_made_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_of(tmp_path)
+    before = fingerprints(recipe)
+    for raised, follows in ((MASKS, [MASKS, ENSEMBLE]), (ASSISTANT, [ASSISTANT, ENSEMBLE]), (ENSEMBLE, [ENSEMBLE])):
+        versions = tuple(dataclasses.replace(p, version=p.version + (p.name == raised)) for p in all_products())
+        with monkeypatch.context() as patch:
+            patch.setattr(products, "PRODUCTS", versions)
+            assert changed(before, fingerprints(recipe)) == follows
+
+
+def test_weights_count_by_content_and_not_by_name_or_place(tmp_path: Path) -> None:
+    def names(path: Path) -> dict[str, str]:
+        return fingerprints(recipe_of(tmp_path, sam={"checkpoint": str(path)}))
+
+    here, there, other = tmp_path / "sam.pth", tmp_path / "elsewhere" / "other_name.pth", tmp_path / "tuned.pth"
+    there.parent.mkdir()
+    for path in (here, there, other):
+        shutil.copyfile(DEMO_WEIGHTS, path)
+    other.write_bytes(other.read_bytes() + b"tuned")
+    assert names(here) == names(there)
+    assert changed(names(here), names(other)) == [MASKS, ENSEMBLE]
+    with pytest.raises(WeightsError, match=r"gone\.pth"):
+        names(tmp_path / "gone.pth")
+
+
+def test_a_panoramas_own_mask_is_in_the_name_of_what_sees_it_alone() -> None:
+    picture, mask = "ab" * 32, "cd" * 32
+    for declared in all_products():
+        without, with_mask = declared.entry(picture, ""), declared.entry(picture, mask)
+        assert without == picture[:32]
+        assert (with_mask != without) == declared.sees_ignore_mask
+        assert declared.entry("ef" * 32, mask) != with_mask
+    assert [declared.name for declared in all_products() if declared.sees_ignore_mask] == [ENSEMBLE]
+    assert product(ENSEMBLE).entry(picture, mask) != product(ENSEMBLE).entry(picture, "ef" * 32)
+
+
+def test_a_declaration_that_names_no_files_has_none(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path)
+    assert Product("other", 1, lambda _: {}, lambda _: {}).files(recipe) == {}
+
+
+def test_what_a_fingerprint_stands_for_is_told_in_full(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, fusion={"theta": 0.65})
+    described = {declared.name: describe(declared, recipe) for declared in all_products()}
+    assert described[ENSEMBLE]["settings"]["fusion"]["theta"] == 0.65
+    assert (
+        described[MASKS]["settings"]["panorama"]["width"]
+        == described[ASSISTANT]["settings"]["panorama"]["width"]
+        == 128
+    )
+    assert described[MASKS]["files"]["sam.checkpoint"]["content"]
+    assert not {"points_per_batch", "memory_gib"} & described[MASKS]["settings"]["sam"].keys()
