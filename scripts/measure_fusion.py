@@ -23,7 +23,7 @@ from PIL import Image
 
 from pipeline.arrays import LabelArray
 from pipeline.classes import IGNORE, LabelSet
-from pipeline.ensemble.config import FusionConfig
+from pipeline.ensemble.config import OPTIONAL, FusionConfig
 from pipeline.evaluate.bootstrap import miou_change_interval, ratio_change_interval
 from pipeline.evaluate.class_changes import class_changes
 from pipeline.evaluate.controls import FusionInput
@@ -39,7 +39,7 @@ from stages.views import shared_views
 from stages.world import SceneTask, render_scene
 
 SCENES = {"development": MODEL_VALIDATION[6600:6612], "measured": MODEL_VALIDATION[6700:6724]}
-DEFAULT = "as the recipe has it"
+DEFAULT = "without options"
 OPTIONS: dict[str, dict[str, Any]] = {
     DEFAULT: {},
     "keep the assistant's labels in unreliable masks": {"unreliable": "keep"},
@@ -68,7 +68,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "keep_confidence": 0.98,
     },
 }
-"""Settings of fusion that each option changes."""
+"""Settings of fusion that each option changes; the other options are off, whatever the recipe has."""
 LOSS = 0.01
 """A class loses where its IoU falls by more than this from the assistant's blend to the ensemble."""
 
@@ -149,18 +149,19 @@ def measure(
     scores: dict[str, Scores] = {name: Scores() for name in options}
     for known, truth_HW in panoramas:
         labels_HW = best_class(known.assistant_CHW)[0]
-        _score(blend, truth_HW, labels_HW, np.ones(labels_HW.shape, np.bool_), len(known.label_set))
+        score(blend, truth_HW, labels_HW, np.ones(labels_HW.shape, np.bool_), len(known.label_set))
         for name, settings in options.items():
-            config: FusionConfig = dataclasses.replace(known.config, **settings)
+            config: FusionConfig = dataclasses.replace(known.config, **{**OPTIONAL, **settings})
             found = fuse(known.assistant_CHW, known.agreement_HW, known.ignored_HW, known.views, known.masks,
                          known.label_set, config)  # fmt: skip
-            _score(scores[name], truth_HW, found.labels_HW, found.reliable_HW, len(known.label_set))
+            score(scores[name], truth_HW, found.labels_HW, found.reliable_HW, len(known.label_set))
     return blend, scores
 
 
-def _score(
+def score(
     scores: Scores, truth_HW: LabelArray, labels_HW: LabelArray, reliable_HW: npt.NDArray[np.bool_], classes: int
 ) -> None:
+    """Count one panorama: labels, and where they are reliable."""
     for matrices, found_HW in (
         (scores.ensemble, labels_HW),
         (scores.reliable, np.where(reliable_HW, labels_HW, np.uint8(IGNORE))),

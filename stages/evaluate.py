@@ -85,7 +85,7 @@ def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation
         labels_by=run.recipe.data.labels_by,
         vertical_fov=run.recipe.panorama.vertical_fov,
         categories=run.recipe.categories,
-        controls=_controls(reader, listener),
+        controls=_controls(reader, bool(labels), listener),
         turning=_turning(reader, device),
         overlays=run.recipe.evaluation.overlays,
         facts={"run": run.recipe.name, "student_name": student.folder.path.name if student else None,
@@ -100,9 +100,11 @@ def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation
     return Evaluation(job.out, metrics)
 
 
-def _controls(reader: RunReader, listener: Listener) -> RunControls:
+def _controls(reader: RunReader, has_labels: bool, listener: Listener) -> RunControls:
     """The controls of the recipe; those that cannot be computed here are told."""
     controls = RunControls(reader)
+    if controls.names and not has_labels:
+        listener(Note(STAGE, "the controls are measured against labels, and there are none: set data.labels"))
     for name, reason in controls.skipped.items():
         listener(Note(STAGE, f"the control {name} is skipped: {reason}"))
     return controls

@@ -41,6 +41,14 @@ def test_what_is_not_installed_is_skipped_and_told(finished: Path, monkeypatch: 
     assert "the control superpixels is skipped: scikit-image is not installed (pip install scikit-image)" in notes
 
 
+@pytest.mark.slow
+def test_controls_without_labels_are_told(finished: Path) -> None:
+    run = small_run(finished, evaluation={"controls": ["oracle"], "overlays": 0}, data={"labels": ""})
+    events: list[Event] = []
+    evaluate(run, events.append)
+    assert any("set data.labels" in event.text for event in events if isinstance(event, Note))
+
+
 def test_none_are_computed_unless_asked_for(finished: Path) -> None:
     run = small_run(finished)
     reader = RunReader.open(run, evaluation_panoramas(run.recipe))
