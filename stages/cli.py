@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline import __version__
+from stages.cli_before import doctor, init, plan, status
 from stages.cli_export import export, export_onnx
 from stages.cli_import import import_labels
 from stages.cli_options import (
@@ -151,6 +152,10 @@ def fetch_weights(
 
 
 app.command("predict", short_help="Run a network over a folder of panoramas.")(predict)
+app.command(short_help="A commented recipe for a folder of panoramas.")(init)
+app.command(short_help="Whether this machine and a recipe are fit to work.")(doctor)
+app.command(short_help="What a run still takes: hours, gigabytes, what is computed again.")(plan)
+app.command(short_help="What of a run is done, stale, missing and set aside.")(status)
 app.command("import-labels", short_help="Corrected labels back from a labelling tool.")(import_labels)
 app.command("export", short_help="The cached ensemble as maps, without a student.")(export)
 app.command("export-onnx", short_help="A student as one ONNX file, compared with torch.")(export_onnx)

@@ -64,6 +64,21 @@ def read_manifest(run: Run) -> dict[str, str]:
     return {product.name: recorded[product.name]["fingerprint"] for product in all_products()}
 
 
+def what_differs(run: Run) -> dict[str, str]:
+    """What the recipe has other than the run's record, in words, by product; empty where stage one has not run or
+    nothing differs.
+
+    Raises:
+        CacheError: the record is damaged.
+    """
+    if not run.manifest.is_file():
+        return {}
+    recorded = read_record(run.manifest)
+    found = {product.name: _what_differs(recorded[product.name], describe(product, run.recipe))
+             for product in all_products()}  # fmt: skip
+    return {name: what for name, what in found.items() if what}
+
+
 def read_record(path: Path) -> dict[str, dict[str, Any]]:
     """What a manifest says of every product: `fingerprint`, and what `describe` tells.
 

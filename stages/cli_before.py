@@ -1,0 +1,93 @@
+"""Commands for before and while a run works: `goodsam init`, `doctor`, `plan` and `status`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stages.cli_options import CacheOption, DeviceOption, RecipeArgument, SetOption, open_run_of
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def _print(found: Any, text: str, as_json: bool) -> None:
+    typer.echo(json.dumps(found, indent=1) if as_json else text)
+
+
+def status(
+    recipe: RecipeArgument, cache: CacheOption = None, set_: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """Say what of a run is done, stale, missing and set aside with reasons. Nothing is written."""
+    run = open_run_of(recipe, cache, set_)
+    from stages.status import run_status, status_text
+
+    found = run_status(run)
+    _print(dataclasses.asdict(found), status_text(found), as_json)
+
+
+def plan(
+    recipe: RecipeArgument,
+    cache: CacheOption = None,
+    set_: SetOption = None,
+    sample: Annotated[
+        int,
+        typer.Option(min=0, help="Missing panoramas to compute and time now, which stay in the cache; 0 for none."),
+    ] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that the time is for.")] = 0,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a run still takes: panoramas, hours by a measured sample, gigabytes, and what is computed again."""
+    run = open_run_of(recipe, cache, set_)
+    from contextlib import closing
+
+    from stages.listeners import ProgressConsole
+    from stages.plan import make_plan, plan_text
+
+    with closing(ProgressConsole()) as listener:
+        found = make_plan(run, listener, sample=sample, workers=workers, device=device)
+    _print(dataclasses.asdict(found), plan_text(found), as_json)
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def doctor(
+    recipe: Annotated[
+        str, typer.Argument(help="Also look at what this recipe needs: a built-in one's name or a TOML file.")
+    ] = "",
+    cache: CacheOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at this machine: versions, drivers, bfloat16, memory, disk; and at the weights and classes of a recipe."""
+    run = open_run_of(recipe, cache, set_) if recipe else None
+    from stages.doctor import PROBLEM, examine, findings_text
+
+    found = examine(run)
+    _print([dataclasses.asdict(finding) for finding in found], findings_text(found), as_json)
+    if any(finding.state == PROBLEM for finding in found):
+        raise typer.Exit(1)
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder of panoramas, nested or flat.")],
+    out: Annotated[Path, typer.Option(help="The recipe to write; never overwrites.")] = Path("my.toml"),
+    name: Annotated[str, typer.Option(help="Name of the run; by default that of the recipe's file.")] = "",
+    checkpoint: Annotated[
+        Path, typer.Option(help="File of SAM's weights, as `goodsam fetch-weights vit_b` puts it.")
+    ] = Path("cache/weights/sam_vit_b_01ec64.pth"),
+    as_json: JsonOption = False,
+) -> None:
+    """Write a commented recipe for a folder, from what is found there: sizes, bands, rigs, positions, GPU."""
+    from stages.init import found_as_json, look_at, recipe_text, write_recipe
+
+    found = look_at(folder)
+    usual_name = re.sub(r"[^0-9A-Za-z_.-]+", "-", out.stem).strip(".-") or "my"
+    write_recipe(out, recipe_text(found, name or usual_name, str(checkpoint.absolute())))
+    told = f"{out} is for {found.panoramas} panoramas; next: goodsam doctor {out}, goodsam plan {out}"
+    _print({**found_as_json(found), "recipe": str(out)}, told, as_json)

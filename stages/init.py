@@ -1,0 +1,219 @@
+"""A recipe for a folder of panoramas, from what is found in it: sizes, bands, rigs, positions, GPU."""
+
+from __future__ import annotations
+
+import textwrap
+import tomllib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline.errors import InputError
+from pipeline.panorama.capture import capture_of
+from pipeline.panorama.finding import require_folder, survey_folder
+from pipeline.panorama.images import ASPECT_TOLERANCE, picture_header, read_picture
+from pipeline.recipe import parse_recipe
+from stages.files import write_whole
+
+_SAMPLE = 12
+"""Pictures that are decoded to look for what is the same in all of them, and for tags."""
+_RIG_WIDTH, _RIG_HEIGHT = 64, 32
+_RIG_SPREAD = 6.0
+"""Standard deviation of brightness, 0..255, below which rows count as the same in all pictures."""
+_LEAST_FOR_RIG = 4
+_WIDTHS = (1024, 2048)
+"""Working widths that are proposed: the largest that is not above the pictures'."""
+
+
+@dataclass(frozen=True)
+class FoundPictures:
+    """What a folder of panoramas holds."""
+
+    folder: str
+    """The folder."""
+    panoramas: int
+    """Pictures that may be panoramas."""
+    set_aside: int
+    """Files that cannot be used."""
+    sizes: dict[str, int]
+    """Number of pictures by WIDTHxHEIGHT, the most frequent first."""
+    vertical_fov: float
+    """Vertical field of view of most, degrees."""
+    others: int
+    """Pictures of another shape than most."""
+    positions: int
+    """Of the sampled pictures, those with a position in their EXIF."""
+    sampled: int
+    """Pictures that were sampled."""
+    rig_share: float
+    """Share of the rows, from below, that look the same in all sampled pictures; 0 for none."""
+    gpu: str
+    """Name of the GPU; empty for none."""
+
+
+def look_at(folder: Path) -> FoundPictures:
+    """What a folder of panoramas holds.
+
+    Raises:
+        InputError: it is not there, or holds no panorama.
+    """
+    require_folder(folder)
+    contents = survey_folder(folder)
+    headers = {panorama.path: picture_header(panorama.path) for panorama in contents.panoramas}
+    known = {path: header for path, header in headers.items() if header is not None}
+    if not known:
+        raise InputError(f"none of {len(headers)} pictures in {folder} can be opened", "a recipe is for panoramas",
+                         "Check the folder")  # fmt: skip
+    sizes = Counter(f"{header.width}x{header.height}" for header in known.values())
+    fovs = {path: 360 * header.height / header.width for path, header in known.items()}
+    fov = _usual_fov([value for value in fovs.values() if value <= 180 * (1 + ASPECT_TOLERANCE)])
+    alike = [path for path, value in fovs.items() if abs(value / fov - 1) <= ASPECT_TOLERANCE]
+    sampled = alike[:: max(1, len(alike) // _SAMPLE)][:_SAMPLE]
+    pictures, positions = _sample(sampled)
+    return FoundPictures(str(folder), len(headers), len(contents.set_aside), dict(sizes.most_common()), round(fov, 1),
+                         len(headers) - len(alike), positions, len(sampled), _rig_share(pictures), _gpu())  # fmt: skip
+
+
+def _usual_fov(fovs: Sequence[float]) -> float:
+    """The field of view of most pictures; 180 where most are full spheres or none has a possible shape."""
+    if not fovs:
+        return 180.0
+    rounded = Counter(180.0 if abs(fov / 180 - 1) <= ASPECT_TOLERANCE else round(fov, 1) for fov in fovs)
+    return rounded.most_common(1)[0][0]
+
+
+def _sample(paths: Sequence[Path]) -> tuple[list[np.ndarray], int]:
+    """(Small grey versions of some pictures, how many of them have a position)."""
+    pictures: list[np.ndarray] = []
+    positions = 0
+    for path in paths:
+        try:
+            image = read_picture(path, lambda width, height: None, (_RIG_WIDTH * 2, _RIG_HEIGHT * 2)).image
+        except InputError:
+            continue
+        positions += capture_of(image).latitude is not None
+        small = image.convert("RGB").resize((_RIG_WIDTH, _RIG_HEIGHT), Image.Resampling.BOX)
+        pictures.append(np.asarray(small.convert("L"), np.float32))
+    return pictures, positions
+
+
+def _rig_share(pictures: Sequence[np.ndarray]) -> float:
+    """Share of the rows, from below, that look the same in all pictures."""
+    if len(pictures) < _LEAST_FOR_RIG:
+        return 0.0
+    spread_H = np.stack(pictures).std(axis=0).mean(axis=1)
+    differing = np.flatnonzero(spread_H[::-1] >= _RIG_SPREAD)
+    rows = int(differing[0]) if differing.size else 0
+    return rows / len(spread_H)
+
+
+def _gpu() -> str:
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
+
+
+def recipe_text(found: FoundPictures, name: str, checkpoint: str) -> str:
+    """A commented recipe for what was found, as TOML.
+
+    Args:
+        found: of `look_at`.
+        name: of the run.
+        checkpoint: file of SAM's weights.
+    """
+    width = _working_width(found)
+    sizes = ", ".join(f"{number} of {size}" for size, number in list(found.sizes.items())[:3])
+    more = ", ..." if len(found.sizes) > 3 else ""
+    blocks = [
+        _block(f"Written by `goodsam init` for {found.panoramas} panoramas ({sizes}{more}). All other settings: "
+               "`goodsam recipe street`.", f"name = {_text(name)}", 'label_set = "cityscapes19"'),
+        _block(_about_positions(found), "[data]", f"panoramas = {_text(str(Path(found.folder).absolute()))}",
+               "# evaluation = \"...\"  # a folder of panoramas with labels, if you have one", '# labels = "..."'),
+        _block(_about_shape(found), "[panorama]", f"width = {width}",
+               *([f"vertical_fov = {found.vertical_fov:g}"] if found.vertical_fov < 180 else []), *_about_rig(found)),
+        _block("", "[windows]", *_windows(width)),
+        _block("`goodsam fetch-weights vit_b` brings SAM's weights.", "[sam]", 'model = "vit_b"',
+               f"checkpoint = {_text(checkpoint)}", "points_per_side = 32", 'precision = "auto"'),
+        _block("Downloaded from the Hugging Face hub on first use.", "[assistant]", 'kind = "transformers"',
+               'name = "nvidia/segformer-b5-finetuned-cityscapes-1024-1024"', 'label_set = "cityscapes19"',
+               "window_scale = 2.0", "whole_weight = 0.5", "views_weight = 0.5", 'precision = "auto"'),
+        _block("Level views alone: the assistant knows nothing like those that look up or down.", "[views]", "down = 0",
+               "up = 0", "nadir = 0", "zenith = 0", "fov = 100", "size = 768"),
+        _block("", "[fusion]", 'unreliable = "keep"'),
+        _block("", "[student]", 'size = "b0"', 'weights = "nvidia/mit-b0"'),
+        _block("", "[losses]", "stride = 4"),
+    ]  # fmt: skip
+    if found.gpu:
+        blocks.append(_block(f"For {found.gpu}; less memory: a smaller batch_size or a crop_width.", "[distill]",
+                             "batch_size = 4"))  # fmt: skip
+    else:
+        blocks.append(_block("No GPU was found: small batches of crops. Maps need no student: `goodsam export`.",
+                             "[distill]", "batch_size = 2", "crop_width = 512"))  # fmt: skip
+    text = "\n".join(blocks)
+    parse_recipe(tomllib.loads(text))  # what is written must be a recipe
+    return text
+
+
+def write_recipe(path: Path, text: str) -> None:
+    """Write a recipe where there is none.
+
+    Raises:
+        InputError: there is a file.
+        CacheError: it cannot be written.
+    """
+    if path.exists():
+        raise InputError(f"{path} is there already", "a recipe is never overwritten", "Name another with --out")
+    write_whole(path, text)
+
+
+def _working_width(found: FoundPictures) -> int:
+    usual = int(next(iter(found.sizes)).partition("x")[0])
+    return max((width for width in _WIDTHS if width <= usual), default=_WIDTHS[0])
+
+
+def _windows(width: int) -> list[str]:
+    """Square windows of a quarter of the width that overlap by half; in bands they are cut to the height."""
+    size, stride = width // 4, width // 8
+    return [f"height = {size}", f"width = {size}", f"stride_y = {stride}", f"stride_x = {stride}"]
+
+
+def _about_positions(found: FoundPictures) -> str:
+    where = f"{found.positions} of {found.sampled} sampled pictures have a position in their EXIF"
+    if found.positions == found.sampled:
+        return f"{where}: maps will have points."
+    return f"{where}; for the others, `goodsam export` and `predict` take a table: --positions FILE.csv."
+
+
+def _about_shape(found: FoundPictures) -> str:
+    what = ("Full spheres (2:1)." if found.vertical_fov == 180 else
+            f"Bands of {found.vertical_fov:g} degrees all the way round, the horizon in the middle row.")  # fmt: skip
+    if found.others:
+        what += f" {found.others} pictures have another shape: they are set aside unless GPano tags explain it."
+    return what
+
+
+def _about_rig(found: FoundPictures) -> list[str]:
+    if not found.rig_share:
+        return ['# ignore_mask = "rig.png"  # black except where to ignore: a camera rig, a vehicle']
+    percent = f"{100 * found.rig_share:.0f}"
+    about = (f"The lowest {percent} % of the rows look the same in all {found.sampled} sampled pictures: a camera rig, "
+             "a vehicle or a logo? Paint a PNG that is black except there and name it here:")  # fmt: skip
+    return [*(f"# {line}" for line in textwrap.wrap(about, 117)), '# ignore_mask = "rig.png"']
+
+
+def _block(about: str, *lines: str) -> str:
+    return "\n".join([*(f"# {line}" for line in textwrap.wrap(about, 117)), *lines]) + "\n"
+
+
+def _text(value: str) -> str:
+    """A text as TOML has it."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def found_as_json(found: FoundPictures) -> dict[str, object]:
+    """What was found, for --json."""
+    return asdict(found)

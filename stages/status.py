@@ -1,0 +1,235 @@
+"""How far a run is: panoramas done, stale, missing and set aside, student and evaluation. Nothing is written."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.cache.store import TeacherStore
+from pipeline.errors import GoodSAMError
+from stages.files import digest
+from stages.manifest import read_record, what_differs
+from stages.panorama_records import PanoramaRecord, PanoramaRecords, size_and_time
+from stages.products import all_products, fingerprints
+from stages.runs import Run
+from stages.splits import SplitContents, SplitPanorama, survey_splits
+from stages.students import StudentFolder
+
+DONE, STALE, MISSING, SET_ASIDE = "done", "stale", "missing", "set aside"
+_NONE = "0" * 16
+"""Fingerprint under which nothing is stored."""
+_SHOWN = 10
+"""Set-aside panoramas that are listed for people; --json has all."""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How far a run is."""
+
+    run: str
+    """Its name."""
+    folder: str
+    """Its folder."""
+    panoramas: dict[str, int]
+    """Number of panoramas by state: done, stale (of other settings, or the picture has changed), missing, set aside."""
+    to_compute: dict[str, int]
+    """For how many panoramas each product is still to be computed."""
+    changes: dict[str, str]
+    """What the recipe has other than the cache, by product."""
+    set_aside: dict[str, str]
+    """Why, by panorama."""
+    problems: list[str]
+    """What keeps stage one from running, a sentence each."""
+    student: str
+    """Of the latest student: "finished", "step 500 of 20000", or empty for none."""
+    evaluation: dict[str, float] = field(default_factory=dict[str, float])
+    """mIoU of the latest evaluation by rung, 0..1."""
+
+
+@dataclass(frozen=True)
+class PanoramaStates:
+    """State of every panorama, for a plan."""
+
+    by_id: Mapping[str, str]
+    """done, stale, missing or set aside."""
+    missing: Mapping[str, tuple[str, ...]]
+    """Products that are to be computed, by panorama."""
+    found: list[SplitPanorama]
+    """All panoramas that are no broken files."""
+    prints: Mapping[str, str]
+    """Fingerprint of every product; of the record where weights are not at hand."""
+    set_aside: dict[str, str]
+    """Why, by panorama."""
+    problems: list[str]
+    """What keeps stage one from running."""
+    contents: SplitContents
+    """The folders' contents."""
+
+    def masks_of(self, run: Run, panorama: SplitPanorama) -> tuple[str, str]:
+        """(File of a panorama's ignore mask, its digest where there is a folder of masks); empty for none.
+
+        Raises:
+            InputError: masks cannot be used.
+        """
+        masks = self.contents.ignore_masks(run.recipe)
+        own = masks.by_path.get(panorama.path)
+        return str(masks.of(panorama.path) or ""), digest(own) if own else ""
+
+
+def run_status(run: Run) -> RunStatus:
+    """How far a run is.
+
+    Raises:
+        InputError: its folders of panoramas are not there, or empty.
+        CacheError: its record is damaged, or the file system fails.
+    """
+    states = panorama_states(run)
+    counts = Counter(states.by_id.values())
+    to_compute = Counter(product for products in states.missing.values() for product in products)
+    return RunStatus(
+        run=run.recipe.name,
+        folder=str(run.folder),
+        panoramas={state: counts[state] for state in (DONE, STALE, MISSING, SET_ASIDE)},
+        to_compute={product.name: to_compute[product.name] for product in all_products()},
+        changes=what_differs(run),
+        set_aside=states.set_aside,
+        problems=states.problems,
+        student=_student(run),
+        evaluation=_evaluation(run),
+    )
+
+
+def panorama_states(run: Run) -> PanoramaStates:
+    """State of every panorama of a run; the store is only looked at.
+
+    Raises:
+        InputError, CacheError: as `run_status`.
+    """
+    contents = survey_splits(run.recipe)
+    prints, problems = _fingerprints(run)
+    known = PanoramaRecords(run.panoramas)
+    failures = _last_failures(run.folder / "log.jsonl")
+    earlier = _recorded_fingerprints(run)
+    store = TeacherStore.open(run.store, "r") if run.store.is_dir() else None
+    look = _Look(store, prints) if store and prints else None
+    look_earlier = _Look(store, earlier) if store and earlier else None
+    by_id: dict[str, str] = dict.fromkeys(contents.set_aside, SET_ASIDE)
+    missing: dict[str, tuple[str, ...]] = {}
+    set_aside = dict(contents.set_aside)
+    for panorama in contents.panoramas:
+        record = known.get(panorama.id)
+        unchanged = record is not None and size_and_time(panorama.path) == (record.size, record.modified_ns)
+        lacks = look.lacking(record) if look and record and unchanged else tuple(p.name for p in all_products())
+        if not lacks:
+            by_id[panorama.id] = DONE
+            continue
+        missing[panorama.id] = lacks
+        was_done = bool(record and look_earlier and not look_earlier.lacking(record))
+        by_id[panorama.id] = STALE if was_done else MISSING
+        if not was_done and panorama.id in failures:
+            by_id[panorama.id] = SET_ASIDE
+            set_aside[panorama.id] = failures[panorama.id]
+            del missing[panorama.id]
+    return PanoramaStates(by_id, missing, contents.panoramas, prints, set_aside, problems, contents)
+
+
+class _Look:
+    """Looks for panoramas in the store, under certain fingerprints."""
+
+    def __init__(self, store: TeacherStore, prints: Mapping[str, str]) -> None:
+        self._indexes = [(product, store.mark_index(product.name, prints[product.name])) for product in all_products()]
+
+    def lacking(self, record: PanoramaRecord) -> tuple[str, ...]:
+        """Products that are not there of a panorama."""
+        return tuple(product.name for product, index in self._indexes if not index.is_done(record.entry(product)))
+
+
+def _fingerprints(run: Run) -> tuple[Mapping[str, str], list[str]]:
+    """Fingerprints of all products, and what is wrong. Networks that are not at hand are not downloaded: then what the
+    run has recorded counts, unless settings differ."""
+    files = {key: file for product in all_products() for key, file in product.files(run.recipe).items()}
+    try:
+        if all(file.is_at_hand for file in files.values()):
+            return fingerprints(run.recipe), []
+        if "sam.checkpoint" in files:
+            files["sam.checkpoint"].content()
+        problems: list[str] = []
+    except GoodSAMError as error:
+        problems = [str(error)]
+    recorded, changed = dict(_recorded_fingerprints(run)), set(what_differs(run))
+    for product in all_products():
+        if product.name in changed or changed.intersection(product.inputs):
+            changed.add(product.name)
+            recorded[product.name] = _NONE
+    return recorded, problems
+
+
+def _recorded_fingerprints(run: Run) -> Mapping[str, str]:
+    if not run.manifest.is_file():
+        return {}
+    recorded = read_record(run.manifest)
+    return {product.name: recorded[product.name]["fingerprint"] for product in all_products()}
+
+
+def _last_failures(log: Path) -> dict[str, str]:
+    """Panoramas that the last stage one set aside, with the reason; later success clears it."""
+    found: dict[str, str] = {}
+    for event in log_events(log):
+        if event.get("stage") != "teacher-cache":
+            continue
+        if event.get("event") == "StageStarted":
+            found.clear()
+        elif event.get("event") == "ItemFailed":
+            found[str(event.get("item"))] = str(event.get("error"))
+    return found
+
+
+def log_events(log: Path) -> list[dict[str, Any]]:
+    """The events of a log, without lines that are damaged."""
+    events: list[dict[str, Any]] = []
+    with suppress(OSError):
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    events.append(event)
+    return events
+
+
+def _student(run: Run) -> str:
+    if StudentFolder(run.student).is_finished:
+        return "finished"
+    steps = [event for event in log_events(run.folder / "log.jsonl")
+             if event.get("stage") == "distill" and event.get("event") == "Scalars"]  # fmt: skip
+    return f"step {steps[-1].get('step')} of {run.recipe.distill.steps}" if steps and run.student.is_dir() else ""
+
+
+def _evaluation(run: Run) -> dict[str, float]:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        metrics = json.loads((run.evaluation / "metrics.json").read_text(encoding="utf-8"))
+        return {rung["name"]: rung["miou"] for rung in metrics["ladder"] if rung["miou"] is not None}
+    return {}
+
+
+def status_text(status: RunStatus) -> str:
+    """The status for a terminal."""
+    counts = status.panoramas
+    lines = [f"run {status.run} ({status.folder})",
+             "panoramas   " + ", ".join(f"{counts[state]} {state}" for state in counts)]  # fmt: skip
+    if any(status.to_compute.values()):
+        lines.append("to compute  " + ", ".join(f"{name} of {number}" for name, number in status.to_compute.items()))
+    lines += [f"changed     {name}: {what}" for name, what in status.changes.items()]
+    lines += [f"problem     {problem}" for problem in status.problems]
+    lines += [f"set aside   {name}: {reason}" for name, reason in list(status.set_aside.items())[:_SHOWN]]
+    if len(status.set_aside) > _SHOWN:
+        lines.append(f"            and {len(status.set_aside) - _SHOWN} more (--json lists all)")
+    lines.append(f"student     {status.student or 'none'}")
+    if status.evaluation:
+        rungs = ", ".join(f"{name} {100 * value:.1f}" for name, value in status.evaluation.items())
+        lines.append(f"mIoU, %     {rungs}")
+    return "\n".join(lines)
