@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,7 @@ import typer
 
 from pipeline import __version__
 from stages.cli_before import doctor, init, plan, status
+from stages.cli_cache import gc, runs, take_over, verify
 from stages.cli_export import export, export_onnx
 from stages.cli_import import import_labels
 from stages.cli_options import (
@@ -37,7 +38,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich's boxes cost half of what `goodsam --help` takes
 )
 
-CacheFolderOption = Annotated[Path, typer.Option("--cache", help="Folder of the runs.")]
 CACHE = Path("cache")
 DEMO_WORLD = CACHE / "demo" / "world"
 """Where the built-in demo has its panoramas."""
@@ -191,66 +191,10 @@ def tune(
     typer.echo(f"recipe: {file}")
 
 
-@app.command(short_help="Read a whole teacher cache, check every checksum.")
-def verify(
-    recipe: RecipeArgument = "demo",
-    cache: CacheOption = None,
-    set_: SetOption = None,
-    discard: Annotated[
-        bool, typer.Option(help="Remove what is damaged, so that teacher-cache recomputes it; repair group files.")
-    ] = False,
-) -> None:
-    """Read the whole teacher cache that a run shares, and check every checksum."""
-    from stages.listeners import ProgressConsole
-    from stages.verify import verify as stage
-
-    with closing(ProgressConsole()) as listener:  # no log: a cache that may only be read can be verified too
-        problems = stage(open_run_of(recipe, cache, set_), listener, remove=discard)
-    for problem in problems:
-        typer.echo(problem, err=True)
-    typer.echo(f"{len(problems)} problems{', removed' if problems and discard else ''}")
-    if problems and not discard:
-        raise typer.Exit(1)
-
-
-@app.command(short_help="Compare the runs of a cache and their students.")
-def runs(cache: CacheFolderOption = CACHE) -> None:
-    """List the runs of a cache and their students: settings in which they differ, and what was measured."""
-    from stages.overview import overview, text_of
-
-    found = overview(cache)
-    typer.echo(text_of(found) if found else f"{cache} has no runs")
-
-
-@app.command(short_help="List or remove what no run of a cache refers to.")
-def gc(
-    cache: CacheFolderOption = CACHE,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove what is listed.")] = False,
-) -> None:
-    """List what lies in a cache and no run refers to (settings, panoramas and runs of before); remove it if told."""
-    from stages.garbage import find_garbage, remove_garbage
-
-    found = remove_garbage(cache) if remove else find_garbage(cache)
-    for garbage in found:
-        typer.echo(f"{garbage.size / 1e6:10.1f} MB  {garbage.path}  ({garbage.reason})")
-    total = sum(garbage.size for garbage in found) / 1e6
-    if not found:
-        typer.echo(f"every result in {cache} is some run's")
-    elif remove:
-        typer.echo(f"removed {total:.1f} MB")
-    else:
-        typer.echo(f"{total:.1f} MB that no run refers to; --remove removes them")
-
-
-@app.command("take-over", short_help="Move a cache of an earlier version, as it is.")
-def take_over(recipe: RecipeArgument = "demo", cache: CacheOption = None, set_: SetOption = None) -> None:
-    """Move a run's cache of an earlier version to where all runs share it; nothing is computed again."""
-    from stages.old_layout import take_over as stage
-
-    moved = stage(open_run_of(recipe, cache, set_))
-    typer.echo(f"taken over: {moved.panoramas} panoramas, {moved.students} students")
-    if moved.left:
-        typer.echo(f"results of other settings are in {moved.left}; remove it if nobody needs them")
+app.command(short_help="Read a whole teacher cache, check every checksum.")(verify)
+app.command(short_help="Compare the runs of a cache and their students.")(runs)
+app.command(short_help="List or remove what no run of a cache refers to.")(gc)
+app.command("take-over", short_help="Move a cache of an earlier version, as it is.")(take_over)
 
 
 @app.command("recipe", short_help="Print a recipe with all its settings, explained.")

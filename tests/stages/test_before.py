@@ -61,7 +61,7 @@ def test_changed_settings_name_what_is_computed_again(folder: Path) -> None:
 
 def test_missing_weights_are_a_problem_and_done_panoramas_stay_done(folder: Path) -> None:
     (folder / "sam.pth").write_bytes(b"weights")
-    settings = {"sam": {"model": "vit_b", "checkpoint": str(folder / "sam.pth")}}
+    settings: dict[str, dict[str, object]] = {"sam": {"model": "vit_b", "checkpoint": str(folder / "sam.pth")}}
     (folder / "sam.pth").unlink()
     status = run_status(small_run(folder, **settings))
     assert "sam.pth cannot be read" in status.problems[0]
@@ -114,7 +114,7 @@ def test_doctor_names_missing_weights_and_where_to_get_them(folder: Path) -> Non
 
 def test_doctor_downloads_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.pretrained._snapshot", lambda *_: pytest.fail("a download"))
-    recipe = {"assistant": {"kind": "transformers", "name": "nobody/has-this"}}
+    recipe: dict[str, dict[str, object]] = {"assistant": {"kind": "transformers", "name": "nobody/has-this"}}
     found = {finding.subject: finding for finding in examine(small_run(folder, **recipe))}
     assert found["assistant"].text == "nobody/has-this is downloaded from the Hugging Face hub on first use"
     assert run_status(small_run(folder, **recipe)).panoramas["stale"] == 4
