@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from pipeline.student.model import start_student
 from stages.claims import exclusive_lock
 from stages.controls import RunControls
 from stages.distill import distill_job, note_left_out
+from stages.doubtful import Doubtful, most_doubtful, text_of, write_doubtful
 from stages.equal_panoramas import learned_from_note
 from stages.events import Listener, Note
 from stages.files import digest
@@ -43,14 +44,17 @@ class Evaluation:
     """What was measured."""
 
     folder: Path
-    """Has metrics.json, ladder.md and overlays/."""
+    """Has metrics.json, ladder.md, doubtful.md and overlays/."""
     metrics: dict[str, Any]
     """What metrics.json holds."""
+    doubtful: Sequence[Doubtful] = ()
+    """The panoramas that fit SAM's masks worst."""
 
     @property
     def table(self) -> str:
-        """The ladder for a terminal."""
-        return report.text_of(self.metrics)
+        """The ladder for a terminal, and the most doubtful panoramas."""
+        doubtful = f"\n{text_of(self.doubtful)}" if self.doubtful else ""
+        return f"{report.text_of(self.metrics)}{doubtful}"
 
 
 def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation:
@@ -94,10 +98,13 @@ def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation
     with exclusive_lock(job.out, STAGE, run.cache):
         run.record_recipe()
         metrics = measure(job, listener)
+        measured = [panorama_id for panorama_id in reader.ids if panorama_id not in metrics["set_aside"]]
+        doubtful = most_doubtful(reader, measured, STAGE, listener)
+        write_doubtful(job.out, doubtful)
         run.record_evaluation(name)
     if (doubt := doubt_of_first_id(found_ids, _label_file_set(run.recipe))) and not run.recipe.data.labels_from_one:
         listener(Note(STAGE, doubt))
-    return Evaluation(job.out, metrics)
+    return Evaluation(job.out, metrics, doubtful)
 
 
 def _controls(reader: RunReader, has_labels: bool, listener: Listener) -> RunControls:
