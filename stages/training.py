@@ -32,7 +32,7 @@ from pipeline.finite import require_finite
 from pipeline.precision import chosen_precision
 from pipeline.settings import fingerprint
 from pipeline.student.augment import jitter_colours
-from pipeline.student.config import WRAP, DistillConfig, LossConfig, StudentConfig
+from pipeline.student.config import TRAINING_WRAP, DistillConfig, LossConfig, StudentConfig
 from pipeline.student.data import TrainingBatch, TrainingSet, read_ahead
 from pipeline.student.losses import FeatureProjections, mka_losses, total
 from pipeline.student.meter import LossMeter
@@ -49,7 +49,7 @@ from stages.students import StudentFolder
 from stages.training_record import RECORD
 
 STAGE = "distill"
-VERSION = 3
+VERSION = 4
 """Raised when the code changes what a student learns, so that older students and checkpoints are not taken for it."""
 _GPU_READERS = 4
 """Threads that prepare batches for a GPU, which takes a step in less time than one thread takes for a batch."""
@@ -252,7 +252,7 @@ def training_step(job: DistillJob, training: TrainState, batch: TrainingBatch) -
     pixels_B3HW = normalise(jitter_colours(to_unit(batch.image_BHW3), batch.colours_B3))
     targets = make_targets(batch)
     with mixed_precision(pixels_B3HW.device.type, enabled=uses_bfloat16(job)):
-        output = forward_wrapped(training.model, pixels_B3HW, WRAP if batch.whole else 0)
+        output = forward_wrapped(training.model, pixels_B3HW, TRAINING_WRAP if batch.whole else 0)
     losses = mka_losses(output, targets, training.projections, job.losses, wrap=batch.whole)
     loss = total(losses, job.losses)
     training.optimizer.zero_grad()
