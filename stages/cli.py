@@ -25,6 +25,7 @@ from stages.cli_options import (
     open_run_of,
 )
 from stages.cli_predict import predict
+from stages.cli_report import report
 from stages.cli_tune import TuneMinutes, TuneOut, TuneOverwrite, TunePanoramas
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ app.command(short_help="What a run still takes: hours, gigabytes, what is comput
 app.command(short_help="What of a run is done, stale, missing and set aside.")(status)
 app.command("import-labels", short_help="Corrected labels back from a labelling tool.")(import_labels)
 app.command("export", short_help="The cached ensemble as maps, without a student.")(export)
+app.command("report", short_help="Maps and figures as a page that opens offline.")(report)
 app.command("export-onnx", short_help="A student as one ONNX file, compared with torch.")(export_onnx)
 
 

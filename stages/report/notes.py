@@ -1,0 +1,31 @@
+"""What a report lacks, and how to get it, a sentence each."""
+
+from __future__ import annotations
+
+from stages.report.source import ReportSource
+
+
+def notes_on(source: ReportSource) -> list[str]:
+    """One sentence for each thing that the source has not, or not of every panorama."""
+    total = len(source.panoramas)
+    pictures = sum(panorama.picture is not None for panorama in source.panoramas)
+    placed = sum(panorama.position is not None for panorama in source.panoramas)
+    labelled, reliable, overlays = (source.count(folder) for folder in ("labels", "reliability", "overlays"))
+    instead = "overlays are shown instead" if overlays else "the maps are shown alone"
+    notes = [
+        _lack("picture at hand", pictures, total, f"{instead}; --panoramas names the folder of the pictures"),
+        _lack("label map", labelled, total, "`goodsam predict`, and `goodsam export` with --what labels, write them"),
+        _lack("map of what is reliable", reliable, total,
+              "`goodsam export` writes it from stage one's cache; predictions of a network have none"),
+        _lack("position", placed, total,
+              "--positions of `goodsam predict` and `goodsam export` takes a table of them, for the map"),
+    ]  # fmt: skip
+    return [note for note in notes if note]
+
+
+def _lack(what: str, there: int, total: int, remedy: str) -> str:
+    """A sentence where some panoramas lack something; else empty."""
+    if there == total:
+        return ""
+    who = f"{total - there} of {total} panoramas have no {what}" if there else f"No panorama has a {what}"
+    return f"{who}: {remedy}."

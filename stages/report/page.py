@@ -1,0 +1,136 @@
+"""The report's page: HTML with all figures as text, which the scripts beside this file make sortable."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.report.charts import bar_chart, class_colour, map_of, percent, shares_in_words, stacked_bar
+from stages.report.layers import KINDS, MASK_COLOURS
+from stages.report.source import ReportSource, SourcePanorama
+from stages.tables import LARGEST
+
+FOLDER = Path(__file__).parent
+GENERATOR = "goodsam report"
+SCRIPTS = ("page.js", "sphere.js", "viewer.js")
+LAYER_NAMES: Mapping[str, str] = {
+    "picture": "panorama", "overlays": "overlay", "labels": "labels", "reliability": "reliability",
+    "confidence": "confidence", "masks": "SAM's masks",
+}  # fmt: skip
+"""What layers are called on the page."""
+assert LAYER_NAMES.keys() == KINDS.keys()
+FIGURES: Mapping[str, str] = {
+    "doubt": "doubt", "green_view_index": "green view index", "sky_view_factor": "sky view factor", "seen": "seen",
+    LARGEST: "largest class", "time": "time", "latitude": "latitude", "longitude": "longitude",
+    "altitude": "altitude, m", "heading": "heading, degrees",
+}  # fmt: skip
+"""Columns of the table that a card shows, and what they are called there."""
+_SHARES = ("doubt", "green_view_index", "sky_view_factor", "seen")
+"""Columns that are shown as per cent."""
+
+
+@dataclass(frozen=True)
+class PageParts:
+    """What the page has besides the source's tables."""
+
+    thumbnails: Sequence[str]
+    """URL of every panorama's thumbnail; empty where it could not be made."""
+    scripts: Sequence[str]
+    """URL of every panorama's layers, or the id of the element that has them; empty for none."""
+    notes: Sequence[str]
+    """What is missing and how to get it, a sentence each."""
+    evaluation: str = ""
+    """HTML on what was measured; empty for nothing."""
+    embedded: str = ""
+    """HTML of the layers, where the page is a single file."""
+
+
+def page_html(source: ReportSource, parts: PageParts) -> str:
+    """The page as a whole."""
+    names = _readable([panorama.id for panorama in source.panoramas])
+    points = [(number, *panorama.position) for number, panorama in enumerate(source.panoramas) if panorama.position]
+    means = np.mean([panorama.shares for panorama in source.panoramas], axis=0).tolist()
+    values = {
+        "generator": GENERATOR,
+        "title": escape(_clean(source.title)),
+        "style": _text("page.css"),
+        "count": f"{len(names)} panorama{'s' if len(names) != 1 else ''}",
+        "notes": "".join(f"<li>{escape(_clean(note))}</li>" for note in parts.notes),
+        "evaluation": parts.evaluation,
+        "chart": bar_chart(means, source.labels, "Mean class shares by solid angle"),
+        "map": map_of(points, names) if points else "",
+        "map_hidden": "" if points else "hidden",
+        "options": "".join(f'<option value="{number}">{escape(name)}</option>'
+                           for number, name in enumerate(source.labels.names)),
+        "cards": "\n".join(_card(number, panorama, names[number], source, parts)
+                           for number, panorama in enumerate(source.panoramas)),
+        "data": json_in_html(_data(source, names, parts)),
+        "embedded": parts.embedded,
+        "scripts": "\n".join(_text(name) for name in SCRIPTS),
+    }  # fmt: skip
+    # One pass over the template: what is filled in is never searched for places itself.
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], _text("page.html"))
+
+
+def json_in_html(value: object) -> str:
+    """JSON inside a script element, which no text in it can end."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _data(source: ReportSource, names: Sequence[str], parts: PageParts) -> dict[str, Any]:
+    """What the scripts need, as values for JSON."""
+    panoramas = [
+        {
+            "name": names[number],
+            "script": parts.scripts[number],
+            "shares": [round(share, 4) for share in panorama.shares],
+            **{column: panorama.number(column) for column in ("doubt", "green_view_index", "sky_view_factor")},
+        }
+        for number, panorama in enumerate(source.panoramas)
+    ]
+    return {
+        "classes": source.labels.names,
+        "colours": [class_colour(source.labels, number) for number in range(len(source.labels))],
+        "layerNames": LAYER_NAMES,
+        "maskColours": MASK_COLOURS,
+        "panoramas": panoramas,
+    }
+
+
+def _card(number: int, panorama: SourcePanorama, name: str, source: ReportSource, parts: PageParts) -> str:
+    """One panorama of the gallery."""
+    words = escape(shares_in_words(panorama.shares, source.labels))
+    picture = (f'<img src="{parts.thumbnails[number]}" alt="{escape(name)}: {words}" width="256" loading="lazy">'
+               if parts.thumbnails[number] else '<span class="nothing">no picture</span>')  # fmt: skip
+    look = f'<a href="#view={number}" class="look">{picture}</a>' if parts.scripts[number] else picture
+    figures = "".join(f"<div><dt>{title}</dt><dd>{escape(text)}</dd></div>"
+                      for column, title in FIGURES.items() if (text := _figure(panorama, column)))  # fmt: skip
+    return (f'<li class="card" id="panorama-{number}" data-panorama="{number}">{look}<h3>{escape(name)}</h3>'
+            f"{stacked_bar(panorama.shares, source.labels)}<dl>{figures}</dl></li>")  # fmt: skip
+
+
+def _figure(panorama: SourcePanorama, column: str) -> str:
+    """A figure for people; empty where nothing is known."""
+    value = panorama.figures.get(column, "")
+    return percent(float(value)) if value and column in _SHARES else value
+
+
+def _readable(names: Sequence[str]) -> list[str]:
+    """Names as a page can have them: file names need not be UTF-8."""
+    return [_clean(name) for name in names]
+
+
+def _clean(text: str) -> str:
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _text(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")

@@ -1,0 +1,148 @@
+"""What a report is made from: a folder that `goodsam export` or `goodsam predict` wrote."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from pipeline.classes import LabelSet
+from pipeline.errors import InputError
+from stages.export_folder import DESCRIPTION
+
+TABLE, SHARES, STYLE = "panoramas.csv", "class_shares.csv", "labels.qml"
+MAPS: Mapping[str, str] = {
+    "labels": ".png",
+    "reliability": ".png",
+    "confidence": ".png",
+    "masks": ".png",
+    "overlays": ".jpg",
+}
+"""Folders of maps that a report shows, and the ending of their files."""
+
+
+@dataclass(frozen=True)
+class SourcePanorama:
+    """One panorama of the source."""
+
+    id: str
+    """Its name in the source: the maps' path without folder and suffix."""
+    path: str
+    """Its file, relative to its folder of panoramas."""
+    figures: Mapping[str, str]
+    """The row of panoramas.csv, by column; empty where nothing is known."""
+    shares: tuple[float, ...]
+    """Share of the whole view per class, and last what was not seen."""
+    maps: Mapping[str, Path]
+    """The maps that there are, by their folder's name."""
+    picture: Path | None
+    """The panorama itself, where it is at hand."""
+
+    def number(self, column: str) -> float | None:
+        """A figure of the table; None where nothing is known."""
+        text = self.figures.get(column, "")
+        return float(text) if text else None
+
+    @property
+    def position(self) -> tuple[float, float] | None:
+        """Latitude and longitude, degrees."""
+        latitude, longitude = self.number("latitude"), self.number("longitude")
+        return None if latitude is None or longitude is None else (latitude, longitude)
+
+
+@dataclass(frozen=True)
+class ReportSource:
+    """All that a report tells of."""
+
+    title: str
+    """What it is of."""
+    labels: LabelSet
+    """Names and colours of the classes."""
+    panoramas: tuple[SourcePanorama, ...]
+    """In the order of the tables."""
+    maps_are_level: bool = False
+    """Whether maps have the working size, in which tilted cameras are level and parts lie in their place."""
+
+    def count(self, folder: str) -> int:
+        """Panoramas that have a map of a folder."""
+        return sum(folder in panorama.maps for panorama in self.panoramas)
+
+
+def read_source(folder: Path, pictures: Path | None = None, title: str = "") -> ReportSource:
+    """Read the tables of a folder of maps, and find its files.
+
+    Args:
+        folder: what `goodsam export` or `goodsam predict` wrote.
+        pictures: folder of the panoramas, by whose paths the table names them.
+        title: what the report is of; by default the folder's name.
+
+    Raises:
+        InputError: the folder is no such folder, is empty or damaged; or none of its panoramas is in `pictures`.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder",
+                         "a report is made from one that `goodsam export` or `goodsam predict` wrote, or from a run's "
+                         "recipe", "Check the path")  # fmt: skip
+    rows, shares = _rows(folder / TABLE), _rows(folder / SHARES)
+    labels = _labels(folder / STYLE)
+    if not rows:
+        raise InputError(f"{folder / TABLE} has no panoramas", "a report tells of one at least",
+                         "Run the command that wrote it again, and look at what it sets aside")  # fmt: skip
+    try:
+        panoramas = tuple(_panorama(folder, pictures, row, own) for row, own in zip(rows, shares, strict=True))
+        if any(len(panorama.shares) != len(labels) + 1 for panorama in panoramas):
+            raise ValueError("numbers of classes differ")
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{TABLE} and {SHARES} of {folder} do not fit together ({error})",
+                         "one command writes both", "Run that command again") from error  # fmt: skip
+    if pictures and not any(panorama.picture for panorama in panoramas):
+        raise InputError(f"{pictures} holds none of the {len(rows)} panoramas (the first is {panoramas[0].path})",
+                         "--panoramas is the folder that the maps were made from", "Correct it")  # fmt: skip
+    return ReportSource(title or folder.resolve().name, labels, panoramas, _is_level(folder))
+
+
+def _panorama(folder: Path, pictures: Path | None, row: Mapping[str, str], shares: Mapping[str, str]) -> SourcePanorama:
+    name, *values = shares.values()
+    paths = {kind: folder / kind / f"{name}{suffix}" for kind, suffix in MAPS.items()}
+    picture = pictures / row["path"] if pictures else None
+    return SourcePanorama(
+        name,
+        row["path"],
+        row,
+        tuple(map(float, values)),
+        {kind: path for kind, path in paths.items() if path.is_file()},
+        picture if picture and picture.is_file() else None,
+    )
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})",
+                         "a report is made from a folder with the tables of `goodsam export` or `goodsam predict`",
+                         "Name such a folder, or a run's recipe") from error  # fmt: skip
+
+
+def _labels(path: Path) -> LabelSet:
+    """Names and colours of the classes, from the style for QGIS that lies beside every table."""
+    try:
+        entries = [entry for entry in ElementTree.parse(path).iter("paletteEntry") if entry.get("alpha") == "255"]
+        colours = [bytes.fromhex(entry.attrib["color"].lstrip("#")) for entry in entries]
+        return LabelSet(path.parent.name, tuple(entry.attrib["label"] for entry in entries),
+                        tuple((red, green, blue) for red, green, blue in colours), thin=())  # fmt: skip
+    except (OSError, ElementTree.ParseError, KeyError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({type(error).__name__})",
+                         "it has the names and colours of the classes",
+                         "Run the command that wrote the folder again") from error  # fmt: skip
+
+
+def _is_level(folder: Path) -> bool:
+    try:
+        return json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["size"] == "working"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
