@@ -11,11 +11,12 @@ import numpy as np
 
 from pipeline.cache import codec, records
 from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
+from pipeline.errors import CacheError
 from pipeline.panorama.sphere import solid_angles
 from pipeline.tune.mask_pixels import MaskPixels
 from pipeline.tune.parts import kept_pixels
 from pipeline.tune.scores import corrected_purity
-from stages.events import Listener, report_if_slow
+from stages.events import Listener, failure, report_if_slow
 from stages.files import write_whole
 from stages.reading import RunReader
 from stages.views import shared_views
@@ -43,13 +44,14 @@ def most_doubtful(reader: RunReader, ids: Sequence[str], stage: str, listener: L
         reader: reads what stage one has stored.
         ids: panoramas to look at.
         stage: who asks.
-        listener: hears how far it is, should it take long.
-
-    Raises:
-        CacheError: a panorama is not in the store, or damaged.
+        listener: hears how far it is, should it take long, and of panoramas whose masks are lost or damaged.
     """
-    asked = report_if_slow(ids, f"{stage}: doubtful panoramas", "panoramas", listener)
-    judged = [_judge(reader, panorama_id) for panorama_id in asked]
+    judged: list[Doubtful] = []
+    for panorama_id in report_if_slow(ids, f"{stage}: doubtful panoramas", "panoramas", listener):
+        try:
+            judged.append(_judge(reader, panorama_id))
+        except CacheError as error:  # all else of it has been measured
+            listener(failure(stage, panorama_id, error))
     known = [one for one in judged if not math.isnan(one.purity)]
     return sorted(known, key=lambda one: one.purity)[:MOST]
 

@@ -14,7 +14,7 @@ from pipeline.cache.store import TeacherStore
 from pipeline.teacher.masks import MaskSet
 from stages.doubtful import Doubtful, most_doubtful, text_of
 from stages.evaluate import evaluate
-from stages.events import silent
+from stages.events import Event, ItemFailed, silent
 from stages.reading import RunReader
 from stages.runs import Run
 from stages.splits import learning_panoramas
@@ -55,6 +55,15 @@ def test_the_panorama_that_fits_its_masks_worst_comes_first(run: Run) -> None:
     assert [one.id for one in found] == ["panoramas/1", "panoramas/2", "panoramas/0"]
     assert found[0].purity == pytest.approx(0, abs=0.01) and found[-1].purity == 1
     assert all(0 <= one.agreement <= 1 + 1e-6 for one in found)
+
+
+def test_a_panorama_whose_masks_are_lost_is_told_and_the_others_are_listed(run: Run) -> None:
+    discard(run, MASKS, "panoramas/1")
+    heard: list[Event] = []
+    reader = RunReader.open(run, learning_panoramas(run.recipe))
+    found = most_doubtful(reader, reader.ids, "eval", heard.append)
+    assert {one.id for one in found} == {"panoramas/0", "panoramas/2"}
+    assert [event.item for event in heard if isinstance(event, ItemFailed)] == ["panoramas/1"]
 
 
 def test_the_evaluation_lists_them(run: Run) -> None:
