@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +21,7 @@ from stages.cli_options import (
     WorkersOption,
     count_failures,
     open_run_of,
+    world_needed,
 )
 from stages.cli_predict import predict
 from stages.cli_report import report
@@ -40,8 +39,6 @@ app = typer.Typer(
 )
 
 CACHE = Path("cache")
-DEMO_WORLD = CACHE / "demo" / "world"
-"""Where the built-in demo has its panoramas."""
 INTERRUPTED = 130
 """Exit code of a run stopped by Ctrl-C, as shells have it."""
 
@@ -99,7 +96,7 @@ def teacher_cache(
     run = open_run_of(recipe, cache, set_)
     from stages.teacher_cache import teacher_cache as stage  # after the recipe, whose faults are told at once
 
-    with _listeners(run) as listener, _world_needed(run):
+    with _listeners(run) as listener, world_needed(run):
         summary = stage(run, listener, workers=workers, scheduler=scheduler, device=device, threads=threads)
     count_failures(summary.failed)
 
@@ -112,7 +109,7 @@ def distill(
     from stages.splits import require_learning_folder
 
     run = open_run_of(recipe, cache, set_)
-    with _listeners(run) as listener, _world_needed(run):
+    with _listeners(run) as listener, world_needed(run):
         require_learning_folder(run.recipe)
         from stages.distill import distill as stage  # last: it imports torch and transformers, seconds of a processor
 
@@ -128,7 +125,7 @@ def evaluate(
     from stages.splits import require_evaluation_folder
 
     run = open_run_of(recipe, cache, set_)
-    with _listeners(run) as listener, _world_needed(run):
+    with _listeners(run) as listener, world_needed(run):
         require_evaluation_folder(run.recipe)
         from stages.evaluate import evaluate as stage  # last, as in `distill`
         from stages.measure_corrections import measure_corrections
@@ -181,7 +178,7 @@ def tune(
 
     run, file = open_run_of(recipe, cache, set_), out or usual_file(recipe)
     require_free(file, overwrite)
-    with _listeners(run) as listener, _world_needed(run):
+    with _listeners(run) as listener, world_needed(run):
         require_learning_folder(run.recipe)
         from stages.tune import tune as stage  # last, as in `distill`
 
@@ -240,21 +237,6 @@ def _listeners_at(folder: Path) -> RunListeners:
     from stages.listeners import RunListeners
 
     return RunListeners(folder)
-
-
-@contextmanager
-def _world_needed(run: Run) -> Generator[None]:
-    """Say how the demo's panoramas are made where an error says that they are not there."""
-    from pipeline.errors import InputError
-
-    try:
-        yield
-    except InputError as error:
-        folders = [Path(folder) for folder in (run.recipe.data.panoramas, run.recipe.data.evaluation) if folder]
-        missing = [folder for folder in folders if not folder.exists() and str(folder) in error.found]
-        if any(folder.resolve().is_relative_to(DEMO_WORLD.resolve()) for folder in missing):
-            raise InputError(error.found, error.expected, "Run `goodsam world demo` first") from None
-        raise
 
 
 def _device(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stages.cli_options import CacheOption, DeviceOption, RecipeArgument, SetOption, open_run_of
+from stages.cli_options import CacheOption, DeviceOption, RecipeArgument, SetOption, open_run_of, world_needed
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -26,7 +26,8 @@ def status(
     run = open_run_of(recipe, cache, set_)
     from stages.status import run_status, status_text
 
-    found = run_status(run)
+    with world_needed(run):
+        found = run_status(run)
     _print(dataclasses.asdict(found), status_text(found), as_json)
 
 
@@ -49,7 +50,7 @@ def plan(
     from stages.listeners import ProgressConsole
     from stages.plan import make_plan, plan_text
 
-    with closing(ProgressConsole()) as listener:
+    with closing(ProgressConsole()) as listener, world_needed(run):
         found = make_plan(run, listener, sample=sample, workers=workers, device=device)
     _print(dataclasses.asdict(found), plan_text(found), as_json)
     if found.problems:

@@ -16,6 +16,7 @@ from stages.cli_options import (
     command_of,
     count_failures,
     open_run_of,
+    world_needed,
 )
 
 
@@ -136,6 +137,6 @@ def export(
     wanted = frozenset(name.strip() for name in (usual if what is None else what).split(",") if name.strip())
     job = ExportJob(run, out, wanted, format_.value, split.value, size.value, positions, overwrite, workers, url_prefix,
                     command_of("teacher-cache", recipe, cache, set_))  # fmt: skip
-    with RunListeners(out / ".export") as listener:
+    with RunListeners(out / ".export") as listener, world_needed(run):
         summary = stage(job, listener)
     count_failures(summary.failed)
