@@ -10,6 +10,7 @@ cache/                 one folder for many runs, which share what they have in c
         panoramas.jsonl        which content each panorama has
         results.json           which students and evaluations are the run's, the latest of each
         student, eval          links to these two
+        tune/                  what `goodsam tune` has predicted and judged, and its table
         log.jsonl              every event of every stage
 """
 
