@@ -74,11 +74,11 @@ class Trainee(nn.Module):
         tokens = torch.cat((own.expand(B * N, -1, -1), sparse), 1)
         cells = embedding_BChw.repeat_interleave(N, 0) + dense
         position = self.sam.prompt_encoder.get_dense_pe().expand(B * N, -1, -1, -1)
-        said, seen = decoder.transformer(cells, position, tokens)
+        answers, seen = decoder.transformer(cells, position, tokens)
         upscaled = decoder.output_upscaling(seen.transpose(1, 2).reshape(cells.shape)).flatten(2)
-        weights = [head(said[:, 1 + k]) for k, head in enumerate(decoder.output_hypernetworks_mlps)]
+        weights = [head(answers[:, 1 + k]) for k, head in enumerate(decoder.output_hypernetworks_mlps)]
         logits = torch.stack(weights, 1) @ upscaled
-        return logits.reshape(B, N, 4, LOW, LOW), decoder.iou_prediction_head(said[:, 0]).reshape(B, N, 4)
+        return logits.reshape(B, N, 4, LOW, LOW), decoder.iou_prediction_head(answers[:, 0]).reshape(B, N, 4)
 
     def pixels(self, embedding_BChw: Tensor) -> Tensor:
         """The helper's class logits, edge logits and pixel embeddings [B, CLASSES + 2 + 3 * AFFINITY, LOW, LOW]."""

@@ -105,27 +105,27 @@ def answers(predictor: SamPredictor, image: Labelled, prompts: list[tuple[int, i
 
 
 def score_answer(
-    level: int, ids_HW: npt.NDArray[np.integer], row: int, column: int, said_3HW: npt.NDArray[np.bool_]
+    level: int, ids_HW: npt.NDArray[np.integer], row: int, column: int, found_3HW: npt.NDArray[np.bool_]
 ) -> Answer:
     """The best of three masks for a point, against the mask around it; pixels below 0 count neither way."""
     true_HW = region_around(ids_HW, row, column).astype(bool)
-    counted_3HW = said_3HW & (ids_HW >= 0)
+    counted_3HW = found_3HW & (ids_HW >= 0)
     overlap = (counted_3HW & true_HW).sum((1, 2)) / np.maximum((counted_3HW | true_HW).sum((1, 2)), 1)
     return Answer(level, int(true_HW.sum()), float(overlap.max()))
 
 
-def by_level(said: list[Answer]) -> str:
+def by_level(found: list[Answer]) -> str:
     """Mean IoU per level that was asked for and over all."""
-    means = {level: np.mean([a.iou for a in said if a.level == level]) for level in sorted({a.level for a in said})}
+    means = {level: np.mean([a.iou for a in found if a.level == level]) for level in sorted({a.level for a in found})}
     named = "  ".join(f"{LEVELS[level]} {mean:.3f}" for level, mean in means.items())
-    return f"{named}  all {np.mean([a.iou for a in said]):.3f}  ({len(said)} answers)"
+    return f"{named}  all {np.mean([a.iou for a in found]):.3f}  ({len(found)} answers)"
 
 
-def by_area(said: list[Answer]) -> str:
+def by_area(found: list[Answer]) -> str:
     """Mean IoU per band of the mask's area."""
     lines: list[str] = []
     for low, high in pairwise(BANDS):
-        band = [a.iou for a in said if low <= a.area < high]
+        band = [a.iou for a in found if low <= a.area < high]
         lines.append(f"  {low:6d} to {high - 1:6d} pixels: {np.mean(band) if band else np.nan:.3f} ({len(band)})")
     return "\n".join(lines)
 
@@ -154,8 +154,8 @@ def main() -> None:
             ("grid", lambda image: grid_prompts(image, options.side)),
             ("centres", lambda image: centre_prompts(image, options.smallest)),
         ):
-            said = [answer for image in images for answer in answers(predictor, image, list(prompts(image)))]
-            print(f"{name}: {by_level(said)}\n{by_area(said)}", flush=True)
+            found = [answer for image in images for answer in answers(predictor, image, list(prompts(image)))]
+            print(f"{name}: {by_level(found)}\n{by_area(found)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m scripts.measure_views [--scenes 12] [--out cache/bench/views.json]
 
 The scenes of the world are none that a network or another choice has seen. Each way to see a panorama (the whole image,
-windows, groups of perspective views) is shown to the demo's assistant once; blends are scored from what it said, so
+windows, groups of perspective views) is shown to the demo's assistant once; blends are scored from its predictions, so
 that many cost little more than one. The masks of the demo's windows vote on every blend, as in stage one.
 
 Legend: C classes, H W panorama.

@@ -1,4 +1,4 @@
-"""Runs a command and tells how long it took and how much memory it and its child processes held at most.
+"""Runs a command and reports how long it took and how much memory it and its child processes held at most.
 
     python -m scripts.peak_memory .venv/bin/goodsam teacher-cache demo --workers 2
 
@@ -61,9 +61,9 @@ def watch(command: Sequence[str]) -> Usage:
     with _blocked({*FORWARDED, signal.SIGCHLD}):
         while child.poll() is None:
             peak = max(peak, held_by_tree(child.pid))
-            told = signal.sigtimedwait({*FORWARDED, signal.SIGCHLD}, INTERVAL)
-            if told and told.si_signo in FORWARDED and told.si_code <= 0:  # above 0: sent by the kernel
-                child.send_signal(told.si_signo)
+            caught = signal.sigtimedwait({*FORWARDED, signal.SIGCHLD}, INTERVAL)
+            if caught and caught.si_signo in FORWARDED and caught.si_code <= 0:  # above 0: sent by the kernel
+                child.send_signal(caught.si_signo)
     code = child.returncode
     return Usage(time.monotonic() - start, peak, code if code >= 0 else 128 - code)
 

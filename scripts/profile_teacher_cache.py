@@ -23,7 +23,7 @@ from unittest import mock
 
 import torch
 
-from stages import panorama_task
+from stages import networks
 from stages.events import silent
 from stages.runs import Run, open_recipe
 from stages.teacher_cache import teacher_cache
@@ -47,10 +47,10 @@ class Place(NamedTuple):
 
 PARTS = (
     Place(REST, "stages.panorama_task", "cache_panorama"),
-    Place(LOADING, "stages.panorama_task", "_mask_source"),
-    Place(LOADING, "stages.panorama_task", "_assistant"),
-    Place(READING, "stages.panorama_task", "open_panorama"),
-    Place(READING, "stages.panorama_task", "ignored_region"),
+    Place(LOADING, "stages.networks", "mask_source"),
+    Place(LOADING, "stages.networks", "assistant"),
+    Place(READING, "stages.panorama_work", "open_panorama"),
+    Place(READING, "stages.panorama_work", "ignored_region"),
     Place(MASKS, "pipeline.teacher.sam", "SamMaskGenerator.many"),
     Place(MASKS, "pipeline.teacher.stock_masks", "StockMasks.many"),
     Place(ENCODER, "pipeline.teacher.generator.encoder", "FastEncoder.__call__"),
@@ -170,8 +170,8 @@ def profile(panoramas: int) -> Profile:
 
 def forget_networks() -> None:
     """The next run of stage one loads its networks anew."""
-    panorama_task._mask_source.cache_clear()
-    panorama_task._assistant.cache_clear()
+    networks.mask_source.forget()
+    networks.assistant.forget()
 
 
 def _seconds(folder: Path, panoramas: int, masks: str) -> dict[str, float]:

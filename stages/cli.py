@@ -94,7 +94,7 @@ def teacher_cache(
 ) -> None:
     """Stage one: SAM and assistant over windows, rectified, fused and cached. A rerun does only what is missing."""
     run = open_run_of(recipe, cache, set_)
-    from stages.teacher_cache import teacher_cache as stage  # after the recipe, whose faults are told at once
+    from stages.teacher_cache import teacher_cache as stage  # after the recipe, whose faults are reported at once
 
     with _listeners(run) as listener, world_needed(run):
         summary = stage(run, listener, workers=workers, scheduler=scheduler, device=device, threads=threads)

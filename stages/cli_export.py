@@ -131,7 +131,7 @@ def export(
 
     run = open_run_of(recipe, cache, set_)
     from stages.export import ExportJob
-    from stages.export import export as stage  # after the recipe, whose faults are told at once
+    from stages.export import export as stage  # after the recipe, whose faults are reported at once
 
     usual = USUAL_MAPS if format_ is FormatName.MASKS else ""
     wanted = frozenset(name.strip() for name in (usual if what is None else what).split(",") if name.strip())

@@ -29,7 +29,7 @@ def import_labels(
 ) -> None:
     """Store corrected labels, matched to the panoramas of a run by name and content; see data.corrections."""
     run = open_run_of(recipe, cache, set_)
-    from stages.import_labels import import_labels as stage  # after the recipe, whose faults are told at once
+    from stages.import_labels import import_labels as stage  # after the recipe, whose faults are reported at once
     from stages.listeners import RunListeners
 
     folder = out or (Path(run.recipe.data.corrections) if run.recipe.data.corrections else run.folder / "corrections")

@@ -40,7 +40,7 @@ WorkersOption = Annotated[int, typer.Option(min=0, help="Worker processes on thi
 
 
 def count_failures(failed: dict[str, str]) -> None:
-    """Say how many panoramas were set aside; the listener has told each with its reason."""
+    """Say how many panoramas were set aside; the listener has reported each with its reason."""
     if failed:
         typer.echo(f"{len(failed)} set aside, for the reasons above", err=True)
 
@@ -54,8 +54,8 @@ def open_run_of(recipe: str, cache: Path | None, set_: list[str] | None) -> Run:
     from stages.runs import open_run, run_left_in_current_folder
 
     run = open_run(recipe, cache, tuple(set_ or ()))
-    if cache is None and (told := run_left_in_current_folder(run)):
-        typer.echo(f"note: {told}", err=True)
+    if cache is None and (note := run_left_in_current_folder(run)):
+        typer.echo(f"note: {note}", err=True)
     return run
 
 

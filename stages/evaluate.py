@@ -60,7 +60,7 @@ class Evaluation:
 def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation:
     """Measure a run's ladder, and write tables and pictures.
 
-    Where stage two has not finished the student of the recipe, stage one's rungs are measured and that is told.
+    Where stage two has not finished the student of the recipe, stage one's rungs are measured, and a note says so.
 
     Args:
         run: recipe and folder.
@@ -108,7 +108,7 @@ def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation
 
 
 def _controls(reader: RunReader, has_labels: bool, listener: Listener) -> RunControls:
-    """The controls of the recipe; those that cannot be computed here are told."""
+    """The controls of the recipe; those that cannot be computed here are reported."""
     controls = RunControls(reader)
     if controls.names and not has_labels:
         listener(Note(STAGE, "the controls are measured against labels, and there are none: set data.labels"))
@@ -138,7 +138,7 @@ class _FoundStudent:
 
 def _find_student(run: Run, measured: RunReader, listener: Listener) -> _FoundStudent | None:
     """The student of the recipe; where that is not finished or nobody knows which it is, the run's latest one, telling
-    so; None where there is none, which is told."""
+    so; None where there is none, which is reported."""
     latest = StudentFolder(run.student)
     try:
         learning = measured.of(learning_panoramas(run.recipe))
@@ -178,7 +178,7 @@ def _fingerprint(recipe: Recipe, reader: RunReader, labels: Mapping[str, Path], 
 
 
 def _labels(recipe: Recipe, panoramas: list[SplitPanorama], listener: Listener) -> Mapping[str, Path]:
-    """Label file by id; those that belong to no panorama are told."""
+    """Label file by id; those that belong to no panorama are reported."""
     if not recipe.data.labels:
         return {}
     plain = {p.id.partition("/")[2]: p for p in panoramas}

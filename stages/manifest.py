@@ -80,7 +80,7 @@ def what_differs(run: Run) -> dict[str, str]:
 
 
 def read_record(path: Path) -> dict[str, dict[str, Any]]:
-    """What a manifest says of every product: `fingerprint`, and what `describe` tells.
+    """What a manifest says of every product: `fingerprint`, and what `describe` returns.
 
     Raises:
         CacheError: it is damaged.

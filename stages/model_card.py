@@ -81,14 +81,14 @@ def _classes(labels: LabelSet) -> str:
 
 
 def _data(record: Mapping[str, Any]) -> str:
-    told = f"Where the panoramas were taken, and who holds rights in them: {_FILL_IN}.\n"
+    origin = f"Where the panoramas were taken, and who holds rights in them: {_FILL_IN}.\n"
     if not record:
-        return f"## Data\n\n{told}"
+        return f"## Data\n\n{origin}"
     height, width = record["working_size"]
     fov = f"{record['vertical_fov']:g}"
     return (
         f"## Data\n\nLearned from {record['panoramas']:,} unlabelled panoramas, resized to {width}x{height} pixels, "
-        f"with a vertical field of view of {fov} degrees. {told}"
+        f"with a vertical field of view of {fov} degrees. {origin}"
     )
 
 

@@ -95,9 +95,9 @@ def _move_product(old: Path, store: TeacherStore, product: Product, name: str, r
     for panorama_id in done:
         folder = old / folder_name(panorama_id)
         mark = source.mark(product.name, old.name, panorama_id)
-        said: Mapping[str, Any] = mark.provenance
-        record = PanoramaRecord(said["source"], said["source_sha256"], said.get("source_size", 0),
-                                said.get("source_modified_ns", 0), said.get("ignore_mask_sha256", ""))  # fmt: skip
+        origin: Mapping[str, Any] = mark.provenance
+        record = PanoramaRecord(origin["source"], origin["source_sha256"], origin.get("source_size", 0),
+                                origin.get("source_modified_ns", 0), origin.get("ignore_mask_sha256", ""))  # fmt: skip
         _rename_arrays(folder, mark, record.entry(product))
         target = store.path / product.name / name / record.entry(product)
         if target.exists():

@@ -47,10 +47,10 @@ class Positions:
         key = self._key(panorama_id)
         if key is None:
             return tags
-        told = self.by_name[key]
-        altitude = tags.altitude if told.altitude is None else told.altitude
-        heading = tags.heading if told.heading is None else told.heading
-        return Capture(told.latitude, told.longitude, altitude, heading, told.time or tags.time)
+        listed = self.by_name[key]
+        altitude = tags.altitude if listed.altitude is None else listed.altitude
+        heading = tags.heading if listed.heading is None else listed.heading
+        return Capture(listed.latitude, listed.longitude, altitude, heading, listed.time or tags.time)
 
     def notes(self, panorama_ids: Iterable[str]) -> list[str]:
         """What the user should know of rows and panoramas that have no counterpart, a sentence each.

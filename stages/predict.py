@@ -202,7 +202,7 @@ def _is_done(file: PanoramaFile, job: PredictJob, provenance: Provenance) -> boo
     try:
         return provenance.names_of(file).items() <= found.items() and found["source"] == digest(file.path)
     except InputError:
-        return False  # predicting it again tells what is wrong
+        return False  # predicting it again reports what is wrong
 
 
 def _rows(out: Path, model: str, positions: Positions | None) -> dict[str, PanoramaRow]:

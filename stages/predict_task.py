@@ -90,7 +90,7 @@ def predict_in_worker(task: PredictTask) -> PredictReport:
 
 @lru_cache(maxsize=1)
 def _loaded(model: Model, device: str, panorama: PanoramaConfig, _identity: str) -> Predictor:
-    """The network of a process; with other weights, which another identity tells, it is loaded anew."""
+    """The network of a process; with other weights, and so another identity, it is loaded anew."""
     return model.load(device, panorama)
 
 

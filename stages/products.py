@@ -25,7 +25,7 @@ from stages.files import mask_digest
 
 if TYPE_CHECKING:
     from pipeline.cache.records import Arrays
-    from stages.panorama_task import PanoramaWork
+    from stages.panorama_work import PanoramaWork
 
 SPEED_SETTINGS = {"sam": ("points_per_batch", "memory_gib")}
 """Settings on which speed depends and no result."""

@@ -37,7 +37,8 @@ from stages.runs import Run, refuse_old_layout
 from stages.splits import SplitPanorama, survey_splits
 
 if TYPE_CHECKING:
-    from stages.panorama_task import PanoramaTask, TaskReport
+    from stages.panorama_task import TaskReport
+    from stages.panorama_work import PanoramaTask
 
 STAGE = "teacher-cache"
 
@@ -155,7 +156,8 @@ def _checked_tasks(
 ) -> list[PanoramaTask]:
     """A task for each missing panorama, once it is known that device, assistant and cluster can do them."""
     from stages.devices import choose_device, describe_device
-    from stages.panorama_task import PanoramaTask, check_assistant
+    from stages.panorama_task import check_assistant
+    from stages.panorama_work import PanoramaTask
 
     if scheduler:  # a cluster's workers may have a device that this machine has not: they choose
         _require_matching_workers(scheduler, run.recipe, prints)
@@ -181,7 +183,7 @@ def _work_on(
         groups: defaultdict[str, list[PanoramaTask]] = defaultdict(list)
         for task in tasks:
             groups[equal.first(task.panorama.id)].append(task)
-        at_once = _at_once(tasks[0].device)
+        at_once = panoramas_at_once(tasks[0].device)
         for reports in run_tasks(cache_panoramas, [*groups.values()], workers, scheduler, at_once, _lost):
             yield from reports
 
@@ -223,7 +225,7 @@ def _lost(tasks: Sequence[PanoramaTask], error: WorkerError) -> list[TaskReport]
     return [TaskReport(task.panorama.id, {}, error=str(error)) for task in tasks]
 
 
-def _at_once(device: str) -> int:
+def panoramas_at_once(device: str) -> int:
     """Panoramas at the same time in one process."""
     return 1 if device == "cpu" else 2
 

@@ -223,7 +223,7 @@ def train(job: DistillJob, training: TrainState, data: TrainingSet, before: Prog
     steps = range(before.steps, config.steps)
     load = (lambda step: data.batch(step).pinned()) if cuda else data.batch
     with closing(read_ahead(load, steps, _GPU_READERS if cuda else 1)) as batches:
-        told = _tell_failures(data, set(), listener)
+        reported = _report_failures(data, set(), listener)
         for step, batch in zip(steps, batches, strict=True):
             began = time.monotonic()
             rate = set_learning_rates(training.optimizer, step, config)
@@ -241,7 +241,7 @@ def train(job: DistillJob, training: TrainState, data: TrainingSet, before: Prog
                 meter.check()
                 progress = replace(progress, steps=done, set_aside={**before.set_aside, **data.failed})
                 job.folder.save({"progress": asdict(progress), **training.state()})
-            told = _tell_failures(data, told, listener)
+            reported = _report_failures(data, reported, listener)
             listener(StageAdvanced(STAGE, done - before.steps, f"step {done}", time.monotonic() - began))
     return progress
 
@@ -325,8 +325,8 @@ def _finish(job: DistillJob, training: TrainState, example: PooledSample, done: 
     job.folder.finish(fill)
 
 
-def _tell_failures(data: TrainingSet, told: set[str], listener: Listener) -> set[str]:
+def _report_failures(data: TrainingSet, reported: set[str], listener: Listener) -> set[str]:
     failed = dict(data.failed)
-    for panorama_id in failed.keys() - told:
+    for panorama_id in failed.keys() - reported:
         listener(ItemFailed(STAGE, panorama_id, failed[panorama_id]))
     return set(failed)

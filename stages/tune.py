@@ -32,7 +32,8 @@ from stages.claims import exclusive_lock
 from stages.devices import choose_device, describe_device
 from stages.events import Item, Listener, Note, StageAdvanced, StageFinished, StageStarted, failure
 from stages.files import mask_digest, write_whole
-from stages.panorama_task import PanoramaTask, check_assistant
+from stages.panorama_task import check_assistant
+from stages.panorama_work import PanoramaTask
 from stages.products import fingerprints
 from stages.runs import Run, refuse_old_layout
 from stages.splits import survey_learning

@@ -35,7 +35,8 @@ from pipeline.tune.mask_pixels import MaskPixels
 from pipeline.tune.parts import WINDOWS, Part, kept_pixels, predict_part, weights_of_group
 from stages.files import digest
 from stages.panorama_records import record_of, size_and_time
-from stages.panorama_task import PanoramaTask, PanoramaWork, computing, open_work, provenance, store_product
+from stages.panorama_task import computing
+from stages.panorama_work import PanoramaTask, PanoramaWork, open_work, provenance, store_product
 from stages.products import product
 
 VERSION = 1

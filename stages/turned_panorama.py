@@ -16,7 +16,7 @@ from pipeline.arrays import ImageArray
 from pipeline.cache.records import Arrays
 from pipeline.cache.schema import ASSISTANT, ENSEMBLE
 from pipeline.errors import CacheError
-from stages.panorama_task import PanoramaTask, PanoramaWork
+from stages.panorama_work import PanoramaTask, PanoramaWork
 from stages.products import all_products, fingerprints
 from stages.reading import RunReader, teacher_arrays
 from stages.rungs import TeacherArrays

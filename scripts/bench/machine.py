@@ -32,7 +32,7 @@ def has_fast_bfloat16() -> bool:
 
 @contextmanager
 def exact_convolutions(precision: torch.dtype) -> Generator[None]:
-    """Where float32 is compared, float32 everywhere: cuDNN's convolutions are TF32 unless told otherwise, and only the
+    """Where float32 is compared, float32 everywhere: cuDNN's convolutions are TF32 unless set otherwise, and only the
     stock decoder upscales by convolutions."""
     with torch.backends.cudnn.flags(
         enabled=torch.backends.cudnn.enabled,
@@ -44,7 +44,7 @@ def exact_convolutions(precision: torch.dtype) -> Generator[None]:
 
 
 def cpu_model() -> str:
-    """The CPU's name, where the system tells it."""
+    """The CPU's name, where the system reports it."""
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 

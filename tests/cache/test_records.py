@@ -71,7 +71,7 @@ def test_runs_that_were_cut_short_are_refused() -> None:
         records.unpack_masks(packed, WINDOWS)
 
 
-def test_fusion_reads_what_the_assistant_said() -> None:
+def test_fusion_reads_what_the_assistant_predicted() -> None:
     said = view()
     packed = records.pack_assistant(said)
     assistant_CHW, agreement_HW, view_labels_Khw = records.unpack_fused({name: packed[name] for name in records.FUSED})

@@ -67,7 +67,7 @@ def test_arrays_of_the_other_byte_order_come_back_with_their_values(store: Teach
     np.testing.assert_array_equal(store.read(MASKS, PRINT, "a")["values"], values)
 
 
-def test_an_all_zero_array_has_its_chunk_so_that_its_loss_can_be_told(store: TeacherStore) -> None:
+def test_an_all_zero_array_has_its_chunk_so_that_its_loss_is_noticed(store: TeacherStore) -> None:
     store.write(ENSEMBLE, PRINT, "a", {"zeros": np.zeros((4, 4), np.uint8)}, {})
     (chunk,) = chunks_of(store, "a")
     chunk.unlink()
@@ -165,7 +165,7 @@ def test_different_ids_have_different_names(one: str, other: str) -> None:
     assert (folder_name(one) == folder_name(other)) == (one == other)
 
 
-def test_ids_too_long_for_a_file_name_are_told_apart_and_come_back(store: TeacherStore) -> None:
+def test_ids_too_long_for_a_file_name_are_distinguished_and_come_back(store: TeacherStore) -> None:
     ids = [f"{'長い名前/' * 40}{k}" for k in range(2)]
     for k, panorama_id in enumerate(ids):
         write(store, panorama_id, seed=k)

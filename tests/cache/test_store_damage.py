@@ -90,7 +90,7 @@ def test_a_failing_disk_is_not_taken_for_a_damaged_panorama(
 
 
 @pytest.mark.parametrize(("code", "remedy"), [(errno.EIO, "Check the disk"), (errno.EACCES, "Change its permissions")])
-def test_what_the_system_says_against_looking_into_the_store_is_told(
+def test_what_the_system_says_against_looking_into_the_store_is_reported(
     store: TeacherStore, monkeypatch: pytest.MonkeyPatch, code: int, remedy: str
 ) -> None:
     write(store, "a")

@@ -14,6 +14,7 @@ from PIL import Image, ImageCms
 
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.images import OpenedPanorama, open_panorama
+from tests.panorama.damage import damaged_copies
 
 FULL = PanoramaConfig(width=64)
 D50_XYZ = np.array([0.9642, 1.0, 0.8249])
@@ -245,12 +246,9 @@ def test_a_profile_that_cannot_be_used_is_reported_and_costs_nothing(tmp_path: P
 
 
 def test_damage_anywhere_in_a_profile_never_costs_the_panorama(tmp_path: Path) -> None:
-    whole, rng = profile_of("Adobe RGB"), np.random.default_rng(3)
-    for _ in range(100):
-        damaged = bytearray(whole)
-        for at in rng.integers(0, len(whole), 4):
-            damaged[at] = rng.integers(256)
-        Image.fromarray(colours()).save(tmp_path / "a.png", icc_profile=bytes(damaged))
+    whole = profile_of("Adobe RGB")
+    for damaged in damaged_copies(whole, 100, seed=3, within=len(whole), wrong=4):
+        Image.fromarray(colours()).save(tmp_path / "a.png", icc_profile=damaged)
         assert opened(tmp_path / "a.png").image_HW3.shape == (32, 64, 3)
 
 

@@ -16,6 +16,7 @@ from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.images import OpenedPanorama, PictureHeader, open_panorama, picture_header
 from pipeline.panorama.placement import Placement
+from tests.panorama.damage import damaged_copies
 
 FULL = PanoramaConfig(width=64)
 INTEGERS = ("uint8", "uint16", "uint32")
@@ -175,14 +176,11 @@ def test_its_shape_must_be_a_panoramas_where_its_tags_do_not_say_more(tmp_path: 
 @pytest.mark.parametrize("kind", ["float32", "uint32"])
 def test_damage_anywhere_is_an_input_error_by_name(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path / "a.tif", stored(picture(3), kind), compression="zlib")
-    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    whole = path.read_bytes()
     for length in (3, 9, 60, 200, len(whole) // 2):
         path.write_bytes(whole[:length])
         assert "a.tif" in message(path)
-    for _ in range(60):
-        damaged = bytearray(whole)
-        for at in rng.integers(0, 400, 3):
-            damaged[at] = rng.integers(256)
+    for damaged in damaged_copies(whole, 60, seed=0):
         path.write_bytes(damaged)
         try:
             opened(path)

@@ -1,4 +1,4 @@
-"""HEIC and AVIF: read like other pictures; where pillow-heif is missing, what it would need is told."""
+"""HEIC and AVIF: read like other pictures; where pillow-heif is missing, what it would need is reported."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.finding import survey_folder
 from pipeline.panorama.images import open_panorama, picture_header
 from pipeline.panorama.placement import Placement
+from tests.panorama.damage import damaged_copies
 
 FULL = PanoramaConfig(width=64)
 KINDS = ("a.heic", "a.avif")
@@ -97,10 +98,7 @@ def test_damage_is_reported_by_name(tmp_path: Path, name: str) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(InputError, match=r"a\."):
             open_panorama(path, FULL)
-    for _ in range(60):
-        damaged = bytearray(whole)
-        for at in rng.integers(0, 400, 3):
-            damaged[at] = rng.integers(256)
+    for damaged in damaged_copies(whole, 60, seed=0):
         path.write_bytes(damaged)
         try:
             open_panorama(path, FULL)

@@ -20,6 +20,7 @@ from PIL import Image
 from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.images import open_panorama, resize_wrapping
+from tests.panorama.damage import damaged_copies
 
 FULL = PanoramaConfig(width=64)
 ORIENTATION = 274
@@ -211,11 +212,7 @@ def test_of_a_damaged_file_pillow_says_nothing_beside_the_error(tmp_path: Path) 
 def test_flipped_bytes_never_raise_anything_but_an_input_error(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"noise{suffix}"
     Image.fromarray(smooth()).save(path)
-    whole, rng = path.read_bytes(), np.random.default_rng(2)
-    for _ in range(60):
-        damaged = bytearray(whole)
-        for at in rng.integers(0, min(len(whole), 400), 3):
-            damaged[at] = rng.integers(256)
+    for damaged in damaged_copies(path.read_bytes(), 60, seed=2):
         path.write_bytes(damaged)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -225,7 +222,7 @@ def test_flipped_bytes_never_raise_anything_but_an_input_error(tmp_path: Path, s
                 continue
 
 
-def test_empty_renamed_missing_files_and_folders_are_told_apart(tmp_path: Path) -> None:
+def test_empty_renamed_missing_files_and_folders_are_distinguished(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.jpg").write_text("not a picture\n" * 50)
     assert "empty.jpg is empty" in message(tmp_path / "empty.jpg")

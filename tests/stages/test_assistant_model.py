@@ -115,6 +115,6 @@ def test_what_does_not_fit_is_one_sentence(
     assert not (tmp_path / "out" / "labels").exists()
 
 
-def test_a_recipe_that_is_not_there_is_told() -> None:
+def test_a_recipe_that_is_not_there_is_reported() -> None:
     with pytest.raises(RecipeError, match="nowhere"):
         open_model(str(DEMO_FOLDER), "nowhere.toml")

@@ -66,7 +66,7 @@ def test_a_checkpoint_that_cannot_take_its_place_is_reported_and_the_last_one_st
     assert load_checkpoint(path, "one") == {"student": "one", "step": 1}
 
 
-def test_a_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "student").write_text("in the way")
     with pytest.raises(CacheError, match="a file must not be where a folder is needed"):
         save_checkpoint(tmp_path / "student" / "checkpoint.pt", {"student": "one", "step": 1})

@@ -30,7 +30,7 @@ def test_an_evaluation_has_the_controls_as_rungs_but_not_among_the_figures_witho
 
 
 @pytest.mark.slow
-def test_what_is_not_installed_is_skipped_and_told(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_installed_is_skipped_and_reported(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "is_available", lambda: False)
     run = small_run(finished, evaluation={"controls": ["superpixels", "oracle"], "overlays": 0})
     events: list[Event] = []

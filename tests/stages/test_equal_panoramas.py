@@ -20,7 +20,7 @@ from stages import equal_panoramas, panorama_task, products
 from stages.equal_panoramas import EqualPanoramas, find_equal_panoramas, learned_from_note
 from stages.evaluate import evaluate
 from stages.events import Event, Note, silent
-from stages.panorama_task import PanoramaTask, PanoramaWork
+from stages.panorama_work import PanoramaTask, PanoramaWork
 from stages.products import Product
 from stages.runs import Run
 from stages.splits import SplitPanorama
@@ -185,7 +185,7 @@ def test_two_workers_compute_it_once(tmp_path: Path) -> None:
 
 
 def test_two_at_once_in_threads_compute_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.teacher_cache._at_once", lambda _: 2)
+    monkeypatch.setattr("stages.teacher_cache.panoramas_at_once", lambda _: 2)
     write_panorama(tmp_path / "photos" / "street.png", 3)
     put(shutil.copyfile, "held_out/copy.png")(tmp_path)
     summary, _ = told(run_of(tmp_path))
@@ -236,14 +236,14 @@ def test_what_ends_the_run_ends_it_at_the_first(folder: Path, monkeypatch: pytes
         tried.append(task.panorama.id)
         raise CacheError("the disk is full", "there must be room", "Free some")
 
-    monkeypatch.setattr(panorama_task, "_compute", full)
+    monkeypatch.setattr(panorama_task, "open_work", full)
     with pytest.raises(CacheError, match="the disk is full"):
         teacher_cache(run_of(folder, fusion={"theta": 0.9}), silent)
     assert len(tried) == 1
 
 
 def test_the_evaluation_says_that_figures_flatter_the_student(finished: Path, tmp_path: Path) -> None:
-    def told_by_evaluation(run: Run) -> list[str]:
+    def notes_of_evaluation(run: Run) -> list[str]:
         events: list[Event] = []
         evaluate(run, events.append)
         return [event.text for event in events if isinstance(event, Note) and "flatter" in event.text]
@@ -253,10 +253,10 @@ def test_the_evaluation_says_that_figures_flatter_the_student(finished: Path, tm
     shutil.copyfile(folder / "photos" / "0.png", folder / "held_out" / "copy.png")
     run = run_of(folder, evaluation={"overlays": 0})
     assert teacher_cache(run, silent).products == {}
-    assert told_by_evaluation(run) == [learned_from_note(1, 1)]
+    assert notes_of_evaluation(run) == [learned_from_note(1, 1)]
     shutil.copyfile(folder / "other.png", folder / "held_out" / "copy.png")
     assert teacher_cache(run, silent).products == {}
-    assert told_by_evaluation(run) == []
+    assert notes_of_evaluation(run) == []
 
 
 def panoramas_of(folder: Path, **contents: bytes) -> list[SplitPanorama]:

@@ -106,7 +106,7 @@ def test_a_rerun_of_a_format_writes_nothing_anew_but_its_summary(finished: Path,
         replace(job, format="coco")
 
 
-def test_what_a_format_lacks_is_told_before_anything_is_written(
+def test_what_a_format_lacks_is_reported_before_anything_is_written(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.exchange.coco.find_spec", lambda _: None)

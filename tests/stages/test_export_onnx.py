@@ -183,7 +183,7 @@ def test_another_file_predicts_anew(exported: ExportReport, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("model", "told"), [("nowhere.onnx", "nowhere.onnx does not exist"), ("nowhere", "nowhere does not exist")]
 )
-def test_a_model_that_is_not_there_is_told(tmp_path: Path, model: str, told: str) -> None:
+def test_a_model_that_is_not_there_is_reported(tmp_path: Path, model: str, told: str) -> None:
     result = CliRunner().invoke(cli.app, ["predict", str(tmp_path), str(tmp_path / "out"), "--model", model])
     assert isinstance(result.exception, WeightsError) and told in str(result.exception)
     assert not (tmp_path / "out").exists()
@@ -194,6 +194,6 @@ def test_out_is_a_file_or_a_folder(tmp_path: Path, name: str, path: str) -> None
     assert ExportJob(tmp_path, tmp_path / name).path == tmp_path / path
 
 
-def test_a_folder_without_a_student_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_student_is_reported(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.app, ["export-onnx", str(tmp_path)])
     assert isinstance(result.exception, WeightsError) and "holds no student" in str(result.exception)

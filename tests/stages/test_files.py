@@ -48,7 +48,7 @@ def test_a_picture_has_the_format_of_its_ending(tmp_path: Path, ending: str) -> 
         assert abs(int(np.asarray(picture)[0, 0, 0]) - 90) < 3
 
 
-def test_only_errors_of_the_system_are_said_to_be_of_the_disk() -> None:
+def test_only_errors_of_the_system_are_blamed_on_the_disk() -> None:
     with pytest.raises(CacheError, match=r"x cannot be written \(No space left on device\)"), writing(Path("x")):
         raise OSError(28, "No space left on device")
     with pytest.raises(ValueError, match="of its own"), writing(Path("x")):

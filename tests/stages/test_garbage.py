@@ -93,6 +93,6 @@ def test_a_damaged_record_keeps_everything(folder: Path) -> None:
         remove_garbage(folder / "cache")
 
 
-def test_a_cache_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_cache_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="does not exist"):
         find_garbage(tmp_path / "cache")

@@ -267,7 +267,7 @@ def test_a_student_learns_corrections_and_eval_measures_those_held_out(team: Tea
     assert "student" in record["rungs"] and "On the corrections of 1 panorama that" in table
 
 
-def test_no_held_out_corrections_are_told(team: Team) -> None:
+def test_no_held_out_corrections_are_reported(team: Team) -> None:
     correct_all(team)
     (team.corrections / "evaluation" / "9.png").unlink()
     events: list[Event] = []

@@ -87,7 +87,7 @@ def test_bands_with_the_names_of_densepass_go_through_all_stages(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_without_labels_the_evaluation_tells_what_can_be_known(tmp_path: Path) -> None:
+def test_without_labels_the_evaluation_reports_what_can_be_known(tmp_path: Path) -> None:
     make_folders(tmp_path)
     metrics = all_stages(small_run(tmp_path, data={"labels": "", "evaluation": ""}))
     assert metrics["ladder"] == []

@@ -145,7 +145,7 @@ def test_without_stage_one_the_message_says_what_to_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ['{"settings"', "{}", "[]", '{"settings": {}, "fingerprints": {"masks": "a"}}'])
-def test_a_damaged_record_is_told_in_one_sentence(tmp_path: Path, content: str) -> None:
+def test_a_damaged_record_is_reported_in_one_sentence(tmp_path: Path, content: str) -> None:
     run = Run(Recipe(), tmp_path)
     run.manifest.write_text(content)
     with pytest.raises(CacheError, match=r"teacher\.json is damaged.*Run teacher-cache again"):

@@ -258,7 +258,7 @@ def test_some_labels_are_enough_for_a_ladder(job: EvaluateJob) -> None:
     assert len(metrics["ladder"]) == len(RUNGS)
 
 
-def test_what_the_masks_change_is_told_class_by_class(job: EvaluateJob) -> None:
+def test_what_the_masks_change_is_reported_class_by_class(job: EvaluateJob) -> None:
     changes = measure(job)["class_changes"]
     assert (changes["from"], changes["to"]) == ("assistant_blend", "ensemble")
     assert [own["name"] for own in changes["classes"]] == list(DENSEPASS_13.names)

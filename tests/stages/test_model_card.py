@@ -50,7 +50,7 @@ def test_its_header_is_what_the_hub_reads_and_leaves_the_licence_open(student: P
     assert text.startswith("\n# ") and "## Licence\n\nTo be filled in" in text
 
 
-def test_it_tells_classes_data_and_training(student: Path) -> None:
+def test_it_names_classes_data_and_training(student: Path) -> None:
     card = model_card(student)
     assert "| 0 | road | #804080 |" in card
     assert "7 unlabelled panoramas, resized to 128x48 pixels, with a vertical field of view of 135 degrees" in card
@@ -80,7 +80,7 @@ def test_agreement_with_a_network_is_not_called_truth(student: Path) -> None:
     assert "labels by a network, with which these figures are agreement" in model_card(student)
 
 
-def test_a_students_folder_that_tells_nothing_has_a_card_too(student: Path) -> None:
+def test_a_students_folder_without_a_record_has_a_card_too(student: Path) -> None:
     (student / "training.json").unlink()
     card = model_card(student)
     assert "distilled" not in card and "## Training" not in card and "| 12 | car |" in card

@@ -30,7 +30,7 @@ def run_of(cache: Path, name: str, **tables: dict[str, object]) -> Run:
     return run
 
 
-def test_runs_are_told_apart_by_their_settings_and_students_by_theirs(tmp_path: Path) -> None:
+def test_runs_are_distinguished_by_their_settings_and_students_by_theirs(tmp_path: Path) -> None:
     one, two = run_of(tmp_path, "one"), run_of(tmp_path, "two", fusion={"theta": 0.6})
     for seed in (0, 1):
         student(one, f"s{seed}", seed)

@@ -19,7 +19,8 @@ from pipeline.recipe import Recipe
 from stages import products
 from stages.files import digest
 from stages.panorama_records import size_and_time
-from stages.panorama_task import PanoramaTask, PanoramaWork, cache_panorama, check_assistant
+from stages.panorama_task import cache_panorama, check_assistant
+from stages.panorama_work import PanoramaTask, PanoramaWork
 from stages.products import fingerprints, product
 from stages.splits import SplitPanorama
 from tests.stages.small_run import HEIGHT, RECIPE, WIDTH, small_run, write_panorama
@@ -141,7 +142,7 @@ def test_an_error_that_nobody_foresaw_costs_one_panorama_and_leaves_its_trace(
     def surprise(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("surprise")
 
-    monkeypatch.setattr("stages.panorama_task.open_panorama", surprise)
+    monkeypatch.setattr("stages.panorama_work.open_panorama", surprise)
     report = cache_panorama(task_of(folder, fusion={"theta": 0.9}))
     assert report.error == "ZeroDivisionError: surprise"
     assert "in surprise" in report.trace
@@ -210,7 +211,7 @@ def test_the_content_of_an_ignore_mask_counts_and_not_its_name(tmp_path: Path) -
     assert names[0] == names[1] != names[2]
 
 
-def test_a_missing_ignore_mask_is_told(tmp_path: Path) -> None:
+def test_a_missing_ignore_mask_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.png"):
         changed(tmp_path, panorama={"ignore_mask": str(tmp_path / "none.png")})
 

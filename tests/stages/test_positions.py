@@ -69,7 +69,7 @@ def test_a_table_that_cannot_be_used_is_one_sentence(tmp_path: Path, text: str, 
         read_positions(table(tmp_path, text))
 
 
-def test_a_table_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
+def test_a_table_that_is_not_there_or_no_text_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"positions\.csv cannot be read \(No such file"):
         read_positions(tmp_path / "positions.csv")
     (tmp_path / "positions.csv").write_bytes(b"path,lat,lon\n\xff\xfe")
@@ -77,7 +77,7 @@ def test_a_table_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
         read_positions(tmp_path / "positions.csv")
 
 
-def test_the_tables_have_its_positions_and_it_is_told_what_does_not_match(job: PredictJob, tmp_path: Path) -> None:
+def test_the_tables_have_its_positions_and_it_is_reported_what_does_not_match(job: PredictJob, tmp_path: Path) -> None:
     path = table(tmp_path, "path,lat,lon\nnowhere.png,-1,-2\nberlin.png,3,4\nparis.png,5,6\n")
     events: list[Event] = []
     predict(replace(job, positions=path), events.append)

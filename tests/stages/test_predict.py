@@ -198,7 +198,7 @@ def test_a_broken_file_is_set_aside_and_the_others_done(job: PredictJob) -> None
     assert sorted(read_shares(job)) == ["one", "street/three"]
 
 
-def test_what_a_folder_holds_besides_is_told_once_and_costs_only_itself(job: PredictJob) -> None:
+def test_what_a_folder_holds_besides_is_reported_once_and_costs_only_itself(job: PredictJob) -> None:
     for name in ("twin.jpg", "twin.png", "film.mp4"):
         (job.panoramas / name).write_bytes(b"x")
     events: list[Event] = []
@@ -270,7 +270,7 @@ def test_the_table_has_no_rows_of_another_student(job: PredictJob) -> None:
     assert list(read_shares(job)) == ["four"]
 
 
-def test_a_panorama_of_another_folder_does_not_replace_one_of_its_name_unless_told(job: PredictJob) -> None:
+def test_a_panorama_of_another_folder_does_not_replace_one_of_its_name_unless_asked_to(job: PredictJob) -> None:
     predict(job)
     before, shares = read_labels(job, "one"), read_shares(job)
     other = of_another_folder(job, "one", "new")
@@ -461,7 +461,7 @@ def test_two_that_write_one_file_at_once_leave_it_whole(tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_colour_profile_is_told_once(job: PredictJob) -> None:
+def test_a_colour_profile_is_reported_once(job: PredictJob) -> None:
     for name in NAMES[:2]:
         path = job.panoramas / f"{name}.png"
         Image.open(path).save(path, icc_profile=b"no profile at all" * 20)

@@ -90,14 +90,14 @@ def test_only_cached_panoramas_are_read(reader: RunReader) -> None:
     assert reader.ids == (FIRST,)
 
 
-def test_a_run_without_any_of_them_is_told_to_cache_them_first(run: Run, reader: RunReader, tmp_path: Path) -> None:
+def test_a_run_without_any_of_them_is_asked_to_cache_them_first(run: Run, reader: RunReader, tmp_path: Path) -> None:
     missing = panoramas(tmp_path)[1:]
     for ask in (lambda: RunReader.open(run, missing), lambda: reader.of(missing)):
         with pytest.raises(CacheError, match=r"none of 1 panoramas .* Run teacher-cache first"):
             ask()
 
 
-def test_a_run_without_a_cache_is_told_so(run: Run, tmp_path: Path) -> None:
+def test_a_run_without_a_cache_is_refused(run: Run, tmp_path: Path) -> None:
     run.manifest.unlink()
     with pytest.raises(CacheError, match="has no teacher cache"):
         RunReader.open(run, panoramas(tmp_path))
@@ -136,7 +136,7 @@ def test_each_rung_of_the_ladder_gets_its_own_array(reader: RunReader) -> None:
     assert teacher.ignored_HW[:, 0].nonzero()[0].tolist() == list(range(50, HEIGHT))
 
 
-def test_a_damaged_panorama_is_told(reader: RunReader) -> None:
+def test_a_damaged_panorama_is_reported(reader: RunReader) -> None:
     for chunk in reader.store.path.glob("ensemble/*/*/ensemble_labels/c*"):
         chunk.write_bytes(chunk.read_bytes()[:-1])
     with pytest.raises(DamagedError):

@@ -21,7 +21,7 @@ def test_a_path_without_its_ending_is_not_taken_for_a_recipe_of_the_project(tmp_
         open_recipe(str(tmp_path / "mine"))
 
 
-def test_a_run_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_run_folder_that_cannot_be_made_is_reported_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CacheError, match="cannot be written"):
         Run(Recipe(), tmp_path / "file" / "run").record_recipe()
@@ -107,7 +107,7 @@ def test_a_network_that_is_only_in_the_current_folder_is_not_taken_silently(proj
     assert chosen.student.weights == str(project / "here" / "only_here")
 
 
-def test_a_cache_in_the_current_folder_is_told_where_the_recipes_own_place_has_none(project: Path) -> None:
+def test_a_cache_in_the_current_folder_is_reported_where_the_recipes_own_place_has_none(project: Path) -> None:
     run = open_run("../recipes/my.toml")
     assert run_left_in_current_folder(run) == ""
     (project / "here" / "cache" / "run").mkdir(parents=True)
@@ -141,7 +141,7 @@ def test_an_unknown_recipe_is_answered_with_what_may_be_meant(project: Path, nam
 
 
 @pytest.mark.parametrize("pair", ["=3", ".=3", "fusion.=3", ".theta=3"])
-def test_an_override_without_a_name_is_told_as_it_was_written(pair: str) -> None:
+def test_an_override_without_a_name_is_reported_as_it_was_written(pair: str) -> None:
     with pytest.raises(RecipeError, match="names no setting") as caught:
         open_recipe("demo", (pair,))
     assert pair in caught.value.found

@@ -166,7 +166,7 @@ def test_gdal_reads_points_and_columns(job: PredictJob) -> None:
     assert (lines["features"], lines["geometry_type"]) == (1, "LineString")
 
 
-def test_a_wrong_position_is_told_once_and_has_no_geometry(job: PredictJob) -> None:
+def test_a_wrong_position_is_reported_once_and_has_no_geometry(job: PredictJob) -> None:
     write_scene(job.panoramas / "wrong.png", exif=exif_with(gps_of(52.5, 13.4) | {2: (95.0, 0.0, 0.0)}))
     events: list[Event] = []
     predict(job, events.append)
@@ -245,7 +245,7 @@ def test_a_picture_alone_is_predicted_like_a_folder_of_one(job: PredictJob) -> N
     assert predict(alone).skipped == 1
 
 
-def test_a_picture_alone_that_is_none_is_told(job: PredictJob) -> None:
+def test_a_picture_alone_that_is_none_is_reported(job: PredictJob) -> None:
     (job.panoramas / "text.jpg").write_text("no picture")
     with pytest.raises(InputError, match=r"none of 1 panoramas could be predicted; .*text\.jpg cannot be opened"):
         predict(replace(job, panoramas=job.panoramas / "text.jpg"))

@@ -32,17 +32,18 @@ from pipeline.recipe import Recipe
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.identity import DEMO_FOLDER, DEMO_WEIGHTS
 from pipeline.teacher.sam import SamMaskGenerator
-from stages import panorama_task, products
+from stages import networks, panorama_task, panorama_work, products
 from stages.claims import exclusive_lock
 from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted, silent
 from stages.files import digest
 from stages.manifest import read_manifest
-from stages.panorama_task import PanoramaTask, PanoramaWork, TaskReport
+from stages.panorama_task import TaskReport
+from stages.panorama_work import PanoramaTask, PanoramaWork
 from stages.products import Product, fingerprints
 from stages.reading import RunReader
 from stages.runs import Run
 from stages.splits import learning_panoramas
-from stages.teacher_cache import _at_once, teacher_cache
+from stages.teacher_cache import panoramas_at_once, teacher_cache
 from stages.verify import verify
 from tests.fake_cuda import NAME as GPU_NAME
 from tests.fake_cuda import FakeCuda
@@ -264,7 +265,7 @@ def test_a_further_product_is_one_declaration(folder: Path, monkeypatch: pytest.
     assert teacher_cache(small_run(folder, fusion={"theta": 0.9}), silent).products == {"ensemble": 4, "shares": 4}
 
 
-def test_a_picture_that_changed_in_size_is_told_though_its_time_is_the_old(folder: Path) -> None:
+def test_a_picture_that_changed_in_size_is_reported_though_its_time_is_the_old(folder: Path) -> None:
     picture = folder / "photos" / "1.png"
     before = picture.stat()
     picture.write_bytes(picture.read_bytes() + b"more")
@@ -294,14 +295,14 @@ def test_worker_processes_give_the_same_cache(finished_arrays: AllArrays, tmp_pa
 def two_at_once(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Two panoramas at a time as on a GPU; returns the thread and the torch threads of every task, when they came."""
     seen: list[tuple[str, int]] = []
-    compute = panorama_task._compute
+    open_work = panorama_work.open_work
 
-    def watched(task: PanoramaTask, *outcome: Any) -> TaskReport:
+    def watched(task: PanoramaTask, *others: Any) -> Any:
         seen.append((threading.current_thread().name, torch.get_num_threads()))
-        return compute(task, *outcome)
+        return open_work(task, *others)
 
-    monkeypatch.setattr("stages.teacher_cache._at_once", lambda _: 2)
-    monkeypatch.setattr(panorama_task, "_compute", watched)
+    monkeypatch.setattr("stages.teacher_cache.panoramas_at_once", lambda _: 2)
+    monkeypatch.setattr(panorama_task, "open_work", watched)
     return seen
 
 
@@ -327,11 +328,11 @@ def test_two_panoramas_at_once_give_the_same_cache_and_the_same_events(
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     """A pretended GPU, which knows one thread only; networks do not stay on it."""
-    monkeypatch.setattr("stages.teacher_cache._at_once", lambda _: 1)
+    monkeypatch.setattr("stages.teacher_cache.panoramas_at_once", lambda _: 1)
     with FakeCuda() as pretended:
         yield pretended
-    for network in (panorama_task._mask_source, panorama_task._assistant):
-        network.cache_clear()
+    for network in (networks.mask_source, networks.assistant):
+        network.forget()
 
 
 @pytest.mark.slow
@@ -372,7 +373,7 @@ def test_workers_on_a_gpu_share_its_memory(
 
 
 def test_only_a_gpu_gets_two_panoramas_at_once() -> None:
-    assert (_at_once("cpu"), _at_once("cuda"), _at_once("cuda:1")) == (1, 2, 2)
+    assert (panoramas_at_once("cpu"), panoramas_at_once("cuda"), panoramas_at_once("cuda:1")) == (1, 2, 2)
 
 
 def test_threads_that_need_a_network_at_once_load_it_once() -> None:
@@ -383,7 +384,7 @@ def test_threads_that_need_a_network_at_once_load_it_once() -> None:
         time.sleep(0.1)
         return object()
 
-    network = panorama_task._Loaded(load)
+    network = networks.Loaded(load)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: network(SamConfig(), "cpu", "print"), range(4)))
     assert loaded == ["cpu"]
@@ -402,19 +403,18 @@ def test_a_broken_picture_is_set_aside_and_a_full_disk_stops_two_at_once(
     def full(*_: Any) -> None:
         raise CacheError("the disk is full", "there must be room", "Free some")
 
-    two_at_once.clear()
-    monkeypatch.setattr(panorama_task, "_compute", lambda task, *_: [two_at_once.append(("", 0)), full()])
+    monkeypatch.setattr(panorama_task, "open_work", full)
     with pytest.raises(CacheError, match="the disk is full"):
         teacher_cache(small_run(folder, fusion={"theta": 0.6}), silent)
     assert not any(thread.name.startswith("task") for thread in threading.enumerate())
 
 
-def test_a_slower_way_is_told_once_however_many_tasks_say_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slower_way_is_reported_once_however_many_tasks_say_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports are pickled here as workers send them."""
     work = panorama_task.cache_panorama
 
     def in_another_process(task: PanoramaTask) -> TaskReport:
-        source = panorama_task._mask_source(task.recipe.sam, task.device, task.fingerprints[MASKS])
+        source = networks.mask_source(task.recipe.sam, task.device, task.fingerprints[MASKS])
         assert isinstance(source, SamMaskGenerator)
         decoder = source.generator.decoder
         decoder.fallback_reason = "a test wants it"  # type: ignore[misc]
@@ -425,7 +425,7 @@ def test_a_slower_way_is_told_once_however_many_tasks_say_it(folder: Path, monke
     try:
         summary = teacher_cache(small_run(folder, sam={"points_per_side": 1}, data=TWO), events.append)
     finally:
-        panorama_task._mask_source.cache_clear()
+        networks.mask_source.forget()
     assert summary.computed == 2
     notes = notes_but_of_windows(events)
     assert notes == [
@@ -434,7 +434,7 @@ def test_a_slower_way_is_told_once_however_many_tasks_say_it(folder: Path, monke
     ]
 
 
-def test_weights_that_sam_has_no_place_for_are_told_once(folder: Path) -> None:
+def test_weights_that_sam_has_no_place_for_are_reported_once(folder: Path) -> None:
     more = {"mask_decoder.hf_token.weight": torch.zeros(1)}
     torch.save(torch.load(DEMO_WEIGHTS, weights_only=True) | more, folder / "hq.pth")
     events: list[Event] = []
@@ -444,7 +444,7 @@ def test_weights_that_sam_has_no_place_for_are_told_once(folder: Path) -> None:
     assert "ignored: 1, the first of them mask_decoder.hf_token.weight" in note
 
 
-def test_of_the_demo_sam_only_the_device_is_told(folder: Path) -> None:
+def test_of_the_demo_sam_only_the_device_is_reported(folder: Path) -> None:
     events: list[Event] = []
     assert teacher_cache(small_run(folder, sam={"points_per_side": 1}, data=TWO), events.append).computed == 2
     assert notes_but_of_windows(events) == ["on the CPU, 1 thread"]
@@ -504,7 +504,7 @@ def test_ctrl_c_ends_workers_without_a_traceback_and_the_run_goes_on(
     assert_equal(run, finished_arrays)
 
 
-def test_weights_of_the_wrong_kind_stop_the_run_and_are_told_once(folder: Path) -> None:
+def test_weights_of_the_wrong_kind_stop_the_run_and_are_reported_once(folder: Path) -> None:
     (folder / "sam.pth").write_bytes(b"no weights")
     events: list[Event] = []
     with pytest.raises(WeightsError, match=r"sam\.pth is no checkpoint"):
@@ -512,7 +512,7 @@ def test_weights_of_the_wrong_kind_stop_the_run_and_are_told_once(folder: Path) 
     assert not any(isinstance(event, (ItemFailed, StageAdvanced)) for event in events)
 
 
-def test_a_wrong_ignore_mask_is_told_before_anything_is_computed(folder: Path) -> None:
+def test_a_wrong_ignore_mask_is_reported_before_anything_is_computed(folder: Path) -> None:
     Image.new("L", (WIDTH, WIDTH)).save(folder / "mask.png")
     events: list[Event] = []
     with pytest.raises(InputError, match=f"ignore mask mask.png is {WIDTH}x{WIDTH}"):
@@ -520,7 +520,7 @@ def test_a_wrong_ignore_mask_is_told_before_anything_is_computed(folder: Path) -
     assert not events
 
 
-def test_what_a_mask_ignores_is_told(folder: Path) -> None:
+def test_what_a_mask_ignores_is_reported(folder: Path) -> None:
     Image.new("L", (WIDTH, WIDTH // 2), 255).save(folder / "mask.png")
     events: list[Event] = []
     with pytest.raises(InputError, match="none of"):
@@ -621,7 +621,7 @@ def test_broken_pictures_are_set_aside_and_the_rest_is_done(folder: Path) -> Non
     assert sum(isinstance(event, ItemFailed) for event in events) == 2
 
 
-def test_what_a_folder_holds_besides_is_told_once_and_costs_only_itself(folder: Path) -> None:
+def test_what_a_folder_holds_besides_is_reported_once_and_costs_only_itself(folder: Path) -> None:
     photos = folder / "photos"
     usable = len([*photos.iterdir(), *(folder / "held_out").iterdir()])
     for name in ("twin.jpg", "twin.png", "film.mp4"):
@@ -687,7 +687,7 @@ def test_a_black_picture_is_set_aside(folder: Path) -> None:
     assert "is ignored" in summary.failed["panoramas/black"]
 
 
-def test_an_unusable_assistant_is_told_before_sam_has_worked(folder: Path) -> None:
+def test_an_unusable_assistant_is_reported_before_sam_has_worked(folder: Path) -> None:
     write_panorama(folder / "photos" / "new.png", 55)
     events: list[Event] = []
     other: dict[str, object] = {"kind": "transformers", "name": str(DEMO_FOLDER), "label_set": "cityscapes19"}
@@ -757,7 +757,7 @@ def test_a_second_run_at_the_same_time_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_address_without_a_scheduler_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_an_address_without_a_scheduler_is_reported_in_one_sentence(tmp_path: Path) -> None:
     make_folders(tmp_path)
     with pytest.raises(InputError, match="no dask scheduler"):
         teacher_cache(small_run(tmp_path), silent, scheduler="tcp://127.0.0.1:9")
@@ -799,7 +799,7 @@ def test_a_running_scheduler_gives_the_same_cache(finished_arrays: AllArrays, tm
     assert_equal(small_run(tmp_path), finished_arrays)
 
 
-def test_what_is_assumed_of_an_assistants_pixels_is_told_once(folder: Path) -> None:
+def test_what_is_assumed_of_an_assistants_pixels_is_reported_once(folder: Path) -> None:
     network, events = folder / "network", list[Event]()
     shutil.copytree(DEMO_FOLDER, network)
     (network / "preprocessor_config.json").unlink()
@@ -809,7 +809,7 @@ def test_what_is_assumed_of_an_assistants_pixels_is_told_once(folder: Path) -> N
     assert sum("ImageNet's mean and std are assumed" in note for note in notes) == 1
 
 
-def test_a_colour_profile_that_cannot_be_used_is_told_once(folder: Path) -> None:
+def test_a_colour_profile_that_cannot_be_used_is_reported_once(folder: Path) -> None:
     for path in (folder / "photos").glob("[01].png"):
         picture = Image.open(path)
         picture.load()

@@ -160,7 +160,7 @@ def test_finished_run_does_nothing_when_run_again(undisturbed: tuple[Path, list[
     assert [type(event) for event in events] == [Note]
 
 
-def test_every_loss_is_logged_on_its_own_and_progress_told(undisturbed: tuple[Path, list[Event]]) -> None:
+def test_every_loss_is_logged_on_its_own_and_progress_reported(undisturbed: tuple[Path, list[Event]]) -> None:
     events = undisturbed[1]
     scalars = [event for event in events if isinstance(event, Scalars)]
     assert [event.step for event in scalars] == [4, 8, 12]
@@ -218,7 +218,7 @@ def test_the_students_name_follows_the_content_of_its_start_and_not_its_place(tm
     assert name(there) != first
 
 
-def test_what_a_start_with_other_classes_lacks_is_told(tmp_path: Path) -> None:
+def test_what_a_start_with_other_classes_lacks_is_reported(tmp_path: Path) -> None:
     start, events = tmp_path / "start", list[Event]()
     save_student(
         build_student(StudentConfig(size="tiny"), LabelSet("other", ("void", TOY.names[0]), ((0, 0, 0),) * 2, ())),
@@ -330,7 +330,7 @@ def test_a_panorama_that_can_be_read_again_makes_the_student_anew(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_what_a_training_did_without_before_it_was_killed_is_told_at_its_end(tmp_path: Path) -> None:
+def test_what_a_training_did_without_before_it_was_killed_is_reported_at_its_end(tmp_path: Path) -> None:
     damaged = {"3"}
     read = all_but(damaged)
 

@@ -18,7 +18,7 @@ from pipeline.errors import GoodSAMError, InputError
 from pipeline.recipe import load_recipe
 from pipeline.tune.blends import blend_of
 from pipeline.tune.parts import Part
-from stages import cli, panorama_task, tune_parts
+from stages import cli, networks, tune_parts
 from stages.events import Event, ItemFailed, Note, silent
 from stages.products import fingerprints
 from stages.runs import Run
@@ -59,7 +59,7 @@ def refuse_to_compute(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("computed again")
 
     monkeypatch.setattr(tune_parts, "predict_part", refuse)
-    monkeypatch.setattr(panorama_task, "load_mask_source", refuse)
+    monkeypatch.setattr(networks, "load_mask_source", refuse)
 
 
 def test_the_recipe_that_is_written_asks_for_the_choice(tuned: tuple[Path, TuneResult]) -> None:
@@ -147,8 +147,8 @@ def test_where_there_is_time_other_scales_and_fields_of_view_are_tried(
 def test_masks_are_shared_with_stage_one(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(finished, tmp_path / "copy")
     run = small_run(tmp_path / "copy", views=VIEWS)
-    monkeypatch.setattr(panorama_task, "load_mask_source", lambda *_: pytest.fail("SAM was asked again"))
-    panorama_task._mask_source.cache_clear()
+    monkeypatch.setattr(networks, "load_mask_source", lambda *_: pytest.fail("SAM was asked again"))
+    networks.mask_source.forget()
     assert tune(run, silent, tmp_path / "out.toml", panoramas=1, minutes=0).trials
 
 
@@ -261,7 +261,7 @@ def test_the_command_prints_the_table_and_writes_beside_the_recipe(copied: Path)
         (["--set", "data.panoramas=nowhere"], "nowhere does not exist"),
     ],
 )
-def test_wrong_options_are_told(tmp_path: Path, options: list[str], told: str) -> None:
+def test_wrong_options_are_reported(tmp_path: Path, options: list[str], told: str) -> None:
     make_folders(tmp_path)
     code, printed = run_cli(["tune", str(tmp_path / "small.toml"), *options])
     assert code != 0 and told in printed

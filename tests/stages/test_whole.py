@@ -69,7 +69,7 @@ def test_the_ladder_is_measured_rung_by_rung(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_without_a_student_stage_one_is_measured_and_told(
+def test_without_a_student_stage_one_is_measured_and_reported(
     folder: Path, copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = copy / "cache/small"
@@ -158,7 +158,7 @@ def test_a_second_one_at_the_same_time_is_refused_and_records_nothing(
 
 
 @pytest.mark.slow
-def test_a_student_of_other_settings_is_measured_but_told(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_student_of_other_settings_is_measured_but_reported(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("eval", copy / "small.toml", "--cache", copy / "cache", *NO_PICTURES)
     metrics = copy / "cache/small/eval/metrics.json"
     assert goodsam(*arguments, "--set", "losses.boundary=0.25") == 0
@@ -191,7 +191,7 @@ def test_the_recipe_of_a_run_names_its_folders_wherever_it_is_read(
     assert (recipe.data.panoramas, recipe.data.labels) == (str(copy / "photos"), str(copy / "labels"))
 
 
-def test_ctrl_c_is_told_in_one_sentence(
+def test_ctrl_c_is_reported_in_one_sentence(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
@@ -275,7 +275,7 @@ def test_a_printed_recipe_is_one_that_runs(tmp_path: Path, capsys: pytest.Captur
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
 )
-def test_what_a_user_gets_wrong_is_told_in_one_sentence_without_a_traceback(
+def test_what_a_user_gets_wrong_is_reported_in_one_sentence_without_a_traceback(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
 ) -> None:
     places = {
@@ -337,7 +337,7 @@ def test_the_python_of_the_guide_runs(folder: Path, tmp_path: Path, monkeypatch:
     assert 0 < names["matrix"].miou < 1
 
 
-def test_label_files_of_no_panorama_are_told(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_label_files_of_no_panorama_are_reported(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(copy / "labels" / "9.png", copy / "labels" / "nobodys.png")
     assert goodsam("eval", copy / "small.toml", "--cache", copy / "cache", *NO_PICTURES) == 0
     printed = " ".join("".join(capsys.readouterr()).split())
@@ -345,7 +345,7 @@ def test_label_files_of_no_panorama_are_told(copy: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.slow
-def test_labels_that_count_from_one_are_told_and_read_as_the_setting_says(
+def test_labels_that_count_from_one_are_reported_and_read_as_the_setting_says(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def evaluate(*settings: str) -> tuple[Any, str]:

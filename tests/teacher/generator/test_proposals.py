@@ -53,7 +53,7 @@ def test_packed_run_lengths_are_read_by_pycocotools() -> None:
         np.testing.assert_array_equal(coco.decode(record["segmentation"]), mask_hw)
 
 
-def test_without_pycocotools_or_with_another_mode_one_sentence_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pycocotools_or_with_another_mode_one_sentence_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     nothing = proposed(np.zeros((0, 4, 4), np.bool_))
     assert stock_records(nothing, "uncompressed_rle") == []

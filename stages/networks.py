@@ -1,0 +1,78 @@
+"""The networks of a process: loaded once, shared by its threads; and torch's threads while they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import lru_cache
+from threading import Lock
+from typing import Generic, TypeVar
+
+import torch
+
+from pipeline.teacher.assistant import Assistant, load_assistant
+from pipeline.teacher.config import AssistantConfig, SamConfig
+from pipeline.teacher.mask_source import MaskSource, load_mask_source
+
+Config = TypeVar("Config", SamConfig, AssistantConfig)
+Network = TypeVar("Network")
+
+
+class Loaded(Generic[Config, Network]):
+    """A loader that keeps what it loaded last; threads that ask meanwhile wait for it and share it."""
+
+    def __init__(self, load: Callable[[Config, str], Network]) -> None:
+        self._load = lru_cache(maxsize=1)(lambda config, device, _: load(config, device))
+        self._lock = Lock()
+
+    def __call__(self, config: Config, device: str, fingerprint: str) -> Network:
+        """The network of these settings on a device; another fingerprint, with other weights perhaps, loads anew."""
+        with self._lock:
+            return self._load(config, device, fingerprint)
+
+    def forget(self) -> None:
+        """Load it anew the next time."""
+        self._load.cache_clear()
+
+
+@Loaded
+def mask_source(config: SamConfig, device: str) -> MaskSource:
+    """What finds SAM's masks."""
+    return load_mask_source(config, torch.device(device))
+
+
+@Loaded
+def assistant(config: AssistantConfig, device: str) -> Assistant:
+    """The teacher assistant."""
+    return load_assistant(config, torch.device(device))
+
+
+class TorchThreads:
+    """The number of torch threads while tasks run; when the last of those at work is done, it is as before the first.
+
+    torch keeps a number per thread that calls it, and one for threads that have not called it yet.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._tasks = self._before = 0
+
+    @contextmanager
+    def set_to(self, count: int) -> Generator[None]:
+        """While a task runs in the calling thread."""
+        with self._lock:
+            if self._tasks == 0:
+                self._before = torch.get_num_threads()
+            self._tasks += 1
+            torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._tasks -= 1
+                if self._tasks == 0:
+                    torch.set_num_threads(self._before)
+
+
+torch_threads = TorchThreads()
+"""Those of this process."""
