@@ -120,7 +120,8 @@ def _measure(
 ) -> tuple[dict[str, float], float]:
     """(Median seconds of each product, peak memory in gigabytes) of some missing panoramas, which are cached."""
     from stages.devices import choose_device
-    from stages.panorama_task import PanoramaTask, cache_panorama
+    from stages.panorama_task import cache_panorama
+    from stages.panorama_work import PanoramaTask
 
     wanted = sorted(states.missing, key=lambda id_: (-len(states.missing[id_]), id_))[: max(1, sample)]
     by_id: Mapping[str, SplitPanorama] = {panorama.id: panorama for panorama in states.found}
