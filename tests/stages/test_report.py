@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from pipeline.classes import DENSEPASS_13, IGNORE
 from pipeline.errors import InputError
 from pipeline.panorama.placement import Placement
 from pipeline.panorama.tags import gpano_xmp
+from stages import cli
 from stages.events import Event, ItemFailed
 from stages.report.charts import map_of
 from stages.report.evaluation import evaluation_html
@@ -26,6 +29,7 @@ from stages.report.layers import panorama_layers
 from stages.report.source import read_source
 from stages.report.write import ReportJob, write_report
 from tests.stages.report_folder import HEIGHT, NAMES, ROAD, SKY, TEAL, WIDTH, labels_of, make_maps, make_pictures, save
+from tests.stages.small_run import read_product, small_run
 
 VOID = {"meta", "img", "input", "link", "br", "hr"}
 
@@ -276,3 +280,18 @@ def test_hundreds_of_panoramas_make_a_small_page(tmp_path: Path) -> None:
     each = (page - (few / "index.html").stat().st_size) / 11
     assert each < 4000, "500 cards stay below 2 MB"
     assert (tmp_path / "out" / "thumbnails" / "0001.jpg").stat().st_size < 30_000
+
+
+def test_the_command_reports_on_a_run_and_a_rerun_keeps_everything(finished: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    arguments = ["report", str(folder / "small.toml"), str(tmp_path / "out")]
+    for kept in (0, 3):
+        result = CliRunner().invoke(cli.app, arguments)
+        assert result.exit_code == 0, result.output
+        assert f"kept {kept}" in result.output and f"report: {tmp_path / 'out' / 'index.html'}" in result.output
+    page = Page((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
+    assert "No panorama has a position" in page.text and "picture at hand" not in page.text
+    cached = read_product(small_run(folder), "ensemble", "panoramas/0")["ensemble_labels"]
+    layers = layers_of(tmp_path / "out" / "viewer" / "0001.js")
+    np.testing.assert_array_equal(np.asarray(layers["labels"]), cached)
+    assert list(layers) == ["picture", "labels", "reliability", "confidence", "masks"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,26 @@ def test_the_gallery_opens_without_errors_and_the_map_is_coloured(tmp_path: Path
     assert "data-viewer" not in dom
     opened = browse(tmp_path / "one.html", "view=1", tmp_path, "--dump-dom")
     assert 'data-viewer="sphere"' in opened
+
+
+KEYS = """<script>window.addEventListener("load", () => {
+  const press = (key) => element("stage").dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  const told = [];
+  for (const key of ["ArrowRight", "ArrowUp", "3", "s"]) press(key);
+  told.push(location.hash, element("under").textContent);
+  press("Escape");
+  told.push(element("viewer").hidden, element("report").inert);
+  document.body.dataset.told = told.join("; ");
+});</script></body>"""
+
+
+def test_keys_turn_choose_layers_and_close_and_the_class_is_told(page: Path, tmp_path: Path) -> None:
+    copy = page.with_name("keys.html")
+    copy.write_text(page.read_text(encoding="utf-8").replace("</body>", KEYS), encoding="utf-8")
+    dom = browse(copy, "view=0", tmp_path, "--dump-dom")
+    copy.unlink()
+    told = unescape(re.findall(r'data-told="([^"]*)"', dom)[0])
+    address, under, hidden, inert = told.split("; ")
+    for part in ("view=0", "yaw=7.5", "pitch=7.5", "top=reliability", "swipe=0.5"):
+        assert part in address
+    assert (under, hidden, inert) == ("road, probability 80.0 %, reliable", "true", "false")
