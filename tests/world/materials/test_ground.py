@@ -44,7 +44,7 @@ def test_a_zebra_has_stripes_across_the_road_and_no_other_lines() -> None:
     assert 0.3 < (across == ZEBRA).mean() < 0.7
     assert colour[across == ZEBRA].mean() > 1.5 * colour[across != ZEBRA].mean()
     assert (np.diff((across == ZEBRA).astype(int)) == 1).sum() >= 6
-    _, inside = painted(ground, np.zeros(100, np.float32), along(8.6, 11.4, 100))
+    _, inside = painted(ground, np.full(100, -0.05, np.float32), along(7, 13, 100))  # between two stripes
     assert not (inside == LINE).any()
     _, after = painted(ground, x, np.full_like(x, 30))
     assert not (after >= ZEBRA).any()
