@@ -144,7 +144,7 @@ def train_step(state: State, examples: list[Example], schedule: Schedule) -> dic
     trainee = state.trainee
     embedding = trainee.embed(images_of(examples))
     pixels = trainee.pixels(embedding)
-    predicted, embedded = pixels.split([CLASSES + 2, 3 * AFFINITY], dim=1)
+    helper_logits, embedded = pixels.split([CLASSES + 2, 3 * AFFINITY], dim=1)
     points_BN2 = torch.from_numpy(np.stack([e.points_N2 for e in examples]))
     logits, predicted = trainee.answer(embedding, points_BN2)
     totals = torch.zeros(4)
@@ -154,7 +154,7 @@ def train_step(state: State, examples: list[Example], schedule: Schedule) -> dic
         losses = point_loss(logits_N4hw, iou_N4, targets)
         near = affinity_loss(embedded_Chw, points_N2, targets)
         totals = totals + torch.stack((*losses, near)) / len(examples)
-    helper = helper_loss(predicted, examples)
+    helper = helper_loss(helper_logits, examples)
     (totals[0] + totals[1] + 0.5 * totals[3] + 0.3 * helper).backward()
     average_gradients(trainee)
     nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
