@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_folders(folder)
     teacher_cache(small_run(folder), silent)
     return folder
+
+
+@pytest.fixture
+def own_finished(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it for one test, which may evaluate there and change things."""
+    return shutil.copytree(finished, tmp_path / "own")
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,9 @@ from tests.stages.small_run import small_run
 
 
 @pytest.mark.slow
-def test_an_evaluation_has_the_controls_as_rungs_but_not_among_the_figures_without_labels(finished: Path) -> None:
+def test_an_evaluation_has_the_controls_as_rungs_but_not_among_the_figures_without_labels(own_finished: Path) -> None:
     names = ["sam_only", "superpixels", "oracle"]
-    run = small_run(finished, evaluation={"controls": names, "overlays": 0})
+    run = small_run(own_finished, evaluation={"controls": names, "overlays": 0})
     metrics = evaluate(run, silent).metrics
     rungs = {record["name"]: record for record in metrics["ladder"]}
     assert list(rungs)[-3:] == names
@@ -30,9 +30,9 @@ def test_an_evaluation_has_the_controls_as_rungs_but_not_among_the_figures_witho
 
 
 @pytest.mark.slow
-def test_what_is_not_installed_is_skipped_and_reported(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_installed_is_skipped_and_reported(own_finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "is_available", lambda: False)
-    run = small_run(finished, evaluation={"controls": ["superpixels", "oracle"], "overlays": 0})
+    run = small_run(own_finished, evaluation={"controls": ["superpixels", "oracle"], "overlays": 0})
     events: list[Event] = []
     evaluation = evaluate(run, events.append)
     assert evaluation.metrics["ladder"][-1]["name"] == "oracle"
@@ -42,8 +42,8 @@ def test_what_is_not_installed_is_skipped_and_reported(finished: Path, monkeypat
 
 
 @pytest.mark.slow
-def test_controls_without_labels_are_told(finished: Path) -> None:
-    run = small_run(finished, evaluation={"controls": ["oracle"], "overlays": 0}, data={"labels": ""})
+def test_controls_without_labels_are_told(own_finished: Path) -> None:
+    run = small_run(own_finished, evaluation={"controls": ["oracle"], "overlays": 0}, data={"labels": ""})
     events: list[Event] = []
     evaluate(run, events.append)
     assert any("set data.labels" in event.text for event in events if isinstance(event, Note))

@@ -49,8 +49,8 @@ def test_networks_other_than_the_caches_are_refused(stage_one: TurnedStageOne) -
 
 
 @pytest.mark.slow
-def test_an_evaluation_names_what_turning_changes(finished: Path) -> None:
-    run = small_run(finished, evaluation={"yaw_panoramas": 1, "overlays": 0})
+def test_an_evaluation_names_what_turning_changes(own_finished: Path) -> None:
+    run = small_run(own_finished, evaluation={"yaw_panoramas": 1, "overlays": 0})
     half, _ = evaluate(run, silent).metrics["yaw"]
     assert half["degrees"] == 360 * 32 / WIDTH
     assert half["rungs"]["ensemble"]["panoramas"] == 1
