@@ -28,7 +28,7 @@ $(VENV)/.dev: $(VENV)/.ready
 	$(UV) pip install --python $(VENV)/bin/python --constraint constraints.txt --compile-bytecode --editable '.[onnx,dev]'
 	touch $@
 
-demo: setup  ## World, teacher cache, distillation, evaluation on the embedded default; ten to twelve minutes on two cores.
+demo: setup  ## World, teacher cache, distillation, evaluation on the embedded default; seven to ten minutes on two cores.
 	$(GOODSAM) world demo --workers 2
 	$(GOODSAM) teacher-cache demo --workers 2
 	$(GOODSAM) distill demo

@@ -31,7 +31,7 @@ from stages.world import render_world
 
 READING, ENCODER, DECODER = "reading images", "SAM encoder", "SAM decoder"
 MASKS = "SAM post-processing and the rest of it"
-WINDOWS, WHOLE, STITCHING = "assistant, windows", "assistant, whole panorama", "stitching and agreement"
+WINDOWS, WHOLE, STITCHING = "assistant, windows and views", "assistant, whole panorama", "stitching and agreement"
 FUSION, BOUNDARIES, STORE = "fusion", "boundaries", "encoding, writing and reading the store"
 LOADING, REST = "loading networks", "the rest"
 
