@@ -52,7 +52,7 @@ bench: dev  ## The hot spots beside their peers, into cache/bench/: DEVICE=cuda 
 test: dev  ## The tests, below ten minutes on two cores.
 	$(VENV)/bin/python -m pytest
 
-test-quick: dev  ## The tests that are not slow, below two minutes on one core.
+test-quick: dev  ## The tests that are not slow, about two minutes on one core.
 	$(VENV)/bin/python -m pytest -m "not slow"
 
 check-wheel: dev  ## The wheel, installed and run in an empty environment and folder; two minutes.

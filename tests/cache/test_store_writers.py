@@ -77,6 +77,7 @@ def test_kill_9_while_writing_leaves_a_missing_panorama_and_the_done_ones(tmp_pa
     assert leftovers(store) == []
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_a_random_moment_never_leaves_a_torn_panorama(store: TeacherStore) -> None:
     fork = multiprocessing.get_context("fork")
     rounds = 6

@@ -44,6 +44,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("code", [OWN, SHARED], ids=["own", "shared"])
+@pytest.mark.slow
 def test_memory_is_that_of_all_processes_with_shared_pages_counted_once(code: str) -> None:
     usage = watch([sys.executable, "-c", code])
     assert usage.code == 0

@@ -62,7 +62,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, str]]:
     monkeypatch.setitem(fetch_weights.CHECKPOINTS, "vit_b", NAME)
     served = Server()
     http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, served))
-    thread = threading.Thread(target=http.serve_forever)
+    thread = threading.Thread(target=http.serve_forever, args=(0.01,))  # seconds until it sees that it must end
     thread.start()
     yield served, f"http://127.0.0.1:{http.server_port}"
     http.shutdown()

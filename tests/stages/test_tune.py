@@ -182,6 +182,7 @@ def test_a_file_that_is_there_is_not_overwritten_without_being_asked(copied: Pat
     assert load_recipe(out).name == "small-tuned"
 
 
+@pytest.mark.slow
 def test_an_unusable_panorama_is_set_aside_and_the_others_decide(tmp_path: Path) -> None:
     make_folders(tmp_path)
     (tmp_path / "photos" / "1.png").write_bytes(b"no picture")
@@ -240,6 +241,7 @@ def run_cli(arguments: Sequence[str]) -> tuple[int, str]:
     return result.exit_code, f"{result.output}{result.exception or ''}"
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_table_and_writes_beside_the_recipe(copied: Path) -> None:
     recipe = copied / "small.toml"
     (copied / "small.tuned.toml").unlink()
