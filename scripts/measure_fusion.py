@@ -39,6 +39,8 @@ from stages.views import shared_views
 from stages.world import SceneTask, render_scene
 
 SCENES = {"development": MODEL_VALIDATION[6600:6612], "measured": MODEL_VALIDATION[6700:6724]}
+FOLDER = Path("cache/bench/fusion")
+"""Where scenes and their runs lie unless asked otherwise."""
 DEFAULT = "without options"
 OPTIONS: dict[str, dict[str, Any]] = {
     DEFAULT: {},
@@ -108,7 +110,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--scenes", choices=SCENES, default="development")
     parser.add_argument("--set", nargs="*", default=[], help="settings of the recipe, key=value")
     parser.add_argument("--only", nargs="*", default=[], help="names of options; all by default")
-    parser.add_argument("--out", type=Path, default=Path("cache/bench/fusion"))
+    parser.add_argument("--out", type=Path, default=FOLDER)
     options = parser.parse_args(arguments)
     chosen = {name: OPTIONS[name] for name in options.only} or OPTIONS
     run = scenes_run(options.scenes, options.out, tuple(options.set))
@@ -121,13 +123,19 @@ def main(arguments: list[str] | None = None) -> None:
 
 def scenes_run(name: str, out: Path, settings: tuple[str, ...]) -> Run:
     """The run of stage one over some scenes, which are rendered where they are missing."""
-    for seed in SCENES[name]:
-        task = SceneTask(seed, out / name / "panoramas" / f"{seed}.png", out / name / "labels" / f"{seed}.png")
-        if not task.image.exists():
-            render_scene(task)
+    rendered(name, out)
     own = (f"name={name}", f"data.panoramas={out / name / 'panoramas'}", "data.evaluation=",
            f"data.labels={out / name / 'labels'}", "assistant.feature_levels=[]", "losses.features=0")  # fmt: skip
     return open_run("demo", out / "runs", (*own, *settings))
+
+
+def rendered(name: str, out: Path) -> list[tuple[Path, Path]]:
+    """Image and labels of each of some scenes, rendered where they are missing."""
+    files = [(out / name / "panoramas" / f"{seed}.png", out / name / "labels" / f"{seed}.png") for seed in SCENES[name]]
+    for seed, (image, labels) in zip(SCENES[name], files, strict=True):
+        if not image.exists():
+            render_scene(SceneTask(seed, image, labels))
+    return files
 
 
 def inputs(run: Run) -> Iterator[tuple[FusionInput, LabelArray]]:

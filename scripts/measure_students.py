@@ -18,25 +18,17 @@ from PIL import Image
 from pipeline.arrays import LabelArray
 from pipeline.evaluate.bootstrap import miou_change_interval
 from pipeline.evaluate.metrics import ConfusionMatrix, labels_at
-from pipeline.world.seeds import MODEL_VALIDATION
+from scripts.measure_fusion import FOLDER, rendered
 from stages.predictor import StudentPredictor, load_predictor
-from stages.world import SceneTask, render_scene
-
-SEEDS = MODEL_VALIDATION[6700:6724]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Render what is missing, measure, print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("students", nargs="+", type=Path)
-    parser.add_argument("--scenes", type=Path, default=Path("cache/bench/scenes"), help="folder of the scenes")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the scenes, those of measure_fusion")
     options = parser.parse_args(arguments)
-    scenes = [
-        (options.scenes / "panoramas" / f"{seed}.png", options.scenes / "labels" / f"{seed}.png") for seed in SEEDS
-    ]
-    for seed, (image, labels) in zip(SEEDS, scenes, strict=True):
-        if not image.exists():
-            render_scene(SceneTask(seed, image, labels))
+    scenes = rendered("measured", options.out)
     print("| student | mIoU, % | change | pixels, % |\n| --- | ---: | ---: | ---: |")
     first: npt.NDArray[np.int64] | None = None
     for folder in options.students:

@@ -29,7 +29,7 @@ from pipeline.classes import LabelSet
 from pipeline.evaluate.metrics import best_class
 from pipeline.teacher.sam import load_sam
 from pipeline.teacher.vote import fuse
-from scripts.measure_fusion import SCENES, Scores, inputs, row, scenes_run, score, table
+from scripts.measure_fusion import FOLDER, SCENES, Scores, inputs, row, scenes_run, score, table
 from stages.events import silent
 from stages.reading import RunReader
 from stages.splits import learning_panoramas
@@ -124,7 +124,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--set", nargs="*", default=[], help="settings of the recipe, key=value")
     parser.add_argument("--box", action="store_true", help="prompt with the piece's box, too")
     parser.add_argument("--agree", type=float, default=0.6)
-    parser.add_argument("--out", type=Path, default=Path("cache/bench/fusion"))
+    parser.add_argument("--out", type=Path, default=FOLDER)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     run = scenes_run(options.scenes, options.out, tuple(options.set))
