@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,18 @@ def fingerprint(*parts: Any) -> str:
     """
     text = json.dumps([_plain(p) for p in parts], sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def without_unused(settings: Any, optional: Mapping[str, object]) -> dict[str, Any]:
+    """A table of settings as values for a fingerprint, without those that are off: results that were stored before such
+    a setting was there keep their names.
+
+    Args:
+        settings: a dataclass.
+        optional: settings that came later, and the values with which they change nothing.
+    """
+    table = dataclasses.asdict(settings)
+    return {name: value for name, value in table.items() if name not in optional or value != optional[name]}
 
 
 def file_digest(path: Path) -> str:

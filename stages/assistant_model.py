@@ -16,10 +16,10 @@ import numpy.typing as npt
 from pipeline.classes import LabelSet
 from pipeline.classes import label_set as known_label_set
 from pipeline.errors import RecipeError, WeightsError
-from pipeline.panorama.config import PanoramaConfig
+from pipeline.panorama.config import OPTIONAL_OF_VIEWS, PanoramaConfig
 from pipeline.pretrained import find_network
 from pipeline.recipe import Recipe
-from pipeline.settings import fingerprint
+from pipeline.settings import fingerprint, without_unused
 from pipeline.teacher.identity import assistant_identity
 from stages.views import assistant_views, shared_views
 
@@ -47,7 +47,8 @@ class AssistantModel:
         recipe = self.recipe
         shown = dataclasses.replace(recipe.assistant, name="-", label_set="")  # they are named by their content
         network = assistant_identity(recipe.assistant)
-        return fingerprint(network, shown, recipe.classes.names, recipe.windows, recipe.views)
+        views = without_unused(recipe.views, OPTIONAL_OF_VIEWS)
+        return fingerprint(network, shown, recipe.classes.names, recipe.windows, views)
 
     @property
     def usual(self) -> PanoramaConfig:

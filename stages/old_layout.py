@@ -24,8 +24,9 @@ from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
 from pipeline.cache.store import TeacherStore
 from pipeline.classes import label_set
 from pipeline.errors import CacheError, GoodSAMError
+from pipeline.panorama.config import OPTIONAL_OF_VIEWS
 from pipeline.recipe import Recipe
-from pipeline.settings import digest_of, fingerprint
+from pipeline.settings import digest_of, fingerprint, without_unused
 from pipeline.student.model import start_identity
 from pipeline.teacher.identity import assistant_identity, mask_source_identity, weights_digest
 from stages.claims import exclusive_lock
@@ -201,7 +202,7 @@ def old_fingerprints(recipe: Recipe) -> dict[str, str]:
         else (_without(sam, "name", "checkpoint", *usual, *SPEED_SETTINGS["sam"]), weights_digest(sam))
     )
     masks = fingerprint(MASKS, _OLD_VERSIONS[MASKS], size, recipe.windows, *source)
-    views = (recipe.views,) if assistant.views_weight > 0 else ()
+    views = (without_unused(recipe.views, OPTIONAL_OF_VIEWS),) if assistant.views_weight > 0 else ()
     unused = () if views else ("views_weight", "views_scale")
     classes = (recipe.classes.names, label_set(assistant.label_set).names)
     output = fingerprint(ASSISTANT, _OLD_VERSIONS[ASSISTANT], size, recipe.windows, classes,

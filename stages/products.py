@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
 from pipeline.classes import label_set
 from pipeline.ensemble.config import OPTIONAL
+from pipeline.panorama.config import OPTIONAL_OF_VIEWS
 from pipeline.recipe import Recipe
-from pipeline.settings import fingerprint
+from pipeline.settings import fingerprint, without_unused
 from pipeline.teacher.identity import assistant_identity, mask_source_identity, weights_digest, weights_path
 from stages.files import mask_digest
 
@@ -135,7 +136,7 @@ def _assistant_settings(recipe: Recipe) -> dict[str, Any]:
             **_without(recipe.assistant, ("name", "label_set", *unused)),
             "classes": label_set(recipe.assistant.label_set).names,
         },
-        **({"views": dataclasses.asdict(recipe.views)} if shows_views else {}),
+        **({"views": without_unused(recipe.views, OPTIONAL_OF_VIEWS)} if shows_views else {}),
     }
 
 
@@ -165,11 +166,10 @@ def _compute_assistant(work: PanoramaWork) -> Arrays:
 
 
 def _ensemble_settings(recipe: Recipe) -> dict[str, Any]:
-    off = [name for name, value in OPTIONAL.items() if getattr(recipe.fusion, name) == value]
     return {
         "thin_classes": recipe.classes.thin,
         "panorama": {"find_constant_border": recipe.panorama.find_constant_border},
-        "fusion": _without(recipe.fusion, off),
+        "fusion": without_unused(recipe.fusion, OPTIONAL),
         "boundary": dataclasses.asdict(recipe.boundary),
     }
 

@@ -24,10 +24,10 @@ from pipeline.cache.schema import MASKS
 from pipeline.cache.store import TeacherStore
 from pipeline.classes import label_set
 from pipeline.errors import InputError
-from pipeline.panorama.config import PanoramaConfig
+from pipeline.panorama.config import OPTIONAL_OF_VIEWS, PanoramaConfig
 from pipeline.panorama.sphere import solid_angles
 from pipeline.recipe import Recipe
-from pipeline.settings import fingerprint
+from pipeline.settings import fingerprint, without_unused
 from pipeline.teacher.identity import assistant_identity
 from pipeline.tune.blends import SeenPart
 from pipeline.tune.judge import ROLL_DEGREES, JudgedPanorama
@@ -98,7 +98,9 @@ class PartLibrary:
         geometry = (size.width, size.height, size.vertical_fov, size.level)
         shown = recipe.windows if part.kind == WINDOWS else recipe.views.source_width if part.views else ""
         kept = int(np.count_nonzero(self._kept_HW))
-        return fingerprint(VERSION, self._assistant, recipe.classes.names, geometry, part, shown, kept, ROLL_DEGREES)
+        views = without_unused(part.views, OPTIONAL_OF_VIEWS) if part.views else None
+        named = vars(part) | {"views": views}
+        return fingerprint(VERSION, self._assistant, recipe.classes.names, geometry, named, shown, kept, ROLL_DEGREES)
 
     def prepare(self, task: PanoramaTask, parts: Sequence[Part]) -> TunedPanorama:
         """Find masks and predict parts of a panorama, where that has not been done.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.errors import RecipeError
-from pipeline.settings import require, require_choice
+from pipeline.settings import require, require_choice, require_fraction
 
 GRID = 32
 """Window offsets and strides are multiples of this many pixels: the coarsest feature stride of the networks."""
@@ -52,6 +52,11 @@ def _wrong(key: str, value: float, expected: str) -> RecipeError:
                        f"Correct panorama.{key} in the recipe (`predict`: --{option})")  # fmt: skip
 
 
+VIEW_GROUPS = ("level", "down", "up", "nadir", "zenith")
+"""Groups of perspective views, by where they look: settings of `ViewsConfig` say how many views each has, and its
+weight."""
+
+
 @dataclass(frozen=True)
 class ViewsConfig:
     """Perspective views of the sphere for the assistant, in addition to the windows (`assistant.views_weight`)."""
@@ -72,6 +77,18 @@ class ViewsConfig:
     """Field of view, degrees, of every view; they are square."""
     size: int = 320
     """Height and width of every view, pixels."""
+    level_weight: float = 1.0
+    """How much level views count where views of several groups see the same, 0 to 1, beside their distance from the
+    view's border; 0 leaves the group out. Where a group with a small weight sees something alone, the windows and the
+    whole image count for more."""
+    down_weight: float = 1.0
+    """As `level_weight`, of the views that look down."""
+    up_weight: float = 1.0
+    """As `level_weight`, of the views that look up."""
+    nadir_weight: float = 1.0
+    """As `level_weight`, of the views towards the nadir."""
+    zenith_weight: float = 1.0
+    """As `level_weight`, of the views towards the zenith."""
     source_width: int = 0
     """Width of the panorama that the views are cut from, pixels, a multiple of 32: 4096 has 11.4 pixels per degree. A
     picture that is narrower is used as it is. 0: the working width, `panorama.width`, to which large pictures are
@@ -80,11 +97,25 @@ class ViewsConfig:
     def __post_init__(self) -> None:
         require(0 <= self.source_width <= 32768 and self.source_width % GRID == 0, "views.source_width",
                 self.source_width, f"0 or a positive multiple of {GRID} up to 32768")  # fmt: skip
-        for key in ("level", "down", "up", "nadir", "zenith"):
-            require(getattr(self, key) >= 0, f"views.{key}", getattr(self, key), "0 or a positive number of views")
+        for group in VIEW_GROUPS:
+            number = getattr(self, group)
+            require(number >= 0, f"views.{group}", number, "0 or a positive number of views")
+            require_fraction(f"views.{group}_weight", self.weight(group))
         require(0 < self.tilt < 90, "views.tilt", self.tilt, "above 0 and below 90 degrees")
         require(10 <= self.fov <= 150, "views.fov", self.fov, "from 10 to 150 degrees")
         require(0 < self.size <= 4096, "views.size", self.size, "above 0 and at most 4096 pixels")
+
+    def count(self, group: str) -> int:
+        """How many views of a group are shown; none of one without weight."""
+        return getattr(self, group) if self.weight(group) > 0 else 0
+
+    def weight(self, group: str) -> float:
+        """How much a group of VIEW_GROUPS counts."""
+        return getattr(self, f"{group}_weight")
+
+
+OPTIONAL_OF_VIEWS = {f"{group}_weight": 1.0 for group in VIEW_GROUPS}
+"""Settings of views that came later, and the values with which views are what they were before them."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.arrays import Float64Array, FloatArray, ScalarT
-from pipeline.panorama.config import ViewsConfig
+from pipeline.panorama.config import VIEW_GROUPS, ViewsConfig
 from pipeline.panorama.sampling import PerspectiveSampler
 from pipeline.panorama.sphere import (
     FULL_SPHERE_DEGREES,
@@ -57,6 +57,8 @@ class PerspectiveView:
     """Columns of the panorama, pixels."""
     vertical_fov: float = FULL_SPHERE_DEGREES
     """Vertical field of view of the panorama."""
+    weight: float = 1.0
+    """Factor of its blend weights."""
 
     @property
     def footprint(self) -> Window:
@@ -127,21 +129,16 @@ def perspective_views(height: int, width: int, vertical_fov: float, config: View
 
     Views that would see nothing of a band are left out.
     """
+    pitches = dict(zip(VIEW_GROUPS, (0.0, -config.tilt, config.tilt, -POLE_PITCH, POLE_PITCH), strict=True))
     looks = [
-        (turn * 360 / count, pitch)
-        for count, pitch in (
-            (config.level, 0.0),
-            (config.down, -config.tilt),
-            (config.up, config.tilt),
-            (config.nadir, -POLE_PITCH),
-            (config.zenith, POLE_PITCH),
-        )
+        (turn * 360 / config.count(group), pitch, config.weight(group))
+        for group, pitch in pitches.items()
         if abs(pitch) < (vertical_fov + config.fov) / 2
-        for turn in range(count)
+        for turn in range(config.count(group))
     ]
     return tuple(
-        PerspectiveView(config.size, config.size, config.fov, yaw, pitch, height, width, vertical_fov)
-        for yaw, pitch in looks
+        PerspectiveView(config.size, config.size, config.fov, yaw, pitch, height, width, vertical_fov, weight)
+        for yaw, pitch, weight in looks
     )
 
 
@@ -176,7 +173,8 @@ def _weights(view: PerspectiveView, stride: int) -> FloatArray:
     y_fg, x_fg = view.coordinates(*_centres(view.footprint.in_cells(stride), stride))
     across, down = (np.sin(np.pi * np.clip(place, 0, side) / side) ** 2
                     for place, side in ((x_fg, view.width), (y_fg, view.height)))  # fmt: skip
-    weights_fg = np.where(_is_inside(view, y_fg, x_fg), across * down + _MIN_WEIGHT, 0).astype(np.float32)
+    raised_fg = view.weight * (across * down + _MIN_WEIGHT)
+    weights_fg = np.where(_is_inside(view, y_fg, x_fg), raised_fg, 0).astype(np.float32)
     weights_fg.setflags(write=False)
     return weights_fg
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.arrays import FloatArray
-from pipeline.panorama.config import ViewsConfig
+from pipeline.panorama.config import OPTIONAL_OF_VIEWS, ViewsConfig
 from pipeline.teacher.config import AssistantConfig
 from pipeline.teacher.rectification import blend_shares
 from pipeline.tune.parts import GROUPS, WHOLE, WINDOWS, Part
@@ -31,6 +31,8 @@ class Blend:
     """Weight of the perspective views, 0..1."""
     groups: tuple[str, ...] = ()
     """Which groups of perspective views, in the order of GROUPS; none without weight."""
+    group_weights: tuple[float, ...] = ()
+    """How much each of `groups` counts among them, above 0 and at most 1; empty: all count 1."""
     window_scale: float = 0.0
     """Factor by which windows are resized for the assistant; 0 for the recipe's."""
     fov: float = 0.0
@@ -39,6 +41,8 @@ class Blend:
     def __post_init__(self) -> None:
         if bool(self.groups) != (self.views > 0) or not 0 <= self.whole + self.views <= 1 + 1e-9:
             raise ValueError(f"{self} is no blend: weights are at most 1, and groups are named where they have weight")
+        if self.group_weights and (len(self.group_weights) != len(self.groups) or set(self.group_weights) == {1.0}):
+            raise ValueError(f"{self} is no blend: groups have a weight each, or none where all count 1")
 
     @property
     def windows(self) -> float:
@@ -46,9 +50,25 @@ class Blend:
         return round(max(0.0, 1 - self.whole - self.views), _DIGITS)
 
     @property
+    def weight_of(self) -> dict[str, float]:
+        """How much each group counts among all."""
+        return dict(zip(self.groups, self.group_weights or (1.0,) * len(self.groups), strict=True))
+
+    def with_groups(self, weight_of: Mapping[str, float]) -> Blend:
+        """The same with other groups.
+
+        Args:
+            weight_of: how much each counts; those with 0 are left out. One at least has more.
+        """
+        weights = {group: weight_of[group] for group in GROUPS if weight_of.get(group, 0) > 0}
+        alike = set(weights.values()) == {1.0}
+        return replace(self, groups=tuple(weights), group_weights=() if alike else tuple(weights.values()))
+
+    @property
     def label(self) -> str:
-        """Its parts with weight, for a table: "0.5 whole + 0.5 views (level)"."""
-        views = f"views ({', '.join(self.groups)}{f'; {self.fov:g} degrees' if self.fov else ''})"
+        """Its parts with weight, for a table: "0.5 whole + 0.5 views (level, up x0.5)"."""
+        named = [group if weight == 1 else f"{group} x{weight:g}" for group, weight in self.weight_of.items()]
+        views = f"views ({', '.join(named)}{f'; {self.fov:g} degrees' if self.fov else ''})"
         windows = f"windows x{self.window_scale:g}" if self.window_scale else "windows"
         weights = {"whole": self.whole, windows: self.windows, views: self.views}
         return " + ".join(f"{weight:.3g} {name}" for name, weight in weights.items() if weight > 0)
@@ -56,10 +76,10 @@ class Blend:
 
 def blend_of(assistant: AssistantConfig, views: ViewsConfig) -> Blend:
     """The blend that a recipe's settings ask for."""
-    groups = tuple(group for group in GROUPS if getattr(views, group) > 0)
-    if not groups or assistant.views_weight == 0:
+    weights = {group: views.weight(group) for group in GROUPS if views.count(group) > 0}
+    if not weights or assistant.views_weight == 0:
         return Blend(assistant.whole_weight, 0.0)
-    return Blend(assistant.whole_weight, assistant.views_weight, groups)
+    return Blend(assistant.whole_weight, assistant.views_weight, tuple(weights)).with_groups(weights)
 
 
 def settings_of(blend: Blend, assistant: AssistantConfig, views: ViewsConfig) -> tuple[AssistantConfig, ViewsConfig]:
@@ -68,8 +88,9 @@ def settings_of(blend: Blend, assistant: AssistantConfig, views: ViewsConfig) ->
     assistant = replace(assistant, whole_weight=blend.whole, views_weight=blend.views)
     if not blend.groups:
         return assistant, views
-    counts = {group: getattr(views, group) or getattr(ViewsConfig(), group) for group in blend.groups}
-    return assistant, replace(views, **(dict.fromkeys(GROUPS, 0) | counts))
+    counts = {group: views.count(group) or ViewsConfig().count(group) for group in blend.groups}
+    weights = OPTIONAL_OF_VIEWS | {f"{group}_weight": weight for group, weight in blend.weight_of.items()}
+    return assistant, replace(views, **(dict.fromkeys(GROUPS, 0) | counts), **weights)
 
 
 def parts_of(blend: Blend, assistant: AssistantConfig, views: ViewsConfig) -> tuple[Part, ...]:
@@ -104,7 +125,10 @@ def mix(blend: Blend, seen: Mapping[str, SeenPart]) -> FloatArray:
         seen: the blend's parts by their kind.
     """
     windows_CN = seen[WINDOWS].probabilities_CN
-    groups = [seen[group] for group in blend.groups]
+    groups = [
+        SeenPart(seen[group].probabilities_CN, np.float32(weight) * seen[group].weights_N)
+        for group, weight in blend.weight_of.items()
+    ]
     if not groups:
         return windows_CN if blend.whole == 0 else _between(windows_CN, seen[WHOLE].probabilities_CN, blend.whole)
     total_N = np.sum([group.weights_N for group in groups], axis=0, dtype=np.float32)

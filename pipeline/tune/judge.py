@@ -126,7 +126,9 @@ def _best(probabilities_CN: FloatArray) -> LabelArray:
 
 def _agreement_of_views(blend: Blend, agreements: Mapping[str, float]) -> float:
     """Mean of the parts' agreements by their weight; groups of views share theirs."""
-    weights = {"windows": blend.windows} | {group: blend.views / len(blend.groups) for group in blend.groups}
+    of_groups = blend.weight_of
+    shares = {group: blend.views * weight / sum(of_groups.values()) for group, weight in of_groups.items()}
+    weights = {"windows": blend.windows} | shares
     known = {part: weight for part, weight in weights.items() if weight > 0 and not math.isnan(agreements[part])}
     total = sum(known.values())
     return sum(weight * agreements[part] for part, weight in known.items()) / total if total else float("nan")

@@ -13,15 +13,14 @@ import numpy as np
 
 from pipeline.arrays import BoolArray, FloatArray, ImageArray
 from pipeline.classes import LabelSet
-from pipeline.panorama.config import PanoramaConfig, ViewsConfig
+from pipeline.panorama.config import OPTIONAL_OF_VIEWS, VIEW_GROUPS, PanoramaConfig, ViewsConfig
 from pipeline.panorama.perspective import perspective_views
 from pipeline.panorama.views import Stitcher, View
 from pipeline.teacher.assistant import Assistant
 from pipeline.teacher.rectification import Agreement, predict_over_seam, predict_views
 
 WHOLE, WINDOWS = "whole", "windows"
-GROUPS = ("level", "down", "up", "nadir", "zenith")
-"""Groups of perspective views: settings of `ViewsConfig` that say how many views a group has."""
+GROUPS = VIEW_GROUPS
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,12 @@ class Part:
 
         Args:
             group: one of GROUPS.
-            views: settings of all groups; a group without views gets as many as it has by default.
+            views: settings of all groups; a group without views gets as many as it has by default. Weights of groups
+                are those of blends.
             scale: views are resized by this factor for the assistant.
         """
-        count = getattr(views, group) or getattr(ViewsConfig(), group)
-        return cls(group, scale, replace(views, **(dict.fromkeys(GROUPS, 0) | {group: count})))
+        counts = dict.fromkeys(GROUPS, 0) | {group: views.count(group) or ViewsConfig().count(group)}
+        return cls(group, scale, replace(views, **counts, **OPTIONAL_OF_VIEWS))
 
     def perspective_views(self, panorama: PanoramaConfig) -> tuple[View, ...]:
         """The views of a group; none of the other parts, nor where a band shows nothing to them."""

@@ -41,7 +41,7 @@ def first_round(current: Blend, groups: Sequence[str]) -> list[Blend]:
 
 
 def neighbours(blend: Blend, groups: Sequence[str], step: float) -> Iterator[Blend]:
-    """Blends that differ in one thing: a step of weight moved from one part to another, or one group of views.
+    """Blends that differ in one thing: a step of weight moved from one part to another, or the weight of one group.
 
     Args:
         blend: where to start.
@@ -55,12 +55,14 @@ def neighbours(blend: Blend, groups: Sequence[str], step: float) -> Iterator[Ble
             if giver == taker or moved == 0:
                 continue
             after = weights | {giver: has - moved, taker: weights[taker] + moved}
-            yield from _with_views(after["whole"], after["views"], blend.groups or tuple(groups[:1]))
+            yield from _with_views(after["whole"], after["views"], blend.weight_of or dict.fromkeys(groups[:1], 1.0))
     if blend.views > 0:
-        for group in groups:
-            yield from _with_views(
-                blend.whole, blend.views, tuple(g for g in GROUPS if (g in blend.groups) != (g == group))
-            )
+        levels = (0.0, 1.0) if step == STEPS[0] else (0.0, 0.5, 1.0)
+        changes = ((group, level) for group in groups for level in levels if blend.weight_of.get(group, 0) != level)
+        for group, level in changes:
+            weights = blend.weight_of | {group: level}
+            if max(weights.values()) == 1:  # of all alike, smaller ones are no other blend
+                yield blend.with_groups(weights)
 
 
 def variants(best: Blend, assistant: AssistantConfig, views: ViewsConfig) -> list[Blend]:
@@ -77,12 +79,12 @@ def variants(best: Blend, assistant: AssistantConfig, views: ViewsConfig) -> lis
     return [replace(best, window_scale=scale) for scale in scales] + [replace(best, fov=fov) for fov in fovs]
 
 
-def _with_views(whole: float, views: float, groups: tuple[str, ...]) -> Iterator[Blend]:
+def _with_views(whole: float, views: float, weight_of: Mapping[str, float]) -> Iterator[Blend]:
     whole, views = round(whole, 6), round(views, 6)
     if views == 0:
         yield Blend(whole, 0.0)
-    elif groups:
-        yield Blend(whole, views, groups)
+    elif weight_of:
+        yield Blend(whole, views, tuple(weight_of)).with_groups(weight_of)
 
 
 class Search:

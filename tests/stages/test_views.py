@@ -20,7 +20,7 @@ from pipeline.teacher.boundary import refine_boundary
 from pipeline.teacher.config import BoundaryConfig
 from pipeline.teacher.masks import MaskSet, mask_map
 from pipeline.teacher.vote import fuse
-from stages.products import fingerprints
+from stages.products import fingerprints, product
 from stages.runs import open_recipe
 from stages.views import assistant_views, shared_views
 
@@ -47,6 +47,27 @@ def test_views_name_the_assistants_part_where_they_are_shown_and_nowhere_else() 
     assert unused == plain
     assert len({named["assistant"] for named in (plain, shown, other)}) == 3
     assert len({named["masks"] for named in (plain, shown, other)}) == 1
+
+
+def test_weights_of_groups_name_the_assistants_part_where_they_differ_from_1() -> None:
+    shown = recipe(assistant={"views_weight": 0.5})
+    other = recipe(assistant={"views_weight": 0.5}, views={"down_weight": 0.5})
+    assert "down_weight" not in product("assistant").settings(shown)["views"]
+    assert product("assistant").settings(other)["views"]["down_weight"] == 0.5
+    assert fingerprints(shown)["assistant"] != fingerprints(other)["assistant"]
+
+
+def test_a_group_without_weight_is_not_shown() -> None:
+    shown = recipe(assistant={"views_weight": 0.5}, views={"up_weight": 0.0, "down_weight": 0.25})
+    none = recipe(assistant={"views_weight": 0.5}, views={"up": 0})
+    assert len(assistant_views(shown)) == len(assistant_views(none)) == 20
+    (down,) = {getattr(view, "weight") for view in assistant_views(shown) if getattr(view, "pitch") == -38}  # noqa: B009
+    assert down == 0.25
+
+
+def test_a_weight_of_views_is_at_most_1() -> None:
+    with pytest.raises(RecipeError, match=r"views\.nadir_weight is 2\.0.*between 0 and 1"):
+        recipe(views={"nadir_weight": 2.0})
 
 
 def test_the_shares_of_whole_image_and_views_are_at_most_one() -> None:

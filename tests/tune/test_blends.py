@@ -73,6 +73,8 @@ def stitched(blend: Blend) -> FloatArray:
         Blend(0.5, 0.5, ("level", "down")),
         Blend(0.25, 0.5, ("down", "nadir", "zenith")),
         Blend(0, 0.375, GROUPS),
+        Blend(0.25, 0.5, ("level", "down", "nadir"), (0.25, 1, 0.5)),
+        Blend(0.5, 0.5, ("level", "down"), (1, 0.125)),
         Blend(0.25, 0.5, ("level", "down"), window_scale=2, fov=60),
     ],
     ids=lambda blend: blend.label,
@@ -87,19 +89,30 @@ def test_settings_ask_for_the_blend_that_they_were_made_of() -> None:
     assistant, views = AssistantConfig(whole_weight=0.5), replace(VIEWS, fov=100)
     other = settings_of(Blend(0.5, 0.25, ("level",), window_scale=3, fov=60), assistant, views)
     assert (other[0].window_scale, other[1].fov) == (3, 60)
-    for blend in (Blend(0.25, 0.5, ("level", "up")), Blend(1, 0), Blend(0, 0.125, ("nadir",))):
+    weighted = Blend(0.25, 0.5, ("level", "up"), (1, 0.5))
+    for blend in (Blend(0.25, 0.5, ("level", "up")), weighted, Blend(1, 0), Blend(0, 0.125, ("nadir",))):
         after = settings_of(blend, assistant, views)
         assert blend_of(*after) == blend
         assert after[1].fov == 100
     assert settings_of(Blend(1, 0), assistant, views)[1] == views
     after = settings_of(Blend(0, 1, ("level", "up")), assistant, views)[1]
     assert (after.level, after.down, after.up) == (4, 0, ViewsConfig().up)
+    assert settings_of(Blend(0, 1, ("level",)), assistant, replace(VIEWS, level_weight=0.5))[1].level_weight == 1
+
+
+def test_groups_whose_weight_is_0_are_none_of_a_recipes_blend() -> None:
+    assistant = AssistantConfig(views_weight=0.5)
+    assert blend_of(assistant, replace(VIEWS, down_weight=0)) == Blend(0, 0.5, ("level", "nadir"))
+    assert blend_of(assistant, replace(VIEWS, down_weight=0.5)).weight_of == {"level": 1, "down": 0.5, "nadir": 1}
 
 
 def test_weights_without_groups_or_groups_without_weight_are_no_blend() -> None:
     for wrong in ((0.5, 0.5, ()), (0.5, 0.0, ("level",)), (0.75, 0.5, ("level",))):
         with pytest.raises(ValueError, match="no blend"):
             Blend(*wrong)
+    for weights in ((1.0,), (1.0, 1.0)):  # one is missing; all alike is said by leaving them out
+        with pytest.raises(ValueError, match="no blend"):
+            Blend(0.5, 0.5, ("level", "down"), weights)
 
 
 def test_views_that_overlap_have_an_agreement_and_the_whole_image_has_none() -> None:

@@ -38,11 +38,17 @@ def test_the_recipes_own_blend_is_judged_first_and_nothing_twice() -> None:
 
 @pytest.mark.parametrize(
     "aim",
-    [Blend(0.375, 0.5, ("level",)), Blend(0, 0.625, ("down", "up", "nadir")), Blend(0.875, 0), Blend(0, 1, GROUPS)],
+    [
+        Blend(0.375, 0.5, ("level",)),
+        Blend(0, 0.625, ("down", "up", "nadir")),
+        Blend(0, 0.625, ("down", "up"), (1, 0.5)),
+        Blend(0.875, 0),
+        Blend(0, 1, GROUPS),
+    ],
 )
 def test_the_search_climbs_to_the_best(aim: Blend) -> None:
     def landscape(blend: Blend) -> float:
-        wrong = len(set(blend.groups) ^ set(aim.groups)) if blend.groups else 0
+        wrong = sum(abs(blend.weight_of.get(group, 0) - aim.weight_of.get(group, 0)) for group in GROUPS)
         away = abs(blend.whole - aim.whole) + abs(blend.views - aim.views) + abs(blend.windows - aim.windows)
         return 1 / (1 + away + 0.2 * wrong)
 
@@ -73,6 +79,12 @@ def test_neighbours_differ_in_one_thing() -> None:
     assert Blend(0.25, 0.5, ("level", "down")) in near and Blend(0.75, 0) in near
     assert Blend(0.5, 0.25, ("down",)) in near and Blend(0.5, 0.25, ("level", "down", "up")) in near
     assert all(blend.windows >= 0 for blend in near) and start not in near
+    assert {blend.group_weights for blend in near} == {()}
+    finer = set(neighbours(start, GROUPS, 0.125))
+    assert Blend(0.5, 0.25, ("level", "down"), (1, 0.5)) in finer
+    halved = Blend(0.5, 0.25, ("level", "down"), (1, 0.5))
+    assert {start, Blend(0.5, 0.25, ("level",))} <= set(neighbours(halved, GROUPS, 0.125))
+    assert all(max(blend.weight_of.values(), default=1) == 1 for blend in finer)
 
 
 def test_a_collapsed_blend_is_refused_though_its_score_is_the_highest() -> None:
