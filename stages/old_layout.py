@@ -128,12 +128,11 @@ def _names_of_own_student(run: Run, old_ensemble: str) -> dict[str, str]:
         job = distill_job(run, reader)
     except GoodSAMError:
         return {}
-    training = dataclasses.replace(job.distill, log_every=1, checkpoint_every=1, sample_memory_gb=0)
     student = (job.student.size, start_identity(job.student, job.label_set))
     records = [reader.records[panorama_id] for panorama_id in reader.ids]
     sources = [" ".join(filter(None, (record.sha256, record.ignore_mask_sha256))) for record in records]
-    old = fingerprint(_OLD_TRAINING, student, job.effective_losses, training, job.seed, job.label_set.names, reader.ids,
-                      fingerprint(old_ensemble, reader.ids, sources))  # fmt: skip
+    old = fingerprint(_OLD_TRAINING, student, job.effective_losses, job.effective_training, job.seed,
+                      job.label_set.names, reader.ids, fingerprint(old_ensemble, reader.ids, sources))  # fmt: skip
     return {old: job.fingerprint}
 
 

@@ -18,11 +18,12 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from transformers import SegformerForSemanticSegmentation
 
 from pipeline.accelerator import device_errors
@@ -32,7 +33,8 @@ from pipeline.finite import require_finite
 from pipeline.precision import chosen_precision
 from pipeline.settings import fingerprint
 from pipeline.student.augment import jitter_colours
-from pipeline.student.config import TRAINING_WRAP, DistillConfig, LossConfig, StudentConfig
+from pipeline.student.average import start_average
+from pipeline.student.config import OPTIONAL_TRAINING, TRAINING_WRAP, DistillConfig, LossConfig, StudentConfig
 from pipeline.student.data import TrainingBatch, TrainingSet, read_ahead
 from pipeline.student.losses import FeatureProjections, mka_losses, total
 from pipeline.student.meter import LossMeter
@@ -89,17 +91,22 @@ class DistillJob:
     @cached_property
     def fingerprint(self) -> str:
         """Name of the student that comes out, however often progress is logged and saved, and wherever files lie."""
-        training = replace(self.distill, log_every=1, checkpoint_every=1, sample_memory_gb=0)
         student = (self.student.size, start_identity(self.student, self.label_set))
         corrections = (self.corrections_fingerprint,) if self.corrections_fingerprint else ()
-        return fingerprint(VERSION, student, self.effective_losses, training, self.seed, self.label_set.names,
-                           self.data_fingerprint, *corrections)  # fmt: skip
+        return fingerprint(VERSION, student, self.effective_losses, self.effective_training, self.seed,
+                           self.label_set.names, self.data_fingerprint, *corrections)  # fmt: skip
 
     @property
     def effective_losses(self) -> dict[str, Any]:
         """The settings of the losses without those that have no effect on this student."""
         without = () if self.corrections_fingerprint else ("corrections",)
         return {key: value for key, value in asdict(self.losses).items() if key not in without}
+
+    @property
+    def effective_training(self) -> dict[str, Any]:
+        """The settings of the training, those without effect on the student at a fixed value, or left out."""
+        training = replace(self.distill, log_every=1, checkpoint_every=1, sample_memory_gb=0)
+        return {key: value for key, value in asdict(training).items() if OPTIONAL_TRAINING.get(key) != value}
 
     @property
     def folder(self) -> StudentFolder:
@@ -119,6 +126,13 @@ class TrainState:
     """Its groups carry their peak learning rate under `peak`."""
     start_note: str = ""
     """Which classes the student's start does not know, for the user; may be empty."""
+    average: AveragedModel | None = None
+    """Average of the model over its steps; None where none is asked for."""
+
+    @property
+    def student(self) -> SegformerForSemanticSegmentation:
+        """What is saved as the student, and validated: the average of the model, or the model itself."""
+        return self.model if self.average is None else cast(SegformerForSemanticSegmentation, self.average.module)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -127,7 +141,9 @@ class TrainState:
 
     def state(self) -> dict[str, Any]:
         """For the checkpoint."""
-        return {name: getattr(self, name).state_dict() for name in ("model", "projections", "optimizer")}
+        parts = {"model": self.model, "projections": self.projections, "optimizer": self.optimizer}
+        averages = {} if self.average is None else {"average": self.average}
+        return {name: part.state_dict() for name, part in {**parts, **averages}.items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """From the checkpoint, which another kind of device may have written."""
@@ -137,6 +153,8 @@ class TrainState:
         self.optimizer.load_state_dict({**saved, "param_groups": groups})
         self.model.load_state_dict(state["model"])
         self.projections.load_state_dict(state["projections"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
 
 
 @dataclass(frozen=True)
@@ -212,7 +230,8 @@ def prepare(job: DistillJob, example: PooledSample) -> TrainState:
     projections = FeatureProjections(model.config.hidden_sizes, channels).to(job.device).train()
     groups = parameter_groups(model, projections, job.distill)
     optimizer = torch.optim.AdamW(groups, fused=True)
-    return TrainState(model, projections, optimizer, start.note)
+    average = start_average(model, job.distill.average) if job.distill.average else None
+    return TrainState(model, projections, optimizer, start.note, average)
 
 
 def train(job: DistillJob, training: TrainState, data: TrainingSet, before: Progress, listener: Listener) -> Progress:
@@ -260,6 +279,8 @@ def training_step(job: DistillJob, training: TrainState, batch: TrainingBatch) -
     gradients = [p.grad for p in training.parameters if p.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
     training.optimizer.step()
+    if training.average is not None:
+        training.average.update_parameters(training.model)
     return {**losses, "total": loss.detach(), "gradient_norm": norm}
 
 
@@ -309,7 +330,7 @@ def _finish(job: DistillJob, training: TrainState, example: PooledSample, done: 
     height, width = example.image_HW3.shape[:2]
     report = {
         "fingerprint": job.fingerprint, "steps": job.distill.steps, "losses": done.losses,
-        "parameters": sum(p.numel() for p in training.model.parameters()), "panoramas": len(job.ids),
+        "parameters": sum(p.numel() for p in training.student.parameters()), "panoramas": len(job.ids),
         "panoramas_set_aside": done.set_aside, "data": job.data_fingerprint, "label_set": job.label_set.name,
         "working_size": [height, width], "vertical_fov": job.vertical_fov,
         "seed": job.seed, "device": job.device, "torch": torch.__version__,
@@ -318,7 +339,7 @@ def _finish(job: DistillJob, training: TrainState, example: PooledSample, done: 
     }  # fmt: skip
 
     def fill(folder: Path) -> None:
-        save_student(training.model, folder, (height, width))
+        save_student(training.student, folder, (height, width))
         (folder / RECORD).write_text(json.dumps(report, indent=2), encoding="utf-8")
         write_model_card(folder)
 

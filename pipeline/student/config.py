@@ -106,6 +106,9 @@ class DistillConfig:
     device computes in it, else float32)."""
     sample_memory_gb: float = 1.0
     """Memory for panoramas read from the cache, gigabytes: a small set is then read only once."""
+    average: float = 0.0
+    """The student is the average of the weights after every step, of which this share stays in a step: 0.99 averages
+    about the last 100. 0: the student is what the last step leaves (ours)."""
 
     def __post_init__(self) -> None:
         for key in ("steps", "batch_size", "checkpoint_every", "log_every"):
@@ -121,3 +124,10 @@ class DistillConfig:
         require_choice("distill.precision", self.precision, ("auto", "float32", "bfloat16"))
         for key in ("warmup_steps", "weight_decay", "head_multiplier", "poly_power", "sample_memory_gb"):
             require(getattr(self, key) >= 0, f"distill.{key}", getattr(self, key), "zero or positive")
+        longest = max(1 - 4 / self.steps, 0)
+        require(0 <= self.average <= longest, "distill.average", self.average,
+                f"from 0 to {longest:.4g} at {self.steps} steps, or the student stays near its start")  # fmt: skip
+
+
+OPTIONAL_TRAINING = {"average": 0.0}
+"""Settings of DistillConfig that came later, and the values with which training is what it was before them."""

@@ -98,7 +98,7 @@ def test_distillation_ends_with_a_card(tmp_path: Path) -> None:
     settings = StudentConfig("tiny"), LossConfig(), DistillConfig(steps=3)
     unread: Any = None
     job = stage_two.DistillJob(tmp_path / "mine", ("one",), unread, "data", DENSEPASS_13, *settings, seed=1)
-    trainee: Any = SimpleNamespace(model=start_student(job.student, DENSEPASS_13).model)
+    trainee: Any = SimpleNamespace(student=start_student(job.student, DENSEPASS_13).model)
     example: Any = SimpleNamespace(image_HW3=np.zeros((64, 128, 3), np.uint8))
     stage_two._finish(job, trainee, example, stage_two.Progress(3, {"total": 0.5}))
     card = (job.folder.final / "README.md").read_text()

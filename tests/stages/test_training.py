@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from pipeline.classes import LabelSet
 from pipeline.errors import CacheError, GoodSAMError, InputError, RecipeError, WeightsError
-from pipeline.student.config import LOSSES, DistillConfig, LossConfig, StudentConfig
+from pipeline.student.config import LOSSES, OPTIONAL_TRAINING, DistillConfig, LossConfig, StudentConfig
 from pipeline.student.data import TrainingSet
 from pipeline.student.model import build_student, load_student, save_student
 from pipeline.student.pooling import pool
@@ -193,6 +193,54 @@ def test_final_student_says_where_it_comes_from(undisturbed: tuple[Path, list[Ev
     assert report["settings"]["losses"]["stride"] == 4
     assert report["working_size"] == [HEIGHT, WIDTH]
     assert report["fingerprint"] == toy_job(undisturbed[0]).fingerprint
+
+
+def model_after_each_step(job: DistillJob) -> list[dict[str, torch.Tensor]]:
+    """Train, and return the model that learned, from the checkpoint of every step."""
+    models: list[dict[str, torch.Tensor]] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, StageAdvanced):
+            models.append(torch.load(job.folder.checkpoint, weights_only=True)["model"])
+
+    train_student(job, listen)
+    return models
+
+
+def test_the_averaged_student_is_the_moving_average_of_the_weights_and_leaves_the_training_alone(
+    tmp_path: Path,
+) -> None:
+    settings: dict[str, Any] = {"steps": 8, "checkpoint_every": 1}
+    models = model_after_each_step(toy_job(tmp_path / "average", distill={**settings, "average": 0.5}))
+    expected = {name: value.double() for name, value in models[0].items()}
+    for model in models[1:]:
+        expected = {name: 0.5 * value + 0.5 * model[name].double() for name, value in expected.items()}
+    student = weights(tmp_path / "average")
+    for name, value in student.items():
+        if value.is_floating_point():  # the count of a batch norm's batches is none
+            torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-7)
+    assert any(not torch.equal(student[name], models[-1][name]) for name in student)
+    train_student(toy_job(tmp_path / "none", distill=settings), silent)
+    assert all(torch.equal(value, models[-1][name]) for name, value in weights(tmp_path / "none").items())
+
+
+def test_an_interrupted_average_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    settings = {"steps": 8, "average": 0.5}
+    train_student(toy_job(tmp_path / "whole", distill=settings), silent)
+    with pytest.raises(KeyboardInterrupt):
+        train_student(toy_job(tmp_path / "stopped", distill=settings), stop_at(7))
+    events: list[Event] = []
+    train_student(toy_job(tmp_path / "stopped", distill=settings), events.append)
+    assert StageStarted("distill", 3, "steps") in events
+    ours, expected = weights(tmp_path / "stopped"), weights(tmp_path / "whole")
+    assert all(torch.equal(ours[name], expected[name]) for name in expected)
+
+
+def test_a_setting_that_came_later_is_in_no_name_at_its_default(tmp_path: Path) -> None:
+    job = toy_job(tmp_path)
+    assert not OPTIONAL_TRAINING.keys() & job.effective_training.keys()
+    assert job.fingerprint == "7d11cb0a4df7281e"  # as before there were such settings
+    assert toy_job(tmp_path, distill={"average": 0.5}).fingerprint != job.fingerprint
 
 
 def test_how_often_is_saved_and_logged_does_not_change_the_students_name(tmp_path: Path) -> None:
