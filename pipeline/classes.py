@@ -30,6 +30,8 @@ class LabelSet:
     """RGB colour per class, 0..255."""
     thin: tuple[int, ...]
     """Ids of classes with thin or small objects, which fusion can protect from large masks."""
+    stuff: tuple[int, ...] = ()
+    """Ids of classes without countable objects: ground, buildings and walls, plants, sky."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -54,6 +56,7 @@ CITYSCAPES_19 = LabelSet(
         (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
     ),
     thin=(5, 6, 7, 11, 12, 17, 18),
+    stuff=(0, 1, 2, 3, 4, 8, 9, 10),
 )  # fmt: skip
 """Cityscapes train ids: the labels of DensePASS (19 classes) and of most perspective networks."""
 
@@ -62,6 +65,7 @@ DENSEPASS_13 = LabelSet(
     names=(*CITYSCAPES_19.names[:12], "car"),
     palette=(*CITYSCAPES_19.palette[:12], CITYSCAPES_19.palette[13]),
     thin=(5, 6, 7, 11),
+    stuff=CITYSCAPES_19.stuff,
 )
 """The 13-class protocol of DensePASS: the first twelve Cityscapes classes and car. The demo world has the same set."""
 
@@ -134,7 +138,8 @@ def _require_names(id2label: Mapping[str, object]) -> None:
 
 
 def named_classes(id2label: Mapping[int, str], name: str) -> LabelSet:
-    """The known label set with these class names, or else a new one, with distinct colours and no thin classes.
+    """The known label set with these class names, or else a new one, with distinct colours and neither thin classes nor
+    stuff.
 
     Raises:
         ValueError: the ids are not 0, 1, 2, ..., or there are too many.

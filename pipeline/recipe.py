@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.classes import LABEL_SETS, LabelSet, can_merge, is_file_of_classes, label_set
-from pipeline.ensemble.config import FusionConfig
+from pipeline.ensemble.config import FusionConfig, given_back
 from pipeline.errors import RecipeError
 from pipeline.evaluate.categories import Categories, open_categories
 from pipeline.panorama.config import PanoramaConfig, ViewsConfig, WindowConfig
@@ -131,6 +131,7 @@ class Recipe:
         )
         self._require_merge("assistant.label_set", self.assistant.label_set)
         self._require_merge("data.labels_set", self.data.labels_set or self.label_set)
+        given_back(self.fusion, self.classes)
         open_categories(self.evaluation.categories, self.classes)  # refuses unusable ones before hours of work
         require(self.panorama.width % self.windows.stride_x == 0, "windows.stride_x", self.windows.stride_x,
                 f"a divisor of panorama.width ({self.panorama.width}), so that windows meet at the seam")  # fmt: skip

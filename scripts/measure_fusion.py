@@ -38,10 +38,16 @@ from stages.teacher_cache import teacher_cache
 from stages.views import shared_views
 from stages.world import SceneTask, render_scene
 
-SCENES = {"development": MODEL_VALIDATION[6600:6612], "measured": MODEL_VALIDATION[6700:6724]}
+SCENES = {
+    "development": MODEL_VALIDATION[6600:6612],
+    "measured": MODEL_VALIDATION[6700:6724],
+    "further": MODEL_VALIDATION[6800:6808],
+}
 FOLDER = Path("cache/bench/fusion")
 """Where scenes and their runs lie unless asked otherwise."""
 DEFAULT = "without options"
+CONFUSIONS = ("sidewalk in road", "terrain in sidewalk", "fence in vegetation", "fence in wall", "wall in building")
+"""Pairs of classes that look alike, the smaller of which large masks swallow."""
 OPTIONS: dict[str, dict[str, Any]] = {
     DEFAULT: {},
     "keep the assistant's labels in unreliable masks": {"unreliable": "keep"},
@@ -63,6 +69,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "regions joined, probabilities, rare 1 %": {"join": 0.5, "votes": "probabilities", "protect_rare": 0.01},
     "probabilities, rare 1 %": {"votes": "probabilities", "protect_rare": 0.01},
     "probabilities, rare 1 %, by Lcr": {"votes": "probabilities", "protect_rare": 0.01, "weigh_by": "lcr"},
+    "thin runner-up from a fifth of the votes": {"thin_runner_up": 0.2},
+    "thin runner-up from half of the votes": {"thin_runner_up": 0.5},
+    "confusions given back": {"give_back": CONFUSIONS},
+    "joined, rare 1 % (the demo's)": {"join": 0.5, "protect_rare": 0.01},
+    "the demo's, thin runner-up from a fifth": {"join": 0.5, "protect_rare": 0.01, "thin_runner_up": 0.2},
+    "the demo's, thin runner-up from half": {"join": 0.5, "protect_rare": 0.01, "thin_runner_up": 0.5},
+    "the demo's, confusions given back": {"join": 0.5, "protect_rare": 0.01, "give_back": CONFUSIONS},
     "probabilities, rare 1 %, by Lcr, confident 0.98": {
         "votes": "probabilities",
         "protect_rare": 0.01,

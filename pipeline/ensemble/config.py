@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.settings import require_choice, require_fraction
+from pipeline.classes import LabelSet, folded
+from pipeline.settings import require, require_choice, require_fraction
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,12 @@ class FusionConfig:
     join: float = 0.0
     """Masks of overlapping windows vote as one region where their intersection over union, in what both windows see,
     exceeds this; 0: every mask votes alone (the paper's)."""
+    thin_runner_up: float = 0.0
+    """A mask won by ground, buildings, plants or sky goes to the runner-up if that is a thin class with at least this
+    share of the winner's votes, for example 0.2 (the small-class rule of SAM4UDASS); 0: never."""
+    give_back: tuple[str, ...] = ()
+    """Confusions in which the assistant is right: "sidewalk in road" gives pixels that it calls sidewalk back to it
+    inside masks of road (SAM4UDASS); pixels without a mask are its own in any case."""
 
     def __post_init__(self) -> None:
         require_choice("fusion.unreliable", self.unreliable, ("paint", "keep"))
@@ -55,8 +62,8 @@ class FusionConfig:
         require_choice("fusion.on_top", self.on_top, ("small", "pure"))
         require_choice("fusion.weigh_by", self.weigh_by, ("none", "lcr", "predicted_iou", "stability"))
         fractions = (
-            "theta", "large_mask", "protect_rare", "keep_confidence", "join", "uncovered_confidence",
-            "uncovered_agreement",
+            "theta", "large_mask", "protect_rare", "keep_confidence", "join", "thin_runner_up",
+            "uncovered_confidence", "uncovered_agreement",
         )  # fmt: skip
         for key in fractions:
             require_fraction(f"fusion.{key}", getattr(self, key))
@@ -64,6 +71,25 @@ class FusionConfig:
 
 OPTIONAL = {
     "protect_rare": 0.0, "keep_confidence": 0.0, "theta_by": "setting", "votes": "labels", "on_top": "small",
-    "weigh_by": "none", "join": 0.0,
+    "weigh_by": "none", "join": 0.0, "thin_runner_up": 0.0, "give_back": (),
 }  # fmt: skip
 """Settings that came later, and the values with which fusion is what it was before them."""
+
+
+def given_back(config: FusionConfig, label_set: LabelSet) -> dict[int, list[int]]:
+    """Ids of the classes whose pixels masks leave to the assistant, by the id of the mask's class.
+
+    Raises:
+        RecipeError: an entry of `fusion.give_back` is not two classes of the set with " in " between them.
+    """
+    ids = {folded(name): class_id for class_id, name in enumerate(label_set.names)}
+    found: dict[int, list[int]] = {}
+    for entry in config.give_back:
+        words = entry.split(" in ")
+        splits = [(" in ".join(words[:k]), " in ".join(words[k:])) for k in range(1, len(words))]
+        pairs = [(folded(said), folded(painted)) for said, painted in splits]
+        known = [(ids[said], ids[painted]) for said, painted in pairs if said in ids and painted in ids]
+        require(bool(known), "fusion.give_back", entry,
+                f'two classes of {label_set.name}, as in "{label_set.names[-1]} in {label_set.names[0]}"')  # fmt: skip
+        found.setdefault(known[0][1], []).append(known[0][0])
+    return found

@@ -82,10 +82,11 @@ def oracle(known: FusionInput, truth_HW: LabelArray) -> LabelArray:
         truth_HW: true labels at the working size; ids that are no class have no vote.
     """
     void_HW = known.ignored_HW | (truth_HW >= len(known.label_set))
-    config = replace(known.config, unreliable="paint", votes="labels", keep_confidence=0.0)
+    config = replace(known.config, unreliable="paint", votes="labels", keep_confidence=0.0, thin_runner_up=0.0,
+                     give_back=())  # fmt: skip
     protected = protected_classes(truth_HW, void_HW, known.label_set, config)
     regions = [
-        vote_in_view(Seen(view.cut_nearest(truth_HW), view.cut_nearest(void_HW)), own, len(known.label_set), protected,
+        vote_in_view(Seen(view.cut_nearest(truth_HW), view.cut_nearest(void_HW)), own, known.label_set, protected,
                      config)
         for view, own in zip(known.views, known.masks, strict=True)
     ]  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -55,12 +55,44 @@ def count(labels_hw: LabelArray, ignored_hw: BoolArray, masks: MaskSet, classes:
     return Ballots(labels_MC, labels_MC, counts_MB.sum(axis=1))
 
 
-def elect(ballots: Ballots) -> Votes:
-    """The winner of every mask, and its share of the labels."""
-    winners_M = ballots.electing_MC.argmax(axis=1)
+class RunnerUpRule(NamedTuple):
+    """When a mask goes to the runner-up: masks of large stuff swallow the small things in front of it."""
+
+    winners: Sequence[int]
+    """Ids of classes that yield."""
+    runners_up: Sequence[int]
+    """Ids of classes that they yield to."""
+    share: float
+    """Of the winner's votes, in (0, 1]: the runner-up needs at least as many."""
+
+
+def elect(ballots: Ballots, rule: RunnerUpRule | None = None) -> Votes:
+    """The winner of every mask, and its share of the labels.
+
+    Args:
+        ballots: the votes.
+        rule: when the runner-up wins; None: never.
+    """
+    winners_M = _winners(ballots.electing_MC, rule)
     own_M = np.take_along_axis(ballots.labels_MC, winners_M[:, None], axis=1)[:, 0]
     coverage_M = own_M / np.maximum(ballots.labels_MC.sum(axis=1), 1)
     return Votes(winners_M.astype(np.uint8), coverage_M.astype(np.float32), ballots.areas_M)
+
+
+def _winners(
+    votes_MC: npt.NDArray[np.integer] | npt.NDArray[np.floating], rule: RunnerUpRule | None
+) -> npt.NDArray[np.intp]:
+    """The class with most votes, the lowest on ties, or the second where the rule says so."""
+    first_M = votes_MC.argmax(axis=1)
+    if rule is None:
+        return first_M
+    masks = np.arange(len(votes_MC))
+    others_MC = votes_MC.copy()
+    others_MC[masks, first_M] = -1
+    second_M = others_MC.argmax(axis=1)
+    has_enough_M = votes_MC[masks, second_M] >= np.maximum(rule.share * votes_MC[masks, first_M], np.float32(1e-6))
+    yields_M = np.isin(first_M, rule.winners) & np.isin(second_M, rule.runners_up) & has_enough_M
+    return np.where(yields_M, second_M, first_M)
 
 
 def together(ballots: Sequence[Ballots], regions: Sequence[npt.NDArray[np.intp]]) -> list[Ballots]:

@@ -23,11 +23,11 @@ import numpy.typing as npt
 from pipeline.arrays import BoolArray, FloatArray, LabelArray
 from pipeline.classes import LabelSet
 from pipeline.ensemble.compose import Fusion, compose, require_alike
-from pipeline.ensemble.config import FusionConfig
+from pipeline.ensemble.config import FusionConfig, given_back
 from pipeline.ensemble.joining import joined_regions
 from pipeline.ensemble.regions import NO_MASK, Regions, Votes
 from pipeline.panorama.views import View
-from pipeline.teacher.ballots import Ballots, Seen, count, elect, electing, required, together
+from pipeline.teacher.ballots import Ballots, RunnerUpRule, Seen, count, elect, electing, required, together
 from pipeline.teacher.masks import MaskSet
 
 
@@ -85,7 +85,7 @@ def vote_in_views(
     in_views: list[_InView] = []
     ballots: list[Ballots] = []
     for view, own_masks in zip(views, masks, strict=True):
-        in_view = _InView(seen(view), own_masks, len(label_set), protected, config)
+        in_view = _InView(seen(view), own_masks, label_set, protected, config)
         ballots.append(in_view.ballots())
         in_views.append(replace(in_view, seen=replace(in_view.seen, probabilities_Chw=None)))  # of all: much memory
     regions = [view.regions(own) for view, own in zip(in_views, ballots, strict=True)]
@@ -111,20 +111,22 @@ def _needs_confidence(config: FusionConfig) -> bool:
     return config.votes == "confidence" or config.keep_confidence > 0
 
 
-def vote_in_view(seen: Seen, masks: MaskSet, classes: int, protected: Sequence[int], config: FusionConfig) -> Regions:
+def vote_in_view(
+    seen: Seen, masks: MaskSet, label_set: LabelSet, protected: Sequence[int], config: FusionConfig
+) -> Regions:
     """The regions of one view.
 
     Args:
         seen: labels, and probabilities where `config` needs them.
         masks: of this view, h x w; they may overlap.
-        classes: number of classes.
+        label_set: the classes.
         protected: ids of classes whose pixels large masks of other classes leave alone.
         config: how to vote, from which area a mask is large, and which of overlapping masks is on top.
 
     Raises:
         ValueError: sizes differ, or probabilities are missing.
     """
-    view = _InView(seen, masks, classes, protected, config)
+    view = _InView(seen, masks, label_set, protected, config)
     return view.regions(view.ballots())
 
 
@@ -134,7 +136,7 @@ class _InView:
 
     seen: Seen
     masks: MaskSet
-    classes: int
+    label_set: LabelSet
     protected: Sequence[int]
     config: FusionConfig
 
@@ -147,21 +149,52 @@ class _InView:
         size, expected = (self.masks.height, self.masks.width), self.seen.ignored_hw.shape
         if size != expected:
             raise ValueError(f"masks are of a view of {size}, the view is {expected}")
-        ballots = count(self.seen.labels_hw, self.seen.ignored_hw, self.masks, self.classes)
-        electing_MC = electing(self.seen, self.masks, self.classes, self.config)
+        classes = len(self.label_set)
+        ballots = count(self.seen.labels_hw, self.seen.ignored_hw, self.masks, classes)
+        electing_MC = electing(self.seen, self.masks, classes, self.config)
         return ballots if electing_MC is None else replace(ballots, electing_MC=electing_MC)
 
     def regions(self, ballots: Ballots) -> Regions:
         """Its masks with the labels that these votes give them."""
-        votes = elect(ballots)
+        votes = elect(ballots, _runner_up_rule(self.label_set, self.config))
         weights_M = _weights(self.masks, votes, self.config)
-        owners_hw = _paint(self.seen, self.masks, votes, self.protected, self.config)
-        return Regions(owners_hw, replace(votes, weights_M=weights_M))
+        return Regions(self._paint(votes), replace(votes, weights_M=weights_M))
+
+    def _paint(self, votes: Votes) -> npt.NDArray[np.int32]:
+        """The mask that owns each pixel, or NO_MASK. Masks without votes own no pixel."""
+        seen, config, labels_hw = self.seen, self.config, self.seen.labels_hw
+        owners_hw = np.full(labels_hw.shape, NO_MASK, np.int32)
+        protected_hw = np.isin(labels_hw, self.protected)
+        large_area = config.large_mask * labels_hw.size
+        sure_hw = required(seen.confidence_hw) >= config.keep_confidence if config.keep_confidence > 0 else None
+        returned = given_back(config, self.label_set)
+        placed = list(self.masks.placed())
+        for m in _painting_order(seen, votes, config):
+            if votes.coverage_M[m] == 0:
+                continue
+            box, painted = placed[m]
+            differs = labels_hw[box] != votes.winners_M[m]
+            if votes.areas_M[m] >= large_area and len(self.protected):
+                painted = painted & ~(protected_hw[box] & differs)
+            if sure_hw is not None:
+                painted = painted & ~(sure_hw[box] & differs)
+            if said := returned.get(int(votes.winners_M[m])):
+                painted = painted & ~np.isin(labels_hw[box], said)
+            owners_hw[box][painted] = m
+        owners_hw[seen.ignored_hw] = NO_MASK
+        return owners_hw
 
 
 def vote(labels_hw: LabelArray, ignored_hw: BoolArray, masks: MaskSet, classes: int) -> Votes:
     """Count the assistant's labels inside every mask, and elect; ignored pixels have no vote."""
     return elect(count(labels_hw, ignored_hw, masks, classes))
+
+
+def _runner_up_rule(label_set: LabelSet, config: FusionConfig) -> RunnerUpRule | None:
+    """When thin classes win the masks of stuff, as far as `config` lets them."""
+    if config.thin_runner_up == 0:
+        return None
+    return RunnerUpRule(label_set.stuff, label_set.thin, config.thin_runner_up)
 
 
 def _weights(masks: MaskSet, votes: Votes, config: FusionConfig) -> npt.NDArray[np.float32] | None:
@@ -173,30 +206,6 @@ def _weights(masks: MaskSet, votes: Votes, config: FusionConfig) -> npt.NDArray[
         "stability": masks.stability_M,
     }
     return of_masks[config.weigh_by]
-
-
-def _paint(
-    seen: Seen, masks: MaskSet, votes: Votes, protected: Sequence[int], config: FusionConfig
-) -> npt.NDArray[np.int32]:
-    """The mask that owns each pixel, or NO_MASK. Masks without votes own no pixel."""
-    labels_hw = seen.labels_hw
-    owners_hw = np.full(labels_hw.shape, NO_MASK, np.int32)
-    protected_hw = np.isin(labels_hw, protected)
-    large_area = config.large_mask * labels_hw.size
-    sure_hw = required(seen.confidence_hw) >= config.keep_confidence if config.keep_confidence > 0 else None
-    placed = list(masks.placed())
-    for m in _painting_order(seen, votes, config):
-        if votes.coverage_M[m] == 0:
-            continue
-        box, painted = placed[m]
-        differs = labels_hw[box] != votes.winners_M[m]
-        if votes.areas_M[m] >= large_area and len(protected):
-            painted = painted & ~(protected_hw[box] & differs)
-        if sure_hw is not None:
-            painted = painted & ~(sure_hw[box] & differs)
-        owners_hw[box][painted] = m
-    owners_hw[seen.ignored_hw] = NO_MASK
-    return owners_hw
 
 
 def _painting_order(seen: Seen, votes: Votes, config: FusionConfig) -> list[int]:

@@ -49,6 +49,15 @@ def test_a_products_fingerprint_is_in_those_that_are_made_of_it(
             assert changed(before, fingerprints(recipe)) == follows
 
 
+def test_settings_of_fusion_that_came_later_are_in_no_fingerprint_while_they_are_off(tmp_path: Path) -> None:
+    ensemble = product(ENSEMBLE)
+    off = ensemble.settings(recipe_of(tmp_path))["fusion"]
+    assert off.keys() == {"theta", "unreliable", "protect_thin", "large_mask", "uncovered_confidence",
+                          "uncovered_agreement"}  # fmt: skip
+    for key, value in {"thin_runner_up": 0.2, "give_back": ["sidewalk in road"]}.items():
+        assert ensemble.settings(recipe_of(tmp_path, fusion={key: value}))["fusion"].keys() == {*off, key}
+
+
 def test_weights_count_by_content_and_not_by_name_or_place(tmp_path: Path) -> None:
     def names(path: Path) -> dict[str, str]:
         return fingerprints(recipe_of(tmp_path, sam={"checkpoint": str(path)}))

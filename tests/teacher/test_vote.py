@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.classes import IGNORE, LabelSet
 from pipeline.ensemble.compose import Fusion, compose_part
-from pipeline.ensemble.config import FusionConfig
+from pipeline.ensemble.config import FusionConfig, given_back
+from pipeline.errors import RecipeError
 from pipeline.panorama.config import WindowConfig
 from pipeline.panorama.windows import Window, cut, window_grid
 from pipeline.teacher.ballots import Seen
@@ -24,7 +25,7 @@ Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 
 GREY = (0, 0, 0)
-FOUR = LabelSet("four", ("road", "wall", "pole", "sky"), (GREY,) * 4, thin=(2,))
+FOUR = LabelSet("four", ("road", "wall", "pole", "sky"), (GREY,) * 4, thin=(2,), stuff=(0, 1))
 ROAD, WALL, POLE, SKY = range(4)
 DEFAULT = FusionConfig()
 SIZE = 8
@@ -356,11 +357,52 @@ def test_where_windows_differ_the_better_mask_can_win(weigh_by: str, label: int)
     assert (found.labels_HW[:, 50:52] == label).all()
 
 
+@pytest.mark.parametrize(
+    ("share", "thin", "votes", "label"),
+    [(0.3, POLE, "labels", POLE), (0.3, POLE, "probabilities", POLE), (0.4, POLE, "labels", WALL),
+     (0.3, SKY, "labels", WALL), (0.0, POLE, "labels", WALL)],
+)  # fmt: skip
+def test_a_mask_of_stuff_goes_to_a_thin_runner_up_with_enough_votes(
+    share: float, thin: int, votes: str, label: int
+) -> None:
+    """8 of the mask's 32 pixels are the minority's: a third of the winner's 24."""
+    config = FusionConfig(thin_runner_up=share, votes=votes, protect_thin=False)
+    found = fused(mostly_wall(thin), [LEFT_HALF], config)
+    assert (found.labels_HW[:, :4] == label).all()
+    assert not (found.reliable_HW[:, :4].any() and label == POLE)  # Lcr is the share of the pole
+
+
+def test_a_mask_of_things_yields_to_no_runner_up() -> None:
+    labels = np.where(mostly_wall(POLE) == WALL, np.uint8(SKY), mostly_wall(POLE))  # sky is no stuff in FOUR
+    found = fused(labels, [LEFT_HALF], FusionConfig(thin_runner_up=0.1, protect_thin=False))
+    assert (found.labels_HW[:, :4] == SKY).all()
+
+
+def test_confusions_that_are_listed_are_given_back_to_the_assistant() -> None:
+    given, not_given = (
+        fused(mostly_wall(ROAD), [LEFT_HALF], FusionConfig(give_back=(entry,)))
+        for entry in ("Road in wall", "wall in road")
+    )
+    np.testing.assert_array_equal(given.labels_HW, mostly_wall(ROAD))
+    assert (not_given.labels_HW[:, :4] == WALL).all()
+
+
+def test_classes_given_back_may_have_an_in_of_their_own_in_their_names() -> None:
+    label_set = LabelSet("two", ("man in car", "car"), (GREY,) * 2, thin=())
+    assert given_back(FusionConfig(give_back=("man in car in car",)), label_set) == {1: [0]}
+
+
+@pytest.mark.parametrize("entry", ["road", "tree in road", "road in", "road on wall"])
+def test_confusions_of_unknown_classes_are_refused(entry: str) -> None:
+    with pytest.raises(RecipeError, match=r"fusion.give_back is '.*two classes of four, as in .sky in road"):
+        given_back(FusionConfig(give_back=(entry,)), FOUR)
+
+
 @pytest.mark.parametrize("change", [{"votes": "confidence"}, {"votes": "probabilities"}, {"keep_confidence": 0.5}])
 def test_a_view_without_the_probabilities_that_settings_need_is_refused(change: dict[str, Any]) -> None:
     labels, no = mostly_wall(ROAD), np.zeros((SIZE, SIZE), np.bool_)
     with pytest.raises(ValueError, match="need the assistant's probabilities"):
-        vote_in_view(Seen(labels, no), mask_set([LEFT_HALF]), 4, (), FusionConfig(**change))
+        vote_in_view(Seen(labels, no), mask_set([LEFT_HALF]), FOUR, (), FusionConfig(**change))
 
 
 def panorama_case(seed: int) -> tuple[Floats, Floats, Bools, tuple[Window, ...], list[list[Bools]]]:
