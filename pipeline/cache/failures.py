@@ -36,10 +36,13 @@ def looking(what: Path | str) -> Generator[None]:
 
 
 def _unreadable(what: Path | str, error: OSError) -> CacheError:
-    expected, remedy = "it must be readable", "Check the disk"
-    if error.errno in _FORBIDDEN:
-        expected, remedy = "it must be readable", "Change its permissions"
-    return CacheError(f"{what} cannot be read ({error.strerror})", expected, remedy)
+    remedy = "Change its permissions" if error.errno in _FORBIDDEN else "Check the disk"
+    return CacheError(f"{what} cannot be read ({_reason(error)})", "it must be readable", remedy)
+
+
+def _reason(error: OSError) -> str:
+    """What the system says; errors that a library raises have only a message."""
+    return error.strerror or str(error)
 
 
 @contextmanager
@@ -74,11 +77,10 @@ def writing(what: Path | str) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
         if error.errno in _FULL:
             expected, remedy = "there must be room", "Free some space and run the command again; finished work is kept"
         elif error.errno in _FORBIDDEN:
             expected, remedy = "the folder must be writable", "Change its permissions, or choose another cache folder"
         else:
             expected, remedy = "it must be writable", "Check the disk and run the command again"
-        raise CacheError(f"{what} cannot be written ({reason})", expected, remedy) from error
+        raise CacheError(f"{what} cannot be written ({_reason(error)})", expected, remedy) from error
