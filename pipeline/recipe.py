@@ -81,10 +81,13 @@ class EvalConfig:
     """Further rungs to compare with, measured where there are labels: sam_only (SAM's masks with their winners, nothing
     elsewhere), superpixels (regions of like colour in place of SAM's masks; needs scikit-image), oracle (every mask
     with its true majority class). Each takes about as long as the fusion of a panorama, superpixels some seconds."""
+    checkpoint: str = "last"
+    """Which student to measure: last, or best, by its validation during training (needs `distill.validation`)."""
 
     def __post_init__(self) -> None:
         for control in self.controls:
             require_choice("evaluation.controls", control, ("sam_only", "superpixels", "oracle"))
+        require_choice("evaluation.checkpoint", self.checkpoint, ("last", "best"))
         for key in ("overlays", "yaw_panoramas"):
             require(getattr(self, key) >= 0, f"evaluation.{key}", getattr(self, key), "0 or a positive number")
 

@@ -26,8 +26,10 @@ from pipeline.student.augment import Augmentation
 from pipeline.student.data import collate
 from pipeline.student.pooling import PooledSample
 from pipeline.student.schedule import parameter_groups
+from stages.distill_job import DistillJob
 from stages.memory import keep_freed_memory
-from stages.training import DistillJob, prepare, training_step
+from stages.trainee import prepare
+from stages.training import training_step
 
 CHANNELS = (32, 64, 128, 192)
 """Of the features of the demo's assistant, by level."""

@@ -7,12 +7,14 @@ from contextlib import closing
 from pathlib import Path
 
 from stages.claims import exclusive_lock
+from stages.distill_job import DistillJob
 from stages.events import Event, Listener, Note
 from stages.listeners import TensorBoard
 from stages.reading import RunReader
 from stages.runs import STUDENTS, Run
 from stages.splits import SplitPanorama, learning_panoramas
-from stages.training import STAGE, DistillJob, train_student
+from stages.training import STAGE, train_student
+from stages.validation import hold_out, run_validation
 
 
 def distill(run: Run, listener: Listener, *, device: str = "cpu") -> Path:
@@ -31,11 +33,13 @@ def distill(run: Run, listener: Listener, *, device: str = "cpu") -> Path:
             `train_student`.
     """
     learning = learning_panoramas(run.recipe)
-    job = distill_job(run, RunReader.open(run, learning), device)
+    cached = RunReader.open(run, learning)
+    job = distill_job(run, cached, device)
     with exclusive_lock(job.folder.path, STAGE, run.cache):
         run.record_recipe()
         run.record_student(job.fingerprint)
-        note_left_out(STAGE, learning, job.ids, listener)
+        note_left_out(STAGE, learning, cached.ids, listener)
+        _note_held_out(job, listener)
         with closing(TensorBoard(job.folder.path / "tensorboard")) as curves:
 
             def both(event: Event) -> None:
@@ -43,6 +47,13 @@ def distill(run: Run, listener: Listener, *, device: str = "cpu") -> Path:
                 curves(event)
 
             return train_student(job, both)
+
+
+def _note_held_out(job: DistillJob, listener: Listener) -> None:
+    if job.validation:
+        held_out = len(job.validation.facts["held_out"])
+        listener(Note(STAGE, f"learning from {len(job.ids)} panoramas; {held_out} held out, for validation every "
+                             f"{job.validation.every} steps by {job.validation.chosen_by}"))  # fmt: skip
 
 
 def distill_job(run: Run, reader: RunReader, device: str = "cpu") -> DistillJob:
@@ -54,6 +65,7 @@ def distill_job(run: Run, reader: RunReader, device: str = "cpu") -> DistillJob:
         device: torch device.
     """
     recipe = run.recipe
+    reader, held_out = hold_out(reader, recipe.distill.validation)
     return DistillJob(
         students=run.cache / STUDENTS,
         ids=reader.ids,
@@ -67,6 +79,7 @@ def distill_job(run: Run, reader: RunReader, device: str = "cpu") -> DistillJob:
         device=device,
         corrections_fingerprint=reader.corrections_fingerprint,
         vertical_fov=recipe.panorama.vertical_fov,
+        validation=run_validation(run.recipe, held_out) if held_out else None,
     )
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.cache import codec, records
-from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
+from pipeline.arrays import BoolArray
+from pipeline.cache import codec
+from pipeline.cache.schema import ASSISTANT, ENSEMBLE
 from pipeline.errors import CacheError
 from pipeline.panorama.sphere import solid_angles
 from pipeline.tune.mask_pixels import MaskPixels
@@ -73,14 +74,24 @@ def write_doubtful(folder: Path, doubtful: Sequence[Doubtful]) -> None:
 
 
 def _judge(reader: RunReader, panorama_id: str) -> Doubtful:
-    size, views = reader.recipe.panorama, shared_views(reader.recipe)
+    size = reader.recipe.panorama
     assistant = reader.read(ASSISTANT, panorama_id, ("assistant_probabilities", "agreement"))
     ignored_HW = reader.read(ENSEMBLE, panorama_id, ("ignored",))["ignored"].astype(bool)
-    scored_HW = kept_pixels(size.height, size.width, len(reader.recipe.classes)) & ~ignored_HW
-    masks = records.unpack_masks(reader.read(MASKS, panorama_id), views)
+    scored_HW, masks = scored_masks(reader, panorama_id, ignored_HW)
     labels_N = assistant["assistant_probabilities"][:, scored_HW].argmax(axis=0).astype(np.uint8)
-    votes_MC = MaskPixels.of(views, masks, scored_HW).votes(labels_N, len(reader.recipe.classes))
+    votes_MC = masks.votes(labels_N, len(reader.recipe.classes))
     areas_HW = solid_angles(size.height, size.width, size.vertical_fov)[:, None] * ~ignored_HW
     agreement_HW = codec.decode_unit(assistant["agreement"])
     agreement = float(np.vdot(areas_HW, agreement_HW) / areas_HW.sum())
     return Doubtful(panorama_id, corrected_purity(votes_MC), agreement)
+
+
+def scored_masks(reader: RunReader, panorama_id: str, ignored_HW: BoolArray) -> tuple[BoolArray, MaskPixels]:
+    """The pixels [H, W] at which a prediction's purity is judged, and which of SAM's masks each lies in.
+
+    Raises:
+        CacheError: the masks are not in the cache, or damaged.
+    """
+    size = reader.recipe.panorama
+    scored_HW = kept_pixels(size.height, size.width, len(reader.recipe.classes)) & ~ignored_HW
+    return scored_HW, MaskPixels.of(shared_views(reader.recipe), reader.masks(panorama_id), scored_HW)

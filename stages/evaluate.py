@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from pipeline.classes import LabelSet, label_set
-from pipeline.errors import GoodSAMError
+from pipeline.errors import GoodSAMError, InputError
 from pipeline.evaluate import report
-from pipeline.panorama.finding import PanoramaFile
-from pipeline.panorama.labels import doubt_of_first_id, open_labels, survey_labels
-from pipeline.recipe import Recipe
+from pipeline.panorama.labels import doubt_of_first_id
+from pipeline.recipe import EvalConfig, Recipe
 from pipeline.settings import fingerprint
 from pipeline.student.model import start_student
 from stages.claims import exclusive_lock
@@ -31,9 +27,11 @@ from stages.measuring import STAGE, EvaluateJob, measure
 from stages.predictor import Predictor, StudentPredictor, load_predictor
 from stages.reading import RunReader
 from stages.runs import EVALUATIONS, Run
-from stages.splits import SplitPanorama, evaluation_panoramas, learning_panoramas
-from stages.students import StudentFolder
+from stages.splits import evaluation_panoramas, learning_panoramas
+from stages.students import StudentFolder, record_of
+from stages.truth import label_file_set, label_files, open_truth
 from stages.turning import TurningPlan
+from stages.validation import hold_out
 
 VERSION = 2
 """Raised when the code changes what is measured."""
@@ -74,7 +72,7 @@ def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation
     reader = RunReader.open(run, panoramas)
     note_left_out(STAGE, panoramas, reader.ids, listener)
     student = _find_student(run, reader, listener)
-    labels = _labels(run.recipe, panoramas, listener)
+    labels = label_files(run.recipe, panoramas, STAGE, listener)
     found_ids: set[int] = set()
     name = _fingerprint(run.recipe, reader, labels, student)
     job = EvaluateJob(
@@ -82,7 +80,7 @@ def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation
         label_set=run.recipe.classes,
         out=run.cache / EVALUATIONS / name,
         open_image=reader.image,
-        open_labels=partial(_open_label, labels, reader, found_ids),
+        open_labels=partial(open_truth, labels, reader, found_ids=found_ids),
         read_teacher=reader.teacher,
         read_masks=reader.mask_map,
         students=_students(run, student, device, listener),
@@ -93,7 +91,8 @@ def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation
         turning=_turning(reader, device),
         overlays=run.recipe.evaluation.overlays,
         facts={"run": run.recipe.name, "student_name": student.folder.path.name if student else None,
-               "student_is_of_this_recipe": student.is_of_this_recipe if student else None},
+               "student_is_of_this_recipe": student.is_of_this_recipe if student else None,
+               **_checkpoint(run.recipe, student)},
     )  # fmt: skip
     with exclusive_lock(job.out, STAGE, run.cache):
         run.record_recipe()
@@ -102,7 +101,7 @@ def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation
         doubtful = most_doubtful(reader, measured, STAGE, listener)
         write_doubtful(job.out, doubtful)
         run.record_evaluation(name)
-    if (doubt := doubt_of_first_id(found_ids, _label_file_set(run.recipe))) and not run.recipe.data.labels_from_one:
+    if (doubt := doubt_of_first_id(found_ids, label_file_set(run.recipe))) and not run.recipe.data.labels_from_one:
         listener(Note(STAGE, doubt))
     return Evaluation(job.out, metrics, doubtful)
 
@@ -160,48 +159,29 @@ def _no_student(listener: Listener) -> None:
 
 
 def _tell_learned_from(run: Run, measured: RunReader, learning: RunReader, listener: Listener) -> None:
-    """Say how many of the panoramas to measure on are learned from too, under whatever name."""
-    if not run.recipe.data.evaluation:
-        return
-    learned = set(learning.sources())
-    sources = measured.sources()
-    if note := learned_from_note(sum(source in learned for source in sources), len(sources)):
+    """Say how many of the panoramas to measure on are learned from too, or chose the checkpoint, under whatever
+    name."""
+    learning, held_out = hold_out(learning, run.recipe.distill.validation)
+    learned, sources = set(learning.sources()), measured.sources()
+    if run.recipe.data.evaluation and (
+        note := learned_from_note(sum(source in learned for source in sources), len(sources))
+    ):
         listener(Note(STAGE, note))
+    chose = set(held_out.sources()) if held_out and run.recipe.evaluation.checkpoint == "best" else set[str]()
+    if number := sum(source in chose for source in sources):
+        listener(Note(STAGE, f"the student's best checkpoint was chosen on {number} of the {len(sources)} panoramas to "
+                             "measure on: their figures flatter it"))  # fmt: skip
 
 
 def _fingerprint(recipe: Recipe, reader: RunReader, labels: Mapping[str, Path], student: _FoundStudent | None) -> str:
     """Names an evaluation by what is measured: stage one's output, labels and student."""
     of_labels = {panorama_id: digest(path) for panorama_id, path in labels.items()}
-    how = (recipe.data.labels_by, recipe.data.labels_from_one, _label_file_set(recipe).names)
-    return fingerprint(VERSION, recipe.name, reader.content_fingerprint(), of_labels, how, recipe.evaluation,
+    how = (recipe.data.labels_by, recipe.data.labels_from_one, label_file_set(recipe).names)
+    settings = asdict(recipe.evaluation)
+    if settings["checkpoint"] == EvalConfig().checkpoint:  # it came later
+        del settings["checkpoint"]
+    return fingerprint(VERSION, recipe.name, reader.content_fingerprint(), of_labels, how, settings,
                        student.folder.path.name if student else "")  # fmt: skip
-
-
-def _labels(recipe: Recipe, panoramas: list[SplitPanorama], listener: Listener) -> Mapping[str, Path]:
-    """Label file by id; those that belong to no panorama are reported."""
-    if not recipe.data.labels:
-        return {}
-    plain = {p.id.partition("/")[2]: p for p in panoramas}
-    files = [PanoramaFile(name, p.path) for name, p in plain.items()]
-    found = survey_labels(Path(recipe.data.labels), files)
-    if found.note and not recipe.data.limit:  # with a limit, most are of panoramas that were left out on purpose
-        listener(Note(STAGE, f"{recipe.data.labels}: {found.note}"))
-    return {plain[name].id: path for name, path in found.by_id.items()}
-
-
-def _open_label(
-    files: Mapping[str, Path], reader: RunReader, found_ids: set[int], panorama_id: str
-) -> npt.NDArray[np.uint8] | None:
-    recipe = reader.recipe
-    if panorama_id not in files:
-        return None
-    return open_labels(files[panorama_id], recipe.classes, recipe.panorama, _label_file_set(recipe),
-                       from_one=recipe.data.labels_from_one, found_ids=found_ids,
-                       placement=reader.placement(panorama_id))  # fmt: skip
-
-
-def _label_file_set(recipe: Recipe) -> LabelSet:
-    return label_set(recipe.data.labels_set) if recipe.data.labels_set else recipe.classes
 
 
 def _students(run: Run, student: _FoundStudent | None, device: str, listener: Listener) -> dict[str, Predictor]:
@@ -214,5 +194,29 @@ def _students(run: Run, student: _FoundStudent | None, device: str, listener: Li
         model = start.model.to(device).eval()  # type: ignore[arg-type]
         students["student_start"] = StudentPredictor(model, run.recipe.classes, device)
     if student:
-        students["student"] = load_predictor(student.folder.final, device)
+        students["student"] = load_predictor(_measured_folder(run.recipe, student.folder), device)
     return students
+
+
+def _measured_folder(recipe: Recipe, student: StudentFolder) -> Path:
+    """The folder of the checkpoint that `evaluation.checkpoint` names.
+
+    Raises:
+        InputError: it is the best, and the student was not validated.
+    """
+    if recipe.evaluation.checkpoint == "last":
+        return student.final
+    if not student.best.is_dir():
+        raise InputError(f"evaluation.checkpoint is 'best', and the student {student.path} was not validated",
+                         "the best checkpoint is chosen while the student learns",
+                         "Set distill.validation and run distill, or evaluation.checkpoint = 'last'")  # fmt: skip
+    return student.best
+
+
+def _checkpoint(recipe: Recipe, student: _FoundStudent | None) -> dict[str, Any]:
+    """Which checkpoint is measured, for metrics.json."""
+    if student is None:
+        return {}
+    folder = _measured_folder(recipe, student.folder)
+    steps = [record_of(path).get("steps") for path in (folder, student.folder.final)]
+    return {"student_checkpoint": {"kind": recipe.evaluation.checkpoint, "step": steps[0], "of": steps[1]}}

@@ -124,13 +124,14 @@ def _figures(student: Path) -> str:
 
 def _metrics_of(student: Path) -> dict[str, Any]:
     """The latest figures of this student that lie in its cache, measured after it was finished."""
-    folder = student.resolve().parent
+    folder, kind = student.resolve().parent, "best" if student.resolve().name == "best" else "last"
     found: dict[float, dict[str, Any]] = {0.0: {}}
     for path in (folder.parent.parent / EVALUATIONS).glob("*/metrics.json"):
         metrics = _read(path)
+        measured_what = (metrics.get("student_name"), metrics.get("student_checkpoint", {}).get("kind", "last"))
         with suppress(OSError):
             measured = path.stat().st_mtime
-            if metrics.get("student_name") == folder.name and measured >= (student / RECORD).stat().st_mtime:
+            if measured_what == (folder.name, kind) and measured >= (student / RECORD).stat().st_mtime:
                 found[measured] = metrics
     return found[max(found)]
 

@@ -163,6 +163,10 @@ class RunReader:
             self.read(ASSISTANT, panorama_id, _OF_ASSISTANT), self.read(ENSEMBLE, panorama_id, _OF_ENSEMBLE)
         )
 
+    def only_of(self, ids: Iterable[str]) -> RunReader:
+        """A reader of some of its panoramas, which knows of the others."""
+        return replace(self, paths={panorama_id: self.paths[panorama_id] for panorama_id in ids})
+
     def only(self, panorama_id: str) -> RunReader:
         """A reader of one panorama, small enough to be sent to a worker with each task."""
         records, paths = ({panorama_id: of[panorama_id]} for of in (self.records, self.paths))

@@ -2,6 +2,8 @@
 
 checkpoint.pt       the latest state of the training; checkpoint.previous.pt is the one before
 final/              the finished student, as transformers saves it, and training.json
+best/               with validation: the same for the step that was best on the panoramas held out
+validation.json     figures of all validations; validation.png draws them
 tensorboard/        curves of its training
 """
 
@@ -30,6 +32,11 @@ class StudentFolder:
         return self.path / "final"
 
     @property
+    def best(self) -> Path:
+        """Where the student of the best validation lies; it is not there without validation."""
+        return self.path / "best"
+
+    @property
     def checkpoint(self) -> Path:
         """Where the latest checkpoint lies."""
         return self.path / "checkpoint.pt"
@@ -41,10 +48,7 @@ class StudentFolder:
 
     def record(self) -> dict[str, Any]:
         """What training.json says of the finished student; empty if there is none."""
-        try:
-            return dict(json.loads((self.final / RECORD).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return {}
+        return record_of(self.final)
 
     def finish(self, fill: Callable[[Path], None]) -> None:
         """Let `fill` write the student; it is complete or not there.
@@ -53,6 +57,14 @@ class StudentFolder:
             CacheError: no room, or no permission.
         """
         replace_folder(self.final, fill)
+
+    def keep_best(self, fill: Callable[[Path], None]) -> None:
+        """Let `fill` write the student that is the best so far; it takes the place of the one before.
+
+        Raises:
+            CacheError: no room, or no permission.
+        """
+        replace_folder(self.best, fill)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Write a checkpoint.
@@ -69,3 +81,11 @@ class StudentFolder:
     def forget_training(self) -> None:
         """Remove the checkpoints."""
         remove_checkpoints(self.checkpoint)
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    """What the training.json in a folder says; empty if there is none."""
+    try:
+        return dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}

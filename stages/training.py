@@ -11,162 +11,42 @@ Legend: B batch, H W panorama, 3 = RGB.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
-from transformers import SegformerForSemanticSegmentation
 
 from pipeline.accelerator import device_errors
-from pipeline.classes import LabelSet
-from pipeline.errors import GoodSAMError, InputError, RecipeError
-from pipeline.finite import require_finite
+from pipeline.errors import GoodSAMError, InputError
 from pipeline.precision import chosen_precision
-from pipeline.settings import fingerprint
 from pipeline.student.augment import jitter_colours
-from pipeline.student.average import start_average
-from pipeline.student.config import OPTIONAL_TRAINING, TRAINING_WRAP, DistillConfig, LossConfig, StudentConfig
+from pipeline.student.config import TRAINING_WRAP
 from pipeline.student.data import TrainingBatch, TrainingSet, read_ahead
-from pipeline.student.losses import FeatureProjections, mka_losses, total
+from pipeline.student.losses import mka_losses, total
 from pipeline.student.meter import LossMeter
-from pipeline.student.model import forward_wrapped, normalise, save_student, start_identity, start_student, to_unit
-from pipeline.student.pooling import PooledSample
+from pipeline.student.model import forward_wrapped, normalise, to_unit
 from pipeline.student.precision import mixed_precision
-from pipeline.student.sample import SampleReader
-from pipeline.student.schedule import parameter_groups, set_learning_rates
+from pipeline.student.schedule import set_learning_rates
 from pipeline.student.targets import make_targets
 from stages.devices import describe_device
+from stages.distill_job import DistillJob
 from stages.events import ItemFailed, Listener, Note, Scalars, StageAdvanced, StageFinished, StageStarted
-from stages.model_card import write_model_card
+from stages.progress import Progress
+from stages.saved_student import write_student
 from stages.students import StudentFolder
-from stages.training_record import RECORD
+from stages.trainee import TrainState, prepare
+from stages.validating import is_due, validate
 
 STAGE = "distill"
-VERSION = 4
-"""Raised when the code changes what a student learns, so that older students and checkpoints are not taken for it."""
 _GPU_READERS = 4
 """Threads that prepare batches for a GPU, which takes a step in less time than one thread takes for a batch."""
 _STREAM = 2
 """Tells the seeds of dropout from those of the order of samples (0) and of augmentations (1)."""
-
-
-@dataclass(frozen=True)
-class DistillJob:
-    """All that determines a student."""
-
-    students: Path
-    """Folder of all students; everything is written to this one's, below it."""
-    ids: tuple[str, ...]
-    """Panoramas to learn from, in an order that does not change between runs."""
-    read_sample: SampleReader
-    """Reads one of them."""
-    data_fingerprint: str
-    """Names what is learned from, in the order of the panoramas: stage one's output, not where it lies."""
-    label_set: LabelSet
-    """Classes of the student."""
-    student: StudentConfig
-    """The network."""
-    losses: LossConfig
-    """Weights of the losses."""
-    distill: DistillConfig
-    """Training."""
-    seed: int
-    """Seed of all that is random."""
-    device: str = "cpu"
-    """torch device."""
-    corrections_fingerprint: str = ""
-    """Names people's corrections that are learned from too; empty where there are none."""
-    vertical_fov: float = 180.0
-    """Vertical field of view of the panoramas, degrees: noted for those who predict with the student."""
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Name of the student that comes out, however often progress is logged and saved, and wherever files lie."""
-        student = (self.student.size, start_identity(self.student, self.label_set))
-        corrections = (self.corrections_fingerprint,) if self.corrections_fingerprint else ()
-        return fingerprint(VERSION, student, self.effective_losses, self.effective_training, self.seed,
-                           self.label_set.names, self.data_fingerprint, *corrections)  # fmt: skip
-
-    @property
-    def effective_losses(self) -> dict[str, Any]:
-        """The settings of the losses without those that have no effect on this student."""
-        without = () if self.corrections_fingerprint else ("corrections",)
-        return {key: value for key, value in asdict(self.losses).items() if key not in without}
-
-    @property
-    def effective_training(self) -> dict[str, Any]:
-        """The settings of the training, those without effect on the student at a fixed value, or left out."""
-        training = replace(self.distill, log_every=1, checkpoint_every=1, sample_memory_gb=0)
-        return {key: value for key, value in asdict(training).items() if OPTIONAL_TRAINING.get(key) != value}
-
-    @property
-    def folder(self) -> StudentFolder:
-        """Where checkpoints and the student go."""
-        return StudentFolder(self.students / self.fingerprint)
-
-
-@dataclass(frozen=True)
-class TrainState:
-    """What learns, and what makes it learn."""
-
-    model: SegformerForSemanticSegmentation
-    """The student."""
-    projections: FeatureProjections
-    """Needed for the features' loss, not part of the student."""
-    optimizer: torch.optim.AdamW
-    """Its groups carry their peak learning rate under `peak`."""
-    start_note: str = ""
-    """Which classes the student's start does not know, for the user; may be empty."""
-    average: AveragedModel | None = None
-    """Average of the model over its steps; None where none is asked for."""
-
-    @property
-    def student(self) -> SegformerForSemanticSegmentation:
-        """What is saved as the student, and validated: the average of the model, or the model itself."""
-        return self.model if self.average is None else cast(SegformerForSemanticSegmentation, self.average.module)
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """All that is trained."""
-        return [*self.model.parameters(), *self.projections.parameters()]
-
-    def state(self) -> dict[str, Any]:
-        """For the checkpoint."""
-        parts = {"model": self.model, "projections": self.projections, "optimizer": self.optimizer}
-        averages = {} if self.average is None else {"average": self.average}
-        return {name: part.state_dict() for name, part in {**parts, **averages}.items()}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """From the checkpoint, which another kind of device may have written."""
-        saved = state["optimizer"]
-        both = zip(saved["param_groups"], self.optimizer.param_groups, strict=True)
-        groups = [{**group, "fused": own["fused"]} for group, own in both]  # it decides where steps are counted
-        self.optimizer.load_state_dict({**saved, "param_groups": groups})
-        self.model.load_state_dict(state["model"])
-        self.projections.load_state_dict(state["projections"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a training has come; part of its checkpoint."""
-
-    steps: int = 0
-    """Steps done."""
-    losses: dict[str, float] = field(default_factory=dict[str, float])
-    """Means at the last line of the log that has them."""
-    set_aside: dict[str, str] = field(default_factory=dict[str, str])
-    """Panoramas that could not be read at some time, with the reason."""
 
 
 def train_student(job: DistillJob, listener: Listener) -> Path:
@@ -195,8 +75,7 @@ def train_student(job: DistillJob, listener: Listener) -> Path:
         raise InputError("there are no panoramas to learn from", "they come from stage one", "Run stage one first")
     began = time.monotonic()
     data = TrainingSet(job.ids, job.read_sample, job.distill, job.losses.stride, job.seed)
-    example = data.sample(0)
-    training = prepare(job, example)
+    training = prepare(job, data.sample(0))
     done = _resume(job, training, listener)
     if training.start_note and not done.steps:
         listener(Note(STAGE, training.start_note))
@@ -204,34 +83,10 @@ def train_student(job: DistillJob, listener: Listener) -> Path:
     listener(StageStarted(STAGE, job.distill.steps - done.steps, "steps"))
     with device_errors("set a smaller distill.batch_size, distill.crop_width or losses.stride = 4"):
         done = train(job, training, data, done, listener)
-    _finish(job, training, example, done)
+    size = working_size(data)
+    folder.finish(lambda new: write_student(new, job, training, size, done))
     listener(StageFinished(STAGE, time.monotonic() - began, {"student": str(folder.final), **done.losses}))
     return folder.final
-
-
-def prepare(job: DistillJob, example: PooledSample) -> TrainState:
-    """The student, the projections that the example's features need, and their optimiser, at the very beginning.
-
-    Raises:
-        WeightsError: the start cannot be loaded, or has weights that are no numbers.
-        RecipeError: there are no features for their loss.
-    """
-    torch.manual_seed(job.seed)
-    start = start_student(job.student, job.label_set)
-    model = start.model
-    for parameter in model.parameters():
-        require_finite(parameter, f"the student's start {job.student.weights or job.student.size}")
-    nn.Module.to(model, torch.device(job.device)).train()
-    if job.losses.features and not example.features:
-        raise RecipeError("losses.features is above 0, but stage one has cached no features",
-                          "the loss needs features of at least one level",
-                          "Set losses.features = 0, or assistant.feature_levels and run stage one again")  # fmt: skip
-    channels = {level: array.shape[0] for level, array in example.features.items()} if job.losses.features else {}
-    projections = FeatureProjections(model.config.hidden_sizes, channels).to(job.device).train()
-    groups = parameter_groups(model, projections, job.distill)
-    optimizer = torch.optim.AdamW(groups, fused=True)
-    average = start_average(model, job.distill.average) if job.distill.average else None
-    return TrainState(model, projections, optimizer, start.note, average)
 
 
 def train(job: DistillJob, training: TrainState, data: TrainingSet, before: Progress, listener: Listener) -> Progress:
@@ -256,9 +111,13 @@ def train(job: DistillJob, training: TrainState, data: TrainingSet, before: Prog
                 means = meter.read()
                 progress = replace(progress, losses={**progress.losses, **means})
                 listener(Scalars(STAGE, done, {**means, "learning_rate": rate}))
-            if done % config.checkpoint_every == 0 or done == config.steps:
+            is_saved = done % config.checkpoint_every == 0 or done == config.steps
+            if is_saved or is_due(job, done):
                 meter.check()
                 progress = replace(progress, steps=done, set_aside={**before.set_aside, **data.failed})
+            if is_due(job, done):
+                progress = validate(job, training, working_size(data), progress, STAGE, listener)
+            if is_saved:
                 job.folder.save({"progress": asdict(progress), **training.state()})
             reported = _report_failures(data, reported, listener)
             listener(StageAdvanced(STAGE, done - before.steps, f"step {done}", time.monotonic() - began))
@@ -282,6 +141,12 @@ def training_step(job: DistillJob, training: TrainState, batch: TrainingBatch) -
     if training.average is not None:
         training.average.update_parameters(training.model)
     return {**losses, "total": loss.detach(), "gradient_norm": norm}
+
+
+def working_size(data: TrainingSet) -> tuple[int, int]:
+    """(height, width) of the panoramas to learn from."""
+    height, width = data.sample(0).image_HW3.shape[:2]
+    return height, width
 
 
 def uses_bfloat16(job: DistillJob) -> bool:
@@ -323,27 +188,6 @@ def _forget_training_without(folder: StudentFolder, panorama_ids: Sequence[str])
     state = folder.load()
     if state is not None and not Progress(**state["progress"]).set_aside.keys().isdisjoint(panorama_ids):
         folder.forget_training()
-
-
-def _finish(job: DistillJob, training: TrainState, example: PooledSample, done: Progress) -> None:
-    """Write the student and where it comes from, as one folder that is complete or not there."""
-    height, width = example.image_HW3.shape[:2]
-    report = {
-        "fingerprint": job.fingerprint, "steps": job.distill.steps, "losses": done.losses,
-        "parameters": sum(p.numel() for p in training.student.parameters()), "panoramas": len(job.ids),
-        "panoramas_set_aside": done.set_aside, "data": job.data_fingerprint, "label_set": job.label_set.name,
-        "working_size": [height, width], "vertical_fov": job.vertical_fov,
-        "seed": job.seed, "device": job.device, "torch": torch.__version__,
-        "settings": {"student": asdict(job.student), "losses": asdict(job.losses),
-                     "distill": asdict(job.distill)},
-    }  # fmt: skip
-
-    def fill(folder: Path) -> None:
-        save_student(training.student, folder, (height, width))
-        (folder / RECORD).write_text(json.dumps(report, indent=2), encoding="utf-8")
-        write_model_card(folder)
-
-    job.folder.finish(fill)
 
 
 def _report_failures(data: TrainingSet, reported: set[str], listener: Listener) -> set[str]:

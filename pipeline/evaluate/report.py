@@ -123,7 +123,14 @@ def text_of(metrics: Mapping[str, Any]) -> str:
         *_yaw(metrics),
     ]
     return "\n\n".join(
-        [*_cautions(metrics), *map(_aligned, tables), *_losses(metrics), *_skipped(metrics), *_remarks(rungs)]
+        [
+            *_cautions(metrics),
+            *map(_aligned, tables),
+            *_checkpoint(metrics),
+            *_losses(metrics),
+            *_skipped(metrics),
+            *_remarks(rungs),
+        ]
     )
 
 
@@ -132,7 +139,7 @@ def markdown_of(metrics: Mapping[str, Any], labels: LabelSet) -> str:
     rungs, summary = _read_back(metrics)
     ladder = [_ladder(rungs), _class_iou(rungs, labels), *_class_changes(metrics), *_categories(rungs)] if rungs else []
     general = [*_costs(metrics), _agreement(summary), *_seam(summary), *_yaw(metrics), _class_shares(summary, labels)]
-    remarks = [*_losses(metrics), *_skipped(metrics), *_remarks(rungs)]
+    remarks = [*_checkpoint(metrics), *_losses(metrics), *_skipped(metrics), *_remarks(rungs)]
     return "\n\n".join([*_cautions(metrics), *map(_markdown, (*ladder, *general)), *remarks]) + "\n"
 
 
@@ -173,6 +180,15 @@ def _remarks(rungs: Sequence[Rung]) -> list[str]:
 def _skipped(metrics: Mapping[str, Any]) -> list[str]:
     """A sentence for each control that could not be computed."""
     return [f"The control {name} was skipped: {why}." for name, why in metrics.get("skipped_controls", {}).items()]
+
+
+def _checkpoint(metrics: Mapping[str, Any]) -> list[str]:
+    """Which checkpoint of the student was measured; nothing for older results."""
+    found = metrics.get("student_checkpoint")
+    if found is None:
+        return []
+    how = ", chosen on panoramas held out of its training" if found["kind"] == "best" else ""
+    return [f"The student is that of step {found['step']} of {found['of']}, its {found['kind']} checkpoint{how}."]
 
 
 def _losses(metrics: Mapping[str, Any]) -> list[str]:

@@ -109,9 +109,14 @@ class DistillConfig:
     average: float = 0.0
     """The student is the average of the weights after every step, of which this share stays in a step: 0.99 averages
     about the last 100. 0: the student is what the last step leaves (ours)."""
+    validation: int = 0
+    """Panoramas of `data.panoramas` that are not learned from: on these the student is validated while it learns, and
+    its best checkpoint is chosen; 0: all are learned from, and nothing is validated."""
+    validate_every: int = 500
+    """Steps between validations, of which the last is after the last step."""
 
     def __post_init__(self) -> None:
-        for key in ("steps", "batch_size", "checkpoint_every", "log_every"):
+        for key in ("steps", "batch_size", "checkpoint_every", "log_every", "validate_every"):
             require(getattr(self, key) > 0, f"distill.{key}", getattr(self, key), "a positive number")
         require(self.learning_rate > 0, "distill.learning_rate", self.learning_rate, "positive")
         require(
@@ -122,12 +127,12 @@ class DistillConfig:
         )
         require(0 <= self.colour_jitter < 1, "distill.colour_jitter", self.colour_jitter, "at least 0 and below 1")
         require_choice("distill.precision", self.precision, ("auto", "float32", "bfloat16"))
-        for key in ("warmup_steps", "weight_decay", "head_multiplier", "poly_power", "sample_memory_gb"):
+        for key in ("warmup_steps", "weight_decay", "head_multiplier", "poly_power", "sample_memory_gb", "validation"):
             require(getattr(self, key) >= 0, f"distill.{key}", getattr(self, key), "zero or positive")
         longest = max(1 - 4 / self.steps, 0)
         require(0 <= self.average <= longest, "distill.average", self.average,
                 f"from 0 to {longest:.4g} at {self.steps} steps, or the student stays near its start")  # fmt: skip
 
 
-OPTIONAL_TRAINING = {"average": 0.0}
+OPTIONAL_TRAINING = {"average": 0.0, "validation": 0, "validate_every": 500}
 """Settings of DistillConfig that came later, and the values with which training is what it was before them."""

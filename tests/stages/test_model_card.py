@@ -8,15 +8,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 
 from pipeline.classes import DENSEPASS_13
 from pipeline.student.config import DistillConfig, LossConfig, StudentConfig
 from pipeline.student.model import start_student
-from stages import training as stage_two
+from stages.distill_job import DistillJob
 from stages.model_card import model_card, write_model_card
+from stages.progress import Progress
+from stages.saved_student import write_student
 from tests.stages.test_export_onnx import TRAINING
 
 METRICS: dict[str, Any] = {
@@ -97,10 +98,10 @@ def test_somebodys_own_readme_stays_and_ours_is_written_anew(student: Path) -> N
 def test_distillation_ends_with_a_card(tmp_path: Path) -> None:
     settings = StudentConfig("tiny"), LossConfig(), DistillConfig(steps=3)
     unread: Any = None
-    job = stage_two.DistillJob(tmp_path / "mine", ("one",), unread, "data", DENSEPASS_13, *settings, seed=1)
+    job = DistillJob(tmp_path / "mine", ("one",), unread, "data", DENSEPASS_13, *settings, seed=1)
     trainee: Any = SimpleNamespace(student=start_student(job.student, DENSEPASS_13).model)
-    example: Any = SimpleNamespace(image_HW3=np.zeros((64, 128, 3), np.uint8))
-    stage_two._finish(job, trainee, example, stage_two.Progress(3, {"total": 0.5}))
+    progress = Progress(3, {"total": 0.5})
+    job.folder.finish(lambda folder: write_student(folder, job, trainee, (64, 128), progress))
     card = (job.folder.final / "README.md").read_text()
     assert (
         f"\n# Student {job.fingerprint}\n" in card

@@ -23,8 +23,10 @@ from pipeline.student.model import build_student, load_student, save_student
 from pipeline.student.pooling import pool
 from pipeline.student.sample import PanoramaSample
 from stages.checkpoints import save_checkpoint
+from stages.distill_job import DistillJob
 from stages.events import Event, ItemFailed, Note, Scalars, StageAdvanced, StageFinished, StageStarted, silent
-from stages.training import DistillJob, prepare, train_student, training_step
+from stages.trainee import prepare
+from stages.training import train_student, training_step
 from tests.fake_cuda import FakeCuda
 from tests.student.toy import CHANNELS, HEIGHT, TOY, WIDTH, read_toy, toy_sample
 
