@@ -1,15 +1,16 @@
-# make demo | test | test-quick | check-wheel | teacher-cache | distill | eval | real-check | bench: each sets up a virtual environment first, if it must.
+# make try | demo | test | test-quick | check-wheel | teacher-cache | distill | eval | real-check | bench: each sets up a virtual environment first, if it must.
 PYTHON ?= python3
 VENV ?= .venv
 RECIPE ?= demo
 WORKERS ?= 0
 DATA ?= $(or $(GOODSAM_DATA),../shared/data)
 DEVICE ?= cpu
+PHOTOS ?= cache/try/photos
 GOODSAM = $(VENV)/bin/goodsam
 UV = $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo teacher-cache distill eval test test-quick check-wheel lint typecheck real-check bench clean
+.PHONY: help setup dev try demo teacher-cache distill eval test test-quick check-wheel lint typecheck real-check bench clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 18
@@ -21,12 +22,17 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet uv
 	$(UV) pip install --python $(VENV)/bin/python --constraint constraints.txt --compile-bytecode --editable '.[onnx]'
-	$(VENV)/bin/python -m compileall -q pipeline stages
+	$(VENV)/bin/python -m compileall -q goodsam pipeline stages
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.ready
 	$(UV) pip install --python $(VENV)/bin/python --constraint constraints.txt --compile-bytecode --editable '.[onnx,dev]'
 	touch $@
+
+try: setup  ## Maps, tables and a report of six rendered panoramas, or of PHOTOS=folder, by the embedded network.
+	[ -d $(PHOTOS) ] || $(VENV)/bin/python -m scripts.street_walk $(PHOTOS)
+	$(GOODSAM) predict $(PHOTOS) cache/try/maps --model demo
+	$(GOODSAM) report cache/try/maps --panoramas $(PHOTOS)
 
 demo: setup  ## World, teacher cache, distillation, evaluation on the embedded default; seven to ten minutes on two cores.
 	$(GOODSAM) world demo --workers 2

@@ -2,10 +2,10 @@
 
     python -m scripts.check_wheel
 
-The wheel must hold every file of pipeline/ and stages/, and no other package. Then `goodsam` of the fresh environment
-renders the demo's world and caches one panorama; none of it may come from this checkout. Packages come from wherever
-uv is set up to find them, in the versions of constraints.txt. It takes a minute or two; the exit code is 1 where
-something is wrong.
+The wheel must hold every file of goodsam/, pipeline/ and stages/, and no other package. Then `goodsam` of the fresh
+environment renders the demo's world and caches one panorama; none of it may come from this checkout. Packages come from
+wherever uv is set up to find them, in the versions of constraints.txt. It takes a minute or two; the exit code is 1
+where something is wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("pipeline", "stages")
+PACKAGES = ("goodsam", "pipeline", "stages")
 COMMANDS = (("world", "demo"), ("teacher-cache", "demo", "--set", "data.limit=1"), ("verify", "demo"))
 WRITTEN = {
     "cache/demo/world/panoramas/*.png": 24,
@@ -31,8 +31,8 @@ WRITTEN = {
 """What the commands leave: pattern and number of files. `data.limit` holds for learning and evaluation each."""
 WHERE_IMPORTED = """
 import importlib.util
-import pipeline, stages
-print(pipeline.__file__, stages.__file__, sep="\\n")
+import goodsam, pipeline, stages
+print(goodsam.__file__, pipeline.__file__, stages.__file__, sep="\\n")
 assert importlib.util.find_spec("scripts") is None, "scripts is installed"
 """
 

@@ -21,11 +21,11 @@ from stages.cli_options import (
     WorkersOption,
     count_failures,
     open_run_of,
-    world_needed,
 )
 from stages.cli_predict import predict
 from stages.cli_report import report
 from stages.cli_tune import TuneMinutes, TuneOut, TuneOverwrite, TunePanoramas
+from stages.demo_world import world_needed
 
 if TYPE_CHECKING:
     from stages.listeners import RunListeners
@@ -94,26 +94,27 @@ def teacher_cache(
 ) -> None:
     """Stage one: SAM and assistant over windows, rectified, fused and cached. A rerun does only what is missing."""
     run = open_run_of(recipe, cache, set_)
-    from stages.teacher_cache import teacher_cache as stage  # after the recipe, whose faults are reported at once
+    import goodsam
 
-    with _listeners(run) as listener, world_needed(run):
-        summary = stage(run, listener, workers=workers, scheduler=scheduler, device=device, threads=threads)
+    summary = goodsam.teacher_cache(run, workers=workers, scheduler=scheduler, device=device, threads=threads)
     count_failures(summary.failed)
 
 
 @app.command()
 def distill(
-    recipe: RecipeArgument = "demo", cache: CacheOption = None, set_: SetOption = None, device: DeviceOption = "auto"
+    recipe: RecipeArgument = "demo",
+    cache: CacheOption = None,
+    set_: SetOption = None,
+    device: DeviceOption = "auto",
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="Also write the curves for wandb, mlflow or trackio, offline; may be repeated."),
+    ] = None,
 ) -> None:
     """Stage two: train the student from the cache. A killed run resumes from its last checkpoint."""
-    from stages.splits import require_learning_folder
+    import goodsam
 
-    run = open_run_of(recipe, cache, set_)
-    with _listeners(run) as listener, world_needed(run):
-        require_learning_folder(run.recipe)
-        from stages.distill import distill as stage  # last: it imports torch and transformers, seconds of a processor
-
-        folder = stage(run, listener, device=_device(device))
+    folder = goodsam.distill(open_run_of(recipe, cache, set_), device=device, track=track or ())
     typer.echo(f"student: {folder}")
 
 
@@ -122,17 +123,9 @@ def evaluate(
     recipe: RecipeArgument = "demo", cache: CacheOption = None, set_: SetOption = None, device: DeviceOption = "auto"
 ) -> None:
     """Measure every rung from assistant to student; write tables and overlay pictures."""
-    from stages.splits import require_evaluation_folder
+    import goodsam
 
-    run = open_run_of(recipe, cache, set_)
-    with _listeners(run) as listener, world_needed(run):
-        require_evaluation_folder(run.recipe)
-        from stages.evaluate import evaluate as stage  # last, as in `distill`
-        from stages.measure_corrections import measure_corrections
-
-        evaluation = stage(run, listener, device=_device(device))
-        of_corrections = measure_corrections(run, listener, _device(device))
-    typer.echo("\n\n".join(filter(None, (evaluation.table, of_corrections))))
+    typer.echo(goodsam.evaluate(open_run_of(recipe, cache, set_), device=device).table)
 
 
 @app.command("fetch-weights", short_help="Download SAM's checkpoints and check their hash.")
@@ -237,12 +230,6 @@ def _listeners_at(folder: Path) -> RunListeners:
     from stages.listeners import RunListeners
 
     return RunListeners(folder)
-
-
-def _device(name: str) -> str:
-    from stages.devices import choose_device
-
-    return choose_device(name)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from stages.cli_options import CacheOption, DeviceOption, RecipeArgument, SetOption, open_run_of, world_needed
+from stages.cli_options import CacheOption, DeviceOption, RecipeArgument, SetOption, open_run_of
+from stages.demo_world import world_needed
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 

@@ -16,8 +16,8 @@ from stages.cli_options import (
     command_of,
     count_failures,
     open_run_of,
-    world_needed,
 )
+from stages.demo_world import world_needed
 
 
 class InputType(StrEnum):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +11,6 @@ import typer
 if TYPE_CHECKING:
     from stages.runs import Run
 
-DEMO_WORLD = Path("cache") / "demo" / "world"
-"""Where the built-in demo has its panoramas."""
 RecipeArgument = Annotated[
     str,
     typer.Argument(
@@ -63,18 +59,3 @@ def command_of(name: str, recipe: str, cache: Path | None, set_: list[str] | Non
     """A command line for the same run, as a user would type it."""
     options = [*(["--cache", str(cache)] if cache else []), *(part for pair in set_ or () for part in ("--set", pair))]
     return shlex.join(["goodsam", name, recipe, *options])
-
-
-@contextmanager
-def world_needed(run: Run) -> Generator[None]:
-    """Say how the demo's panoramas are made where an error says that they are not there."""
-    from pipeline.errors import InputError
-
-    try:
-        yield
-    except InputError as error:
-        folders = [Path(folder) for folder in (run.recipe.data.panoramas, run.recipe.data.evaluation) if folder]
-        missing = [folder for folder in folders if not folder.exists() and str(folder) in error.found]
-        if any(folder.resolve().is_relative_to(DEMO_WORLD.resolve()) for folder in missing):
-            raise InputError(error.found, error.expected, "Run `goodsam world demo` first") from None
-        raise

@@ -20,7 +20,7 @@ def predict(
         str,
         typer.Option(
             help="A student's folder (<run>/student/final) or its ONNX file; or any semantic network: a folder or name "
-            "on the hub (OWNER/NAME), or another ONNX file.",
+            "on the hub (OWNER/NAME), or another ONNX file; or demo, the embedded small network, to try things.",
             show_default=str(DEMO_STUDENT),
         ),
     ] = "",
@@ -64,8 +64,8 @@ def predict(
     device: DeviceOption = "auto",
 ) -> None:
     """Run a network over a folder: indexed PNGs, overlays, class shares by solid angle. A rerun does only the rest."""
+    import goodsam
     from pipeline.errors import InputError
-    from pipeline.panorama.config import PanoramaConfig
     from pipeline.panorama.finding import require_folder
     from stages.models import open_model, open_student
 
@@ -74,17 +74,9 @@ def predict(
     if model and student:
         raise InputError(f"--model {model} and --student {student}", "one network predicts", "Leave one of them out")
     network = open_model(model, recipe, label_set) if model else open_student(student or DEMO_STUDENT)
-    usual = network.usual
-    fov = usual.vertical_fov if vertical_fov is None else vertical_fov
-    panorama = PanoramaConfig(usual.width if width is None else width, fov, ignore_mask, ignore_border,
-                              level="tags" if level else "off")  # fmt: skip
-    from stages.devices import choose_device  # last: they import torch and transformers, seconds of a processor
-    from stages.listeners import RunListeners
-    from stages.predict import PredictJob
-    from stages.predict import predict as stage
-
-    job = PredictJob(network, panoramas, out, panorama, overlays, overwrite, choose_device(device),
-                     positions, workers)  # fmt: skip
-    with RunListeners(out) as listener:
-        summary = stage(job, listener)
+    summary = goodsam.predict(
+        panoramas, out, network, width=width, vertical_fov=vertical_fov, ignore_mask=ignore_mask,
+        ignore_border=ignore_border, level=level, positions=positions, overlays=overlays, overwrite=overwrite,
+        workers=workers, device=device,
+    )  # fmt: skip
     count_failures(summary.failed)

@@ -13,25 +13,28 @@ from stages.listeners import TensorBoard
 from stages.reading import RunReader
 from stages.runs import STUDENTS, Run
 from stages.splits import SplitPanorama, learning_panoramas
+from stages.trackers import TrackedRun, flat_settings, require_trackers, tracking
 from stages.training import STAGE, train_student
 from stages.validation import hold_out, run_validation
 
 
-def distill(run: Run, listener: Listener, *, device: str = "cpu") -> Path:
+def distill(run: Run, listener: Listener, *, device: str = "cpu", trackers: Sequence[str] = ()) -> Path:
     """Train the student of a run, or resume its training. Students of other settings or panoramas stay as they are.
 
     Args:
         run: recipe and folder.
         listener: hears the events.
         device: torch device.
+        trackers: names of `stages.trackers.TRACKERS` that get the scalars too.
 
     Returns:
         The folder of the finished student, <cache>/students/<fingerprint>/final.
 
     Raises:
-        GoodSAMError: no panoramas, no cache of this recipe, another process at the same student, or as
-            `train_student`.
+        GoodSAMError: no panoramas, no cache of this recipe, another process at the same student, a tracker that is not
+            installed or fails, or as `train_student`.
     """
+    require_trackers(trackers)
     learning = learning_panoramas(run.recipe)
     cached = RunReader.open(run, learning)
     job = distill_job(run, cached, device)
@@ -40,13 +43,15 @@ def distill(run: Run, listener: Listener, *, device: str = "cpu") -> Path:
         run.record_student(job.fingerprint)
         note_left_out(STAGE, learning, cached.ids, listener)
         _note_held_out(job, listener)
-        with closing(TensorBoard(job.folder.path / "tensorboard")) as curves:
+        tracked = TrackedRun(run.recipe.name, job.fingerprint, job.folder.path, flat_settings(run.recipe))
+        with closing(TensorBoard(job.folder.path / "tensorboard")) as curves, tracking(trackers, tracked) as track:
 
-            def both(event: Event) -> None:
+            def all_of_them(event: Event) -> None:
                 listener(event)
                 curves(event)
+                track(event)
 
-            return train_student(job, both)
+            return train_student(job, all_of_them)
 
 
 def _note_held_out(job: DistillJob, listener: Listener) -> None:

@@ -47,12 +47,14 @@ class Evaluation:
     """What metrics.json holds."""
     doubtful: Sequence[Doubtful] = ()
     """The panoramas that fit SAM's masks worst."""
+    corrections: str = ""
+    """Table of the held-out corrections (`measure_corrections`); empty where there are none."""
 
     @property
     def table(self) -> str:
-        """The ladder for a terminal, and the most doubtful panoramas."""
+        """The ladder for a terminal, the most doubtful panoramas, and the corrections."""
         doubtful = f"\n{text_of(self.doubtful)}" if self.doubtful else ""
-        return f"{report.text_of(self.metrics)}{doubtful}"
+        return "\n\n".join(filter(None, (f"{report.text_of(self.metrics)}{doubtful}", self.corrections)))
 
 
 def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation:

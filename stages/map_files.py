@@ -59,6 +59,7 @@ def map_facts(
         "sky_view_factor": sky_view_factor(level_values(canvas_HW, place), labels, vertical_fov),
         "doubt": doubt(confidence_HW, unseen_HW, solid_angles(*confidence_HW.shape, vertical_fov)),
         "capture": dataclasses.asdict(panorama.capture),
+        "vertical_fov": vertical_fov,
     }
 
 

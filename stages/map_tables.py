@@ -24,7 +24,7 @@ def row_of_notes(panorama_id: str, notes: Mapping[str, Any], positions: Position
     capture = Capture(**notes["capture"])
     capture = positions.of(panorama_id, capture) if positions else capture
     return PanoramaRow(notes["file"], capture, notes["seen"], tuple(notes["shares"]), notes["sky_view_factor"],
-                       notes["doubt"])  # fmt: skip
+                       notes["doubt"], notes.get("vertical_fov"))  # fmt: skip
 
 
 def write_map_tables(out: Path, rows: Mapping[str, PanoramaRow], labels: LabelSet) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pipeline.errors import WeightsError
 from pipeline.panorama.config import PanoramaConfig
+from pipeline.pretrained import DEMO
 from pipeline.settings import fingerprint
 from pipeline.student.folder import require_student
 from stages.files import digest
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 KIND = "goodsam student"
 """Value of the metadata `kind` of an ONNX file, by which `goodsam export-onnx` marks what it writes."""
+DEMO_NAME = "demo"
+"""Stands for the embedded small network, for trying things."""
+_DEMO_WIDTH = 1024
+"""Of the panoramas at whose scale it was trained."""
 _METADATA_BYTES = 1 << 20
 """Metadata stand at the end of an ONNX file; these are more than they have."""
 
@@ -74,6 +79,18 @@ class StudentModel:
 
 
 @dataclass(frozen=True)
+class DemoModel(StudentModel):
+    """The embedded network, from which the demo's student starts; it knows the 13 classes of the demo world."""
+
+    folder: Path = DEMO / "student_start"
+
+    @property
+    def usual(self) -> PanoramaConfig:
+        """See `Model`."""
+        return PanoramaConfig(_DEMO_WIDTH)
+
+
+@dataclass(frozen=True)
 class OnnxStudentModel:
     """A student's ONNX file; it sees the panorama whole."""
 
@@ -103,8 +120,8 @@ def open_model(name: str, recipe: str = "street", label_set: str = "") -> Model:
     """The network that a name stands for.
 
     Args:
-        name: folder of a student (which has a training.json) or its ONNX file; else folder or hub name of a network of
-            transformers, or another ONNX file.
+        name: folder of a student (which has a training.json) or its ONNX file; `demo` for the embedded one; else folder
+            or hub name of a network of transformers, or another ONNX file.
         recipe: name or file of the recipe with whose views a network is used that is no student.
         label_set: classes of such a network, where it does not name them itself.
 
@@ -117,6 +134,8 @@ def open_model(name: str, recipe: str = "street", label_set: str = "") -> Model:
         return open_student(path)
     if path.is_file() and _is_exported(path):
         return OnnxStudentModel(path)
+    if name == DEMO_NAME and not path.exists():
+        return DemoModel()
     if not path.exists() and (path.suffix == ".onnx" or name.count("/") != 1 or name.startswith((".", "~"))):
         raise WeightsError(f"{path} does not exist",
                            "--model is a student's folder, an ONNX file, or a network of transformers (a folder, or "

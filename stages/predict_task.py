@@ -143,12 +143,23 @@ def predict_labels(
         Labels at the source's size [source_height, source_width], IGNORE where nothing was seen; and, on the camera's
         canvas at the network's own resolution, the probability of the most probable class.
     """
+    scores = scores_of(panorama, predictor)
+    confidence_hw = unlevel_values(confidence(scores, are_probabilities), panorama.placement, outside=0)
+    return labels_of(panorama, scores, config), confidence_hw
+
+
+def scores_of(panorama: OpenedPanorama, predictor: Predictor) -> FloatArray:
+    """A network's scores [C, h, w] of a panorama, on the level canvas."""
+    return predictor(level_image(panorama.image_HW3, panorama.placement))
+
+
+def labels_of(panorama: OpenedPanorama, scores: FloatArray, config: PanoramaConfig) -> LabelArray:
+    """Labels at the source's size [source_height, source_width], IGNORE where nothing was seen, from `scores_of`."""
     place = panorama.placement
-    scores = predictor(level_image(panorama.image_HW3, place))
     labels = place.cut(unlevel_values(labels_at(scores, place.canvas_height, place.canvas_width), place))
     ignored = ignored_region(panorama.image_HW3, config, panorama.transparent_HW)
     labels[resize_nearest(ignored[place.box(*ignored.shape)], *labels.shape)] = IGNORE
-    return labels, unlevel_values(confidence(scores, are_probabilities), place, outside=0)
+    return labels
 
 
 def _require_own_place(path: Path, made_of: Mapping[str, str]) -> None:

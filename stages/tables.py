@@ -50,6 +50,8 @@ class PanoramaRow:
     """See `pipeline.evaluate.indices`."""
     doubt: float | None
     """1 - the mean probability of the most probable class over what was seen."""
+    vertical_fov: float | None = None
+    """Degrees around the horizon that the networks took the canvas to cover; None where nobody noted it."""
 
     def columns(self, labels: LabelSet) -> dict[str, Any]:
         """The row, by column; None where nothing is known."""
@@ -58,7 +60,8 @@ class PanoramaRow:
         shares = [None] * len(labels) if seen is None else seen.tolist()
         place = {key: value for key, value in asdict(self.capture).items() if key != "doubt"}
         values = {
-            "path": self.path, **place, "time": self.capture.time or None, "seen": self.seen,
+            "path": self.path, **place, "time": self.capture.time or None,
+            "vertical_fov": self.vertical_fov, "seen": self.seen,
             "green_view_index": green_view_index(self.shares, labels), "sky_view_factor": self.sky_view_factor,
             "doubt": self.doubt, LARGEST: largest, **dict(zip(share_columns(labels), shares, strict=True)),
         }  # fmt: skip

@@ -136,6 +136,6 @@ def _held(value: Any) -> Any:
 
 
 def _place() -> str:
-    folders = tuple(str(_ROOT / name) for name in ("pipeline", "stages"))
+    folders = tuple(str(_ROOT / name) for name in ("goodsam", "pipeline", "stages"))
     frames = [frame for frame in traceback.extract_stack() if frame.filename.startswith(folders)]
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "a test"

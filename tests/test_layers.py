@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DESIGN = (ROOT / "pipeline" / "DESIGN.md").read_text(encoding="utf-8")
 ORDER = tuple(re.findall(r"^([a-z_]+)/? +\S", DESIGN.split("```")[1], re.MULTILINE))
 """Modules and packages of the library as DESIGN.md lists them, lowest first."""
-SOURCES = [p for top in ("pipeline", "stages", "scripts") for p in sorted((ROOT / top).rglob("*.py"))]
+SOURCES = [p for top in ("goodsam", "pipeline", "stages", "scripts") for p in sorted((ROOT / top).rglob("*.py"))]
 
 
 def _imports(path: Path) -> set[str]:
@@ -42,6 +42,11 @@ def test_imports_run_downward(path: Path):
             assert top == "scripts", f"{path} imports {module}"
         if target[0] == "stages":
             assert top != "pipeline", f"{path} imports {module}"
+            assert top != "goodsam" or not target[1].startswith("cli"), f"{path} imports {module}"
+        if target[0] == "goodsam":
+            assert top in ("goodsam", "scripts") or (top == "stages" and rest[0].startswith("cli")), (
+                f"{path} imports {module}"
+            )
         if top == "pipeline" and target[0] == "pipeline" and rest[0] in ORDER and len(target) > 1:
             assert ORDER.index(target[1]) <= ORDER.index(rest[0]), f"{path} imports {module}"
 
@@ -96,10 +101,13 @@ def test_what_a_user_gets_wrong_is_reported_before_heavy_imports(tmp_path: Path)
     [
         "import sys; sys.modules['segment_anything'] = None\n"
         "import stages.distill, stages.evaluate, stages.predict, pipeline.cache.records",
-        "import sys, stages.cli\n"
+        "import sys, stages.cli, goodsam\n"
         "assert not {'torch', 'transformers', 'zarr', 'dask', 'numpy'} & set(sys.modules), sorted(sys.modules)",
     ],
-    ids=["stage two and prediction without segment_anything", "help of the command line without heavy imports"],
+    ids=[
+        "stage two and prediction without segment_anything",
+        "help of the command line, and `import goodsam`, without heavy imports",
+    ],
 )
 def test_what_works_without_other_packages(code: str):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

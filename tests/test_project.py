@@ -58,7 +58,7 @@ def test_the_workflow_runs_what_a_change_must_pass_from_the_oldest_python_on():
     assert job["strategy"]["matrix"]["python"][0] == oldest
 
 
-@pytest.mark.parametrize("package", ["pipeline", "stages"])
+@pytest.mark.parametrize("package", ["goodsam", "pipeline", "stages"])
 def test_type_checkers_of_users_find_the_types(package: str):
     assert (ROOT / package / "py.typed").is_file()
     assert "py.typed" in _toml()["tool"]["setuptools"]["package-data"][package]

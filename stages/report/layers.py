@@ -105,7 +105,7 @@ class _Canvas:
             key, path = OVERLAY, panorama.maps.get(OVERLAY)
         if path is None:
             return cls._of_labels(panorama, width)
-        opened = _open(path, width)
+        opened = _open(path, width, panorama.vertical_fov)
         image_HW3, place = level_image(opened[0], opened[1]), opened[1]
         if maps_are_level:
             place = replace(Placement.whole(*image_HW3.shape[:2]), vertical_fov=place.vertical_fov)
@@ -118,7 +118,7 @@ class _Canvas:
         if kind is None:
             return cls("", np.full((_THUMBNAIL // 2, _THUMBNAIL, 3), 128, np.uint8), Placement.whole(64, 128))
         map_hw = _read_map(panorama.maps[kind], kind)
-        fov = _vertical_fov(map_hw.shape[1], map_hw.shape[0])
+        fov = panorama.vertical_fov or _vertical_fov(map_hw.shape[1], map_hw.shape[0])
         config = PanoramaConfig(_usable_width(map_hw.shape[1], width), fov)
         place = replace(Placement.whole(*map_hw.shape), vertical_fov=fov)
         painted = _painted(panorama.maps[kind], map_hw, kind)
@@ -133,10 +133,11 @@ class _Canvas:
         return level_values(canvas_HW, self.placement)
 
 
-def _open(path: Path, width: int) -> tuple[ImageArray, Placement]:
-    """A picture on its canvas; a band without tags says by its shape what it covers."""
+def _open(path: Path, width: int, vertical_fov: float | None) -> tuple[ImageArray, Placement]:
+    """A picture on its canvas; what a band without tags covers is noted in the table, or else said by its shape."""
     header = picture_header(path)
-    usual = PanoramaConfig(_usable_width(header.width if header else width, width))
+    usual = PanoramaConfig(_usable_width(header.width if header else width, width),
+                           vertical_fov or FULL_SPHERE_DEGREES)  # fmt: skip
     try:
         opened = open_panorama(path, usual)
     except InputError:

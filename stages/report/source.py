@@ -22,6 +22,8 @@ MAPS: Mapping[str, str] = {
     "overlays": ".jpg",
 }
 """Folders of maps that a report shows, and the ending of their files."""
+_TEXTS = ("path", "time", "largest_class")
+"""Columns of the table that are no numbers."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class SourcePanorama:
         """A figure of the table; None where nothing is known."""
         text = self.figures.get(column, "")
         return float(text) if text else None
+
+    @property
+    def vertical_fov(self) -> float | None:
+        """Degrees around the horizon that the networks took the canvas to cover; None in tables that do not say it."""
+        return self.number("vertical_fov")
 
     @property
     def position(self) -> tuple[float, float] | None:
@@ -106,6 +113,9 @@ def read_source(folder: Path, pictures: Path | None = None, title: str = "") -> 
 
 def _panorama(folder: Path, pictures: Path | None, row: Mapping[str, str], shares: Mapping[str, str]) -> SourcePanorama:
     name, *values = shares.values()
+    for column, text in row.items():
+        if column not in _TEXTS and text:
+            float(text)
     paths = {kind: folder / kind / f"{name}{suffix}" for kind, suffix in MAPS.items()}
     picture = pictures / row["path"] if pictures else None
     return SourcePanorama(

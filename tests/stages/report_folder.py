@@ -41,6 +41,7 @@ def make_maps(
     positions: Mapping[int, tuple[float, float]] | None = None,
     exported: bool = False,
     labels: bool = True,
+    vertical_fov: float | None = None,
 ) -> Path:
     """Write tables and label maps; `exported` adds what only an export has."""
     rows: dict[str, PanoramaRow] = {}
@@ -55,7 +56,7 @@ def make_maps(
         shares = class_shares(labels_HW, len(DENSEPASS_13), solid_angles(HEIGHT, WIDTH, 180.0)).tolist()
         latitude, longitude = (positions or {}).get(number, (None, None))
         capture = Capture(latitude, longitude)
-        rows[name] = PanoramaRow(f"{name}.png", capture, 1.0, tuple(shares), 0.25, 0.1 * number)
+        rows[name] = PanoramaRow(f"{name}.png", capture, 1.0, tuple(shares), 0.25, 0.1 * number, vertical_fov)
     write_map_tables(folder, rows, DENSEPASS_13)
     return folder
 

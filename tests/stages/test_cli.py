@@ -97,7 +97,7 @@ def test_verify_mends_the_lost_description_of_the_store(tmp_path: Path) -> None:
 
 def test_the_version_is_reported_without_installation_and_is_what_packaging_reads(tmp_path: Path) -> None:
     """From a copy of the sources, in an interpreter that knows of no installed goodsam."""
-    for package in ("pipeline", "stages"):
+    for package in ("goodsam", "pipeline", "stages"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("demo", "__pycache__"))
     (tmp_path / "hidden.py").write_text(
         "import sys, importlib.metadata as m\n"

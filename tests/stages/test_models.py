@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import WeightsError
 from pipeline.panorama.config import PanoramaConfig
-from stages.models import KIND, OnnxStudentModel, StudentModel, open_model, open_student
+from stages.models import KIND, DemoModel, OnnxStudentModel, StudentModel, open_model, open_student
 from stages.training_record import RECORD
 
 
@@ -28,6 +28,16 @@ def test_a_students_folder_is_one_of_a_student_at_the_size_of_its_training(tmp_p
     assert model == StudentModel(folder) == open_student(folder)
     assert model.usual == PanoramaConfig(width=128, vertical_fov=135.0)
     assert not model.gives_probabilities
+
+
+def test_the_embedded_network_is_called_demo_unless_something_here_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert open_model("demo") == DemoModel()
+    assert open_model("demo").usual.width == 1024 and open_model("demo").identity
+    write_folder(tmp_path / "demo")
+    assert open_model("demo") == StudentModel(Path("demo"))
 
 
 def test_a_home_folder_is_written_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,6 +162,23 @@ def test_a_band_without_tags_covers_what_its_shape_says(tmp_path: Path) -> None:
         assert picture_of(found.layers["labels"]).size == (256, 64)
 
 
+def test_the_field_of_view_that_the_networks_took_goes_before_the_shape(tmp_path: Path) -> None:
+    maps = make_maps(tmp_path / "maps", ["band"], vertical_fov=89)
+    save(maps / "labels" / "band.png", np.full((64, 256), SKY, np.uint8))
+    save(tmp_path / "photos" / "band.png", np.full((64, 256, 3), TEAL, np.uint8))
+    for pictures in (tmp_path / "photos", None):
+        found = panorama_layers(read_source(maps, pictures).panoramas[0], 256, False, True)
+        assert found.vertical_fov == 89
+        assert picture_of(found.layers["labels"]).size == (256, 64)
+
+
+def test_a_table_with_text_in_the_place_of_a_number_is_refused(tmp_path: Path) -> None:
+    table = make_maps(tmp_path / "maps", ["street"]) / "panoramas.csv"
+    table.write_text(table.read_text().replace("0.25", "a quarter"))
+    with pytest.raises(InputError, match=r"do not fit together \(could not convert string to float: 'a quarter'\)"):
+        read_source(tmp_path / "maps")
+
+
 def test_what_is_missing_is_told_in_a_sentence_each(tmp_path: Path) -> None:
     page = report(make_maps(tmp_path / "maps", labels=False), tmp_path / "out")
     for told in ("No panorama has a picture at hand: the maps are shown alone; --panoramas names",

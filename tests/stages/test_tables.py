@@ -100,7 +100,7 @@ def test_a_sphere_of_known_shares_has_them_in_the_table(job: PredictJob) -> None
     svf = np.sin(np.radians(35)) ** 2 * np.sin(np.radians(50))
     assert float(row["sky_view_factor"]) == pytest.approx(svf, abs=1e-3)
     assert float(row["doubt"]) == pytest.approx(12 / (12 + np.exp(10)), abs=1e-6)
-    assert (row["largest_class"], float(row["seen"])) == ("road", 1.0)
+    assert (row["largest_class"], float(row["seen"]), float(row["vertical_fov"])) == ("road", 1.0, 180.0)
 
 
 def test_what_was_not_seen_is_no_part_of_the_shares(job: PredictJob, tmp_path: Path) -> None:

@@ -330,6 +330,8 @@ def test_the_python_of_the_guide_runs(folder: Path, tmp_path: Path, monkeypatch:
     guide = (ROOT / "pipeline" / "README.md").read_text(encoding="utf-8")
     for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL):
         exec(block, names)
+    assert names["probabilities_Chw"].shape == (13, 16, 32)
+    assert names["masks_MHW"].shape == (len(names["found"]), 256, 512)
     assert len(names["records"]) > 0
     np.testing.assert_allclose(255 * names["blended_CHW"], names["image_HW3"].transpose(2, 0, 1), atol=1e-3)
     assert names["masks_HW"].max() > 0
