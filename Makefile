@@ -8,6 +8,10 @@ DEVICE ?= cpu
 PHOTOS ?= cache/try/photos
 GOODSAM = $(VENV)/bin/goodsam
 UV = $(VENV)/bin/uv
+# TORCH=cpu takes the builds of torch without CUDA, which are gigabytes smaller; cu130 and others are possible too.
+TORCH ?=
+INSTALL = $(UV) pip install --python $(VENV)/bin/python $(if $(TORCH),--torch-backend $(TORCH)) \
+	--constraint constraints.txt --compile-bytecode
 
 .DEFAULT_GOAL := help
 .PHONY: help setup dev try demo teacher-cache distill eval test test-quick check-wheel lint typecheck real-check bench clean
@@ -15,18 +19,18 @@ UV = $(VENV)/bin/uv
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 18
 
-setup: $(VENV)/.ready  ## A virtual environment with everything to run.
+setup: $(VENV)/.ready  ## A virtual environment with everything to run; TORCH=cpu for a machine without a GPU.
 dev: $(VENV)/.dev  ## The same with everything to test.
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet uv
-	$(UV) pip install --python $(VENV)/bin/python --constraint constraints.txt --compile-bytecode --editable '.[onnx]'
+	$(INSTALL) --editable '.[onnx]'
 	$(VENV)/bin/python -m compileall -q goodsam pipeline stages
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.ready
-	$(UV) pip install --python $(VENV)/bin/python --constraint constraints.txt --compile-bytecode --editable '.[onnx,dev]'
+	$(INSTALL) --editable '.[onnx,dev]'
 	touch $@
 
 try: setup  ## Maps, tables and a report of six rendered panoramas, or of PHOTOS=folder, by the embedded network.

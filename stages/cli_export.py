@@ -72,6 +72,7 @@ class FormatName(StrEnum):
     COCO = "coco"
     CVAT = "cvat"
     LABELSTUDIO = "labelstudio"
+    CROPS = "crops"
     HF_DATASET = "hf-dataset"
 
 
@@ -94,7 +95,8 @@ def export(
         FormatName,
         typer.Option(
             "--format",
-            help="Maps as pictures; or for COCO's tools, CVAT (for images 1.1), Label Studio, Hugging Face datasets.",
+            help="Maps as pictures; or for COCO's tools, CVAT (for images 1.1), Label Studio, Hugging Face datasets; "
+            "or perspective crops with their labels.",
         ),
     ] = FormatName.MASKS,
     what: Annotated[
@@ -120,6 +122,12 @@ def export(
     url_prefix: Annotated[
         str, typer.Option(help="What stands before a picture's path in the tasks for Label Studio.")
     ] = "/data/local-files/?d=",
+    views: Annotated[
+        str,
+        typer.Option(
+            help="How the views of --format crops differ from the recipe's, as in level=8,down=0,up=0,fov=90,size=512."
+        ),
+    ] = "",
     overwrite: Annotated[bool, typer.Option(help="Write finished panoramas anew, too.")] = False,
     workers: WorkersOption = 0,
 ) -> None:
@@ -136,7 +144,7 @@ def export(
     usual = USUAL_MAPS if format_ is FormatName.MASKS else ""
     wanted = frozenset(name.strip() for name in (usual if what is None else what).split(",") if name.strip())
     job = ExportJob(run, out, wanted, format_.value, split.value, size.value, positions, overwrite, workers, url_prefix,
-                    command_of("teacher-cache", recipe, cache, set_))  # fmt: skip
+                    command_of("teacher-cache", recipe, cache, set_), views)  # fmt: skip
     with RunListeners(out / ".export") as listener, world_needed(run):
         summary = stage(job, listener)
     count_failures(summary.failed)

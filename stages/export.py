@@ -25,9 +25,11 @@ from pathlib import Path
 
 from pipeline.cache.schema import ENSEMBLE
 from pipeline.errors import CacheError, InputError, WorkerError
+from pipeline.panorama.config import ViewsConfig
 from pipeline.settings import fingerprint
 from stages.claims import exclusive_lock
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted, silent
+from stages.export_crops import crop_settings, crops_of
 from stages.export_folder import ExportFolder, ExportKind, require_outside
 from stages.export_formats import FORMATS, LOCAL_FILES, Exported
 from stages.export_task import IMAGES, OUTPUTS, STAGE, ExportReport, ExportTask, export_panorama
@@ -44,6 +46,7 @@ ALL = "all"
 SPLITS = (LEARNING, EVALUATION, ALL)
 ORIGINAL, WORKING = "original", "working"
 SIZES = (ORIGINAL, WORKING)
+CROPS = "crops"
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class ExportJob:
     """What stands before a picture's path in Label Studio's tasks."""
     command: str = "goodsam teacher-cache"
     """What computes panoramas that are not in the cache, for messages."""
+    views: str = ""
+    """How the views of crops differ from the recipe's, see `export_crops.crop_settings`."""
 
     def __post_init__(self) -> None:
         """Raises InputError where outputs are unknown, or the folder cannot be that of this export."""
@@ -81,6 +86,11 @@ class ExportJob:
         if self.outputs and not FORMATS[self.format].has_maps:
             raise InputError(f"--what {','.join(sorted(self.outputs))}", f"--format {self.format} has maps of its own",
                              "Leave --what out, or export maps into another folder")  # fmt: skip
+        if self.views and self.format != CROPS:
+            raise InputError(f"--views {self.views}", "it says what --format crops cuts", "Leave it out")
+        if self.format == CROPS:
+            panorama = self.run.recipe.panorama
+            crops_of(panorama.height, panorama.width, panorama.vertical_fov, self.crop_views)
         FORMATS[self.format].require()
         require_outside(self.out, _folders(self))
         ExportFolder(self.out).require(self.kind)
@@ -91,10 +101,16 @@ class ExportJob:
         return ExportKind(self.run.recipe.name, self.split, self.size, self.format)
 
     @property
+    def crop_views(self) -> ViewsConfig:
+        """The views of crops."""
+        return crop_settings(self.run.recipe.views, self.views)
+
+    @property
     def wanted(self) -> frozenset[str]:
         """All files that are written of a panorama; pictures of the working size lie nowhere else."""
         own = FORMATS[self.format].outputs
-        return own | self.outputs | ({IMAGES} if own and self.size == WORKING else frozenset[str]())
+        needs_pictures = own and FORMATS[self.format].needs_pictures and self.size == WORKING
+        return own | self.outputs | ({IMAGES} if needs_pictures else frozenset[str]())
 
 
 @dataclass(frozen=True)
@@ -179,10 +195,16 @@ def _task(job: ExportJob, reader: RunReader, panorama: SplitPanorama) -> ExportT
     root = Path(data.evaluation if split == EVALUATION else data.panoramas)
     name = panorama.id if job.split == ALL and data.evaluation else plain
     path = panorama.path.relative_to(root).as_posix()
-    settings = fingerprint(VERSION, reader.fingerprints[ENSEMBLE], reader.recipe.classes.names, job.size)
-    made_of = {"settings": settings, "source": reader.records[panorama.id].sha256}
+    made_of = {"settings": _settings(job, reader), "source": reader.records[panorama.id].sha256}
     return ExportTask(panorama.id, name, path if name == plain else f"{split}/{path}", reader.only(panorama.id),
-                      job.out, job.size == ORIGINAL, job.wanted, made_of, FORMATS[job.format].folder)  # fmt: skip
+                      job.out, job.size == ORIGINAL, job.wanted, made_of, FORMATS[job.format].folder,
+                      job.crop_views)  # fmt: skip
+
+
+def _settings(job: ExportJob, reader: RunReader) -> str:
+    """Names what files are made with, beside their panorama."""
+    crops = [job.crop_views] if job.format == CROPS else []
+    return fingerprint(VERSION, reader.fingerprints[ENSEMBLE], reader.recipe.classes.names, job.size, *crops)
 
 
 def _is_done(folder: ExportFolder, task: ExportTask) -> bool:
@@ -209,8 +231,7 @@ def _lost(task: ExportTask, death: WorkerError) -> ExportReport:
 
 def _finish(job: ExportJob, reader: RunReader, positions: Positions | None, listener: Listener) -> None:
     """Write what tells of all panoramas that the folder has of these settings."""
-    settings = fingerprint(VERSION, reader.fingerprints[ENSEMBLE], reader.recipe.classes.names, job.size)
-    found = ExportFolder(job.out).records({"settings": settings})
+    found = ExportFolder(job.out).records({"settings": _settings(job, reader)})
     records = {name: record for name, record in found if job.wanted <= record["files"].keys()}
     rows = {name: row_of_notes(name, record["facts"], positions) for name, record in records.items()}
     labels, written = reader.recipe.classes, FORMATS[job.format]

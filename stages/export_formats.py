@@ -4,6 +4,7 @@ masks        maps, overlays and tables, see `export`
 coco         instances.json: a segment per class with run lengths; panoptic.json and panoptic/<id>.png
 cvat         annotations.xml: CVAT for images 1.1; labels.json: the classes for CVAT's label constructor
 labelstudio  tasks.json: tasks with brush masks as predictions; interface.xml: the labelling interface
+crops        images/, labels/, crops.csv: perspective views with their labels, see `export_crops`
 hf-dataset   train/images/, train/labels/, train/metadata.jsonl, README.md: a folder for `datasets.load_dataset`
 """
 
@@ -19,8 +20,10 @@ from typing import Any
 from pipeline.classes import LabelSet
 from pipeline.exchange import coco, cvat, labelstudio
 from stages.dataset_card import dataset_card
+from stages.export_crops import write_table
 from stages.export_task import (
     COCO_PART,
+    CROPS_PART,
     CVAT_PART,
     IMAGES,
     LABELS,
@@ -82,6 +85,8 @@ class Format:
     """Raises InputError where something that it needs is not installed."""
     has_maps: bool = True
     """Whether maps may lie beside it that `--what` names."""
+    needs_pictures: bool = True
+    """Whether the pictures of the working size, which lie nowhere else, belong to its files."""
 
 
 def _no_file(_: Exported) -> None:
@@ -126,6 +131,10 @@ def _assemble_labelstudio(exported: Exported) -> None:
     write_whole(exported.out / "interface.xml", labelstudio.interface_xml(exported.labels))
 
 
+def _assemble_crops(exported: Exported) -> None:
+    write_table(exported.out, [exported.part(name, CROPS_PART) for name in exported.records])
+
+
 def _assemble_dataset(exported: Exported) -> None:
     lines: list[str] = []
     for name, record in exported.records.items():
@@ -144,6 +153,7 @@ FORMATS: Mapping[str, Format] = {
     "coco": Format(frozenset((COCO_PART, PANOPTIC)), _assemble_coco, require=coco.require_pycocotools),
     "cvat": Format(frozenset((CVAT_PART,)), _assemble_cvat),
     "labelstudio": Format(frozenset((LABELSTUDIO_PART,)), _assemble_labelstudio),
+    "crops": Format(frozenset((CROPS_PART,)), _assemble_crops, has_maps=False, needs_pictures=False),
     "hf-dataset": Format(frozenset((IMAGES, LABELS)), _assemble_dataset, has_tables=False, folder=DATASET_FOLDER,
                          has_maps=False),
 }  # fmt: skip

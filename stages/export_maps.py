@@ -68,20 +68,22 @@ class CachedMaps:
     @cached_property
     def labels_hw(self) -> LabelArray:
         """E: class ids, IGNORE where nothing was seen."""
-        labels_HW = self._ensemble["ensemble_labels"]
         if not self.is_original:
+            return self._ensemble["ensemble_labels"]
+        return self._on_picture(self.level_labels, IGNORE)
+
+    def level_labels(self, height: int, width: int) -> LabelArray:
+        """E on the level canvas at a size: as it is cached at the working size, and enlarged between its pixels."""
+        labels_HW = self._ensemble["ensemble_labels"]
+        if labels_HW.shape == (height, width):
             return labels_HW
         ignored_HW = labels_HW == IGNORE
         scores_CHW = codec.decode_probabilities(self._ensemble["ensemble_probabilities"])
         rows, columns = np.nonzero(~ignored_HW)
         scores_CHW[labels_HW[rows, columns], rows, columns] += _OWN_LABEL
-
-        def enlarged(height: int, width: int) -> LabelArray:
-            canvas_HW = labels_at(scores_CHW, height, width)
-            canvas_HW[resize_nearest(ignored_HW, height, width)] = IGNORE
-            return canvas_HW
-
-        return self._on_picture(enlarged, IGNORE)
+        canvas_HW = labels_at(scores_CHW, height, width)
+        canvas_HW[resize_nearest(ignored_HW, height, width)] = IGNORE
+        return canvas_HW
 
     @cached_property
     def reliable_hw(self) -> BoolArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -16,9 +16,11 @@ from pipeline.ensemble.regions import NO_MASK
 from pipeline.errors import CacheError, GoodSAMError, InputError
 from pipeline.evaluate.overlay import paint_masks
 from pipeline.exchange import coco, cvat, labelstudio
+from pipeline.panorama.config import ViewsConfig
 from pipeline.panorama.tags import gpano_xmp, kept_exif, kept_xmp
 from stages.corrections import pixels_digest
 from stages.events import ItemFailed, failure
+from stages.export_crops import part_of, write_crops
 from stages.export_folder import ExportFolder
 from stages.export_maps import CachedMaps
 from stages.files import named_after_panorama, write_picture, write_whole
@@ -31,6 +33,7 @@ LABELS, RELIABLE, RELIABILITY, CONFIDENCE = "labels", "reliable", "reliability",
 MASKS, OVERLAYS, MASK_OVERLAYS = "masks", "overlays", "mask-overlays"
 IMAGES, PANOPTIC = "images", "panoptic"
 COCO_PART, CVAT_PART, LABELSTUDIO_PART = ".parts/coco", ".parts/cvat", ".parts/labelstudio"
+CROPS_PART = ".parts/crops"
 _MOST_MASKS = 65535
 _IMAGE_QUALITY = 95
 """Of pictures of the working size, JPEG."""
@@ -58,6 +61,8 @@ class ExportTask:
     """What determines the files, for the record."""
     folder: str = ""
     """Folder of the files in the export's."""
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    """Which views are cut, where crops are wanted."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,11 @@ def _write(task: ExportTask, maps: CachedMaps) -> None:
         if output in task.outputs:
             files[output] = str(PurePosixPath(task.folder, output, f"{task.name}{_suffix(output, maps)}"))
             write(task.out / files[output], maps, notes)
+    if CROPS_PART in task.outputs:
+        files[CROPS_PART] = f"{CROPS_PART}/{task.name}.json"
+        written = write_crops(task.out, task.name, maps, task.views, notes)
+        write_whole(task.out / files[CROPS_PART], part_of(task.path, written))
+        files |= {file: file for crop in written for file in (crop.image, crop.label)}
     facts = map_facts(task.path, maps.panorama, maps.labels_hw, maps.canvas_confidence_HW, labels, fov)
     height, width = maps.labels_hw.shape
     facts |= {"height": height, "width": width}

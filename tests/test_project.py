@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -71,3 +73,24 @@ def test_files_and_targets_that_pages_name_are_there(page: str):
     assert set(re.findall(r"\bmake ([a-z-]+)", text)) <= targets
     for path in re.findall(r"(?<![\w/.])(?:\.?(?:stages|pipeline|tests|scripts|\.ci)/[\w./]*|\.ci/run)", text):
         assert (ROOT / path).exists(), path
+
+
+def _commands_of_setup(*variables: str) -> list[str]:
+    done = subprocess.run(["make", "--dry-run", "--always-make", "setup", "VENV=fresh", *variables], cwd=ROOT,
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    return [line for line in done.stdout.splitlines() if "--editable" in line]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed: what it would run is not checked")
+def test_setup_takes_torch_without_cuda_where_it_is_asked_to():
+    (usual,), (cpu,) = _commands_of_setup(), _commands_of_setup("TORCH=cpu")
+    assert "--torch-backend" not in usual
+    assert cpu.split() == usual.replace("--constraint", "--torch-backend cpu --constraint").split()
+    assert "://" not in _text("Makefile"), "uv knows where the builds are"
+
+
+def test_uv_knows_the_option_and_the_build():
+    uv = pytest.importorskip("uv", reason="uv is not installed: its options are not checked")
+    told = subprocess.run([uv.find_uv_bin(), "pip", "install", "--help"], capture_output=True, text=True, check=True)
+    (values,) = re.findall(r"--torch-backend <TORCH_BACKEND>(.*?)(?=\n      --)", told.stdout, re.DOTALL)
+    assert re.search(r"possible values: [^]]*\bcpu\b", " ".join(values.split()))

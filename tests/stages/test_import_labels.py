@@ -196,6 +196,16 @@ def test_a_damaged_export_changes_nothing(team: Team) -> None:
         team.imported(team.work / "nowhere")
 
 
+def test_a_damaged_export_leaves_corrections_of_before(team: Team) -> None:
+    out = team.exported("masks")
+    repaint(team, out / "labels" / "1.png", "1")
+    assert team.imported(out) == 1
+    (team.work / "cut.json").write_text('[{"id": 1, "annotations": [')
+    with pytest.raises(InputError, match=r"cut\.json is damaged"):
+        team.imported(team.work / "cut.json")
+    np.testing.assert_array_equal(team.stored("1"), team.corrected("1"))
+
+
 def with_corrections(team: Team, **data: object) -> Run:
     folder = team.run.folder.parent.parent
     return small_run(folder, data={"corrections": str(team.corrections), **data})

@@ -308,6 +308,7 @@ def test_the_command_reports_on_a_run_and_a_rerun_keeps_everything(finished: Pat
         assert f"kept {kept}" in result.output and f"report: {tmp_path / 'out' / 'index.html'}" in result.output
     page = Page((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
     assert "No panorama has a position" in page.text and "picture at hand" not in page.text
+    assert "student" not in page.text, "nothing is told of what is not there"
     cached = read_product(small_run(folder), "ensemble", "panoramas/0")["ensemble_labels"]
     layers = layers_of(tmp_path / "out" / "viewer" / "0001.js")
     np.testing.assert_array_equal(np.asarray(layers["labels"]), cached)
