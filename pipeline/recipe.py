@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipeline.adapt.config import AdaptConfig
 from pipeline.classes import LABEL_SETS, LabelSet, can_merge, is_file_of_classes, label_set
 from pipeline.ensemble.config import FusionConfig, given_back
 from pipeline.errors import RecipeError
@@ -124,6 +125,8 @@ class Recipe:
     """Weights of the MKA losses."""
     distill: DistillConfig = field(default_factory=DistillConfig)
     """Training."""
+    adapt: AdaptConfig = field(default_factory=AdaptConfig)
+    """Adapting the assistant to the panoramas."""
     evaluation: EvalConfig = field(default_factory=EvalConfig)
     """Evaluation."""
 

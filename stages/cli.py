@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline import __version__
+from stages.cli_adapt import adapt
 from stages.cli_before import doctor, init, plan, status
 from stages.cli_cache import gc, runs, take_over, verify
 from stages.cli_export import export, export_onnx
@@ -183,6 +184,7 @@ def tune(
     typer.echo(f"recipe: {file}")
 
 
+app.command(short_help="Train the assistant on its own teacher cache, without labels.")(adapt)
 app.command(short_help="Read a whole teacher cache, check every checksum.")(verify)
 app.command(short_help="Compare the runs of a cache and their students.")(runs)
 app.command(short_help="List or remove what no run of a cache refers to.")(gc)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +19,7 @@ from stages.manifest import read_record
 from stages.panorama_records import PanoramaRecords
 from stages.products import all_products
 from stages.results import read_results
-from stages.runs import EVALUATIONS, STORE, STUDENTS, refuse_old_layout, run_folders
+from stages.runs import ASSISTANTS, EVALUATIONS, RECORD, STORE, STUDENTS, refuse_old_layout, run_folders
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Garbage:
 
 def find_garbage(cache: Path) -> list[Garbage]:
     """What no run of a cache refers to: products of settings that no run has now, panoramas that no run has any more,
-    students and evaluations of runs that were deleted, and what killed writers left.
+    students, evaluations and adapted assistants of runs that were deleted, and what killed writers left.
 
     Raises:
         CacheError: there is no such cache, or a run's record is damaged, so that nobody knows what it refers to.
@@ -97,12 +99,29 @@ def _of_results(cache: Path, folders: list[Path]) -> Iterator[Garbage]:
     referred: Mapping[str, set[str]] = {
         STUDENTS: {name for result in results for name in result.students},
         EVALUATIONS: {name for result in results for name in result.evaluations},
+        ASSISTANTS: {
+            *(name for result in results for name in result.assistants),
+            *_assistants_of_recipes(cache, folders),
+        },
     }
     for kind, names in referred.items():
         for folder in sorted((cache / kind).glob("*")):
             if folder.is_dir() and folder.name not in names:
                 reason = f"of {kind} that no run has"
                 yield Garbage(folder, f"one {reason}", _size(folder), partial(_remove_folder, folder))
+
+
+def _assistants_of_recipes(cache: Path, folders: list[Path]) -> Iterator[str]:
+    """Adapted assistants of the cache that a run's recipe names: another run may have made them."""
+    own = (cache / ASSISTANTS).resolve()
+    for folder in folders:
+        with suppress(
+            OSError, ValueError, KeyError
+        ):  # not parsed as a recipe: that of an earlier version has other settings
+            table = tomllib.loads((folder / RECORD).read_text(encoding="utf-8"))
+            network = Path(str(table["assistant"]["name"])).resolve()
+            if own in network.parents:
+                yield network.relative_to(own).parts[0]
 
 
 def _remove_folder(folder: Path) -> None:

@@ -91,7 +91,7 @@ class PanoramaWork:
             InputError: the file cannot be read, or is not the one that was read first.
         """
         config = self.recipe.panorama
-        width = max(config.width, min(width, self.source_width // GRID * GRID))
+        width = reduced_width(config, width, self.source_width)
         if width == config.width:
             return self.image_HW3
         panorama = open_panorama(self.task.panorama.path, replace(config, width=width))
@@ -119,6 +119,17 @@ class PanoramaWork:
             DamagedError: they are not as they were written.
         """
         return self.store.read(name, self.task.fingerprints[name], self.record.entry(product(name)), arrays)
+
+
+def reduced_width(config: PanoramaConfig, wanted: int, source_width: int) -> int:
+    """Width to which a picture is reduced where another than the working one is wanted.
+
+    Args:
+        config: has the working width, which is the least.
+        wanted: pixels, a multiple of 32; 0 for the working width.
+        source_width: of the whole sphere at the resolution of the file; a narrower picture keeps its own width.
+    """
+    return max(config.width, min(wanted, source_width // GRID * GRID))
 
 
 def open_work(task: PanoramaTask, store: TeacherStore, record: PanoramaRecord) -> tuple[PanoramaWork, OpenedPanorama]:

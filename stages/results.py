@@ -1,4 +1,5 @@
-"""Which students and evaluations are a run's: names of what made them, so that none takes the place of another."""
+"""Which students, evaluations and adapted assistants are a run's: names of what made them, so that none takes the
+place of another."""
 
 from __future__ import annotations
 
@@ -13,12 +14,14 @@ _FILE = "results.json"
 
 @dataclass(frozen=True)
 class Results:
-    """Fingerprints of a run's students and evaluations, the latest last."""
+    """Fingerprints of a run's students, evaluations and adapted assistants, the latest last."""
 
     students: tuple[str, ...] = ()
     """Folders in `students/` of the cache; some may be unfinished."""
     evaluations: tuple[str, ...] = ()
     """Folders in `evaluations/` of the cache."""
+    assistants: tuple[str, ...] = ()
+    """Folders in `assistants/` of the cache; some may be unfinished."""
 
     @property
     def student(self) -> str:
@@ -38,6 +41,10 @@ class Results:
         """The same with another latest evaluation."""
         return replace(self, evaluations=_with_last(self.evaluations, name))
 
+    def with_assistant(self, name: str) -> Results:
+        """The same with another latest adapted assistant."""
+        return replace(self, assistants=_with_last(self.assistants, name))
+
 
 def _with_last(names: tuple[str, ...], last: str) -> tuple[str, ...]:
     return (*(name for name in names if name != last), last)
@@ -47,7 +54,9 @@ def read_results(run_folder: Path) -> Results:
     """The results of a run; none where its `results.json` is missing or damaged: stages find them by what made them."""
     try:
         record = json.loads((run_folder / _FILE).read_text(encoding="utf-8"))
-        return Results(tuple(map(str, record["students"])), tuple(map(str, record["evaluations"])))
+        # Records of earlier versions know no adapted assistants.
+        kinds = (record["students"], record["evaluations"], record.get("assistants", ()))
+        return Results(*(tuple(map(str, names)) for names in kinds))
     except (OSError, ValueError, KeyError, TypeError):
         return Results()
 

@@ -3,12 +3,13 @@
 cache/                 one folder for many runs, which share what they have in common
     teacher.zarr/          stage one's store
     students/<fingerprint>/     a student of certain settings and panoramas: checkpoints, final/, tensorboard/
+    assistants/<fingerprint>/   an adapted assistant: checkpoints, final/, comparison.json, tensorboard/
     evaluations/<fingerprint>/  metrics.json, ladder.md, overlays
     <run>/                 a recipe and pointers
         recipe.toml            all settings of the last stage that ran
         teacher.json           which fingerprints of the store the recipe stands for
         panoramas.jsonl        which content each panorama has
-        results.json           which students and evaluations are the run's, the latest of each
+        results.json           which students, evaluations and adapted assistants are the run's, the latest of each
         student, eval          links to these two
         tune/                  what `goodsam tune` has predicted and judged, and its table
         log.jsonl              every event of every stage
@@ -36,11 +37,11 @@ HERE = Path("cache")
 """The cache of the built-in recipes."""
 RECORD = "recipe.toml"
 """Has all settings of the last stage of a run, in its folder."""
-STORE, STUDENTS, EVALUATIONS = "teacher.zarr", "students", "evaluations"
+STORE, STUDENTS, EVALUATIONS, ASSISTANTS = "teacher.zarr", "students", "evaluations", "assistants"
 """What all runs of a cache share."""
 _STUDENT_LINK, _EVALUATION_LINK = "student", "eval"
 """Names in a run's folder that lead to its latest results."""
-_RESERVED = (STORE, f"{STORE}.index", f"{STORE}.writing", STUDENTS, EVALUATIONS, "weights", "bench")
+_RESERVED = (STORE, f"{STORE}.index", f"{STORE}.writing", STUDENTS, EVALUATIONS, ASSISTANTS, "weights", "bench")
 """Names in a cache that no run may have."""
 
 
@@ -185,6 +186,14 @@ class Run:
             CacheError: it cannot be written.
         """
         return self._record(self.results.with_student(name), _STUDENT_LINK, Path(STUDENTS) / name)
+
+    def record_assistant(self, name: str) -> None:
+        """Make the adapted assistant of a fingerprint one of the run's.
+
+        Raises:
+            CacheError: it cannot be written.
+        """
+        record_results(self.folder, self.results.with_assistant(name))
 
     def record_evaluation(self, name: str) -> Path:
         """Make the evaluation of a fingerprint the run's latest, and return its folder.

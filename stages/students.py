@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from stages.checkpoints import load_checkpoint, remove_checkpoints, replace_folder, save_checkpoint
 from stages.training_record import RECORD
@@ -23,6 +23,8 @@ from stages.training_record import RECORD
 class StudentFolder:
     """The folder of one student, finished or not."""
 
+    record_name: ClassVar[str] = RECORD
+    """File in `final` that says where the network comes from."""
     path: Path
     """<cache>/students/<fingerprint>."""
 
@@ -48,7 +50,7 @@ class StudentFolder:
 
     def record(self) -> dict[str, Any]:
         """What training.json says of the finished student; empty if there is none."""
-        return record_of(self.final)
+        return record_of(self.final, self.record_name)
 
     def finish(self, fill: Callable[[Path], None]) -> None:
         """Let `fill` write the student; it is complete or not there.
@@ -83,9 +85,9 @@ class StudentFolder:
         remove_checkpoints(self.checkpoint)
 
 
-def record_of(folder: Path) -> dict[str, Any]:
-    """What the training.json in a folder says; empty if there is none."""
+def record_of(folder: Path, name: str = RECORD) -> dict[str, Any]:
+    """What the training.json in a folder, or its like of another name, says; empty if there is none."""
     try:
-        return dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+        return dict(json.loads((folder / name).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.panorama.perspective import perspective_views
 from pipeline.panorama.views import View
-from pipeline.panorama.windows import window_grid
+from pipeline.panorama.windows import Window, window_grid
 from pipeline.recipe import Recipe
 
 
@@ -19,3 +19,8 @@ def assistant_views(recipe: Recipe) -> tuple[View, ...]:
         return ()
     size = (recipe.panorama.height, recipe.panorama.width, recipe.panorama.vertical_fov)
     return perspective_views(*size, recipe.views)
+
+
+def whole_view(recipe: Recipe) -> View:
+    """The whole panorama of the working size as one view."""
+    return Window(0, 0, recipe.panorama.height, recipe.panorama.width)

@@ -82,9 +82,9 @@ def test_what_a_user_gets_wrong_is_reported_before_heavy_imports(tmp_path: Path)
         *((["predict", str(tmp_path / "not_there"), out], "not_there does not exist"),
           (["predict", str(tmp_path), out, "--student", "none_here"], "none_here holds no student")),
         *(([command, str(misspelt)], "fusion.thetta is not a setting")
-          for command in ("teacher-cache", "distill", "eval", "tune", "verify", "status", "plan", "doctor")),
+          for command in ("teacher-cache", "distill", "eval", "tune", "adapt", "verify", "status", "plan", "doctor")),
         *(([command, str(homeless), "--cache", str(tmp_path)], "not_there does not exist")
-          for command in ("teacher-cache", "distill", "eval", "tune")),
+          for command in ("teacher-cache", "distill", "eval", "tune", "adapt")),
     ]  # fmt: skip
     commands = json.dumps([["goodsam", *arguments] for arguments, _ in expected])
     done = subprocess.run([sys.executable, "-c", RUN_ALL, commands], cwd=ROOT, capture_output=True, text=True)

@@ -34,7 +34,7 @@ def test_built_in_recipes_survive_the_way_to_toml_and_back(path: Path) -> None:
         ({"sam": {"poins_per_side": 3}}, ["sam.poins_per_side", "sam.points_per_side"]),
         ({"steps": 3}, ["steps is not a setting", "distill.steps"]),
         ({"width": 3}, ["panorama.width or windows.width"]),
-        ({"seed": 3}, ["Perhaps student.seed is meant"]),
+        ({"seed": 3}, ["Perhaps student.seed or adapt.seed is meant"]),
         ({"sam": 3}, ["sam", "table"]),
         ({"student": {"seed": 1.5}}, ["student.seed", "whole number"]),
         ({"student": {"seed": True}}, ["student.seed", "whole number"]),

@@ -18,8 +18,9 @@ class LossMeter:
     They are summed on the device: only `read` and `check` wait for it.
     """
 
-    def __init__(self) -> None:
-        """Empty."""
+    def __init__(self, table: str = "distill") -> None:
+        """Empty; `table` of the recipe has the settings of the training."""
+        self._table = table
         self._sums: dict[str, Tensor] = {}
         self._counts: Counter[str] = Counter()
         self._first = self._last = 0
@@ -54,7 +55,7 @@ class LossMeter:
             raise GoodSAMError(
                 f"{', '.join(broken)} became NaN or infinite in steps {self._first + 1} to {self._last + 1}",
                 "all losses stay finite",
-                "Lower distill.learning_rate, lengthen distill.warmup_steps or set distill.precision to float32;"
-                " the last checkpoint is untouched",
+                f"Lower {self._table}.learning_rate, lengthen {self._table}.warmup_steps or set {self._table}.precision"
+                " to float32; the last checkpoint is untouched",
             )
         return means

@@ -69,13 +69,22 @@ class TransformersAssistant:
         size = (images_KHW3.shape[1], images_KHW3.shape[2])
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             logits, hidden_states = self._pass(inputs, bool(levels))
-        if self.channels:
-            logits = logits[:, list(self.channels)]
         states = {level: hidden_states[self.level_positions[level]] for level in levels}
         return AssistantOutput(
-            crop_padding(logits, inputs.shape, size),
+            self._in_order(crop_padding(logits, inputs.shape, size)),
             {level: crop_padding(state, inputs.shape, size) for level, state in states.items()},
         )
+
+    def class_scores(self, images_KHW3: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """The logits [K, C, h, w] of `AssistantOutput`, from which gradients reach the weights that want them; in the
+        precision of the calling code's autocast."""
+        inputs = self.normalisation.prepare(images_KHW3, self.device)
+        logits = self._pass(inputs, with_hidden_states=False)[0]
+        return self._in_order(crop_padding(logits, inputs.shape, (images_KHW3.shape[1], images_KHW3.shape[2])))
+
+    def _in_order(self, logits_KChw: torch.Tensor) -> torch.Tensor:
+        """Logits in the order of the label set."""
+        return logits_KChw[:, list(self.channels)] if self.channels else logits_KChw
 
     def _pass(self, inputs_K3HW: torch.Tensor, with_hidden_states: bool) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
         if can_be_reordered(self.network):

@@ -242,7 +242,7 @@ def _predict(
 
     The network runs now; the probabilities of an image are resized to it when the iterator yields them.
     """
-    seen_KHW3 = np.stack([_resize(image, scale) for image in images])
+    seen_KHW3 = np.stack([resized(image, scale) for image in images])
     seen, size = _size(seen_KHW3[0]), _size(images[0])
     with torch.no_grad():
         output = assistant(seen_KHW3, levels)
@@ -281,8 +281,17 @@ def _require_maps(
 
 
 def _stride(output: AssistantOutput, seen: tuple[int, int]) -> int:
-    """Pixels per cell of the logits."""
-    return 2 ** round(math.log2(max(seen) / max(output.logits_KChw.shape[2:])))
+    return stride_of((output.logits_KChw.shape[2], output.logits_KChw.shape[3]), seen)
+
+
+def stride_of(cells: tuple[int, int], seen: tuple[int, int]) -> int:
+    """Pixels per cell of a network's output, a power of two.
+
+    Args:
+        cells: height and width of the output.
+        seen: height and width of the image that the network saw.
+    """
+    return 2 ** round(math.log2(max(seen) / max(cells)))
 
 
 @torch.no_grad()
@@ -315,8 +324,8 @@ def _upsample(logits_KChw: torch.Tensor, stride: int, seen: tuple[int, int], siz
     return larger[..., : size[0], : size[1]]
 
 
-def _resize(image_HW3: ImageArray, scale: float) -> ImageArray:
-    """Resized by `scale`: bilinear, antialiased."""
+def resized(image_HW3: ImageArray, scale: float) -> ImageArray:
+    """An image as the assistant sees it, resized by `scale`: bilinear, antialiased."""
     if scale == 1:
         return image_HW3
     height, width = (max(1, round(side * scale)) for side in image_HW3.shape[:2])

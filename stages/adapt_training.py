@@ -1,0 +1,242 @@
+"""The training of the assistant on its own teacher cache, without labels.
+
+A killed run goes on from its last checkpoint and ends with the weights that it would have had anyway (bit for bit with
+one thread of a CPU): the batch of step k is a function of (seed, k) alone and the network has no dropout, so weights,
+optimiser and step are all the state there is.
+
+<cache>/assistants/<fingerprint>/
+    checkpoint.pt     the latest state of the training; checkpoint.previous.pt is the one before
+    final/            the adapted network, as transformers saves it, adapted.json and a model card
+    comparison.json   what the sphere and SAM's masks say of it and of the assistant before, on held-out panoramas
+    tensorboard/      curves of its training
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.accelerator import device_errors
+from pipeline.adapt.batches import AdaptBatch, AdaptReader, AdaptSet, Way
+from pipeline.adapt.config import AdaptConfig
+from pipeline.adapt.losses import adapt_losses, total
+from pipeline.adapt.network import labels_of, load_trainable, predict_pixels, save_network, source_folder
+from pipeline.classes import LabelSet, label_set
+from pipeline.errors import InputError
+from pipeline.precision import chosen_precision
+from pipeline.settings import fingerprint
+from pipeline.student.data import read_ahead
+from pipeline.student.meter import LossMeter
+from pipeline.student.schedule import parameter_groups, set_learning_rates
+from pipeline.teacher.assistant_transformers import TransformersAssistant
+from pipeline.teacher.config import AssistantConfig
+from pipeline.teacher.identity import assistant_identity
+from stages.adapted_card import write_adapted_card
+from stages.devices import describe_device
+from stages.events import ItemFailed, Listener, Note, Scalars, StageAdvanced, StageFinished, StageStarted
+from stages.students import StudentFolder
+
+STAGE = "adapt"
+VERSION = 1
+"""Raised when the code changes what an assistant learns, so that older ones and checkpoints are not taken for it."""
+
+
+@dataclass(frozen=True)
+class AdaptedFolder(StudentFolder):
+    """The folder of one adapted assistant, finished or not, kept as a student's is."""
+
+    record_name: ClassVar[str] = "adapted.json"
+
+    @property
+    def comparison(self) -> Path:
+        """What is known of it and of the assistant before, once they are compared."""
+        return self.path / "comparison.json"
+
+
+@dataclass(frozen=True)
+class AdaptJob:
+    """All that determines an adapted assistant."""
+
+    assistants: Path
+    """Folder of all adapted assistants; everything is written to this one's, below it."""
+    ids: tuple[str, ...]
+    """Panoramas to learn from, in an order that does not change between runs."""
+    read: AdaptReader
+    """Reads one of them."""
+    data_fingerprint: str
+    """Names what is learned from, in the order of the panoramas, and how stage one shows them to the assistant."""
+    label_set: LabelSet
+    """Classes of the run."""
+    assistant: AssistantConfig
+    """The network that is adapted; its own classes merge into those of the run."""
+    ways: tuple[Way, ...]
+    """How it is shown panoramas."""
+    adapt: AdaptConfig
+    """Training."""
+    device: str = "cpu"
+    """torch device."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Name of the assistant that comes out, however often progress is logged and saved, and wherever files lie."""
+        training = replace(self.adapt, log_every=1, checkpoint_every=1, held_out=0)  # the panoramas tell the last
+        return fingerprint(VERSION, assistant_identity(self.assistant), self.own_classes.names, self.label_set.names,
+                           training, self.data_fingerprint)  # fmt: skip
+
+    @property
+    def own_classes(self) -> LabelSet:
+        """Classes of the network."""
+        return labels_of(self.assistant, label_set(self.assistant.label_set))
+
+    @property
+    def folder(self) -> AdaptedFolder:
+        """Where checkpoints and the adapted assistant go."""
+        return AdaptedFolder(self.assistants / self.fingerprint)
+
+
+@dataclass(frozen=True)
+class AdaptState:
+    """What learns, and what makes it learn."""
+
+    assistant: TransformersAssistant
+    """The network, with gradients."""
+    optimizer: torch.optim.AdamW
+    """Its groups carry their peak learning rate under `peak`."""
+
+    def state(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"network": self.assistant.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """From the checkpoint."""
+        self.assistant.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+@dataclass(frozen=True)
+class AdaptProgress:
+    """How far a training has come; part of its checkpoint."""
+
+    steps: int = 0
+    """Steps done."""
+    losses: dict[str, float] = field(default_factory=dict[str, float])
+    """Means at the last line of the log that has them."""
+    set_aside: dict[str, str] = field(default_factory=dict[str, str])
+    """Panoramas that could not be read at some time, with the reason."""
+
+
+def train_assistant(job: AdaptJob, listener: Listener) -> Path:
+    """Adapt the assistant of `job`, or go on with it; a finished one is left alone.
+
+    Returns:
+        The folder of the adapted network, which `assistant.name` can name.
+
+    Raises:
+        GoodSAMError: no panoramas, unusable weights, a loss that is no longer finite, a device that fails or is too
+            small, or no room for a checkpoint.
+    """
+    folder = job.folder
+    if folder.is_finished:
+        listener(Note(STAGE, f"{folder.final} is finished"))
+        return folder.final
+    if not job.ids:
+        raise InputError("there are no panoramas to learn from", "they come from stage one", "Run stage one first")
+    began = time.monotonic()
+    training = prepare(job)
+    done = _resume(job, training, listener)
+    listener(Note(STAGE, f"on {describe_device(job.device, torch.get_num_threads())}; {len(job.ids)} panoramas"))
+    listener(StageStarted(STAGE, job.adapt.steps - done.steps, "steps"))
+    with device_errors("set a smaller adapt.batch_size"):
+        done = train(job, training, AdaptSet(job.ids, job.read, job.ways, job.adapt), done, listener)
+    _finish(job, training, done)
+    listener(StageFinished(STAGE, time.monotonic() - began, {"assistant": str(folder.final), **done.losses}))
+    return folder.final
+
+
+def prepare(job: AdaptJob) -> AdaptState:
+    """The network and its optimiser at the very beginning.
+
+    Raises:
+        WeightsError: it cannot be loaded, or has weights that are no numbers.
+    """
+    assistant = load_trainable(job.assistant, job.own_classes, torch.device(job.device))
+    groups = parameter_groups(assistant.network, nn.Module(), job.adapt.schedule)
+    return AdaptState(assistant, torch.optim.AdamW(groups, fused=True))
+
+
+def train(
+    job: AdaptJob, training: AdaptState, data: AdaptSet, before: AdaptProgress, listener: Listener
+) -> AdaptProgress:
+    """The steps that are still to be done after `before`."""
+    config, meter, progress = job.adapt, LossMeter(STAGE), before
+    steps, reported = range(before.steps, config.steps), set[str]()
+    with closing(read_ahead(data.batch, steps, threads=2)) as batches:
+        for step, batch in zip(steps, batches, strict=True):
+            began = time.monotonic()
+            rate = set_learning_rates(training.optimizer, step, config.schedule)
+            meter.add(step, training_step(job, training, batch))
+            done = step + 1
+            if done % config.log_every == 0 or done == config.steps:
+                means = meter.read()
+                progress = replace(progress, losses={**progress.losses, **means})
+                listener(Scalars(STAGE, done, {**means, "learning_rate": rate}))
+            if done % config.checkpoint_every == 0 or done == config.steps:
+                meter.check()
+                progress = replace(progress, steps=done, set_aside={**before.set_aside, **data.failed})
+                job.folder.save({"progress": asdict(progress), **training.state()})
+            for panorama_id in data.failed.keys() - reported:
+                listener(ItemFailed(STAGE, panorama_id, data.failed[panorama_id]))
+                reported.add(panorama_id)
+            listener(StageAdvanced(STAGE, done - before.steps, f"step {done}", time.monotonic() - began))
+    return progress
+
+
+def training_step(job: AdaptJob, training: AdaptState, batch: AdaptBatch) -> dict[str, Tensor]:
+    """One step of the optimiser. Returns each loss unweighted and their weighted total, as tensors on the device."""
+    device = torch.device(job.device)
+    bfloat16 = chosen_precision(job.adapt.precision, device) == torch.bfloat16
+    logits_CN = predict_pixels(training.assistant, batch, job.label_set, bfloat16)
+    losses = adapt_losses(logits_CN, batch.targets(device), batch.overlaps_2O, job.adapt)
+    loss = total(losses, job.adapt)
+    training.optimizer.zero_grad()
+    loss.backward()
+    training.optimizer.step()
+    return {**losses, "total": loss.detach()}
+
+
+def _resume(job: AdaptJob, training: AdaptState, listener: Listener) -> AdaptProgress:
+    """Load the latest checkpoint of this assistant, if there is one."""
+    state = job.folder.load()
+    if state is None:
+        return AdaptProgress()
+    training.load_state(state)
+    progress = AdaptProgress(**state["progress"])
+    listener(Note(STAGE, f"resuming from step {progress.steps} of {job.adapt.steps}"))
+    return progress
+
+
+def _finish(job: AdaptJob, training: AdaptState, done: AdaptProgress) -> None:
+    """Write the network and where it comes from, as one folder that is complete or not there."""
+    record = {
+        "fingerprint": job.fingerprint, "adapted_from": assistant_identity(job.assistant), "steps": job.adapt.steps,
+        "losses": done.losses, "panoramas": len(job.ids), "panoramas_set_aside": done.set_aside,
+        "data": job.data_fingerprint, "label_set": job.own_classes.name, "learned_classes": job.label_set.name,
+        "shown": [way.name for way in job.ways], "device": job.device, "torch": torch.__version__,
+        "settings": asdict(job.adapt),
+    }  # fmt: skip
+
+    def fill(folder: Path) -> None:
+        save_network(training.assistant, source_folder(job.assistant), folder)
+        (folder / AdaptedFolder.record_name).write_text(json.dumps(record, indent=2), encoding="utf-8")
+        write_adapted_card(folder, record)
+
+    job.folder.finish(fill)

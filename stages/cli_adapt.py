@@ -1,0 +1,70 @@
+"""`goodsam adapt`: the assistant trained on its own teacher cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stages.cli_options import (
+    CacheOption,
+    DeviceOption,
+    RecipeArgument,
+    SetOption,
+    WorkersOption,
+    command_of,
+    open_run_of,
+)
+from stages.demo_world import world_needed
+
+RoundsOption = Annotated[
+    int, typer.Option(min=1, help="Rounds of teacher cache and adaptation; one expects the teacher cache to be there.")
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="File of the recipe that is written; by default my.adapted.toml beside my.toml.",
+        show_default=False,
+    ),
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Let that file be there already.")]
+
+
+def adapt(
+    recipe: RecipeArgument = "demo",
+    cache: CacheOption = None,
+    set_: SetOption = None,
+    rounds: RoundsOption = 1,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
+    workers: WorkersOption = 0,
+    device: DeviceOption = "auto",
+) -> None:
+    """Train the assistant on its own teacher cache, without labels, and write a recipe with it if it is no worse by
+    what SAM's masks and the sphere say of held-out panoramas. A killed run resumes from its last checkpoint."""
+    from stages.adapted_recipe import require_trainable, usual_file
+    from stages.listeners import RunListeners
+    from stages.splits import require_learning_folder
+
+    run = open_run_of(recipe, cache, set_)
+    require_trainable(run.recipe)
+    with RunListeners(run.folder) as listener, world_needed(run):
+        require_learning_folder(run.recipe)
+        from stages.adapt import adapt as stage  # last: it imports torch and transformers, seconds of a processor
+
+        found = stage(run, listener, out or usual_file(recipe), rounds=rounds, overwrite=overwrite, workers=workers,
+                      device=device)  # fmt: skip
+    for number, result in enumerate(found, start=1):
+        typer.echo(f"round {number}: {result.verdict}" if len(found) > 1 else result.verdict)
+        if result.comparison:
+            typer.echo(result.comparison.table())
+        typer.echo(f"assistant: {result.network}")
+        if result.file is None:
+            typer.echo("it is not used: no recipe was written")
+        else:
+            typer.echo(f"recipe: {result.file}")
+    written = [result.file for result in found if result.file]
+    if written:
+        typer.echo(f"next: {command_of('teacher-cache', str(written[-1]), cache, None)}")
