@@ -23,14 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pipeline
-
-if Path(str(pipeline.__file__)).resolve().parents[1] != Path(__file__).resolve().parents[1]:
-    raise ImportError(
-        f"the package `pipeline` that Python finds is {pipeline.__file__}, not GoodSAM's; GoodSAM's own lies beside "
-        f"{Path(__file__).parent}. Start Python in another folder, or rename your package."
-    )
-
+from goodsam import own_packages as own_packages  # first: it refuses other packages of the names that follow
 from pipeline import __version__
 from pipeline.errors import GoodSAMError
 

@@ -126,12 +126,13 @@ def write_crops(
     """
     recipe = maps.reader.recipe
     image_HW3, labels_HW = _level_canvas(maps)
+    height, width = labels_HW.shape
     written: list[WrittenCrop] = []
     for crop in crops_of(recipe.panorama.height, recipe.panorama.width, recipe.panorama.vertical_fov, views):
         view, file = crop.view, f"{name}/{crop.name}"
         pair = WrittenCrop(f"images/{file}.jpg", f"labels/{file}.png", view.yaw, view.pitch, view.horizontal_fov)
         sampler = PerspectiveSampler(view.height, view.width, view.horizontal_fov, view.yaw, view.pitch, 0,
-                                     *labels_HW.shape, view.vertical_fov)  # fmt: skip
+                                     height, width, view.vertical_fov)  # fmt: skip
         labels_hw = np.where(sampler.inside_hw, labels_HW.reshape(-1)[sampler.nearest_hw], np.uint8(IGNORE))
         write_picture(out / pair.image, Image.fromarray(sampler.image(image_HW3)), quality=_QUALITY)
         write_labels(out / pair.label, labels_hw, recipe.classes, notes)

@@ -106,8 +106,19 @@ class MlflowTracker:
 class TrackioTracker:
     """Trackio, into a local folder."""
 
+    _SENDING = (
+        "TRACKIO_SPACE_ID",
+        "TRACKIO_SERVER_URL",
+        "TRACKIO_DATASET_ID",
+        "TRACKIO_BUCKET_ID",
+        "TRACKIO_WEBHOOK_URL",
+    )
+    """Variables of a shell that would make it send what it gets."""
+
     def __init__(self, run: TrackedRun) -> None:
         os.environ["TRACKIO_DIR"] = str(run.folder.resolve() / "trackio")  # it has no other way, and reads it on import
+        for name in self._SENDING:
+            os.environ.pop(name, None)
         trackio: Any = import_module("trackio")
         self._run = trackio.init(project=PROJECT, name=f"{run.name}-{run.id}", config=dict(run.settings),
                                  resume="allow")  # fmt: skip

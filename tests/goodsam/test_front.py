@@ -41,15 +41,19 @@ def test_importing_it_is_quick_and_what_it_names_is_there() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_another_package_called_pipeline_is_named(tmp_path: Path) -> None:
-    other = tmp_path / "pipeline" / "__init__.py"
-    other.parent.mkdir()
+@pytest.mark.parametrize("file", ["pipeline/__init__.py", "pipeline/data.txt", "stages.py"])
+def test_another_package_of_these_names_is_named(tmp_path: Path, file: str) -> None:
+    other = tmp_path / file
+    other.parent.mkdir(exist_ok=True)
     other.touch()
-    paths = os.pathsep.join((str(tmp_path), str(ROOT)))
-    done = subprocess.run([sys.executable, "-c", "import goodsam"], cwd=tmp_path, capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": paths})  # fmt: skip
+    code = "import sys; sys.path.append(sys.argv[1]); import goodsam"  # as where GoodSAM is installed
+    done = subprocess.run([sys.executable, "-S", "-c", code, str(ROOT)], cwd=tmp_path, capture_output=True, text=True)
+    if file.endswith(".txt"):
+        assert done.returncode == 0, "Python takes a folder that is no package last"
+        return
     assert done.returncode == 1
-    assert f"the package `pipeline` that Python finds is {other}, not GoodSAM's" in done.stderr
+    name = file.partition("/")[0].removesuffix(".py")
+    assert f"the package `{name}` that Python finds is {other}, not GoodSAM's, which is {ROOT / name}." in done.stderr
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
 from importlib.machinery import ModuleSpec
@@ -102,6 +103,7 @@ def test_scalars_and_settings_reach_a_tracker_and_it_is_closed(
     recorder = Recorder()
     install(monkeypatch, name, init=recorder.init)
     monkeypatch.setenv("TRACKIO_DIR", "")
+    monkeypatch.setenv("TRACKIO_SPACE_ID", "somewhere/else")
     with tracking([name, name], a_run(tmp_path)) as hear:
         hear(Note("distill", "begins"))
         hear(Scalars("distill", 5, {"total": 2.5}))
@@ -113,7 +115,8 @@ def test_scalars_and_settings_reach_a_tracker_and_it_is_closed(
         assert (options["mode"], options["id"], options["dir"]) == ("offline", "0123abcd", str(tmp_path))
     else:
         assert options["resume"] == "allow"
-        assert trackers.os.environ["TRACKIO_DIR"] == str(tmp_path / "trackio")
+        assert os.environ["TRACKIO_DIR"] == str(tmp_path / "trackio")
+        assert "TRACKIO_SPACE_ID" not in os.environ, "nothing is sent"
 
 
 def test_a_resumed_training_goes_on_in_its_run_of_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
