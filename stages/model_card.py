@@ -15,6 +15,7 @@ from stages.runs import EVALUATIONS
 from stages.training_record import RECORD
 
 CARD = "README.md"
+_SEGFORMER = "segformer"
 _MARK = "  - goodsam\n"
 """By this line of its header a card is known as one of ours, which may be written anew."""
 _FILL_IN = "to be filled in by whoever shares the network"
@@ -45,15 +46,15 @@ def write_model_card(student: Path, out: Path | None = None, more: str = "") -> 
 def model_card(student: Path, library: str = "transformers", more: str = "") -> str:
     """The text of the card; arguments as of `write_model_card`."""
     labels, record = _label_set(student), _read(student / RECORD)
-    chapters = [_header(library), _introduction(student, record), _classes(labels), _data(record), _training(record),
-                _figures(student), _usage(), more, _licence()]  # fmt: skip
+    chapters = [_header(library, _model_type(student)), _introduction(student, record), _classes(labels), _data(record),
+                _training(record), _figures(student), _usage(), more, _licence()]  # fmt: skip
     return "\n".join(filter(None, chapters))
 
 
-def _header(library: str) -> str:
+def _header(library: str, kind: str) -> str:
     return (
         f"---\nlibrary_name: {library}\npipeline_tag: image-segmentation\ntags:\n{_MARK}"
-        "  - semantic-segmentation\n  - panorama\n  - equirectangular\n  - segformer\n"
+        f"  - semantic-segmentation\n  - panorama\n  - equirectangular\n  - {kind}\n"
         f"# license: {_FILL_IN}\n---\n"
     )
 
@@ -66,8 +67,8 @@ def _introduction(student: Path, record: Mapping[str, Any]) -> str:
         "that was trained on perspective images."
     )
     return (
-        f"# {name or 'A student of GoodSAM'}\n\nA SegFormer ({size}) that gives every pixel of an equirectangular "
-        "360-degree panorama a class. It sees the whole panorama at once, wrapped around the seam."
+        f"# {name or 'A student of GoodSAM'}\n\nA {_architecture(student)} ({size}) that gives every pixel of an "
+        "equirectangular 360-degree panorama a class. It sees the whole panorama at once, wrapped around the seam."
         f"{distilled if record else ''}\n"
     )
 
@@ -149,6 +150,15 @@ def _licence() -> str:
         f"## Licence\n\n{_FILL_IN.capitalize()}: the licences of the panoramas, of the networks that taught it and of "
         "its initial weights decide under which one it may be shared.\n"
     )
+
+
+def _model_type(student: Path) -> str:
+    return str(_read(student / "config.json").get("model_type", _SEGFORMER))
+
+
+def _architecture(student: Path) -> str:
+    kind = _model_type(student)
+    return "SegFormer" if kind == _SEGFORMER else f"network of transformers' type {kind}"
 
 
 def _label_set(student: Path) -> LabelSet:

@@ -9,13 +9,16 @@ from typing import Any, cast
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
-from transformers import SegformerForSemanticSegmentation
+from transformers import PreTrainedModel
 
 from pipeline.errors import RecipeError
 from pipeline.finite import require_finite
+from pipeline.student.any_network import require_fit
 from pipeline.student.average import start_average
+from pipeline.student.config import TRAINING_WRAP, WRAP
 from pipeline.student.losses import FeatureProjections
 from pipeline.student.model import start_student
+from pipeline.student.network_pass import LEVEL_STRIDES, pass_through
 from pipeline.student.pooling import PooledSample
 from pipeline.student.schedule import parameter_groups
 from stages.distill_job import DistillJob
@@ -25,7 +28,7 @@ from stages.distill_job import DistillJob
 class TrainState:
     """What learns, and what makes it learn."""
 
-    model: SegformerForSemanticSegmentation
+    model: PreTrainedModel
     """The student."""
     projections: FeatureProjections
     """Needed for the features' loss, not part of the student."""
@@ -37,9 +40,9 @@ class TrainState:
     """Average of the model over its steps; None where none is asked for."""
 
     @property
-    def student(self) -> SegformerForSemanticSegmentation:
+    def student(self) -> PreTrainedModel:
         """What is saved as the student, and validated: the average of the model, or the model itself."""
-        return self.model if self.average is None else cast(SegformerForSemanticSegmentation, self.average.module)
+        return self.model if self.average is None else cast(PreTrainedModel, self.average.module)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -77,13 +80,41 @@ def prepare(job: DistillJob, example: PooledSample) -> TrainState:
     for parameter in model.parameters():
         require_finite(parameter, f"the student's start {job.student.weights or job.student.size}")
     nn.Module.to(model, torch.device(job.device)).train()
+    if job.student.kind == "transformers":
+        height, width = example.image_HW3.shape[:2]
+        learned_width = job.distill.crop_width or width + 2 * TRAINING_WRAP
+        require_fit(model, height, learned_width, job.distill.batch_size, width + 2 * WRAP)
     if job.losses.features and not example.features:
         raise RecipeError("losses.features is above 0, but stage one has cached no features",
                           "the loss needs features of at least one level",
                           "Set losses.features = 0, or assistant.feature_levels and run stage one again")  # fmt: skip
     channels = {level: array.shape[0] for level, array in example.features.items()} if job.losses.features else {}
-    projections = FeatureProjections(model.config.hidden_sizes, channels).to(job.device).train()
+    own_channels = _channels_of_levels(job, model, example) if channels else ()
+    projections = FeatureProjections(own_channels, channels).to(job.device).train()
     groups = parameter_groups(model, projections, job.distill)
     optimizer = torch.optim.AdamW(groups, fused=True)
     average = start_average(model, job.distill.average) if job.distill.average else None
     return TrainState(model, projections, optimizer, start.note, average)
+
+
+def _channels_of_levels(job: DistillJob, model: PreTrainedModel, example: PooledSample) -> tuple[int, ...]:
+    """Channels of the student's levels 1..4.
+
+    Raises:
+        RecipeError: it has no such levels.
+    """
+    if job.student.kind == "segformer":
+        return tuple(model.config.hidden_sizes)
+    height = example.image_HW3.shape[0]
+    pixels = torch.zeros(1, 3, height, 2 * TRAINING_WRAP, device=torch.device(job.device))
+    model.eval()
+    with torch.inference_mode():
+        levels = pass_through(model, pixels)[1]
+    model.train()
+    if not levels:
+        strides = ", ".join(map(str, LEVEL_STRIDES))
+        raise RecipeError(f"losses.features is above 0, and the student's network ({model.config.model_type}) has no "
+                          "maps to compare with the assistant's",
+                          f"the loss needs hidden states that are maps of strides {strides}",
+                          "Set losses.features = 0")  # fmt: skip
+    return tuple(level.shape[1] for level in levels)

@@ -17,7 +17,7 @@ LOSSES = ("assistant", "ensemble", "reliable", "boundary", "features")
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """The compact network (SegFormer)."""
+    """The compact network: a SegFormer, or any semantic network of transformers."""
 
     size: str = "b0"
     """One of b0 (3.7 M parameters), b1 (13.7 M), b2 (27 M), tiny (0.78 M, for tests and the demo)."""
@@ -26,8 +26,14 @@ class StudentConfig:
     embedded small start, or empty for random weights."""
     seed: int = 0
     """Seed of all that is random in its training: students of several seeds lie side by side in the cache."""
+    kind: str = "segformer"
+    """segformer, or transformers: any network that its AutoModelForSemanticSegmentation knows, which `weights` names
+    (hub name or folder; a folder with a config.json alone begins at random), whatever `size` says."""
 
     def __post_init__(self) -> None:
+        require_choice("student.kind", self.kind, ("segformer", "transformers"))
+        require(self.kind == "segformer" or self.weights not in ("", "demo"), "student.weights", self.weights,
+                "a folder or a hub name where student.kind is 'transformers'")  # fmt: skip
         require_choice("student.size", self.size, ("tiny", "b0", "b1", "b2"))
         require(0 <= self.seed < 2**63, "student.seed", self.seed, "zero or a positive number of at most 63 bits")
 

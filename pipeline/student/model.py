@@ -1,4 +1,6 @@
-"""The student: a SegFormer that sees the whole panorama, whose left and right borders are neighbours.
+"""The student: a network that sees the whole panorama, whose left and right borders are neighbours.
+
+It is a SegFormer, which this module builds, or another network of transformers (`any_network`).
 
 Legend: B batch, C classes, D feature channels, H W panorama, h w the student's own resolution (H/4, W/4), 3 = RGB.
 """
@@ -15,20 +17,19 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
+from transformers import PreTrainedModel, SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
 
 from pipeline.classes import IGNORE, LabelSet
 from pipeline.errors import WeightsError, first_line
 from pipeline.pretrained import DEMO, IMAGENET_MEAN, IMAGENET_STD, find_network, network_digest, quiet
+from pipeline.student.any_network import load_network, start_network
 from pipeline.student.config import WRAP, StudentConfig
 from pipeline.student.folder import require_student
-from pipeline.student.network_pass import pass_through
+from pipeline.student.network_pass import LEVEL_STRIDES, pass_through
 from pipeline.student.start import note_of_rows, rows_by_class, same_classes
 
 STRIDE = 4
 """Pixels per logit: the decode head works at a quarter of the resolution."""
-LEVEL_STRIDES = (4, 8, 16, 32)
-"""Pixels per feature of the encoder's levels 1..4."""
 DEMO_START = DEMO / "student_start"
 """The embedded small start, `student.weights = "demo"`."""
 
@@ -44,6 +45,7 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
 }  # fmt: skip
 """SegFormer paper, table 6 (encoders) and section 3.2 (decoders); tiny is ours."""
 
+_SEGFORMER = "segformer"
 _SEGMENTS = "SegformerForSemanticSegmentation"
 _CLASSIFIER, _FUSE = "decode_head.classifier.weight", "decode_head.linear_fuse.weight"
 _ROWS_VERSION = 1
@@ -59,14 +61,15 @@ class StudentOutput:
     logits_BChw: Tensor
     """Class logits at a quarter of the resolution."""
     levels: tuple[Tensor, ...]
-    """Encoder levels 1..4, each [B, D, H / stride, W / stride] with the strides of LEVEL_STRIDES."""
+    """Encoder levels 1..4, each [B, D, H / stride, W / stride] with the strides of LEVEL_STRIDES; none where the
+    network has no such maps."""
 
 
 @dataclass(frozen=True)
 class StudentStart:
     """A student before training."""
 
-    model: SegformerForSemanticSegmentation
+    model: PreTrainedModel
     """Network with the classes of the run."""
     note: str
     """Which classes start from random weights, for the user; empty if none do, or all."""
@@ -82,6 +85,8 @@ def start_student(config: StudentConfig, label_set: LabelSet) -> StudentStart:
         WeightsError: `config.weights` is missing, broken, no SegFormer, or of another size than `config.size` ("tiny"
             takes any).
     """
+    if config.kind == "transformers":
+        return StudentStart(*start_network(find_network(config.weights, "student.weights"), label_set))
     if config.weights == "":
         architecture = _with_labels(SegformerConfig(**ARCHITECTURES[config.size]), label_set)
         return StudentStart(SegformerForSemanticSegmentation(architecture), "")
@@ -105,7 +110,7 @@ def start_student(config: StudentConfig, label_set: LabelSet) -> StudentStart:
     return StudentStart(model, "" if as_it_is else note_of_rows(known, label_set.names, rows))
 
 
-def build_student(config: StudentConfig, label_set: LabelSet) -> SegformerForSemanticSegmentation:
+def build_student(config: StudentConfig, label_set: LabelSet) -> PreTrainedModel:
     """The network of `start_student`, which raises the same."""
     return start_student(config, label_set).model
 
@@ -118,12 +123,14 @@ def start_identity(config: StudentConfig, label_set: LabelSet) -> str:
     """
     if not config.weights:
         return ""
+    if config.kind == "transformers":
+        return network_digest(find_network(config.weights, "student.weights"))
     folder = _start_folder(config.weights)
     by_name = _needs_row_reuse(_architecture_of(folder), label_set)
     return network_digest(folder) + (f" by name {_ROWS_VERSION}" if by_name else "")
 
 
-def load_student(folder: Path) -> SegformerForSemanticSegmentation:
+def load_student(folder: Path) -> PreTrainedModel:
     """A student that `save_student` wrote, ready to predict.
 
     Raises:
@@ -131,6 +138,8 @@ def load_student(folder: Path) -> SegformerForSemanticSegmentation:
     """
     require_student(folder)
     try:
+        if _type_of(folder) != _SEGFORMER:
+            return load_network(folder).eval()
         return _pretrained(folder, _architecture_of(folder), whole=True)[0].eval()
     except WeightsError as error:
         raise WeightsError(error.found, "a student is as `goodsam distill` writes it",
@@ -138,9 +147,7 @@ def load_student(folder: Path) -> SegformerForSemanticSegmentation:
                            ) from error  # fmt: skip
 
 
-def save_student(
-    model: SegformerForSemanticSegmentation, folder: Path, working_size: tuple[int, int] | None = None
-) -> None:
+def save_student(model: PreTrainedModel, folder: Path, working_size: tuple[int, int] | None = None) -> None:
     """Write the student (float32) as a folder that transformers' own `from_pretrained` and pipelines understand.
 
     Args:
@@ -171,7 +178,7 @@ def to_unit(images_BHW3: Tensor) -> Tensor:
     return images_BHW3.permute(0, 3, 1, 2).float() / 255
 
 
-def forward_wrapped(model: SegformerForSemanticSegmentation, pixels_B3HW: Tensor, wrap: int) -> StudentOutput:
+def forward_wrapped(model: PreTrainedModel, pixels_B3HW: Tensor, wrap: int) -> StudentOutput:
     """Run the student on normalised pixels, padded by `wrap` columns of the other side of the seam.
 
     Args:
@@ -186,12 +193,12 @@ def forward_wrapped(model: SegformerForSemanticSegmentation, pixels_B3HW: Tensor
         raise ValueError(f"wrap is {wrap}; it must be a multiple of {LEVEL_STRIDES[-1]}, whole cells of every level")
     wrap = min(wrap, pixels_B3HW.shape[-1])
     logits_BChw, levels = pass_through(model, wrap_columns(pixels_B3HW, wrap))
-    unwrapped = (unwrap_columns(x, wrap // stride) for x, stride in zip(levels, LEVEL_STRIDES, strict=True))
+    unwrapped = (unwrap_columns(x, wrap // stride) for x, stride in zip(levels, LEVEL_STRIDES, strict=False))
     return StudentOutput(unwrap_columns(logits_BChw, wrap // STRIDE), tuple(unwrapped))
 
 
 @torch.inference_mode()
-def predict_logits(model: SegformerForSemanticSegmentation, images_BHW3: Tensor, wrap: int = WRAP) -> Tensor:
+def predict_logits(model: PreTrainedModel, images_BHW3: Tensor, wrap: int = WRAP) -> Tensor:
     """Logits logits_BChw of whole panoramas, at a quarter of their resolution.
 
     Args:
@@ -240,15 +247,24 @@ def _start_folder(weights: str) -> Path:
     return DEMO_START
 
 
-def _architecture_of(folder: Path) -> SegformerConfig:
+def _type_of(folder: Path) -> str:
+    return str(_settings_of(folder).get("model_type", _SEGFORMER))
+
+
+def _settings_of(folder: Path) -> dict[str, Any]:
     try:
-        values, _ = SegformerConfig.get_config_dict(folder)
+        return SegformerConfig.get_config_dict(folder)[0]
     except _LOAD_ERRORS as error:
         raise _unreadable(folder, error) from error
-    if values.get("model_type") != "segformer":
+
+
+def _architecture_of(folder: Path) -> SegformerConfig:
+    values = _settings_of(folder)
+    if values.get("model_type") != _SEGFORMER:
         found = f"is of type {values['model_type']}" if "model_type" in values else "has no config.json"
         raise WeightsError(f"{folder} {found}", "the student is a SegFormer",
-                           "Set student.weights to a SegFormer, such as nvidia/mit-b0")  # fmt: skip
+                           "Set student.weights to a SegFormer, such as nvidia/mit-b0, or student.kind to "
+                           "'transformers'")  # fmt: skip
     architecture = SegformerConfig.from_dict(values)
     architecture.reshape_last_stage = True  # without it transformers takes the last level for square
     return architecture

@@ -5,26 +5,35 @@ Legend: B batch, C classes, D feature channels, H W input, h w a quarter of it, 
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
-from transformers import SegformerConfig, SegformerForSemanticSegmentation
+from transformers import PreTrainedModel, SegformerConfig
 
 from pipeline.segformer import can_be_reordered, classify, join_levels, joining_parameters, segment
+from pipeline.student.any_network import levels_among, to_quarter
 from pipeline.student.by_sample import run_by_sample
 
 _RANDOM = ("drop_path_rate", "hidden_dropout_prob", "attention_probs_dropout_prob")
 """Settings of a SegFormer that let its encoder draw random numbers in training, where they are not 0."""
 
 
-def pass_through(model: SegformerForSemanticSegmentation, pixels_B3HW: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Logits [B, C, h, w] and the encoder's levels 1..4 [B, D, rows, columns] of normalised pixels.
+LEVEL_STRIDES = (4, 8, 16, 32)
+"""Pixels per feature of the encoder's levels 1..4."""
+
+
+def pass_through(model: PreTrainedModel, pixels_B3HW: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Logits [B, C, h, w] and the encoder's levels 1..4 [B, D, rows, columns] of normalised pixels; no levels where the
+    network has no maps of LEVEL_STRIDES.
 
     The decode head is computed in another order (see `pipeline.segformer`); in training on a CPU, samples are computed
     apart (see `by_sample`) unless the encoder draws random numbers.
     """
     if not can_be_reordered(model):
-        output = model(pixel_values=pixels_B3HW, output_hidden_states=True)
-        return output.logits, tuple(output.hidden_states)
+        output = cast(Any, model)(pixel_values=pixels_B3HW, output_hidden_states=True)
+        size = (pixels_B3HW.shape[-2], pixels_B3HW.shape[-1])
+        return to_quarter(output.logits, *size), levels_among(output.hidden_states or (), *size, LEVEL_STRIDES)
     in_training = model.training and torch.is_grad_enabled()
     if not in_training or pixels_B3HW.device.type != "cpu" or _draws(model.config):
         return segment(model, pixels_B3HW)

@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import SegformerForSemanticSegmentation
+from transformers import PreTrainedModel, SegformerForSemanticSegmentation
 
 from pipeline.errors import WeightsError, first_line
+from pipeline.student.any_network import to_quarter
 from pipeline.student.config import WRAP
 from pipeline.student.model import STRIDE, normalise, unwrap_columns, wrap_columns
 
@@ -36,7 +37,7 @@ _EXAMPLE = (2, 128, 256)
 class PanoramaGraph(nn.Module):
     """The student from raw pixels to logits, as `pipeline.student.model.predict_logits` does it."""
 
-    def __init__(self, model: SegformerForSemanticSegmentation) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
 
@@ -44,10 +45,13 @@ class PanoramaGraph(nn.Module):
         """Logits [B, C, h, w] of RGB images [B, 3, H, W]: uint8 of 0..255, or float32 of 0..1."""
         unit = images if images.is_floating_point() else images.float() / 255
         wrapped = wrap_columns(normalise(unit), WRAP)  # by a number, not min(WRAP, W): tracing takes half the time
-        return unwrap_columns(self.model(pixel_values=wrapped).logits, WRAP // STRIDE)
+        logits = self.model(pixel_values=wrapped).logits
+        if not isinstance(self.model, SegformerForSemanticSegmentation):
+            logits = to_quarter(logits, wrapped.shape[-2], wrapped.shape[-1])
+        return unwrap_columns(logits, WRAP // STRIDE)
 
 
-def student_onnx(model: SegformerForSemanticSegmentation, input_type: str, facts: Mapping[str, object]) -> bytes:
+def student_onnx(model: PreTrainedModel, input_type: str, facts: Mapping[str, object]) -> bytes:
     """The content of an ONNX file: the student with wrapping and normalisation, for any batch, height and width.
 
     Args:
@@ -72,6 +76,10 @@ def student_onnx(model: SegformerForSemanticSegmentation, input_type: str, facts
                                              output_names=[OUTPUT], opset_version=OPSET, verbose=False)  # fmt: skip
         proto: Any = program.model_proto
     except Exception as error:  # torch's exporter has no common base for its errors
+        if not isinstance(model, SegformerForSemanticSegmentation):
+            raise WeightsError(f"a student ({model.config.model_type}) cannot be exported ({first_line(error)})",
+                               "torch's exporter must follow it for images of any size",
+                               "Predict with its folder: goodsam predict --model FOLDER") from error  # fmt: skip
         raise WeightsError(f"the student cannot be exported ({first_line(error)})",
                            "torch's exporter and onnxscript must know all that it consists of",
                            "Install the versions of constraints.txt") from error  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pipeline.student.any_network import encoder_prefix
 from pipeline.student.config import DistillConfig
 
 
@@ -24,12 +25,13 @@ def learning_rate_factor(step: int, config: DistillConfig) -> float:
 def parameter_groups(model: nn.Module, projections: nn.Module, config: DistillConfig) -> list[dict[str, Any]]:
     """Encoder and head learn at their own rates; biases and norms (one-dimensional) do not decay.
 
-    The encoder is the module `segformer` of the model, as in transformers; in other networks everything counts as head.
+    The encoder is the module that transformers names so; where it names none, everything counts as head.
     """
+    prefix = encoder_prefix(model)
     named = [*model.named_parameters(), *((f"projections.{name}", p) for name, p in projections.named_parameters())]
     groups: dict[tuple[bool, bool], dict[str, Any]] = {}
     for name, parameter in named:
-        encoder, decays = name.startswith("segformer."), parameter.ndim > 1
+        encoder, decays = bool(prefix) and name.startswith(prefix), parameter.ndim > 1
         peak = config.learning_rate * (1 if encoder else config.head_multiplier)
         group = {"params": [], "lr": peak, "peak": peak, "weight_decay": config.weight_decay if decays else 0.0}
         groups.setdefault((encoder, decays), group)["params"].append(parameter)
