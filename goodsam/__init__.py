@@ -118,6 +118,8 @@ def teacher_cache(
 def distill(run: Run, listener: Listener | None = None, *, device: str = "auto", track: Sequence[str] = ()) -> Path:
     """Stage two: train the student of a run from its cache. A killed training resumes from its last checkpoint.
 
+    Processes that `torchrun` has started train it together; the listener is that of the first.
+
     Args:
         run: one whose stage one has run.
         listener: as for `teacher_cache`.
@@ -132,11 +134,14 @@ def distill(run: Run, listener: Listener | None = None, *, device: str = "auto",
         InputError: there are no panoramas, or a tracker is unknown or not installed.
         GoodSAMError: see its message.
     """
+    from stages import torchrun
     from stages.demo_world import world_needed
+    from stages.events import silent
     from stages.splits import require_learning_folder
     from stages.trackers import require_trackers
 
-    with _heard(listener, run.folder) as hearing, world_needed(run):
+    told = listener if torchrun.rank() == 0 else silent
+    with _heard(told, run.folder) as hearing, world_needed(run):
         require_learning_folder(run.recipe)
         require_trackers(track)
         from stages.devices import choose_device  # last: torch and transformers take seconds of a processor

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline import __version__
+from stages import torchrun
 from stages.cli_adapt import adapt
 from stages.cli_before import doctor, init, plan, status
 from stages.cli_cache import gc, runs, take_over, verify
@@ -112,11 +113,15 @@ def distill(
         typer.Option(help="Also write the curves for wandb, mlflow or trackio, offline; may be repeated."),
     ] = None,
 ) -> None:
-    """Stage two: train the student from the cache. A killed run resumes from its last checkpoint."""
+    """Stage two: train the student from the cache. A killed run resumes from its last checkpoint.
+
+    On several GPUs or machines: torchrun --nproc-per-node 2 -m stages.cli distill my.toml
+    """
     import goodsam
 
     folder = goodsam.distill(open_run_of(recipe, cache, set_), device=device, track=track or ())
-    typer.echo(f"student: {folder}")
+    if torchrun.rank() == 0:
+        typer.echo(f"student: {folder}")
 
 
 @app.command("eval", short_help="Measure every rung; write tables and overlay pictures.")
@@ -210,7 +215,8 @@ def main() -> None:
     try:
         app()
     except GoodSAMError as error:
-        typer.echo(f"error: {error}", err=True)
+        process = f" (process {torchrun.rank()})" if torchrun.rank() else ""
+        typer.echo(f"error{process}: {error}", err=True)
         sys.exit(1)
     except PermissionError as error:  # in a folder that may not be entered, even asking whether a path is there raises
         refused = InputError(f"{error.filename} cannot be used ({error.strerror})",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from stages.claims import exclusive_lock
 from stages.distill_job import DistillJob
-from stages.events import Event, Listener, Note
+from stages.events import Event, Listener, Note, silent
 from stages.listeners import TensorBoard
+from stages.ranks import training_together
 from stages.reading import RunReader
 from stages.runs import STUDENTS, Run
 from stages.splits import SplitPanorama, learning_panoramas
@@ -20,6 +21,8 @@ from stages.validation import hold_out, run_validation
 
 def distill(run: Run, listener: Listener, *, device: str = "cpu", trackers: Sequence[str] = ()) -> Path:
     """Train the student of a run, or resume its training. Students of other settings or panoramas stay as they are.
+
+    Processes that `torchrun` has started train it together; the first of them writes and tells.
 
     Args:
         run: recipe and folder.
@@ -35,23 +38,38 @@ def distill(run: Run, listener: Listener, *, device: str = "cpu", trackers: Sequ
             installed or fails, or as `train_student`.
     """
     require_trackers(trackers)
-    learning = learning_panoramas(run.recipe)
-    cached = RunReader.open(run, learning)
-    job = distill_job(run, cached, device)
-    with exclusive_lock(job.folder.path, STAGE, run.cache):
-        run.record_recipe()
-        run.record_student(job.fingerprint)
-        note_left_out(STAGE, learning, cached.ids, listener)
-        _note_held_out(job, listener)
-        tracked = TrackedRun(run.recipe.name, job.fingerprint, job.folder.path, flat_settings(run.recipe))
-        with closing(TensorBoard(job.folder.path / "tensorboard")) as curves, tracking(trackers, tracked) as track:
+    with training_together(device) as (ranks, own_device):
+        learning = learning_panoramas(run.recipe)
+        cached = RunReader.open(run, learning)
+        job = distill_job(run, cached, own_device)
+        ranks.require_same(job.fingerprint)
+        if not ranks.is_first:
+            return train_student(job, silent, ranks)
+        with exclusive_lock(job.folder.path, STAGE, run.cache):
+            run.record_recipe()
+            run.record_student(job.fingerprint)
+            note_left_out(STAGE, learning, cached.ids, listener)
+            _note_held_out(job, listener)
+            with _curves(run, job, trackers) as curves:
 
-            def all_of_them(event: Event) -> None:
-                listener(event)
-                curves(event)
-                track(event)
+                def all_of_them(event: Event) -> None:
+                    listener(event)
+                    curves(event)
 
-            return train_student(job, all_of_them)
+                return train_student(job, all_of_them, ranks)
+
+
+@contextmanager
+def _curves(run: Run, job: DistillJob, trackers: Sequence[str]) -> Generator[Listener]:
+    """A listener that writes scalars for TensorBoard and the trackers."""
+    tracked = TrackedRun(run.recipe.name, job.fingerprint, job.folder.path, flat_settings(run.recipe))
+    with closing(TensorBoard(job.folder.path / "tensorboard")) as curves, tracking(trackers, tracked) as track:
+
+        def both(event: Event) -> None:
+            curves(event)
+            track(event)
+
+        yield both
 
 
 def _note_held_out(job: DistillJob, listener: Listener) -> None:

@@ -24,6 +24,7 @@ from pipeline.errors import CacheError, GoodSAMError
 from pipeline.student.augment import Augmentation, draw_augmentation, transform
 from pipeline.student.config import DistillConfig
 from pipeline.student.pooling import PooledSample, pool
+from pipeline.student.processes import BatchPart
 from pipeline.student.sample import SampleReader
 
 T = TypeVar("T")
@@ -60,16 +61,13 @@ class TrainingBatch:
     corrected_Bhw: Tensor | None = None
     """uint8 class ids where people have corrected the ensemble, IGNORE elsewhere; None where no sample has
     corrections."""
+    has_features: bool = True
+    """Whether the features of any sample of the batch belong to its image."""
 
     @property
     def stride(self) -> int:
         """Pixels per side of the squares that targets are pooled from."""
         return self.image_BHW3.shape[2] // self.valid_Bhw.shape[2]
-
-    @property
-    def has_features(self) -> bool:
-        """Whether the features of any sample belong to its image. Call it before `to`: on a GPU it would wait."""
-        return not bool(self.mirrored_B.all())
 
     def to(self, device: torch.device) -> TrainingBatch:
         """A copy on `device`."""
@@ -88,8 +86,26 @@ class TrainingBatch:
 class TrainingSet:
     """Endless shuffled batches of a set of panoramas; unreadable ones are set aside and replaced."""
 
-    def __init__(self, ids: Sequence[str], read: SampleReader, config: DistillConfig, stride: int, seed: int) -> None:
-        """`ids` in an order that does not change between runs; targets are pooled by `stride`.
+    def __init__(
+        self,
+        ids: Sequence[str],
+        read: SampleReader,
+        config: DistillConfig,
+        stride: int,
+        seed: int,
+        part: BatchPart | None = None,
+        has_corrections: bool = False,
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            ids: in an order that does not change between runs.
+            read: reads one of them.
+            config: batches and augmentations.
+            stride: targets are pooled by it.
+            seed: of order and augmentations.
+            part: which samples of every batch are wanted; None for all.
+            has_corrections: batches have corrections, be they of nothing.
 
         Raises:
             ValueError: there are no ids.
@@ -101,6 +117,8 @@ class TrainingSet:
         self._read = cached_by_bytes(lambda panorama_id: pool(read(panorama_id), stride), limit)
         self._config = config
         self._seed = seed
+        self._part = part or BatchPart.of(config.batch_size)
+        self._has_corrections = has_corrections
         self.failed: dict[str, str] = {}
         """Ids that could not be read, with the reason."""
 
@@ -121,14 +139,14 @@ class TrainingSet:
                          "a finished stage one and its panoramas are needed", "Run stage one again")  # fmt: skip
 
     def batch(self, step: int) -> TrainingBatch:
-        """The batch of `step`, augmented."""
-        size = self._config.batch_size
-        samples = [self.sample(step * size + index) for index in range(size)]
+        """The batch of `step`, or this process's part of it, augmented."""
+        size, own = self._config.batch_size, slice(self._part.start, self._part.stop)
+        samples = [self.sample(step * size + index) for index in range(own.start, own.stop)]
         augmentations = [
-            draw_augmentation(self._config, sample.width, self._seed, step, index)
-            for index, sample in enumerate(samples)
+            draw_augmentation(self._config, samples[0].width, self._seed, step, index) for index in range(size)
         ]
-        return collate(samples, augmentations)
+        batch = collate(samples, augmentations[own], self._has_corrections)
+        return dataclasses.replace(batch, has_features=not all(change.mirror for change in augmentations))
 
     def _try_to_read(self, panorama_id: str) -> PooledSample | None:
         if panorama_id in self.failed:
@@ -146,8 +164,10 @@ def shuffled(count: int, seed: int, epoch: int) -> npt.NDArray[np.intp]:
     return np.random.default_rng((seed, _STREAM, epoch)).permutation(count)
 
 
-def collate(samples: Sequence[PooledSample], augmentations: Sequence[Augmentation]) -> TrainingBatch:
-    """Augment every sample and stack them."""
+def collate(
+    samples: Sequence[PooledSample], augmentations: Sequence[Augmentation], has_corrections: bool = False
+) -> TrainingBatch:
+    """Augment every sample and stack them; with `has_corrections`, corrections even where no sample has any."""
     moved = [transform(sample, change) for sample, change in zip(samples, augmentations, strict=True)]
     return TrainingBatch(
         image_BHW3=_stack([sample.image_HW3 for sample in moved]),
@@ -161,12 +181,13 @@ def collate(samples: Sequence[PooledSample], augmentations: Sequence[Augmentatio
         mirrored_B=torch.tensor([change.mirror for change in augmentations]),
         colours_B3=torch.tensor([change.colours for change in augmentations]),
         whole=augmentations[0].width == samples[0].width,
-        corrected_Bhw=_stack_corrections(moved),
+        corrected_Bhw=_stack_corrections(moved, has_corrections),
+        has_features=not all(change.mirror for change in augmentations),
     )
 
 
-def _stack_corrections(samples: Sequence[PooledSample]) -> Tensor | None:
-    if all(sample.corrected_hw is None for sample in samples):
+def _stack_corrections(samples: Sequence[PooledSample], has_corrections: bool) -> Tensor | None:
+    if not has_corrections and all(sample.corrected_hw is None for sample in samples):
         return None
     nothing_hw = np.full_like(samples[0].valid_hw, IGNORE)
     return _stack([nothing_hw if sample.corrected_hw is None else sample.corrected_hw for sample in samples])

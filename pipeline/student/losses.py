@@ -27,6 +27,7 @@ from torch.nn import functional
 from pipeline.classes import IGNORE
 from pipeline.student.config import LossConfig
 from pipeline.student.model import StudentOutput, resize_logits
+from pipeline.student.processes import batch_sum
 from pipeline.student.targets import MkaTargets
 
 _MIN_SHARE = 1e-4
@@ -178,7 +179,7 @@ def rarity(targets_BCHW: Tensor, exponent: float) -> Tensor:
     mean over classes, of which some cover a thousandth of a panorama. A weight per pixel, not per class inside the
     divergence, so that its minimum stays at prediction = target.
     """
-    mass_C = targets_BCHW.sum(dim=(0, 2, 3))
+    mass_C = batch_sum(targets_BCHW.sum(dim=(0, 2, 3)))
     share_C = mass_C / mass_C.sum().clamp_min(1.0)  # without any pixel: zeros
     weight_C = share_C.clamp_min(_MIN_SHARE).pow(-exponent)
     return torch.einsum("bchw,c->bhw", targets_BCHW, weight_C / (share_C * weight_C).sum().clamp_min(_MIN_SHARE))
@@ -186,7 +187,8 @@ def rarity(targets_BCHW: Tensor, exponent: float) -> Tensor:
 
 def weighted_mean(x_BHW: Tensor, weight_BHW: Tensor, valid_BHW: Tensor) -> Tensor:
     """Sum of weight * x over the weight of the valid pixels; 0 where there are none."""
-    return (x_BHW * weight_BHW).sum() / valid_BHW.sum().clamp_min(1.0)
+    weighted, valid = batch_sum(torch.stack(((x_BHW * weight_BHW).sum(), valid_BHW.sum()))).unbind()
+    return weighted / valid.clamp_min(1.0)
 
 
 def _soften(probabilities_BCHW: Tensor, temperature: float) -> Tensor:
@@ -209,8 +211,9 @@ def boundary_loss(probabilities_BChw: Tensor, boundary_Bhw: Tensor, valid_Bhw: T
     wanted = boundary_Bhw.unsqueeze(1) * known_B1hw
     correct = (found * _dilate(wanted, wrap)).sum()  # precision's numerator
     recalled = (wanted * _dilate(found, wrap)).sum()  # recall's
+    matched, both = batch_sum(torch.stack((correct + recalled, found.sum() + wanted.sum()))).unbind()
     one_cell = 1.0  # smoothing: defines the loss of panoramas without any boundary
-    return 1 - (correct + recalled + one_cell) / (found.sum() + wanted.sum() + one_cell)
+    return 1 - (matched + one_cell) / (both + one_cell)
 
 
 def soft_boundary(probabilities_BChw: Tensor, wrap: bool) -> Tensor:
