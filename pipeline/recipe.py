@@ -28,7 +28,7 @@ from pipeline.panorama.config import PanoramaConfig, ViewsConfig, WindowConfig
 from pipeline.sentences import sentences, summary
 from pipeline.settings import require, require_choice, require_fraction
 from pipeline.student.config import DistillConfig, LossConfig, StudentConfig
-from pipeline.teacher.config import AssistantConfig, BoundaryConfig, SamConfig
+from pipeline.teacher.config import AssistantConfig, BoundaryConfig, SamConfig, UnknownConfig
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,8 @@ class Recipe:
     """Cross-task complementary fusion."""
     boundary: BoundaryConfig = field(default_factory=BoundaryConfig)
     """Boundary enhancement."""
+    unknown: UnknownConfig = field(default_factory=UnknownConfig)
+    """Objects that no class describes."""
     student: StudentConfig = field(default_factory=StudentConfig)
     """The student."""
     losses: LossConfig = field(default_factory=LossConfig)

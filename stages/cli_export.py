@@ -102,8 +102,8 @@ def export(
     what: Annotated[
         str | None,
         typer.Option(
-            help="Which maps, with commas: labels, reliable, reliability, confidence, masks, overlays, mask-overlays; "
-            "by default all but the last, and none beside another format.",
+            help="Which maps, with commas: labels, reliable, reliability, confidence, masks, overlays, mask-overlays, "
+            "unknown, unknown-overlays; by default all but the last three, and none beside another format.",
             show_default=False,
         ),
     ] = None,

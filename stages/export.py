@@ -8,6 +8,9 @@
     masks/<id>.png          SAM's masks, 16 bits: 0 for none, numbered from 1
     overlays/<id>.jpg       the labels over the panorama, with a legend and the panorama's tags
     mask-overlays/<id>.jpg  SAM's masks over the panorama
+    unknown/<id>.png        objects that no class describes, 16 bits: 0 for none, numbered from 1; with
+    unknown_objects.csv     where each is, how large, and what the assistant takes it for
+    unknown-overlays/<id>.jpg   these objects over the panorama
     class_shares.csv, panoramas.csv, ...   as `goodsam predict` writes them, see `tables`
     export.json, .export/   what the folder is, and what is done in it: see `export_folder`
 
@@ -17,6 +20,7 @@ or pictures.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -27,18 +31,29 @@ from pipeline.cache.schema import ENSEMBLE
 from pipeline.errors import CacheError, InputError, WorkerError
 from pipeline.panorama.config import ViewsConfig
 from pipeline.settings import fingerprint
+from pipeline.teacher.config import UnknownConfig
 from stages.claims import exclusive_lock
 from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted, silent
 from stages.export_crops import crop_settings, crops_of
 from stages.export_folder import ExportFolder, ExportKind, require_outside
 from stages.export_formats import FORMATS, LOCAL_FILES, Exported
-from stages.export_task import IMAGES, OUTPUTS, STAGE, ExportReport, ExportTask, export_panorama
+from stages.export_task import (
+    IMAGES,
+    OUTPUTS,
+    STAGE,
+    UNKNOWN,
+    UNKNOWN_PART,
+    ExportReport,
+    ExportTask,
+    export_panorama,
+)
 from stages.map_tables import doubtful_positions, row_of_notes, write_map_tables
 from stages.positions import Positions, read_positions
 from stages.reading import RunReader
 from stages.runner import run_tasks
 from stages.runs import Run
 from stages.splits import EVALUATION, LEARNING, SplitPanorama, all_panoramas, evaluation_panoramas, learning_panoramas
+from stages.unknown_table import write_unknown_table
 
 VERSION = 1
 """Raised when the code changes what is written, so that older files are replaced."""
@@ -110,7 +125,8 @@ class ExportJob:
         """All files that are written of a panorama; pictures of the working size lie nowhere else."""
         own = FORMATS[self.format].outputs
         needs_pictures = own and FORMATS[self.format].needs_pictures and self.size == WORKING
-        return own | self.outputs | ({IMAGES} if needs_pictures else frozenset[str]())
+        pictures = {IMAGES} if needs_pictures else frozenset[str]()
+        return own | self.outputs | pictures | ({UNKNOWN_PART} if UNKNOWN in self.outputs else frozenset[str]())
 
 
 @dataclass(frozen=True)
@@ -203,8 +219,10 @@ def _task(job: ExportJob, reader: RunReader, panorama: SplitPanorama) -> ExportT
 
 def _settings(job: ExportJob, reader: RunReader) -> str:
     """Names what files are made with, beside their panorama."""
+    recipe = reader.recipe
     crops = [job.crop_views] if job.format == CROPS else []
-    return fingerprint(VERSION, reader.fingerprints[ENSEMBLE], reader.recipe.classes.names, job.size, *crops)
+    unknown = [] if recipe.unknown == UnknownConfig() else [recipe.unknown]
+    return fingerprint(VERSION, reader.fingerprints[ENSEMBLE], recipe.classes.names, job.size, *crops, *unknown)
 
 
 def _is_done(folder: ExportFolder, task: ExportTask) -> bool:
@@ -237,6 +255,9 @@ def _finish(job: ExportJob, reader: RunReader, positions: Positions | None, list
     labels, written = reader.recipe.classes, FORMATS[job.format]
     if written.has_tables:
         write_map_tables(job.out, rows, labels)
+    if UNKNOWN in job.outputs:
+        parts = {name: job.out / record["files"][UNKNOWN_PART] for name, record in records.items()}
+        write_unknown_table(job.out, {name: json.loads(part.read_text()) for name, part in parts.items()})
     written.assemble(Exported(job.out, job.run.recipe.name, labels, records, rows, job.url_prefix))
     if note := doubtful_positions(list(rows.values())):
         listener(Note(STAGE, note))

@@ -23,6 +23,7 @@ from pipeline.evaluate.metrics import best_class_at, labels_at, resize_nearest
 from pipeline.panorama.images import OpenedPanorama, open_full_size
 from pipeline.panorama.level import level_image, unlevel_values
 from pipeline.panorama.placement import Placement
+from pipeline.teacher.unknown import UnknownObjects
 from stages.reading import RunReader
 
 _OWN_LABEL = np.float32(1.01)
@@ -114,6 +115,19 @@ class CachedMaps:
             return masks_HW
         outside = int(NO_MASK)
         return self._on_picture(lambda *size: resize_nearest(masks_HW, *size), outside)
+
+    @cached_property
+    def unknown(self) -> UnknownObjects:
+        """Objects that no class describes, at the working size."""
+        return self.reader.unknown(self.panorama_id)
+
+    @property
+    def unknown_hw(self) -> npt.NDArray[np.uint16]:
+        """Their numbers, from 1; 0 for none."""
+        numbers_HW = self.unknown.numbers_HW
+        if not self.is_original:
+            return numbers_HW
+        return self._on_picture(lambda *size: resize_nearest(numbers_HW, *size), 0)
 
     @property
     def canvas_confidence_HW(self) -> FloatArray:

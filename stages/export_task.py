@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from pipeline.arrays import LabelArray
@@ -27,10 +28,12 @@ from stages.files import named_after_panorama, write_picture, write_whole
 from stages.label_files import write_labels
 from stages.map_files import QUALITY, map_facts, write_overlay
 from stages.reading import RunReader
+from stages.unknown_table import unknown_rows
 
 STAGE = "export"
 LABELS, RELIABLE, RELIABILITY, CONFIDENCE = "labels", "reliable", "reliability", "confidence"
 MASKS, OVERLAYS, MASK_OVERLAYS = "masks", "overlays", "mask-overlays"
+UNKNOWN, UNKNOWN_OVERLAYS, UNKNOWN_PART = "unknown", "unknown-overlays", ".parts/unknown"
 IMAGES, PANOPTIC = "images", "panoptic"
 COCO_PART, CVAT_PART, LABELSTUDIO_PART = ".parts/coco", ".parts/cvat", ".parts/labelstudio"
 CROPS_PART = ".parts/crops"
@@ -154,9 +157,26 @@ def _write_overlay(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
 
 
 def _write_mask_overlay(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
+    _write_painted_masks(path, maps, maps.masks_hw)
+
+
+def _write_unknown(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
+    write_picture(path, Image.fromarray(maps.unknown_hw))
+
+
+def _write_unknown_overlay(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
+    _write_painted_masks(path, maps, maps.unknown_hw.astype(np.int32) + NO_MASK)  # 0, none, becomes NO_MASK
+
+
+def _write_unknown_part(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
+    recipe = maps.reader.recipe
+    write_whole(path, json.dumps(unknown_rows(maps.unknown, recipe.classes, recipe.panorama.vertical_fov)))
+
+
+def _write_painted_masks(path: Path, maps: CachedMaps, masks_hw: npt.NDArray[np.int32]) -> None:
     place, fov = maps.panorama.placement, maps.reader.recipe.panorama.vertical_fov
     image_hw3, tags = maps.picture()
-    painted = Image.fromarray(paint_masks(image_hw3, maps.masks_hw))
+    painted = Image.fromarray(paint_masks(image_hw3, masks_hw))
     xmp = kept_xmp(tags, place, fov) if maps.is_original else gpano_xmp(place, fov)
     write_picture(path, painted, quality=QUALITY, exif=kept_exif(tags), xmp=xmp)
 
@@ -197,6 +217,8 @@ OUTPUTS: Mapping[str, Writer] = {
     MASKS: _write_masks,
     OVERLAYS: _write_overlay,
     MASK_OVERLAYS: _write_mask_overlay,
+    UNKNOWN: _write_unknown,
+    UNKNOWN_OVERLAYS: _write_unknown_overlay,
 }
 """Maps that can be written of a panorama; the name is that of its folder, too."""
 PARTS: Mapping[str, Writer] = {
@@ -205,9 +227,11 @@ PARTS: Mapping[str, Writer] = {
     COCO_PART: _write_coco,
     CVAT_PART: _write_cvat,
     LABELSTUDIO_PART: _write_labelstudio,
+    UNKNOWN_PART: _write_unknown_part,
 }
 """What formats need of a panorama besides; parts of files of all panoramas lie in hidden folders."""
-_SUFFIXES = {OVERLAYS: ".jpg", MASK_OVERLAYS: ".jpg", COCO_PART: ".json", CVAT_PART: ".xml", LABELSTUDIO_PART: ".json"}
+_SUFFIXES = {OVERLAYS: ".jpg", MASK_OVERLAYS: ".jpg", UNKNOWN_OVERLAYS: ".jpg", UNKNOWN_PART: ".json",
+             COCO_PART: ".json", CVAT_PART: ".xml", LABELSTUDIO_PART: ".json"}  # fmt: skip
 
 
 def _suffix(output: str, maps: CachedMaps) -> str:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
 from pipeline.classes import label_set
 from pipeline.ensemble.config import OPTIONAL
@@ -171,6 +173,7 @@ def _ensemble_settings(recipe: Recipe) -> dict[str, Any]:
         "panorama": {"find_constant_border": recipe.panorama.find_constant_border},
         "fusion": without_unused(recipe.fusion, OPTIONAL),
         "boundary": dataclasses.asdict(recipe.boundary),
+        **({"unknown": dataclasses.asdict(recipe.unknown)} if recipe.unknown.ignored_by_student else {}),
     }
 
 
@@ -186,6 +189,7 @@ def _compute_ensemble(work: PanoramaWork) -> Arrays:
     """Fuse what the store holds, not what memory holds: a resumed run then equals a fresh one."""
     from pipeline.cache import records
     from pipeline.teacher.boundary import refine_boundary
+    from pipeline.teacher.unknown import find_unknown
     from pipeline.teacher.vote import fuse
 
     recipe, views = work.recipe, work.shared_views
@@ -194,7 +198,11 @@ def _compute_ensemble(work: PanoramaWork) -> Arrays:
     ignored_HW = work.ignored_HW
     fusion = fuse(assistant_CHW, agreement_HW, ignored_HW, views, masks, recipe.classes, recipe.fusion)
     boundary_HW = refine_boundary(views, masks, view_labels_Khw, ignored_HW, recipe.boundary)
-    return records.pack_ensemble(fusion, boundary_HW, ignored_HW)
+    arrays = records.pack_ensemble(fusion, boundary_HW, ignored_HW)
+    if recipe.unknown.ignored_by_student:
+        found = find_unknown(assistant_CHW, ignored_HW, views, masks, recipe.classes, recipe.unknown)
+        arrays["unknown"] = (found.numbers_HW > 0).astype(np.uint8)
+    return arrays
 
 
 def _network(name: str, content: Callable[[], str]) -> FileSetting:

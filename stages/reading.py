@@ -24,6 +24,7 @@ from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
 from pipeline.student.reader import StoreReader
 from pipeline.teacher.masks import MaskSet, mask_map
+from pipeline.teacher.unknown import UnknownObjects, find_unknown
 from stages.corrections import CorrectionReader, correction_reader
 from stages.manifest import read_manifest
 from stages.panorama_records import PanoramaRecord, PanoramaRecords
@@ -136,7 +137,8 @@ class RunReader:
         """Reads what the student learns from."""
         recipe = self.recipe
         levels = recipe.assistant.feature_levels if recipe.losses.features > 0 else ()
-        return StoreReader(self.read, self.image, levels, recipe.losses.hard, self._corrections())
+        return StoreReader(self.read, self.image, levels, recipe.losses.hard, recipe.unknown.ignored_by_student,
+                           self._corrections())  # fmt: skip
 
     def _corrections(self) -> CorrectionReader | None:
         """Reads people's corrections; None where the recipe has none to learn from."""
@@ -180,6 +182,18 @@ class RunReader:
         """
         size = self.recipe.panorama
         return mask_map(size.height, size.width, shared_views(self.recipe), self.masks(panorama_id))
+
+    def unknown(self, panorama_id: str) -> UnknownObjects:
+        """Objects that no class describes.
+
+        Raises:
+            CacheError: masks or predictions are not in the cache, or damaged.
+        """
+        recipe = self.recipe
+        stored = self.read(ASSISTANT, panorama_id, ("assistant_probabilities",))["assistant_probabilities"]
+        ignored_HW = self.read(ENSEMBLE, panorama_id, ("ignored",))["ignored"].astype(bool)
+        return find_unknown(codec.decode_probabilities(stored), ignored_HW, shared_views(recipe),
+                            self.masks(panorama_id), recipe.classes, recipe.unknown)  # fmt: skip
 
     def masks(self, panorama_id: str) -> list[MaskSet]:
         """SAM's masks of every view that it was shown, in the order of `shared_views`.

@@ -33,6 +33,7 @@ _ENCODINGS: Mapping[str, str] = {
     "reliability": FLAGS,
     "boundary": FLAGS,
     "ignored": FLAGS,
+    "unknown": FLAGS,
 }
 
 _ROUNDING = 1e-4

@@ -28,6 +28,8 @@ class StoreReader:
     hard: bool = False
     """Read E's labels instead of its soft form, whose argmax differs from them where a winner has less than half of its
     mask."""
+    ignore_unknown: bool = False
+    """Ignore objects that no class describes; stage one has then stored where they are."""
     corrections: Callable[[str], npt.NDArray[np.uint8] | None] | None = None
     """corrected_HW of a panorama's id, None where nobody has corrected it; None for no corrections at all."""
 
@@ -41,7 +43,11 @@ class StoreReader:
         features = [f"features_{level}{suffix}" for level in self.levels for suffix in ("", "_scale")]
         assistant = self.read(ASSISTANT, panorama_id, ["assistant_probabilities", *features])
         form = "ensemble_labels" if self.hard else "ensemble_probabilities"
-        ensemble = self.read(ENSEMBLE, panorama_id, [form, "reliability", "boundary", "ignored"])
+        flags = ["reliability", "boundary", "ignored", *(["unknown"] if self.ignore_unknown else [])]
+        ensemble = self.read(ENSEMBLE, panorama_id, [form, *flags])
+        ignored_HW = ensemble["ignored"].astype(np.bool_)
+        if self.ignore_unknown:
+            ignored_HW |= ensemble["unknown"].astype(np.bool_)
         assistant_CHW = assistant["assistant_probabilities"]
         image_HW3 = self.open_image(panorama_id)
         _require_size(panorama_id, image_HW3, ensemble["ignored"])
@@ -51,7 +57,7 @@ class StoreReader:
             ensemble_CHW=_certain(ensemble[form], len(assistant_CHW)) if self.hard else ensemble[form],
             reliable_HW=ensemble["reliability"].astype(np.bool_),
             boundary_HW=ensemble["boundary"].astype(np.bool_),
-            ignored_HW=ensemble["ignored"].astype(np.bool_),
+            ignored_HW=ignored_HW,
             features={
                 level: _half(assistant[f"features_{level}"], assistant[f"features_{level}_scale"])
                 for level in self.levels

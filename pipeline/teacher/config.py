@@ -140,6 +140,27 @@ class AssistantConfig:
 
 
 @dataclass(frozen=True)
+class UnknownConfig:
+    """Unknown objects: masks of things that no class describes (ours)."""
+
+    min_predicted_iou: float = 0.88
+    """Masks of unknown objects have at least this predicted IoU."""
+    min_entropy: float = 0.4
+    """The entropy of the assistant's mean probabilities inside such a mask is at least this share of the highest
+    possible one."""
+    max_stuff: float = 0.5
+    """Ground, buildings, plants and sky have at most this share of these probabilities together."""
+    max_size: float = 0.1
+    """Such a mask covers at most this share of its window."""
+    ignored_by_student: bool = False
+    """Leave unknown objects out of what the student learns from."""
+
+    def __post_init__(self) -> None:
+        for key in ("min_predicted_iou", "min_entropy", "max_stuff", "max_size"):
+            require_fraction(f"unknown.{key}", getattr(self, key))
+
+
+@dataclass(frozen=True)
 class BoundaryConfig:
     """Boundary enhancement: SAM's edges that the assistant confirms (paper figure 3; definition ours)."""
 

@@ -16,6 +16,7 @@ from pipeline.classes import DENSEPASS_13, IGNORE
 from pipeline.errors import CacheError, InputError
 from pipeline.evaluate.metrics import resize_nearest
 from pipeline.panorama.placement import Placement
+from pipeline.panorama.sphere import solid_angles
 from pipeline.panorama.tags import gpano_xmp
 from stages.events import Event, ItemFailed, Note, StageStarted, silent
 from stages.export import ExportJob, export
@@ -70,6 +71,28 @@ def test_maps_have_what_the_cache_has(finished: Path, tmp_path: Path) -> None:
         assert np.abs(pixels(tmp_path / "out" / "confidence" / f"{name}.png") - best).max() <= 0.51
         masks = pixels(tmp_path / "out" / "masks" / f"{name}.png")
         assert masks.shape == labels.shape and masks.dtype == np.uint16 and masks.max() > 0
+
+
+def test_unknown_objects_come_with_a_table_of_where_they_are_and_how_large(finished: Path, tmp_path: Path) -> None:
+    everything = {"min_predicted_iou": 0.0, "min_entropy": 0.0, "max_stuff": 1.0, "max_size": 1.0}
+    run = small_run(finished, unknown=everything)
+    export(ExportJob(run, tmp_path / "out", frozenset(("unknown", "unknown-overlays")), size="working"))
+    rows = list(csv.DictReader((tmp_path / "out" / "unknown_objects.csv").open()))
+    assert rows and [float(row["solid_angle_sr"]) for row in rows] == sorted(
+        (float(row["solid_angle_sr"]) for row in rows), reverse=True
+    )
+    for row in rows:
+        numbers = pixels(tmp_path / "out" / "unknown" / f"{row['panorama']}.png")
+        own = numbers == int(row["object"])
+        share = (own.sum(axis=1) * solid_angles(*own.shape)).sum()
+        assert float(row["solid_angle_sr"]) == pytest.approx(share, rel=1e-3)
+        assert abs(float(row["pitch"])) < 90 and 0 <= float(row["entropy"]) <= 1
+        assert {row["first_class"], row["second_class"]} <= set(DENSEPASS_13.names)
+    assert (tmp_path / "out" / "unknown-overlays" / "0.jpg").is_file()
+    strict = small_run(finished, unknown={"min_predicted_iou": 1.0})
+    export(ExportJob(strict, tmp_path / "out", frozenset(("unknown",)), size="working"))
+    assert (tmp_path / "out" / "unknown_objects.csv").read_text().count("\n") == 1
+    assert not pixels(tmp_path / "out" / "unknown" / "0.png").any()
 
 
 def test_labels_have_the_palette_and_overlays_the_legend_of_their_classes(finished: Path, tmp_path: Path) -> None:

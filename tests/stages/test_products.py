@@ -58,6 +58,12 @@ def test_settings_of_fusion_that_came_later_are_in_no_fingerprint_while_they_are
         assert ensemble.settings(recipe_of(tmp_path, fusion={key: value}))["fusion"].keys() == {*off, key}
 
 
+def test_unknown_objects_concern_the_ensemble_only_where_the_student_ignores_them(tmp_path: Path) -> None:
+    before = fingerprints(recipe_of(tmp_path))
+    assert not changed(before, fingerprints(recipe_of(tmp_path, unknown={"min_entropy": 0.2})))
+    assert changed(before, fingerprints(recipe_of(tmp_path, unknown={"ignored_by_student": True}))) == [ENSEMBLE]
+
+
 def test_weights_count_by_content_and_not_by_name_or_place(tmp_path: Path) -> None:
     def names(path: Path) -> dict[str, str]:
         return fingerprints(recipe_of(tmp_path, sam={"checkpoint": str(path)}))

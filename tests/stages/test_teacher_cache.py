@@ -118,6 +118,18 @@ def test_a_changed_fusion_setting_computes_the_ensemble_alone(folder: Path) -> N
     assert summary.products == {"ensemble": 4}
 
 
+def test_the_student_can_be_kept_from_unknown_objects(folder: Path) -> None:
+    everything = {"min_predicted_iou": 0.0, "min_entropy": 0.0, "max_stuff": 1.0, "max_size": 1.0}
+    run = small_run(folder, unknown={**everything, "ignored_by_student": True})
+    assert teacher_cache(run, silent).products == {"ensemble": 4}
+    reader = RunReader.open(run, learning_panoramas(run.recipe))
+    found = {id_: reader.unknown(id_).numbers_HW > 0 for id_ in reader.ids}
+    assert any(unknown_HW.any() for unknown_HW in found.values())
+    for id_, unknown_HW in found.items():
+        ignored_HW = reader.read("ensemble", id_, ["ignored"])["ignored"].astype(bool)
+        np.testing.assert_array_equal(reader.sample_reader(id_).ignored_HW, ignored_HW | unknown_HW)
+
+
 def test_a_changed_prompt_grid_keeps_the_assistant_and_never_reads_old_masks(folder: Path) -> None:
     before = read_manifest(small_run(folder))
     run = small_run(folder, sam={"points_per_side": 1}, data=TWO)

@@ -29,6 +29,7 @@ class Arrays:
         self.assistant, self.ensemble = RNG.integers(0, 256, (2, CLASSES, HEIGHT, WIDTH)).astype(np.uint8)
         self._others: dict[str, npt.NDArray[Any]] = {
             "ensemble_labels": LABELS, "reliability": flags, "boundary": 1 - flags, "ignored": flags * 0,
+            "unknown": 1 - flags,
             "features_2": codes, "features_2_scale": scale,
         }  # fmt: skip
         self.names: list[str] = []
@@ -57,6 +58,11 @@ def test_a_sample_has_what_the_store_has() -> None:
     np.testing.assert_array_equal(sample.boundary_HW, LABELS == 0)
     assert not sample.ignored_HW.any() and sample.ignored_HW.dtype == np.bool_
     assert not sample.features and "ensemble_labels" not in store.names
+
+
+def test_unknown_objects_are_ignored_where_that_is_asked_for() -> None:
+    sample = reader(Arrays(), ignore_unknown=True)("street/1")
+    np.testing.assert_array_equal(sample.ignored_HW, LABELS == 0)
 
 
 def test_features_are_decoded_to_half_precision() -> None:
