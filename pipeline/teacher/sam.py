@@ -5,6 +5,7 @@ Only this module, `stock_masks`, `demo_sam` and `generator` import segment_anyth
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,8 @@ _KNOWN: dict[tuple[int, ...], str] = {
     (1, 64, 64, 1280): "vit_h",
 }
 """Model by the shape of the encoder's position embedding."""
+_NAMED = re.compile("vit_[blh](?![a-z])")
+"""Models in the names of checkpoints."""
 _WRAPPERS = ("model", "state_dict")
 """Keys under which training programs store the weights beside the optimiser."""
 
@@ -39,17 +42,17 @@ def load_sam(config: SamConfig, device: torch.device) -> Sam:
     Raises:
         WeightsError: the checkpoint is missing, no checkpoint, or that of another model.
     """
-    return load_sam_and_ignored(config, device)[0]
+    return load_sam_and_notes(config, device)[0]
 
 
 def load_mask_generator(config: SamConfig, device: torch.device) -> SamMaskGenerator:
-    """Automatic masks by the SAM of a recipe; ignored weights are noted.
+    """Automatic masks by the SAM of a recipe; what is odd about its checkpoint is noted.
 
     Raises:
         WeightsError: as `load_sam`.
     """
-    sam, ignored = load_sam_and_ignored(config, device)
-    return SamMaskGenerator(sam, config, ignored, mask_source_identity(config))
+    sam, notes = load_sam_and_notes(config, device)
+    return SamMaskGenerator(sam, config, notes, mask_source_identity(config))
 
 
 class SamMaskGenerator:
@@ -58,13 +61,13 @@ class SamMaskGenerator:
     Args:
         sam: the model, on its device.
         config: settings of the generator.
-        ignored: names of the checkpoint's weights that are not SAM's, for the notes.
+        notes: on its checkpoint, a sentence each.
         identity: see `MaskSource`.
     """
 
-    def __init__(self, sam: Sam, config: SamConfig, ignored: Sequence[str] = (), identity: str = "sam") -> None:
+    def __init__(self, sam: Sam, config: SamConfig, notes: Sequence[str] = (), identity: str = "sam") -> None:
         self.identity = identity
-        self._ignored = ignored
+        self._notes = notes
         self.generator = AutomaticMaskGenerator(
             sam,
             **config.generator_settings(),
@@ -74,10 +77,10 @@ class SamMaskGenerator:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences about ignored weights and slower implementations; most runs have none."""
+        """Sentences about the checkpoint and slower implementations; most runs have none."""
         reasons = self.generator.fallback_reasons
         return (
-            *ignored_note(self._ignored),
+            *self._notes,
             *(f"{part} uses the slower standard implementation ({reason})" for part, reason in reasons.items()),
             *(f"the GPU's memory holds fewer {units} at once than was estimated, which is slower (a lower "
               "sam.memory_gib avoids the attempt)" for units in self.generator.shrunk),
@@ -96,8 +99,8 @@ class SamMaskGenerator:
         return self.generator.generate_many(images)
 
 
-def load_sam_and_ignored(config: SamConfig, device: torch.device) -> tuple[Sam, tuple[str, ...]]:
-    """As `load_sam`, with the names of the checkpoint's weights that are not SAM's.
+def load_sam_and_notes(config: SamConfig, device: torch.device) -> tuple[Sam, tuple[str, ...]]:
+    """As `load_sam`, with what the user should know of its checkpoint, a sentence each.
 
     Raises:
         WeightsError: as `load_sam`.
@@ -108,13 +111,23 @@ def load_sam_and_ignored(config: SamConfig, device: torch.device) -> tuple[Sam, 
     own = sam.state_dict()
     _require_all(path, config.model, state, own)
     sam.load_state_dict(state, strict=False)
-    return sam.float().eval().to(device), tuple(name for name in state if name not in own)
+    notes = (*_ignored_note([name for name in state if name not in own]), *_name_note(path, config.model))
+    return sam.float().eval().to(device), notes
 
 
-def ignored_note(ignored: Sequence[str]) -> tuple[str, ...]:
+def _ignored_note(ignored: Sequence[str]) -> tuple[str, ...]:
     """A sentence on a checkpoint's weights that are not SAM's, given by name; none if there are none."""
     return tuple(f"weights of the checkpoint that are not SAM's were ignored: {len(ignored)}, the first of them {name}"
                  for name in ignored[:1])  # fmt: skip
+
+
+def _name_note(path: Path, model: str) -> tuple[str, ...]:
+    """A sentence where a checkpoint's name is that of another model than its weights, as of tuned ones that were merged
+    into the wrong file; none where it is not."""
+    named = _NAMED.findall(path.name.lower())
+    if not named or model in named:
+        return ()
+    return (f"{path.name} holds the weights of {model}, by their shapes, though its name says {named[0]}",)
 
 
 def _require_all(path: Path, model: str, state: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> None:

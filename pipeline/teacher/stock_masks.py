@@ -16,7 +16,7 @@ from pipeline.finite import require_finite
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.identity import mask_source_identity
 from pipeline.teacher.masks import MaskSet
-from pipeline.teacher.sam import ignored_note, load_sam_and_ignored
+from pipeline.teacher.sam import load_sam_and_notes
 
 
 class StockMasks:
@@ -29,9 +29,9 @@ class StockMasks:
         identity: see `MaskSource`.
     """
 
-    def __init__(self, sam: Sam, config: SamConfig, ignored: Sequence[str] = (), identity: str = "stock") -> None:
+    def __init__(self, sam: Sam, config: SamConfig, notes: Sequence[str] = (), identity: str = "stock") -> None:
         self.identity = identity
-        self.notes = ignored_note(ignored)
+        self.notes = tuple(notes)
         self._sam = sam
         self._generator = SamAutomaticMaskGenerator(sam, **config.generator_settings())
         self._turn = Lock()  # it holds state per image, and stage one calls it from several threads on a GPU
@@ -61,8 +61,8 @@ def load_stock_masks(config: SamConfig, device: torch.device) -> StockMasks:
     Raises:
         WeightsError: as `load_sam`.
     """
-    sam, ignored = load_sam_and_ignored(config, device)
-    return StockMasks(sam, config, ignored, mask_source_identity(config))
+    sam, notes = load_sam_and_notes(config, device)
+    return StockMasks(sam, config, notes, mask_source_identity(config))
 
 
 def _require_finite_output(_decoder: torch.nn.Module, _inputs: Any, output: tuple[torch.Tensor, torch.Tensor]) -> None:

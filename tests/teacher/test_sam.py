@@ -93,6 +93,39 @@ def test_weights_that_are_not_sams_are_ignored_with_a_note(random_sam: Sam, tmp_
     assert "not SAM's were ignored: 2, the first of them mask_decoder.hf_token.weight" in note
 
 
+def test_a_checkpoint_with_tuned_tokens_is_loaded_whole_and_told_from_the_original(
+    random_sam: Sam, tmp_path: Path
+) -> None:
+    """ASAM's checkpoints differ from SAM's in the decoder's output tokens alone."""
+    state, tokens = random_sam.state_dict(), ("mask_decoder.iou_token.weight", "mask_decoder.mask_tokens.weight")
+    tuned = state | {name: state[name] + 1 for name in tokens}
+    configs = [SamConfig(checkpoint=str(tmp_path / name)) for name in ("sam.pth", "asam.pth")]
+    for config, saved in zip(configs, (state, tuned), strict=True):
+        torch.save(saved, config.checkpoint)
+    loaded = load_sam(configs[1], CPU).state_dict()
+    for name, value in state.items():
+        torch.testing.assert_close(loaded[name], value + 1 if name in tokens else value)
+    original, other = (load_mask_generator(config, CPU) for config in configs)
+    assert original.identity != other.identity and other.notes == ()
+    torch.save({name: value for name, value in tuned.items() if name != tokens[1]}, configs[1].checkpoint)
+    with pytest.raises(WeightsError, match=r"lacks 1 of .* mask_decoder.mask_tokens.weight"):
+        load_sam(configs[1], CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_noted"), [("asam_vit_h.pth", True), ("ASAM-VIT_B.pth", False), ("vit_h_to_vit_b.pth", False),
+                           ("vit_huge.pth", False), ("sam.pth", False)]
+)  # fmt: skip
+def test_a_checkpoint_whose_name_and_shapes_disagree_is_noted(
+    random_sam: Sam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, is_noted: bool
+) -> None:
+    monkeypatch.setitem(sam_module.sam_model_registry, "vit_b", build_demo_sam)
+    torch.save(random_sam.state_dict(), tmp_path / name)
+    notes = load_mask_generator(SamConfig(model="vit_b", checkpoint=str(tmp_path / name)), CPU).notes
+    expected = f"{name} holds the weights of vit_b, by their shapes, though its name says vit_h"
+    assert notes == ((expected,) if is_noted else ())
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [(None, "cannot be read"), (b"", "no checkpoint"), (b"<html>404</html>", "no checkpoint")],
