@@ -140,6 +140,10 @@ class Recipe:
         self._require_merge("assistant.label_set", self.assistant.label_set)
         self._require_merge("data.labels_set", self.data.labels_set or self.label_set)
         given_back(self.fusion, self.classes)
+        require(self.sam.keep_levels or not self.fusion.one_per_prompt, "fusion.one_per_prompt",
+                self.fusion.one_per_prompt, "false unless sam.keep_levels is true")  # fmt: skip
+        require(self.fusion.weigh_by != "prompt_stability" or self.sam.jitter > 0, "fusion.weigh_by",
+                self.fusion.weigh_by, "another unless sam.jitter is above 0, which measures it")  # fmt: skip
         open_categories(self.evaluation.categories, self.classes)  # refuses unusable ones before hours of work
         require(self.panorama.width % self.windows.stride_x == 0, "windows.stride_x", self.windows.stride_x,
                 f"a divisor of panorama.width ({self.panorama.width}), so that windows meet at the seam")  # fmt: skip

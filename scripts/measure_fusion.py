@@ -28,6 +28,7 @@ from pipeline.evaluate.bootstrap import miou_change_interval, ratio_change_inter
 from pipeline.evaluate.class_changes import class_changes
 from pipeline.evaluate.controls import FusionInput
 from pipeline.evaluate.metrics import ConfusionMatrix, best_class
+from pipeline.teacher.config import SamConfig
 from pipeline.teacher.vote import fuse
 from pipeline.world.seeds import MODEL_VALIDATION
 from stages.events import silent
@@ -64,6 +65,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "masks weigh by Lcr": {"weigh_by": "lcr"},
     "masks weigh by predicted IoU": {"weigh_by": "predicted_iou"},
     "masks weigh by stability": {"weigh_by": "stability"},
+    "masks weigh by IoU under moved prompts": {"weigh_by": "prompt_stability"},
+    "one mask per prompt, chosen by the assistant": {"one_per_prompt": True},
+    "the demo's, one mask per prompt": {"join": 0.5, "protect_rare": 0.01, "one_per_prompt": True},
     "regions joined over the windows": {"join": 0.5},
     "regions joined, probabilities": {"join": 0.5, "votes": "probabilities"},
     "regions joined, probabilities, rare 1 %": {"join": 0.5, "votes": "probabilities", "protect_rare": 0.01},
@@ -127,11 +131,18 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     chosen = {name: OPTIONS[name] for name in options.only} or OPTIONS
     run = scenes_run(options.scenes, options.out, tuple(options.set))
+    chosen = {name: own for name, own in chosen.items() if has_what_it_needs(own, run.recipe.sam)}
     teacher_cache(run, silent, device="cpu")
     blend, scores = measure(inputs(run), {DEFAULT: {}} | chosen)
     rows = [row(name, own, scores[DEFAULT], blend, run.recipe.classes) for name, own in scores.items()]
     (options.out / f"{options.scenes}.json").write_text(json.dumps(rows, indent=1))
     print(table(rows))
+
+
+def has_what_it_needs(option: Mapping[str, Any], sam: SamConfig) -> bool:
+    """Whether masks have what an option looks at."""
+    is_weighed = option.get("weigh_by") == "prompt_stability"
+    return (sam.jitter > 0 or not is_weighed) and (sam.keep_levels or not option.get("one_per_prompt"))
 
 
 def scenes_run(name: str, out: Path, settings: tuple[str, ...]) -> Run:

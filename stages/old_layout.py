@@ -28,6 +28,7 @@ from pipeline.panorama.config import OPTIONAL_OF_VIEWS
 from pipeline.recipe import Recipe
 from pipeline.settings import digest_of, fingerprint, without_unused
 from pipeline.student.model import start_identity
+from pipeline.teacher.config import SAM_OPTIONAL
 from pipeline.teacher.identity import assistant_identity, mask_source_identity, weights_digest
 from stages.claims import exclusive_lock
 from stages.files import mask_digest, writing
@@ -195,10 +196,11 @@ def old_fingerprints(recipe: Recipe) -> dict[str, str]:
     panorama, assistant = recipe.panorama, recipe.assistant
     size = (panorama.width, panorama.height, panorama.vertical_fov, panorama.level)
     sam, usual = recipe.sam, ("kind",) if recipe.sam.kind == "sam" else ()
+    unused_of_sam = (*SPEED_SETTINGS["sam"], *(SAM_OPTIONAL.keys() - without_unused(sam, SAM_OPTIONAL).keys()))
     source = (
-        (_without(sam, "name", "model", "checkpoint", *SPEED_SETTINGS["sam"]), mask_source_identity(sam))
+        (_without(sam, "name", "model", "checkpoint", *unused_of_sam), mask_source_identity(sam))
         if sam.kind == "transformers"
-        else (_without(sam, "name", "checkpoint", *usual, *SPEED_SETTINGS["sam"]), weights_digest(sam))
+        else (_without(sam, "name", "checkpoint", *usual, *unused_of_sam), weights_digest(sam))
     )
     masks = fingerprint(MASKS, _OLD_VERSIONS[MASKS], size, recipe.windows, *source)
     views = (without_unused(recipe.views, OPTIONAL_OF_VIEWS),) if assistant.views_weight > 0 else ()

@@ -23,6 +23,7 @@ from pipeline.ensemble.config import OPTIONAL
 from pipeline.panorama.config import OPTIONAL_OF_VIEWS
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint, without_unused
+from pipeline.teacher.config import SAM_OPTIONAL
 from pipeline.teacher.identity import assistant_identity, mask_source_identity, weights_digest, weights_path
 from stages.files import mask_digest
 
@@ -110,7 +111,9 @@ def _common_settings(recipe: Recipe) -> dict[str, Any]:
 
 def _mask_settings(recipe: Recipe) -> dict[str, Any]:
     of_files = ("name", "model", "checkpoint") if recipe.sam.kind == "transformers" else ("name", "checkpoint")
-    return {**_common_settings(recipe), "sam": _without(recipe.sam, (*of_files, *SPEED_SETTINGS["sam"]))}
+    unused = (*of_files, *SPEED_SETTINGS["sam"])
+    sam = {name: value for name, value in without_unused(recipe.sam, SAM_OPTIONAL).items() if name not in unused}
+    return {**_common_settings(recipe), "sam": sam}
 
 
 def _mask_files(recipe: Recipe) -> dict[str, FileSetting]:
@@ -124,8 +127,13 @@ def _mask_files(recipe: Recipe) -> dict[str, FileSetting]:
 def _compute_masks(work: PanoramaWork) -> Arrays:
     from pipeline.cache.records import pack_masks
 
-    views = work.shared_views
-    return pack_masks(work.mask_source().many([view.cut_image(work.image_HW3) for view in views]))
+    source, image_HW3, large = work.mask_source(), work.image_HW3, work.recipe.sam.context
+    if large > 0:
+        from pipeline.teacher.context import masks_with_context
+
+        windows = [view.footprint for view in work.shared_views]
+        return pack_masks(masks_with_context(source, image_HW3, windows, large))
+    return pack_masks(source.many([view.cut_image(image_HW3) for view in work.shared_views]))
 
 
 def _assistant_settings(recipe: Recipe) -> dict[str, Any]:

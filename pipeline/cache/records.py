@@ -23,8 +23,11 @@ FUSED = ("assistant_probabilities", "agreement", "window_labels")
 
 
 def pack_masks(masks_of_views: Sequence[MaskSet]) -> Arrays:
-    """Masks of all views as run lengths: runs [T], run_counts [N], windows [N], boxes [N, 4], scores [N]."""
+    """Masks of all views as run lengths: runs [T], run_counts [N], windows [N], boxes [N, 4], scores [N];
+    prompt_stability [N] where it was measured, prompts [N] where all masks of a prompt are kept."""
     encoded = [encode_runs(masks) for masks in masks_of_views]
+    measured = [masks.prompt_stability_M for masks in masks_of_views if masks.prompt_stability_M is not None]
+    prompts = [masks.prompts_M for masks in masks_of_views if masks.prompts_M is not None]
     return {
         "runs": _join([runs for runs, _ in encoded], np.uint32),
         "run_counts": _join([counts for _, counts in encoded], np.uint32),
@@ -32,6 +35,8 @@ def pack_masks(masks_of_views: Sequence[MaskSet]) -> Arrays:
         "boxes": _join([masks.boxes_M4 for masks in masks_of_views], np.int32).reshape(-1, 4),
         "predicted_iou": _join([masks.predicted_iou_M for masks in masks_of_views], np.float32),
         "stability": _join([masks.stability_M for masks in masks_of_views], np.float32),
+        **({"prompt_stability": _join(measured, np.float32)} if measured else {}),
+        **({"prompts": _join(prompts, np.int32)} if prompts else {}),
     }
 
 
@@ -39,6 +44,7 @@ def unpack_masks(arrays: Mapping[str, npt.NDArray[Any]], views: Sequence[View]) 
     """The masks of every view, from `pack_masks`."""
     run_counts = arrays["run_counts"].astype(np.int64)
     mask_ends = np.searchsorted(arrays["windows"], np.arange(len(views)), side="right")
+    prompt_stability_N, prompts_N = arrays.get("prompt_stability"), arrays.get("prompts")
     run_ends = np.concatenate(([0], np.cumsum(run_counts)))[mask_ends]
     masks: list[MaskSet] = []
     for k, view in enumerate(views):
@@ -47,6 +53,8 @@ def unpack_masks(arrays: Mapping[str, npt.NDArray[Any]], views: Sequence[View]) 
         masks.append(decode_runs(
             runs, arrays["run_counts"][of_view], arrays["boxes"][of_view], arrays["predicted_iou"][of_view],
             arrays["stability"][of_view], view.height, view.width,
+            None if prompt_stability_N is None else prompt_stability_N[of_view],
+            None if prompts_N is None else prompts_N[of_view],
         ))  # fmt: skip
     return masks
 

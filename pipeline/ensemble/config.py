@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pipeline.classes import LabelSet, folded
 from pipeline.settings import require, require_choice, require_fraction
 
+_WEIGHTS = ("none", "lcr", "predicted_iou", "stability", "prompt_stability")
+
 
 @dataclass(frozen=True)
 class FusionConfig:
@@ -43,11 +45,14 @@ class FusionConfig:
     """Which of overlapping masks owns a pixel. small: the smallest; pure: the one with the highest Lcr, corrected for
     chance: (Lcr - s) / (1 - s), where s is the winner's share of the whole window (ours)."""
     weigh_by: str = "none"
-    """How masks count where windows differ. none: alike; lcr, predicted_iou or stability: by that figure of each mask,
-    and pixels without a mask by the assistant's probability (ours)."""
+    """How masks count where windows differ. none: alike; lcr, predicted_iou, stability or (with sam.jitter)
+    prompt_stability: by that figure of each mask, and pixels without a mask by the assistant's probability (ours)."""
     join: float = 0.0
     """Masks of overlapping windows vote as one region where their intersection over union, in what both windows see,
     exceeds this; 0: every mask votes alone (the paper's)."""
+    one_per_prompt: bool = False
+    """Of SAM's masks for one prompt (whole, part, part of that) only the largest whose Lcr reaches theta votes, or the
+    purest if none does; of such masks that resemble each other, one. It needs sam.keep_levels."""
     thin_runner_up: float = 0.0
     """A mask won by ground, buildings, plants or sky goes to the runner-up if that is a thin class with at least this
     share of the winner's votes, for example 0.2 (the small-class rule of SAM4UDASS); 0: never."""
@@ -60,7 +65,7 @@ class FusionConfig:
         require_choice("fusion.theta_by", self.theta_by, ("setting", "levels"))
         require_choice("fusion.votes", self.votes, ("labels", "confidence", "probabilities"))
         require_choice("fusion.on_top", self.on_top, ("small", "pure"))
-        require_choice("fusion.weigh_by", self.weigh_by, ("none", "lcr", "predicted_iou", "stability"))
+        require_choice("fusion.weigh_by", self.weigh_by, _WEIGHTS)
         fractions = (
             "theta", "large_mask", "protect_rare", "keep_confidence", "join", "thin_runner_up",
             "uncovered_confidence", "uncovered_agreement",
@@ -72,6 +77,7 @@ class FusionConfig:
 OPTIONAL = {
     "protect_rare": 0.0, "keep_confidence": 0.0, "theta_by": "setting", "votes": "labels", "on_top": "small",
     "weigh_by": "none", "join": 0.0, "thin_runner_up": 0.0, "give_back": (),
+    "one_per_prompt": False,
 }  # fmt: skip
 """Settings that came later, and the values with which fusion is what it was before them."""
 

@@ -66,9 +66,11 @@ def sam_only(known: FusionInput) -> LabelArray:
 
 
 def with_masks(known: FusionInput, masks: Sequence[MaskSet]) -> LabelArray:
-    """E, labels [H, W], with other masks, one set per view."""
+    """E, labels [H, W], with other masks, one set per view; they need not come from prompts."""
+    weigh_by = "none" if known.config.weigh_by == "prompt_stability" else known.config.weigh_by
+    config = replace(known.config, one_per_prompt=False, weigh_by=weigh_by)
     return fuse(
-        known.assistant_CHW, known.agreement_HW, known.ignored_HW, known.views, masks, known.label_set, known.config
+        known.assistant_CHW, known.agreement_HW, known.ignored_HW, known.views, masks, known.label_set, config
     ).labels_HW
 
 

@@ -51,6 +51,17 @@ class SamConfig:
     """From layer to layer, the points per side are divided by this."""
     min_mask_region_area: int = 0
     """Holes and islands of masks with fewer pixels are removed; 0 leaves them."""
+    refine: int = 0
+    """How often every mask is decoded again with its own logits as mask prompt (SAM-SPT); 0: never. Only for sam."""
+    jitter: float = 0.0
+    """Every mask's prompt is moved by this share of the window's longer side, and the IoU of what is found then is
+    stored with the mask, for fusion.weigh_by (Stable-SAM), for example 0.01; 0: never. Only for sam."""
+    keep_levels: bool = False
+    """Keep all good masks of every prompt (whole, part and part of that), also those that resemble others, for
+    fusion.one_per_prompt. Only for sam, without crops."""
+    context: float = 0.0
+    """Masks that cover at least this share of a window are taken from a window of twice the size around it, smaller
+    ones from itself (as in WSI-SAM), for example 0.1; 0: all are its own."""
     precision: str = "float32"
     """float32: the stock generator's masks. bfloat16: faster where the processor has it, with slightly other masks.
     auto: bfloat16 where the device computes in it, float32 elsewhere; masks then depend a little on the machine. The
@@ -73,10 +84,25 @@ class SamConfig:
         require_choice("sam.precision", self.precision, precisions)
         for key in ("points_per_side", "points_per_batch", "crop_n_points_downscale_factor"):
             require(getattr(self, key) > 0, f"sam.{key}", getattr(self, key), "a positive number")
-        for key in ("crop_n_layers", "min_mask_region_area"):
+        for key in ("crop_n_layers", "min_mask_region_area", "refine"):
             require(getattr(self, key) >= 0, f"sam.{key}", getattr(self, key), "zero or a positive number")
-        for key in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh"):
+        for key in ("refine", "jitter"):
+            require(self.kind == "sam" or getattr(self, key) == 0, f"sam.{key}", getattr(self, key),
+                    "0 unless sam.kind is sam")  # fmt: skip
+        for key in (
+            "pred_iou_thresh",
+            "stability_score_thresh",
+            "box_nms_thresh",
+            "crop_nms_thresh",
+            "jitter",
+            "context",
+        ):
             require_fraction(f"sam.{key}", getattr(self, key))
+        require(not self.keep_levels or (self.kind == "sam" and self.crop_n_layers == self.min_mask_region_area == 0),
+                "sam.keep_levels", self.keep_levels,
+                "false unless sam.kind is sam, and sam.crop_n_layers and sam.min_mask_region_area are 0")  # fmt: skip
+        require(self.context == 0 or not (self.keep_levels or self.jitter), "sam.context", self.context,
+                "0 where sam.keep_levels is true or sam.jitter above 0")  # fmt: skip
         require(self.memory_gib >= 0, "sam.memory_gib", self.memory_gib, "zero or a positive number of GiB")
         require(0 <= self.crop_overlap_ratio < 1, "sam.crop_overlap_ratio", self.crop_overlap_ratio,
                 "at least 0 and below 1")  # fmt: skip
@@ -85,9 +111,13 @@ class SamConfig:
                 "small enough that the last layer of crops has points")  # fmt: skip
 
     def generator_settings(self) -> dict[str, Any]:
-        """Arguments of the automatic mask generator: all settings but kind, network, precision and memory."""
-        ours = ("kind", "name", "model", "checkpoint", "precision", "memory_gib")
+        """Arguments of the stock generator: all settings but kind, network, precision, memory and what it lacks."""
+        ours = ("kind", "name", "model", "checkpoint", "precision", "memory_gib", *SAM_OPTIONAL)
         return {name: value for name, value in vars(self).items() if name not in ours}
+
+
+SAM_OPTIONAL = {"refine": 0, "jitter": 0.0, "context": 0.0, "keep_levels": False}
+"""Settings that came later, and the values with which masks are what they were before them."""
 
 
 @dataclass(frozen=True)

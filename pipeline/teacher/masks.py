@@ -33,6 +33,10 @@ class MaskSet:
     """Window height, pixels."""
     width: int
     """Window width, pixels."""
+    prompt_stability_M: npt.NDArray[np.float32] | None = None
+    """IoU of each mask with what is found when its prompt is moved a little; None where that was not measured."""
+    prompts_M: npt.NDArray[np.int32] | None = None
+    """Number of the prompt of each mask, where all masks of a prompt are kept; else None."""
 
     def __len__(self) -> int:
         return len(self.bitmaps)
@@ -68,6 +72,8 @@ class MaskSet:
             self.stability_M[indices],
             self.height,
             self.width,
+            None if self.prompt_stability_M is None else self.prompt_stability_M[indices],
+            None if self.prompts_M is None else self.prompts_M[indices],
         )
 
     def areas(self) -> npt.NDArray[np.int64]:
@@ -135,6 +141,8 @@ def decode_runs(
     stability_M: npt.NDArray[np.float32],
     height: int,
     width: int,
+    prompt_stability_M: npt.NDArray[np.float32] | None = None,
+    prompts_M: npt.NDArray[np.int32] | None = None,
 ) -> MaskSet:
     """The masks from the runs of `encode_runs`.
 
@@ -143,7 +151,7 @@ def decode_runs(
     """
     parts: Sequence[npt.NDArray[np.integer]] = np.split(runs, np.cumsum(run_counts[:-1], dtype=np.int64))
     bitmaps = tuple(_bitmap_of(part, box) for part, box in zip(parts, boxes_M4, strict=False))
-    return MaskSet(boxes_M4, bitmaps, predicted_iou_M, stability_M, height, width)
+    return MaskSet(boxes_M4, bitmaps, predicted_iou_M, stability_M, height, width, prompt_stability_M, prompts_M)
 
 
 def _runs_of(flat: Bitmap) -> npt.NDArray[np.uint32]:

@@ -73,6 +73,9 @@ class SamMaskGenerator:
             **config.generator_settings(),
             precision=chosen_precision(config.precision, sam.device),
             memory_gib=config.memory_gib,
+            refine=config.refine,
+            jitter=config.jitter,
+            keep_levels=config.keep_levels,
         )
 
     @property

@@ -118,7 +118,7 @@ def _numbered(flags_HW: BoolArray) -> npt.NDArray[np.uint16]:
         if left and right:
             low, high = sorted((int(same[left]), int(same[right])))
             same[same == high] = low
-    parts_HW = same[parts_HW]
+    parts_HW = same[np.asarray(parts_HW, np.intp)]
     _, first = np.unique(parts_HW.T, return_index=True)  # column by column
     in_order = parts_HW.T.ravel()[np.sort(first)]
     numbers = np.zeros(count, np.uint16)

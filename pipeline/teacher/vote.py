@@ -28,6 +28,7 @@ from pipeline.ensemble.joining import joined_regions
 from pipeline.ensemble.regions import NO_MASK, Regions, Votes
 from pipeline.panorama.views import View
 from pipeline.teacher.ballots import Ballots, RunnerUpRule, Seen, count, elect, electing, required, together
+from pipeline.teacher.granularity import one_per_prompt
 from pipeline.teacher.masks import MaskSet
 
 
@@ -86,6 +87,9 @@ def vote_in_views(
     ballots: list[Ballots] = []
     for view, own_masks in zip(views, masks, strict=True):
         in_view = _InView(seen(view), own_masks, label_set, protected, config)
+        if config.one_per_prompt:
+            chosen = one_per_prompt(own_masks, elect(in_view.ballots()), config.theta)
+            in_view = replace(in_view, masks=own_masks.filter(chosen))
         ballots.append(in_view.ballots())
         in_views.append(replace(in_view, seen=replace(in_view.seen, probabilities_Chw=None)))  # of all: much memory
     regions = [view.regions(own) for view, own in zip(in_views, ballots, strict=True)]
@@ -198,12 +202,19 @@ def _runner_up_rule(label_set: LabelSet, config: FusionConfig) -> RunnerUpRule |
 
 
 def _weights(masks: MaskSet, votes: Votes, config: FusionConfig) -> npt.NDArray[np.float32] | None:
-    """How much each mask counts where views differ."""
+    """How much each mask counts where views differ.
+
+    Raises:
+        ValueError: the masks lack the figure that the settings need.
+    """
+    if config.weigh_by == "prompt_stability" and masks.prompt_stability_M is None:
+        raise ValueError("masks are to weigh by prompt_stability, which was not measured")
     of_masks = {
         "none": None,
         "lcr": votes.coverage_M,
         "predicted_iou": masks.predicted_iou_M,
         "stability": masks.stability_M,
+        "prompt_stability": masks.prompt_stability_M,
     }
     return of_masks[config.weigh_by]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -51,6 +53,23 @@ def test_every_window_gets_its_own_masks_back(
         np.testing.assert_array_equal(after.dense(), before.dense())
         np.testing.assert_array_equal(after.predicted_iou_M, before.predicted_iou_M)
         np.testing.assert_array_equal(after.stability_M, before.stability_M)
+
+
+def test_prompts_and_what_was_measured_when_they_moved_are_stored_with_the_masks() -> None:
+    masks = [scored(np.ones((count, HEIGHT, WIDTH), np.bool_), 10 * count) for count in (2, 0, 1)]
+    measured = [
+        replace(own, prompt_stability_M=own.predicted_iou_M / 2, prompts_M=np.arange(len(own), dtype=np.int32) + 7)
+        for own in masks
+    ]
+    for before, after in zip(measured, records.unpack_masks(records.pack_masks(measured), WINDOWS), strict=True):
+        assert before.prompt_stability_M is not None and after.prompt_stability_M is not None
+        np.testing.assert_array_equal(after.prompt_stability_M, before.prompt_stability_M)
+        assert before.prompts_M is not None and after.prompts_M is not None
+        np.testing.assert_array_equal(after.prompts_M, before.prompts_M)
+    assert all(
+        own.prompt_stability_M is None and own.prompts_M is None
+        for own in records.unpack_masks(records.pack_masks(masks), WINDOWS)
+    )
 
 
 def test_masks_are_packed_in_types_that_do_not_depend_on_how_many_there_are() -> None:

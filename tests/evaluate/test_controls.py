@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,6 +67,13 @@ def test_the_oracle_paints_masks_by_the_truth_and_leaves_the_rest_to_the_assista
 def test_a_mask_without_a_true_class_keeps_the_assistants_labels() -> None:
     truth = np.full((HEIGHT, WIDTH), IGNORE, np.uint8)
     np.testing.assert_array_equal(oracle(known(), truth), assistant_labels())
+
+
+@pytest.mark.parametrize("change", [{"one_per_prompt": True}, {"weigh_by": "prompt_stability"}])
+def test_masks_that_no_prompt_found_need_none(change: dict[str, Any]) -> None:
+    other = [block(), nothing()]
+    expected = with_masks(known(), other)
+    np.testing.assert_array_equal(with_masks(known(FusionConfig(**change)), other), expected)
 
 
 def test_other_masks_take_the_very_same_way() -> None:

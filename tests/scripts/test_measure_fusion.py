@@ -10,9 +10,10 @@ from pipeline.ensemble.config import FusionConfig
 from pipeline.evaluate.controls import FusionInput
 from pipeline.panorama.config import WindowConfig
 from pipeline.panorama.windows import window_grid
+from pipeline.teacher.config import SamConfig
 from pipeline.teacher.masks import MaskSet
 from pipeline.world.seeds import MODEL_VALIDATION
-from scripts.measure_fusion import DEFAULT, OPTIONS, SCENES, measure, row, table
+from scripts.measure_fusion import DEFAULT, OPTIONS, SCENES, has_what_it_needs, measure, row, table
 
 THREE = LabelSet("three", ("road", "pole", "sky"), ((0, 0, 0),) * 3, thin=())
 WINDOWS = window_grid(32, 64, WindowConfig(32, 64, 32, 64))
@@ -45,8 +46,16 @@ def test_options_are_scored_on_the_same_panoramas_and_losers_are_named() -> None
     assert len({line.count("|") for line in lines}) == 1
 
 
+def test_options_whose_masks_lack_what_they_look_at_are_left_out() -> None:
+    weighed, chosen = {"weigh_by": "prompt_stability"}, {"one_per_prompt": True}
+    assert [has_what_it_needs(own, SamConfig()) for own in ({}, {"weigh_by": "lcr"}, weighed, chosen)] == [
+        True, True, False, False]  # fmt: skip
+    assert has_what_it_needs(weighed, SamConfig(jitter=0.1)) and has_what_it_needs(chosen, SamConfig(keep_levels=True))
+
+
 def test_every_option_is_a_setting_and_no_scene_is_in_both_sets() -> None:
     configs = [FusionConfig(**settings) for settings in OPTIONS.values()]
     assert configs[0] == FusionConfig() and len(set(configs)) == len(configs)
-    assert not set(SCENES["development"]) & set(SCENES["measured"])
+    every = [seed for seeds in SCENES.values() for seed in seeds]
+    assert len(set(every)) == len(every)
     assert all(seed in MODEL_VALIDATION for seeds in SCENES.values() for seed in seeds)

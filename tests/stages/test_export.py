@@ -74,7 +74,7 @@ def test_maps_have_what_the_cache_has(finished: Path, tmp_path: Path) -> None:
 
 
 def test_unknown_objects_come_with_a_table_of_where_they_are_and_how_large(finished: Path, tmp_path: Path) -> None:
-    everything = {"min_predicted_iou": 0.0, "min_entropy": 0.0, "max_stuff": 1.0, "max_size": 1.0}
+    everything: dict[str, object] = {"min_predicted_iou": 0.0, "min_entropy": 0.0, "max_stuff": 1.0, "max_size": 1.0}
     run = small_run(finished, unknown=everything)
     export(ExportJob(run, tmp_path / "out", frozenset(("unknown", "unknown-overlays")), size="working"))
     rows = list(csv.DictReader((tmp_path / "out" / "unknown_objects.csv").open()))

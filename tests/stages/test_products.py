@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
-from pipeline.errors import WeightsError
+from pipeline.errors import RecipeError, WeightsError
 from pipeline.recipe import Recipe
+from pipeline.teacher.config import SAM_OPTIONAL
 from pipeline.teacher.identity import DEMO_WEIGHTS
 from stages import products
 from stages.manifest import describe
@@ -56,6 +57,23 @@ def test_settings_of_fusion_that_came_later_are_in_no_fingerprint_while_they_are
                           "uncovered_agreement"}  # fmt: skip
     for key, value in {"thin_runner_up": 0.2, "give_back": ["sidewalk in road"]}.items():
         assert ensemble.settings(recipe_of(tmp_path, fusion={key: value}))["fusion"].keys() == {*off, key}
+
+
+def test_settings_of_sam_that_came_later_are_in_no_fingerprint_while_they_are_off(tmp_path: Path) -> None:
+    masks = product(MASKS)
+    off = masks.settings(recipe_of(tmp_path))["sam"]
+    assert not off.keys() & SAM_OPTIONAL.keys()
+    for key, value in {"refine": 1, "jitter": 0.01, "context": 0.1, "keep_levels": True}.items():
+        assert masks.settings(recipe_of(tmp_path, sam={key: value}))["sam"].keys() == {*off, key}
+
+
+def test_fusion_that_needs_more_of_the_masks_is_refused_where_it_is_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"another unless sam\.jitter is above 0"):
+        recipe_of(tmp_path, fusion={"weigh_by": "prompt_stability"})
+    recipe_of(tmp_path, fusion={"weigh_by": "prompt_stability"}, sam={"jitter": 0.01})
+    with pytest.raises(RecipeError, match=r"false unless sam\.keep_levels is true"):
+        recipe_of(tmp_path, fusion={"one_per_prompt": True})
+    recipe_of(tmp_path, fusion={"one_per_prompt": True}, sam={"keep_levels": True})
 
 
 def test_unknown_objects_concern_the_ensemble_only_where_the_student_ignores_them(tmp_path: Path) -> None:

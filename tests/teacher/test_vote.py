@@ -341,7 +341,8 @@ def test_pixels_of_which_the_assistant_is_sure_keep_their_label() -> None:
 
 
 @pytest.mark.parametrize(
-    ("weigh_by", "label"), [("none", SKY), ("lcr", SKY), ("predicted_iou", WALL), ("stability", WALL)]
+    ("weigh_by", "label"),
+    [("none", SKY), ("lcr", SKY), ("predicted_iou", WALL), ("stability", WALL), ("prompt_stability", WALL)],
 )
 def test_where_windows_differ_the_better_mask_can_win(weigh_by: str, label: int) -> None:
     """Columns 34 to 39 are nearer the middle of the second window, whose mask says sky; the first's says wall."""
@@ -351,6 +352,9 @@ def test_where_windows_differ_the_better_mask_can_win(weigh_by: str, label: int)
     first = MaskSet.from_dense([area(slice(0, 32), slice(16, 52), (32, 64))], [0.9], [0.9])
     second = MaskSet.from_dense([area(slice(0, 32), slice(2, 60), (32, 64))], [0.1], [0.1])
     nothing = MaskSet.from_dense(np.zeros((0, 32, 64), np.bool_))
+    first, second, nothing = (
+        dataclasses.replace(masks, prompt_stability_M=masks.stability_M) for masks in (first, second, nothing)
+    )
     no, one = np.zeros(labels.shape, np.bool_), np.ones(labels.shape, np.float32)
     config = FusionConfig(weigh_by=weigh_by)
     found = fuse(sure(labels), one, no, windows, [first, second, nothing, nothing], FOUR, config)
@@ -396,6 +400,23 @@ def test_classes_given_back_may_have_an_in_of_their_own_in_their_names() -> None
 def test_confusions_of_unknown_classes_are_refused(entry: str) -> None:
     with pytest.raises(RecipeError, match=r"fusion.give_back is '.*two classes of four, as in .sky in road"):
         given_back(FusionConfig(give_back=(entry,)), FOUR)
+
+
+def test_masks_of_which_the_stability_under_moved_prompts_was_not_measured_cannot_weigh_by_it() -> None:
+    with pytest.raises(ValueError, match="prompt_stability, which was not measured"):
+        fused(mostly_wall(ROAD), [LEFT_HALF], FusionConfig(weigh_by="prompt_stability"))
+
+
+def test_of_a_prompts_masks_the_largest_with_a_class_votes_alone() -> None:
+    """Everything is a mask, but mostly of no one class; its left half, of the same prompt, is wall."""
+    labels = mostly_wall(ROAD)
+    labels[4:, 4:] = ROAD
+    masks = mask_set([area(slice(0, SIZE), slice(0, SIZE)), LEFT_HALF])
+    one, no = np.ones(labels.shape, np.float32), np.zeros(labels.shape, np.bool_)
+    for prompts, label in (([0, 0], SKY), ([0, 1], ROAD)):
+        own = dataclasses.replace(masks, prompts_M=np.array(prompts, np.int32))
+        found = fuse_window(sure(labels), one, no, own, FusionConfig(one_per_prompt=True))
+        assert (found.labels_HW[:, :4] == WALL).all() and found.labels_HW[0, 7] == label
 
 
 @pytest.mark.parametrize("change", [{"votes": "confidence"}, {"votes": "probabilities"}, {"keep_confidence": 0.5}])

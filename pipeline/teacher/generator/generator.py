@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ from pipeline.settings import require, require_choice
 from pipeline.teacher.generator import prompts
 from pipeline.teacher.generator.batched_regions import BatchedUpsampling, Sizes
 from pipeline.teacher.generator.crops import Crop, image_crops, is_cut
-from pipeline.teacher.generator.decoder import Decoded, fold_decoder
+from pipeline.teacher.generator.decoder import Decoded, PreparedImage, fold_decoder
 from pipeline.teacher.generator.encoder import BIAS_NUMBERS, FastEncoder
 from pipeline.teacher.generator.memory import Capacity, capacity
 from pipeline.teacher.generator.proposals import Proposals, concatenate, inclusive_boxes, non_max_suppression
@@ -39,6 +40,7 @@ from pipeline.teacher.generator.regions import (
     concatenate_measured,
     upsampling,
 )
+from pipeline.teacher.generator.second_look import prompt_stability, refined
 from pipeline.teacher.generator.small_regions import remove_small_regions
 from pipeline.teacher.masks import MaskSet
 
@@ -70,6 +72,9 @@ class AutomaticMaskGenerator:
         precision: float32, or bfloat16 for what is as large as the image; networks that are not SAM's own ignore it.
         memory_gib: GiB of an accelerator that may be used beside the weights; 0 for half of what is free now.
         batched: whether to work in large batches; None: on accelerators only.
+        refine: how often every mask is decoded again with itself as mask prompt.
+        keep_levels: keep all good masks of a prompt, and those that resemble others; without crops.
+        jitter: share of the image's longer side by which prompts are moved to measure the masks' stability; 0 does not.
 
     Raises:
         RecipeError: both or neither of `points_per_side` and `point_grids` are given, or a setting is out of range.
@@ -93,6 +98,9 @@ class AutomaticMaskGenerator:
         precision: torch.dtype = torch.float32,
         memory_gib: float = 0.0,
         batched: bool | None = None,
+        refine: int = 0,
+        jitter: float = 0.0,
+        keep_levels: bool = False,
     ) -> None:
         require(points_per_batch > 0, "sam.points_per_batch", points_per_batch, "a positive number")
         require(crop_n_layers >= 0, "sam.crop_n_layers", crop_n_layers, "zero or a positive number")
@@ -110,6 +118,7 @@ class AutomaticMaskGenerator:
         self._crop_nms_thresh = crop_nms_thresh
         self._crop_overlap_ratio = crop_overlap_ratio
         self._min_region = min_mask_region_area
+        self._refine, self._jitter, self._keep_levels = refine, jitter, keep_levels
         self._is_batched = sam.device.type != "cpu" if batched is None else batched
         limits = Capacity(1, BIAS_NUMBERS, points_per_batch, 0)
         if self._is_batched:
@@ -230,26 +239,57 @@ class AutomaticMaskGenerator:
             prepared = self.decoder.prepare(embedding_1Chw)
 
             def decode(chunk: slice) -> tuple[slice, Decoded]:
-                return chunk, self.decoder.decode(prepared, prompts_P2[chunk], self._min_iou)
+                decoded = self.decoder.decode(prepared, prompts_P2[chunk], self._min_iou)
+                if self._refine:
+                    points_B2, times = prompts_P2[chunk], self._refine
+                    decoded = refined(self._sam, embedding_1Chw, points_B2, decoded, times, self._min_iou)
+                return chunk, decoded
 
             measured: list[tuple[MaskUpsampler, MeasuredMasks]] = []
             predicted_iou, points = list[npt.NDArray[np.float32]](), list[prompts.Points]()  # of the kept masks
+            logits = list[Tensor]()  # likewise, where they are needed again
             for chunk, decoded in self.prompt_batches.map(len(points_P2), decode):
                 measured.append(self._measure(decoded, crop, image))
                 predicted_iou.append(decoded.predicted_iou_P3[decoded.kept_P3].numpy())
                 points.append(points_P2[chunk][decoded.kept_P3.nonzero()[:, 0].numpy()])
+                if self._jitter:
+                    logits.append(decoded.logits_Khw)
             found = concatenate_measured([masks for _, masks in measured], [len(kept) for kept in points])
             predicted_iou_K, points_K2 = np.concatenate(predicted_iou), np.concatenate(points)
-            best = non_max_suppression(
-                found.boxes_M4, predicted_iou_K[found.indices_M], self._box_nms_thresh, self._sam.device
-            )
-            found = found.filter(best)
+            if not self._keep_levels:
+                best = non_max_suppression(
+                    found.boxes_M4, predicted_iou_K[found.indices_M], self._box_nms_thresh, self._sam.device
+                )
+                found = found.filter(best)
             upsampler = measured[0][0]  # those of all chunks are equal
             bitmaps = upsampler.draw(found.pixels, found.boxes_M4, self._thresholds)
+            stability_M = self._prompt_stability(prepared, points_K2, logits, found.indices_M, crop)
         boxes_M4 = found.boxes_M4 + np.array([crop.y0, crop.x0, crop.y0, crop.x0], np.int32)
-        masks = MaskSet(boxes_M4, bitmaps, predicted_iou_K[found.indices_M], found.stability_M, *image)
+        masks = MaskSet(boxes_M4, bitmaps, predicted_iou_K[found.indices_M], found.stability_M, *image, stability_M)
+        if self._keep_levels:
+            prompts_M = np.unique(points_K2[found.indices_M], axis=0, return_inverse=True)[1]
+            masks = replace(masks, prompts_M=prompts_M.ravel().astype(np.int32))
         points_M2 = points_K2[found.indices_M] + np.array([crop.x0, crop.y0])
         return Proposals(masks, points_M2, np.tile(np.array(crop[:4]), (len(masks), 1)))
+
+    def _prompt_stability(
+        self,
+        prepared: PreparedImage,
+        points_K2: prompts.Points,
+        logits: Sequence[Tensor],
+        chosen_M: npt.NDArray[np.int64],
+        crop: Crop,
+    ) -> npt.NDArray[np.float32] | None:
+        """What stays of the chosen ones of K masks when their prompts are moved; None where it is not asked for."""
+        if not self._jitter:
+            return None
+        logits_Khw = torch.cat(list(logits))
+        logits_Mhw = logits_Khw[torch.from_numpy(chosen_M).to(logits_Khw.device)]
+        points_M2 = self._resize.apply_coords(points_K2[chosen_M], crop.size)
+        prompts_M2 = torch.as_tensor(points_M2, device=logits_Khw.device)
+        distance = self._jitter * self._resize.target_length  # the longer side fills the square
+        found_M = prompt_stability(self.decoder, prepared, prompts_M2, logits_Mhw, distance, self._thresholds.mask)
+        return found_M.numpy().astype(np.float32)
 
     def _measure(self, decoded: Decoded, crop: Crop, image: tuple[int, int]) -> tuple[MaskUpsampler, MeasuredMasks]:
         """The stable masks of a chunk that the crop does not cut, and what can draw them."""

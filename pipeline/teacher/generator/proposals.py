@@ -17,6 +17,7 @@ import torch
 from segment_anything.utils.amg import coco_encode_rle
 from torchvision.ops.boxes import batched_nms
 
+from pipeline.arrays import ScalarT
 from pipeline.errors import RecipeError
 from pipeline.settings import require_choice
 from pipeline.teacher.masks import MaskSet
@@ -51,10 +52,18 @@ def concatenate(proposals: Sequence[Proposals]) -> Proposals:
             np.concatenate([m.stability_M for m in masks]),
             masks[0].height,
             masks[0].width,
+            _joined([m.prompt_stability_M for m in masks]),
+            _joined([m.prompts_M for m in masks]),
         ),
         np.concatenate([own.points_M2 for own in proposals]),
         np.concatenate([own.crops_M4 for own in proposals]),
     )
+
+
+def _joined(parts: Sequence[npt.NDArray[ScalarT] | None]) -> npt.NDArray[ScalarT] | None:
+    """Figures of all masks, if those of each part are known."""
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
 
 
 def inclusive_boxes(boxes_M4: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
