@@ -125,7 +125,8 @@ def export(
     views: Annotated[
         str,
         typer.Option(
-            help="How the views of --format crops differ from the recipe's, as in level=8,down=0,up=0,fov=90,size=512."
+            help="How the views of --format crops differ from the recipe's, as in "
+            "level=8,down=0,up=0,nadir=0,zenith=0,fov=90."
         ),
     ] = "",
     overwrite: Annotated[bool, typer.Option(help="Write finished panoramas anew, too.")] = False,
