@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pipeline.classes import LabelSet
-from pipeline.settings import fingerprint
-from pipeline.student.config import OPTIONAL_TRAINING, DistillConfig, LossConfig, StudentConfig
+from pipeline.settings import fingerprint, without_unused
+from pipeline.student.config import OPTIONAL_LOSSES, OPTIONAL_TRAINING, DistillConfig, LossConfig, StudentConfig
 from pipeline.student.model import start_identity
 from pipeline.student.sample import SampleReader
 from stages.students import StudentFolder
@@ -64,7 +64,8 @@ class DistillJob:
     def effective_losses(self) -> dict[str, Any]:
         """The settings of the losses without those that have no effect on this student."""
         without = () if self.corrections_fingerprint else ("corrections",)
-        return {key: value for key, value in asdict(self.losses).items() if key not in without}
+        settings = without_unused(self.losses, OPTIONAL_LOSSES)
+        return {key: value for key, value in settings.items() if key not in without}
 
     @property
     def effective_training(self) -> dict[str, Any]:
@@ -72,7 +73,7 @@ class DistillJob:
         usual = DistillConfig()
         training = replace(self.distill, log_every=1, checkpoint_every=1, sample_memory_gb=0,
                            validation=usual.validation, validate_every=usual.validate_every)  # fmt: skip
-        return {key: value for key, value in asdict(training).items() if OPTIONAL_TRAINING.get(key) != value}
+        return without_unused(training, OPTIONAL_TRAINING)
 
     @property
     def folder(self) -> StudentFolder:

@@ -65,6 +65,15 @@ class LossConfig:
     minus this. 0: all weigh the same (paper); 0.25 to 0.5 keeps small classes from being unlearned (ours)."""
     stride: int = 1
     """Losses are computed on targets pooled by this factor: 4 is the student's own resolution and much faster."""
+    feature_form: str = "cosine"
+    """What the features' loss compares. cosine: direction of each cell's features (ours); mse: features, by the mean
+    square of their difference over that of the assistant's; channels: where each channel is strong, by the KL of its
+    softmax over the panorama (CWD, channel-wise knowledge distillation)."""
+    feature_temperature: float = 4.0
+    """Features are divided by it before that softmax, and the loss is multiplied by its square (CWD's 4)."""
+    edge_share: float = 0.0
+    """Share that pixels at the refined boundary B_ref have of the first three losses, however few they are; all others
+    have the rest (edge and body apart, as in BPKD). 0: every pixel counts alike (paper)."""
 
     def __post_init__(self) -> None:
         weights = tuple(getattr(self, key) for key in LOSSES)
@@ -75,6 +84,13 @@ class LossConfig:
         require(0 <= self.class_balance <= 1, "losses.class_balance", self.class_balance, "from 0 to 1")
         require(self.temperature > 0, "losses.temperature", self.temperature, "positive")
         require_choice("losses.stride", self.stride, (1, 2, 4))
+        require_choice("losses.feature_form", self.feature_form, ("cosine", "mse", "channels"))
+        require(self.feature_temperature > 0, "losses.feature_temperature", self.feature_temperature, "positive")
+        require(0 <= self.edge_share < 1, "losses.edge_share", self.edge_share, "at least 0 and below 1")
+
+
+OPTIONAL_LOSSES = {"feature_form": "cosine", "feature_temperature": 4.0, "edge_share": 0.0}
+"""Settings of LossConfig that came later, and the values with which the losses are what they were before them."""
 
 
 @dataclass(frozen=True)

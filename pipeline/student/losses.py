@@ -4,7 +4,7 @@
     L_CE^{T,S}   ensemble_loss    P_i against E_i, window                     paper
     L_CE^{T,S}   reliable_loss    P_i against E_H^i, window                   paper
     L_bd^{T,S}   boundary_loss    soft boundary of P_S against B_ref          paper; form ours
-    L_feat       feature_loss     projected student levels against the TA's   abstract; form ours
+    L_feat       feature_loss     projected student levels against the TA's   abstract; forms: cosine (ours), MSE, CWD
     -            corrections_loss P_S against people's corrections, if any    ours
 
 The paper crops P_S into the windows and sums their terms. We blend the windows' E_i on the panorama first (in stage
@@ -76,7 +76,7 @@ def mka_losses(
             )
         if config.features:
             projected = projections([level.float() for level in output.levels])
-            losses["features"] = feature_loss(projected, targets)
+            losses["features"] = feature_loss(projected, targets, config)
     return losses
 
 
@@ -118,10 +118,16 @@ def _label_losses(logits_BChw: Tensor, targets: MkaTargets, config: LossConfig, 
     if not (config.assistant or config.ensemble or config.reliable) and corrected_BHW is None:
         return losses
     logits_BCHW = resize_logits(logits_BChw, *targets.valid_Bhw.shape[1:], wrap=wrap)
+    weights_BHW = edge_weights(targets, config.edge_share, wrap) if config.edge_share else None
+
+    def weighed_divergence(targets_BCHW: Tensor) -> Tensor:
+        divergence_BHW = divergence(logits_BCHW, targets_BCHW, config)
+        return divergence_BHW if weights_BHW is None else divergence_BHW * weights_BHW
+
     if config.assistant:
-        losses["assistant"] = assistant_loss(logits_BCHW, targets, config)
+        losses["assistant"] = assistant_loss(weighed_divergence(targets.assistant_BChw), targets)
     if config.ensemble or config.reliable:
-        divergence_BHW = divergence(logits_BCHW, targets.ensemble_BChw, config)
+        divergence_BHW = weighed_divergence(targets.ensemble_BChw)
         if config.ensemble:
             losses["ensemble"] = ensemble_loss(divergence_BHW, targets)
         if config.reliable:
@@ -131,9 +137,9 @@ def _label_losses(logits_BChw: Tensor, targets: MkaTargets, config: LossConfig, 
     return losses
 
 
-def assistant_loss(logits_BCHW: Tensor, targets: MkaTargets, config: LossConfig) -> Tensor:
-    """L_CE^{TA,S}: the whole panorama against the stitched assistant."""
-    return weighted_mean(divergence(logits_BCHW, targets.assistant_BChw, config), targets.valid_Bhw, targets.valid_Bhw)
+def assistant_loss(divergence_BHW: Tensor, targets: MkaTargets) -> Tensor:
+    """L_CE^{TA,S}: `divergence_BHW` of the stitched assistant, over the whole panorama."""
+    return weighted_mean(divergence_BHW, targets.valid_Bhw, targets.valid_Bhw)
 
 
 def ensemble_loss(divergence_BHW: Tensor, targets: MkaTargets) -> Tensor:
@@ -185,6 +191,24 @@ def rarity(targets_BCHW: Tensor, exponent: float) -> Tensor:
     return torch.einsum("bchw,c->bhw", targets_BCHW, weight_C / (share_C * weight_C).sum().clamp_min(_MIN_SHARE))
 
 
+def edge_weights(targets: MkaTargets, share: float, wrap: bool) -> Tensor:
+    """Weight of each pixel [B, H, W] with which edges have `share` of a mean over the valid pixels; 1 in the mean.
+
+    Paper: all pixels alike. We, after BPKD: most pixels lie in a body that the student knows after a few steps, and
+    edges are what is left to learn. Edges are the cells of B_ref and their neighbours. Where a batch has none, or
+    nothing else, all pixels count alike.
+    """
+    edges_B1hw = _dilate(targets.boundary_Bhw.unsqueeze(1), wrap)
+    height, width = targets.valid_Bhw.shape[1:]
+    edge_BHW = functional.interpolate(edges_B1hw, size=(height, width), mode="nearest").squeeze(1)
+    valid_BHW = targets.valid_Bhw
+    total, edges = valid_BHW.sum(), (valid_BHW * edge_BHW).sum()
+    apart = (edges > 0) & (edges < total)
+    of_edges = torch.where(apart, share * total / edges.clamp_min(1e-6), torch.ones_like(total))
+    of_bodies = torch.where(apart, (1 - share) * total / (total - edges).clamp_min(1e-6), torch.ones_like(total))
+    return edge_BHW * of_edges + (1 - edge_BHW) * of_bodies
+
+
 def weighted_mean(x_BHW: Tensor, weight_BHW: Tensor, valid_BHW: Tensor) -> Tensor:
     """Sum of weight * x over the weight of the valid pixels; 0 where there are none."""
     weighted, valid = batch_sum(torch.stack(((x_BHW * weight_BHW).sum(), valid_BHW.sum()))).unbind()
@@ -233,25 +257,56 @@ def _dilate(x_BChw: Tensor, wrap: bool) -> Tensor:
     return functional.max_pool2d(x_BChw, 3, stride=1, padding=(1, 0) if wrap else 1)
 
 
-def feature_loss(projected: Mapping[int, Tensor], targets: MkaTargets) -> Tensor:
-    """L_feat: mean over levels of 1 - cosine(projected student, assistant) per cell; in [0, 2].
+def feature_loss(projected: Mapping[int, Tensor], targets: MkaTargets, config: LossConfig) -> Tensor:
+    """L_feat: mean over levels of how the projected student differs from the assistant, at least 0.
 
-    Paper: "multi-level feature knowledge" by the abstract, no form. We: the cosine, because the scale of another
-    network's features is arbitrary. Ignored cells and samples whose features do not belong to their image have no
-    weight.
+    Paper: "multi-level feature knowledge" by the abstract, no form. We: 1 - cosine per cell, in [0, 2], because the
+    scale of another network's features is arbitrary; two other forms are in `config.feature_form`. Ignored cells and
+    samples whose features do not belong to their image have no weight.
     """
     losses = [
-        _level_loss(projected[level], assistant_BDhw, targets) for level, assistant_BDhw in targets.features.items()
+        _level_loss(projected[level], assistant_BDhw, targets, config)
+        for level, assistant_BDhw in targets.features.items()
     ]
     return torch.stack(losses).mean()
 
 
-def _level_loss(student_BDhw: Tensor, assistant_BDhw: Tensor, targets: MkaTargets) -> Tensor:
+def _level_loss(student_BDhw: Tensor, assistant_BDhw: Tensor, targets: MkaTargets, config: LossConfig) -> Tensor:
     size = (student_BDhw.shape[-2], student_BDhw.shape[-1])
     aligned_BDhw = _resize_map(assistant_BDhw.float(), size)
     valid_Bhw = functional.adaptive_avg_pool2d(targets.boundary_valid_Bhw.unsqueeze(1), size).squeeze(1)
     weight_Bhw = valid_Bhw * targets.features_known_B.view(-1, 1, 1)
+    if config.feature_form == "channels":
+        return channel_divergence(student_BDhw, aligned_BDhw, weight_Bhw, config.feature_temperature)
+    if config.feature_form == "mse":
+        squares_Bhw = aligned_BDhw.square().mean(dim=1)
+        differing_Bhw = (student_BDhw - aligned_BDhw).square().mean(dim=1)
+        return weighted_mean(differing_Bhw, weight_Bhw, weight_Bhw) / _mean_or_1(squares_Bhw, weight_Bhw)
     return weighted_mean(1 - functional.cosine_similarity(student_BDhw, aligned_BDhw, dim=1), weight_Bhw, weight_Bhw)
+
+
+def _mean_or_1(x_Bhw: Tensor, weight_Bhw: Tensor) -> Tensor:
+    """Weighted mean; 1 where nothing has a weight."""
+    return torch.where(weight_Bhw.sum() > 0, weighted_mean(x_Bhw, weight_Bhw, weight_Bhw), 1.0)
+
+
+def channel_divergence(student_BDhw: Tensor, assistant_BDhw: Tensor, weight_Bhw: Tensor, temperature: float) -> Tensor:
+    """T^2 KL of where each channel is strong, mean over channels and samples (CWD: channel-wise distillation).
+
+    A channel's softmax over the panorama, at temperature T, is a distribution over cells; those of assistant and
+    student are compared. Cells count by their weight in either; samples without any do not count.
+    """
+    log_weight_B1n = _log_weight(weight_Bhw).flatten(1).unsqueeze(1)
+    log_p_BDn = (student_BDhw.flatten(2) / temperature + log_weight_B1n).log_softmax(dim=2)
+    log_q_BDn = (assistant_BDhw.flatten(2) / temperature + log_weight_B1n).log_softmax(dim=2)
+    divergence_BD = (log_q_BDn.exp() * (log_q_BDn - log_p_BDn)).sum(dim=2)
+    known_B = (weight_Bhw.flatten(1).sum(dim=1) > 0).float()
+    return temperature**2 * weighted_mean(divergence_BD.mean(dim=1), known_B, known_B)
+
+
+def _log_weight(weight_Bhw: Tensor) -> Tensor:
+    """Logarithm of weights; so low a number for 0 that its exponential is 0, yet differences stay finite."""
+    return torch.where(weight_Bhw > 0, weight_Bhw.clamp_min(1e-6).log(), -1e4)
 
 
 def _resize_map(x_BDhw: Tensor, size: tuple[int, int]) -> Tensor:

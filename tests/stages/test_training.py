@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from pipeline.classes import LabelSet
 from pipeline.errors import CacheError, GoodSAMError, InputError, RecipeError, WeightsError
-from pipeline.student.config import LOSSES, OPTIONAL_TRAINING, DistillConfig, LossConfig, StudentConfig
+from pipeline.student.config import LOSSES, OPTIONAL_LOSSES, OPTIONAL_TRAINING, DistillConfig, LossConfig, StudentConfig
 from pipeline.student.data import TrainingSet
 from pipeline.student.model import build_student, load_student, save_student
 from pipeline.student.pooling import pool
@@ -247,8 +247,21 @@ def test_an_interrupted_average_goes_on_bit_for_bit(tmp_path: Path) -> None:
 def test_a_setting_that_came_later_is_in_no_name_at_its_default(tmp_path: Path) -> None:
     job = toy_job(tmp_path)
     assert not OPTIONAL_TRAINING.keys() & job.effective_training.keys()
+    assert not OPTIONAL_LOSSES.keys() & job.effective_losses.keys()
     assert job.fingerprint == "7d11cb0a4df7281e"  # as before there were such settings
-    assert toy_job(tmp_path, distill={"average": 0.5}).fingerprint != job.fingerprint
+    changed: list[dict[str, dict[str, Any]]] = [
+        {"distill": {"average": 0.5}}, {"losses": {"feature_form": "channels"}}, {"losses": {"edge_share": 0.2}},
+    ]  # fmt: skip
+    assert len({job.fingerprint, *(toy_job(tmp_path, **change).fingerprint for change in changed)}) == 4
+
+
+def test_features_by_channel_and_edges_apart_train_too(tmp_path: Path) -> None:
+    losses = {"feature_form": "channels", "edge_share": 0.3}
+    events: list[Event] = []
+    train_student(toy_job(tmp_path, losses=losses, distill={"steps": 3, "log_every": 1}), events.append)
+    logged = [event.values for event in events if isinstance(event, Scalars)]
+    assert len(logged) == 3 and all(set(LOSSES) - {"features"} <= set(values) for values in logged)
+    assert any(values.get("features", 0) > 0 for values in logged)
 
 
 def test_how_often_is_saved_and_logged_does_not_change_the_students_name(tmp_path: Path) -> None:

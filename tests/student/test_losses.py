@@ -16,6 +16,7 @@ from pipeline.student.losses import (
     assistant_loss,
     boundary_loss,
     divergence,
+    edge_weights,
     feature_loss,
     mka_losses,
     rarity,
@@ -110,7 +111,8 @@ def test_hard_assistant_loss_is_cross_entropy_that_ignores_255() -> None:
     labels = torch.where(targets.valid_Bhw > 0, targets.assistant_BChw.argmax(1), 255)
     logits = torch.randn(B, C, HEIGHT, WIDTH)
     expected = functional.cross_entropy(logits, labels, ignore_index=255)
-    torch.testing.assert_close(assistant_loss(logits, targets, LossConfig(hard=True)), expected)
+    divergence_BHW = divergence(logits, targets.assistant_BChw, LossConfig(hard=True))
+    torch.testing.assert_close(assistant_loss(divergence_BHW, targets), expected)
 
 
 def test_window_terms_are_one_divergence_with_pixel_weight_one_plus_m() -> None:
@@ -246,18 +248,108 @@ def test_feature_loss_is_one_minus_the_mean_cosine() -> None:
     targets = dataclasses.replace(some_targets(), boundary_valid_Bhw=torch.ones(B, HEIGHT, WIDTH))
     projected = {1: torch.randn(B, 4, HEIGHT, WIDTH), 2: torch.randn(B, 4, 3, 4)}
     cosines = [functional.cosine_similarity(projected[level], targets.features[level]).mean() for level in (1, 2)]
-    torch.testing.assert_close(feature_loss(projected, targets), 1 - torch.stack(cosines).mean())
+    torch.testing.assert_close(feature_loss(projected, targets, LossConfig()), 1 - torch.stack(cosines).mean())
 
 
 def test_feature_loss_is_zero_for_equal_directions_of_another_resolution_and_scale() -> None:
     targets = dataclasses.replace(some_targets(), features={1: torch.ones(B, 4, 2 * HEIGHT, 2 * WIDTH)})
-    assert float(feature_loss({1: torch.full((B, 4, HEIGHT, WIDTH), 0.1)}, targets)) == pytest.approx(0, abs=1e-6)
+    loss = feature_loss({1: torch.full((B, 4, HEIGHT, WIDTH), 0.1)}, targets, LossConfig())
+    assert float(loss) == pytest.approx(0, abs=1e-6)
 
 
-def test_features_of_mirrored_samples_and_ignored_cells_have_no_gradient() -> None:
+@pytest.mark.parametrize("form", ["mse", "channels"])
+def test_other_forms_of_the_feature_loss_are_zero_for_equal_features(form: str) -> None:
+    targets = some_targets()
+    same = {level: features.clone() for level, features in targets.features.items()}
+    assert float(feature_loss(same, targets, LossConfig(feature_form=form))) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_mse_of_features_is_their_square_difference_over_the_assistants_square() -> None:
+    targets = some_targets()
+    projected = {1: torch.randn(B, 4, HEIGHT, WIDTH)}
+    targets = dataclasses.replace(targets, features={1: targets.features[1]})
+    above, below = 0.0, 0.0
+    for b, y, x in np.ndindex(B, HEIGHT, WIDTH):
+        if targets.valid_Bhw[b, y, x] > 0:
+            above += float(((projected[1][b, :, y, x] - targets.features[1][b, :, y, x]) ** 2).sum())
+            below += float((targets.features[1][b, :, y, x] ** 2).sum())
+    loss = feature_loss(projected, targets, LossConfig(feature_form="mse"))
+    assert float(loss) == pytest.approx(above / below, rel=1e-5)
+
+
+def channel_kl_by_the_loop(student: Tensor, assistant: Tensor, valid: Tensor, temperature: float) -> float:
+    """CWD's formula in double precision: T^2 / C sum over channels of KL(softmax of the assistant's || student's)."""
+    total = 0.0
+    for b, d in np.ndindex(student.shape[0], student.shape[1]):
+        seen = valid[b].numpy() > 0
+        p, q = (np.exp(maps[b, d].double().numpy()[seen] / temperature) for maps in (student, assistant))
+        p, q = p / p.sum(), q / q.sum()
+        total += temperature**2 * float((q * np.log(q / p)).sum())
+    return total / (student.shape[0] * student.shape[1])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_the_channels_form_is_cwds_formula_over_the_valid_cells(temperature: float) -> None:
+    targets = some_targets()
+    projected = {1: 3 * torch.randn(B, 4, HEIGHT, WIDTH)}
+    targets = dataclasses.replace(targets, features={1: targets.features[1]})
+    config = LossConfig(feature_form="channels", feature_temperature=temperature)
+    expected = channel_kl_by_the_loop(projected[1], targets.features[1], targets.valid_Bhw, temperature)
+    assert float(feature_loss(projected, targets, config)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("form", ["cosine", "mse", "channels"])
+def test_where_no_sample_has_features_of_its_own_the_loss_is_zero(form: str) -> None:
+    targets = dataclasses.replace(some_targets(), features_known_B=torch.zeros(B))
+    projected = {level: torch.randn(B, 4, HEIGHT // level, WIDTH // level, requires_grad=True) for level in (1, 2)}
+    loss = feature_loss(projected, targets, LossConfig(feature_form=form))
+    loss.backward()
+    assert float(loss) == 0
+    assert all(features.grad is not None and not features.grad.any() for features in projected.values())
+
+
+def test_edges_have_their_share_of_the_label_losses_however_few_they_are() -> None:
+    """The mean over edge pixels and that over the others, by the loop: B_ref and its neighbours, over the seam."""
+    boundary = torch.zeros(B, HEIGHT, WIDTH)
+    boundary[0, 2, 0] = boundary[1, 5, 3] = 1
+    targets = dataclasses.replace(some_targets(), boundary_Bhw=boundary)
+    output, share = some_output(), 0.3
+    losses = mka_losses(output, targets, some_projections(), LossConfig(edge_share=share), wrap=True)
+    for name, target in (("assistant", targets.assistant_BChw), ("ensemble", targets.ensemble_BChw)):
+        per_pixel = divergence(output.logits_BChw, target, LossConfig())
+        sums, counts = {True: 0.0, False: 0.0}, {True: 0.0, False: 0.0}
+        for b, y, x in np.ndindex(B, HEIGHT, WIDTH):
+            rows = slice(max(y - 1, 0), y + 2)
+            near = bool(boundary[b, rows][:, [(x - 1) % WIDTH, x, (x + 1) % WIDTH]].any())
+            sums[near] += float(per_pixel[b, y, x] * targets.valid_Bhw[b, y, x])
+            counts[near] += float(targets.valid_Bhw[b, y, x])
+        expected = share * sums[True] / counts[True] + (1 - share) * sums[False] / counts[False]
+        assert float(losses[name]) == pytest.approx(expected, rel=1e-5), name
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_without_edges_or_without_anything_else_all_pixels_count_alike(value: float) -> None:
+    targets = dataclasses.replace(some_targets(), boundary_Bhw=torch.full((B, HEIGHT, WIDTH), value))
+    plain, apart = (
+        mka_losses(some_output(), targets, some_projections(), LossConfig(edge_share=share), wrap=True)
+        for share in (0.0, 0.3)
+    )
+    torch.testing.assert_close(apart, plain)
+
+
+def test_edges_at_a_finer_resolution_than_the_boundarys_are_its_cells() -> None:
+    targets = some_targets()
+    finer = torch.ones(B, 4 * HEIGHT, 4 * WIDTH)
+    coarse = edge_weights(dataclasses.replace(targets, valid_Bhw=torch.ones(B, HEIGHT, WIDTH)), 0.4, wrap=True)
+    fine = edge_weights(dataclasses.replace(targets, valid_Bhw=finer), 0.4, wrap=True)
+    torch.testing.assert_close(fine, coarse.repeat_interleave(4, 1).repeat_interleave(4, 2))
+
+
+@pytest.mark.parametrize("form", ["cosine", "mse", "channels"])
+def test_features_of_mirrored_samples_and_ignored_cells_have_no_gradient(form: str) -> None:
     targets = dataclasses.replace(some_targets(), features_known_B=torch.tensor([1.0, 0.0]))
     projected = torch.randn(B, 4, HEIGHT, WIDTH, requires_grad=True)
-    feature_loss({1: projected, 2: torch.randn(B, 4, 3, 4)}, targets).backward()
+    feature_loss({1: projected, 2: torch.randn(B, 4, 3, 4)}, targets, LossConfig(feature_form=form)).backward()
     assert projected.grad is not None
     gradient = projected.grad.abs().sum(1)
     assert gradient[1].sum() == 0
