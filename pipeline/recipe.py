@@ -145,10 +145,15 @@ class Recipe:
         require(self.fusion.weigh_by != "prompt_stability" or self.sam.jitter > 0, "fusion.weigh_by",
                 self.fusion.weigh_by, "another unless sam.jitter is above 0, which measures it")  # fmt: skip
         open_categories(self.evaluation.categories, self.classes)  # refuses unusable ones before hours of work
-        require(self.panorama.width % self.windows.stride_x == 0, "windows.stride_x", self.windows.stride_x,
-                f"a divisor of panorama.width ({self.panorama.width}), so that windows meet at the seam")  # fmt: skip
-        require(self.distill.crop_width <= self.panorama.width, "distill.crop_width", self.distill.crop_width,
-                f"at most panorama.width ({self.panorama.width})")  # fmt: skip
+        width = self.panorama.width
+        for number, shape in enumerate(self.windows.shapes):
+            key = f"windows.more[{number - 1}] stride_x" if number else "windows.stride_x"
+            require(width % shape.stride_x == 0, key, shape.stride_x,
+                    f"a divisor of panorama.width ({width}), so that windows meet at the seam")  # fmt: skip
+        require(self.boundary.agreement == "windows" or bool(self.windows.more), "boundary.agreement",
+                self.boundary.agreement, "windows unless windows.more adds another shape")  # fmt: skip
+        require(self.distill.crop_width <= width, "distill.crop_width", self.distill.crop_width,
+                f"at most panorama.width ({width})")  # fmt: skip
 
     @property
     def classes(self) -> LabelSet:

@@ -15,7 +15,7 @@ from stages.panorama_work import reduced_width
 from stages.reading import RunReader
 from stages.splits import SplitPanorama
 from stages.tune import spread
-from stages.views import assistant_views, shared_views, whole_view
+from stages.views import assistant_views, shared_views, views_by_size, whole_view
 
 _MOST_HELD_OUT = 4
 """At most one of so many panoramas is held out."""
@@ -61,7 +61,7 @@ def ways(recipe: Recipe) -> tuple[Way, ...]:
     image, which is predicted in any case."""
     config, views = recipe.assistant, assistant_views(recipe)
     return (
-        Way("windows", shared_views(recipe), config.window_scale),
+        *(Way("windows", own, config.window_scale) for own in views_by_size(shared_views(recipe))),
         *((Way("views", views, config.views_scale, from_source=True),) if views else ()),
         Way("whole", (whole_view(recipe),), config.whole_scale),
     )

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pipeline.classes import LabelSet
 from pipeline.classes import label_set as known_label_set
 from pipeline.errors import RecipeError, WeightsError
-from pipeline.panorama.config import OPTIONAL_OF_VIEWS, PanoramaConfig
+from pipeline.panorama.config import OPTIONAL_OF_VIEWS, OPTIONAL_OF_WINDOWS, PanoramaConfig
 from pipeline.pretrained import find_network
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint, without_unused
@@ -48,7 +48,8 @@ class AssistantModel:
         shown = dataclasses.replace(recipe.assistant, name="-", label_set="")  # they are named by their content
         network = assistant_identity(recipe.assistant)
         views = without_unused(recipe.views, OPTIONAL_OF_VIEWS)
-        return fingerprint(network, shown, recipe.classes.names, recipe.windows, views)
+        windows = without_unused(recipe.windows, OPTIONAL_OF_WINDOWS)
+        return fingerprint(network, shown, recipe.classes.names, windows, views)
 
     @property
     def usual(self) -> PanoramaConfig:

@@ -24,7 +24,7 @@ from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
 from pipeline.cache.store import TeacherStore
 from pipeline.classes import label_set
 from pipeline.errors import CacheError, GoodSAMError
-from pipeline.panorama.config import OPTIONAL_OF_VIEWS
+from pipeline.panorama.config import OPTIONAL_OF_VIEWS, OPTIONAL_OF_WINDOWS
 from pipeline.recipe import Recipe
 from pipeline.settings import digest_of, fingerprint, without_unused
 from pipeline.student.model import start_identity
@@ -202,11 +202,12 @@ def old_fingerprints(recipe: Recipe) -> dict[str, str]:
         if sam.kind == "transformers"
         else (_without(sam, "name", "checkpoint", *usual, *unused_of_sam), weights_digest(sam))
     )
-    masks = fingerprint(MASKS, _OLD_VERSIONS[MASKS], size, recipe.windows, *source)
+    windows = without_unused(recipe.windows, OPTIONAL_OF_WINDOWS)
+    masks = fingerprint(MASKS, _OLD_VERSIONS[MASKS], size, windows, *source)
     views = (without_unused(recipe.views, OPTIONAL_OF_VIEWS),) if assistant.views_weight > 0 else ()
     unused = () if views else ("views_weight", "views_scale")
     classes = (recipe.classes.names, label_set(assistant.label_set).names)
-    output = fingerprint(ASSISTANT, _OLD_VERSIONS[ASSISTANT], size, recipe.windows, classes,
+    output = fingerprint(ASSISTANT, _OLD_VERSIONS[ASSISTANT], size, windows, classes,
                          _without(assistant, "name", "label_set", *unused), *views,
                          assistant_identity(assistant))  # fmt: skip
     mask = panorama.ignore_mask

@@ -20,10 +20,10 @@ import numpy as np
 from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
 from pipeline.classes import label_set
 from pipeline.ensemble.config import OPTIONAL
-from pipeline.panorama.config import OPTIONAL_OF_VIEWS
+from pipeline.panorama.config import OPTIONAL_OF_VIEWS, OPTIONAL_OF_WINDOWS
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint, without_unused
-from pipeline.teacher.config import SAM_OPTIONAL
+from pipeline.teacher.config import OPTIONAL_OF_BOUNDARY, SAM_OPTIONAL
 from pipeline.teacher.identity import assistant_identity, mask_source_identity, weights_digest, weights_path
 from stages.files import mask_digest
 
@@ -106,7 +106,7 @@ def _without(settings: Any, names: Iterable[str]) -> dict[str, Any]:
 def _common_settings(recipe: Recipe) -> dict[str, Any]:
     """Working size and windows, which decide what all networks see."""
     size = {name: getattr(recipe.panorama, name) for name in _SIZE}
-    return {"panorama": size, "windows": dataclasses.asdict(recipe.windows)}
+    return {"panorama": size, "windows": without_unused(recipe.windows, OPTIONAL_OF_WINDOWS)}
 
 
 def _mask_settings(recipe: Recipe) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def _ensemble_settings(recipe: Recipe) -> dict[str, Any]:
         "thin_classes": recipe.classes.thin,
         "panorama": {"find_constant_border": recipe.panorama.find_constant_border},
         "fusion": without_unused(recipe.fusion, OPTIONAL),
-        "boundary": dataclasses.asdict(recipe.boundary),
+        "boundary": without_unused(recipe.boundary, OPTIONAL_OF_BOUNDARY),
         **({"unknown": dataclasses.asdict(recipe.unknown)} if recipe.unknown.ignored_by_student else {}),
     }
 
@@ -202,7 +202,7 @@ def _compute_ensemble(work: PanoramaWork) -> Arrays:
 
     recipe, views = work.recipe, work.shared_views
     masks = records.unpack_masks(work.read(MASKS), views)
-    assistant_CHW, agreement_HW, view_labels_Khw = records.unpack_fused(work.read(ASSISTANT, records.FUSED))
+    assistant_CHW, agreement_HW, view_labels_Khw = records.unpack_fused(work.read(ASSISTANT, records.FUSED), views)
     ignored_HW = work.ignored_HW
     fusion = fuse(assistant_CHW, agreement_HW, ignored_HW, views, masks, recipe.classes, recipe.fusion)
     boundary_HW = refine_boundary(views, masks, view_labels_Khw, ignored_HW, recipe.boundary)

@@ -24,7 +24,7 @@ from pipeline.cache.schema import MASKS
 from pipeline.cache.store import TeacherStore
 from pipeline.classes import label_set
 from pipeline.errors import InputError
-from pipeline.panorama.config import OPTIONAL_OF_VIEWS, PanoramaConfig
+from pipeline.panorama.config import OPTIONAL_OF_VIEWS, OPTIONAL_OF_WINDOWS, PanoramaConfig
 from pipeline.panorama.sphere import solid_angles
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint, without_unused
@@ -96,7 +96,13 @@ class PartLibrary:
         """Fingerprint of all that determines a part, panoramas apart."""
         recipe, size = self._recipe, self._recipe.panorama
         geometry = (size.width, size.height, size.vertical_fov, size.level)
-        shown = recipe.windows if part.kind == WINDOWS else recipe.views.source_width if part.views else ""
+        shown = (
+            without_unused(recipe.windows, OPTIONAL_OF_WINDOWS)
+            if part.kind == WINDOWS
+            else recipe.views.source_width
+            if part.views
+            else ""
+        )
         kept = int(np.count_nonzero(self._kept_HW))
         views = without_unused(part.views, OPTIONAL_OF_VIEWS) if part.views else None
         named = vars(part) | {"views": views}

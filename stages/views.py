@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.panorama.perspective import perspective_views
 from pipeline.panorama.views import View
 from pipeline.panorama.windows import Window, window_grid
@@ -24,3 +26,9 @@ def assistant_views(recipe: Recipe) -> tuple[View, ...]:
 def whole_view(recipe: Recipe) -> View:
     """The whole panorama of the working size as one view."""
     return Window(0, 0, recipe.panorama.height, recipe.panorama.width)
+
+
+def views_by_size(views: Sequence[View]) -> tuple[tuple[View, ...], ...]:
+    """Views of each size, in their order; a network takes images of one size at once."""
+    sizes = dict.fromkeys((view.height, view.width) for view in views)
+    return tuple(tuple(view for view in views if (view.height, view.width) == size) for size in sizes)

@@ -47,6 +47,9 @@ def test_built_in_recipes_survive_the_way_to_toml_and_back(path: Path) -> None:
         ({"windows": {"stride_y": 544}}, ["windows.stride_y", "at most the window's 512"]),
         ({"windows": {"stride_x": 48}}, ["windows.stride_x", "multiple of 32"]),
         ({"windows": {"stride_x": 160}}, ["windows.stride_x", "2048"]),
+        ({"windows": {"more": [[512, 512, 32, 160]]}}, ["windows.more[0] stride_x is 160", "2048"]),
+        ({"windows": {"more": [512, 512, 32, 64]}}, ["windows.more", "a list"]),
+        ({"boundary": {"agreement": "shapes"}}, ["boundary.agreement", "windows.more adds another shape"]),
         ({"sam": {"model": "vit_h"}}, ["sam.checkpoint", "fetch-weights vit_h"]),
         ({"name": "../up"}, ["name"]),
         ({"label_set": "ade20k"}, ["label_set", "cityscapes19"]),
@@ -112,7 +115,7 @@ def test_a_recipe_that_is_no_toml_or_not_there_is_reported_in_one_sentence(tmp_p
     (tmp_path / "bad.toml").write_text("a = = 1")
     with pytest.raises(RecipeError, match="cannot be read"):
         load_recipe(tmp_path / "bad.toml")
-    with pytest.raises(RecipeError, match="demo, goodsam, street"):
+    with pytest.raises(RecipeError, match="demo, goodsam, goodsam-figure, goodsam-plus-plus, street"):
         open_recipe("dmeo")
 
 

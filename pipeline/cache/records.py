@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.cache import codec
+from pipeline.classes import IGNORE
 from pipeline.ensemble.compose import Fusion
 from pipeline.panorama.views import View
 from pipeline.teacher.masks import MaskSet, decode_runs, encode_runs
@@ -61,13 +62,14 @@ def unpack_masks(arrays: Mapping[str, npt.NDArray[Any]], views: Sequence[View]) 
 
 def pack_assistant(prediction: AssistantPrediction) -> Arrays:
     """Assistant output: assistant_probabilities and assistant_whole_probabilities [C, H, W], agreement [H, W],
-    window_labels [K, h, w], features_<level> [D, ceil(H / s), ceil(W / s)] with features_<level>_scale [D].
+    window_labels [K, h, w] (of the largest h and w; smaller windows are in the upper left corner, IGNORE beside them),
+    features_<level> [D, ceil(H / s), ceil(W / s)] with features_<level>_scale [D].
     """
     arrays: Arrays = {
         "assistant_probabilities": codec.encode_probabilities(prediction.assistant_CHW),
         "assistant_whole_probabilities": codec.encode_probabilities(prediction.whole_CHW),
         "agreement": codec.encode_unit(prediction.agreement_HW),
-        "window_labels": np.stack(prediction.view_labels_Khw),
+        "window_labels": _stack_labels(prediction.view_labels_Khw),
     }
     for level, features in prediction.features.items():
         arrays[f"features_{level}"], arrays[f"features_{level}_scale"] = codec.encode_features(features)
@@ -75,14 +77,23 @@ def pack_assistant(prediction: AssistantPrediction) -> Arrays:
 
 
 def unpack_fused(
-    arrays: Mapping[str, npt.NDArray[Any]],
+    arrays: Mapping[str, npt.NDArray[Any]], views: Sequence[View]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], tuple[npt.NDArray[np.uint8], ...]]:
     """assistant_CHW, agreement_HW and view_labels_Khw from the arrays of FUSED, within the codec's rounding."""
+    both = zip(views, arrays["window_labels"], strict=True)
     return (
         codec.decode_probabilities(arrays["assistant_probabilities"]),
         codec.decode_unit(arrays["agreement"]),
-        tuple(arrays["window_labels"]),
+        tuple(labels_hw[: view.height, : view.width] for view, labels_hw in both),
     )
+
+
+def _stack_labels(view_labels: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+    height, width = (max(labels_hw.shape[axis] for labels_hw in view_labels) for axis in (0, 1))
+    stacked_Khw = np.full((len(view_labels), height, width), IGNORE, np.uint8)
+    for place_hw, labels_hw in zip(stacked_Khw, view_labels, strict=True):
+        place_hw[: labels_hw.shape[0], : labels_hw.shape[1]] = labels_hw
+    return stacked_Khw
 
 
 def pack_ensemble(fusion: Fusion, boundary_HW: npt.NDArray[np.bool_], ignored_HW: npt.NDArray[np.bool_]) -> Arrays:

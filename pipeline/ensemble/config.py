@@ -40,7 +40,10 @@ class FusionConfig:
     votes: str = "labels"
     """What elects a mask's winner. labels: every pixel has one vote, for its label (the paper's); confidence: its vote
     counts by the assistant's probability; probabilities: it shares its vote among the classes by their probabilities.
-    Lcr is the winner's share of the labels in any case."""
+    Lcr is the winner's share of the labels unless `lcr_by` says otherwise."""
+    lcr_by: str = "labels"
+    """What Lcr is a share of. labels: of the mask's pixels, by their labels (the paper's); votes: of the votes that
+    elected the winner, so that confident pixels count more for reliability too (GoodSAM++'s weight map)."""
     on_top: str = "small"
     """Which of overlapping masks owns a pixel. small: the smallest; pure: the one with the highest Lcr, corrected for
     chance: (Lcr - s) / (1 - s), where s is the winner's share of the whole window (ours)."""
@@ -64,6 +67,7 @@ class FusionConfig:
         require_choice("fusion.unreliable", self.unreliable, ("paint", "keep"))
         require_choice("fusion.theta_by", self.theta_by, ("setting", "levels"))
         require_choice("fusion.votes", self.votes, ("labels", "confidence", "probabilities"))
+        require_choice("fusion.lcr_by", self.lcr_by, ("labels", "votes"))
         require_choice("fusion.on_top", self.on_top, ("small", "pure"))
         require_choice("fusion.weigh_by", self.weigh_by, _WEIGHTS)
         fractions = (
@@ -75,8 +79,8 @@ class FusionConfig:
 
 
 OPTIONAL = {
-    "protect_rare": 0.0, "keep_confidence": 0.0, "theta_by": "setting", "votes": "labels", "on_top": "small",
-    "weigh_by": "none", "join": 0.0, "thin_runner_up": 0.0, "give_back": (),
+    "protect_rare": 0.0, "keep_confidence": 0.0, "theta_by": "setting", "votes": "labels", "lcr_by": "labels",
+    "on_top": "small", "weigh_by": "none", "join": 0.0, "thin_runner_up": 0.0, "give_back": (),
     "one_per_prompt": False,
 }  # fmt: skip
 """Settings that came later, and the values with which fusion is what it was before them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.errors import RecipeError
 from pipeline.settings import require, require_choice, require_fraction
@@ -132,11 +132,34 @@ class WindowConfig:
     moved up to end at the last row."""
     stride_x: int = 256
     """Horizontal step, pixels, a multiple of 32, below the width so that windows overlap; half of it is 50 %."""
+    more: tuple[tuple[int, ...], ...] = ()
+    """Further windows of other shapes, each [height, width, stride_y, stride_x]; SAM and assistant see them all
+    (GoodSAM++ adds high windows to wide ones)."""
 
     def __post_init__(self) -> None:
-        for key in ("height", "width"):
-            require(getattr(self, key) >= GRID, f"windows.{key}", getattr(self, key), f"at least {GRID} pixels")
-        for key, size in (("stride_y", self.height), ("stride_x", self.width)):
-            value = getattr(self, key)
-            require(0 < value <= size and value % GRID == 0, f"windows.{key}", value,
-                    f"a positive multiple of {GRID}, at most the window's {size}")  # fmt: skip
+        _require_shape("windows.", self.height, self.width, self.stride_y, self.stride_x)
+        for number, shape in enumerate(self.more):
+            require(len(shape) == 4, f"windows.more[{number}]", list(shape), "[height, width, stride_y, stride_x]")
+            _require_shape(f"windows.more[{number}] ", *shape)
+
+    @property
+    def shapes(self) -> tuple[WindowConfig, ...]:
+        """The settings of each shape, which has no further ones."""
+        return (replace(self, more=()), *(WindowConfig(*shape) for shape in self.more))
+
+
+OPTIONAL_OF_WINDOWS: dict[str, object] = {"more": ()}
+"""Settings of windows that came later, and the values with which windows are what they were before them."""
+
+
+def _require_shape(prefix: str, height: int, width: int, stride_y: int, stride_x: int) -> None:
+    """Refuse a shape of windows by the name of its setting.
+
+    Raises:
+        RecipeError: a side is too short, or a step does not fit.
+    """
+    for key, side in (("height", height), ("width", width)):
+        require(side >= GRID, f"{prefix}{key}", side, f"at least {GRID} pixels")
+    for key, step, side in (("stride_y", stride_y, height), ("stride_x", stride_x, width)):
+        require(0 < step <= side and step % GRID == 0, f"{prefix}{key}", step,
+                f"a positive multiple of {GRID}, at most the window's {side}")  # fmt: skip

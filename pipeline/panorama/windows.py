@@ -84,12 +84,16 @@ class Window:
 
 
 def window_grid(height: int, width: int, config: WindowConfig) -> tuple[Window, ...]:
-    """Windows that cover a panorama of H x W pixels, row by row from the top left; all have the same size.
+    """Windows that cover a panorama of H x W pixels, shape by shape, each row by row from the top left.
 
     Rows step by stride_y; the last is moved up to end at the bottom, so its offset is a multiple of 32 only where
     H - h is one. Columns step by stride_x over the whole circle (ceil(W / stride_x) windows); a window as wide as
-    the panorama needs one column.
+    the panorama needs one column. Every shape covers the panorama on its own.
     """
+    return tuple(window for shape in config.shapes for window in _grid_of_shape(height, width, shape))
+
+
+def _grid_of_shape(height: int, width: int, config: WindowConfig) -> tuple[Window, ...]:
     h, w = min(config.height, height), min(config.width, width)
     rows = (*range(0, height - h, config.stride_y), height - h)
     columns = (0,) if w == width else tuple(range(0, width, config.stride_x))
@@ -99,8 +103,11 @@ def window_grid(height: int, width: int, config: WindowConfig) -> tuple[Window, 
 def missing_overlap(height: int, width: int, config: WindowConfig) -> tuple[str, ...]:
     """A sentence for each direction in which the windows of a panorama of H x W pixels have no neighbour to overlap.
 
-    One row of windows as high as the panorama lacks nothing: there is nothing above and below it.
+    One row of windows as high as the panorama lacks nothing: there is nothing above and below it. Nor do windows of
+    several shapes, which cross each other's borders.
     """
+    if config.more:
+        return ()
     notes: list[str] = []
     if config.width >= width:
         notes.append(f"one window (windows.width is {config.width}) holds the whole width of the panorama ({width}): "

@@ -66,16 +66,19 @@ class RunnerUpRule(NamedTuple):
     """Of the winner's votes, in (0, 1]: the runner-up needs at least as many."""
 
 
-def elect(ballots: Ballots, rule: RunnerUpRule | None = None) -> Votes:
-    """The winner of every mask, and its share of the labels.
+def elect(ballots: Ballots, rule: RunnerUpRule | None = None, lcr_by: str = "labels") -> Votes:
+    """The winner of every mask, and its share of the labels or of the votes.
 
     Args:
         ballots: the votes.
         rule: when the runner-up wins; None: never.
+        lcr_by: `fusion.lcr_by`.
     """
     winners_M = _winners(ballots.electing_MC, rule)
-    own_M = np.take_along_axis(ballots.labels_MC, winners_M[:, None], axis=1)[:, 0]
-    coverage_M = own_M / np.maximum(ballots.labels_MC.sum(axis=1), 1)
+    shared_MC = ballots.electing_MC if lcr_by == "votes" else ballots.labels_MC
+    own_M = np.take_along_axis(shared_MC, winners_M[:, None], axis=1)[:, 0]
+    all_M = shared_MC.sum(axis=1)
+    coverage_M = own_M / np.where(all_M > 0, all_M, 1)
     return Votes(winners_M.astype(np.uint8), coverage_M.astype(np.float32), ballots.areas_M)
 
 

@@ -2,9 +2,10 @@
 
 Paper: B_SAM and the assistant's boundaries of both windows of an overlap go in, B_ref comes out. Ours has two parts:
 SAM's edge pixels of any window with an edge of the assistant's labels within `radius` pixels in a window that sees
-them; and, where there is no mask, label edges on which two windows agree. (An edge along a window's frame is seen only
-by windows that have both of its sides.) Edges are not thinned: they are two pixels wide, one on each side, and wider
-only where windows place them differently.
+them; and, where there is no mask, label edges on which two windows agree, or windows of two shapes (GoodSAM++ draws a
+wide window and a high one: neighbours of one shape see nearly the same and err alike). (An edge along a window's frame
+is seen only by windows that have both of its sides.) Edges are not thinned: they are two pixels wide, one on each side,
+and wider only where windows place them differently.
 
 Legend: H W panorama, h w window, K windows, M masks of one window.
 """
@@ -71,7 +72,7 @@ def refine_boundary(
     """
     shape = ignored_HW.shape
     sam_HW, covered_HW, assistant_HW, near_HW = (np.zeros(shape, np.bool_) for _ in range(4))
-    votes_HW = np.zeros(shape, np.uint8)
+    votes_of_shapes = {(view.height, view.width): np.zeros(shape, np.uint8) for view in views}
     for view, own_masks, labels_hw in zip(views, masks, view_labels, strict=True):
         is_closed = view.is_closed(shape[1])
         edges_hw = label_edges(labels_hw, wrap=is_closed)
@@ -80,9 +81,13 @@ def refine_boundary(
             (covered_HW, covered(own_masks)),
             (assistant_HW, edges_hw),
             (near_HW, dilate(edges_hw, config.radius, wrap=is_closed)),
-            (votes_HW, dilate(edges_hw, AGREEMENT_RADIUS, wrap=is_closed).astype(np.uint8)),
+            (
+                votes_of_shapes[view.height, view.width],
+                dilate(edges_hw, AGREEMENT_RADIUS, wrap=is_closed).astype(np.uint8),
+            ),
         ):
             add_to(panorama_HW, view.footprint, view.project_nearest(flags_hw))
     confirmed_HW = sam_HW & near_HW
-    agreed_HW = assistant_HW & (votes_HW >= 2) & ~covered_HW
+    votes = [votes_HW > 0 if config.agreement == "shapes" else votes_HW for votes_HW in votes_of_shapes.values()]
+    agreed_HW = assistant_HW & (np.sum(votes, axis=0) >= 2) & ~covered_HW
     return (confirmed_HW | agreed_HW) & ~dilate(ignored_HW, 1, wrap=True)

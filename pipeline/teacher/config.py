@@ -196,6 +196,14 @@ class BoundaryConfig:
 
     radius: int = 3
     """A SAM edge pixel is kept if a label edge of the assistant lies within this many pixels."""
+    agreement: str = "windows"
+    """What must agree on a label edge where there is no mask. windows: any two windows; shapes: windows of two shapes
+    (GoodSAM++), which `windows.more` provides."""
 
     def __post_init__(self) -> None:
         require(self.radius >= 0, "boundary.radius", self.radius, "zero or a positive number of pixels")
+        require_choice("boundary.agreement", self.agreement, ("windows", "shapes"))
+
+
+OPTIONAL_OF_BOUNDARY = {"agreement": "windows"}
+"""Settings of boundaries that came later, and the values with which boundaries are what they were before them."""

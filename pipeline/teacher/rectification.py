@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -84,13 +84,13 @@ def stitch_assistant(
 
     Args:
         image_HW3: RGB, uint8; W a multiple of 32.
-        views: of one size, covering the panorama (as those of `window_grid` do).
+        views: covering the panorama (as those of `window_grid` do).
         assistant: predicts its own label set, which is merged into `target` after the softmax.
         config: scales, weights, and the feature levels to return; `kind`, `name`, `label_set` and `precision`, which
             identify the network, are ignored.
         target: the classes of the result.
         batch: views that are predicted at once.
-        more_views: of one size; they need not cover the panorama. Features and labels are those of `views` alone.
+        more_views: they need not cover the panorama. Features and labels are those of `views` alone.
         more_image_HW3: the panorama at another size, RGB, uint8, from which `more_views` are cut instead.
 
     Raises:
@@ -219,20 +219,22 @@ def predict_views(
 
     Args:
         image_HW3: RGB, uint8.
-        views: of one size.
+        views: of any sizes; neighbours in the list that are of one size share a batch.
         assistant: as for `stitch_assistant`.
         levels: feature levels to return.
         scale: views are resized by this factor for the assistant.
         target: the classes of the result.
         batch: views that are predicted at once.
     """
+    batches = AdaptiveBatches("view", batch)
+    for _, of_one_size in groupby(views, key=lambda view: (view.height, view.width)):
+        own = list(of_one_size)
 
-    def predict(chunk: slice) -> Iterator[ViewPrediction]:
-        images = [view.cut_image(image_HW3) for view in views[chunk]]
-        return _predict(images, assistant, levels, scale, target)
+        def predict(chunk: slice, own: Sequence[View] = own) -> Iterator[ViewPrediction]:
+            images = [view.cut_image(image_HW3) for view in own[chunk]]
+            return _predict(images, assistant, levels, scale, target)
 
-    predictions = chain.from_iterable(AdaptiveBatches("view", batch).map(len(views), predict))
-    yield from zip(views, predictions, strict=True)
+        yield from zip(own, chain.from_iterable(batches.map(len(own), predict)), strict=True)
 
 
 def _predict(

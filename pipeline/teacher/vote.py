@@ -160,7 +160,7 @@ class _InView:
 
     def regions(self, ballots: Ballots) -> Regions:
         """Its masks with the labels that these votes give them."""
-        votes = elect(ballots, _runner_up_rule(self.label_set, self.config))
+        votes = elect(ballots, _runner_up_rule(self.label_set, self.config), self.config.lcr_by)
         weights_M = _weights(self.masks, votes, self.config)
         return Regions(self._paint(votes), replace(votes, weights_M=weights_M))
 

@@ -93,11 +93,24 @@ def test_runs_that_were_cut_short_are_refused() -> None:
 def test_fusion_reads_what_the_assistant_predicted() -> None:
     said = view()
     packed = records.pack_assistant(said)
-    assistant_CHW, agreement_HW, view_labels_Khw = records.unpack_fused({name: packed[name] for name in records.FUSED})
+    assistant_CHW, agreement_HW, view_labels_Khw = records.unpack_fused(
+        {name: packed[name] for name in records.FUSED}, [Window(0, 0, 8, 8)] * 3
+    )
     np.testing.assert_allclose(assistant_CHW, said.assistant_CHW, atol=0.01)
     np.testing.assert_allclose(assistant_CHW.sum(axis=0), 1, rtol=1e-6)
     np.testing.assert_allclose(agreement_HW, said.agreement_HW, atol=1 / 509)
     for packed_hw, said_hw in zip(view_labels_Khw, said.view_labels_Khw, strict=True):
+        np.testing.assert_array_equal(packed_hw, said_hw)
+
+
+def test_labels_of_windows_of_several_shapes_come_back_in_their_shapes() -> None:
+    windows = [Window(0, 0, 4, 8), Window(4, 8, 4, 8), Window(0, 3, 8, 5)]
+    rng = np.random.default_rng(1)
+    labels = tuple(rng.integers(0, 4, (window.height, window.width)).astype(np.uint8) for window in windows)
+    packed = records.pack_assistant(replace(view(), view_labels_Khw=labels))
+    assert packed["window_labels"].shape == (3, 8, 8)
+    unpacked = records.unpack_fused({name: packed[name] for name in records.FUSED}, windows)[2]
+    for packed_hw, said_hw in zip(unpacked, labels, strict=True):
         np.testing.assert_array_equal(packed_hw, said_hw)
 
 

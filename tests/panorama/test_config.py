@@ -27,6 +27,9 @@ def test_rows_have_the_angular_size_of_columns(width: int, fov: float, height: i
         (WindowConfig, {"height": 16}, "windows.height is 16"),
         (WindowConfig, {"width": 64, "stride_x": 96}, "windows.stride_x is 96; it must be .*at most the window's 64"),
         (WindowConfig, {"stride_y": 48}, "windows.stride_y is 48"),
+        (WindowConfig, {"more": ((64, 64, 32),)}, r"windows.more\[0\] is \[64, 64, 32\]; .*\[height, width, stride_y"),
+        (WindowConfig, {"more": ((64, 64, 32, 32), (64, 8, 32, 32))}, r"windows.more\[1\] width is 8"),
+        (WindowConfig, {"more": ((64, 64, 32, 96),)}, r"windows.more\[0\] stride_x is 96; .*the window's 64"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -105,6 +107,15 @@ def test_windows_lie_inside_and_a_constant_stitches_to_the_constant(grid: tuple[
 
 
 @settings(max_examples=20)
+@given(grids())
+def test_every_shape_of_windows_covers_the_panorama_on_its_own(grid: tuple[int, int, WindowConfig]) -> None:
+    height, width, config = grid
+    both = window_grid(height, width, replace(config, more=((64, 32, 32, 32),)))
+    first, second = window_grid(height, width, config), window_grid(height, width, WindowConfig(64, 32, 32, 32))
+    assert both == (*first, *second)
+    assert missing_overlap(height, width, replace(config, more=((64, 32, 32, 32),))) == ()
+
+
 @given(grids(), st.integers(0, 2**16))
 def test_what_is_cut_is_what_is_stitched(grid: tuple[int, int, WindowConfig], seed: int) -> None:
     height, width, config = grid

@@ -24,7 +24,9 @@ from stages.events import Event, StageAdvanced, silent
 from stages.manifest import read_manifest
 from stages.models import StudentModel
 from stages.predict import PredictJob, predict
+from stages.reading import RunReader
 from stages.runs import Run
+from stages.splits import learning_panoramas
 from stages.teacher_cache import teacher_cache
 from stages.training_record import training_geometry
 from tests.stages.small_run import HEIGHT, WIDTH, make_folders, small_run, write_panorama
@@ -84,6 +86,25 @@ def test_bands_with_the_names_of_densepass_go_through_all_stages(tmp_path: Path)
     predict(PredictJob(StudentModel(final), tmp_path / "leftImg8bit", tmp_path / "out", training_geometry(final)))
     with Image.open(tmp_path / "out" / "labels" / "val" / "x" / "9_.png") as found:
         assert np.asarray(found).shape == (BAND.stop - BAND.start, 2 * WIDTH)
+
+
+def test_windows_of_two_shapes_with_the_settings_of_goodsam_plus_plus_go_through_stage_one(tmp_path: Path) -> None:
+    make_folders(tmp_path)
+    run = small_run(
+        tmp_path,
+        data={"limit": 1},
+        windows={"height": 32, "more": [[64, 32, 32, 32]]},
+        fusion={"theta_by": "levels", "votes": "confidence", "lcr_by": "votes"},
+        boundary={"agreement": "shapes"},
+    )
+    teacher_cache(run, silent, device="cpu")
+    reader = RunReader.open(run, learning_panoramas(run.recipe))
+    shapes = [(own.height, own.width) for own in reader.masks("0.png")]
+    assert shapes == [(32, 64)] * 4 + [(64, 32)] * 4
+    teacher = reader.teacher("0.png")
+    np.testing.assert_allclose(teacher.assistant_CHW.sum(axis=0), 1, rtol=1e-5)
+    assert teacher.ensemble_HW.shape == (HEIGHT, WIDTH)
+    assert len(np.unique(teacher.ensemble_HW)) > 1
 
 
 @pytest.mark.slow

@@ -13,11 +13,13 @@ from pipeline.cache import records
 from pipeline.classes import DENSEPASS_13
 from pipeline.ensemble.config import FusionConfig
 from pipeline.errors import RecipeError
+from pipeline.panorama.config import OPTIONAL_OF_WINDOWS
 from pipeline.panorama.views import Stitcher
-from pipeline.panorama.windows import Window, cut
+from pipeline.panorama.windows import Window, add_to, cut
 from pipeline.recipe import Recipe, merge_recipe
+from pipeline.settings import without_unused
 from pipeline.teacher.boundary import refine_boundary
-from pipeline.teacher.config import BoundaryConfig
+from pipeline.teacher.config import OPTIONAL_OF_BOUNDARY, BoundaryConfig
 from pipeline.teacher.masks import MaskSet, mask_map
 from pipeline.teacher.vote import fuse
 from stages.products import fingerprints, product
@@ -75,11 +77,56 @@ def test_the_shares_of_whole_image_and_views_are_at_most_one() -> None:
         recipe(assistant={"views_weight": 0.6, "whole_weight": 0.5})
 
 
-@pytest.mark.parametrize("name", ["demo", "street", "goodsam"])
+@pytest.mark.parametrize("name", ["demo", "street", "goodsam", "goodsam-figure", "goodsam-plus-plus"])
 def test_built_in_recipes_have_views_that_cover_the_panorama(name: str) -> None:
     opened = open_recipe(name)
     height, width = opened.panorama.height, opened.panorama.width
     assert Stitcher(height, width, 1, shared_views(opened)).total_HW.all()
+
+
+def test_the_windows_of_goodsam_figure_are_those_that_the_figure_draws() -> None:
+    """Three rows that fill the height, 0.19 of the panorama wide, in steps of 0.047 over the seam."""
+    opened = open_recipe("goodsam-figure")
+    height, width = opened.panorama.height, opened.panorama.width
+    windows = [window.footprint for window in shared_views(opened)]
+    rows = sorted({window.row for window in windows})
+    columns = sorted({window.column for window in windows})
+    assert len(windows) == len(set(windows)) == 63 == len(rows) * len(columns) and len(rows) == 3
+    assert all(window.height == pytest.approx(height / 3, rel=0.05) for window in windows)
+    assert all(window.width / width == pytest.approx(0.19, abs=0.005) for window in windows)
+    steps = np.diff([*columns, columns[0] + width]) / width
+    np.testing.assert_allclose(steps, 0.047, atol=0.001)
+
+
+def test_the_windows_of_goodsam_plus_plus_are_wide_and_high_and_either_cover_the_panorama() -> None:
+    opened = open_recipe("goodsam-plus-plus")
+    height, width = opened.panorama.height, opened.panorama.width
+    windows = [window.footprint for window in shared_views(opened)]
+    wide = [window for window in windows if window.width / width == 0.25]
+    high = [window for window in windows if window.width / width == pytest.approx(0.133, abs=0.001)]
+    assert (len(wide), len(high), len(set(windows))) == (48, 64, 112) and len(windows) == 112
+    assert {window.height / height for window in wide} == {0.36} and {window.height / height for window in high} == {
+        0.52
+    }
+    assert (len({window.row for window in wide}), len({window.row for window in high})) == (3, 4)
+    for of_shape in (wide, high):
+        seen = np.zeros((height, width), np.int64)
+        for window in of_shape:
+            add_to(seen, window, np.ones((window.height, window.width), np.int64))
+        assert seen.min() >= 2  # every pixel has an overlap, at the seam too
+
+
+def test_windows_of_other_shapes_name_masks_and_assistant_and_their_absence_does_not() -> None:
+    plain = recipe()
+    more = recipe(windows={"more": ((256, 512, 256, 256),)})
+    explicit = recipe(windows={"more": ()}, boundary={"agreement": "windows"})
+    assert fingerprints(explicit) == fingerprints(plain)
+    assert without_unused(plain.windows, OPTIONAL_OF_WINDOWS).keys() == {"height", "width", "stride_y", "stride_x"}
+    assert without_unused(plain.boundary, OPTIONAL_OF_BOUNDARY).keys() == {"radius"}
+    assert not fingerprints(plain).items() & fingerprints(more).items()
+    shapes = merge_recipe(more, {"boundary": {"agreement": "shapes"}})
+    assert fingerprints(shapes)["masks"] == fingerprints(more)["masks"]
+    assert fingerprints(shapes)["ensemble"] != fingerprints(more)["ensemble"]
 
 
 @dataclasses.dataclass(frozen=True)

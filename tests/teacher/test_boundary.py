@@ -119,6 +119,19 @@ def test_windows_whose_edges_differ_by_a_pixel_agree_and_by_many_do_not() -> Non
         assert boundary.any() == agree
 
 
+def test_windows_of_two_shapes_must_agree_where_shapes_are_asked_for() -> None:
+    """The wide windows see an edge at column 40, the narrow ones at 90; where all see one, it counts."""
+    windows = window_grid(HEIGHT, WIDTH, WindowConfig(32, 64, 32, 32, ((32, 32, 32, 32),)))
+    masks = [boxes_set([], window.height, window.width) for window in windows]
+    wide = [window.width == 64 for window in windows]
+    apart = [cut(step_labels(40 if is_wide else 90), window) for window, is_wide in zip(windows, wide, strict=True)]
+    alike = [cut(step_labels(40), window) for window in windows]
+    config = BoundaryConfig(agreement="shapes")
+    assert not refine_boundary(windows, masks, apart, NOTHING, config).any()
+    assert columns(refine_boundary(windows, masks, apart, NOTHING, BoundaryConfig())) == [39, 40, 103, 104]
+    assert columns(refine_boundary(windows, masks, alike, NOTHING, config)) == [39, 40, 103, 104]
+
+
 def test_under_a_mask_the_assistants_edge_does_not_count() -> None:
     covered_all = boxes_set([(0, 0, HEIGHT, 64)])
     assert not refine(step_labels(40), [covered_all] * 4).any()

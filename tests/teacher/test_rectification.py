@@ -16,7 +16,7 @@ from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, LabelSet
 from pipeline.errors import WeightsError
 from pipeline.panorama.config import ViewsConfig, WindowConfig
 from pipeline.panorama.perspective import perspective_views
-from pipeline.panorama.windows import Window, window_grid
+from pipeline.panorama.windows import Window, cut, window_grid
 from pipeline.teacher.assistant import AssistantOutput
 from pipeline.teacher.config import AssistantConfig
 from pipeline.teacher.rectification import Agreement, blend_over_seam, seam_margin, stitch_assistant
@@ -78,6 +78,17 @@ def test_a_pixelwise_assistant_gives_the_same_in_windows_as_on_the_whole() -> No
     np.testing.assert_allclose(view.agreement_HW, 1, atol=1e-4)
     expected = 1 / (1 + np.exp(-20 * (image[..., 0] / 127.5 - 1)))
     np.testing.assert_allclose(view.assistant_CHW[1], expected, atol=1e-4)
+
+
+def test_windows_of_several_shapes_stitch_to_the_same_and_keep_their_labels() -> None:
+    image = noise(64, 128)
+    windows = window_grid(64, 128, WindowConfig(32, 64, 32, 32, ((64, 32, 32, 32),)))
+    assistant = ColourAssistant()
+    view = stitch_assistant(image, windows, assistant, PLAIN, TWO)
+    np.testing.assert_allclose(view.assistant_CHW, view.whole_CHW, atol=1e-5)
+    assert [shape[:3] for shape in assistant.shapes[:-1]] == [(4, 32, 64), (4, 32, 64), (4, 64, 32)]
+    for window, labels_hw in zip(windows, view.view_labels_Khw, strict=True):
+        np.testing.assert_array_equal(labels_hw, cut(image, window)[..., 0] >= 128)
 
 
 def test_window_labels_are_the_argmax_of_each_window() -> None:

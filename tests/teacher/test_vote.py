@@ -241,6 +241,8 @@ def by_the_loop(
                 config.votes
             ]
         winner = int(ballots.argmax())
+        if config.lcr_by == "votes":
+            return winner, np.float32(ballots[winner] / ballots.sum() if pixels else 0)
         return winner, np.float32(sum(assistant[y, x] == winner for y, x in pixels) / max(len(pixels), 1))
 
     def height_of(flag: Bools) -> tuple[float, int]:
@@ -281,6 +283,7 @@ CONFIGS = st.builds(
     protect_rare=st.sampled_from((0.0, 0.2, 0.3)),
     keep_confidence=st.sampled_from((0.0, 0.6, 0.9)),
     votes=st.sampled_from(("labels", "confidence", "probabilities")),
+    lcr_by=st.sampled_from(("labels", "votes")),
     on_top=st.sampled_from(("small", "pure")),
 )
 
@@ -318,6 +321,20 @@ def test_a_sure_minority_elects_the_winner_where_probabilities_vote_and_lcr_stay
         assert (found.labels_HW[:, :4] == winner).all()
         own = probabilities[winner, :, :4]
         np.testing.assert_allclose(found.ensemble_CHW[winner, :, :4], lcr + (1 - lcr) * own, atol=1e-6)
+
+
+def test_lcr_by_votes_is_the_winners_share_of_what_elected_it() -> None:
+    """The weight map of GoodSAM++: 20 pixels of the mask are narrowly road (0.4), 12 surely wall (0.97)."""
+    labels = np.full((SIZE, SIZE), ROAD, np.uint8)
+    labels[:3, :4] = WALL
+    probabilities = np.where(labels == ROAD, sure(labels, 0.4), sure(labels, 0.97))
+    one, no = np.ones(labels.shape, np.float32), np.zeros(labels.shape, np.bool_)
+    config = FusionConfig(votes="confidence", lcr_by="votes", theta=0.55)
+    found = fuse_window(probabilities, one, no, mask_set([LEFT_HALF]), config)
+    lcr = 12 * 0.97 / (12 * 0.97 + 20 * 0.4)  # 0.593; by labels it is 12 / 32
+    own = probabilities[WALL, :, :4]
+    np.testing.assert_allclose(found.ensemble_CHW[WALL, :, :4], lcr + (1 - lcr) * own, atol=1e-6)
+    assert found.reliable_HW[:, :4].all()
 
 
 def test_a_class_that_is_rare_in_the_panorama_is_protected_from_large_masks() -> None:
