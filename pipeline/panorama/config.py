@@ -145,7 +145,8 @@ class WindowConfig:
     @property
     def shapes(self) -> tuple[WindowConfig, ...]:
         """The settings of each shape, which has no further ones."""
-        return (replace(self, more=()), *(WindowConfig(*shape) for shape in self.more))
+        further = (WindowConfig(height, width, stride_y, stride_x) for height, width, stride_y, stride_x in self.more)
+        return (replace(self, more=()), *further)
 
 
 OPTIONAL_OF_WINDOWS: dict[str, object] = {"more": ()}
