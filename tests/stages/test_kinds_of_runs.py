@@ -99,9 +99,9 @@ def test_windows_of_two_shapes_with_the_settings_of_goodsam_plus_plus_go_through
     )
     teacher_cache(run, silent, device="cpu")
     reader = RunReader.open(run, learning_panoramas(run.recipe))
-    shapes = [(own.height, own.width) for own in reader.masks("0.png")]
+    shapes = [(own.height, own.width) for own in reader.masks(reader.ids[0])]
     assert shapes == [(32, 64)] * 4 + [(64, 32)] * 4
-    teacher = reader.teacher("0.png")
+    teacher = reader.teacher(reader.ids[0])
     np.testing.assert_allclose(teacher.assistant_CHW.sum(axis=0), 1, rtol=1e-5)
     assert teacher.ensemble_HW.shape == (HEIGHT, WIDTH)
     assert len(np.unique(teacher.ensemble_HW)) > 1

@@ -304,7 +304,7 @@ def test_where_no_sample_has_features_of_its_own_the_loss_is_zero(form: str) -> 
     projected = {level: torch.randn(B, 4, HEIGHT // level, WIDTH // level, requires_grad=True) for level in (1, 2)}
     loss = feature_loss(projected, targets, LossConfig(feature_form=form))
     loss.backward()
-    assert float(loss) == 0
+    assert loss.item() == 0
     assert all(features.grad is not None and not features.grad.any() for features in projected.values())
 
 
