@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 RecipeArgument = Annotated[
     str,
     typer.Argument(
-        help="Built-in recipe (demo, street, goodsam, goodsam-figure, goodsam-plus-plus) or path of a TOML file, at whose "
-        "folder its relative paths start."
+        help="Built-in recipe (demo, street, goodsam, goodsam-figure, goodsam-plus-plus) or path of a TOML file, at "
+        "whose folder its relative paths start."
     ),
 ]
 CacheOption = Annotated[
