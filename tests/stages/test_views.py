@@ -22,6 +22,7 @@ from pipeline.teacher.boundary import refine_boundary
 from pipeline.teacher.config import OPTIONAL_OF_BOUNDARY, BoundaryConfig
 from pipeline.teacher.masks import MaskSet, mask_map
 from pipeline.teacher.vote import fuse
+from stages.adapt_data import ways
 from stages.products import fingerprints, product
 from stages.runs import open_recipe
 from stages.views import assistant_views, shared_views
@@ -127,6 +128,14 @@ def test_windows_of_other_shapes_name_masks_and_assistant_and_their_absence_does
     shapes = merge_recipe(more, {"boundary": {"agreement": "shapes"}})
     assert fingerprints(shapes)["masks"] == fingerprints(more)["masks"]
     assert fingerprints(shapes)["ensemble"] != fingerprints(more)["ensemble"]
+
+
+def test_the_assistant_that_is_adapted_is_shown_windows_of_one_shape_at_once() -> None:
+    opened = recipe(windows={"more": ((256, 512, 256, 256),)})
+    shown = ways(opened)
+    assert [way.name for way in shown] == ["windows", "windows", "whole"]
+    assert all(len({(view.height, view.width) for view in way.views}) == 1 for way in shown)
+    assert (*shown[0].views, *shown[1].views) == shared_views(opened)
 
 
 @dataclasses.dataclass(frozen=True)
