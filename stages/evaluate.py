@@ -21,9 +21,10 @@ from stages.controls import RunControls
 from stages.distill import distill_job, note_left_out
 from stages.doubtful import Doubtful, most_doubtful, text_of, write_doubtful
 from stages.equal_panoramas import learned_from_note
+from stages.evaluate_job import STAGE, EvaluateJob
 from stages.events import Listener, Note
 from stages.files import digest
-from stages.measuring import STAGE, EvaluateJob, measure
+from stages.measuring import measure
 from stages.predictor import Predictor, StudentPredictor, load_predictor
 from stages.reading import RunReader
 from stages.runs import EVALUATIONS, Run

@@ -16,8 +16,9 @@ from pipeline.errors import CacheError, DeviceMemoryError, InputError, WeightsEr
 from pipeline.evaluate import report
 from pipeline.evaluate.categories import open_categories
 from pipeline.evaluate.ladder import RUNGS
+from stages.evaluate_job import EvaluateJob
 from stages.events import Event, ItemFailed, StageAdvanced, StageStarted
-from stages.measuring import EvaluateJob, measure, without_ignored
+from stages.measuring import measure, without_ignored
 from stages.rungs import TeacherArrays, teacher_rungs
 from stages.turning import TurningPlan
 
