@@ -44,7 +44,7 @@ PICTURES = 2
 """Panoramas on which both are compared."""
 TIMED_RUNS = 5
 """Predictions of each, in turn, whose median is told."""
-_UNTOLD_WIDTH = 1024
+UNTOLD_WIDTH = 1024
 """Working width for the comparison where the student's folder does not tell its own."""
 
 Image = npt.NDArray[np.uint8]
@@ -116,7 +116,7 @@ def export_onnx(job: ExportJob, listener: Listener = silent) -> ExportReport:
     student = load_predictor(job.student)
     config = training_geometry(job.student)
     if not (job.student / RECORD).is_file():
-        config = PanoramaConfig(_UNTOLD_WIDTH)
+        config = PanoramaConfig(UNTOLD_WIDTH)
     images = _pictures(job.pictures, config)
     listener(StageStarted(STAGE, 2, "steps"))
     content = student_onnx(student.model, job.input_type, _facts(job, student))

@@ -158,12 +158,22 @@ class TeacherStore:
         Raises:
             CacheError: the file system fails.
         """
-        return self._done_mark(product, fingerprint, panorama_id) is not None
+        return self.done_mark(product, fingerprint, panorama_id) is not None
+
+    def done_mark(self, product: str, fingerprint: str, panorama_id: str) -> Mark | None:
+        """What a panorama's done mark says; None where it is not stored or not complete.
+
+        Raises:
+            CacheError: the file system fails.
+        """
+        mark = _complete_mark(self._folder(product, fingerprint, panorama_id))
+        # File systems that ignore case may give another's folder.
+        return mark if mark is not None and mark.panorama_id == panorama_id else None
 
     def mark_index(self, product: str, fingerprint: str) -> MarkIndex:
         """A quicker `is_done` for many panoramas; it lies beside the store (`teacher.zarr.index/`)."""
         folder = self._fingerprint_folder(product, fingerprint)
-        return MarkIndex(self._index_file(product, fingerprint), folder, partial(self._done_mark, product, fingerprint))
+        return MarkIndex(self._index_file(product, fingerprint), folder, partial(self.done_mark, product, fingerprint))
 
     def has_any(self, product: str, fingerprint: str) -> bool:
         """Whether anything lies under a product's fingerprint."""
@@ -296,11 +306,6 @@ class TeacherStore:
         with writing(folder):
             self._ensure_group(folder.parent)
             self._ensure_group(folder)
-
-    def _done_mark(self, product: str, fingerprint: str, panorama_id: str) -> Mark | None:
-        mark = _complete_mark(self._folder(product, fingerprint, panorama_id))
-        # File systems that ignore case may give another's folder.
-        return mark if mark is not None and mark.panorama_id == panorama_id else None
 
     def _fingerprint_folder(self, product: str, fingerprint: str) -> Path:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", fingerprint):

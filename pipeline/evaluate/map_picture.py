@@ -14,6 +14,7 @@ from pipeline.arrays import ImageArray, LabelArray
 from pipeline.classes import IGNORE, LabelSet
 from pipeline.evaluate.overlay import paint_labels
 
+LegendEntry = tuple[str, tuple[int, int, int]]
 LEAST_SHARE = 5e-4
 """Share of the picture's pixels from which on a class is in the legend."""
 _STRIP = 128
@@ -43,16 +44,20 @@ def paint_map(image_HW3: ImageArray, labels_HW: LabelArray, labels: LabelSet, ve
         end = min(top + _STRIP, height)
         more = slice(top, min(end + 1, height))  # boundaries are drawn by the row below
         painted_HW3[top:end] = paint_labels(image_HW3[more], labels_HW[more], labels)[: end - top]
-    counts = np.sum([np.bincount(row, minlength=256) for row in labels_HW], axis=0)  # all at once: 8 bytes a pixel
-    shown = [class_id for class_id in range(len(labels)) if counts[class_id] >= LEAST_SHARE * labels_HW.size]
-    entries = [(labels.names[class_id], labels.palette[class_id]) for class_id in shown]
-    if counts[IGNORE]:
-        entries.append(("not seen", (0, 0, 0)))
-    _draw_legend(painted_HW3, entries, vertical_fov)
+    _draw_legend(painted_HW3, legend_entries(labels_HW, labels), vertical_fov)
     return painted_HW3
 
 
-def _draw_legend(picture_HW3: ImageArray, entries: list[tuple[str, tuple[int, int, int]]], vertical_fov: float) -> None:
+def legend_entries(labels_HW: LabelArray, labels: LabelSet) -> list[LegendEntry]:
+    """Name and RGB colour (0..255) of each class that covers at least LEAST_SHARE of a map, in the order of ids; last
+    "not seen" in black, where any pixel is IGNORE."""
+    counts = np.sum([np.bincount(row, minlength=256) for row in labels_HW], axis=0)  # all at once: 8 bytes a pixel
+    shown = [class_id for class_id in range(len(labels)) if counts[class_id] >= LEAST_SHARE * labels_HW.size]
+    entries = [(labels.names[class_id], labels.palette[class_id]) for class_id in shown]
+    return [*entries, ("not seen", (0, 0, 0))] if counts[IGNORE] else entries
+
+
+def _draw_legend(picture_HW3: ImageArray, entries: list[LegendEntry], vertical_fov: float) -> None:
     """Lay a legend over the picture, in place, where it fits."""
     height, width = picture_HW3.shape[:2]
     size = round(height * _FONT_SHARE * min(2.0, 180 / vertical_fov))
@@ -69,7 +74,7 @@ def _draw_legend(picture_HW3: ImageArray, entries: list[tuple[str, tuple[int, in
     place[:] = np.rint(laid_HW3 * opacity_HW1 + place * (1 - opacity_HW1)).astype(np.uint8)
 
 
-def _legend(entries: list[tuple[str, tuple[int, int, int]]], size: int, widest: int) -> Image.Image:
+def _legend(entries: list[LegendEntry], size: int, widest: int) -> Image.Image:
     """Colour and name of the entries, in columns of equal width."""
     font = cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))
     row, chip, gap = round(1.45 * size), size, round(0.5 * size)

@@ -46,13 +46,13 @@ def indexed(store: TeacherStore) -> TeacherStore:
 def parses(store: TeacherStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Panoramas whose marks are parsed from now on."""
     parsed: list[str] = []
-    parse = TeacherStore._done_mark
+    parse = TeacherStore.done_mark
 
     def heard(self: TeacherStore, part: str, fingerprint: str, panorama_id: str) -> Mark | None:
         parsed.append(panorama_id)
         return parse(self, part, fingerprint, panorama_id)
 
-    monkeypatch.setattr(TeacherStore, "_done_mark", heard)
+    monkeypatch.setattr(TeacherStore, "done_mark", heard)
     return parsed
 
 

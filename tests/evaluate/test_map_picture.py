@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from pipeline.classes import DENSEPASS_13, IGNORE
-from pipeline.evaluate import map_picture
-from pipeline.evaluate.map_picture import paint_map
+from pipeline.evaluate.map_picture import legend_entries, paint_map
 from pipeline.evaluate.overlay import paint_labels
 
-ROAD, SKY, CAR = 0, 10, 12
+ROAD, FENCE, SKY, CAR = 0, 4, 10, 12
 
 
 def picture(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -23,9 +22,8 @@ def picture(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return image, labels
 
 
-def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(map_picture, "_SMALLEST_FONT", 1000)  # no legend
-    image, labels = picture(300, 600)
+def test_strips_do_not_show() -> None:
+    image, labels = picture(300, 600)  # too small for a legend
     np.testing.assert_array_equal(
         paint_map(image, labels, DENSEPASS_13, 180), paint_labels(image, labels, DENSEPASS_13)
     )
@@ -47,20 +45,21 @@ def test_the_legend_lies_low_where_viewers_show_it_straight(height: int, vertica
     assert columns.max() < 0.6 * 2048 and len(rows) > 5000
 
 
-def test_it_has_the_true_colours_of_the_classes_that_occur_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_has_the_true_colours_of_the_classes_that_occur() -> None:
     image, labels = picture(1024, 2048)
-    entries: list[str] = []
-    draw = map_picture._legend
-
-    def spied(found: list[tuple[str, tuple[int, int, int]]], size: int, widest: int) -> object:
-        entries.extend(name for name, _ in found)
-        return draw(found, size, widest)
-
-    monkeypatch.setattr(map_picture, "_legend", spied)
     painted = paint_map(image, labels, DENSEPASS_13, 180)
-    assert entries == ["road", "sky", "car", "not seen"]
     for class_id in (ROAD, SKY, CAR):
         assert (painted == DENSEPASS_13.palette[class_id]).all(axis=-1).sum() > 100
+
+
+def test_it_names_the_classes_that_cover_enough_and_what_was_not_seen() -> None:
+    _, labels = picture(1024, 2048)
+    labels[0, :5] = FENCE  # less than LEAST_SHARE of the map
+    colours = DENSEPASS_13.palette
+    assert legend_entries(labels, DENSEPASS_13) == [
+        ("road", colours[ROAD]), ("sky", colours[SKY]), ("car", colours[CAR]), ("not seen", (0, 0, 0)),
+    ]  # fmt: skip
+    assert legend_entries(np.full((8, 16), FENCE, np.uint8), DENSEPASS_13) == [("fence", colours[FENCE])]
 
 
 def test_a_picture_too_small_to_read_a_legend_on_has_none() -> None:

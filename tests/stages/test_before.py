@@ -113,7 +113,7 @@ def test_doctor_names_missing_weights_and_where_to_get_them(folder: Path) -> Non
 
 
 def test_doctor_downloads_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.pretrained._snapshot", lambda *_: pytest.fail("a download"))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("a download"))
     recipe: dict[str, dict[str, object]] = {"assistant": {"kind": "transformers", "name": "nobody/has-this"}}
     found = {finding.subject: finding for finding in examine(small_run(folder, **recipe))}
     assert found["assistant"].text == "nobody/has-this is downloaded from the Hugging Face hub on first use"

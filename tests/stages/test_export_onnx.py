@@ -113,7 +113,7 @@ def test_a_file_with_other_labels_is_refused_and_nothing_is_written(
     other = write_tiny_student(tmp_path / "other", seed=1)
     Image.fromarray(noise(64, 128)).save(tmp_path / "street.png")
     monkeypatch.setattr(stage, "student_onnx", lambda *_: exported.path.read_bytes())
-    monkeypatch.setattr(stage, "_UNTOLD_WIDTH", 128)
+    monkeypatch.setattr(stage, "UNTOLD_WIDTH", 128)
     with pytest.raises(
         WeightsError, match=r"gives the student's labels on only \d+\.\d\d % of the pixels.*nothing was"
     ):
@@ -134,11 +134,13 @@ def test_floats_of_0_to_1_are_the_same_picture(student: Path) -> None:
         torch.testing.assert_close(graph(images.float() / 255), graph(images))
 
 
-def test_without_onnxscript_it_says_how_to_install_it(student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onnxscript_it_says_how_to_install_it(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    monkeypatch.setattr(stage, "_street", lambda *_: noise(48, 128))
+    Image.fromarray(noise(48, 128)).save(tmp_path / "street.png")
     with pytest.raises(WeightsError, match=r"onnxscript is not installed.*\[export\]"):
-        export_onnx(ExportJob(student))
+        export_onnx(ExportJob(student, pictures=tmp_path))
 
 
 def test_another_network_is_no_student(exported: ExportReport, tmp_path: Path) -> None:
