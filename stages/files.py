@@ -77,6 +77,19 @@ def writing(path: Path) -> Generator[None]:
         ) from error
 
 
+def require_writable(path: Path) -> None:
+    """Refuse a file that could not be written, before the work whose result it holds; nothing is left behind.
+
+    Raises:
+        CacheError: the file, or the folders that it needs, cannot be made.
+    """
+    with writing(path):
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        probe = folder / f"{uuid.uuid4().hex}.partial"
+        probe.touch()
+        probe.unlink()
+
+
 def _expected_and_remedy(error: OSError) -> tuple[str, str]:
     """What writing needs, and what to do, by the system's error."""
     other = "or choose another output folder"

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.cache.mark import folder_name
+from pipeline.cache.schema import MASKS
 from pipeline.cache.store import TeacherStore
 from pipeline.errors import CacheError
 from stages.claims import tidying
@@ -20,6 +21,7 @@ from stages.panorama_records import PanoramaRecords
 from stages.products import all_products
 from stages.results import read_results
 from stages.runs import ASSISTANTS, EVALUATIONS, RECORD, STORE, STUDENTS, refuse_old_layout, run_folders
+from stages.tune_masks import MASKS_FILE, MaskEntries
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class Garbage:
 
 def find_garbage(cache: Path) -> list[Garbage]:
     """What no run of a cache refers to: products of settings that no run has now, panoramas that no run has any more,
-    students, evaluations and adapted assistants of runs that were deleted, and what killed writers left.
+    students, evaluations and adapted assistants of runs that were deleted, and what killed writers left. Masks that
+    `goodsam tune` found belong to its run while the run has its folder `tune`; what lies in the folders of runs is
+    theirs, and never found.
 
     Raises:
         CacheError: there is no such cache, or a run's record is damaged, so that nobody knows what it refers to.
@@ -70,8 +74,10 @@ def _of_store(cache: Path, folders: list[Path]) -> Iterator[Garbage]:
         return
     store = TeacherStore.open(cache / STORE, "a", undescribed=True)
     manifests = [read_record(file) for folder in folders if (file := folder / "teacher.json").is_file()]
+    of_searches = {key for file in cache.glob(f"*/tune/{MASKS_FILE}") for key in MaskEntries(file).known}
     current = {(name, about["fingerprint"]) for manifest in manifests for name, about in manifest.items()}
-    entries = _entries_of(folders)
+    current |= {(MASKS, fingerprint) for fingerprint, _ in of_searches}
+    entries = _entries_of(folders) | {folder_name(entry) for _, entry in of_searches}
     for product in store.products():
         for name in store.fingerprints(product):
             folder = store.path / product / name

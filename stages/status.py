@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.cache.store import TeacherStore
 from pipeline.errors import GoodSAMError
 from stages.files import digest
+from stages.json_lines import read_lines
 from stages.manifest import read_record, what_differs
 from stages.panorama_records import PanoramaRecord, PanoramaRecords, size_and_time
 from stages.products import all_products, fingerprints
@@ -191,14 +192,9 @@ def _last_failures(log: Path) -> dict[str, str]:
 
 def log_events(log: Path) -> list[dict[str, Any]]:
     """The events of a log, without lines that are damaged."""
-    events: list[dict[str, Any]] = []
     with suppress(OSError):
-        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-            with suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict):
-                    events.append(event)
-    return events
+        return list(read_lines(log))
+    return []
 
 
 def _student(run: Run) -> str:

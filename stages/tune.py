@@ -3,6 +3,7 @@
 <run>/tune/
     parts.zarr         the assistant's prediction of every panorama from every part of a blend
     judgements.jsonl   the scores of every blend on every panorama
+    masks.jsonl        which of the masks in the shared store are its own, too: `gc` leaves them
     table.md           what was tried
 
 A part (whole image, windows, a group of perspective views) is predicted once per panorama; the many blends are weighted
@@ -38,6 +39,7 @@ from stages.products import fingerprints
 from stages.runs import Run, refuse_old_layout
 from stages.splits import survey_learning
 from stages.teacher_cache import digests_of_own_masks
+from stages.tune_masks import MASKS_FILE, MaskEntries
 from stages.tune_parts import PartLibrary, TunedPanorama
 from stages.tune_record import Judgements
 from stages.tuned_recipe import require_free, tuned, write_recipe
@@ -143,6 +145,7 @@ class _Tuning:
         TeacherStore.open(run.store, "a")  # makes it
         self._library = PartLibrary(run.recipe, TeacherStore.open(self._folder / "parts.zarr", "a"))
         self._judgements = Judgements(self._folder / "judgements.jsonl")
+        self._mask_entries = MaskEntries(self._folder / MASKS_FILE)
         assistant, views = run.recipe.assistant, run.recipe.views
         self._current = blend_of(assistant, views)
         seen = [g for g in GROUPS if Part.of_group(g, views, 1.0).perspective_views(run.recipe.panorama)]
@@ -190,6 +193,7 @@ class _Tuning:
             started = self._budget.spent
             try:
                 prepared.append(self._library.prepare(task, self._parts))
+                self._mask_entries.add(self._prints[MASKS], prepared[-1].mask_entry)
             except InputError as error:
                 self._listener(failure(STAGE, task.panorama.id, error))
             took = self._budget.spent - started

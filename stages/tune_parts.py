@@ -52,6 +52,8 @@ class TunedPanorama:
     """Its file, and how it is computed."""
     content: str
     """Names its content and its own ignore mask."""
+    mask_entry: str
+    """Where SAM's masks of it lie in the store, below their fingerprint."""
     judged: JudgedPanorama
     """Masks and weights."""
     scored_K: BoolArray
@@ -166,7 +168,7 @@ class PartLibrary:
             MaskPixels.of(work.shared_views, masks, scored_HW), weights_HW[scored_HW], len(self._recipe.classes)
         )
         content = f"{record.sha256}-{record.ignore_mask_sha256[:16]}"
-        return TunedPanorama(work.task, content, judged, scored_HW[self._kept_HW])
+        return TunedPanorama(work.task, content, record.entry(product(MASKS)), judged, scored_HW[self._kept_HW])
 
     def seconds(self, panorama: TunedPanorama, part: Part) -> float:
         """Seconds that the assistant took for a part that was predicted.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.tune.judge import Judgement
-from stages.files import writing
+from stages.json_lines import append_line, read_lines
 
 
 class Judgements:
@@ -22,10 +21,8 @@ class Judgements:
         """
         self._file = file
         self._known: dict[tuple[str, str], Judgement] = {}
-        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-        for line in lines:
-            with suppress(ValueError, TypeError, KeyError):
-                record = json.loads(line)
+        for record in read_lines(file):
+            with suppress(TypeError, KeyError):
                 self._known[record["blend"], record["panorama"]] = Judgement(**record["judgement"])
 
     def get(self, blend: str, panorama: str) -> Judgement | None:
@@ -43,17 +40,5 @@ class Judgements:
         Raises:
             CacheError: the file cannot be written.
         """
-        line = json.dumps({"blend": blend, "panorama": panorama, "judgement": asdict(judgement)})
-        with writing(self._file):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write(f"\n{line}\n" if self._is_cut_short() else f"{line}\n")
+        append_line(self._file, {"blend": blend, "panorama": panorama, "judgement": asdict(judgement)})
         self._known[blend, panorama] = judgement
-
-    def _is_cut_short(self) -> bool:
-        """Whether the last writer was killed in the middle of a line."""
-        with self._file.open("rb") as file:
-            if not file.seek(0, 2):
-                return False
-            file.seek(-1, 2)
-            return file.read(1) != b"\n"

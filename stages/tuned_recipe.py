@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
 from pipeline.recipe import Recipe, to_toml
-from stages.files import write_whole
+from stages.files import require_writable, write_whole
 
 if TYPE_CHECKING:
     from pipeline.tune.blends import Blend
@@ -34,12 +34,14 @@ def require_free(out: Path, overwrite: bool) -> None:
 
     Raises:
         InputError: it is there already, or has another ending than recipes.
+        CacheError: it cannot be written.
     """
     if out.suffix != ".toml":
         raise InputError(f"--out is {out}", "a recipe's file ends with .toml", "Add the ending")
     if out.is_dir() or (out.exists() and not overwrite):
         raise InputError(f"{out} exists", "a recipe is not overwritten without being asked",
                          "Name another file with --out, or pass --overwrite")  # fmt: skip
+    require_writable(out)
 
 
 def tuned(recipe: Recipe, blend: Blend) -> Recipe:

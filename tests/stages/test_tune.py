@@ -14,12 +14,13 @@ from typer.testing import CliRunner
 
 from pipeline.cache.schema import MASKS
 from pipeline.cache.store import TeacherStore
-from pipeline.errors import GoodSAMError, InputError
+from pipeline.errors import CacheError, GoodSAMError, InputError
 from pipeline.recipe import load_recipe
 from pipeline.tune.blends import blend_of
 from pipeline.tune.parts import Part
 from stages import cli, networks, tune_parts
 from stages.events import Event, ItemFailed, Note, silent
+from stages.garbage import remove_garbage
 from stages.products import fingerprints
 from stages.runs import Run
 from stages.tune import Budget, TuneResult, spread, tune
@@ -180,6 +181,24 @@ def test_a_file_that_is_there_is_not_overwritten_without_being_asked(copied: Pat
     assert out.read_text() == "mine = true\n"
     tune(run, silent, out, panoramas=1, minutes=0, overwrite=True)
     assert load_recipe(out).name == "small-tuned"
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_search(copied: Path) -> None:
+    (copied / "file").touch()
+    heard: list[Event] = []
+    with pytest.raises(CacheError, match=r"file/out\.toml cannot be written \(Not a directory\)"):
+        tune(small_run(copied, views=VIEWS), heard.append, copied / "file" / "out.toml")
+    assert not heard
+
+
+def test_gc_leaves_what_a_search_has_while_its_folder_is_there(copied: Path) -> None:
+    run = small_run(copied, views=VIEWS)
+    run.record_recipe()
+    (run.folder / "report-maps").mkdir()
+    assert remove_garbage(run.cache) == []
+    assert len(TeacherStore.open(run.store, "r").ids(MASKS, fingerprints(run.recipe)[MASKS])) == 2
+    shutil.rmtree(run.folder / "tune")
+    assert [garbage.reason for garbage in remove_garbage(run.cache)] == ["masks of settings that no run has now"]
 
 
 @pytest.mark.slow
