@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.cache.schema import ENSEMBLE
-from pipeline.errors import CacheError, InputError, WorkerError
+from pipeline.errors import InputError, WorkerError
 from pipeline.panorama.config import ViewsConfig
 from pipeline.settings import fingerprint
 from pipeline.teacher.config import UnknownConfig
@@ -47,6 +47,7 @@ from stages.export_task import (
     ExportTask,
     export_panorama,
 )
+from stages.manifest import NotCachedError
 from stages.map_tables import doubtful_positions, row_of_notes, write_map_tables
 from stages.positions import Positions, read_positions
 from stages.reading import RunReader
@@ -199,10 +200,8 @@ def _folders(job: ExportJob) -> list[Path]:
 def _open_reader(job: ExportJob, panoramas: list[SplitPanorama]) -> RunReader:
     try:
         return RunReader.open(job.run, panoramas)
-    except CacheError as error:
-        if error.remedy.startswith("Run teacher-cache"):
-            raise CacheError(error.found, error.expected, f"Run `{job.command}` first") from error
-        raise
+    except NotCachedError as error:
+        raise NotCachedError(error.found, error.expected, f"Run `{job.command}` first") from error
 
 
 def _task(job: ExportJob, reader: RunReader, panorama: SplitPanorama) -> ExportTask:

@@ -18,6 +18,10 @@ from stages.products import FileSetting, Product, all_products
 from stages.runs import Run, refuse_old_layout
 
 
+class NotCachedError(CacheError):
+    """Stage one has not computed what is asked for: `goodsam teacher-cache` does."""
+
+
 def write_manifest(run: Run, prints: Mapping[str, str]) -> None:
     """Record what the store's fingerprints mean for this recipe.
 
@@ -48,15 +52,16 @@ def read_manifest(run: Run) -> dict[str, str]:
     """The fingerprints of all products that stage one recorded for this recipe.
 
     Raises:
-        CacheError: stage one has not run, it ran with other settings, files or code, or its record is damaged.
+        NotCachedError: stage one has not run, or it ran with other settings, files or code.
+        CacheError: its record is damaged.
     """
     refuse_old_layout(run.folder)
     if not run.manifest.is_file():
-        raise CacheError(f"{run.folder} has no teacher cache", "stage one makes it", "Run teacher-cache first")
+        raise NotCachedError(f"{run.folder} has no teacher cache", "stage one makes it", "Run teacher-cache first")
     recorded = read_record(run.manifest)
     for product in all_products():
         if other := _what_differs(recorded[product.name], describe(product, run.recipe)):
-            raise CacheError(
+            raise NotCachedError(
                 f"the cache in {run.folder} was made with other {other}",
                 "it must be of this recipe",
                 "Run teacher-cache again; it computes only what changed",

@@ -26,7 +26,7 @@ from pipeline.student.reader import StoreReader
 from pipeline.teacher.masks import MaskSet, mask_map
 from pipeline.teacher.unknown import UnknownObjects, find_unknown
 from stages.corrections import CorrectionReader, correction_reader
-from stages.manifest import read_manifest
+from stages.manifest import NotCachedError, read_manifest
 from stages.panorama_records import PanoramaRecord, PanoramaRecords
 from stages.products import product
 from stages.rungs import TeacherArrays
@@ -55,7 +55,8 @@ class RunReader:
         """A reader of the cached ones among `panoramas`.
 
         Raises:
-            CacheError: there is no cache of this recipe, or none of the panoramas is in it.
+            NotCachedError: there is no cache of this recipe, or none of the panoramas is in it.
+            CacheError: its record is damaged.
         """
         fingerprints = read_manifest(run)
         store = TeacherStore.open(run.store, "r")
@@ -68,12 +69,12 @@ class RunReader:
         """A reader of the cached ones among other panoramas.
 
         Raises:
-            CacheError: none of them is in the cache.
+            NotCachedError: none of them is in the cache.
         """
         paths = {p.id: p.path for p in panoramas if p.id in self.records}
         if not paths:
-            raise CacheError(f"none of {len(panoramas)} panoramas is in {self.store.path}",
-                             "stage one must have finished", "Run teacher-cache first")  # fmt: skip
+            raise NotCachedError(f"none of {len(panoramas)} panoramas is in {self.store.path}",
+                                 "stage one must have finished", "Run teacher-cache first")  # fmt: skip
         return replace(self, paths=paths)
 
     @property
