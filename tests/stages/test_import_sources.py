@@ -31,10 +31,10 @@ def save(path: Path, labels_hw: np.ndarray = LABELS_hw) -> Path:
     return path
 
 
-def zipped(path: Path, **files: str) -> Path:
+def zipped(path: Path, files: dict[str, str]) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in files.items():
-            archive.writestr(name.replace("__", "/").replace("_dot_", "."), content)
+            archive.writestr(name, content)
     return path
 
 
@@ -85,8 +85,11 @@ def test_an_export_of_cvat_is_found_as_file_in_a_folder_and_in_an_archive(tmp_pa
     save(tmp_path / "images" / "a.png")
     assert_is_cvat(found(tmp_path / "annotations.xml"))
     assert_is_cvat(found(tmp_path))
-    archive = zipped(tmp_path / "task.ZIP", annotations_dot_xml=CVAT, __MACOSX="x", task_dot_json="[]")
-    assert_is_cvat(found(archive))
+    assert_is_cvat(found(zipped(tmp_path / "task.ZIP", {"annotations.xml": CVAT, "task.json": "[]"})))
+
+
+def test_what_a_mac_adds_to_an_archive_is_no_export(tmp_path: Path) -> None:
+    assert found(zipped(tmp_path / "a.zip", {"tasks.json": "[]", "__MACOSX/._tasks.json": "x"})) == []
 
 
 def test_the_one_json_file_of_a_folder_is_an_export_of_label_studio(tmp_path: Path) -> None:
@@ -115,7 +118,7 @@ def test_what_is_no_export_is_refused(tmp_path: Path, name: str, content: str, s
 
 
 def test_an_archive_of_pngs_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    archive = zipped(tmp_path / "a.zip", a_dot_png="x", b_dot_png="x")
+    archive = zipped(tmp_path / "a.zip", {"a.png": "x", "b.png": "x"})
     with pytest.raises(InputError, match=r"a\.zip holds 2 files and no export.*Unpack PNGs and name their folder"):
         found(archive)
 
