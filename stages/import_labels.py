@@ -8,7 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pipeline.errors import InputError, first_few
+import numpy as np
+
+from pipeline.errors import GoodSAMError, InputError, first_few
 from pipeline.exchange.regions import LabelledPicture
 from pipeline.panorama.finding import SUFFIXES, folded_name
 from pipeline.panorama.images import picture_header
@@ -16,8 +18,10 @@ from stages.claims import exclusive_lock
 from stages.corrections import ORIGINAL, WORKING, store_correction
 from stages.events import ItemFailed, Listener, Note, silent
 from stages.export_folder import DESCRIPTION
+from stages.export_maps import CachedMaps
 from stages.files import digest
 from stages.import_sources import Incoming, incoming
+from stages.reading import RunReader
 from stages.runs import Run
 from stages.splits import SplitPanorama, all_panoramas
 
@@ -55,7 +59,8 @@ def import_labels(run: Run, source: Path, folder: Path, listener: Listener = sil
         CacheError: corrections cannot be written.
     """
     labels, size = run.recipe.classes, _exported_size(source)
-    matcher = _Matcher(all_panoramas(run.recipe))
+    panoramas = all_panoramas(run.recipe)
+    matcher, exports = _Matcher(panoramas), _Exports(run, panoramas)
     for _ in incoming(source, labels):  # an export that is damaged at its end stores nothing
         pass
     failed: dict[str, str] = {}
@@ -69,6 +74,10 @@ def import_labels(run: Run, source: Path, folder: Path, listener: Listener = sil
                 panorama, picture = matcher.match(item)
                 its_size = _require_size(panorama, picture, run, size)
                 sha256 = _require_content(panorama, picture)
+                is_corrected = (folder / f"{panorama.id}.png").is_file()  # by an earlier import
+                if not is_corrected and exports.has(panorama.id, picture, its_size):
+                    unchanged += 1
+                    continue
             except InputError as error:
                 failed[item.name] = str(error)
                 listener(ItemFailed(STAGE, item.name, str(error)))
@@ -80,8 +89,29 @@ def import_labels(run: Run, source: Path, folder: Path, listener: Listener = sil
         raise InputError(f"{source} has no corrections that can be used", f"the first reason: {reason}",
                          "Correct it and import again; nothing was changed")  # fmt: skip
     if unchanged:
-        listener(Note(STAGE, f"{unchanged} label maps are as they were exported and were left out"))
+        maps = "1 label map is as it was" if unchanged == 1 else f"{unchanged} label maps are as they were"
+        listener(Note(STAGE, f"{maps} exported: nobody has corrected them, and they were left out"))
     return ImportSummary(folder, stored, known, unchanged, failed)
+
+
+class _Exports:
+    """What `goodsam export` writes of a run's panoramas, by which labels are known that nobody has touched: tools give
+    back all that was imported into them."""
+
+    def __init__(self, run: Run, panoramas: list[SplitPanorama]) -> None:
+        self._reader: RunReader | None = None
+        with suppress(GoodSAMError):  # without its cache, nothing can be compared, and all counts as corrected
+            self._reader = RunReader.open(run, panoramas)
+
+    def has(self, panorama_id: str, picture: LabelledPicture, size: str) -> bool:
+        """Whether labels are, pixel for pixel, what is exported of a panorama at a size."""
+        if self._reader is None or panorama_id not in self._reader.paths:
+            return False
+        try:
+            exported = CachedMaps(self._reader.only(panorama_id), panorama_id, size == ORIGINAL)
+            return np.array_equal(exported.labels_hw, picture.labels_hw)
+        except GoodSAMError:  # what is damaged is the cache, not the labels
+            return False
 
 
 class _Matcher:

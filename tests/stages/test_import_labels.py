@@ -76,6 +76,12 @@ def repaint(team: Team, path: Path, name: str) -> None:
     picture.save(path)
 
 
+def untouched(count: int) -> Note:
+    """What is said of label maps that nobody has corrected."""
+    maps = "1 label map is as it was" if count == 1 else f"{count} label maps are as they were"
+    return Note("import-labels", f"{maps} exported: nobody has corrected them, and they were left out")
+
+
 def test_corrected_pngs_come_back_and_untouched_ones_are_left_out(team: Team) -> None:
     out = team.exported("masks")
     repaint(team, out / "labels" / "1.png", "1")
@@ -83,7 +89,7 @@ def test_corrected_pngs_come_back_and_untouched_ones_are_left_out(team: Team) ->
     assert team.imported(out, events) == 1
     np.testing.assert_array_equal(team.stored("1"), team.corrected("1"))
     assert [path.name for path in team.corrections.rglob("*.png")] == ["1.png"]
-    assert Note("import-labels", "2 label maps are as they were exported and were left out") in events
+    assert untouched(2) in events
 
 
 def test_colours_count_as_their_classes(team: Team) -> None:
@@ -138,13 +144,36 @@ def test_a_label_studio_export_comes_back_to_the_pixel(team: Team) -> None:
         team.imported(team.work / "export.json")
 
 
-def test_exports_back_untouched_are_what_was_exported(team: Team) -> None:
-    out = team.exported("cvat")
-    assert team.imported(out) == 3
-    for name in "012":
-        cached = read_product(team.run, "ensemble", f"panoramas/{name}")["ensemble_labels"]
-        np.testing.assert_array_equal(team.stored(name), cached)
+@pytest.mark.parametrize("size", ["original", "working"])
+def test_of_an_export_that_comes_back_only_what_people_have_changed_counts(team: Team, size: str) -> None:
+    out = team.exported("cvat", size=size)
+    events: list[Event] = []
+    assert team.imported(out, events) == 0
+    assert untouched(3) in events and not list(team.corrections.rglob("*.png"))
+    source, row = out / "annotations.xml", 'label="sky"'
+    source.write_text(source.read_text().replace(row, 'label="car"', 1))
+    assert team.imported(out, events) == 1
+    assert untouched(2) in events
+    (path,) = team.corrections.rglob("*.png")
+    cached = read_product(team.run, "ensemble", f"panoramas/{path.stem}")["ensemble_labels"]
+    assert (team.stored(path.stem) != cached).any()
     assert team.imported(out) == 0, "the same again changes nothing"
+
+
+def test_labels_that_were_corrected_and_are_as_exported_again_replace_the_correction(team: Team) -> None:
+    out = team.exported("cvat")
+    (team.work / "in").mkdir(parents=True)
+    Image.fromarray(team.corrected("1")).save(team.work / "in" / "1.png")
+    assert team.imported(team.work / "in") == 1
+    assert team.imported(out) == 1
+    cached = read_product(team.run, "ensemble", "panoramas/1")["ensemble_labels"]
+    np.testing.assert_array_equal(team.stored("1"), cached)
+
+
+def test_without_the_cache_all_that_comes_back_counts(team: Team) -> None:
+    out = team.exported("cvat")
+    team.run.manifest.unlink()
+    assert team.imported(out) == 3
 
 
 def test_a_later_correction_replaces_one_of_before_which_is_kept(team: Team) -> None:
