@@ -1,4 +1,4 @@
-"""What it costs to look for NaN and infinity in what the networks answer.
+"""What it costs to look for NaN and infinity in the outputs of networks.
 
     python -m scripts.measure_finite
 

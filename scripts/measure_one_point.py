@@ -6,7 +6,8 @@
 Two ways to place the points, both against the part, the object and the class region (its connected piece) at the point;
 photographs are labelled by class alone, so that there only the region counts, and pixels without a label count nowhere:
 
-    grid      where the automatic generator asks, on a regular grid: every pixel counts alike, so large masks come often
+    grid      where the automatic generator places prompts, on a regular grid: every pixel counts alike, so large masks
+              come often
     centres   at the pixel of each mask that is farthest from its border, as SAM's own evaluation does: every mask
               counts alike, so small ones come often (masks from `--smallest` pixels)
 
@@ -39,8 +40,8 @@ BANDS = (0, 256, 1024, 4096, 16384, 65537)
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """An image and the masks that can be asked for."""
+class LabelledImage:
+    """An image and its true masks."""
 
     image_HW3: npt.NDArray[np.uint8]
     ids: Mapping[int, npt.NDArray[np.integer]]
@@ -48,29 +49,29 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One mask that was asked for with one point."""
+class PointResult:
+    """How well one mask was found from one point."""
 
     level: int
     area: int
     """Pixels of the true mask."""
     iou: float
-    """Of the best of the three answers."""
+    """Of the best of the three predicted masks."""
 
 
-def of_window(batch: Batch, index: int) -> Labelled:
+def labelled_window(batch: Batch, index: int) -> LabelledImage:
     """A rendered window, with all levels."""
     levels = (batch.parts_NHW[index], batch.instances_NHW[index], batch.labels_NHW[index])
-    return Labelled(batch.images_NHW3[index], dict(enumerate(levels)))
+    return LabelledImage(batch.images_NHW3[index], dict(enumerate(levels)))
 
 
-def of_frame(pair: Pair) -> Labelled:
+def labelled_frame(pair: Pair) -> LabelledImage:
     """A photograph, with the classes alone."""
     image_HW3, labels_HW = pair
-    return Labelled(image_HW3, {LEVELS.index("region"): labels_HW})
+    return LabelledImage(image_HW3, {LEVELS.index("region"): labels_HW})
 
 
-def grid_prompts(image: Labelled, side: int) -> Iterator[tuple[int, int, int]]:
+def grid_prompts(image: LabelledImage, side: int) -> Iterator[tuple[int, int, int]]:
     """(level, row, column) of all points of a regular grid, at every level that has a mask there."""
     size = image.image_HW3.shape[0]
     places = ((np.arange(side) + 0.5) * size / side).astype(int)
@@ -78,7 +79,7 @@ def grid_prompts(image: Labelled, side: int) -> Iterator[tuple[int, int, int]]:
         yield from ((level, int(r), int(c)) for r in places for c in places if ids_HW[r, c] >= 0)
 
 
-def centre_prompts(image: Labelled, smallest: int) -> Iterator[tuple[int, int, int]]:
+def centre_prompts(image: LabelledImage, smallest: int) -> Iterator[tuple[int, int, int]]:
     """(level, row, column) of the innermost pixel of every mask of at least `smallest` pixels."""
     for level, ids_HW in image.ids.items():
         left_HW = ids_HW >= 0
@@ -93,35 +94,39 @@ def centre_prompts(image: Labelled, smallest: int) -> Iterator[tuple[int, int, i
                 yield level, *innermost
 
 
-def answers(predictor: SamPredictor, image: Labelled, prompts: list[tuple[int, int, int]]) -> list[Answer]:
-    """What the network answers to all prompts of one image."""
+def predict_points(
+    predictor: SamPredictor, image: LabelledImage, prompts: list[tuple[int, int, int]]
+) -> list[PointResult]:
+    """Scores of the masks that the network predicts for all prompts of one image."""
     predictor.set_image(image.image_HW3)
     places = sorted({(row, column) for _, row, column in prompts})
     points_P12 = torch.tensor([[(column + 0.5, row + 0.5)] for row, column in places])
     points_P12 = predictor.transform.apply_coords_torch(points_P12, predictor.original_size)
     masks_P3HW, _, _ = predictor.predict_torch(points_P12, torch.ones(len(places), 1, dtype=torch.int))
     found = dict(zip(places, masks_P3HW.numpy(), strict=True))
-    return [score_answer(level, image.ids[level], row, column, found[row, column]) for level, row, column in prompts]
+    return [
+        score_prediction(level, image.ids[level], row, column, found[row, column]) for level, row, column in prompts
+    ]
 
 
-def score_answer(
+def score_prediction(
     level: int, ids_HW: npt.NDArray[np.integer], row: int, column: int, found_3HW: npt.NDArray[np.bool_]
-) -> Answer:
+) -> PointResult:
     """The best of three masks for a point, against the mask around it; pixels below 0 count neither way."""
     true_HW = region_around(ids_HW, row, column).astype(bool)
     counted_3HW = found_3HW & (ids_HW >= 0)
     overlap = (counted_3HW & true_HW).sum((1, 2)) / np.maximum((counted_3HW | true_HW).sum((1, 2)), 1)
-    return Answer(level, int(true_HW.sum()), float(overlap.max()))
+    return PointResult(level, int(true_HW.sum()), float(overlap.max()))
 
 
-def by_level(found: list[Answer]) -> str:
-    """Mean IoU per level that was asked for and over all."""
+def by_level(found: list[PointResult]) -> str:
+    """Mean IoU per level, and over all."""
     means = {level: np.mean([a.iou for a in found if a.level == level]) for level in sorted({a.level for a in found})}
     named = "  ".join(f"{LEVELS[level]} {mean:.3f}" for level, mean in means.items())
-    return f"{named}  all {np.mean([a.iou for a in found]):.3f}  ({len(found)} answers)"
+    return f"{named}  all {np.mean([a.iou for a in found]):.3f}  ({len(found)} masks)"
 
 
-def by_area(found: list[Answer]) -> str:
+def by_area(found: list[PointResult]) -> str:
     """Mean IoU per band of the mask's area."""
     lines: list[str] = []
     for low, high in pairwise(BANDS):
@@ -144,17 +149,17 @@ def main() -> None:
     torch.set_num_threads(1)
     predictor = SamPredictor(load_sam(SamConfig(checkpoint=options.weights), torch.device("cpu")))
     if options.frames:
-        images = [of_frame(pair) for pair in frames(options.frames, options.count)]
+        images = [labelled_frame(pair) for pair in frames(options.frames, options.count)]
     else:
         batch = load_shards(options.windows)
         chosen = np.linspace(0, len(batch) - 1, min(options.count, len(batch))).astype(int)
-        images = [of_window(batch, int(index)) for index in chosen]
+        images = [labelled_window(batch, int(index)) for index in chosen]
     with torch.inference_mode():
         for name, prompts in (
             ("grid", lambda image: grid_prompts(image, options.side)),
             ("centres", lambda image: centre_prompts(image, options.smallest)),
         ):
-            found = [answer for image in images for answer in answers(predictor, image, list(prompts(image)))]
+            found = [result for image in images for result in predict_points(predictor, image, list(prompts(image)))]
             print(f"{name}: {by_level(found)}\n{by_area(found)}", flush=True)
 
 

@@ -3,9 +3,9 @@
     python -m scripts.measure_things [--scenes development] [--set sam.model=vit_b sam.checkpoint=FILE]
 
 A thing is a connected piece of a thin class, or of the car, in the assistant's blend. SAM sees a square around it,
-twice its size, and gets two points inside it (and its box, with `--box`); of the three answers, the one that overlaps
+twice its size, and gets two points inside it (and its box, with `--box`); of the three masks, the one that overlaps
 the piece most takes its place in the ensemble where their intersection over union is at least `--agree`. What the
-answer leaves out of the piece gets the assistant's second choice. Scenes and cache are those of
+mask leaves out of the piece gets the assistant's second choice. Scenes and cache are those of
 `scripts.measure_fusion`.
 
 Legend: H W panorama, s side of the square, P points.
@@ -85,7 +85,7 @@ def points(piece_ss: BoolArray) -> npt.NDArray[np.floating]:
     return np.stack([innermost, farthest])[:, ::-1] + 0.5
 
 
-def answer(
+def best_mask(
     predictor: SamPredictor, image_ss3: ImageArray, piece_ss: BoolArray, with_box: bool
 ) -> tuple[BoolArray, float]:
     """(the mask that overlaps the piece most, their intersection over union)."""
@@ -140,7 +140,7 @@ def main(arguments: list[str] | None = None) -> None:
                       known.label_set, known.config)  # fmt: skip
         prompted_HW = fusion.labels_HW.copy()
         for thing in things(labels_HW, prompted_classes(known.label_set)):
-            mask_ss, overlap = answer(predictor, image_HW3[thing.square], thing.piece_ss, options.box)
+            mask_ss, overlap = best_mask(predictor, image_HW3[thing.square], thing.piece_ss, options.box)
             asked += 1
             if overlap >= options.agree:
                 taken += 1
@@ -149,7 +149,7 @@ def main(arguments: list[str] | None = None) -> None:
         score(blend, truth_HW, labels_HW, everything_HW, len(known.label_set))
         score(before, truth_HW, fusion.labels_HW, fusion.reliable_HW, len(known.label_set))
         score(after, truth_HW, prompted_HW, fusion.reliable_HW, len(known.label_set))
-    names = {"the recipe's ensemble": before, f"things prompted ({taken} of {asked} answers taken)": after}
+    names = {"the recipe's ensemble": before, f"things prompted ({taken} of {asked} masks taken)": after}
     print(table([row(name, own, before, blend, run.recipe.classes) for name, own in names.items()]))
 
 

@@ -67,7 +67,7 @@ WINDOWS = {"windows x1.5": 1.5, "windows x1": 1.0}
 """The demo's windows and the factors by which they are enlarged."""
 
 
-class Seen(NamedTuple):
+class Prediction(NamedTuple):
     """A prediction of the panorama from one way to see it."""
 
     mean_CHW: FloatArray
@@ -76,14 +76,14 @@ class Seen(NamedTuple):
     """How much of it counts per pixel, in [0, 1]."""
 
 
-def together(parts: list[Seen]) -> Seen:
+def joined_views(parts: list[Prediction]) -> Prediction:
     """Groups of views as one set: every view has its own weight."""
     total_HW = np.asarray(sum(part.weight_HW for part in parts), np.float32)
     mean_CHW = sum(part.mean_CHW * part.weight_HW for part in parts) / np.maximum(total_HW, np.float32(1e-9))
-    return Seen(np.asarray(mean_CHW, np.float32), total_HW)
+    return Prediction(np.asarray(mean_CHW, np.float32), total_HW)
 
 
-def blend(parts: list[tuple[float, Seen]]) -> FloatArray:
+def blend(parts: list[tuple[float, Prediction]]) -> FloatArray:
     """Weighted mean of predictions; where one sees nothing, the others share its weight."""
     shares = [weight * np.minimum(2 * seen.weight_HW, 1) for weight, seen in parts]
     total_HW = np.asarray(sum(shares), np.float32)
@@ -111,7 +111,7 @@ class Study:
         masks = self._masks.many([window.cut_image(scene.image_HW3) for window in self._windows])
         one, no = np.ones(self._size, np.float32), np.zeros(self._size, np.bool_)
         self._scenes += 1
-        for name, blend_CHW in self._blends(self._see(scene.image_HW3)).items():
+        for name, blend_CHW in self._blends(self._predict(scene.image_HW3)).items():
             labels_HW = blend_CHW.argmax(axis=0).astype(np.uint8)
             fusion = fuse(blend_CHW, one, no, self._windows, masks, self._classes, FusionConfig())
             for scores, scored_HW in ((self._alone, labels_HW), (self._fused, fusion.labels_HW)):
@@ -134,39 +134,41 @@ class Study:
     def _ways(self, name: str) -> list[str]:
         return [way for part in name.split(" + ") for way in self._seconds if way.startswith(part)]
 
-    def _see(self, image_HW3: npt.NDArray[np.uint8]) -> dict[str, Seen]:
+    def _predict(self, image_HW3: npt.NDArray[np.uint8]) -> dict[str, Prediction]:
         full_HW = np.ones(self._size, np.float32)
-        seen: dict[str, Seen] = {}
+        seen: dict[str, Prediction] = {}
         for name, scale in WINDOWS.items():
-            seen[name] = Seen(self._stitched(name, image_HW3, self._windows, scale).mean_CHW, full_HW)
+            seen[name] = Prediction(self._stitched(name, image_HW3, self._windows, scale).mean_CHW, full_HW)
         started = time.process_time()
         config = AssistantConfig(whole_weight=1.0, feature_levels=())
         (all_of_it,) = window_grid(*self._size, WindowConfig(*self._size, 32, 32 * (self._size[1] // 32)))
         whole = stitch_assistant(image_HW3, (all_of_it,), self._assistant, config, self._classes)
         self._seconds["whole"] += (time.process_time() - started) / 3  # it is seen three times there
-        seen["whole"] = Seen(whole.assistant_CHW, full_HW)
+        seen["whole"] = Prediction(whole.assistant_CHW, full_HW)
         for name, config in GROUPS.items():
             views = perspective_views(*self._size, 180.0, config)
             seen[name] = self._stitched(name, image_HW3, views, 1.0)
         return seen
 
-    def _stitched(self, name: str, image_HW3: npt.NDArray[np.uint8], views: tuple[View, ...], scale: float) -> Seen:
+    def _stitched(
+        self, name: str, image_HW3: npt.NDArray[np.uint8], views: tuple[View, ...], scale: float
+    ) -> Prediction:
         started = time.process_time()
         stitcher = Stitcher(*self._size, len(self._classes), views, gaps=True)
         for view, prediction in predict_views(image_HW3, views, self._assistant, (), scale, self._classes):
             stitcher.add(view, view.project_linear(prediction.probabilities_Chw))
         self._seconds[name] += time.process_time() - started
-        return Seen(stitcher.result(), stitcher.total_HW)
+        return Prediction(stitcher.result(), stitcher.total_HW)
 
     @staticmethod
-    def _blends(seen: dict[str, Seen]) -> dict[str, FloatArray]:
+    def _blends(seen: dict[str, Prediction]) -> dict[str, FloatArray]:
         whole = seen["whole"]
         blends = {name: seen[name].mean_CHW for name in (*WINDOWS, "whole")}
         for windows in WINDOWS:
             blends[f"{windows} + whole"] = blend([(1, seen[windows]), (1, whole)])
         for views in dict.fromkeys(name.split()[0] for name in GROUPS):
             level, lower, upper = (seen[f"{views} {part}"] for part in ("level", "lower", "upper"))
-            all_of_them = together([level, lower, upper])
+            all_of_them = joined_views([level, lower, upper])
             blends[views] = all_of_them.mean_CHW
             blends[f"{views} + whole"] = blend([(1, all_of_them), (1, whole)])
             for windows in WINDOWS:
@@ -175,7 +177,9 @@ class Study:
                 blends[f"{windows} + {views} + whole"] = blend([(1, grid), (1, all_of_them), (1, whole)])
             grid = seen["windows x1.5"]
             blends[f"windows x1.5 + {views} lower"] = blend([(1, grid), (1, lower)])
-            blends[f"windows x1.5 + {views} level + {views} lower"] = blend([(1, grid), (1, together([level, lower]))])
+            blends[f"windows x1.5 + {views} level + {views} lower"] = blend(
+                [(1, grid), (1, joined_views([level, lower]))]
+            )
             blends[f"windows x1.5 + {views} lower + whole"] = blend([(1, grid), (1, lower), (1, whole)])
         return blends
 

@@ -18,7 +18,7 @@ from pipeline.evaluate.metrics import ConfusionMatrix
 from pipeline.panorama.sampling import PerspectiveSampler
 from pipeline.teacher.masks import MaskSet
 from pipeline.teacher.vote import vote
-from scripts.bench.figure import CPU_SECONDS, Figure, race, skipped
+from scripts.bench.figure import CPU_SECONDS, Figure, skipped, time_interleaved
 from scripts.bench.setup import Setup
 
 Labels = npt.NDArray[np.uint8]
@@ -63,11 +63,11 @@ def _votes(setup: Setup) -> Figure:
             winners.append(int(torch.bincount(under).argmax()))
         return winners
 
-    laps = race({"loop": loop, "ours": lambda: vote(labels, ignored, masks, CLASSES)}, setup.many)
-    same = laps["loop"].result == laps["ours"].result.winners_M.tolist()
+    timings = time_interleaved({"loop": loop, "ours": lambda: vote(labels, ignored, masks, CLASSES)}, setup.many)
+    same = timings["loop"].result == timings["ours"].result.winners_M.tolist()
     note = f"{len(masks)} masks at {labels.shape[0]}x{labels.shape[1]}, {masks_MHW.mean():.1%} of the window each"
     peer = "a loop over full-size masks: unique, then bincount (torch)"
-    return Figure(VOTES, peer, laps["loop"].seconds, laps["ours"].seconds, 40, same, note)
+    return Figure(VOTES, peer, timings["loop"].seconds, timings["ours"].seconds, 40, same, note)
 
 
 def _counts(setup: Setup) -> Figure:
@@ -79,10 +79,10 @@ def _counts(setup: Setup) -> Figure:
         counts = [np.bincount(labels[mask_HW & ~ignored], minlength=CLASSES) for mask_HW in masks_MHW]
         return [int(own.argmax()) for own in counts]
 
-    laps = race({"loop": loop, "ours": lambda: vote(labels, ignored, masks, CLASSES)}, setup.many)
-    same = laps["loop"].result == laps["ours"].result.winners_M.tolist()
+    timings = time_interleaved({"loop": loop, "ours": lambda: vote(labels, ignored, masks, CLASSES)}, setup.many)
+    same = timings["loop"].result == timings["ours"].result.winners_M.tolist()
     peer = "a loop over full-size masks: bincount (numpy)"
-    return Figure(COUNTS, peer, laps["loop"].seconds, laps["ours"].seconds, None, same, "for information")
+    return Figure(COUNTS, peer, timings["loop"].seconds, timings["ours"].seconds, None, same, "for information")
 
 
 def _confusion(setup: Setup) -> Figure:
@@ -105,9 +105,9 @@ def _confusion(setup: Setup) -> Figure:
         theirs.update(predictions_long, truth_long)
         return theirs.compute().numpy()
 
-    laps = race({"theirs": their_count, "ours": count}, setup.many)
-    same = np.array_equal(laps["theirs"].result, laps["ours"].result)
-    return Figure(CONFUSION, peer, laps["theirs"].seconds, laps["ours"].seconds, 25, same, "512x1024, 19 classes")
+    timings = time_interleaved({"theirs": their_count, "ours": count}, setup.many)
+    same = np.array_equal(timings["theirs"].result, timings["ours"].result)
+    return Figure(CONFUSION, peer, timings["theirs"].seconds, timings["ours"].seconds, 25, same, "512x1024, 19 classes")
 
 
 def _perspective(setup: Setup) -> Figure:
@@ -121,12 +121,12 @@ def _perspective(setup: Setup) -> Figure:
 
     image = np.random.default_rng(0).integers(0, 256, (1024, 2048, 3), dtype=np.uint8)
     view = PerspectiveSampler(512, 512, 90.0, 30.0, 10.0, 0.0, 1024, 2048)
-    laps = race({
+    timings = time_interleaved({
         "theirs": lambda: py360convert.e2p(image, (90, 90), 30, 10, (512, 512)),
         "ours": lambda: view.image(image),
     }, setup.many)  # fmt: skip
     note = "512x512 out of 1024x2048; theirs lies up to half a pixel off (the tests measure both against the truth)"
-    return Figure(PERSPECTIVE, peer, laps["theirs"].seconds, laps["ours"].seconds, 3, note=note)
+    return Figure(PERSPECTIVE, peer, timings["theirs"].seconds, timings["ours"].seconds, 3, note=note)
 
 
 def _window(masks: int = 120, side: int = 1024) -> tuple[Labels, Bools, Bools]:

@@ -14,7 +14,7 @@ from pipeline.teacher.assistant import load_assistant
 from pipeline.teacher.rectification import AssistantPrediction, stitch_assistant
 from pipeline.world import build_scene, render_panorama
 from pipeline.world.seeds import MODEL_VALIDATION
-from scripts.bench.figure import Figure, race, skipped
+from scripts.bench.figure import Figure, skipped, time_interleaved
 from scripts.bench.machine import has_fast_bfloat16
 from scripts.bench.setup import Setup
 from stages.runs import open_recipe
@@ -47,7 +47,11 @@ def assistant_figures(setup: Setup) -> Iterator[Figure]:
         precision: load_assistant(replace(recipe.assistant, precision=precision), device)
         for precision in ("float32", "bfloat16")
     }
-    laps = race({"exact": lambda: ask("float32"), "rough": lambda: ask("bfloat16")}, setup.repeats, setup.device)
-    exact_HW, rough_HW = (laps[name].result.assistant_CHW.argmax(axis=0) for name in ("exact", "rough"))
-    note = f"the demo's assistant and windows, one panorama; {(exact_HW != rough_HW).mean():.2%} of the labels differ"
-    yield Figure(NAME, peer, laps["exact"].seconds, laps["rough"].seconds, note=note)
+    timings = time_interleaved(
+        {"exact": lambda: ask("float32"), "bfloat16": lambda: ask("bfloat16")}, setup.repeats, setup.device
+    )
+    exact_HW, bfloat16_HW = (timings[name].result.assistant_CHW.argmax(axis=0) for name in ("exact", "bfloat16"))
+    note = (
+        f"the demo's assistant and windows, one panorama; {(exact_HW != bfloat16_HW).mean():.2%} of the labels differ"
+    )
+    yield Figure(NAME, peer, timings["exact"].seconds, timings["bfloat16"].seconds, note=note)

@@ -27,7 +27,7 @@ class Figure:
     our_seconds: float | None = None
     """Ours."""
     at_least: float | None = None
-    """The ratio that is aimed at; None where a figure is for information."""
+    """The target ratio; None where a figure is for information."""
     identical: bool | None = None
     """Whether the results are equal; None where they cannot be (another precision, another program)."""
     note: str = ""
@@ -44,8 +44,8 @@ def skipped(name: str, peer: str, reason: str, at_least: float | None = None) ->
     return Figure(name, peer, at_least=at_least, note=f"skipped: {reason}")
 
 
-class Lap(NamedTuple):
-    """How one contestant did."""
+class Timing(NamedTuple):
+    """What was measured of one program."""
 
     seconds: float
     """Median."""
@@ -53,18 +53,25 @@ class Lap(NamedTuple):
     """What the last repetition returned."""
 
 
-def race(
-    contestants: Mapping[str, Callable[[], Any]], repeats: int, device: str = "cpu", warm_up: bool = True
-) -> dict[str, Lap]:
-    """Run all contestants in turn, again and again (a b a b ...), so that a busy machine slows all of them."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    results = {name: contestant() for name, contestant in contestants.items()} if warm_up else {}
+def time_interleaved(
+    candidates: Mapping[str, Callable[[], Any]], repeats: int, device: str = "cpu", warm_up: bool = True
+) -> dict[str, Timing]:
+    """Time several programs in turn, again and again (a b a b ...), so that a busy machine slows all of them alike.
+
+    Args:
+        candidates: the programs by name.
+        repeats: runs of each that count.
+        device: torch device; see `now`.
+        warm_up: first run each once without counting.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    results = {name: candidate() for name, candidate in candidates.items()} if warm_up else {}
     for _ in range(repeats):
-        for name, contestant in contestants.items():
+        for name, candidate in candidates.items():
             started = now(device)
-            results[name] = contestant()
+            results[name] = candidate()
             seconds[name].append(now(device) - started)
-    return {name: Lap(statistics.median(seconds[name]), results[name]) for name in contestants}
+    return {name: Timing(statistics.median(seconds[name]), results[name]) for name in candidates}
 
 
 def now(device: str) -> float:

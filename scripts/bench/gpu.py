@@ -1,6 +1,6 @@
-"""On a GPU: windows per second, their share of what the arithmetic allows, memory, and how often counts differ.
+"""On a GPU: windows per second, their share of what the FLOPs allow, memory, and how often counts differ.
 
-Our generator is handed a batch of windows, as stage one hands it a panorama's; the stock generator knows one at a time.
+Our generator gets a batch of windows, as stage one gives it a panorama's; the stock generator takes one at a time.
 Not yet run on a GPU: figures are skipped where there is none. By estimate the four of one size of SAM take an H200
 three to six minutes: `--only "GPU vit_b"`, then `--only "GPU vit_h"`.
 """
@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from segment_anything.modeling import Sam
 
-from scripts.bench.answers import invent
-from scripts.bench.figure import Figure, now, race, skipped
+from scripts.bench.decoder_outputs import synthetic_outputs
+from scripts.bench.figure import Figure, now, skipped, time_interleaved
 from scripts.bench.machine import exact_convolutions
-from scripts.bench.masks import STOCK, TOLD, photograph
+from scripts.bench.masks import FIXED_OUTPUTS, STOCK, noise_picture
 from scripts.bench.quality import count_differences
 from scripts.bench.sams import our_masks_of_many, stock_masks
 from scripts.bench.setup import Setup
@@ -25,8 +25,8 @@ ENCODER_FLOPS = {"vit_b": 972e9, "vit_h": 5961e9}
 """Stock encoders, one window of 1024x1024."""
 DECODER_FLOPS = 3.62e9
 """Stock decoder, one point."""
-AIM = 0.4
-"""Share of the windows per second that the stock's arithmetic allows."""
+TARGET = 0.4
+"""Share of the windows per second that the stock generator's FLOPs allow."""
 
 
 class Case(NamedTuple):
@@ -45,15 +45,15 @@ class Case(NamedTuple):
         return ENCODER_FLOPS[self.size] + self.points**2 * DECODER_FLOPS
 
 
-class Extent(NamedTuple):
+class Workload(NamedTuple):
     """How much is measured."""
 
     windows: int = 32
-    """Windows handed over at once."""
+    """Windows per batch."""
     counted: int = 192
     """Windows whose numbers of masks are compared."""
     product: int = 8192
-    """Side of the matrices that tell the arithmetic limit."""
+    """Side of the matrices that measure the device's FLOPs."""
 
 
 CASES = {
@@ -79,26 +79,26 @@ def gpu_figures(setup: Setup) -> Iterator[Figure]:
                 yield case_figure(setup, name, CASES[name], sam)
 
 
-def case_figure(setup: Setup, name: str, case: Case, sam: Sam, extent: Extent | None = None) -> Figure:
-    """Seconds per window, stock and ours, of networks that are told the same answers."""
-    extent = extent or Extent()
-    answers = invent(case.points, 4 * sam.prompt_encoder.image_embedding_size[0], device=setup.device)
-    image = photograph(sam.image_encoder.img_size)
+def case_figure(setup: Setup, name: str, case: Case, sam: Sam, workload: Workload | None = None) -> Figure:
+    """Seconds per window, stock and ours, of networks with the same decoder outputs."""
+    workload = workload or Workload()
+    outputs = synthetic_outputs(case.points, 4 * sam.prompt_encoder.image_embedding_size[0], device=setup.device)
+    image = noise_picture(sam.image_encoder.img_size)
     with exact_convolutions(case.precision):
-        ours = our_masks_of_many(sam, answers, case.points, [image] * extent.windows, case.precision)
+        ours = our_masks_of_many(sam, outputs, case.points, [image] * workload.windows, case.precision)
         peak = peak_memory(ours, setup.device)
-        stock = stock_masks(sam, answers, case.points, image)
-        laps = race({"stock": stock, "ours": ours}, setup.repeats, setup.device)
-        limit = arithmetic(setup.device, case.precision, extent.product) / case.flops
-        counts = count_differences(case.precision, setup.device, extent.counted)
-    seconds = laps["ours"].seconds / extent.windows
+        stock = stock_masks(sam, outputs, case.points, image)
+        timings = time_interleaved({"stock": stock, "ours": ours}, setup.repeats, setup.device)
+        limit = measured_flops(setup.device, case.precision, workload.product) / case.flops
+        counts = count_differences(case.precision, setup.device, workload.counted)
+    seconds = timings["ours"].seconds / workload.windows
     share = 1 / (seconds * limit)
     note = (
-        f"{1 / seconds:.1f} windows/s, {share:.0%} (aim: {AIM:.0%}) of the {limit:.0f} that the stock's arithmetic "
-        f"allows in this precision; {len(laps['ours'].result[0])} masks each, the stock generator's "
-        f"{len(laps['stock'].result)}; peak memory {peak}; {counts}; {TOLD}"
+        f"{1 / seconds:.1f} windows/s, {share:.0%} (target: {TARGET:.0%}) of the {limit:.0f} that the "
+        f"stock generator's FLOPs allow in this precision; {len(timings['ours'].result[0])} masks each, the stock "
+        f"generator's {len(timings['stock'].result)}; peak memory {peak}; {counts}; {FIXED_OUTPUTS}"
     )
-    return Figure(name, STOCK, laps["stock"].seconds, seconds, note=note)
+    return Figure(name, STOCK, timings["stock"].seconds, seconds, note=note)
 
 
 def peak_memory(run: Callable[[], Any], device: str) -> str:
@@ -111,7 +111,7 @@ def peak_memory(run: Callable[[], Any], device: str) -> str:
     return f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB"
 
 
-def arithmetic(device: str, precision: torch.dtype, side: int, times: int = 20) -> float:
+def measured_flops(device: str, precision: torch.dtype, side: int, times: int = 20) -> float:
     """Floating-point operations per second that a large product of matrices reaches."""
     a, b = (torch.randn(side, side, device=device, dtype=precision) for _ in range(2))
     _ = a @ b

@@ -29,8 +29,8 @@ Picture = npt.NDArray[np.uint8]
 def bfloat16_quality(device: str, windows: int = 4) -> str:
     """One sentence: the share of masks that bfloat16 changes on a device, and how much of them stays."""
     sam, config = _demo_sam(device)
-    exact, rough = (_ours(sam, config, precision) for precision in (torch.float32, torch.bfloat16))
-    pairs = [(exact.generate(seen), rough.generate(seen)) for seen in street_windows(windows)]
+    exact, bfloat16 = (_ours(sam, config, precision) for precision in (torch.float32, torch.bfloat16))
+    pairs = [(exact.generate(seen), bfloat16.generate(seen)) for seen in street_windows(windows)]
     best_M = np.concatenate([best_overlaps(*pair) for pair in pairs])
     return (
         f"with the demo's trained SAM {np.mean(best_M < 1):.1%} of {len(best_M)} masks differ from float32, "

@@ -32,7 +32,7 @@ def _earlier(path: Path, facts: Mapping[str, Any]) -> list[Figure]:
 
 def table(figures: Sequence[Figure], facts: Mapping[str, Any]) -> str:
     """One row per figure; times are medians of interleaved repetitions in one process."""
-    head = "| figure | peer | peer's time | our time | ratio | aim | identical | note |"
+    head = "| figure | peer | peer's time | our time | ratio | target | identical | note |"
     lines = [", ".join(f"{key} {value}" for key, value in facts.items()), "", head, "|---" * 8 + "|"]
     return "\n".join([*lines, *(_row(figure) for figure in figures), ""])
 
@@ -40,8 +40,8 @@ def table(figures: Sequence[Figure], facts: Mapping[str, Any]) -> str:
 def _row(figure: Figure) -> str:
     identical = {True: "yes", False: "no", None: ""}[figure.identical]
     ratio = "" if figure.ratio is None else f"{figure.ratio:.1f}"
-    aim = "" if figure.at_least is None else f"{figure.at_least:g}"
-    cells = (figure.name, figure.peer, _time(figure.peer_seconds), _time(figure.our_seconds), ratio, aim, identical,
+    target = "" if figure.at_least is None else f"{figure.at_least:g}"
+    cells = (figure.name, figure.peer, _time(figure.peer_seconds), _time(figure.our_seconds), ratio, target, identical,
              figure.note)  # fmt: skip
     return f"| {' | '.join(cells)} |"
 

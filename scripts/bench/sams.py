@@ -1,6 +1,6 @@
-"""Mask generators to race: stock, ours and transformers', all of them told the same answers.
+"""Mask generators to compare: stock, ours and transformers', all of them with the same decoder outputs.
 
-Legend: as in `answers`; H W image, S side of the encoder's square.
+Legend: as in `decoder_outputs`; H W image, S side of the encoder's square.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from torch import Tensor, nn
 from pipeline.teacher.generator.decoder import Decoded, Decoder, PreparedImage
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
 from pipeline.teacher.masks import MaskSet
-from scripts.bench.answers import Answers
+from scripts.bench.decoder_outputs import DecoderOutputs
 
 Picture = npt.NDArray[np.uint8]
 
 
-class _Turn:
-    """Whose turn it is: prompts come in the grid's order, image after image."""
+class _PromptOrder:
+    """Which prompts are next: they come in the grid's order, image after image."""
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, outputs: DecoderOutputs) -> None:
         self._next = 0
-        self._prompts = len(answers.object_P)
-        self._device = answers.object_P.device
+        self._prompts = len(outputs.object_P)
+        self._device = outputs.object_P.device
 
     def take(self, count: int) -> Tensor:
         """The next prompts."""
@@ -39,17 +39,19 @@ class _Turn:
         return prompts
 
 
-def stock_masks(sam: Sam, answers: Answers, points_per_side: int, image: Picture) -> Callable[[], list[dict[str, Any]]]:
-    """The stock generator; its decoder is told its answers by a hook, which a SAM that is shared must not have yet."""
+def stock_masks(
+    sam: Sam, outputs: DecoderOutputs, points_per_side: int, image: Picture
+) -> Callable[[], list[dict[str, Any]]]:
+    """The stock generator; a hook replaces its decoder's outputs. A shared SAM must not have such a hook already."""
     generator = SamAutomaticMaskGenerator(sam, points_per_side=points_per_side)
-    turn = _Turn(answers)
+    order = _PromptOrder(outputs)
 
-    def tell(_decoder: nn.Module, _inputs: Any, output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        prompts = turn.take(len(output[1]))
-        return answers.all_logits(prompts), answers.predicted_iou_P3[prompts]
+    def replace_output(_decoder: nn.Module, _inputs: Any, output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        prompts = order.take(len(output[1]))
+        return outputs.all_logits(prompts), outputs.predicted_iou_P3[prompts]
 
     def generate() -> list[dict[str, Any]]:
-        hook = sam.mask_decoder.register_forward_hook(tell)
+        hook = sam.mask_decoder.register_forward_hook(replace_output)
         try:
             return generator.generate(image)
         finally:
@@ -59,42 +61,42 @@ def stock_masks(sam: Sam, answers: Answers, points_per_side: int, image: Picture
 
 
 def our_masks(
-    sam: Sam, answers: Answers, points_per_side: int, image: Picture, precision: torch.dtype = torch.float32
+    sam: Sam, outputs: DecoderOutputs, points_per_side: int, image: Picture, precision: torch.dtype = torch.float32
 ) -> Callable[[], MaskSet]:
-    """Our generator; it is told the predicted IoU before it draws, so that it draws as many masks as it would."""
-    generate_many = our_masks_of_many(sam, answers, points_per_side, [image], precision)
+    """Our generator; predicted IoUs are replaced before masks are drawn: as many as with trained weights."""
+    generate_many = our_masks_of_many(sam, outputs, points_per_side, [image], precision)
     return lambda: generate_many()[0]
 
 
 def our_masks_of_many(
     sam: Sam,
-    answers: Answers,
+    outputs: DecoderOutputs,
     points_per_side: int,
     images: Sequence[Picture],
     precision: torch.dtype = torch.float32,
     batched: bool | None = None,
 ) -> Callable[[], list[MaskSet]]:
-    """The same, handed several images at once."""
+    """The same for several images at once."""
     generator = AutomaticMaskGenerator(sam, points_per_side, precision=precision, batched=batched)
-    generator.decoder = _ToldDecoder(generator.decoder, answers)
+    generator.decoder = _FixedOutputDecoder(generator.decoder, outputs)
     return lambda: generator.generate_many(images)
 
 
-class _ToldDecoder:
-    """A folded decoder that does its work and then says what it is told."""
+class _FixedOutputDecoder:
+    """A folded decoder that does its work, whose outputs are then replaced."""
 
-    def __init__(self, decoder: Decoder, answers: Answers) -> None:
+    def __init__(self, decoder: Decoder, outputs: DecoderOutputs) -> None:
         if decoder.fallback_reason:
-            raise ValueError(f"the decoder would be called as it is: {decoder.fallback_reason}")
+            raise ValueError(f"the decoder cannot be folded: {decoder.fallback_reason}")
         self.fallback_reason = decoder.fallback_reason
         self._decoder = decoder
-        self._answers = answers
-        self._ious, self._turn = _Turn(answers), _Turn(answers)
-        cast(Any, decoder)._iou_head.register_forward_hook(self._tell)
+        self._outputs = outputs
+        self._ious, self._order = _PromptOrder(outputs), _PromptOrder(outputs)
+        cast(Any, decoder)._iou_head.register_forward_hook(self._replace_iou)
 
-    def _tell(self, _head: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-        told = self._answers.predicted_iou_P3[self._ious.take(len(output))]
-        return torch.cat((output[:, :1], told), 1)
+    def _replace_iou(self, _head: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        iou_K3 = self._outputs.predicted_iou_P3[self._ious.take(len(output))]
+        return torch.cat((output[:, :1], iou_K3), 1)
 
     def prepare(self, embedding_1Chw: Tensor) -> PreparedImage:
         return self._decoder.prepare(embedding_1Chw)
@@ -102,34 +104,40 @@ class _ToldDecoder:
     def decode(self, prepared: PreparedImage, points_P2: Tensor, predicted_iou_thresh: float | None) -> Decoded:
         decoded = self._decoder.decode(prepared, points_P2, predicted_iou_thresh)
         prompts, masks = decoded.kept_P3.nonzero().T.to(decoded.logits_Khw.device)
-        logits = self._answers.logits(self._turn.take(len(points_P2))[prompts], masks)
+        logits = self._outputs.logits(self._order.take(len(points_P2))[prompts], masks)
         return Decoded(decoded.predicted_iou_P3, decoded.kept_P3, logits)
 
 
-def transformers_masks(answers: Answers, points_per_side: int, image: Picture) -> Callable[[], dict[str, Any]]:
-    """transformers' mask-generation pipeline over a ViT-B of random weights, told the same answers."""
+def transformers_masks(outputs: DecoderOutputs, points_per_side: int, image: Picture) -> Callable[[], dict[str, Any]]:
+    """transformers' mask-generation pipeline over a ViT-B of random weights, with the same outputs."""
     from transformers import SamConfig, SamImageProcessor, SamModel, pipeline
 
-    device = answers.object_P.device
+    device = outputs.object_P.device
     model = SamModel(SamConfig()).eval().to(device)  # type: ignore[arg-type]
     run: Any = pipeline("mask-generation", model=model, image_processor=SamImageProcessor(), device=device)
-    turn, picture = _Turn(answers), Image.fromarray(image)
+    order, picture = _PromptOrder(outputs), Image.fromarray(image)
 
-    def tell(_model: nn.Module, _inputs: Any, output: Any) -> Any:
-        prompts = turn.take(output.iou_scores.shape[1])
-        output["pred_masks"] = answers.all_logits(prompts)[None]
-        output["iou_scores"] = answers.predicted_iou_P3[prompts][None]
+    def replace_output(_model: nn.Module, _inputs: Any, output: Any) -> Any:
+        prompts = order.take(output.iou_scores.shape[1])
+        output["pred_masks"] = outputs.all_logits(prompts)[None]
+        output["iou_scores"] = outputs.predicted_iou_P3[prompts][None]
         return output
 
-    model.register_forward_hook(tell)
+    model.register_forward_hook(replace_output)
     return lambda: run(picture, points_per_batch=64, points_per_crop=points_per_side)
 
 
-def told_sam(answers: Answers, side: int = 1024) -> Sam:
-    """A SAM without an encoder, whose decoder only tells its answers: what takes time then is post-processing."""
-    cells = answers.shapes_O3hw.shape[-1] // 4
+def fixed_output_sam(outputs: DecoderOutputs, side: int = 1024) -> Sam:
+    """A SAM without encoder whose decoder returns fixed outputs: all time is then spent on post-processing."""
+    cells = outputs.shapes_O3hw.shape[-1] // 4
     mean = [123.675, 116.28, 103.53]
-    return Sam(cast(Any, _NoEncoder(side, cells)), cast(Any, _NoPrompts(cells)), cast(Any, _Told(answers)), mean, mean)
+    return Sam(
+        cast(Any, _NoEncoder(side, cells)),
+        cast(Any, _NoPrompts(cells)),
+        cast(Any, _FixedMaskDecoder(outputs)),
+        mean,
+        mean,
+    )
 
 
 class _NoEncoder(nn.Module):
@@ -155,17 +163,17 @@ class _NoPrompts(nn.Module):
         return points[0], torch.zeros(1)
 
 
-class _Told(nn.Module):
+class _FixedMaskDecoder(nn.Module):
     transformer = None
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, outputs: DecoderOutputs) -> None:
         super().__init__()
-        everyone = torch.arange(len(answers.object_P))
-        self._logits, self._iou = answers.all_logits(everyone), answers.predicted_iou_P3  # made before the clock starts
-        self._turn = _Turn(answers)
+        everyone = torch.arange(len(outputs.object_P))
+        self._logits, self._iou = outputs.all_logits(everyone), outputs.predicted_iou_P3  # made before the clock starts
+        self._order = _PromptOrder(outputs)
 
     def forward(self, *, sparse_prompt_embeddings: Tensor, **_: Any) -> tuple[Tensor, Tensor]:
-        prompts = self._turn.take(len(sparse_prompt_embeddings))
+        prompts = self._order.take(len(sparse_prompt_embeddings))
         return self._logits[prompts], self._iou[prompts]
 
 

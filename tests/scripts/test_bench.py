@@ -1,4 +1,4 @@
-"""The benchmark's own machinery: fair races, answers that are told to everyone alike, reports."""
+"""The benchmark's own machinery: programs timed in turn, with the same decoder outputs, and reports."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pipeline.teacher.generator.decoder import fold_decoder
 from pipeline.teacher.masks import MaskSet
 from scripts.bench import gpu, masks
 from scripts.bench.__main__ import names
-from scripts.bench.answers import invent
-from scripts.bench.figure import Figure, Lap, race, skipped
+from scripts.bench.decoder_outputs import synthetic_outputs
+from scripts.bench.figure import Figure, Timing, skipped, time_interleaved
 from scripts.bench.quality import best_overlaps, street_windows
 from scripts.bench.report import table, write_report
-from scripts.bench.sams import equal_masks, our_masks, our_masks_of_many, stock_masks, told_sam
+from scripts.bench.sams import equal_masks, fixed_output_sam, our_masks, our_masks_of_many, stock_masks
 from scripts.bench.setup import Setup
 
 POINTS = 3
@@ -31,7 +31,7 @@ def small_sam() -> Sam:
     return build_demo_sam().eval()
 
 
-def test_contestants_take_turns_and_the_median_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_take_turns_and_the_median_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     times = iter([1.0, 9.0, 2.0])  # seconds that "a" takes
     clock = 0.0
@@ -43,30 +43,36 @@ def test_contestants_take_turns_and_the_median_counts(monkeypatch: pytest.Monkey
         clock += next(times) if name == "a" and warm else 5.0
 
     monkeypatch.setattr("scripts.bench.figure.now", lambda device: clock)
-    laps = race({"a": lambda: work("a"), "b": lambda: work("b")}, 3)
+    timings = time_interleaved({"a": lambda: work("a"), "b": lambda: work("b")}, 3)
     assert "".join(order) == "ab" * 4  # one round to warm up
-    assert (laps["a"].seconds, laps["b"].seconds) == (2.0, 5.0)
+    assert (timings["a"].seconds, timings["b"].seconds) == (2.0, 5.0)
 
 
-def test_both_generators_find_the_masks_of_the_given_answers(small_sam: Sam) -> None:
+def test_both_generators_find_the_masks_of_the_given_outputs(small_sam: Sam) -> None:
     grid = 4 * small_sam.prompt_encoder.image_embedding_size[0]
-    answers, image = invent(POINTS, grid, steepness=40.0), masks.photograph(small_sam.image_encoder.img_size)
-    ours = our_masks(small_sam, answers, POINTS, image)
-    stock = stock_masks(small_sam, answers, POINTS, image)
+    outputs, image = (
+        synthetic_outputs(POINTS, grid, steepness=40.0),
+        masks.noise_picture(small_sam.image_encoder.img_size),
+    )
+    ours = our_masks(small_sam, outputs, POINTS, image)
+    stock = stock_masks(small_sam, outputs, POINTS, image)
     first = ours()
     assert len(first) > 0
     assert equal_masks(stock(), first)
-    assert equal_masks(stock(), ours())  # told anew for each image
+    assert equal_masks(stock(), ours())  # replaced anew for each image
     assert fold_decoder(small_sam).fallback_reason is None  # the stock's hook is gone when its turn is over
 
 
 @pytest.mark.slow
-def test_a_batch_of_windows_gets_the_same_answers(small_sam: Sam) -> None:
+def test_a_batch_of_windows_gets_the_same_outputs(small_sam: Sam) -> None:
     grid = 4 * small_sam.prompt_encoder.image_embedding_size[0]
-    answers, image = invent(POINTS, grid, steepness=40.0), masks.photograph(small_sam.image_encoder.img_size)
-    stock = stock_masks(small_sam, answers, POINTS, image)()
+    outputs, image = (
+        synthetic_outputs(POINTS, grid, steepness=40.0),
+        masks.noise_picture(small_sam.image_encoder.img_size),
+    )
+    stock = stock_masks(small_sam, outputs, POINTS, image)()
     for batched in (False, True):
-        found = our_masks_of_many(small_sam, answers, POINTS, [image] * 3, batched=batched)()
+        found = our_masks_of_many(small_sam, outputs, POINTS, [image] * 3, batched=batched)()
         assert [equal_masks(stock, own) for own in found] == [True] * 3
 
 
@@ -75,7 +81,7 @@ def test_the_figures_of_a_gpu_are_skipped_without_one_and_work_where_they_are_tr
     (left_out,) = gpu.gpu_figures(Setup(frozenset(gpu.NAMES)))
     assert "skipped" in left_out.note
     case = gpu.Case("vit_b", POINTS, torch.float32)
-    figure = gpu.case_figure(Setup(frozenset(), repeats=1), "tiny", case, small_sam, gpu.Extent(2, 2, 64))
+    figure = gpu.case_figure(Setup(frozenset(), repeats=1), "tiny", case, small_sam, gpu.Workload(2, 2, 64))
     assert figure.peer_seconds is not None
     assert figure.our_seconds is not None
     for fact in (f"{1 / figure.our_seconds:.1f} windows/s", "differs for 0 of 2 windows (0.0%)", "not counted"):
@@ -103,9 +109,9 @@ def test_windows_come_from_as_few_panoramas_as_there_must_be() -> None:
     assert len({window.tobytes() for window in windows}) == 9
 
 
-def test_answers_that_reach_over_the_frame_have_boxes_that_do() -> None:
-    sam = told_sam(invent(POINTS, 32, full_frame=True), 128)
-    image = masks.photograph(128)
+def test_outputs_that_reach_over_the_frame_have_boxes_that_do() -> None:
+    sam = fixed_output_sam(synthetic_outputs(POINTS, 32, full_frame=True), 128)
+    image = masks.noise_picture(128)
     found = masks.our_masks_alone(sam, POINTS, image)()
     assert equal_masks(masks.stock_masks_alone(sam, POINTS, image)(), found)
     for box in found.boxes_M4.tolist():
@@ -168,5 +174,5 @@ def test_a_run_of_other_figures_adds_to_the_report_of_its_machine_and_device(tmp
 
 def test_what_bfloat16_costs_is_measured_where_the_figure_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(masks, "bfloat16_quality", lambda device: f"measured on {device}")
-    laps = {"stock": Lap(2.0, None), "rough": Lap(1.0, None)}
-    assert masks.rough_figure("masks", masks.GRIDS[0], laps, "cuda").note.endswith("measured on cuda")
+    timings = {"stock": Timing(2.0, None), "bfloat16": Timing(1.0, None)}
+    assert masks.bfloat16_figure("masks", masks.GRIDS[0], timings, "cuda").note.endswith("measured on cuda")

@@ -1,4 +1,4 @@
-"""The points that are asked, and how an answer is scored."""
+"""Which points are prompted, and how a predicted mask is scored."""
 
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from pipeline.world.seeds import MODEL_VALIDATION
 from scripts.demo_data import SIZE, Batch, render_windows
 from scripts.evaluate_demo_sam import CAMVID_UNLABELLED, frames
 from scripts.measure_one_point import (
-    answers,
     by_area,
     by_level,
     centre_prompts,
     grid_prompts,
-    of_frame,
-    of_window,
-    score_answer,
+    labelled_frame,
+    labelled_window,
+    predict_points,
+    score_prediction,
 )
 
 SIDE = 32
@@ -37,13 +37,13 @@ def one_square() -> Batch:
 
 
 def test_the_grid_asks_all_levels_at_every_point() -> None:
-    prompts = list(grid_prompts(of_window(one_square(), 0), side=4))
+    prompts = list(grid_prompts(labelled_window(one_square(), 0), side=4))
     assert len(prompts) == 3 * 16
     assert {prompt[1:] for prompt in prompts} == {(r, c) for r in (4, 12, 20, 28) for c in (4, 12, 20, 28)}
 
 
 def test_centres_ask_every_mask_once_at_its_innermost_pixel() -> None:
-    prompts = list(centre_prompts(of_window(one_square(), 0), smallest=64))
+    prompts = list(centre_prompts(labelled_window(one_square(), 0), smallest=64))
     assert [level for level, _, _ in prompts] == [0, 0, 0, 1, 1, 2, 2]
     objects = [(row, column) for level, row, column in prompts if level == 1]
     assert any(12 <= row <= 19 and 12 <= column <= 19 for row, column in objects)
@@ -52,18 +52,18 @@ def test_centres_ask_every_mask_once_at_its_innermost_pixel() -> None:
 
 
 def test_small_masks_are_not_asked_for() -> None:
-    assert len(list(centre_prompts(of_window(one_square(), 0), smallest=200))) == 1 + 2 + 2
+    assert len(list(centre_prompts(labelled_window(one_square(), 0), smallest=200))) == 1 + 2 + 2
 
 
-def test_an_answer_counts_the_best_of_three_masks() -> None:
+def test_a_point_counts_the_best_of_three_masks() -> None:
     instances = one_square().instances_NHW[0]
     said = np.stack([instances == 0, instances == 1, np.ones((SIDE, SIDE), bool)])
-    answer = score_answer(1, instances, 12, 12, said)
-    assert (answer.level, answer.area, answer.iou) == (1, 256, 1.0)
+    result = score_prediction(1, instances, 12, 12, said)
+    assert (result.level, result.area, result.iou) == (1, 256, 1.0)
     half = np.stack([instances == 0, np.zeros((SIDE, SIDE), bool), np.ones((SIDE, SIDE), bool)])
-    assert score_answer(1, instances, 12, 12, half).iou == 256 / 1024
-    assert "object 1.000" in by_level([score_answer(k, instances, 12, 12, said) for k in range(3)])
-    assert "256 to   1023 pixels: 1.000 (1)" in by_area([answer])
+    assert score_prediction(1, instances, 12, 12, half).iou == 256 / 1024
+    assert "object 1.000" in by_level([score_prediction(k, instances, 12, 12, said) for k in range(3)])
+    assert "256 to   1023 pixels: 1.000 (1)" in by_area([result])
 
 
 def write_frame(folder: Path) -> None:
@@ -78,7 +78,7 @@ def write_frame(folder: Path) -> None:
 
 def test_a_photograph_is_asked_for_its_class_regions_where_it_is_labelled(tmp_path: Path) -> None:
     write_frame(tmp_path)
-    (frame,) = map(of_frame, frames(tmp_path, 5))
+    (frame,) = map(labelled_frame, frames(tmp_path, 5))
     asked = list(grid_prompts(frame, side=4))
     assert {level for level, _, _ in asked} == {2}
     assert {row for _, row, _ in asked} == {160, 224}  # the upper half has no label
@@ -91,21 +91,23 @@ def test_a_photograph_is_asked_for_its_class_regions_where_it_is_labelled(tmp_pa
     ]
 
 
-def test_what_an_answer_covers_of_unlabelled_pixels_counts_neither_way(tmp_path: Path) -> None:
+def test_what_a_mask_covers_of_unlabelled_pixels_counts_neither_way(tmp_path: Path) -> None:
     write_frame(tmp_path)
-    (frame,) = map(of_frame, frames(tmp_path, 5))
+    (frame,) = map(labelled_frame, frames(tmp_path, 5))
     left = np.zeros((3, SIZE, SIZE), bool)
     left[0, :, : SIZE // 2] = True  # the road, and what lies above it
-    answer = score_answer(2, frame.ids[2], SIZE - 1, 0, left)
-    assert (answer.area, answer.iou) == (SIZE * SIZE // 4, 1.0)
-    assert by_level([answer]) == "region 1.000  all 1.000  (1 answers)"
+    result = score_prediction(2, frame.ids[2], SIZE - 1, 0, left)
+    assert (result.area, result.iou) == (SIZE * SIZE // 4, 1.0)
+    assert by_level([result]) == "region 1.000  all 1.000  (1 masks)"
 
 
 @pytest.mark.slow
-def test_the_embedded_sam_answers_points_of_scenes_that_it_has_not_seen() -> None:
+def test_the_embedded_sam_finds_masks_from_points_of_scenes_that_it_has_not_seen() -> None:
     windows = render_windows(MODEL_VALIDATION[9000:9002], per_scene=2)
     predictor = SamPredictor(load_sam(SamConfig(), torch.device("cpu")))
     with torch.inference_mode():
-        images = [of_window(windows, index) for index in range(len(windows))]
-        said = [answer for image in images for answer in answers(predictor, image, list(grid_prompts(image, 6)))]
-    assert np.mean([answer.iou for answer in said]) > 0.65
+        images = [labelled_window(windows, index) for index in range(len(windows))]
+        found = [
+            result for image in images for result in predict_points(predictor, image, list(grid_prompts(image, 6)))
+        ]
+    assert np.mean([result.iou for result in found]) > 0.65

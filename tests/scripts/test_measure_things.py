@@ -1,4 +1,4 @@
-"""Prompts for the things that an assistant proposes, and what their answers change."""
+"""Prompts for the things that an assistant proposes, and what their masks change."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from pipeline.classes import DENSEPASS_13
-from scripts.measure_things import answer, points, prompted_classes, replace_thing, things
+from scripts.measure_things import best_mask, points, prompted_classes, replace_thing, things
 
 HEIGHT, WIDTH = 64, 128
 POLE, SKY, ROAD = 5, 10, 0
 
 
 def labels() -> np.ndarray:
-    """A pole over the seam, a smaller one in the picture, and one too small to ask for."""
+    """A pole over the seam, a smaller one in the picture, and one too small to prompt for."""
     found = np.full((HEIGHT, WIDTH), SKY, np.uint8)
     found[20:40, :3] = POLE
     found[10:20, 60:64] = POLE
@@ -44,7 +44,7 @@ def test_both_points_lie_inside_apart() -> None:
 
 
 @pytest.mark.parametrize("with_box", [False, True])
-def test_of_three_answers_the_one_that_fits_the_piece_is_taken(with_box: bool) -> None:
+def test_of_three_masks_the_one_that_fits_the_piece_is_taken(with_box: bool) -> None:
     piece = np.zeros((32, 32), np.bool_)
     piece[8:24, 8:24] = True
     asked: list[dict[str, Any]] = []
@@ -58,7 +58,7 @@ def test_of_three_answers_the_one_that_fits_the_piece_is_taken(with_box: bool) -
     predictor: Any = SimpleNamespace(
         model=SimpleNamespace(image_encoder=SimpleNamespace(img_size=64)), set_image=images.append, predict=predict
     )
-    mask, overlap = answer(predictor, np.zeros((32, 32, 3), np.uint8), piece, with_box)
+    mask, overlap = best_mask(predictor, np.zeros((32, 32, 3), np.uint8), piece, with_box)
     assert (mask == piece).all() and overlap == 1
     assert images[0].shape == (64, 64, 3)
     assert all(fitting[int(y), int(x)] for x, y in asked[0]["at"])

@@ -1,10 +1,11 @@
-"""Decoder answers as SAM gives them, for networks whose random weights would answer noise.
+"""Decoder outputs like those of a trained SAM, for networks of random weights, whose own outputs are noise.
 
-A made-up scene: each prompt belongs to the nearest of some objects and answers its part, whole and surroundings,
-three nested blobs with edges as steep as SAM's; prompts on one object answer nearly the same. Networks run for the
-time that they take, then their answers are replaced by these: masks and duplicates are as many as with trained weights.
+A synthetic scene: each prompt belongs to the nearest of some objects and gets the masks of its part, whole and
+surroundings, three nested blobs with edges as steep as SAM's; prompts on one object get nearly the same masks. The
+networks run for as long as they take, then their outputs are replaced by these, so that there are as many masks and
+duplicates as with trained weights.
 
-Legend: P prompts, O objects, K masks asked for, h w the grid of the low-resolution logits.
+Legend: P prompts, O objects, K wanted masks, h w the grid of the low-resolution logits.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ NESTED = (0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
-class Answers:
+class DecoderOutputs:
     """Logits and predicted IoU per prompt of a grid, in the grid's order."""
 
     shapes_O3hw: Tensor
@@ -32,8 +33,9 @@ class Answers:
     object_P: Tensor
     """The object that each prompt lies on."""
     shift_P3: Tensor
-    """What each prompt adds to its object's logits: no two answers are quite equal."""
+    """What each prompt adds to its object's logits: no two outputs are quite equal."""
     predicted_iou_P3: Tensor
+    """SAM's estimate of each mask's IoU, 0..1."""
 
     def logits(self, prompts_K: Tensor, masks_K: Tensor) -> Tensor:
         """Logits [K, h, w]."""
@@ -44,17 +46,17 @@ class Answers:
         return self.shapes_O3hw[self.object_P[prompts_P]] + self.shift_P3[prompts_P][:, :, None, None]
 
 
-def invent(
+def synthetic_outputs(
     points_per_side: int, grid: int, *, full_frame: bool = False, device: str = "cpu", seed: int = 0,
     steepness: float = STEEPNESS,
-) -> Answers:  # fmt: skip
-    """Answers to a square grid of prompts.
+) -> DecoderOutputs:  # fmt: skip
+    """DecoderOutputs to a square grid of prompts.
 
     Args:
         points_per_side: prompts per side.
         grid: h = w of the logits.
         full_frame: give every mask a speck in two opposite corners, so that it reaches over the whole frame.
-        device: where the answers lie.
+        device: torch device of the outputs.
         seed: of the scene.
         steepness: logits per low-resolution pixel at edges; on small grids stable masks need more.
     """
@@ -70,7 +72,7 @@ def invent(
     chance_P3 = torch.rand(len(points_P2), 3, generator=generator)
     good, poor = 0.885 + 0.11 * chance_P3 / PASSING, 0.87 * (1 - chance_P3)
     predicted_iou_P3 = torch.where(chance_P3 < PASSING, good, poor)
-    return Answers(*(part.to(device) for part in (shapes_O3hw, object_P, shift_P3, predicted_iou_P3)))
+    return DecoderOutputs(*(part.to(device) for part in (shapes_O3hw, object_P, shift_P3, predicted_iou_P3)))
 
 
 def _blobs(centres_O2: Tensor, grid: int, steepness: float, generator: torch.Generator) -> Tensor:
