@@ -33,7 +33,7 @@ from pipeline.panorama.config import ViewsConfig
 from pipeline.settings import fingerprint
 from pipeline.teacher.config import UnknownConfig
 from stages.claims import exclusive_lock
-from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted, silent
+from stages.events import ItemFailed, Listener, Note, StageFinished, StageStarted, silent
 from stages.export_crops import crop_settings, crops_of
 from stages.export_folder import ExportFolder, ExportKind, require_outside
 from stages.export_formats import FORMATS, LOCAL_FILES, Exported
@@ -54,6 +54,7 @@ from stages.reading import RunReader
 from stages.runner import run_tasks
 from stages.runs import Run
 from stages.splits import EVALUATION, LEARNING, SplitPanorama, all_panoramas, evaluation_panoramas, learning_panoramas
+from stages.task_reports import follow
 from stages.unknown_table import write_unknown_table
 
 VERSION = 1
@@ -230,16 +231,8 @@ def _is_done(folder: ExportFolder, task: ExportTask) -> bool:
 
 def _export_all(tasks: Sequence[ExportTask], workers: int, listener: Listener) -> dict[str, str]:
     """Export panoramas and report progress; returns the errors of those that were set aside, by name."""
-    failed: dict[str, str] = {}
     with closing(run_tasks(export_panorama, tasks, workers, lost=_lost)) as reports:
-        for done, report in enumerate(reports, start=1):
-            if report.fatal is not None:
-                raise report.fatal
-            if report.failed is not None:
-                failed[report.name] = report.failed.error
-                listener(report.failed)
-            listener(StageAdvanced(STAGE, done, report.name, report.seconds))
-    return failed
+        return {report.id: report.failed.error for report in follow(reports, STAGE, listener) if report.failed}
 
 
 def _lost(task: ExportTask, death: WorkerError) -> ExportReport:

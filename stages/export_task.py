@@ -72,7 +72,7 @@ class ExportTask:
 class ExportReport:
     """What became of one task."""
 
-    name: str
+    id: str
     """The panorama."""
     seconds: float = 0.0
     """Wall-clock time."""

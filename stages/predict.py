@@ -28,7 +28,7 @@ from pipeline.panorama.level import level_note
 from pipeline.panorama.placement import placement_note
 from pipeline.settings import fingerprint
 from stages.claims import exclusive_lock
-from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted, silent
+from stages.events import ItemFailed, Listener, Note, StageFinished, StageStarted, silent
 from stages.files import digest, mask_digest, writing
 from stages.label_files import label_path, overlay_path, read_notes
 from stages.map_tables import doubtful_positions, row_of_notes, write_map_tables
@@ -37,6 +37,7 @@ from stages.positions import Positions, read_positions
 from stages.predict_task import STAGE, PredictReport, PredictTask, predict_in_worker, predict_panorama
 from stages.runner import run_tasks
 from stages.tables import PanoramaRow
+from stages.task_reports import follow
 
 VERSION = 8
 """Raised when the code changes what is predicted or recorded, so that older outputs are replaced."""
@@ -140,17 +141,13 @@ def _predict_all(
     noted: set[str] = set()
     placed, tilts = 0, list[float]()
     with closing(run_tasks(work, tasks, job.workers, lost=lost_report)) as reports:
-        for done, report in enumerate(reports, start=1):
-            if report.fatal is not None:
-                raise report.fatal
+        for report in follow(reports, STAGE, listener):
             if report.failed is not None:
                 failed[report.id] = report.failed.error
-                listener(report.failed)
             placed += report.placed
             tilts += [report.tilt] if report.tilt else []
             _report(listener, [note for note in report.notes if note not in noted])
             noted.update(report.notes)
-            listener(StageAdvanced(STAGE, done, report.id, report.seconds))
     _report(listener, [placement_note(placed), level_note(tilts)])
     return failed
 
