@@ -3,7 +3,7 @@
     python -m scripts.real_check --data FOLDER            (or `make real-check DATA=FOLDER`)
 
 The data folder holds `panoramas/` (2:1 JPEGs of one recording car), `assistant/*.onnx` (a Cityscapes network) and, if
-there are any, `machine_labels/` (Cityscapes train ids of another run of that network: an opinion to compare with, not
+there are any, `machine_labels/` (Cityscapes train ids of another run of that network: labels to compare with, not
 truth). Nothing is scored as right or wrong; the report says how far the rungs agree, and pictures are to be looked at.
 """
 

@@ -54,7 +54,7 @@ def examine(run: Run | None = None) -> list[Finding]:
 
 
 def _guarded(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """What a check finds; one that fails itself is a finding too."""
+    """The findings of a check; an error inside the check is a finding too."""
     try:
         yield from check()
     except Exception as error:

@@ -203,7 +203,7 @@ def _milliseconds(student: StudentPredictor, exported: OnnxPredictor, image: Ima
 
 
 def _chapter(job: ExportJob, report: ExportReport) -> str:
-    """What the model card beside the file says of it."""
+    """The chapter on the file in the model card beside it."""
     example = (
         "images = np.asarray(panorama).transpose(2, 0, 1)[None]"
         if job.input_type == "uint8"

@@ -44,7 +44,7 @@ _IMAGE_QUALITY = 95
 
 @dataclass(frozen=True)
 class ExportTask:
-    """All that a worker needs to know about one panorama."""
+    """All that a worker needs of one panorama."""
 
     panorama_id: str
     """Its id in the run."""

@@ -1,4 +1,4 @@
-"""What a run still takes: panoramas, hours by a measured sample, room on the disk, memory."""
+"""What remains to be computed of a run: panoramas, hours by a measured sample, disk space, memory."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def _distill_hours(recipe: Recipe, log: Path) -> float | None:
 
 
 def _peak_memory() -> float:
-    """Most memory that this process has had, gigabytes."""
+    """Peak memory of this process, gigabytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / _GB if sys.platform == "darwin" else peak * 1024 / _GB
 

@@ -140,7 +140,7 @@ def panorama_states(run: Run) -> PanoramaStates:
 
 
 class _Look:
-    """Looks for panoramas in the store, under certain fingerprints."""
+    """Which products of a panorama are in the store, under certain fingerprints."""
 
     def __init__(self, store: TeacherStore, prints: Mapping[str, str]) -> None:
         self._indexes = [(product, store.mark_index(product.name, prints[product.name])) for product in all_products()]

@@ -1,4 +1,4 @@
-"""`goodsam tune`: the blend of the assistant that SAM's masks like best, chosen without labels on a few panoramas.
+"""`goodsam tune`: the blend of the assistant that agrees best with SAM's masks, found without labels on some panoramas.
 
 <run>/tune/
     parts.zarr         the assistant's prediction of every panorama from every part of a blend
@@ -108,7 +108,7 @@ def tune(
     run: Run, listener: Listener, out: Path, *, minutes: float = 20, panoramas: int = 6, overwrite: bool = False,
     device: str = "cpu", threads: int = 1, clock: Callable[[], float] = time.monotonic,
 ) -> TuneResult:  # fmt: skip
-    """Search for the blend that SAM's masks like best, and write the recipe that asks for it.
+    """Search for the blend that agrees best with SAM's masks and with itself under yaw roll, and write its recipe.
 
     Args:
         run: recipe and folder.
@@ -287,7 +287,7 @@ class _Tuning:
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:
-    """So many items, evenly spread, all where there are fewer; a smaller number has the first of a larger one's.
+    """`count` items, evenly spread; all where there are fewer. Fewer items are always the first of more.
 
     They are taken at the places of van der Corput's sequence, 0, 1/2, 1/4, 3/4, 1/8, ...
     """

@@ -2,7 +2,7 @@
 
 Masks are those of stage one, in the store of all runs: what is there is read, and what is found here stage one need not
 find again. Predictions of the parts lie in `<run>/tune/parts.zarr`, each under a fingerprint of what determines it, and
-with what the assistant says of the rolled panorama.
+with the assistant's prediction of the rolled panorama.
 
 Legend: C classes, H W panorama (working size), N scored pixels.
 """

@@ -109,7 +109,7 @@ def _variant(blend: Blend, assistant: AssistantConfig, views: ViewsConfig) -> tu
 
 
 class SeenPart(NamedTuple):
-    """What a part says of the pixels that are kept."""
+    """A part's prediction at the pixels that are kept."""
 
     probabilities_CN: FloatArray
     """Probabilities; 0 where it sees nothing."""

@@ -55,7 +55,7 @@ class Part:
 
 
 class Prediction(NamedTuple):
-    """What the assistant says of a panorama from one part."""
+    """The assistant's prediction of a panorama from one part."""
 
     probabilities_CHW: FloatArray
     """Stitched; 0 where the part sees nothing."""

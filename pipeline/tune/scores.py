@@ -1,4 +1,4 @@
-"""Scores of a prediction that need no labels: what SAM's masks and the sphere say of it.
+"""Scores of a prediction that need no labels: purity of SAM's masks, agreement under yaw roll, certainty.
 
 - *Purity*: masks end where things end, so a good prediction has one class in each. It is corrected for chance, since a
   prediction of one class everywhere is pure as well.
