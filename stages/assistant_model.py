@@ -20,6 +20,7 @@ from pipeline.panorama.config import OPTIONAL_OF_VIEWS, OPTIONAL_OF_WINDOWS, Pan
 from pipeline.pretrained import find_network
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint, without_unused
+from pipeline.teacher.config import OPTIONAL_OF_ASSISTANT
 from pipeline.teacher.identity import assistant_identity
 from stages.views import assistant_views, shared_views
 
@@ -45,7 +46,8 @@ class AssistantModel:
     def identity(self) -> str:
         """See `Model`."""
         recipe = self.recipe
-        shown = dataclasses.replace(recipe.assistant, name="-", label_set="")  # they are named by their content
+        named = dataclasses.replace(recipe.assistant, name="-", label_set="")  # they are named by their content
+        shown = without_unused(named, OPTIONAL_OF_ASSISTANT)
         network = assistant_identity(recipe.assistant)
         views = without_unused(recipe.views, OPTIONAL_OF_VIEWS)
         windows = without_unused(recipe.windows, OPTIONAL_OF_WINDOWS)
@@ -121,7 +123,8 @@ class AssistantPredictor:
 
         recipe = self.recipe
         return stitch_assistant(image_HW3, shared_views(recipe), self.assistant, recipe.assistant, self.label_set,
-                                more_views=assistant_views(recipe)).assistant_CHW  # fmt: skip
+                                more_views=assistant_views(recipe),
+                                vertical_fov=recipe.panorama.vertical_fov).assistant_CHW  # fmt: skip
 
 
 def assistant_model(name: str, recipe: Recipe, label_set: str = "") -> AssistantModel:

@@ -28,7 +28,7 @@ from pipeline.panorama.config import OPTIONAL_OF_VIEWS, OPTIONAL_OF_WINDOWS
 from pipeline.recipe import Recipe
 from pipeline.settings import digest_of, fingerprint, without_unused
 from pipeline.student.model import start_identity
-from pipeline.teacher.config import SAM_OPTIONAL
+from pipeline.teacher.config import OPTIONAL_OF_ASSISTANT, SAM_OPTIONAL
 from pipeline.teacher.identity import assistant_identity, mask_source_identity, weights_digest
 from stages.claims import exclusive_lock
 from stages.files import mask_digest, writing
@@ -208,7 +208,7 @@ def old_fingerprints(recipe: Recipe) -> dict[str, str]:
     unused = () if views else ("views_weight", "views_scale")
     classes = (recipe.classes.names, label_set(assistant.label_set).names)
     output = fingerprint(ASSISTANT, _OLD_VERSIONS[ASSISTANT], size, windows, classes,
-                         _without(assistant, "name", "label_set", *unused), *views,
+                         _without(assistant, "name", "label_set", *unused, *OPTIONAL_OF_ASSISTANT), *views,
                          assistant_identity(assistant))  # fmt: skip
     mask = panorama.ignore_mask
     ignored = (panorama.find_constant_border, "of each panorama" if mask and Path(mask).is_dir() else mask_digest(mask))

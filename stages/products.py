@@ -10,7 +10,7 @@ no more than the names.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from pipeline.ensemble.config import OPTIONAL
 from pipeline.panorama.config import OPTIONAL_OF_VIEWS, OPTIONAL_OF_WINDOWS
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint, without_unused
-from pipeline.teacher.config import OPTIONAL_OF_BOUNDARY, SAM_OPTIONAL
+from pipeline.teacher.config import OPTIONAL_OF_ASSISTANT, OPTIONAL_OF_BOUNDARY, SAM_OPTIONAL
 from pipeline.teacher.identity import assistant_identity, mask_source_identity, weights_digest, weights_path
 from stages.files import mask_digest
 
@@ -99,10 +99,6 @@ def fingerprints(recipe: Recipe) -> dict[str, str]:
     return prints
 
 
-def _without(settings: Any, names: Iterable[str]) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in names}
-
-
 def _common_settings(recipe: Recipe) -> dict[str, Any]:
     """Working size and windows, which decide what all networks see."""
     size = {name: getattr(recipe.panorama, name) for name in _SIZE}
@@ -139,11 +135,12 @@ def _compute_masks(work: PanoramaWork) -> Arrays:
 def _assistant_settings(recipe: Recipe) -> dict[str, Any]:
     shows_views = recipe.assistant.views_weight > 0
     unused = () if shows_views else ("views_weight", "views_scale")
+    named = without_unused(recipe.assistant, OPTIONAL_OF_ASSISTANT)
     return {
         **_common_settings(recipe),
         "label_set": recipe.classes.names,
         "assistant": {
-            **_without(recipe.assistant, ("name", "label_set", *unused)),
+            **{key: value for key, value in named.items() if key not in ("name", "label_set", *unused)},
             "classes": label_set(recipe.assistant.label_set).names,
         },
         **({"views": without_unused(recipe.views, OPTIONAL_OF_VIEWS)} if shows_views else {}),
@@ -171,6 +168,7 @@ def _compute_assistant(work: PanoramaWork) -> Arrays:
         recipe.classes,
         more_views=views,
         more_image_HW3=work.image_at(recipe.views.source_width) if views else None,
+        vertical_fov=recipe.panorama.vertical_fov,
     )
     return pack_assistant(prediction)
 

@@ -4,6 +4,7 @@
     parts.zarr         the assistant's prediction of every panorama from every part of a blend
     judgements.jsonl   the scores of every blend on every panorama
     masks.jsonl        which of the masks in the shared store are its own, too: `gc` leaves them
+    sureness.jsonl     how sure the assistant is of every group of views, and of the whole image there
     table.md           what was tried
 
 A part (whole image, windows, a group of perspective views) is predicted once per panorama; the many blends are weighted
@@ -27,8 +28,9 @@ from pipeline.settings import fingerprint
 from pipeline.tune.blends import Blend, blend_of, parts_of
 from pipeline.tune.judge import Judgement
 from pipeline.tune.parts import GROUPS, WINDOWS, Part
-from pipeline.tune.report import LEGEND, Trial, table, verdict
+from pipeline.tune.report import LEGEND, Trial, groups_table, table, verdict
 from pipeline.tune.search import Search, choose, variants
+from pipeline.tune.sureness import Comparison, Sureness, compare, less_sure, sureness
 from stages.claims import exclusive_lock
 from stages.devices import choose_device, describe_device
 from stages.events import Item, Listener, Note, StageAdvanced, StageFinished, StageStarted, failure
@@ -41,11 +43,11 @@ from stages.splits import survey_learning
 from stages.teacher_cache import digests_of_own_masks
 from stages.tune_masks import MASKS_FILE, MaskEntries
 from stages.tune_parts import PartLibrary, TunedPanorama
-from stages.tune_record import Judgements
+from stages.tune_record import Scores
 from stages.tuned_recipe import require_free, tuned, write_recipe
 
 STAGE, BLENDS = "tune", "tune: blends"
-VERSION = 1
+VERSION = 2
 """Raised when the code changes how blends are judged."""
 _SHARE_FOR_PANORAMAS = 0.75
 """Share of the time after which no further panorama is begun; the rest is for the blends."""
@@ -67,6 +69,9 @@ class TuneResult:
     """All that was tried."""
     collapsed: tuple[Blend, ...]
     """Blends that were refused."""
+    groups: dict[str, Comparison]
+    """How sure the assistant is of each group of views; those of which it is less sure than of the whole image have no
+    weight."""
 
     @property
     def verdict(self) -> str:
@@ -79,7 +84,8 @@ class TuneResult:
         Args:
             most: rows, apart from the choice's and the recipe's; 0 for all.
         """
-        return f"{table(self.trials, self.current, self.best, self.collapsed, most)}\n{LEGEND}"
+        tried = table(self.trials, self.current, self.best, self.collapsed, most)
+        return f"{tried}\n{LEGEND}\n\n{groups_table(self.groups)}"
 
 
 class Budget:
@@ -144,7 +150,8 @@ class _Tuning:
         self._folder = run.folder / STAGE
         TeacherStore.open(run.store, "a")  # makes it
         self._library = PartLibrary(run.recipe, TeacherStore.open(self._folder / "parts.zarr", "a"))
-        self._judgements = Judgements(self._folder / "judgements.jsonl")
+        self._judgements = Scores(self._folder / "judgements.jsonl", Judgement)
+        self._surenesses = Scores(self._folder / "sureness.jsonl", Sureness)
         self._mask_entries = MaskEntries(self._folder / MASKS_FILE)
         assistant, views = run.recipe.assistant, run.recipe.views
         self._current = blend_of(assistant, views)
@@ -157,13 +164,16 @@ class _Tuning:
         """Prepare panoramas, judge blends, choose."""
         began = self._budget.spent
         panoramas = self._prepare(self._tasks(count))
+        groups = compare([self._sureness_on(panorama) for panorama in panoramas])
+        self._groups = tuple(group for group in self._groups if group not in less_sure(groups))
         self._search(panoramas)
         self._try_variants(panoramas)
         means = {blend: trial.mean for blend, trial in self._trials.items()}
-        choice = choose(means)
+        choice = choose(means, self._groups)
         facts = {"panoramas": len(panoramas), "blends": len(means), "collapsed": len(choice.collapsed)}
         self._listener(StageFinished(BLENDS, self._budget.spent - began, facts))
-        return TuneResult(tuned(self._recipe, choice.best), choice.best, self._current, self._trials, choice.collapsed)
+        recipe = tuned(self._recipe, choice.best)
+        return TuneResult(recipe, choice.best, self._current, self._trials, choice.collapsed, groups)
 
     def _tasks(self, count: int) -> list[PanoramaTask]:
         found = survey_learning(self._recipe)
@@ -205,6 +215,16 @@ class _Tuning:
         self._listener(StageFinished(STAGE, self._budget.spent - began, {"panoramas": len(prepared)}))
         return prepared
 
+    def _sureness_on(self, panorama: TunedPanorama) -> Sureness:
+        """How sure the assistant is of each group of views that sees something."""
+        parts = [part for part in self._parts if part.kind != WINDOWS]
+        name = fingerprint(VERSION, [self._library.name(part) for part in parts], self._ignored)
+        if known := self._surenesses.get(name, panorama.content):
+            return known
+        found = sureness(self._library.read(panorama, parts).straight, panorama.judged.weights_N)
+        self._surenesses.add(name, panorama.content, found)
+        return found
+
     def _search(self, panoramas: Sequence[TunedPanorama]) -> None:
         """Judge round after round, until nothing is left or the time is over."""
         search = Search(self._current, self._groups)
@@ -221,7 +241,7 @@ class _Tuning:
         """Judge the best blend with other scales of windows and fields of view, as far as there is time to predict
         their parts."""
         assistant, views = self._recipe.assistant, self._recipe.views
-        best = choose({blend: trial.mean for blend, trial in self._trials.items()}).best
+        best = choose({blend: trial.mean for blend, trial in self._trials.items()}, self._groups).best
         for blend in variants(best, assistant, views):
             new = [part for part in parts_of(blend, assistant, views) if part not in self._parts]
             if not self._budget.has_room_for(sum(self._expected(part, panoramas) for part in new)):
@@ -271,14 +291,15 @@ class _Tuning:
         """Fingerprint of a blend and all that it is judged by, panoramas apart."""
         recipe = self._recipe
         parts = [self._library.name(part) for part in parts_of(blend, recipe.assistant, recipe.views)]
-        ignored = (recipe.panorama.find_constant_border, self._ignore_mask)
-        return fingerprint(VERSION, blend, parts, self._prints[MASKS], ignored)
+        return fingerprint(VERSION, blend, parts, self._prints[MASKS], self._ignored)
 
     @property
-    def _ignore_mask(self) -> str:
-        """Digest of the one ignore mask; those of panoramas are in the names of their contents."""
-        path = self._recipe.panorama.ignore_mask
-        return mask_digest(path) if path and not Path(path).is_dir() else ""
+    def _ignored(self) -> tuple[bool, str]:
+        """What decides which pixels are ignored: with the digest of the one ignore mask; those of panoramas are in the
+        names of their contents."""
+        panorama = self._recipe.panorama
+        path = panorama.ignore_mask
+        return panorama.find_constant_border, mask_digest(path) if path and not Path(path).is_dir() else ""
 
     def _seconds(self, blend: Blend, panorama: TunedPanorama) -> float:
         parts = parts_of(blend, self._recipe.assistant, self._recipe.views)

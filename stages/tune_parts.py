@@ -25,9 +25,10 @@ from pipeline.cache.store import TeacherStore
 from pipeline.classes import label_set
 from pipeline.errors import InputError
 from pipeline.panorama.config import OPTIONAL_OF_VIEWS, OPTIONAL_OF_WINDOWS, PanoramaConfig
-from pipeline.panorama.sphere import solid_angles
+from pipeline.panorama.sphere import pixel_pitch, solid_angles
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint, without_unused
+from pipeline.teacher.config import OPTIONAL_OF_ASSISTANT
 from pipeline.teacher.identity import assistant_identity
 from pipeline.tune.blends import SeenPart
 from pipeline.tune.judge import ROLL_DEGREES, JudgedPanorama
@@ -91,8 +92,9 @@ class PartLibrary:
     def _name_of_assistant(self) -> str:
         config = self._recipe.assistant
         shown = replace(config, name="-", label_set="", window_scale=1, whole_scale=1, views_scale=1, whole_weight=0,
-                        views_weight=0, feature_levels=())  # fmt: skip
-        return fingerprint(assistant_identity(config), shown, label_set(config.label_set).names)
+                        views_weight=0, feature_levels=(), **OPTIONAL_OF_ASSISTANT)  # fmt: skip
+        named = without_unused(shown, OPTIONAL_OF_ASSISTANT)
+        return fingerprint(assistant_identity(config), named, label_set(config.label_set).names)
 
     def name(self, part: Part) -> str:
         """Fingerprint of all that determines a part, panoramas apart."""
@@ -163,10 +165,12 @@ class PartLibrary:
         if not scored_HW.any():
             raise InputError(f"nearly all of {record.path} is ignored", "something must be visible",
                              "Take it out of the folder")  # fmt: skip
-        weights_HW = np.broadcast_to(solid_angles(size.height, size.width, size.vertical_fov)[:, None], scored_HW.shape)
-        judged = JudgedPanorama(
-            MaskPixels.of(work.shared_views, masks, scored_HW), weights_HW[scored_HW], len(self._recipe.classes)
-        )
+        solid_H = solid_angles(size.height, size.width, size.vertical_fov)
+        cosines_H = np.cos(pixel_pitch(size.height, size.vertical_fov))
+        weights_N, cosines_N = (np.broadcast_to(of_rows[:, None], scored_HW.shape)[scored_HW]
+                                for of_rows in (solid_H, cosines_H))  # fmt: skip
+        mask_pixels = MaskPixels.of(work.shared_views, masks, scored_HW)
+        judged = JudgedPanorama(mask_pixels, weights_N, len(self._recipe.classes), cosines_N)
         content = f"{record.sha256}-{record.ignore_mask_sha256[:16]}"
         return TunedPanorama(work.task, content, record.entry(product(MASKS)), judged, scored_HW[self._kept_HW])
 

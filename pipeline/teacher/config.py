@@ -146,6 +146,13 @@ class AssistantConfig:
     The windows have the remaining weight."""
     views_scale: float = 1.0
     """Perspective views are resized by this factor for the network."""
+    confidence_power: float = 0.0
+    """Windows, perspective views and whole image count at each pixel by how sure they are, beside their weights: by
+    (1 - entropy / log C) to this power. 0: by their weights alone (ours)."""
+    latitude_power: float = 0.0
+    """Away from the horizon the flat panorama has 1 / cos(latitude) times more pixels per degree across than down: what
+    is seen there is stretched. Windows and whole image count by cos(latitude) to this power, beside perspective views.
+    0: everywhere by their weights alone (ours)."""
     feature_levels: tuple[int, ...] = (1, 2, 3, 4)
     """Encoder levels (1 = finest) that are cached for the feature loss; may be empty."""
     precision: str = "float32"
@@ -164,9 +171,15 @@ class AssistantConfig:
         require_fraction("assistant.whole_weight", self.whole_weight)
         require(0 <= self.views_weight <= 1 - self.whole_weight + 1e-9, "assistant.views_weight", self.views_weight,
                 "at least 0 and, with assistant.whole_weight, at most 1")  # fmt: skip
+        for key in ("confidence_power", "latitude_power"):
+            require(0 <= getattr(self, key) <= 8, f"assistant.{key}", getattr(self, key), "from 0 to 8")
         require(all(1 <= level <= 4 for level in self.feature_levels) and
                 len(set(self.feature_levels)) == len(self.feature_levels), "assistant.feature_levels",
                 self.feature_levels, "distinct levels out of 1, 2, 3, 4")  # fmt: skip
+
+
+OPTIONAL_OF_ASSISTANT = {"confidence_power": 0.0, "latitude_power": 0.0}
+"""Settings of the assistant that came later, and the values with which it is what it was before them."""
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,11 @@ from pipeline.arrays import FloatArray, ImageArray
 from pipeline.classes import LabelSet, merge_probabilities
 from pipeline.errors import WeightsError
 from pipeline.finite import require_finite
+from pipeline.panorama.sphere import FULL_SPHERE_DEGREES, pixel_pitch
 from pipeline.panorama.views import Stitcher, View
 from pipeline.panorama.windows import add_to
 from pipeline.teacher.assistant import Assistant, AssistantOutput, require_classes
+from pipeline.teacher.blending import Blender, blend_shares
 from pipeline.teacher.config import AssistantConfig
 
 SEAM_SHARE = 1 / 16
@@ -76,11 +78,12 @@ def stitch_assistant(
     batch: int = 4,
     more_views: Sequence[View] = (),
     more_image_HW3: ImageArray | None = None,
+    vertical_fov: float = FULL_SPHERE_DEGREES,
 ) -> AssistantPrediction:
     """Predict all views, `batch` at a time, and the whole panorama, and stitch the predictions.
 
     The stitched prediction is the weighted mean of three, by the weights in `config`: those of `views`, of `more_views`
-    (where these see nothing, the others get their weight), and of the whole panorama.
+    (where these see nothing, the others get their weight), and of the whole panorama. `Blender` has its options.
 
     Args:
         image_HW3: RGB, uint8; W a multiple of 32.
@@ -92,6 +95,7 @@ def stitch_assistant(
         batch: views that are predicted at once.
         more_views: they need not cover the panorama. Features and labels are those of `views` alone.
         more_image_HW3: the panorama at another size, RGB, uint8, from which `more_views` are cut instead.
+        vertical_fov: degrees that the rows of the panorama cover.
 
     Raises:
         ValueError: the image has another type or shape.
@@ -114,7 +118,9 @@ def stitch_assistant(
         agreement.add(view, projected_Cfg)
         features.add(view, prediction)
         labels.append(prediction.probabilities_Chw.argmax(axis=0).astype(np.uint8))
-    stitched_CHW, of_whole = stitcher.result(), config.whole_weight
+    cosines_H = np.cos(pixel_pitch(height, vertical_fov))
+    blender = Blender(stitcher.result(), cosines_H[:, None], config.confidence_power, config.latitude_power)
+    of_whole: float | FloatArray = config.whole_weight
     if more_views and config.views_weight > 0:
         more = Stitcher(height, width, len(target), more_views, gaps=True)
         source_HW3 = image_HW3 if more_image_HW3 is None else more_image_HW3
@@ -124,45 +130,13 @@ def stitch_assistant(
             agreement.add(view, projected_Cfg)
         # Their share fades out towards their borders, so that no edge is visible there.
         of_views_HW, of_whole = blend_shares(config.whole_weight, config.views_weight, np.minimum(2 * more.total_HW, 1))
-        stitched_CHW *= 1 - of_views_HW
-        stitched_CHW += more.result() * of_views_HW
+        blender.add(more.result(), of_views_HW, is_flat=False)
     agreement_HW = agreement.result()
     del agreement  # it holds as much memory as the stitched prediction
     if config.whole_weight > 0:  # the whole image provides context, the views detail
-        _blend_in_whole(stitched_CHW, of_whole, image_HW3, assistant, config, target)
+        blender.add(predict_over_seam(image_HW3, assistant, config.whole_scale, target), of_whole, is_flat=True)
     whole = next(_predict([image_HW3], assistant, (), config.whole_scale, target)).probabilities_Chw
-    return AssistantPrediction(stitched_CHW, whole, agreement_HW, tuple(labels), features.result())
-
-
-def blend_shares(
-    whole_weight: float, views_weight: float, seen_HW: FloatArray
-) -> tuple[FloatArray, float | FloatArray]:
-    """(share of the perspective views in the blend with the windows, share of the whole image in the final blend).
-
-    Where the perspective views see nothing, their weight goes to the windows, or to the whole image if the windows have
-    none.
-
-    Args:
-        whole_weight: that of the whole image.
-        views_weight: that of the perspective views; the windows have the rest.
-        seen_HW: how well the perspective views see each pixel, in [0, 1].
-    """
-    if whole_weight > 0 and whole_weight + views_weight >= 1:
-        return (seen_HW > 0).astype(np.float32), 1 - views_weight * seen_HW
-    return views_weight * seen_HW / (1 - whole_weight), whole_weight
-
-
-def _blend_in_whole(
-    stitched_CHW: FloatArray,
-    share: float | FloatArray,
-    image_HW3: ImageArray,
-    assistant: Assistant,
-    config: AssistantConfig,
-    target: LabelSet,
-) -> None:
-    """Blend in the prediction of the whole panorama with its share, in place."""
-    stitched_CHW *= 1 - share
-    stitched_CHW += share * predict_over_seam(image_HW3, assistant, config.whole_scale, target)
+    return AssistantPrediction(blender.blended_CN, whole, agreement_HW, tuple(labels), features.result())
 
 
 def predict_over_seam(image_HW3: ImageArray, assistant: Assistant, scale: float, target: LabelSet) -> FloatArray:

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.arrays import FloatArray
+from pipeline.arrays import AnyFloatArray, FloatArray
 from pipeline.panorama.config import OPTIONAL_OF_VIEWS, ViewsConfig
-from pipeline.teacher.config import AssistantConfig
-from pipeline.teacher.rectification import blend_shares
+from pipeline.teacher.blending import Blender, blend_shares
+from pipeline.teacher.config import OPTIONAL_OF_ASSISTANT, AssistantConfig
 from pipeline.tune.parts import GROUPS, WHOLE, WINDOWS, Part
 
 _DIGITS = 6
@@ -37,6 +37,10 @@ class Blend:
     """Factor by which windows are resized for the assistant; 0 for the recipe's."""
     fov: float = 0.0
     """Field of view of the perspective views, degrees; 0 for the recipe's."""
+    confidence_power: float = 0.0
+    """As `AssistantConfig` has it."""
+    latitude_power: float = 0.0
+    """As `AssistantConfig` has it."""
 
     def __post_init__(self) -> None:
         if bool(self.groups) != (self.views > 0) or not 0 <= self.whole + self.views <= 1 + 1e-9:
@@ -71,21 +75,25 @@ class Blend:
         views = f"views ({', '.join(named)}{f'; {self.fov:g} degrees' if self.fov else ''})"
         windows = f"windows x{self.window_scale:g}" if self.window_scale else "windows"
         weights = {"whole": self.whole, windows: self.windows, views: self.views}
-        return " + ".join(f"{weight:.3g} {name}" for name, weight in weights.items() if weight > 0)
+        powers = {"confidence": self.confidence_power, "latitude": self.latitude_power}
+        by_pixel = "".join(f", by {name}^{power:g}" for name, power in powers.items() if power > 0)
+        return " + ".join(f"{weight:.3g} {name}" for name, weight in weights.items() if weight > 0) + by_pixel
 
 
 def blend_of(assistant: AssistantConfig, views: ViewsConfig) -> Blend:
     """The blend that a recipe's settings ask for."""
+    powers = {name: getattr(assistant, name) for name in OPTIONAL_OF_ASSISTANT}
     weights = {group: views.weight(group) for group in GROUPS if views.count(group) > 0}
     if not weights or assistant.views_weight == 0:
-        return Blend(assistant.whole_weight, 0.0)
-    return Blend(assistant.whole_weight, assistant.views_weight, tuple(weights)).with_groups(weights)
+        return Blend(assistant.whole_weight, 0.0, **powers)
+    return Blend(assistant.whole_weight, assistant.views_weight, tuple(weights), **powers).with_groups(weights)
 
 
 def settings_of(blend: Blend, assistant: AssistantConfig, views: ViewsConfig) -> tuple[AssistantConfig, ViewsConfig]:
     """A recipe's settings, changed to ask for a blend; those of perspective views stay where they have no weight."""
     assistant, views = _variant(blend, assistant, views)
-    assistant = replace(assistant, whole_weight=blend.whole, views_weight=blend.views)
+    powers = {name: getattr(blend, name) for name in OPTIONAL_OF_ASSISTANT}
+    assistant = replace(assistant, whole_weight=blend.whole, views_weight=blend.views, **powers)
     if not blend.groups:
         return assistant, views
     counts = {group: views.count(group) or ViewsConfig().count(group) for group in blend.groups}
@@ -117,31 +125,32 @@ class SeenPart(NamedTuple):
     """Its summed blend weights; of no interest for the whole image and the windows."""
 
 
-def mix(blend: Blend, seen: Mapping[str, SeenPart]) -> FloatArray:
+def mix(blend: Blend, seen: Mapping[str, SeenPart], cosines_N: AnyFloatArray) -> FloatArray:
     """The blended probabilities [C, N], as `stitch_assistant` has them.
 
     Args:
         blend: the weights.
         seen: the blend's parts by their kind.
+        cosines_N: cosine of the pixels' latitude.
     """
-    windows_CN = seen[WINDOWS].probabilities_CN
-    groups = [
-        SeenPart(seen[group].probabilities_CN, np.float32(weight) * seen[group].weights_N)
-        for group, weight in blend.weight_of.items()
-    ]
-    if not groups:
-        return windows_CN if blend.whole == 0 else _between(windows_CN, seen[WHOLE].probabilities_CN, blend.whole)
-    total_N = np.sum([group.weights_N for group in groups], axis=0, dtype=np.float32)
+    windows_CN = seen[WINDOWS].probabilities_CN.copy()
+    blender = Blender(windows_CN, cosines_N, blend.confidence_power, blend.latitude_power)
+    of_whole: float | FloatArray = blend.whole
+    if blend.groups:
+        views = _together(blend, seen)
+        of_views_N, of_whole = blend_shares(blend.whole, blend.views, np.minimum(2 * views.weights_N, 1))
+        blender.add(views.probabilities_CN, of_views_N, is_flat=False)
+    if blend.whole > 0:
+        blender.add(seen[WHOLE].probabilities_CN.copy(), of_whole, is_flat=True)
+    return blender.blended_CN
+
+
+def _together(blend: Blend, seen: Mapping[str, SeenPart]) -> SeenPart:
+    """The blend's groups of perspective views as one."""
+    weights_GN = [np.float32(weight) * seen[group].weights_N for group, weight in blend.weight_of.items()]
+    total_N = np.asarray(np.sum(weights_GN, axis=0), np.float32)
     divisor_N = np.where(total_N > 0, total_N, np.float32(1))
-    views_CN = np.zeros_like(windows_CN)
-    for group in groups:
-        views_CN += group.probabilities_CN * (group.weights_N / divisor_N)
-    of_views_N, of_whole = blend_shares(blend.whole, blend.views, np.minimum(2 * total_N, 1))
-    mixed_CN = _between(windows_CN, views_CN, of_views_N)
-    return mixed_CN if blend.whole == 0 else _between(mixed_CN, seen[WHOLE].probabilities_CN, of_whole)
-
-
-def _between(first_CN: FloatArray, second_CN: FloatArray, share: float | FloatArray) -> FloatArray:
-    """Both, the second with its share."""
-    of_second = np.asarray(share, np.float32)
-    return np.asarray(first_CN * (1 - of_second) + second_CN * of_second, np.float32)
+    views_CN = np.zeros_like(seen[WINDOWS].probabilities_CN)
+    for group, weights_N in zip(blend.groups, weights_GN, strict=True):
+        views_CN += seen[group].probabilities_CN * (weights_N / divisor_N)
+    return SeenPart(views_CN, total_N)

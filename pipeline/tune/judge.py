@@ -70,6 +70,8 @@ class JudgedPanorama:
     """Solid angle of the scored pixels."""
     classes: int
     """C."""
+    cosines_N: AnyFloatArray
+    """Cosine of the pixels' latitude."""
 
     def judge(
         self,
@@ -86,10 +88,10 @@ class JudgedPanorama:
             rolled: those of the rolled panorama, rolled back.
             agreements: mean agreement of each part's overlapping views; NaN where none do.
         """
-        probabilities_CN = mix(blend, straight)
+        probabilities_CN = mix(blend, straight, self.cosines_N)
         labels_N = _best(probabilities_CN)
         votes_MC = self.masks.votes(labels_N, self.classes)
-        rolled_N = _best(mix(blend, rolled))
+        rolled_N = self.labels(blend, rolled)
         return Judgement(
             purity=purity(votes_MC),
             corrected_purity=corrected_purity(votes_MC),
@@ -99,6 +101,10 @@ class JudgedPanorama:
             mano=mano(probabilities_CN),
             snd=soft_neighbourhood_density(probabilities_CN[:, self._sample()]),
         )
+
+    def labels(self, blend: Blend, seen: Mapping[str, SeenPart]) -> LabelArray:
+        """What a blend says of the scored pixels, as `judge` has it."""
+        return _best(mix(blend, seen, self.cosines_N))
 
     def _sample(self) -> np.ndarray:
         """Pixels that are spread evenly over the sphere."""

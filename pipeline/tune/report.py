@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 
 from pipeline.tune.blends import Blend
 from pipeline.tune.judge import Judgement, mean_judgement
+from pipeline.tune.sureness import Comparison
 
 _COLUMNS = ("score", "purity", "roll", "views", "MaNo", "SND", "seconds", "ahead", "assistant sees")
 LEGEND = (
@@ -65,6 +66,22 @@ def table(trials: Mapping[Blend, Trial], current: Blend, best: Blend, collapsed:
     return "\n".join(rows) + "\n"
 
 
+def groups_table(groups: Mapping[str, Comparison]) -> str:
+    """A table in Markdown of how sure the assistant is of every group of views, and what that means.
+
+    Args:
+        groups: those that see something.
+    """
+    rows = ["| views | sure | the whole image there | error | |", "|---|---:|---:|---:|---|"]
+    for group, (views, whole, error) in groups.items():
+        said = "left out" if groups[group].is_less_sure else ""
+        rows.append(f"| {group} | {views:.3f} | {whole:.3f} | {error:.3f} | {said} |")
+    rows += ["", "sure: 1 - entropy / log C, the mean over what the views see; error: standard error of the difference "
+             "over panoramas. A network is less sure of what it was not trained on: views that make it less sure than "
+             "the whole image does, by more than the error, are left out."]  # fmt: skip
+    return "\n".join(rows) if groups else "no perspective view sees anything of these panoramas"
+
+
 def verdict(trials: Mapping[Blend, Trial], current: Blend, best: Blend) -> str:
     """How far the choice is ahead of the recipe's own blend, with the standard error over panoramas, in a sentence."""
     count = len(trials[current].judgements)
@@ -73,7 +90,8 @@ def verdict(trials: Mapping[Blend, Trial], current: Blend, best: Blend) -> str:
     ours, theirs = trials[best].judgements, trials[current].judgements
     differences = [our.score - their.score for our, their in zip(ours, theirs, strict=True)]
     error = f" +- {stdev(differences) / math.sqrt(count):.4f}" if count > 1 else ""
+    mean = fmean(differences)
     return (
-        f"chosen: {best.label}; its score is {fmean(differences):.4f}{error} above that of the recipe's own "
-        f"({current.label}), and above it on {trials[best].ahead_of(trials[current])} of {count} panoramas"
+        f"chosen: {best.label}; its score is {abs(mean):.4f}{error} {'below' if mean < 0 else 'above'} that of the "
+        f"recipe's own ({current.label}), and above it on {trials[best].ahead_of(trials[current])} of {count} panoramas"
     )

@@ -8,7 +8,7 @@ from statistics import median
 
 from pipeline.errors import InputError
 from pipeline.panorama.config import ViewsConfig
-from pipeline.teacher.config import AssistantConfig
+from pipeline.teacher.config import OPTIONAL_OF_ASSISTANT, AssistantConfig
 from pipeline.tune.blends import Blend
 from pipeline.tune.judge import Judgement
 from pipeline.tune.parts import GROUPS
@@ -23,6 +23,8 @@ _SCALES = (1.0, 1.5, 2.0)
 """Scales of windows that are tried with the best blend."""
 _FOVS = (60.0, 75.0, 90.0, 105.0)
 """Fields of view, degrees, that are tried with the best blend."""
+_CONFIDENCE_POWERS, _LATITUDE_POWERS = (0.0, 2.0), (0.0, 1.0)
+"""Weights per pixel that are tried: off, and those that were measured (scripts/measure_tune.py)."""
 _FEWEST_CLASSES = 0.5
 """Blends with a smaller share of the usual effective number of classes have collapsed."""
 
@@ -32,20 +34,22 @@ def first_round(current: Blend, groups: Sequence[str]) -> list[Blend]:
 
     Args:
         current: the recipe's.
-        groups: groups of views that see something of the panoramas.
+        groups: groups of views that may have weight.
     """
     without_views = [Blend(whole, 0.0) for whole in (1.0, 0.75, 0.5, 0.25, 0.0)]
     sets = dict.fromkeys(tuple(group for group in some if group in groups) for some in _SETS)
     with_views = [Blend(whole, views, some) for some in sets if some for whole, views in _WHOLE_AND_VIEWS]
-    return list(dict.fromkeys([current, *without_views, *with_views]))
+    powers = {name: getattr(current, name) for name in OPTIONAL_OF_ASSISTANT}
+    return list(dict.fromkeys([current, *(replace(blend, **powers) for blend in (*without_views, *with_views))]))
 
 
 def neighbours(blend: Blend, groups: Sequence[str], step: float) -> Iterator[Blend]:
-    """Blends that differ in one thing: a step of weight moved from one part to another, or the weight of one group.
+    """Blends that differ in one thing: a step of weight moved from one part to another, the weight of one group, or,
+    with the finer step, weights per pixel.
 
     Args:
         blend: where to start.
-        groups: groups of views that see something of the panoramas.
+        groups: groups of views that may have weight.
         step: weight that is moved; less where a part has less.
     """
     weights = {"whole": blend.whole, "windows": blend.windows, "views": blend.views}
@@ -55,7 +59,7 @@ def neighbours(blend: Blend, groups: Sequence[str], step: float) -> Iterator[Ble
             if giver == taker or moved == 0:
                 continue
             after = weights | {giver: has - moved, taker: weights[taker] + moved}
-            yield from _with_views(after["whole"], after["views"], blend.weight_of or dict.fromkeys(groups[:1], 1.0))
+            yield from _weighted(blend, after["whole"], after["views"], groups)
     if blend.views > 0:
         levels = (0.0, 1.0) if step == STEPS[0] else (0.0, 0.5, 1.0)
         changes = ((group, level) for group in groups for level in levels if blend.weight_of.get(group, 0) != level)
@@ -63,6 +67,8 @@ def neighbours(blend: Blend, groups: Sequence[str], step: float) -> Iterator[Ble
             weights = blend.weight_of | {group: level}
             if max(weights.values()) == 1:  # of all alike, smaller ones are no other blend
                 yield blend.with_groups(weights)
+    if step != STEPS[0]:
+        yield from (other for other in _by_pixel(blend) if other != blend)
 
 
 def variants(best: Blend, assistant: AssistantConfig, views: ViewsConfig) -> list[Blend]:
@@ -79,12 +85,22 @@ def variants(best: Blend, assistant: AssistantConfig, views: ViewsConfig) -> lis
     return [replace(best, window_scale=scale) for scale in scales] + [replace(best, fov=fov) for fov in fovs]
 
 
-def _with_views(whole: float, views: float, weight_of: Mapping[str, float]) -> Iterator[Blend]:
+def _weighted(blend: Blend, whole: float, views: float, groups: Sequence[str]) -> Iterator[Blend]:
+    """A blend with other weights; views that had none begin with the first group."""
     whole, views = round(whole, 6), round(views, 6)
     if views == 0:
-        yield Blend(whole, 0.0)
-    elif weight_of:
-        yield Blend(whole, views, tuple(weight_of)).with_groups(weight_of)
+        yield replace(blend, whole=whole, views=views, groups=(), group_weights=())
+    elif blend.groups or groups:
+        named = (blend.groups, blend.group_weights) if blend.groups else (tuple(groups[:1]), ())
+        yield replace(blend, whole=whole, views=views, groups=named[0], group_weights=named[1])
+
+
+def _by_pixel(blend: Blend) -> Iterator[Blend]:
+    """A blend with and without its weights per pixel."""
+    for power in _CONFIDENCE_POWERS:
+        yield replace(blend, confidence_power=power)
+    for power in _LATITUDE_POWERS if blend.views > 0 else ():
+        yield replace(blend, latitude_power=power)
 
 
 class Search:
@@ -95,7 +111,7 @@ class Search:
 
         Args:
             current: the recipe's.
-            groups: groups of views that see something of the panoramas.
+            groups: groups of views that may have weight.
         """
         self._first, self._groups = first_round(current, groups), tuple(groups)
         self._steps = list(STEPS)
@@ -111,7 +127,7 @@ class Search:
         """
         if left := [blend for blend in self._first if blend not in judged]:
             return left
-        best = choose(judged).best
+        best = choose(judged, self._groups).best
         while self._steps:
             near = dict.fromkeys(neighbours(best, self._groups, self._steps[0]))
             if left := [blend for blend in near if blend not in judged]:
@@ -130,8 +146,12 @@ class Choice:
     """Blends that were refused: they know far fewer classes than most."""
 
 
-def choose(judged: Mapping[Blend, Judgement]) -> Choice:
+def choose(judged: Mapping[Blend, Judgement], groups: Sequence[str] = GROUPS) -> Choice:
     """The best of the blends that were judged; of equal ones the first.
+
+    Args:
+        judged: blends and their scores.
+        groups: groups of views that may have weight in it.
 
     Raises:
         InputError: all collapsed, or SAM found no masks to judge them by.
@@ -141,7 +161,7 @@ def choose(judged: Mapping[Blend, Judgement]) -> Choice:
         blend for blend, judgement in judged.items()
         if not judgement.score > 0 or judgement.classes < _FEWEST_CLASSES * usual
     )  # fmt: skip
-    left = [blend for blend in judged if blend not in collapsed]
+    left = [blend for blend in judged if blend not in collapsed and set(blend.groups) <= set(groups)]
     if not left:
         raise InputError("not one of the settings can be judged",
                          "SAM must find masks, and the assistant more than one class in them",

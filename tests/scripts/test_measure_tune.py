@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import islice
 
 import numpy as np
 import pytest
 
 from pipeline.tune.judge import Judgement
-from scripts.measure_tune import Records, report, summaries
+from pipeline.world import build_scene
+from scripts.measure_tune import SCENES, Records, report, scenes, summaries
 
 
 def scene(*rights: float) -> Records:
@@ -33,4 +35,18 @@ def test_a_score_that_ranks_as_the_truth_does_has_a_correlation_of_one() -> None
     table = report(summaries([scene(0.5, 0.9, 0.7)]))
     assert "| purity | 1.00 | 1.00 | 90.5 / 95.0 |" in table
     assert "| mano | -1.00 | -1.00 |" in table
+    assert "tune's choice: 90.5 / 95.0 (b)" in table
     assert "the recipe's own: 58.3 / 75.0; best in truth: 90.5 / 95.0 (b)" in table
+
+
+def test_blends_of_views_that_are_left_out_are_not_chosen() -> None:
+    made = scene(0.5, 0.9, 0.7)
+    made["b"]["groups"] = ["zenith"]
+    table = report(summaries([made]), ["zenith"])
+    assert "views left out: zenith" in table and "tune's choice: 73.5 / 85.0 (c)" in table
+
+
+def test_overcast_scenes_are_others_than_the_usual() -> None:
+    usual, overcast = list(islice(scenes(overcast=False), 20)), list(islice(scenes(overcast=True), 2))
+    assert usual == list(SCENES[:20]) and not set(usual) & set(overcast)
+    assert all(build_scene(seed).light.clouds >= 0.8 for seed in overcast)

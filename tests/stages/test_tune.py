@@ -18,6 +18,7 @@ from pipeline.errors import CacheError, GoodSAMError, InputError
 from pipeline.recipe import load_recipe
 from pipeline.tune.blends import blend_of
 from pipeline.tune.parts import Part
+from pipeline.tune.sureness import Sureness, sureness
 from stages import cli, networks, tune_parts
 from stages.events import Event, ItemFailed, Note, silent
 from stages.garbage import remove_garbage
@@ -33,6 +34,14 @@ def ticking(seconds: float) -> Callable[[], float]:
     """A clock that is ahead by so much each time it is asked."""
     times: Iterator[float] = count(0.0, seconds)
     return lambda: next(times)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def views_are_known() -> Iterator[None]:
+    """No group of views is left out: the demo's assistant is not sure of views as small as these."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stages.tune.sureness", lambda *_: Sureness({}, {}))
+        yield
 
 
 def briefly(run: Run, out: Path) -> TuneResult:
@@ -83,6 +92,27 @@ def test_the_choice_is_the_best_of_what_was_judged_on_every_panorama(tuned: tupl
     assert result.current in result.trials
     assert result.text() in (folder / "cache/small/tune/table.md").read_text()
     assert all(trial.seconds > 0 for trial in result.trials.values())
+
+
+def test_views_of_which_the_assistant_is_less_sure_than_of_the_whole_image_have_no_weight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folders(tmp_path)
+    predict = tune_parts.predict_part
+
+    def unsure_above(part: Part, *arguments: object) -> object:
+        said = predict(part, *arguments)  # type: ignore[arg-type]
+        if part.kind != "up":
+            return said
+        return said._replace(probabilities_CHW=said.probabilities_CHW * 0.1 + 0.9 / len(said.probabilities_CHW))
+
+    monkeypatch.setattr(tune_parts, "predict_part", unsure_above)
+    monkeypatch.setattr("stages.tune.sureness", sureness)
+    result = tune(small_run(tmp_path, views=VIEWS), silent, tmp_path / "out.toml", panoramas=1, minutes=0.1,
+                  clock=ticking(0.5))  # fmt: skip
+    assert result.groups["up"].is_less_sure and "up" not in result.best.groups
+    assert "| up | 0." in result.text() and "left out" in result.text()
+    assert not any("up" in blend.groups for blend in result.trials if blend != result.current)
 
 
 def test_a_search_that_is_run_again_computes_nothing_and_chooses_the_same(

@@ -60,6 +60,14 @@ def test_weights_of_groups_name_the_assistants_part_where_they_differ_from_1() -
     assert fingerprints(shown)["assistant"] != fingerprints(other)["assistant"]
 
 
+def test_weights_per_pixel_name_the_assistants_part_where_they_are_on() -> None:
+    plain, on = recipe(), recipe(assistant={"latitude_power": 1.0})
+    assert "latitude_power" not in product("assistant").settings(plain)["assistant"]
+    assert fingerprints(plain)["assistant"] != fingerprints(on)["assistant"]
+    with pytest.raises(RecipeError, match=r"assistant\.confidence_power is 9\.0.*from 0 to 8"):
+        recipe(assistant={"confidence_power": 9.0})
+
+
 def test_a_group_without_weight_is_not_shown() -> None:
     shown = recipe(assistant={"views_weight": 0.5}, views={"up_weight": 0.0, "down_weight": 0.25})
     none = recipe(assistant={"views_weight": 0.5}, views={"up": 0})

@@ -13,6 +13,7 @@ from pipeline.arrays import FloatArray, ImageArray
 from pipeline.classes import DENSEPASS_13, LabelSet
 from pipeline.panorama.config import PanoramaConfig, ViewsConfig, WindowConfig
 from pipeline.panorama.perspective import perspective_views
+from pipeline.panorama.sphere import pixel_pitch
 from pipeline.panorama.windows import window_grid
 from pipeline.teacher.assistant import AssistantOutput
 from pipeline.teacher.config import AssistantConfig
@@ -76,12 +77,16 @@ def stitched(blend: Blend) -> FloatArray:
         Blend(0.25, 0.5, ("level", "down", "nadir"), (0.25, 1, 0.5)),
         Blend(0.5, 0.5, ("level", "down"), (1, 0.125)),
         Blend(0.25, 0.5, ("level", "down"), window_scale=2, fov=60),
+        Blend(0.5, 0, confidence_power=4),
+        Blend(0.25, 0.5, ("level", "down"), confidence_power=2, latitude_power=1),
+        Blend(0.5, 0.5, ("down",), latitude_power=2),
     ],
     ids=lambda blend: blend.label,
 )
 def test_a_mix_of_parts_is_what_stage_one_stitches(blend: Blend) -> None:
     assistant = AssistantConfig(window_scale=1.5, feature_levels=())
-    mixed = mix(blend, seen_parts(blend, assistant, VIEWS)).reshape(13, SIZE.height, SIZE.width)
+    cosines = np.repeat(np.cos(pixel_pitch(SIZE.height, 180)), SIZE.width)
+    mixed = mix(blend, seen_parts(blend, assistant, VIEWS), cosines).reshape(13, SIZE.height, SIZE.width)
     np.testing.assert_allclose(mixed, stitched(blend), atol=2e-6)
 
 
@@ -90,7 +95,8 @@ def test_settings_ask_for_the_blend_that_they_were_made_of() -> None:
     other = settings_of(Blend(0.5, 0.25, ("level",), window_scale=3, fov=60), assistant, views)
     assert (other[0].window_scale, other[1].fov) == (3, 60)
     weighted = Blend(0.25, 0.5, ("level", "up"), (1, 0.5))
-    for blend in (Blend(0.25, 0.5, ("level", "up")), weighted, Blend(1, 0), Blend(0, 0.125, ("nadir",))):
+    by_pixel = Blend(0.25, 0.5, ("level",), confidence_power=2, latitude_power=1)
+    for blend in (Blend(0.25, 0.5, ("level", "up")), weighted, by_pixel, Blend(1, 0), Blend(0, 0.125, ("nadir",))):
         after = settings_of(blend, assistant, views)
         assert blend_of(*after) == blend
         assert after[1].fov == 100

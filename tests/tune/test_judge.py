@@ -25,7 +25,7 @@ def panorama() -> JudgedPanorama:
     stripes = np.stack([np.broadcast_to(np.arange(32) // 8 == k, (32, 32)) for k in range(4)])
     everywhere = np.ones((HEIGHT, WIDTH), np.bool_)
     pixels = MaskPixels.of(windows, [MaskSet.from_dense(stripes)] * len(windows), everywhere)
-    return JudgedPanorama(pixels, np.ones(HEIGHT * WIDTH), CLASSES)
+    return JudgedPanorama(pixels, np.ones(HEIGHT * WIDTH), CLASSES, np.ones(HEIGHT * WIDTH))
 
 
 def seen(labels_HW: np.ndarray) -> dict[str, SeenPart]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -87,10 +88,28 @@ def test_neighbours_differ_in_one_thing() -> None:
     assert all(max(blend.weight_of.values(), default=1) == 1 for blend in finer)
 
 
+def test_weights_per_pixel_are_tried_last_and_a_recipes_own_stay_meanwhile() -> None:
+    start = Blend(0.5, 0.25, ("level",))
+    by_latitude = replace(start, latitude_power=1)
+    assert {by_latitude, replace(start, confidence_power=2)} <= set(neighbours(start, GROUPS, 0.125))
+    assert {blend.latitude_power for blend in neighbours(by_latitude, GROUPS, 0.25)} == {1}
+    assert {blend.latitude_power for blend in first_round(by_latitude, GROUPS)} == {1}
+    assert {blend.latitude_power for blend in neighbours(Blend(0.5, 0), (), 0.125)} == {0}
+
+
 def test_a_collapsed_blend_is_refused_though_its_score_is_the_highest() -> None:
     healthy, poor, collapsed = Blend(1, 0), Blend(0.75, 0), Blend(0, 0)
     choice = choose({collapsed: judgement(0.99, classes=1.3), healthy: judgement(0.9), poor: judgement(0.8)})
     assert (choice.best, choice.collapsed) == (healthy, (collapsed,))
+
+
+def test_views_that_may_have_no_weight_are_not_chosen_though_the_recipe_has_them() -> None:
+    recipe, other = Blend(0.5, 0.5, ("level", "up")), Blend(0.5, 0.5, ("level",))
+    judged = {recipe: judgement(0.9), other: judgement(0.8), Blend(1, 0): judgement(0.7)}
+    assert choose(judged).best == recipe
+    assert choose(judged, ("level", "down")).best == other
+    said = verdict({blend: Trial(blend, [score] * 2, 1) for blend, score in judged.items()}, recipe, other)
+    assert "its score is 0.1000 +- 0.0000 below that of the recipe's own" in said
 
 
 @pytest.mark.parametrize("score", [0.0, math.nan])
