@@ -20,7 +20,7 @@ from pipeline.adapt.losses import merged_logits
 from pipeline.adapt.sights import at_places
 from pipeline.classes import LabelSet
 from pipeline.finite import require_finite
-from pipeline.pretrained import find_network, settings_file
+from pipeline.pretrained import find_network, quiet, settings_file
 from pipeline.student.precision import mixed_precision
 from pipeline.teacher.assistant import DEMO_LABELS
 from pipeline.teacher.assistant_transformers import TransformersAssistant, load_transformers
@@ -93,6 +93,7 @@ def save_network(assistant: TransformersAssistant, source: Path, folder: Path) -
         folder: is filled.
     """
     network: Any = assistant.network
-    network.save_pretrained(folder)
+    with quiet():
+        network.save_pretrained(folder)
     if settings := settings_file(source):
         shutil.copyfile(settings, folder / settings.name)
