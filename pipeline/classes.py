@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from pipeline import known_classes
 from pipeline.errors import RecipeError
-
-IGNORE = 255
-"""Label of pixels that belong to no class: not learned from, not measured."""
+from pipeline.known_classes import IGNORE as IGNORE
+from pipeline.known_classes import MERGES
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,16 @@ class LabelSet:
         return table
 
 
+def distinct_colour(number: int) -> tuple[int, int, int]:
+    """RGB colour, 0..255, of a class or mask: hues by the golden ratio, so that close numbers differ."""
+    hue, saturation = (number * 0.61803398875 + 0.1) % 1, 0.75 if number % 3 else 0.5
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, 1.0 if number % 2 else 0.8)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
 CITYSCAPES_19 = LabelSet(
     name="cityscapes19",
-    names=(
-        "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation",
-        "terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
-    ),
+    names=known_classes.CITYSCAPES_19,
     palette=(
         (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153),
         (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60),
@@ -62,18 +66,40 @@ CITYSCAPES_19 = LabelSet(
 
 DENSEPASS_13 = LabelSet(
     name="densepass13",
-    names=(*CITYSCAPES_19.names[:12], "car"),
+    names=known_classes.DENSEPASS_13,
     palette=(*CITYSCAPES_19.palette[:12], CITYSCAPES_19.palette[13]),
     thin=(5, 6, 7, 11),
     stuff=CITYSCAPES_19.stuff,
 )
 """The 13-class protocol of DensePASS: the first twelve Cityscapes classes and car. The demo world has the same set."""
 
-LABEL_SETS = {label_set.name: label_set for label_set in (CITYSCAPES_19, DENSEPASS_13)}
 
-_MERGES: dict[tuple[str, str], tuple[int, ...]] = {
-    (CITYSCAPES_19.name, DENSEPASS_13.name): (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 11, 12, 12, 12, IGNORE, 12, 12),
-}
+def _coloured(name: str, names: tuple[str, ...], *thin: str) -> LabelSet:
+    """A set in distinct colours, with the names of its thin classes."""
+    return LabelSet(name, names, tuple(map(distinct_colour, range(len(names)))), tuple(map(names.index, thin)))
+
+
+LABEL_SETS = {
+    label_set.name: label_set
+    for label_set in (
+        CITYSCAPES_19,
+        DENSEPASS_13,
+        _coloured("cityscapes34", known_classes.CITYSCAPES_34, "pole", "traffic light", "traffic sign", "person",
+                  "rider", "motorcycle", "bicycle"),
+        _coloured("wildpass8", known_classes.WILDPASS_8, "person", "curb"),
+        _coloured("mapillary26", known_classes.MAPILLARY_26, "pole", "street light", "traffic light", "bicycle",
+                  "motorcycle", "traffic sign front", "traffic sign back", "curb", "person", "motorcyclist",
+                  "bicyclist"),
+        _coloured("stanford13", known_classes.STANFORD_13, "beam", "chair", "column"),
+        _coloured("stanford8", known_classes.STANFORD_8, "chair"),
+        _coloured("synpass22", known_classes.SYNPASS_22, "pedestrian", "pole", "road line", "traffic sign",
+                  "traffic light"),
+        _coloured("nyu40", known_classes.NYU_40, "chair", "lamp", "person"),
+        _coloured("camvid11", known_classes.CAMVID_11, "pole", "sign", "pedestrian", "bicyclist"),
+        _coloured("camvid12", known_classes.CAMVID_12, "pole", "sign", "pedestrian", "bicyclist"),
+    )
+}  # fmt: skip
+"""Known sets by name; `known_classes` says where their classes come from. Which of the added ones are thin is ours."""
 
 
 def is_file_of_classes(name: str) -> bool:
@@ -153,13 +179,6 @@ def named_classes(id2label: Mapping[int, str], name: str) -> LabelSet:
     return LabelSet(name, names, tuple(map(distinct_colour, range(len(names)))), thin=())
 
 
-def distinct_colour(number: int) -> tuple[int, int, int]:
-    """RGB colour, 0..255, of a class or mask: hues by the golden ratio, so that close numbers differ."""
-    hue, saturation = (number * 0.61803398875 + 0.1) % 1, 0.75 if number % 3 else 0.5
-    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, 1.0 if number % 2 else 0.8)
-    return round(255 * red), round(255 * green), round(255 * blue)
-
-
 def folded(name: str) -> str:
     """A class name for comparisons: upper and lower case are the same, surrounding space is dropped."""
     return name.strip().casefold()
@@ -167,7 +186,7 @@ def folded(name: str) -> str:
 
 def can_merge(source: LabelSet, target: LabelSet) -> bool:
     """Whether the ids of `source` can be read as ids of `target`."""
-    return source.names == target.names or (source.name, target.name) in _MERGES
+    return source.names == target.names or (source.name, target.name) in MERGES
 
 
 def merge_table(source: LabelSet, target: LabelSet) -> npt.NDArray[np.uint8]:
@@ -183,10 +202,10 @@ def merge_table(source: LabelSet, target: LabelSet) -> npt.NDArray[np.uint8]:
     if not can_merge(source, target):
         raise RecipeError(
             f"labels of {source.name} cannot be merged into {target.name}",
-            f"known merges are {', '.join(f'{a} -> {b}' for a, b in _MERGES)}",
+            f"known merges are {', '.join(f'{a} -> {b}' for a, b in MERGES)}",
             "Choose the label set of the data",
         )
-    table[: len(source)] = _MERGES[source.name, target.name]
+    table[: len(source)] = MERGES[source.name, target.name]
     return table
 
 

@@ -38,14 +38,23 @@ class DataConfig:
 
     panoramas: str = ""
     """Folder of unlabelled panoramas that the student learns from, nested or flat."""
+    panoramas_only: tuple[str, ...] = ()
+    """Only the files of `panoramas` that match one of these patterns, such as "area_[12346]/pano/rgb/*": paths below
+    the folder, in which * also stands for several folders. Empty for all."""
     evaluation: str = ""
     """Folder of panoramas to evaluate on; empty to evaluate on `panoramas`."""
+    evaluation_only: tuple[str, ...] = ()
+    """The same patterns for `evaluation`."""
     labels: str = ""
     """Folder of labels of the evaluation panoramas; empty if there are none."""
     labels_set: str = ""
     """Label set of those label files if it differs from the recipe's (merged when read)."""
     labels_from_one: bool = False
     """Whether ids in those label files count from 1: id k is class k - 1, and 0 is ignored like 255."""
+    labels_index: str = ""
+    """JSON list of names, for label files whose colours are numbers (Stanford2D3D: assets/semantic_labels.json): red *
+    65536 + green * 256 + blue is a place in the list, and the class is its name up to the first "_". Empty for files of
+    class ids."""
     labels_by: str = "people"
     """Who made the labels: people, or a network; results against a network's labels are reported as agreement."""
     corrections: str = ""
@@ -101,8 +110,8 @@ class Recipe:
     """Name of the run's folder in the cache, which is the folder `cache` beside the recipe's file (for built-in
     recipes: in the current folder) unless --cache names another."""
     label_set: str = "cityscapes19"
-    """Classes of the run: cityscapes19, densepass13, or a JSON file whose id2label names them (the config.json of a
-    segmentation network, the assistant's for instance)."""
+    """Classes of the run: cityscapes19, densepass13, another known set (stages/README.md lists them), or a JSON file
+    whose id2label names them (the config.json of a segmentation network, the assistant's for instance)."""
     data: DataConfig = field(default_factory=DataConfig)
     """Folders."""
     panorama: PanoramaConfig = field(default_factory=PanoramaConfig)
@@ -262,6 +271,7 @@ PATH_KEYS = (
     ("data", "panoramas"),
     ("data", "evaluation"),
     ("data", "labels"),
+    ("data", "labels_index"),
     ("data", "corrections"),
     ("panorama", "ignore_mask"),
     ("sam", "checkpoint"),

@@ -77,7 +77,13 @@ def doctor(
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Folder of panoramas, nested or flat.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of panoramas, nested or flat; or the root of DensePASS, WildPASS, Stanford2D3D, SynPASS or "
+            "Structured3D."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The recipe to write; never overwrites.")] = Path("my.toml"),
     name: Annotated[str, typer.Option(help="Name of the run; by default that of the recipe's file.")] = "",
     checkpoint: Annotated[
@@ -86,10 +92,13 @@ def init(
     as_json: JsonOption = False,
 ) -> None:
     """Write a commented recipe for a folder, from what is found there: sizes, bands, rigs, positions, GPU."""
+    from stages.data_sets import recognise
     from stages.init import found_as_json, look_at, recipe_text, write_recipe
 
-    found = look_at(folder)
+    data_set = recognise(folder)
+    found = look_at(data_set.panoramas, data_set.panoramas_only) if data_set else look_at(folder)
     usual_name = re.sub(r"[^0-9A-Za-z_.-]+", "-", out.stem).strip(".-") or "my"
-    write_recipe(out, recipe_text(found, name or usual_name, str(checkpoint.absolute())))
-    told = f"{out} is for {found.panoramas} panoramas; next: goodsam doctor {out}, goodsam plan {out}"
-    _print({**found_as_json(found), "recipe": str(out)}, told, as_json)
+    write_recipe(out, recipe_text(found, name or usual_name, str(checkpoint.absolute()), data_set))
+    of = f" of {data_set.name}" if data_set else ""
+    told = f"{out} is for {found.panoramas} panoramas{of}; next: goodsam doctor {out}, goodsam plan {out}"
+    _print({**found_as_json(found), "data_set": data_set.name if data_set else "", "recipe": str(out)}, told, as_json)

@@ -179,7 +179,9 @@ def _tell_learned_from(run: Run, measured: RunReader, learning: RunReader, liste
 def _fingerprint(recipe: Recipe, reader: RunReader, labels: Mapping[str, Path], student: _FoundStudent | None) -> str:
     """Names an evaluation by what is measured: stage one's output, labels and student."""
     of_labels = {panorama_id: digest(path) for panorama_id, path in labels.items()}
-    how = (recipe.data.labels_by, recipe.data.labels_from_one, label_file_set(recipe).names)
+    how = [recipe.data.labels_by, recipe.data.labels_from_one, label_file_set(recipe).names]
+    if recipe.data.labels_index:
+        how.append(digest(Path(recipe.data.labels_index)))
     settings = asdict(recipe.evaluation)
     if settings["checkpoint"] == EvalConfig().checkpoint:  # it came later
         del settings["checkpoint"]

@@ -17,6 +17,7 @@ from pipeline.panorama.capture import capture_of
 from pipeline.panorama.finding import require_folder, survey_folder
 from pipeline.panorama.images import ASPECT_TOLERANCE, picture_header, read_picture
 from pipeline.recipe import parse_recipe
+from stages.data_sets import DataSet
 from stages.files import write_whole
 
 _SAMPLE = 12
@@ -25,6 +26,7 @@ _RIG_WIDTH, _RIG_HEIGHT = 64, 32
 _RIG_SPREAD = 6.0
 """Standard deviation of brightness, 0..255, below which rows count as the same in all pictures."""
 _LEAST_FOR_RIG = 4
+_STREET = "cityscapes19"
 _WIDTHS = (1024, 2048)
 """Working widths that are proposed: the largest that is not above the pictures'."""
 
@@ -55,14 +57,14 @@ class FoundPictures:
     """Name of the GPU; empty for none."""
 
 
-def look_at(folder: Path) -> FoundPictures:
-    """What a folder of panoramas holds.
+def look_at(folder: Path, only: Sequence[str] = ()) -> FoundPictures:
+    """What a folder of panoramas holds; `only` as of `survey_folder`.
 
     Raises:
         InputError: it is not there, or holds no panorama.
     """
     require_folder(folder)
-    contents = survey_folder(folder)
+    contents = survey_folder(folder, only=only)
     headers = {panorama.path: picture_header(panorama.path) for panorama in contents.panoramas}
     known = {path: header for path, header in headers.items() if header is not None}
     if not known:
@@ -117,30 +119,31 @@ def _gpu() -> str:
     return torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
 
 
-def recipe_text(found: FoundPictures, name: str, checkpoint: str) -> str:
+def recipe_text(found: FoundPictures, name: str, checkpoint: str, data_set: DataSet | None = None) -> str:
     """A commented recipe for what was found, as TOML.
 
     Args:
         found: of `look_at`.
         name: of the run.
         checkpoint: file of SAM's weights.
+        data_set: of `recognise`; None for a plain folder of panoramas.
     """
+    label_set = data_set.label_set if data_set else _STREET
     width = _working_width(found)
     sizes = ", ".join(f"{number} of {size}" for size, number in list(found.sizes.items())[:3])
     more = ", ..." if len(found.sizes) > 3 else ""
     blocks = [
         _block(f"Written by `goodsam init` for {found.panoramas} panoramas ({sizes}{more}). All other settings: "
-               "`goodsam recipe street`.", f"name = {_text(name)}", 'label_set = "cityscapes19"'),
-        _block(_about_positions(found), "[data]", f"panoramas = {_text(str(Path(found.folder).absolute()))}",
-               "# evaluation = \"...\"  # a folder of panoramas with labels, if you have one", '# labels = "..."'),
+               "`goodsam recipe street`.", f"name = {_text(name)}", f"label_set = {_text(label_set)}"),
+        _data_block(found, data_set),
         _block(_about_shape(found), "[panorama]", f"width = {width}",
-               *([f"vertical_fov = {found.vertical_fov:g}"] if found.vertical_fov < 180 else []), *_about_rig(found)),
+               *([f"vertical_fov = {found.vertical_fov:g}"] if found.vertical_fov < 180 else []),
+               *(["find_constant_border = false"] if data_set and not data_set.black_poles else _about_rig(found))),
         _block("", "[windows]", *_windows(width)),
         _block("`goodsam fetch-weights vit_b` brings SAM's weights.", "[sam]", 'model = "vit_b"',
                f"checkpoint = {_text(checkpoint)}", "points_per_side = 32", 'precision = "auto"'),
-        _block("Downloaded from the Hugging Face hub on first use.", "[assistant]", 'kind = "transformers"',
-               'name = "nvidia/segformer-b5-finetuned-cityscapes-1024-1024"', 'label_set = "cityscapes19"',
-               "window_scale = 2.0", "whole_weight = 0.5", "views_weight = 0.5", 'precision = "auto"'),
+        _block(*_assistant_lines(data_set), "window_scale = 2.0",
+               "whole_weight = 0.5", "views_weight = 0.5", 'precision = "auto"'),
         _block("Level views alone: the assistant knows nothing like those that look up or down.", "[views]", "down = 0",
                "up = 0", "nadir = 0", "zenith = 0", "fov = 100", "size = 768"),
         _block("", "[fusion]", 'unreliable = "keep"'),
@@ -156,6 +159,35 @@ def recipe_text(found: FoundPictures, name: str, checkpoint: str) -> str:
     text = "\n".join(blocks)
     parse_recipe(tomllib.loads(text))  # what is written must be a recipe
     return text
+
+
+def _data_block(found: FoundPictures, data_set: DataSet | None) -> str:
+    if data_set is None:
+        return _block(_about_positions(found), "[data]", f"panoramas = {_text(str(Path(found.folder).absolute()))}",
+                      "# evaluation = \"...\"  # a folder of panoramas with labels, if you have one",
+                      '# labels = "..."')  # fmt: skip
+    paths = {"panoramas": data_set.panoramas, "evaluation": data_set.evaluation, "labels": data_set.labels,
+             "labels_index": data_set.labels_index}  # fmt: skip
+    lines = [f"{key} = {_text(str(path.absolute()))}" for key, path in paths.items() if path is not None]
+    chosen = {"panoramas_only": data_set.panoramas_only, "evaluation_only": data_set.evaluation_only}
+    lines += [f"{key} = [{', '.join(map(_text, patterns))}]" for key, patterns in chosen.items() if patterns]
+    if data_set.labels and data_set.labels_set:
+        lines.append(f"labels_set = {_text(data_set.labels_set)}")
+    if data_set.labels and data_set.labels_from_one:
+        lines.append("labels_from_one = true")
+    return _block(f"{data_set.name}. {data_set.about}", "[data]", *lines)
+
+
+def _assistant_lines(data_set: DataSet | None) -> list[str]:
+    """About the assistant, and the lines that name it."""
+    if data_set and data_set.assistant:
+        about = (f"No public network is known that predicts {data_set.assistant}: train one on perspective pictures, "
+                 f"with `goodsam train-assistant`, and name its folder here.")  # fmt: skip
+        name, label_set = f"cache/assistants/{data_set.assistant}", data_set.assistant
+    else:
+        about, label_set = "Downloaded from the Hugging Face hub on first use.", _STREET
+        name = "nvidia/segformer-b5-finetuned-cityscapes-1024-1024"
+    return [about, "[assistant]", 'kind = "transformers"', f"name = {_text(name)}", f"label_set = {_text(label_set)}"]
 
 
 def write_recipe(path: Path, text: str) -> None:

@@ -133,7 +133,8 @@ def _learning_folder(recipe: Recipe) -> Path:
 
 def _survey(folder: Path, split: str, recipe: Recipe) -> SplitContents:
     others = [Path(path) for path in (recipe.data.labels, recipe.panorama.ignore_mask) if path]
-    contents = survey_folder(folder, others)
+    only = recipe.data.evaluation_only if split == EVALUATION else recipe.data.panoramas_only
+    contents = survey_folder(folder, others, only)
     panoramas = [SplitPanorama(f"{split}/{p.id}", p.path) for p in contents.panoramas]
     set_aside = {f"{split}/{name}": reason for name, reason in contents.set_aside.items()}
     notes = [f"{folder}: {note}" for note in contents.notes]

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.arrays import LabelArray
 from pipeline.classes import LabelSet, label_set
 from pipeline.panorama.finding import PanoramaFile
+from pipeline.panorama.label_index import read_label_index
 from pipeline.panorama.labels import open_labels, survey_labels
 from pipeline.recipe import Recipe
 from stages.events import Listener, Note
@@ -27,8 +28,11 @@ def label_files(
         return {}
     plain = {p.id.partition("/")[2]: p for p in panoramas}
     files = [PanoramaFile(name, p.path) for name, p in plain.items()]
-    found = survey_labels(Path(recipe.data.labels), files)
-    if found.note and not recipe.data.limit:  # with a limit, most are of panoramas that were left out on purpose
+    data = recipe.data
+    # Where panoramas were left out on purpose, most unmatched labels are theirs.
+    chosen = data.limit or (data.evaluation_only if data.evaluation else data.panoramas_only)
+    found = survey_labels(Path(data.labels), files, find_unmatched=not chosen)
+    if found.note and not chosen:
         listener(Note(stage, f"{recipe.data.labels}: {found.note}"))
     return {plain[name].id: path for name, path in found.by_id.items()}
 
@@ -45,14 +49,16 @@ def open_truth(
         found_ids: if given, the file's own ids are added to it.
 
     Raises:
-        InputError: as `open_labels`.
+        InputError: as `open_labels` and, with `data.labels_index`, `read_label_index`.
     """
     recipe = reader.recipe
     if panorama_id not in files:
         return None
-    return open_labels(files[panorama_id], recipe.classes, recipe.panorama, label_file_set(recipe),
+    file_set, index = label_file_set(recipe), recipe.data.labels_index
+    return open_labels(files[panorama_id], recipe.classes, recipe.panorama, file_set,
                        from_one=recipe.data.labels_from_one, found_ids=found_ids,
-                       placement=reader.placement(panorama_id))  # fmt: skip
+                       placement=reader.placement(panorama_id),
+                       index_N=read_label_index(Path(index), file_set) if index else None)  # fmt: skip
 
 
 def label_file_set(recipe: Recipe) -> LabelSet:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +72,7 @@ def find_panoramas(folder: Path, others: Collection[Path] = ()) -> list[Panorama
     return survey_folder(folder, others).panoramas
 
 
-def survey_folder(folder: Path, others: Collection[Path] = ()) -> FolderContents:
+def survey_folder(folder: Path, others: Collection[Path] = (), only: Sequence[str] = ()) -> FolderContents:
     """The image files of a folder that can be read, flat or nested, and what is no panorama there.
 
     Hidden files and folders are skipped, and those of operating systems and network drives, and labels that lie beside
@@ -79,15 +81,26 @@ def survey_folder(folder: Path, others: Collection[Path] = ()) -> FolderContents
     Args:
         folder: where to look.
         others: files and folders that are no panoramas (labels, ignore mask), should they lie inside `folder`.
+        only: patterns of paths relative to the folder, in posix form with their ending, as shells have them, `*` also
+            standing for several folders: files that match none of them are passed over without a word. Empty for all.
 
     Raises:
-        InputError: the folder is missing, unreadable, no folder or without images.
+        InputError: the folder is missing, unreadable, no folder or without images, or none matches.
     """
     require_folder(folder)
     apart = {os.path.realpath(other) for other in others} - {os.path.realpath(folder)}
     set_aside: dict[str, str] = {}
-    files = list(_visible(folder, apart))
     top = len(os.path.join(folder, ""))  # noqa: PTH118 - texts: for 10,000 files, paths would take half a second
+    files = list(_visible(folder, apart))
+    if only:
+        wanted = re.compile("|".join(map(fnmatch.translate, only)))
+        files = [file for file in files if wanted.match(_posix(file[top:]))]
+        if not files:
+            raise InputError(
+                f"{folder} holds nothing that matches {' or '.join(map(repr, only))}",
+                "patterns are of paths below that folder",
+                "Correct the patterns or the folder",
+            )
     by_id: dict[str, list[Path]] = {}
     left_out: Counter[str] = Counter()
     unread = unread_suffixes()

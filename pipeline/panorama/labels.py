@@ -6,7 +6,7 @@ Legend: H W the label's own size.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -17,13 +17,12 @@ from PIL import Image
 from pipeline.classes import IGNORE, LABEL_SETS, LabelSet, can_merge, merge_table
 from pipeline.errors import InputError, first_few
 from pipeline.panorama.config import PanoramaConfig
-from pipeline.panorama.finding import LABEL_ENDING, LABEL_FOLDER, PanoramaFile, folded_name
+from pipeline.panorama.finding import PanoramaFile, folded_name
 from pipeline.panorama.images import ASPECT_TOLERANCE, aspect_ratio, fits_aspect, read_picture
+from pipeline.panorama.label_index import decode_colours
+from pipeline.panorama.label_names import has_label_name, label_candidates
 from pipeline.panorama.level import level_values
 from pipeline.panorama.placement import Placement
-
-IMAGE_FOLDER = "leftImg8bit"
-"""Folder of images in the layout of Cityscapes and DensePASS."""
 
 _MODES = ("L", "P", "1", "I", "I;16", "I;16B")
 _FROM_ONE = "data.labels_from_one = true"
@@ -47,13 +46,19 @@ class FoundLabels:
         return f"{count} to no panorama: {first_few(self.unmatched)}"
 
 
-def survey_labels(folder: Path, panoramas: Sequence[PanoramaFile]) -> FoundLabels:
+def survey_labels(folder: Path, panoramas: Sequence[PanoramaFile], *, find_unmatched: bool = True) -> FoundLabels:
     """The label file of each panorama that has one, and the label files that belong to none.
 
-    Accepted for the image `place/100_.jpg`: `place/100_labelTrainIds.png`, `place/100_.png`, `place/100.png`;
-    in the layout of DensePASS and Cityscapes also `gtFine/...` for `leftImg8bit/...`, whether `folder` is the
-    `gtFine` folder or the root of both. Where no file has such a name exactly, one counts that differs in
-    upper and lower case or in how accents are encoded (composed or decomposed Unicode, as file systems change it).
+    Accepted for the image `place/100_.jpg`: `place/100_labelTrainIds.png`, `place/100_.png`, `place/100.png`, and
+    what the data sets of `label_names` have, whether `folder` is the folder of the labels or the root of both. Where
+    no file has such a name exactly, one counts that differs in upper and lower case or in how accents are encoded
+    (composed or decomposed Unicode, as file systems change it).
+
+    Args:
+        folder: where to look.
+        panoramas: by their paths in the folder of images.
+        find_unmatched: also look for files that belong to none; where all panoramas have a label, a large data set is
+            not searched without this.
 
     Raises:
         InputError: the folder is missing, no panorama has a label, or a match is ambiguous.
@@ -61,19 +66,21 @@ def survey_labels(folder: Path, panoramas: Sequence[PanoramaFile]) -> FoundLabel
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder", "labels are PNG files in a folder", "Check the path")
     found = {p.id: label for p in panoramas if (label := _label_of(p, folder)) is not None}
+    if not find_unmatched and len(found) == len(panoramas):
+        return FoundLabels(found, [])
     files = _label_files(folder, panoramas)
     found |= _found_by_folded_names([p for p in panoramas if p.id not in found], files, found)
     if panoramas and not found:
         first = panoramas[0]
         raise InputError(
             f"{folder} holds a label for none of the {len(panoramas)} panoramas",
-            f"{first.path.name} would have {next(_candidates(first.id)).name} or {PurePosixPath(first.id).name}.png, "
-            "in the same subfolder",
+            f"{first.path.name} would have {next(label_candidates(first.id)).name} or "
+            f"{PurePosixPath(first.id).name}.png, in the same subfolder",
             "Name the folder of the labels, or rename them",
         )
     taken = set(map(_identity, found.values()))
-    own_ending = any(_is_train_ids(path) for path in files.values())  # others are coloured pictures of them
-    unmatched = [n for n, p in files.items() if (_is_train_ids(p) or not own_ending) and _identity(p) not in taken]
+    named = any(has_label_name(path.stem) for path in files.values())  # others are coloured pictures of them
+    unmatched = [n for n, p in files.items() if (has_label_name(p.stem) or not named) and _identity(p) not in taken]
     return FoundLabels(found, sorted(unmatched))
 
 
@@ -86,6 +93,7 @@ def open_labels(
     from_one: bool = False,
     found_ids: set[int] | None = None,
     placement: Placement | None = None,
+    index_N: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Read a label at its own size, as ids of `label_set`.
 
@@ -98,6 +106,7 @@ def open_labels(
         found_ids: if given, the file's ids are added to it, before any conversion.
         placement: where the labelled picture lies on the canvas; the label has the picture's aspect ratio. None for a
             picture that fills the canvas.
+        index_N: class id of the file's set per index, of `read_label_index`, for files whose colours are indices.
 
     Returns:
         labels_HW of the canvas at the label's own scale, class ids or 255, which also surrounds the picture. Labels of
@@ -111,6 +120,10 @@ def open_labels(
     table = merge_table(file_set, label_set)
     part = None if placement is None or (placement.is_whole and not placement.is_tilted) else placement
     picture = read_picture(path, lambda width, height: _require_aspect(path, width, height, config, part))
+    if index_N is not None:
+        _require_colours(path, picture.image, picture.format)
+        labels = table[decode_colours(np.asarray(picture.image.convert("RGB")), index_N)]
+        return _in_place(labels, part)
     _require_ids(path, picture.image, picture.format)
     values_HW = np.asarray(picture.image).astype(np.int64) // _grey_step(path)
     values = np.unique(values_HW)
@@ -119,8 +132,12 @@ def open_labels(
     _require_classes(path, values, file_set, label_set, int(from_one))
     if from_one:
         values_HW = np.where((values_HW == 0) | (values_HW == IGNORE), IGNORE, values_HW - 1)
-    labels = table[values_HW]
-    return labels if part is None else level_values(part.at_size(*labels.shape).put(labels, IGNORE), part)
+    return _in_place(table[values_HW], part)
+
+
+def _in_place(labels_HW: npt.NDArray[np.uint8], part: Placement | None) -> npt.NDArray[np.uint8]:
+    """The labels of a whole, level panorama as they are; others put in their place on the canvas and levelled."""
+    return labels_HW if part is None else level_values(part.at_size(*labels_HW.shape).put(labels_HW, IGNORE), part)
 
 
 def doubt_of_first_id(found_ids: Collection[int], file_set: LabelSet) -> str:
@@ -134,7 +151,7 @@ def doubt_of_first_id(found_ids: Collection[int], file_set: LabelSet) -> str:
 
 
 def _label_of(panorama: PanoramaFile, folder: Path) -> Path | None:
-    for candidate in _candidates(panorama.id):
+    for candidate in label_candidates(panorama.id):
         path = folder / candidate
         if path.is_file() and not path.samefile(panorama.path):  # labels may lie among the images
             return path
@@ -166,7 +183,7 @@ def _found_by_folded_names(
         by_name.setdefault(folded_name(name), []).append(name)
     owners: dict[str, str] = {}
     for panorama in panoramas:
-        candidates = (folded_name(str(candidate)) for candidate in _candidates(panorama.id))
+        candidates = (folded_name(str(candidate)) for candidate in label_candidates(panorama.id))
         names = next((by_name[candidate] for candidate in candidates if candidate in by_name), [])
         if len(names) > 1:
             raise _ambiguous(f"{' and '.join(map(repr, names))} could both be the label of {panorama.id!r}")
@@ -188,39 +205,6 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _is_train_ids(path: Path) -> bool:
-    return path.stem.endswith(LABEL_ENDING)
-
-
-def _candidates(panorama_id: str) -> Iterator[PurePosixPath]:
-    """Relative paths where a label may be, the most specific names first."""
-    image = PurePosixPath(panorama_id)
-    folders = tuple(dict.fromkeys(_label_folders(image.parent)))
-    for name in dict.fromkeys(_label_names(image.name)):
-        yield from (folder / name for folder in folders)
-
-
-def _label_folders(image_folder: PurePosixPath) -> Iterable[PurePosixPath]:
-    """Folders that may correspond to an image's, images and labels being named by their own folder or by the root."""
-    parts = image_folder.parts
-    if IMAGE_FOLDER in parts:
-        at = parts.index(IMAGE_FOLDER)
-        below = parts[at + 1 :]
-        yield PurePosixPath(*parts[:at], LABEL_FOLDER, *below)
-        yield PurePosixPath(*below)
-    yield image_folder
-    yield PurePosixPath(LABEL_FOLDER, *parts)
-
-
-def _label_names(stem: str) -> Iterable[str]:
-    bare = stem.removesuffix("_")
-    yield f"{bare}{LABEL_ENDING}.png"
-    if stem.endswith(f"_{IMAGE_FOLDER}"):
-        yield f"{stem.removesuffix(IMAGE_FOLDER)}{LABEL_FOLDER}{LABEL_ENDING}.png"
-    yield f"{stem}.png"
-    yield f"{bare}.png"
-
-
 def _require_aspect(path: Path, width: int, height: int, config: PanoramaConfig, part: Placement | None) -> None:
     fits = fits_aspect(width, height, config)
     if part is not None:
@@ -239,7 +223,17 @@ def _require_ids(path: Path, image: Image.Image, image_format: str) -> None:
         raise InputError(
             f"{path.name} is {image_format} of mode {image.mode}",
             "labels are PNG files of class ids, with one channel or a palette",
-            "Convert colours to class ids; never store labels as JPEG",
+            "Convert colours to class ids, or set data.labels_index if they are numbers (Stanford2D3D); never store "
+            "labels as JPEG",
+        )
+
+
+def _require_colours(path: Path, image: Image.Image, image_format: str) -> None:
+    if image_format != "PNG" or image.mode not in ("RGB", "RGBA"):
+        raise InputError(
+            f"{path.name} is {image_format} of mode {image.mode}",
+            "with data.labels_index, labels are PNG files whose red, green and blue are a number",
+            "Leave data.labels_index empty for files of class ids",
         )
 
 

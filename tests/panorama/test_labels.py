@@ -179,7 +179,11 @@ def test_nineteen_classes_merge_into_thirteen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("highest", "label_set", "remedy"),
-    [(18, DENSEPASS_13, 'Set data.labels_set = "cityscapes19"'), (33, CITYSCAPES_19, "labelTrainIds")],
+    [
+        (18, DENSEPASS_13, 'Set data.labels_set = "cityscapes19"'),
+        (33, CITYSCAPES_19, 'Set data.labels_set = "cityscapes34"'),
+        (40, CITYSCAPES_19, "labelTrainIds"),
+    ],
 )
 def test_a_class_outside_the_set_is_refused_with_its_id(
     tmp_path: Path, highest: int, label_set: LabelSet, remedy: str
@@ -245,3 +249,25 @@ def test_a_label_of_any_size_is_read_if_its_shape_is_right_to_within_two_percent
     Image.new("L", (130, 67)).save(tmp_path / "a.png")
     with pytest.raises(InputError, match=r"label a\.png is 130x67.*its panorama, 2:1 to within 2 %\. Export"):
         open_labels(tmp_path / "a.png", DENSEPASS_13, FULL)
+
+
+def test_sixteen_bit_files_hold_class_ids_too(tmp_path: Path) -> None:
+    labels = some_labels().astype(np.uint16)
+    Image.fromarray(labels).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(open_labels(tmp_path / "a.png", DENSEPASS_13, FULL), labels)
+    labels[3, 3] = 13 * 256  # no class, though its lower byte is one
+    Image.fromarray(labels).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="holds the class ids 3328"):
+        open_labels(tmp_path / "a.png", DENSEPASS_13, FULL)
+
+
+def test_colours_are_numbers_of_a_list(tmp_path: Path) -> None:
+    index_N = np.full(66_000, 255, np.uint8)
+    index_N[[7, 300, 65_537]] = 0, 1, 2
+    colours = np.array([(0, 0, 7), (0, 1, 44), (1, 0, 1), (13, 13, 13), (0, 0, 8)], np.uint8)
+    Image.fromarray(np.tile(colours, (10, 4, 1))).save(tmp_path / "a.png")
+    found = open_labels(tmp_path / "a.png", DENSEPASS_13, FULL, index_N=index_N)
+    np.testing.assert_array_equal(found, np.tile([0, 1, 2, 255, 255], (10, 4)))
+    Image.fromarray(some_labels()).save(tmp_path / "ids.png")
+    with pytest.raises(InputError, match=r"mode L; with data\.labels_index"):
+        open_labels(tmp_path / "ids.png", DENSEPASS_13, FULL, index_N=index_N)
