@@ -28,6 +28,11 @@ PARTIAL_COVERAGE = (
 )
 """Shown below a ladder with such rungs."""
 
+EVALUATOR = (
+    "mIoU as Trans4PASS's evaluation on DensePASS has it: one confusion matrix over all panoramas, at the labels' own "
+    "size; the mean is over the classes that occur in the labels or the prediction."
+)
+"""Shown below a ladder; stages/README.md names the other evaluators of the field."""
 
 CONTROLS = {
     "sam_only": "SAM's masks with the class that most of the assistant's pixels in them have, and nothing elsewhere",
@@ -171,10 +176,23 @@ def _cautions(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _remarks(rungs: Sequence[Rung]) -> list[str]:
-    """Remarks below the tables: what the controls are, and how to read rungs that leave pixels out."""
+    """Remarks below the tables: which mIoU it is, what the controls are, how to read rungs that leave pixels out."""
     controls = [f"{_readable(rung.name)}: {CONTROLS[rung.name]}" for rung in rungs if rung.name in CONTROLS]
     explained = [f"Controls, which are no steps of the method: {'; '.join(controls)}."] if controls else []
-    return explained + ([PARTIAL_COVERAGE] if any(rung.coverage <= COMPLETE for rung in rungs) else [])
+    return [*_protocol(rungs), *explained] + (
+        [PARTIAL_COVERAGE] if any(rung.coverage <= COMPLETE for rung in rungs) else []
+    )
+
+
+def _protocol(rungs: Sequence[Rung]) -> list[str]:
+    """Which of the field's mIoUs it is, and which classes some mean is without; nothing without labels."""
+    if not rungs:
+        return []
+    absent = sum(any(math.isnan(rung.per_class_iou[i]) for rung in rungs) for i in range(len(rungs[0].per_class_iou)))
+    left_out = (
+        f" {absent} {'class is' if absent == 1 else 'classes are'} left out for a rung at least." if absent else ""
+    )
+    return [EVALUATOR + left_out]
 
 
 def _skipped(metrics: Mapping[str, Any]) -> list[str]:

@@ -104,7 +104,8 @@ def test_without_students_there_is_no_table_of_their_cost() -> None:
 
 
 def test_markdown_tables_are_rectangular_and_name_every_class() -> None:
-    *tables, remark = report.markdown_of(metrics(), DENSEPASS_13).split("\n\n")
+    *tables, evaluator, remark = report.markdown_of(metrics(), DENSEPASS_13).split("\n\n")
+    assert evaluator.startswith(report.EVALUATOR) and "13 classes are left out for a rung at least" in evaluator
     assert len(tables) == 5
     assert remark.strip() == report.PARTIAL_COVERAGE
     for table in tables:
