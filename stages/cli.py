@@ -26,6 +26,7 @@ from stages.cli_options import (
 )
 from stages.cli_predict import predict
 from stages.cli_report import report
+from stages.cli_train import train_assistant
 from stages.cli_tune import TuneMinutes, TuneOut, TuneOverwrite, TunePanoramas
 from stages.demo_world import world_needed
 
@@ -190,6 +191,7 @@ def tune(
 
 
 app.command(short_help="Train the assistant on its own teacher cache, without labels.")(adapt)
+app.command("train-assistant", short_help="A perspective network from labelled pictures.")(train_assistant)
 app.command(short_help="Read a whole teacher cache, check every checksum.")(verify)
 app.command(short_help="Compare the runs of a cache and their students.")(runs)
 app.command(short_help="List or remove what no run of a cache refers to.")(gc)

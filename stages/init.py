@@ -234,11 +234,11 @@ def _about_rig(found: FoundPictures) -> list[str]:
     percent = f"{100 * found.rig_share:.0f}"
     about = (f"The lowest {percent} % of the rows look the same in all {found.sampled} sampled pictures: a camera rig, "
              "a vehicle or a logo? Paint a PNG that is black except there and name it here:")  # fmt: skip
-    return [*(f"# {line}" for line in textwrap.wrap(about, 117)), '# ignore_mask = "rig.png"']
+    return [*(f"# {line}" for line in textwrap.wrap(about, 117, break_on_hyphens=False)), '# ignore_mask = "rig.png"']
 
 
 def _block(about: str, *lines: str) -> str:
-    return "\n".join([*(f"# {line}" for line in textwrap.wrap(about, 117)), *lines]) + "\n"
+    return "\n".join([*(f"# {line}" for line in textwrap.wrap(about, 117, break_on_hyphens=False)), *lines]) + "\n"
 
 
 def _text(value: str) -> str:

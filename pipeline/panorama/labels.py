@@ -6,7 +6,7 @@ Legend: H W the label's own size.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -116,14 +116,37 @@ def open_labels(
         InputError: not such a PNG, another aspect ratio, or ids that are no class of the file's set.
         RecipeError: `source` does not merge into `label_set`.
     """
+    part = None if placement is None or (placement.is_whole and not placement.is_tilted) else placement
+    labels_HW = read_labels(
+        path,
+        label_set,
+        source,
+        from_one=from_one,
+        found_ids=found_ids,
+        index_N=index_N,
+        check_size=lambda width, height: _require_aspect(path, width, height, config, part),
+    )
+    return _in_place(labels_HW, part)
+
+
+def read_labels(
+    path: Path,
+    label_set: LabelSet,
+    source: LabelSet | None = None,
+    *,
+    from_one: bool = False,
+    found_ids: set[int] | None = None,
+    index_N: npt.NDArray[np.uint8] | None = None,
+    check_size: Callable[[int, int], None],
+) -> npt.NDArray[np.uint8]:
+    """`open_labels` of any picture, at its own size [H, W]: arguments and errors as there. `check_size` is called
+    with (width, height) before anything is decoded, and raises InputError."""
     file_set = source or label_set
     table = merge_table(file_set, label_set)
-    part = None if placement is None or (placement.is_whole and not placement.is_tilted) else placement
-    picture = read_picture(path, lambda width, height: _require_aspect(path, width, height, config, part))
+    picture = read_picture(path, check_size)
     if index_N is not None:
         _require_colours(path, picture.image, picture.format)
-        labels = table[decode_colours(np.asarray(picture.image.convert("RGB")), index_N)]
-        return _in_place(labels, part)
+        return table[decode_colours(np.asarray(picture.image.convert("RGB")), index_N)]
     _require_ids(path, picture.image, picture.format)
     values_HW = np.asarray(picture.image).astype(np.int64) // _grey_step(path)
     values = np.unique(values_HW)
@@ -132,7 +155,7 @@ def open_labels(
     _require_classes(path, values, file_set, label_set, int(from_one))
     if from_one:
         values_HW = np.where((values_HW == 0) | (values_HW == IGNORE), IGNORE, values_HW - 1)
-    return _in_place(table[values_HW], part)
+    return table[values_HW]
 
 
 def _in_place(labels_HW: npt.NDArray[np.uint8], part: Placement | None) -> npt.NDArray[np.uint8]:

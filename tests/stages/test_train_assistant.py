@@ -1,0 +1,196 @@
+"""Assistants from labelled perspective pictures: where these are found, what is trained, and exact resuming."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+from pipeline.classes import LABEL_SETS, named_classes
+from pipeline.errors import CacheError, InputError, WeightsError
+from pipeline.teacher.assistant_transformers import load_transformers
+from stages import train_assistant as stage
+from stages.events import Event, StageAdvanced, silent
+from stages.perspective_sources import find_source
+from stages.train_assistant import AssistantJob, AssistantTraining, job_of, train_assistant
+
+NAMES = ("sky", "ground")
+
+
+def save(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path)
+
+
+def pair(image: Path, label: Path, *ids: int) -> None:
+    """A picture, bluish above and reddish below its middle, and its label, of the two ids above and below."""
+    seed = sum(map(ord, image.name))
+    noise = np.random.default_rng(seed).integers(0, 60, (48, 80, 3))
+    noise[:24, :, 2] += 150
+    noise[24:, :, 0] += 150
+    save(image, noise.astype(np.uint8))
+    save(label, np.repeat(np.array(ids, np.uint8), 48 // len(ids))[:, None].repeat(80, axis=1))
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    for part, count in (("train", 6), ("val", 2)):
+        for n in range(count):
+            pair(tmp_path / part / "images" / f"{n}.png", tmp_path / part / "labels" / f"{n}.png", 0, 1)
+    (tmp_path / "classes.json").write_text(json.dumps({"id2label": dict(enumerate(NAMES))}))
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A very small SegFormer of other classes, without preprocessing settings."""
+    torch.manual_seed(0)
+    config = SegformerConfig(
+        depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 8, 8], num_attention_heads=[1, 1, 1, 1], decoder_hidden_size=16,
+        id2label={n: f"class {n}" for n in range(5)}, label2id={f"class {n}": n for n in range(5)}, drop_path_rate=0.1,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("start")
+    SegformerForSemanticSegmentation(config).save_pretrained(folder)
+    return folder
+
+
+def job(plain: Path, start: Path, out: str = "out", steps: int = 6) -> AssistantJob:
+    training = AssistantTraining(str(start), steps, batch_size=2, crop=32, learning_rate=3e-3, checkpoint_every=2)
+    return job_of(find_source(plain), training, plain / out, label_set_name=str(plain / "classes.json"))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return SegformerForSemanticSegmentation.from_pretrained(folder).state_dict()
+
+
+class Killed(Exception):
+    """Stands for a kill."""
+
+
+def kill_at(step: int) -> stage.Listener:
+    def listener(event: Event) -> None:
+        if isinstance(event, StageAdvanced) and event.item == f"step {step}":
+            raise Killed
+
+    return listener
+
+
+def test_a_killed_training_resumes_to_the_same_weights_bit_for_bit(plain: Path, start: Path) -> None:
+    torch.set_num_threads(1)
+    whole = train_assistant(job(plain, start, "whole"), silent)
+    with pytest.raises(Killed):
+        train_assistant(job(plain, start, "killed"), kill_at(5))
+    assert not (plain / "killed").exists()
+    notes: list[str] = []
+    resumed = train_assistant(job(plain, start, "killed"), lambda event: notes.append(getattr(event, "text", "")))
+    assert any("resuming from step 4 of 6" in note for note in notes)
+    theirs = weights(resumed.folder)
+    assert all((tensor == theirs[name]).all() for name, tensor in weights(whole.folder).items())
+    assert resumed.record == whole.record
+
+
+@pytest.mark.slow
+def test_it_learns_measures_on_pictures_held_out_and_is_an_assistant(plain: Path, start: Path) -> None:
+    torch.set_num_threads(1)
+    trained = train_assistant(job(plain, start, steps=60), silent)
+    assert trained.record["measured_on"] == 2 and trained.record["miou"] > 0.8
+    assert trained.record["miou"] == pytest.approx(np.mean(list(trained.record["iou"].values())))
+    assert "mIoU" in trained.table and "ground" in trained.table
+    classes = named_classes(dict(enumerate(NAMES)), "two")
+    assistant = load_transformers(str(trained.folder), classes, torch.device("cpu"))
+    image = np.array(Image.open(plain / "val" / "images" / "0.png"))
+    labels = assistant(image[None]).logits_KChw[0].argmax(dim=0).numpy()
+    assert (labels[:4] == 0).mean() > 0.8 and (labels[-4:] == 1).mean() > 0.8
+    assert not assistant.notes  # its preprocessing is stated beside it
+
+
+def test_a_finished_network_stays_and_another_is_refused(plain: Path, start: Path) -> None:
+    first = train_assistant(job(plain, start, steps=2), silent)
+    before = (first.folder / "model.safetensors").stat().st_mtime_ns
+    assert train_assistant(job(plain, start, steps=2), silent).record == first.record
+    assert (first.folder / "model.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(InputError, match="is there already, and is not the network"):
+        train_assistant(job(plain, start, steps=3), silent)
+
+
+def test_what_does_not_fit_is_refused_before_training(plain: Path, start: Path) -> None:
+    with pytest.raises(InputError, match="--label-set"):
+        job_of(find_source(plain), AssistantTraining(str(start)), plain / "out")
+    with pytest.raises(WeightsError, match="--start"):
+        train_assistant(replace(job(plain, start), training=AssistantTraining(str(plain), 1)), silent)
+    pair(plain / "train" / "images" / "0.png", plain / "train" / "labels" / "0.png", 0, 2)
+    with pytest.raises(InputError, match="holds the class ids 2"):
+        train_assistant(job(plain, start), silent)
+    save(plain / "train" / "labels" / "0.png", np.zeros((48, 40), np.uint8))
+    with pytest.raises(InputError, match=r"label 0\.png is 40x48; its picture is 80x48"):
+        train_assistant(job(plain, start), silent)
+
+
+def test_one_process_at_a_time(plain: Path, start: Path) -> None:
+    other = job(plain, start)
+    with stage.exclusive_lock(other.folder, stage.STAGE), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stages.claims._PATIENCE", 0.1)
+        with pytest.raises(CacheError):
+            train_assistant(other, silent)
+
+
+def test_pixels_without_a_label_teach_nothing() -> None:
+    logits = torch.zeros((1, 2, 2, 2), requires_grad=True)
+    loss = stage.cross_entropy(logits, torch.full((1, 8, 8), 255))
+    assert float(loss.detach()) == 0
+    labels = torch.full((1, 8, 8), 255)
+    labels[0, 0, 0] = 1
+    assert float(stage.cross_entropy(logits, labels).detach()) == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize(("ending", "ids", "expected"), [("labelTrainIds", (0, 255), 0), ("labelIds", (7, 3), 0)])
+def test_cityscapes(tmp_path: Path, ending: str, ids: tuple[int, int], expected: int) -> None:
+    for part in ("train", "val"):
+        pair(tmp_path / "leftImg8bit" / part / "ulm" / "ulm_1_leftImg8bit.png",
+             tmp_path / "gtFine" / part / "ulm" / f"ulm_1_gtFine_{ending}.png", *ids)  # fmt: skip
+    source = find_source(tmp_path)
+    assert (source.name, len(source.learning), len(source.held_out)) == ("Cityscapes", 1, 1)
+    found = job_of(source, AssistantTraining("demo"), tmp_path / "out")
+    assert found.label_set is LABEL_SETS["cityscapes19"]
+    np.testing.assert_array_equal(found.read(source.learning[0])[1][[0, -1], 0], [expected, 255])
+
+
+def test_camvid(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        pair(tmp_path / part / "0001TP_1.png", tmp_path / f"{part}annot" / "0001TP_1.png", 10, 11)
+    found = job_of(find_source(tmp_path), AssistantTraining("demo"), tmp_path / "out")
+    assert found.source.name == "CamVid" and found.label_set.name == "camvid11"
+    np.testing.assert_array_equal(found.read(found.source.learning[0])[1][[0, -1], 0], [10, 255])
+
+
+def test_stanford2d3d_and_structured3d(tmp_path: Path) -> None:
+    s, t = tmp_path / "stanford", tmp_path / "structured"
+    (s / "assets").mkdir(parents=True)
+    (s / "assets" / "semantic_labels.json").write_text(json.dumps(["beam_1_a_1", "window_1_a_1"]))
+    for area in ("area_1", "area_5b"):
+        pair(s / area / "data" / "rgb" / "c_domain_rgb.png", s / "unused.png", 0)
+        colours = np.zeros((48, 80, 3), np.uint8)
+        colours[24:, :, 2] = 1
+        save(s / area / "data" / "semantic" / "c_domain_semantic.png", colours)
+    for scene in ("scene_00001", "scene_03001"):
+        view = t / scene / "2D_rendering" / "1" / "perspective" / "full" / "0"
+        pair(view / "rgb_rawlight.png", view / "semantic.png", 0, 40)
+    for root, ids in ((s, [0, 12]), (t, [255, 39])):
+        found = job_of(find_source(root), AssistantTraining("demo"), tmp_path / "out")
+        assert len(found.source.learning) == len(found.source.held_out) == 1
+        np.testing.assert_array_equal(found.read(found.source.learning[0])[1][[0, -1], 0], ids)
+
+
+def test_a_plain_folder_holds_every_tenth_picture_out(tmp_path: Path) -> None:
+    for n in range(11):
+        pair(tmp_path / "images" / f"{n:02}.png", tmp_path / "labels" / f"{n:02}.png", 0, 1)
+    source = find_source(tmp_path)
+    assert [picture.id for picture in source.held_out] == ["00", "10"] and len(source.learning) == 9
+    with pytest.raises(InputError, match="none of the known layouts"):
+        find_source(tmp_path / "images")
