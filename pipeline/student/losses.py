@@ -202,7 +202,7 @@ def edge_weights(targets: MkaTargets, share: float, wrap: bool) -> Tensor:
     height, width = targets.valid_Bhw.shape[1:]
     edge_BHW = functional.interpolate(edges_B1hw, size=(height, width), mode="nearest").squeeze(1)
     valid_BHW = targets.valid_Bhw
-    total, edges = valid_BHW.sum(), (valid_BHW * edge_BHW).sum()
+    total, edges = batch_sum(torch.stack((valid_BHW.sum(), (valid_BHW * edge_BHW).sum()))).unbind()
     apart = (edges > 0) & (edges < total)
     of_edges = torch.where(apart, share * total / edges.clamp_min(1e-6), torch.ones_like(total))
     of_bodies = torch.where(apart, (1 - share) * total / (total - edges).clamp_min(1e-6), torch.ones_like(total))
@@ -287,7 +287,7 @@ def _level_loss(student_BDhw: Tensor, assistant_BDhw: Tensor, targets: MkaTarget
 
 def _mean_or_1(x_Bhw: Tensor, weight_Bhw: Tensor) -> Tensor:
     """Weighted mean; 1 where nothing has a weight."""
-    return torch.where(weight_Bhw.sum() > 0, weighted_mean(x_Bhw, weight_Bhw, weight_Bhw), 1.0)
+    return torch.where(batch_sum(weight_Bhw.sum()) > 0, weighted_mean(x_Bhw, weight_Bhw, weight_Bhw), 1.0)
 
 
 def channel_divergence(student_BDhw: Tensor, assistant_BDhw: Tensor, weight_Bhw: Tensor, temperature: float) -> Tensor:

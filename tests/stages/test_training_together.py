@@ -36,7 +36,7 @@ TOLERANCE = 1e-4
 def job_of(folder: Path) -> DistillJob:
     """Batches of three, which two processes cannot halve, with all that sums over a batch."""
     training = {"steps": STEPS, "batch_size": 3, "checkpoint_every": 3, "log_every": 1, "learning_rate": 1e-4}
-    return toy_job(folder, distill=training, losses={"class_balance": 0.5})
+    return toy_job(folder, distill=training, losses={"class_balance": 0.5, "edge_share": 0.3, "feature_form": "mse"})
 
 
 def work(folder: Path, stop: int) -> None:
