@@ -1,0 +1,121 @@
+"""What each part of the method is worth, measured on scenes that nothing has seen: `make evidence`.
+
+    python -m scripts.evidence                       all parts: hours on two cores; a killed run goes on where it was
+    python -m scripts.evidence --only ladder         one part
+    python -m scripts.evidence --quick               all parts with few scenes and short trainings: whether it works
+
+Every variant of the demo's recipe goes through stage one, teaches students of several seeds, and both are measured on
+three disjoint ranges of scenes. Writes evidence.json (every figure, with machine and version) and evidence.md (the
+tables) into cache/evidence/. Changes are 95 % intervals over the choice of panoramas, against the part's first row; of
+students, between the sums over the seeds that both have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.evaluate.ladder import in_ladder_order
+from scripts.bench.machine import machine_facts
+from scripts.evidence.scenes import Scenes
+from scripts.evidence.study import PARTS, Part, Variant
+from scripts.evidence.tables import STUDENT, Record, change, figures, losers, markdown, seeds_record
+from scripts.evidence.work import Matrices, Study
+
+QUICK = ("distill.steps=4", "distill.warmup_steps=1", "sam.points_per_side=4",
+         "evaluation.student_start=false")  # fmt: skip
+"""Settings of a quick study, whose figures say nothing."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Do what is missing of the study, write and print its tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--seeds", type=int, default=0, help="students of each row; 0: as many as each part asks for")
+    parser.add_argument("--no-students", action="store_true", help="stage one alone")
+    parser.add_argument("--quick", action="store_true", help="few scenes, short trainings: figures without meaning")
+    parser.add_argument("--workers", type=int, default=2, help="processes of stage one")
+    parser.add_argument("--out", type=Path, default=Path("cache/evidence"))
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(2)
+    out: Path = options.out / "quick" if options.quick else options.out
+    scenes = Scenes(out / "scenes", *((2, 1) if options.quick else (24, 8)))
+    study = Study(out, scenes, options.workers, QUICK if options.quick else ())
+    scenes.render(options.workers)
+    for name in options.only:
+        part = PARTS[name]
+        seeds = 0 if options.no_students else options.seeds or (1 if options.quick else part.seeds)
+        write(out, name, measure(study, replace(part, seeds=seeds), out, name))
+    print((out / "evidence.md").read_text())
+
+
+def measure(study: Study, part: Part, out: Path, name: str) -> Record:
+    """All rows of a part; what is there so far is written after each.
+
+    Args:
+        study: does the work.
+        part: its variants; the first is compared with.
+        out: folder of the record.
+        name: the part's name.
+    """
+    record: Record = {"rows": {}}
+    first_stage_one: Matrices = {}
+    first_students: list[Matrices] = []
+    for variant in part.variants:
+        is_first = variant is part.variants[0]
+        stage_one, ids = study.stage_one(variant, part.controls if is_first else ())
+        students = _students(study, variant, part.seeds)
+        blend, ensemble, reliable = (stage_one[rung] for rung in ("assistant_blend", "ensemble", "ensemble_reliable"))
+        labelled = int(blend.sum())
+        if is_first:
+            first_stage_one, first_students = stage_one, students
+            if part.controls:
+                rungs = stage_one | (study.start() if part.seeds else {})
+                record["rungs"] = {name: figures(rungs[name], ids, labelled) for name in in_ladder_order(rungs)}
+        record["rows"][variant.name] = {
+            "settings": list(variant.settings),
+            "ensemble": figures(ensemble, ids)
+            | {"change": [] if is_first else change(first_stage_one["ensemble"], ensemble)},
+            "ensemble_reliable": figures(reliable, ids, labelled),
+            "assistant_blend": figures(blend, ids),
+            "classes that lose": losers(study.run(variant).recipe.classes.names, blend, ensemble),
+            "student": _student_record(students, [] if is_first else first_students, ids),
+        }
+        write(out, name, record)
+    return record
+
+
+def _students(study: Study, variant: Variant, seeds: int) -> list[Matrices]:
+    return [study.student(variant, seed) for seed in range(seeds)] if variant.has_students else []
+
+
+def _student_record(students: Sequence[Matrices], first: Sequence[Matrices], ids: Sequence[str]) -> Record | None:
+    if not students:
+        return None
+    own = [found[STUDENT] for found in students]
+    before = [found[STUDENT] for found in first[: len(own)]]
+    ends = change(np.sum(before, axis=0), np.sum(own, axis=0)) if before else []
+    return seeds_record(own, ids) | {"change": ends}
+
+
+def write(out: Path, name: str, record: Record) -> None:
+    """Put a part's record into evidence.json, and all tables into evidence.md."""
+    path = out / "evidence.json"
+    known = json.loads(path.read_text()) if path.exists() else {"parts": {}}
+    facts = {"date": date.today().isoformat(), **machine_facts("cpu")}
+    known["parts"][name] = record | {"measured": facts}
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(known, indent=1))
+    ordered = {part: known["parts"][part] for part in PARTS if part in known["parts"]}
+    (out / "evidence.md").write_text(markdown(PARTS, ordered) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""What the study compares: settings of the demo's recipe, each with a sentence for the tables.
+
+A part's first variant is what its others are compared with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Settings that are measured."""
+
+    name: str
+    """As the tables show it."""
+    settings: tuple[str, ...] = ()
+    """Of the recipe, `key=value`."""
+    taught_by: str = "cache"
+    """cache: the student learns from stage one's ensemble; truth: from the true labels in its place; both: from the
+    ensemble, and from the true labels of `labelled` panoramas as corrections."""
+    labelled: int = 0
+    """Panoramas whose true labels are known, with taught_by = "truth" (0: all, else the others are not learned from)
+    or "both"."""
+    has_students: bool = True
+    """Whether students are trained; stage one alone is measured otherwise."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table of the study."""
+
+    title: str
+    """Its heading."""
+    question: str
+    """What it answers, a sentence."""
+    variants: tuple[Variant, ...]
+    """Its rows."""
+    seeds: int = 3
+    """Students of each row."""
+    controls: tuple[str, ...] = field(default=())
+    """`evaluation.controls` that are measured with the first variant."""
+
+
+DEFAULT = Variant("the demo's recipe")
+
+
+def one_by_one(*rows: tuple[str, str] | tuple[str, tuple[str, ...]], has_students: bool = True) -> tuple[Variant, ...]:
+    """The demo's recipe, and variants of it from (name, setting or settings)."""
+    changed = [
+        Variant(name, settings if isinstance(settings, tuple) else (settings,), has_students=has_students)
+        for name, settings in rows
+    ]
+    return (DEFAULT, *changed)
+
+
+PARTS = {
+    "ladder": Part(
+        "The ladder",
+        "What does every step of the method give, and how far is the student from its ceiling?",
+        (
+            DEFAULT,
+            Variant("as the paper draws it: windows, masks voting alone, labels",
+                    ("assistant.views_weight=0", "fusion.join=0", "fusion.protect_rare=0", "fusion.protect_thin=false",
+                     "losses.hard=true", "losses.class_balance=0")),
+            Variant("ceiling: the same student taught by the truth", taught_by="truth"),
+        ),
+        controls=("sam_only", "superpixels", "oracle"),
+    ),
+    "fusion": Part(
+        "Fusion, part by part",
+        "What is each choice of fusion worth to the ensemble and to the student?",
+        one_by_one(
+            ("theta 0.5", "fusion.theta=0.5"),
+            ("theta 0.6", "fusion.theta=0.6"),
+            ("theta 0.8", "fusion.theta=0.8"),
+            ("theta 0.9", "fusion.theta=0.9"),
+            ("theta by levels of size (GoodSAM++)", "fusion.theta_by=levels"),
+            ("votes by confidence (GoodSAM++)", "fusion.votes=confidence"),
+            ("unreliable masks keep the assistant's labels", "fusion.unreliable=keep"),
+            ("every mask votes alone", "fusion.join=0"),
+            ("rare classes not protected", "fusion.protect_rare=0"),
+            ("thin classes not protected", "fusion.protect_thin=false"),
+        ),
+        seeds=2,
+    ),
+    "views": Part(
+        "What the assistant and SAM see",
+        "What are windows, views, points and their number worth?",
+        one_by_one(
+            ("windows alone", "assistant.views_weight=0"),
+            ("windows and whole image, half each", ("assistant.views_weight=0", "assistant.whole_weight=0.5")),
+            ("views alone (10 that look down)", "assistant.views_weight=1"),
+            ("half windows, half views all around (26)", ("views.level=8", "views.up=8", "views.zenith=2")),
+            ("windows overlap by a quarter", ("windows.stride_x=192", "windows.stride_y=192")),
+            ("windows overlap by three quarters in width", "windows.stride_x=64"),
+            ("4 x 4 points", "sam.points_per_side=4"),
+            ("12 x 12 points", "sam.points_per_side=12"),
+            ("masks of predicted IoU above 0.7", "sam.pred_iou_thresh=0.7"),
+        ),
+        seeds=2,
+    ),
+    "losses": Part(
+        "The student's lessons",
+        "What is each loss and each choice of the training worth to the student?",
+        one_by_one(
+            ("without the assistant's loss", "losses.assistant=0"),
+            ("without E", "losses.ensemble=0"),
+            ("without E_H", "losses.reliable=0"),
+            ("without boundaries", "losses.boundary=0"),
+            ("without features", "losses.features=0"),
+            ("E alone", ("losses.assistant=0", "losses.reliable=0", "losses.boundary=0", "losses.features=0")),
+            ("labels instead of soft targets", "losses.hard=true"),
+            ("temperature 2", "losses.temperature=2"),
+            ("classes not balanced", "losses.class_balance=0"),
+            ("neither rolled nor mirrored", ("distill.yaw_roll=false", "distill.mirror=false")),
+            ("colours as they are", "distill.colour_jitter=0"),
+            ("from random weights", "student.weights="),
+        ),
+        seeds=2,
+    ),
+    "steps": Part(
+        "Quality over steps",
+        "How long must a student learn?",
+        one_by_one(*((f"{steps} steps", f"distill.steps={steps}") for steps in (80, 160, 640, 1280))),
+        seeds=2,
+    ),
+    "labels": Part(
+        "Labels",
+        "What would labels of some panoramas be worth, alone and beside the ensemble?",
+        (
+            DEFAULT,
+            *(Variant(f"{count} labelled panoramas alone", taught_by="truth", labelled=count) for count in (1, 4, 16)),
+            *(Variant(f"the ensemble and {count} labelled panoramas", taught_by="both", labelled=count)
+              for count in (1, 4, 16)),
+        ),
+        seeds=2,
+    ),
+}  # fmt: skip
+"""Every part by its name on the command line."""
