@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -38,6 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Do what is missing of the study, write and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    rows = "besides each part's first row, those whose names contain one of the words"
+    parser.add_argument("--rows", nargs="+", default=[], metavar="WORD", help=rows)
     parser.add_argument("--seeds", type=int, default=0, help="students of each row; 0: as many as each part asks for")
     parser.add_argument("--no-students", action="store_true", help="stage one alone")
     parser.add_argument("--quick", action="store_true", help="few scenes, short trainings: figures without meaning")
@@ -50,14 +52,20 @@ def main(arguments: list[str] | None = None) -> None:
     study = Study(out, scenes, options.workers, QUICK if options.quick else ())
     scenes.render(options.workers)
     for name in options.only:
-        part = PARTS[name]
+        part = some_rows(PARTS[name], options.rows)
         seeds = 0 if options.no_students else options.seeds or (1 if options.quick else part.seeds)
         write(out, name, measure(study, replace(part, seeds=seeds), out, name))
     print((out / "evidence.md").read_text())
 
 
+def some_rows(part: Part, words: Sequence[str]) -> Part:
+    """The part with its first row and those whose names contain one of the words; all of them without words."""
+    chosen = [variant for variant in part.variants[1:] if not words or any(word in variant.name for word in words)]
+    return replace(part, variants=(part.variants[0], *chosen))
+
+
 def measure(study: Study, part: Part, out: Path, name: str) -> Record:
-    """All rows of a part; what is there so far is written after each.
+    """All rows of a part; what is there so far is written after each student.
 
     Args:
         study: does the work.
@@ -66,42 +74,57 @@ def measure(study: Study, part: Part, out: Path, name: str) -> Record:
         name: the part's name.
     """
     record: Record = {"rows": {}}
-    first_stage_one: Matrices = {}
-    first_students: list[Matrices] = []
-    for variant in part.variants:
-        is_first = variant is part.variants[0]
-        stage_one, ids = study.stage_one(variant, part.controls if is_first else ())
-        students = _students(study, variant, part.seeds)
-        blend, ensemble, reliable = (stage_one[rung] for rung in ("assistant_blend", "ensemble", "ensemble_reliable"))
-        labelled = int(blend.sum())
-        if is_first:
-            first_stage_one, first_students = stage_one, students
-            if part.controls:
-                rungs = stage_one | (study.start() if part.seeds else {})
-                record["rungs"] = {name: figures(rungs[name], ids, labelled) for name in in_ladder_order(rungs)}
-        record["rows"][variant.name] = {
-            "settings": list(variant.settings),
-            "ensemble": figures(ensemble, ids)
-            | {"change": [] if is_first else change(first_stage_one["ensemble"], ensemble)},
-            "ensemble_reliable": figures(reliable, ids, labelled),
-            "assistant_blend": figures(blend, ids),
-            "classes that lose": losers(study.run(variant).recipe.classes.names, blend, ensemble),
-            "student": _student_record(students, [] if is_first else first_students, ids),
-        }
+    first = part.variants[0]
+    stages = {variant: study.stage_one(variant, part.controls if variant == first else ()) for variant in part.variants}
+    students: dict[Variant, list[Matrices]] = {variant: [] for variant in part.variants}
+
+    def write_rows() -> None:
+        for variant in part.variants:
+            before = first if variant != first else None
+            record["rows"][variant.name] = _row(study, variant, stages, students, before)
         write(out, name, record)
+
+    if part.controls:
+        matrices, ids = stages[first]
+        matrices = matrices | (study.start() if part.seeds else {})
+        labelled = int(matrices["assistant_blend"].sum())
+        record["rungs"] = {rung: figures(matrices[rung], ids, labelled) for rung in in_ladder_order(matrices)}
+    write_rows()
+    for seed in range(part.seeds):  # all rows have as many, should the study be cut short
+        for variant in part.variants:
+            if variant.has_students:
+                students[variant].append(study.student(variant, seed))
+                write_rows()
     return record
 
 
-def _students(study: Study, variant: Variant, seeds: int) -> list[Matrices]:
-    return [study.student(variant, seed) for seed in range(seeds)] if variant.has_students else []
+def _row(
+    study: Study,
+    variant: Variant,
+    stages: Mapping[Variant, tuple[Matrices, list[str]]],
+    students: Mapping[Variant, Sequence[Matrices]],
+    before: Variant | None,
+) -> Record:
+    """A variant's figures, and their changes from those of `before`."""
+    matrices, ids = stages[variant]
+    blend, ensemble, reliable = (matrices[rung] for rung in ("assistant_blend", "ensemble", "ensemble_reliable"))
+    return {
+        "settings": list(variant.settings),
+        "ensemble": figures(ensemble, ids)
+        | {"change": change(stages[before][0]["ensemble"], ensemble) if before else []},
+        "ensemble_reliable": figures(reliable, ids, int(blend.sum())),
+        "assistant_blend": figures(blend, ids),
+        "classes that lose": losers(study.run(variant).recipe.classes.names, blend, ensemble),
+        "student": _student_record(students[variant], students[before] if before else [], ids),
+    }
 
 
-def _student_record(students: Sequence[Matrices], first: Sequence[Matrices], ids: Sequence[str]) -> Record | None:
+def _student_record(students: Sequence[Matrices], before: Sequence[Matrices], ids: Sequence[str]) -> Record | None:
     if not students:
         return None
     own = [found[STUDENT] for found in students]
-    before = [found[STUDENT] for found in first[: len(own)]]
-    ends = change(np.sum(before, axis=0), np.sum(own, axis=0)) if before else []
+    pairs = [(one[STUDENT], other) for one, other in zip(before, own, strict=False)]  # of the seeds that both have
+    ends = change(*(np.sum(side, axis=0) for side in zip(*pairs, strict=True))) if pairs else []
     return seeds_record(own, ids) | {"change": ends}
 
 

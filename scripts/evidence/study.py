@@ -92,7 +92,10 @@ PARTS = {
             ("windows and whole image, half each", ("assistant.views_weight=0", "assistant.whole_weight=0.5")),
             ("views alone (10 that look down)", "assistant.views_weight=1"),
             ("half windows, half views all around (26)", ("views.level=8", "views.up=8", "views.zenith=2")),
-            ("windows overlap by a quarter", ("windows.stride_x=192", "windows.stride_y=192")),
+            (
+                "windows of 512 pixels",
+                ("windows.height=512", "windows.width=512", "windows.stride_y=256", "windows.stride_x=256"),
+            ),
             ("windows overlap by three quarters in width", "windows.stride_x=64"),
             ("4 x 4 points", "sam.points_per_side=4"),
             ("12 x 12 points", "sam.points_per_side=12"),

@@ -40,8 +40,14 @@ def figures(matrices_NCC: npt.NDArray[np.int64], ids: Sequence[str], labelled: i
         if (chosen := [number for number, id_ in enumerate(ids) if range_of(id_) == name])
     }
     spread = statistics.stdev(by_range.values()) if len(by_range) > 1 else 0.0
-    return {"miou": 100 * whole.miou, "pixels": 100 * whole.accuracy, "coverage": 100 * whole.coverage,
-            "miou of ranges": by_range, "spread of ranges": spread}  # fmt: skip
+    covered = float(matrices_NCC.sum())
+    return {
+        "miou": 100 * whole.miou,
+        "pixels": 100 * whole.accuracy,
+        "coverage": 100 * covered / (labelled or covered),
+        "miou of ranges": by_range,
+        "spread of ranges": spread,
+    }
 
 
 def change(before_NCC: npt.NDArray[np.int64], after_NCC: npt.NDArray[np.int64]) -> list[float]:

@@ -1,0 +1,145 @@
+"""The study of what parts are worth: its plan, its figures, and that the truth really teaches its ceiling."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.cache import codec
+from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
+from pipeline.classes import IGNORE
+from pipeline.world.seeds import DEMO_TRAIN, MODEL_VALIDATION
+from scripts import measure_fusion
+from scripts.evidence.__main__ import write
+from scripts.evidence.scenes import LEARNING, RANGES, Scenes, range_of
+from scripts.evidence.study import PARTS, Variant
+from scripts.evidence.tables import change, figures, losers, markdown, seeds_record
+from scripts.evidence.truth import certain, truth_run, with_corrections, with_truth
+from scripts.evidence.work import Study, slug, tell
+from stages.corrections import correction_reader
+from stages.events import ItemFailed, silent
+from stages.reading import RunReader
+from stages.splits import learning_panoramas
+from stages.teacher_cache import teacher_cache
+from tests.stages.small_run import SEEDS, make_folders, small_run
+
+TRUTH = np.array([[0, 0, 1, 2], [0, 1, 1, IGNORE]], np.uint8)
+IDS = ["evaluation/A/1", "evaluation/A/2", "evaluation/B/3"]
+
+
+def matrices(*right: float) -> np.ndarray:
+    """Of panoramas with 100 pixels of two classes each, of which these shares are right."""
+    return np.array([[[100 * r, 100 * (1 - r)], [100 * (1 - r), 100 * r]] for r in right]).round().astype(np.int64)
+
+
+def test_no_scene_is_in_two_ranges_and_none_was_used_for_another_choice() -> None:
+    held_out = [seed for seeds in RANGES.values() for seed in seeds]
+    assert len(set(held_out)) == len(held_out) == 24
+    assert all(seed in MODEL_VALIDATION for seed in held_out) and all(seed in DEMO_TRAIN for seed in LEARNING)
+    assert not set(held_out) & {seed for seeds in measure_fusion.SCENES.values() for seed in seeds}
+
+
+def test_every_variant_is_a_recipe_of_its_own(tmp_path: Path) -> None:
+    study = Study(tmp_path, Scenes(tmp_path / "scenes", 1, 1))
+    default = study.run(Variant("the demo's recipe")).recipe
+    for part in PARTS.values():
+        names = [slug(variant.name) for variant in part.variants]
+        assert len(set(names)) == len(names)
+        assert not part.variants[0].settings, "others are compared with the demo's recipe"
+        for variant in part.variants:
+            recipe = study.run(variant, seed=2).recipe
+            assert recipe.student.seed == 2
+            same = replace(recipe, name=default.name, student=replace(recipe.student, seed=0)) == default
+            assert same == (not variant.settings), variant.name
+
+
+def test_figures_are_percent_of_all_and_of_each_range() -> None:
+    found = figures(matrices(0.5, 1.0, 1.0), IDS, labelled=1200)
+    assert found["pixels"] == pytest.approx(250 / 3)
+    assert found["coverage"] == pytest.approx(50)
+    assert found["miou of ranges"] == pytest.approx({"A": 60, "B": 100})
+    assert found["spread of ranges"] == pytest.approx(np.std([60, 100], ddof=1))
+
+
+def test_seeds_are_averaged_and_their_spread_is_told() -> None:
+    found = seeds_record([matrices(1, 1, 1), matrices(0.5, 0.5, 0.5)], IDS)
+    assert found["miou of seeds"] == pytest.approx([100, 100 / 3])
+    assert (found["miou"], found["pixels"]) == pytest.approx((200 / 3, 75))
+    assert found["spread of seeds"] == pytest.approx(np.std([100, 100 / 3], ddof=1))
+
+
+def test_changes_are_paired_and_losers_named() -> None:
+    low, high = change(matrices(0.5, 0.6, 0.7), matrices(0.6, 0.7, 0.8))
+    assert 0 < low < high < 20
+    assert list(losers(["road", "car"], matrices(0.9, 0.9), matrices(0.8, 0.8))) == ["road", "car"]
+    assert losers(["road", "car"], matrices(0.8, 0.8), matrices(0.799, 0.8)) == {}
+
+
+def test_tables_have_a_row_for_each_variant_with_and_without_students(tmp_path: Path) -> None:
+    ensemble = figures(matrices(0.5, 1, 1), IDS)
+    row = {"ensemble": ensemble | {"change": []}, "classes that lose": {"wall": -2.25}, "student": None}
+    taught = {"ensemble": ensemble | {"change": [0.5, 1.5]}, "classes that lose": {},
+              "student": seeds_record([matrices(1, 1, 1)], IDS) | {"change": [-1.0, 2.0]}}  # fmt: skip
+    record = {"rungs": {"ensemble": ensemble}, "rows": {"first": row, "second": taught}}
+    write(tmp_path, "fusion", record)
+    write(tmp_path, "ladder", record)
+    text = (tmp_path / "evidence.md").read_text()
+    assert text.index("### The ladder") < text.index("### Fusion"), "in the order of the study"
+    first, second, *_ = (line for line in text.splitlines() if line.startswith(("| first", "| second")))
+    assert first.startswith("| first |") and "wall -2.2" in first and first.count("|") == second.count("|")
+    assert "+0.5 to +1.5" in second and "-1.0 to +2.0" in second and "| none |" in second
+    assert markdown(PARTS, {"ladder": record}).count("| ensemble |") == 1
+
+
+def test_a_panorama_set_aside_ends_the_study() -> None:
+    with pytest.raises(RuntimeError, match="photo: broken"):
+        tell(ItemFailed("teacher-cache", "photo", "broken"))
+
+
+def test_the_truth_takes_the_place_of_what_is_said_of_classes() -> None:
+    assert certain(TRUTH, 3)[:, 0, 3] == pytest.approx([0, 0, 1])
+    assert certain(TRUTH, 3)[:, 1, 3] == pytest.approx([1 / 3] * 3)
+    said = np.full((3, 2, 4), 147, np.uint8)
+    features = np.ones((2, 1, 1), np.int8)
+    assistant = with_truth(ASSISTANT, {"assistant_probabilities": said, "features_1": features}, TRUTH)
+    assert codec.decode_probabilities(assistant["assistant_probabilities"])[:, 1, 0] == pytest.approx([1, 0, 0])
+    assert assistant["features_1"] is features
+    ensemble = with_truth(ENSEMBLE, {"ensemble_probabilities": said, "ignored": np.zeros((2, 4), np.uint8)}, TRUTH)
+    assert (ensemble["ensemble_labels"] == TRUTH).all()
+    assert ensemble["reliability"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
+    assert ensemble["ignored"].tolist() == [[0, 0, 0, 0], [0, 0, 0, 1]]
+    assert ensemble["boundary"][0].tolist() == [1, 1, 1, 1], "the first column is the last one's neighbour"
+    assert with_truth(MASKS, {"runs": said}, TRUTH) == {"runs": said}
+
+
+@pytest.mark.slow
+def test_students_of_a_truth_run_and_of_corrections_are_taught_by_the_labels(tmp_path: Path) -> None:
+    make_folders(tmp_path)
+    labels = tmp_path / "true"
+    labels.mkdir()
+    for seed in SEEDS:
+        Image.fromarray(np.full((64, 128), seed, np.uint8)).save(labels / f"{seed}.png")
+    run = small_run(tmp_path)
+    teacher_cache(run, silent)
+    learning = learning_panoramas(run.recipe)
+
+    taught = RunReader.open(truth_run(run, labels), learning)
+    for panorama_id in taught.ids:
+        teacher = taught.teacher(panorama_id)
+        assert (teacher.ensemble_HW == int(panorama_id[-1])).all() and teacher.reliable_HW.all()
+        assert (teacher.assistant_CHW.argmax(0) == int(panorama_id[-1])).all()
+    own = RunReader.open(run, learning)
+    assert not (own.teacher(own.ids[1]).ensemble_HW == 1).all(), "the run's own cache stays what it was"
+
+    corrected = with_corrections(run, labels, 2, tmp_path / "corrections" / "2")
+    read = correction_reader(corrected.recipe, RunReader.open(corrected, learning))
+    found = [read(panorama_id) for panorama_id in own.ids]
+    assert [None if map_HW is None else int(map_HW.max()) for map_HW in found] == [0, 1, None]
+
+
+def test_a_range_is_named_by_the_folder() -> None:
+    assert range_of("evaluation/B/207100") == "B"
