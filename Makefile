@@ -1,4 +1,4 @@
-# make try | demo | test | test-quick | check-wheel | teacher-cache | distill | eval | real-check | bench: each sets up a virtual environment first, if it must.
+# make try | demo | test | test-quick | check-wheel | teacher-cache | distill | eval | real-check | bench | evidence: each sets up a virtual environment first, if it must.
 PYTHON ?= python3
 VENV ?= .venv
 RECIPE ?= demo
@@ -14,7 +14,7 @@ INSTALL = $(UV) pip install --python $(VENV)/bin/python $(if $(TORCH),--torch-ba
 	--constraint constraints.txt --compile-bytecode
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev try demo teacher-cache distill eval test test-quick check-wheel lint typecheck real-check bench clean
+.PHONY: help setup dev try demo teacher-cache distill eval test test-quick check-wheel lint typecheck real-check bench evidence clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 18
@@ -58,6 +58,9 @@ real-check: setup  ## The method on a folder of real panoramas: DATA=folder with
 
 bench: dev  ## The hot spots beside their peers, into cache/bench/: DEVICE=cuda on a GPU; tens of minutes on one core.
 	$(VENV)/bin/python -m scripts.bench --device $(DEVICE)
+
+evidence: dev  ## What each part of the method is worth, into cache/evidence/: hours; ONLY=ladder for one part of the study.
+	$(VENV)/bin/python -m scripts.evidence $(if $(ONLY),--only $(ONLY))
 
 test: dev  ## The tests, below ten minutes on two cores.
 	$(VENV)/bin/python -m pytest

@@ -4,10 +4,10 @@
     python -m scripts.evidence --only ladder         one part
     python -m scripts.evidence --quick               all parts with few scenes and short trainings: whether it works
 
-Every variant of the demo's recipe goes through stage one, teaches students of several seeds, and both are measured on
-three disjoint ranges of scenes. Writes evidence.json (every figure, with machine and version) and evidence.md (the
-tables) into cache/evidence/. Changes are 95 % intervals over the choice of panoramas, against the part's first row; of
-students, between the sums over the seeds that both have.
+Every variant of the demo's recipe goes through stage one and teaches students of several seeds; both are measured on
+three disjoint ranges of scenes. Writes evidence.json (every figure, with date and machine), evidence.md (the tables)
+and a picture of each part into cache/evidence/. Changes are 95 % intervals over the choice of panoramas, against the
+part's first row; those of students are between the sums over the seeds that both have.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import torch
 
 from pipeline.evaluate.ladder import in_ladder_order
 from scripts.bench.machine import machine_facts
+from scripts.evidence.plots import plot
 from scripts.evidence.scenes import Scenes
 from scripts.evidence.study import PARTS, Part, Variant
 from scripts.evidence.tables import STUDENT, Record, change, figures, losers, markdown, seeds_record
@@ -129,7 +130,7 @@ def _student_record(students: Sequence[Matrices], before: Sequence[Matrices], id
 
 
 def write(out: Path, name: str, record: Record) -> None:
-    """Put a part's record into evidence.json, and all tables into evidence.md."""
+    """Put a part's record into evidence.json, all tables into evidence.md, and the part's picture beside them."""
     path = out / "evidence.json"
     known = json.loads(path.read_text()) if path.exists() else {"parts": {}}
     facts = {"date": date.today().isoformat(), **machine_facts("cpu")}
@@ -138,6 +139,7 @@ def write(out: Path, name: str, record: Record) -> None:
     path.write_text(json.dumps(known, indent=1))
     ordered = {part: known["parts"][part] for part in PARTS if part in known["parts"]}
     (out / "evidence.md").write_text(markdown(PARTS, ordered) + "\n")
+    plot(PARTS[name], record, out / f"{name}.svg")
 
 
 if __name__ == "__main__":

@@ -92,6 +92,10 @@ def test_tables_have_a_row_for_each_variant_with_and_without_students(tmp_path: 
     first, second, *_ = (line for line in text.splitlines() if line.startswith(("| first", "| second")))
     assert first.startswith("| first |") and "wall -2.2" in first and first.count("|") == second.count("|")
     assert "+0.5 to +1.5" in second and "-1.0 to +2.0" in second and "| none |" in second
+    picture = (tmp_path / "fusion.svg").read_text()
+    assert all(word in picture for word in (">first<", ">second<", PARTS["fusion"].title))
+    write(tmp_path, "fusion", record)
+    assert (tmp_path / "fusion.svg").read_text() == picture
     assert markdown(PARTS, {"ladder": record}).count("| ensemble |") == 1
 
 
