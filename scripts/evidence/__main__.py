@@ -45,9 +45,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--no-students", action="store_true", help="stage one alone")
     parser.add_argument("--quick", action="store_true", help="few scenes, short trainings: figures without meaning")
     parser.add_argument("--workers", type=int, default=2, help="processes of stage one")
+    parser.add_argument("--threads", type=int, default=2, help="of a training")
     parser.add_argument("--out", type=Path, default=Path("cache/evidence"))
     options = parser.parse_args(arguments)
-    torch.set_num_threads(2)
+    torch.set_num_threads(options.threads)
     out: Path = options.out / "quick" if options.quick else options.out
     scenes = Scenes(out / "scenes", *((2, 1) if options.quick else (24, 8)))
     study = Study(out, scenes, options.workers, QUICK if options.quick else ())
