@@ -9,7 +9,6 @@ Nothing is computed: folders are moved, and the panoramas' marks say under which
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
@@ -23,12 +22,13 @@ from pipeline.cache.mark import Mark, folder_name
 from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
 from pipeline.cache.store import TeacherStore
 from pipeline.classes import label_set
+from pipeline.ensemble.config import OPTIONAL
 from pipeline.errors import CacheError, GoodSAMError
 from pipeline.panorama.config import OPTIONAL_OF_VIEWS, OPTIONAL_OF_WINDOWS
 from pipeline.recipe import Recipe
 from pipeline.settings import digest_of, fingerprint, without_unused
 from pipeline.student.model import start_identity
-from pipeline.teacher.config import OPTIONAL_OF_ASSISTANT, SAM_OPTIONAL
+from pipeline.teacher.config import OPTIONAL_OF_ASSISTANT, OPTIONAL_OF_BOUNDARY, SAM_OPTIONAL
 from pipeline.teacher.identity import assistant_identity, mask_source_identity, weights_digest
 from stages.claims import exclusive_lock
 from stages.files import mask_digest, writing
@@ -196,26 +196,26 @@ def old_fingerprints(recipe: Recipe) -> dict[str, str]:
     panorama, assistant = recipe.panorama, recipe.assistant
     size = (panorama.width, panorama.height, panorama.vertical_fov, panorama.level)
     sam, usual = recipe.sam, ("kind",) if recipe.sam.kind == "sam" else ()
-    unused_of_sam = (*SPEED_SETTINGS["sam"], *(SAM_OPTIONAL.keys() - without_unused(sam, SAM_OPTIONAL).keys()))
+    settings_of_sam = _left_out(without_unused(sam, SAM_OPTIONAL), *SPEED_SETTINGS["sam"])
     source = (
-        (_without(sam, "name", "model", "checkpoint", *unused_of_sam), mask_source_identity(sam))
+        (_left_out(settings_of_sam, "name", "model", "checkpoint"), mask_source_identity(sam))
         if sam.kind == "transformers"
-        else (_without(sam, "name", "checkpoint", *usual, *unused_of_sam), weights_digest(sam))
+        else (_left_out(settings_of_sam, "name", "checkpoint", *usual), weights_digest(sam))
     )
     windows = without_unused(recipe.windows, OPTIONAL_OF_WINDOWS)
     masks = fingerprint(MASKS, _OLD_VERSIONS[MASKS], size, windows, *source)
     views = (without_unused(recipe.views, OPTIONAL_OF_VIEWS),) if assistant.views_weight > 0 else ()
     unused = () if views else ("views_weight", "views_scale")
     classes = (recipe.classes.names, label_set(assistant.label_set).names)
-    output = fingerprint(ASSISTANT, _OLD_VERSIONS[ASSISTANT], size, windows, classes,
-                         _without(assistant, "name", "label_set", *unused, *OPTIONAL_OF_ASSISTANT), *views,
+    shown = _left_out(without_unused(assistant, OPTIONAL_OF_ASSISTANT), "name", "label_set", *unused)
+    output = fingerprint(ASSISTANT, _OLD_VERSIONS[ASSISTANT], size, windows, classes, shown, *views,
                          assistant_identity(assistant))  # fmt: skip
     mask = panorama.ignore_mask
     ignored = (panorama.find_constant_border, "of each panorama" if mask and Path(mask).is_dir() else mask_digest(mask))
-    ensemble = fingerprint(ENSEMBLE, _OLD_VERSIONS[ENSEMBLE], masks, output, recipe.fusion, recipe.boundary,
-                           recipe.classes.thin, ignored)  # fmt: skip
+    fusion = without_unused(recipe.fusion, OPTIONAL), without_unused(recipe.boundary, OPTIONAL_OF_BOUNDARY)
+    ensemble = fingerprint(ENSEMBLE, _OLD_VERSIONS[ENSEMBLE], masks, output, *fusion, recipe.classes.thin, ignored)
     return {MASKS: masks, ASSISTANT: output, ENSEMBLE: ensemble}
 
 
-def _without(config: Any, *keys: str) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in keys}
+def _left_out(settings: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in keys}

@@ -12,7 +12,9 @@ import pytest
 
 from pipeline.cache.group import MARK, read_mark, write_group
 from pipeline.cache.mark import Mark, folder_name
+from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
 from pipeline.errors import CacheError
+from pipeline.recipe import parse_recipe
 from pipeline.settings import fingerprint
 from pipeline.student.model import start_identity
 from stages.distill import distill
@@ -55,6 +57,20 @@ def old(finished: Path, tmp_path: Path) -> Run:
     (run.folder / "eval").mkdir()
     (run.folder / "eval" / "metrics.json").write_text("{}")
     return run
+
+
+def test_names_are_those_that_the_old_version_gave() -> None:
+    """With settings that came later at their defaults; the names are from the last version of the old layout."""
+    recipe = parse_recipe({
+        "name": "old", "label_set": "densepass13", "panorama": {"width": 1024},
+        "windows": {"height": 256, "width": 256, "stride_y": 128, "stride_x": 128}, "sam": {"model": "demo"},
+        "assistant": {"kind": "demo", "label_set": "densepass13"},
+    })  # fmt: skip
+    assert old_fingerprints(recipe) == {
+        MASKS: "63390241a13bbbe1", ASSISTANT: "8de059677053b901", ENSEMBLE: "28b5c6a70a31c33d"
+    }  # fmt: skip
+    joined = replace(recipe, fusion=replace(recipe.fusion, join=0.5))
+    assert old_fingerprints(joined)[ENSEMBLE] != "28b5c6a70a31c33d"
 
 
 def test_the_old_layout_is_refused_until_it_is_taken_over(old: Run) -> None:
