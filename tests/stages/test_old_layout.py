@@ -16,6 +16,7 @@ from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
 from pipeline.errors import CacheError
 from pipeline.recipe import parse_recipe
 from pipeline.settings import fingerprint
+from pipeline.student.config import OPTIONAL_LOSSES, OPTIONAL_TRAINING
 from pipeline.student.model import start_identity
 from stages.distill import distill
 from stages.events import Event, StageStarted, silent
@@ -105,10 +106,12 @@ def test_the_student_of_the_recipe_is_found_finished(old: Run) -> None:
     sources = [records[name].sha256 for name in sorted(records) if name.startswith("panoramas/")]
     ids = [name for name in sorted(records) if name.startswith("panoramas/")]
     training = replace(job.distill, log_every=1, checkpoint_every=1, sample_memory_gb=0)
+    then = {key: value for key, value in asdict(training).items() if key not in OPTIONAL_TRAINING}
     data = fingerprint(old_fingerprints(job)["ensemble"], ids, sources)
     student = (job.student.size, start_identity(job.student, job.classes))
-    losses = {key: value for key, value in asdict(job.losses).items() if key != "corrections"}  # it came later
-    name = fingerprint(3, student, losses, training, job.student.seed, job.classes.names, ids, data)
+    later = ("corrections", *OPTIONAL_LOSSES)
+    losses = {key: value for key, value in asdict(job.losses).items() if key not in later}
+    name = fingerprint(3, student, losses, then, job.student.seed, job.classes.names, ids, data)
     (old.folder / "student" / "final" / "training.json").write_text(json.dumps({"fingerprint": name}))
     take_over(old)
     events: list[Event] = []
