@@ -117,7 +117,7 @@ def test_settings_of_validation_are_part_of_the_name_only_where_there_is_one(tmp
 
 
 def validated_run(folder: Path, **tables: dict[str, Any]) -> Run:
-    training = {"steps": 2, "validation": 1, "validate_every": 1, **tables.pop("distill", {})}
+    training: dict[str, Any] = {"steps": 2, "validation": 1, "validate_every": 1, **tables.pop("distill", {})}
     return small_run(folder, distill=training, evaluation={"overlays": 0, **tables.pop("evaluation", {})}, **tables)
 
 

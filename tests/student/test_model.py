@@ -12,6 +12,7 @@ from PIL import Image
 from torch.nn import functional
 from transformers import (
     AutoImageProcessor,
+    PreTrainedModel,
     SegformerConfig,
     SegformerForImageClassification,
     SegformerForSemanticSegmentation,
@@ -24,7 +25,6 @@ from pipeline.pretrained import network_digest
 from pipeline.student.config import StudentConfig
 from pipeline.student.model import (
     DEMO_START,
-    build_student,
     forward_wrapped,
     load_student,
     normalise,
@@ -35,12 +35,13 @@ from pipeline.student.model import (
     start_student,
     to_unit,
 )
+from tests.student.segformers import as_segformer, segformer
 
 
 @pytest.fixture(scope="module")
 def tiny() -> SegformerForSemanticSegmentation:
     torch.manual_seed(0)
-    return build_student(StudentConfig(size="tiny"), DENSEPASS_13).eval()
+    return segformer(StudentConfig(size="tiny"), DENSEPASS_13).eval()
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def pixels(seed: int = 0, width: int = 128) -> torch.Tensor:
 @pytest.mark.parametrize(("size", "millions"), [("tiny", 0.78), ("b0", 3.7), ("b1", 13.7), ("b2", 27.4)])
 def test_students_have_the_number_of_parameters_that_they_should(size: str, millions: float) -> None:
     with torch.device("meta"):
-        model = build_student(StudentConfig(size=size), CITYSCAPES_19)
+        model = segformer(StudentConfig(size=size), CITYSCAPES_19)
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.01)
 
 
@@ -86,14 +87,14 @@ def test_transformers_pipeline_segments_with_a_saved_student(folder: Path) -> No
 def test_pretrained_network_keeps_its_encoder_and_gets_a_head_for_our_classes(
     tiny: SegformerForSemanticSegmentation, folder: Path
 ) -> None:
-    model = build_student(StudentConfig(size="tiny", weights=str(folder)), CITYSCAPES_19)
+    model = segformer(StudentConfig(size="tiny", weights=str(folder)), CITYSCAPES_19)
     assert model.decode_head.classifier.out_channels == 19
     ours, theirs = model.state_dict(), tiny.state_dict()
     same = {name for name in ours if ours[name].shape == theirs[name].shape and torch.equal(ours[name], theirs[name])}
     assert set(ours) - same == {"decode_head.classifier.weight", "decode_head.classifier.bias"}
 
 
-def rows_of(model: SegformerForSemanticSegmentation) -> dict[str, list[float]]:
+def rows_of(model: PreTrainedModel) -> dict[str, list[float]]:
     """Class name -> its row of the final classifier, bias included."""
     weight, bias = (model.state_dict()[f"decode_head.classifier.{part}"] for part in ("weight", "bias"))
     names = cast("dict[int, str]", model.config.id2label)
@@ -118,7 +119,7 @@ def biased(tiny: SegformerForSemanticSegmentation, tmp_path_factory: pytest.Temp
 def test_a_start_with_fewer_classes_gives_its_rows_by_name_and_by_merge(biased: Path) -> None:
     start = start_student(StudentConfig(size="tiny", weights=str(biased)), CITYSCAPES_19)
     ours, theirs = rows_of(start.model), rows_of(load_student(biased))
-    assert len(ours) == start.model.decode_head.classifier.out_channels == 19
+    assert len(ours) == as_segformer(start.model).decode_head.classifier.out_channels == 19
     assert {name: ours[name] for name in theirs} == theirs
     assert ours["rider"] == theirs["person"]
     assert all(ours[name] == theirs["car"] for name in ("truck", "bus", "motorcycle", "bicycle"))
@@ -147,7 +148,7 @@ def test_as_many_classes_of_other_names_begin_at_random(biased: Path) -> None:
 
 
 def test_equal_classes_say_nothing_and_unnamed_ones_keep_their_order(biased: Path, tmp_path: Path) -> None:
-    save_student(build_student(StudentConfig(size="tiny", weights=str(biased)), DENSEPASS_13), tmp_path)
+    save_student(segformer(StudentConfig(size="tiny", weights=str(biased)), DENSEPASS_13), tmp_path)
     settings = json.loads((tmp_path / "config.json").read_text())
     settings["id2label"] = {str(i): f"LABEL_{i}" for i in range(13)}
     (tmp_path / "config.json").write_text(json.dumps(settings))
@@ -180,7 +181,7 @@ def test_encoder_alone_is_a_start_too(tmp_path: Path) -> None:
     config = SegformerConfig(depths=[1, 1, 1, 1], hidden_sizes=[8, 16, 16, 32], num_attention_heads=[1, 1, 1, 1])
     classifier = SegformerForImageClassification(config)
     classifier.save_pretrained(tmp_path)
-    model = build_student(StudentConfig(size="tiny", weights=str(tmp_path)), DENSEPASS_13)
+    model = segformer(StudentConfig(size="tiny", weights=str(tmp_path)), DENSEPASS_13)
     encoder = {name: value for name, value in classifier.state_dict().items() if name.startswith("segformer.")}
     assert encoder
     assert all(torch.equal(model.state_dict()[name], value) for name, value in encoder.items())
@@ -188,7 +189,7 @@ def test_encoder_alone_is_a_start_too(tmp_path: Path) -> None:
 
 def test_weights_of_another_size_are_refused(folder: Path) -> None:
     with pytest.raises(WeightsError, match=r"hidden_sizes \[16, 32, 64, 128\]"):
-        build_student(StudentConfig(size="b0", weights=str(folder)), DENSEPASS_13)
+        segformer(StudentConfig(size="b0", weights=str(folder)), DENSEPASS_13)
 
 
 @pytest.mark.parametrize("broken", ["nothing", "no config", "other network", "cut short", "no encoder"])
@@ -212,7 +213,7 @@ def test_weights_that_are_none_are_refused_by_name(
         tensors = {k: v for k, v in load_file(source / "model.safetensors").items() if k.startswith("decode_head.")}
         save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(WeightsError, match="weights"):
-        build_student(StudentConfig(size="tiny", weights=str(source)), DENSEPASS_13)
+        segformer(StudentConfig(size="tiny", weights=str(source)), DENSEPASS_13)
 
 
 def test_a_folder_without_student_is_refused(tmp_path: Path) -> None:
@@ -230,7 +231,7 @@ def test_a_broken_student_is_refused_with_the_way_to_a_whole_one(folder: Path, t
 def test_demo_start_loads() -> None:
     if not (DEMO_START / "config.json").is_file():
         pytest.skip("pipeline/demo/student_start is not there: its loading was not tested")
-    model = build_student(StudentConfig(size="tiny", weights="demo"), DENSEPASS_13)
+    model = segformer(StudentConfig(size="tiny", weights="demo"), DENSEPASS_13)
     assert model.config.num_labels == 13
     assert sum(p.numel() for p in model.parameters()) < 1.5e6
 

@@ -16,8 +16,8 @@ from pipeline.segformer import can_be_reordered
 from pipeline.student import network_pass
 from pipeline.student.by_sample import in_threads, run_by_sample
 from pipeline.student.config import StudentConfig
-from pipeline.student.model import build_student
 from pipeline.student.network_pass import pass_through
+from tests.student.segformers import segformer
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def threads() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def start() -> SegformerForSemanticSegmentation:
     """The demo's, of which no part is random, in training."""
-    return build_student(StudentConfig(size="tiny", weights="demo"), DENSEPASS_13).train()
+    return segformer(StudentConfig(size="tiny", weights="demo"), DENSEPASS_13).train()
 
 
 def pixels(batch: int = 3) -> Tensor:
@@ -94,7 +94,7 @@ def test_an_encoder_that_draws_random_numbers_keeps_the_batch_together(monkeypat
     def refuse(*_: Any) -> Any:
         raise AssertionError("random numbers of several threads come in any order")
 
-    model = build_student(StudentConfig(size="tiny"), DENSEPASS_13).train()  # transformers' drop path
+    model = segformer(StudentConfig(size="tiny"), DENSEPASS_13).train()  # transformers' drop path
     monkeypatch.setattr(network_pass, "run_by_sample", refuse)
     outputs: list[Tensor] = []
     for _ in range(2):

@@ -14,11 +14,12 @@ from pipeline.errors import WeightsError
 from pipeline.student.model import STRIDE, load_student, predict_logits
 from pipeline.student.onnx_graph import INPUT_TYPES, MINIMUM_SIZE, PanoramaGraph, student_onnx
 from tests.stages.tiny_student import write_tiny_student
+from tests.student.segformers import as_segformer
 
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> SegformerForSemanticSegmentation:
-    return load_student(write_tiny_student(tmp_path_factory.mktemp("student")))
+    return as_segformer(load_student(write_tiny_student(tmp_path_factory.mktemp("student"))))
 
 
 def noise(height: int, width: int, batch: int = 1) -> Tensor:

@@ -24,6 +24,7 @@ def test_encoder_learns_slower_and_norms_and_biases_do_not_decay() -> None:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
+            self.base_model_prefix = "segformer"
             self.segformer = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
             self.decode_head = nn.Linear(2, 2)
 

@@ -21,8 +21,9 @@ from pipeline.classes import DENSEPASS_13
 from pipeline.errors import WeightsError
 from pipeline.pretrained import network_digest
 from pipeline.student.config import StudentConfig
-from pipeline.student.model import build_student, start_identity
+from pipeline.student.model import start_identity
 from pipeline.teacher.assistant_transformers import load_transformers
+from tests.student.segformers import segformer
 
 CPU = torch.device("cpu")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -165,6 +166,6 @@ def test_a_students_start_comes_from_the_hub_the_same_way(hub: Hub, tmp_path: Pa
         network().save_pretrained(folder)
     config = StudentConfig(size="tiny", weights=NAME)
     assert start_identity(config, DENSEPASS_13) == network_digest(tmp_path / "copy")
-    encoder, expected = build_student(config, DENSEPASS_13).segformer.state_dict(), network().segformer.state_dict()
+    encoder, expected = segformer(config, DENSEPASS_13).segformer.state_dict(), network().segformer.state_dict()
     assert all(torch.equal(encoder[name], values) for name, values in expected.items())
     assert sorted(hub.downloads) == ["config.json", "model.safetensors"]
