@@ -1,4 +1,4 @@
-"""A run's students and evaluations: the latest last, each once, and a damaged list costs nothing but the list."""
+"""A run's students, evaluations and adapted assistants: the latest last, each once, and a damaged list costs nothing but the list."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ def test_a_run_without_results_has_none(tmp_path: Path) -> None:
 
 
 def test_results_come_back_from_a_file_that_says_what_they_are(tmp_path: Path) -> None:
-    results = Results().with_student("s1").with_student("s2").with_evaluation("e1")
+    results = Results().with_student("s1").with_student("s2").with_evaluation("e1").with_assistant("a1")
     record_results(tmp_path, results)
-    assert json.loads((tmp_path / "results.json").read_text()) == {"students": ["s1", "s2"], "evaluations": ["e1"]}
+    assert json.loads((tmp_path / "results.json").read_text()) == {
+        "students": ["s1", "s2"], "evaluations": ["e1"], "assistants": ["a1"]
+    }  # fmt: skip
     assert read_results(tmp_path) == results
     assert (results.student, results.evaluation) == ("s2", "e1")
 
