@@ -1,4 +1,4 @@
-"""A run's students, evaluations and adapted assistants: the latest last, each once, and a damaged list costs nothing but the list."""
+"""Names of what a run has made: the latest last, each once, and a damaged list costs nothing but the list."""
 
 from __future__ import annotations
 
