@@ -13,6 +13,9 @@ TORCH ?=
 INSTALL = $(UV) pip install --python $(VENV)/bin/python $(if $(TORCH),--torch-backend $(TORCH)) \
 	--constraint constraints.txt --compile-bytecode
 
+# Tests use one thread each; files are what the processes share out, for their tests share what they prepare.
+PARALLEL ?= -n 2 --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help setup dev try demo teacher-cache distill eval test test-quick check-wheel lint typecheck real-check bench evidence clean
 
@@ -62,11 +65,11 @@ bench: dev  ## The hot spots beside their peers, into cache/bench/: DEVICE=cuda 
 evidence: dev  ## What each part of the method is worth, into cache/evidence/: hours; ONLY=ladder for one part of the study.
 	$(VENV)/bin/python -m scripts.evidence $(if $(ONLY),--only $(ONLY))
 
-test: dev  ## The tests, below ten minutes on two cores.
-	$(VENV)/bin/python -m pytest
+test: dev  ## The tests, below ten minutes on two cores: in two processes, a file at a time.
+	$(VENV)/bin/python -m pytest $(PARALLEL)
 
-test-quick: dev  ## The tests that are not slow, about two minutes on one core.
-	$(VENV)/bin/python -m pytest -m "not slow"
+test-quick: dev  ## The tests that are not slow.
+	$(VENV)/bin/python -m pytest $(PARALLEL) -m "not slow"
 
 check-wheel: dev  ## The wheel, installed and run in an empty environment and folder; two minutes.
 	$(VENV)/bin/python -m scripts.check_wheel

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -39,13 +40,14 @@ def write_rig_mask(path: Path) -> None:
 
 
 def real_run(data: Path, cache: Path, steps: int, limit: int) -> Run:
-    """The run: ONNX assistant, demo SAM, 19 classes, rig and nadir ignored, a student from random weights."""
+    """The run: ONNX assistant that sees what the recipe `street` shows, demo SAM, 19 classes, rig and nadir ignored, a
+    student from random weights."""
     networks = sorted((data / "assistant").glob("*.onnx"))
     if not networks:
         raise InputError(f"{data / 'assistant'} has no .onnx file", "a Cityscapes network must be there", "Pass --data")
     folder, labels = cache / "real", data / "machine_labels"
     write_rig_mask(folder / "rig.png")
-    demo = open_recipe("demo")
+    demo, street = open_recipe("demo"), open_recipe("street")
     recipe = merge_recipe(demo, {
         "name": "real",
         "label_set": "cityscapes19",
@@ -55,11 +57,13 @@ def real_run(data: Path, cache: Path, steps: int, limit: int) -> Run:
                  "limit": limit},
         "panorama": {"find_constant_border": True, "ignore_mask": str(folder / "rig.png")},
         "assistant": {"kind": "onnx", "name": str(networks[0]), "label_set": "cityscapes19", "window_scale": 2.0,
-                      "whole_weight": 0.5, "views_weight": 0.0, "feature_levels": [1, 2, 3]},
-        "fusion": {"unreliable": "keep"},
+                      "whole_weight": street.assistant.whole_weight, "views_weight": street.assistant.views_weight,
+                      "feature_levels": [1, 2, 3]},
+        "views": {**asdict(street.views), "size": street.views.size * demo.panorama.width // street.panorama.width},
+        "fusion": asdict(street.fusion),
         "student": {"size": "b0", "weights": ""},
-        "distill": {"steps": steps, "learning_rate": 6e-4, "crop_width": 512, "warmup_steps": steps // 10,
-                    "precision": "bfloat16"},
+        "distill": {"steps": max(steps, 1), "learning_rate": 6e-4, "crop_width": 512, "warmup_steps": steps // 10,
+                    "precision": "auto"},
         "evaluation": {"overlays": 8, "student_start": False},
     })  # fmt: skip
     return Run(recipe, folder)
@@ -70,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with panoramas/, assistant/, machine_labels/")
     parser.add_argument("--cache", type=Path, default=Path("cache"))
-    parser.add_argument("--steps", type=int, default=300, help="distillation steps")
+    parser.add_argument("--steps", type=int, default=300, help="distillation steps; 0: no student")
     parser.add_argument("--limit", type=int, default=0, help="only so many panoramas; 0 for all")
     parser.add_argument("--workers", type=int, default=2, help="processes of stage one; 0 is better on a GPU")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or what auto finds")
@@ -81,7 +85,8 @@ def main() -> None:
         with RunListeners(run.folder) as listener:
             device = choose_device(options.device)
             teacher_cache(run, listener, workers=options.workers, device=device)
-            distill(run, listener, device=device)
+            if options.steps:
+                distill(run, listener, device=device)
             print(evaluate(run, listener, device=device).table)
     except GoodSAMError as error:
         sys.exit(f"error: {error}")

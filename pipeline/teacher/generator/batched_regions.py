@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.accelerator import AdaptiveBatches
+from pipeline.accelerator import AdaptiveBatches, out_of_memory
 from pipeline.teacher.generator.regions import MeasuredMasks, Pixels, Size, Thresholds, stability_score
 from pipeline.teacher.masks import Bitmap
 
@@ -150,7 +150,10 @@ class BatchedUpsampling:
     def _split_into_tiles(self, logits_Khw: Tensor, thresholds: Thresholds) -> list[_Batch]:
         """All masks, each in the smallest tile that holds what can be foreground and the margin."""
         frame = self.sizes.low[0]
-        sides = np.array((*tile_sides(self.sizes, logits_Khw.device), frame))
+        try:
+            sides = np.array((*tile_sides(self.sizes, logits_Khw.device), frame))
+        except torch.OutOfMemoryError as error:  # it tries whole masks
+            raise out_of_memory("mask") from error
         extents_K4 = _extents(logits_Khw > thresholds.lowest).cpu().numpy()
         starts_K2, stops_K2 = np.split(_boxes_from_extents(extents_K4, np.array(self.sizes.low)), 2, axis=1)
         choice_K = np.searchsorted(sides[:-1], (stops_K2 - starts_K2).max(1) + 2 * _MARGIN)
