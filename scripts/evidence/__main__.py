@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -134,13 +135,20 @@ def write(out: Path, name: str, record: Record) -> None:
     """Put a part's record into evidence.json, all tables into evidence.md, and the part's picture beside them."""
     path = out / "evidence.json"
     known = json.loads(path.read_text()) if path.exists() else {"parts": {}}
-    facts = {"date": date.today().isoformat(), **machine_facts("cpu")}
+    facts = {"date": date.today().isoformat(), "commit": commit(), **machine_facts("cpu")}
     known["parts"][name] = record | {"measured": facts}
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known, indent=1))
     ordered = {part: known["parts"][part] for part in PARTS if part in known["parts"]}
     (out / "evidence.md").write_text(markdown(PARTS, ordered) + "\n")
     plot(PARTS[name], record, out / f"{name}.svg")
+
+
+def commit() -> str:
+    """The commit that is checked out; empty outside a repository."""
+    asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True,
+                           text=True, check=False)  # fmt: skip
+    return asked.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from pipeline.evaluate.threshold import ConfidenceHistograms
 from pipeline.student.model import start_student
 from scripts.evidence.scenes import Scenes
 from scripts.evidence.study import Variant
+from scripts.evidence.tables import STUDENT
 from scripts.evidence.truth import truth_run, with_corrections, with_data
 from stages.controls import RunControls
 from stages.distill import distill
@@ -92,7 +93,8 @@ class Study:
         recipe = self.run(Variant("start")).recipe
         torch.manual_seed(0)
         model = start_student(recipe.student, recipe.classes).model.eval()
-        return self._once("start", lambda: self._measure(StudentPredictor(model, recipe.classes, "cpu")))
+        start = StudentPredictor(model, recipe.classes, "cpu")
+        return self._once("start", lambda: {"student_start": self._measure(start)[STUDENT]})
 
     def _taught(self, variant: Variant, seed: int) -> Run:
         """The run whose student a variant asks for, with what teaches it."""
@@ -132,8 +134,8 @@ class Study:
         for path in sorted(self.scenes.held_out.rglob("*.png")):
             truth_HW = self._truth(f"evaluation/{path.relative_to(self.scenes.held_out).with_suffix('')}")
             image_HW3 = np.array(Image.open(path).convert("RGB"))
-            ladder.add(LadderInput(truth_HW, {"student": labels_at(student(image_HW3), *truth_HW.shape)}))
-        return {"student": ladder.matrices("student")}
+            ladder.add(LadderInput(truth_HW, {STUDENT: labels_at(student(image_HW3), *truth_HW.shape)}))
+        return {STUDENT: ladder.matrices(STUDENT)}
 
     def _truth(self, panorama_id: str) -> LabelArray:
         return np.array(Image.open(self.scenes.held_out_labels / f"{panorama_id.partition('/')[2]}.png"))
