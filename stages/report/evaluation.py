@@ -13,6 +13,7 @@ from pipeline.errors import InputError
 from pipeline.evaluate.consensus import ConsensusSummary
 from pipeline.evaluate.ladder import Rung
 from pipeline.evaluate.report import ABSENT, MACHINE_LABELS, PARTIAL_COVERAGE, consensus_of, percent, rung_of
+from stages.report.notes import with_commands
 
 METRICS = "metrics.json"
 _LADDER = (
@@ -88,7 +89,7 @@ def _words(name: str) -> str:
 
 
 def _p(text: str) -> str:
-    return f"<p>{escape(text)}</p>"
+    return f"<p>{with_commands(text)}</p>"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from html import escape
+
 from stages.report.source import ReportSource
 
 
@@ -29,3 +32,8 @@ def _lack(what: str, there: int, total: int, remedy: str) -> str:
         return ""
     who = f"{total - there} of {total} panoramas have no {what}" if there else f"No panorama has a {what}"
     return f"{who}: {remedy}."
+
+
+def with_commands(text: str) -> str:
+    """A sentence as HTML, with what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))

@@ -14,6 +14,7 @@ import numpy as np
 
 from stages.report.charts import bar_chart, class_colour, map_of, percent, shares_in_words, stacked_bar
 from stages.report.layers import KINDS, MASK_COLOURS
+from stages.report.notes import with_commands
 from stages.report.source import ReportSource, SourcePanorama
 from stages.tables import LARGEST
 
@@ -62,7 +63,7 @@ def page_html(source: ReportSource, parts: PageParts) -> str:
         "title": escape(_clean(source.title)),
         "style": _text("page.css"),
         "count": f"{len(names)} panorama{'s' if len(names) != 1 else ''}",
-        "notes": "".join(f"<li>{escape(_clean(note))}</li>" for note in parts.notes),
+        "notes": "".join(f"<li>{with_commands(_clean(note))}</li>" for note in parts.notes),
         "evaluation": parts.evaluation,
         "chart": bar_chart(means, source.labels, "Mean class shares by solid angle"),
         "map": map_of(points, names) if points else "",
