@@ -16,7 +16,7 @@ from pipeline.recipe import Recipe
 from stages.adapt_comparison import Comparison, compare
 from stages.adapt_data import CachedSamples, hold_out, ways
 from stages.adapt_training import STAGE, AdaptJob, train_assistant
-from stages.adapted_recipe import adapted, is_written, require_place, require_trainable, usual_file, write_adapted
+from stages.adapted_recipe import adapted, is_written, require_place, require_trainable, usual_file
 from stages.claims import exclusive_lock
 from stages.devices import choose_device
 from stages.distill import note_left_out
@@ -26,6 +26,7 @@ from stages.reading import RunReader
 from stages.runs import ASSISTANTS, Run
 from stages.splits import learning_panoramas
 from stages.teacher_cache import teacher_cache
+from stages.tuned_recipe import write_recipe
 
 
 @dataclass(frozen=True)
@@ -144,5 +145,5 @@ def _conclude(out: Path, found: AdaptRound, listener: Listener) -> AdaptRound:
         listener(Note(STAGE, f"{found.verdict}; it is not used, the recipe stays as it is"))
         return found
     if not is_written(out, found.network):
-        write_adapted(out, found.recipe, found.verdict)
+        write_recipe(out, found.recipe, STAGE, found.verdict)
     return AdaptRound(found.network, found.recipe, found.comparison, out)

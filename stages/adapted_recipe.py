@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import RecipeError
-from pipeline.recipe import Recipe, to_toml
-from stages.files import write_whole
+from pipeline.recipe import Recipe
 from stages.tuned_recipe import require_free
 
 if TYPE_CHECKING:
@@ -74,20 +73,6 @@ def require_place(out: Path, network: Path, overwrite: bool) -> None:
 def is_written(out: Path, network: Path) -> bool:
     """Whether a recipe with this network is there, which its owner may have changed since."""
     return out.is_file() and str(network.absolute()) in out.read_text(encoding="utf-8", errors="replace")
-
-
-def write_adapted(out: Path, recipe: Recipe, about: str) -> None:
-    """Write a recipe with all its settings, each explained.
-
-    Args:
-        out: the file.
-        recipe: what is written.
-        about: a sentence that goes above it.
-
-    Raises:
-        CacheError: it cannot be written.
-    """
-    write_whole(out, f"# Written by `goodsam adapt`: {about}.\n{to_toml(recipe, explained=True)}")
 
 
 def _next_round(name: str, separator: str) -> str:

@@ -136,7 +136,7 @@ def tune(
         search = _Tuning(run, listener, Budget(minutes, clock), choose_device(device), threads)
         result = search.run(panoramas)
         write_whole(run.folder / STAGE / "table.md", f"{result.text()}\n")
-        write_recipe(out, result.recipe, result.verdict)
+        write_recipe(out, result.recipe, STAGE, result.verdict)
     return result
 
 

@@ -53,15 +53,16 @@ def tuned(recipe: Recipe, blend: Blend) -> Recipe:
     return replace(recipe, name=name, assistant=assistant, views=views)
 
 
-def write_recipe(out: Path, recipe: Recipe, about: str) -> None:
+def write_recipe(out: Path, recipe: Recipe, command: str, about: str) -> None:
     """Write a recipe with all its settings, each explained.
 
     Args:
         out: the file.
         recipe: what is written.
-        about: a sentence that goes above it.
+        command: that writes it ("tune"), which stands above it.
+        about: a sentence that follows there.
 
     Raises:
         CacheError: it cannot be written.
     """
-    write_whole(out, f"# Written by `goodsam tune`: {about}.\n{to_toml(recipe, explained=True)}")
+    write_whole(out, f"# Written by `goodsam {command}`: {about}.\n{to_toml(recipe, explained=True)}")

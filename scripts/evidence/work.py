@@ -20,20 +20,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
 from pipeline.evaluate.ladder import Ladder, LadderInput
-from pipeline.evaluate.metrics import LabelArray, best_class, labels_at
+from pipeline.evaluate.metrics import LabelArray, best_class
 from pipeline.evaluate.threshold import ConfidenceHistograms
 from pipeline.student.model import start_student
 from scripts.evidence.scenes import Scenes
 from scripts.evidence.study import Variant
 from scripts.evidence.tables import STUDENT
-from scripts.evidence.truth import truth_run, with_corrections, with_data
+from scripts.evidence.truth import read_truth, truth_run, with_corrections, with_data
+from scripts.measure_students import matrix_of, read
 from stages.controls import RunControls
 from stages.distill import distill
 from stages.events import Event, ItemFailed, StageFinished
-from stages.predictor import Predictor, StudentPredictor, load_predictor
+from stages.predictor import StudentPredictor, load_predictor
 from stages.reading import RunReader
 from stages.rungs import teacher_rungs
 from stages.runs import Run, open_run
@@ -129,16 +129,13 @@ class Study:
             ladder.add(LadderInput(truth_HW, rungs))
         return {rung.name: ladder.matrices(rung.name) for rung in ladder.rungs()}
 
-    def _measure(self, student: Predictor) -> Matrices:
-        ladder = Ladder(len(student.label_set))
-        for path in sorted(self.scenes.held_out.rglob("*.png")):
-            truth_HW = self._truth(f"evaluation/{path.relative_to(self.scenes.held_out).with_suffix('')}")
-            image_HW3 = np.array(Image.open(path).convert("RGB"))
-            ladder.add(LadderInput(truth_HW, {STUDENT: labels_at(student(image_HW3), *truth_HW.shape)}))
-        return {STUDENT: ladder.matrices(STUDENT)}
+    def _measure(self, student: StudentPredictor) -> Matrices:
+        pictures, labels = self.scenes.held_out, self.scenes.held_out_labels
+        files = [(path, labels / path.relative_to(pictures)) for path in sorted(pictures.rglob("*.png"))]
+        return {STUDENT: np.stack([matrix_of(student, *read(*pair)) for pair in files])}
 
     def _truth(self, panorama_id: str) -> LabelArray:
-        return np.array(Image.open(self.scenes.held_out_labels / f"{panorama_id.partition('/')[2]}.png"))
+        return read_truth(self.scenes.held_out_labels, panorama_id)
 
 
 def slug(name: str) -> str:

@@ -17,8 +17,8 @@ from stages.adapted_recipe import (
     require_place,
     require_trainable,
     usual_file,
-    write_adapted,
 )
+from stages.tuned_recipe import write_recipe
 
 ONNX = AssistantConfig(kind="onnx", name="net.onnx", output="scores")
 
@@ -54,7 +54,7 @@ def test_it_is_read_back_and_known_again(tmp_path: Path):
     network.mkdir()
     recipe = adapted(Recipe(name="mine"), network, CITYSCAPES_19)
     assert not is_written(out, network)
-    write_adapted(out, recipe, "better by a little")
+    write_recipe(out, recipe, "adapt", "better by a little")
     assert load_recipe(out) == recipe
     assert out.read_text().startswith("# Written by `goodsam adapt`: better by a little.\n")
     assert is_written(out, network) and not is_written(out, tmp_path / "other")
@@ -63,7 +63,7 @@ def test_it_is_read_back_and_known_again(tmp_path: Path):
 def test_only_its_own_file_may_be_there(tmp_path: Path):
     out, network = tmp_path / "mine.adapted.toml", tmp_path / "final"
     require_place(out, network, overwrite=False)
-    write_adapted(out, adapted(Recipe(), network, CITYSCAPES_19), "good")
+    write_recipe(out, adapted(Recipe(), network, CITYSCAPES_19), "adapt", "good")
     require_place(out, network, overwrite=False)
     with pytest.raises(InputError, match="exists"):
         require_place(out, tmp_path / "other", overwrite=False)

@@ -48,6 +48,6 @@ def test_the_recipe_has_the_blend_and_a_name_of_its_own(tmp_path: Path) -> None:
     assert blend_of(chosen.assistant, chosen.views) == blend_of(tuned(chosen, blend).assistant, chosen.views)
     assert chosen.assistant.whole_weight != recipe.assistant.whole_weight
     assert (chosen.sam, chosen.windows, chosen.fusion) == (recipe.sam, recipe.windows, recipe.fusion)
-    write_recipe(tmp_path / "my.toml", chosen, "it is 0.1 ahead")
+    write_recipe(tmp_path / "my.toml", chosen, "tune", "it is 0.1 ahead")
     assert load_recipe(tmp_path / "my.toml") == chosen
     assert (tmp_path / "my.toml").read_text().startswith("# Written by `goodsam tune`: it is 0.1 ahead.\n")
