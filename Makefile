@@ -62,8 +62,8 @@ real-check: setup  ## The method on a folder of real panoramas: DATA=folder with
 bench: dev  ## The hot spots beside their peers, into cache/bench/: DEVICE=cuda on a GPU; tens of minutes on one core.
 	$(VENV)/bin/python -m scripts.bench --device $(DEVICE)
 
-evidence: dev  ## What each part of the method is worth, into cache/evidence/: hours; ONLY=ladder for one part of the study.
-	$(VENV)/bin/python -m scripts.evidence $(if $(ONLY),--only $(ONLY))
+evidence: dev  ## What each part of the method is worth, into cache/evidence/: hours; ONLY=ladder for one part of the study, REAL=FOLDER for real panoramas too.
+	$(VENV)/bin/python -m scripts.evidence $(if $(ONLY),--only $(ONLY)) $(if $(REAL),--real $(REAL))
 
 test: dev  ## The tests, below ten minutes on two cores: in two processes, a file at a time.
 	$(VENV)/bin/python -m pytest $(PARALLEL)

@@ -3,6 +3,7 @@
     python -m scripts.evidence                       all parts: hours on two cores; a killed run goes on where it was
     python -m scripts.evidence --only ladder         one part
     python -m scripts.evidence --quick               all parts with few scenes and short trainings: whether it works
+    python -m scripts.evidence --real FOLDER         real panoramas too, in figures that need no labels (`real_check`)
 
 Every variant of the demo's recipe goes through stage one and teaches students of several seeds; both are measured on
 three disjoint ranges of scenes. Writes evidence.json (every figure, with date and machine), evidence.md (the tables)
@@ -26,24 +27,32 @@ import torch
 from pipeline.evaluate.ladder import in_ladder_order
 from scripts.bench.machine import machine_facts
 from scripts.evidence.plots import plot
+from scripts.evidence.real import REAL, measure_real, real_table
 from scripts.evidence.scenes import Scenes
 from scripts.evidence.study import PARTS, Part, Variant
 from scripts.evidence.tables import STUDENT, Record, change, figures, losers, markdown, seeds_record
 from scripts.evidence.work import Matrices, Study
 
-QUICK = ("distill.steps=4", "distill.warmup_steps=1", "sam.points_per_side=4",
+QUICK = ("distill.steps=4", "distill.warmup_steps=1", "sam.points_per_side=4", "adapt.steps=3", "adapt.held_out=1",
          "evaluation.student_start=false")  # fmt: skip
 """Settings of a quick study, whose figures say nothing."""
+NAMES = [*PARTS, REAL]
+"""The parts on the command line."""
+TURNED = 4
+"""Real panoramas whose camera is turned; each turn takes stage one's time again."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Do what is missing of the study, write and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="PART", help=", ".join(NAMES))
     rows = "besides each part's first row, those whose names contain one of the words"
     parser.add_argument("--rows", nargs="+", default=[], metavar="WORD", help=rows)
     parser.add_argument("--seeds", type=int, default=0, help="students of each row; 0: as many as each part asks for")
     parser.add_argument("--no-students", action="store_true", help="stage one alone")
+    real = "panoramas/ and assistant/*.onnx of the part `real`, which is skipped without"
+    parser.add_argument("--real", type=Path, metavar="FOLDER", help=real)
+    parser.add_argument("--real-panoramas", type=int, default=0, help="the first ones, this many; 0: all")
     parser.add_argument("--quick", action="store_true", help="few scenes, short trainings: figures without meaning")
     parser.add_argument("--workers", type=int, default=2, help="processes of stage one")
     parser.add_argument("--threads", type=int, default=2, help="of a training")
@@ -52,13 +61,27 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     out: Path = options.out / "quick" if options.quick else options.out
     scenes = Scenes(out / "scenes", *((2, 1) if options.quick else (24, 8)))
-    study = Study(out, scenes, options.workers, QUICK if options.quick else ())
-    scenes.render(options.workers)
-    for name in options.only:
+    study = Study(out, scenes, options.workers, QUICK, 0) if options.quick else Study(out, scenes, options.workers)
+    parts = [name for name in options.only if name in PARTS]
+    if parts:
+        scenes.render(options.workers)
+    for name in parts:
         part = some_rows(PARTS[name], options.rows)
         seeds = 0 if options.no_students else options.seeds or (1 if options.quick else part.seeds)
         write(out, name, measure(study, replace(part, seeds=seeds), out, name))
-    print((out / "evidence.md").read_text())
+    if REAL in options.only:
+        _measure_real(options, out)
+    if (out / "evidence.md").exists():
+        print((out / "evidence.md").read_text())
+
+
+def _measure_real(options: argparse.Namespace, out: Path) -> None:
+    """The part `real`, where there are real panoramas."""
+    if options.real is None:
+        print("real: skipped, for --real names no folder of real panoramas")
+        return
+    count, turned = (2, 0) if options.quick else (options.real_panoramas, TURNED)
+    write(out, REAL, measure_real(options.real, out, count, turned, options.workers))
 
 
 def some_rows(part: Part, words: Sequence[str]) -> Part:
@@ -78,20 +101,22 @@ def measure(study: Study, part: Part, out: Path, name: str) -> Record:
     """
     record: Record = {"rows": {}}
     first = part.variants[0]
-    stages = {variant: study.stage_one(variant, part.controls if variant == first else ()) for variant in part.variants}
+    stages = {
+        variant: study.stage_one(variant, part.controls if variant == first else (),
+                                 only_held_out=not (part.seeds and variant.has_students))
+        for variant in part.variants
+    }  # fmt: skip
     students: dict[Variant, list[Matrices]] = {variant: [] for variant in part.variants}
 
     def write_rows() -> None:
         for variant in part.variants:
             before = first if variant != first else None
-            record["rows"][variant.name] = _row(study, variant, stages, students, before)
+            record["rows"][variant.name] = _row(study, variant, stages, students, before) | costs[variant]
         write(out, name, record)
 
+    costs = {variant: _costs(study, variant, part) for variant in part.variants}
     if part.controls:
-        matrices, ids = stages[first]
-        matrices = matrices | (study.start() if part.seeds else {})
-        labelled = int(matrices["assistant_blend"].sum())
-        record["rungs"] = {rung: figures(matrices[rung], ids, labelled) for rung in in_ladder_order(matrices)}
+        record["rungs"] = _rungs(study, part, *stages[first])
     write_rows()
     for seed in range(part.seeds):  # all rows have as many, should the study be cut short
         for variant in part.variants:
@@ -99,6 +124,23 @@ def measure(study: Study, part: Part, out: Path, name: str) -> Record:
                 students[variant].append(study.student(variant, seed))
                 write_rows()
     return record
+
+
+def _rungs(study: Study, part: Part, matrices: Matrices, ids: Sequence[str]) -> Record:
+    """Figures of the rungs of a part's first variant, and of the part's blends after the assistant's whole image."""
+    blends = {of.name: study.stage_one(of, only_held_out=True)[0]["assistant_blend"] for of in part.blends}
+    known = matrices | (study.start() if part.seeds else {})
+    in_order = {rung: known[rung] for rung in in_ladder_order(known)}
+    labelled = int(matrices["assistant_blend"].sum())
+    shown = {"assistant_whole": matrices["assistant_whole"]} | blends | in_order
+    return {rung: figures(matrices_NCC, ids, labelled) for rung, matrices_NCC in shown.items()}
+
+
+def _costs(study: Study, variant: Variant, part: Part) -> Record:
+    """What a variant is drawn over, where the part has something."""
+    if part.over == "seconds":
+        return {"seconds": study.seconds(variant)}
+    return {"steps": study.run(variant).recipe.distill.steps} if part.over == "steps" else {}
 
 
 def _row(
@@ -113,6 +155,7 @@ def _row(
     blend, ensemble, reliable = (matrices[rung] for rung in ("assistant_blend", "ensemble", "ensemble_reliable"))
     return {
         "settings": list(variant.settings),
+        "about": study.about(variant),
         "ensemble": figures(ensemble, ids)
         | {"change": change(stages[before][0]["ensemble"], ensemble) if before else []},
         "ensemble_reliable": figures(reliable, ids, int(blend.sum())),
@@ -140,8 +183,10 @@ def write(out: Path, name: str, record: Record) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known, indent=1))
     ordered = {part: known["parts"][part] for part in PARTS if part in known["parts"]}
-    (out / "evidence.md").write_text(markdown(PARTS, ordered) + "\n")
-    plot(PARTS[name], record, out / f"{name}.svg")
+    real = [real_table(known["parts"][REAL])] if REAL in known["parts"] else []
+    (out / "evidence.md").write_text("\n\n".join([markdown(PARTS, ordered), *real]) + "\n")
+    if name in PARTS:
+        plot(PARTS[name], record, out / f"{name}.svg")
 
 
 def commit() -> str:

@@ -16,6 +16,8 @@ class Variant:
     """As the tables show it."""
     settings: tuple[str, ...] = ()
     """Of the recipe, `key=value`."""
+    made_by: str = ""
+    """Command that makes the recipe out of the demo's: adapt or tune. Empty: it is the demo's, with the settings."""
     taught_by: str = "cache"
     """cache: the student learns from stage one's ensemble; truth: from the true labels in its place; both: from the
     ensemble, and from the true labels of `labelled` panoramas as corrections."""
@@ -40,6 +42,11 @@ class Part:
     """Students of each row."""
     controls: tuple[str, ...] = field(default=())
     """`evaluation.controls` that are measured with the first variant."""
+    blends: tuple[Variant, ...] = ()
+    """Variants whose assistant's blends are further rungs beside the first variant's, under the variants' names."""
+    over: str = ""
+    """What the rows are drawn over: seconds (of stage one, measured for each row) or steps (of the student). Empty:
+    the rows are drawn below each other."""
 
 
 DEFAULT = Variant("the demo's recipe")
@@ -68,9 +75,15 @@ PARTS = {
                      "fusion.theta_by=levels", "fusion.votes=confidence", "fusion.lcr_by=votes",
                      "boundary.agreement=shapes", "windows.height=192", "windows.width=256", "windows.stride_y=128",
                      "windows.more=[[256, 128, 128, 128]]", "losses.hard=true", "losses.class_balance=0")),
+            Variant("adapted: after one round of `goodsam adapt`", made_by="adapt"),
+            Variant("tuned: the recipe that `goodsam tune` writes", made_by="tune"),
             Variant("ceiling: the same student taught by the truth", taught_by="truth"),
         ),
         controls=("sam_only", "superpixels", "oracle"),
+        blends=(
+            Variant("assistant_windows", ("assistant.views_weight=0",)),
+            Variant("assistant_views", ("assistant.views_weight=1",)),
+        ),
     ),
     "fusion": Part(
         "Fusion, part by part",
@@ -108,6 +121,7 @@ PARTS = {
             ("12 x 12 points", "sam.points_per_side=12"),
             ("masks of predicted IoU above 0.7", "sam.pred_iou_thresh=0.7"),
             ("masks drawn again with themselves as prompts", "sam.refine=1"),
+            ("of a prompt's masks the largest that is pure", ("sam.keep_levels=true", "fusion.one_per_prompt=true")),
         ),
         seeds=2,
     ),
@@ -131,6 +145,7 @@ PARTS = {
             ("neither rolled nor mirrored", ("distill.yaw_roll=false", "distill.mirror=false")),
             ("colours as they are", "distill.colour_jitter=0"),
             ("from random weights", "student.weights="),
+            ("a B0 student (3.7 million parameters), from random weights", ("student.size=b0", "student.weights=")),
         ),
         seeds=2,
     ),
@@ -139,6 +154,27 @@ PARTS = {
         "How long must a student learn?",
         one_by_one(*((f"{steps} steps", f"distill.steps={steps}") for steps in (80, 160, 640, 1280))),
         seeds=2,
+        over="steps",
+    ),
+    "cost": Part(
+        "Quality over cost",
+        "What does a second of stage one buy? Seconds of one processor per panorama, networks loaded.",
+        one_by_one(
+            ("the whole panorama as the only window",
+             ("windows.height=512", "windows.width=1024", "windows.stride_y=512", "windows.stride_x=1024",
+              "assistant.window_scale=1", "assistant.views_weight=0")),
+            ("windows that do not overlap, no views",
+             ("windows.stride_y=256", "windows.stride_x=256", "assistant.views_weight=0")),
+            ("windows that do not overlap", ("windows.stride_y=256", "windows.stride_x=256")),
+            ("no views", "assistant.views_weight=0"),
+            ("windows not enlarged", "assistant.window_scale=1"),
+            ("4 x 4 points", "sam.points_per_side=4"),
+            ("12 x 12 points", "sam.points_per_side=12"),
+            ("views all around (26)", ("views.level=8", "views.up=8", "views.zenith=2")),
+            has_students=False,
+        ),
+        seeds=0,
+        over="seconds",
     ),
     "labels": Part(
         "Labels",

@@ -19,6 +19,8 @@ from scripts.evidence.scenes import RANGES, range_of
 from scripts.evidence.study import Part
 
 STUDENT = "student"
+OVER = {"seconds": "stage one, s per panorama", "steps": "steps of the student"}
+"""What the rows of a part may be drawn over."""
 _LOSS = 0.01
 """A class loses where its IoU falls by more than this from the assistant's blend to the ensemble."""
 
@@ -89,21 +91,32 @@ def _part_table(part: Part, record: Record) -> str:
         lines += [f"| {name} | {rung['miou']:.1f} | {rung['spread of ranges']:.1f} | {rung['pixels']:.1f} | "
                   f"{rung['coverage']:.1f} |" for name, rung in rungs.items()]  # fmt: skip
         lines.append("")
-    lines += ["| settings | ensemble, mIoU / pixels, % | change | classes that lose | student, mIoU / pixels, % "
-              "| of seeds | change |", "| --- | ---: | ---: | --- | ---: | --- | ---: |"]  # fmt: skip
-    return "\n".join([*lines, *(_row(name, row) for name, row in record["rows"].items())])
+    first = ["settings", OVER[part.over]] if part.over else ["settings"]
+    ensemble = ["ensemble, mIoU / pixels, %", "change", "classes that lose"]
+    heads = [*first, *ensemble, "student, mIoU / pixels, %", "of seeds", "change"]
+    texts = ("settings", "classes that lose", "of seeds")
+    lines += [f"| {' | '.join(heads)} |",
+              f"| {' | '.join('---' if head in texts else '---:' for head in heads)} |"]  # fmt: skip
+    lines += [_row(name, row, part.over) for name, row in record["rows"].items()]
+    about = [f"- {name}. {row['about']}" for name, row in record["rows"].items() if row.get("about")]
+    return "\n".join([*lines, *(["", *about] if about else [])])
 
 
-def _row(name: str, row: Record) -> str:
+def _row(name: str, row: Record, over: str) -> str:
     ensemble, student = row["ensemble"], row.get("student")
     lost = ", ".join(f"{which} {points:.1f}" for which, points in row["classes that lose"].items()) or "none"
-    cells = [name, f"{ensemble['miou']:.1f} / {ensemble['pixels']:.1f}", _interval(ensemble["change"]), lost]
+    cells = [name, *([_number(row.get(over))] if over else []), f"{ensemble['miou']:.1f} / {ensemble['pixels']:.1f}",
+             _interval(ensemble["change"]), lost]  # fmt: skip
     if student:
         of_seeds = ", ".join(f"{miou:.1f}" for miou in student["miou of seeds"])
         cells += [f"{student['miou']:.1f} / {student['pixels']:.1f}", of_seeds, _interval(student["change"])]
     else:
         cells += ["", "", ""]
     return f"| {' | '.join(cells)} |"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
 
 
 def _interval(ends: Sequence[float] | None) -> str:

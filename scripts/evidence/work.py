@@ -5,6 +5,8 @@
     cache/                   stage one's store and the students, as every cache
     cache-of-the-truth/      the same with the truth in the ensemble's place
     corrections/<n>/         true labels of n panoramas
+    recipes/<command>.toml   what adapt and tune make of the demo's recipe
+    seconds/<of what>.json   of stage one
     matrices/<of what>.npz   confusion matrix [N, C, C] of each rung, held-out panorama by panorama
 
 Legend: N panoramas, C classes.
@@ -26,10 +28,13 @@ from pipeline.evaluate.metrics import LabelArray, best_class
 from pipeline.evaluate.threshold import ConfidenceHistograms
 from pipeline.student.model import start_student
 from scripts.evidence.scenes import Scenes
-from scripts.evidence.study import Variant
+from scripts.evidence.study import DEFAULT, Variant
 from scripts.evidence.tables import STUDENT
+from scripts.evidence.timing import seconds_of_stage_one
 from scripts.evidence.truth import read_truth, truth_run, with_corrections, with_data
 from scripts.measure_students import matrix_of, read
+from stages.adapt import STAGE as ADAPT
+from stages.adapt import adapt
 from stages.controls import RunControls
 from stages.distill import distill
 from stages.events import Event, ItemFailed, StageFinished
@@ -39,6 +44,8 @@ from stages.rungs import teacher_rungs
 from stages.runs import Run, open_run
 from stages.splits import evaluation_panoramas
 from stages.teacher_cache import teacher_cache
+from stages.tune import tune
+from stages.tuned_recipe import write_recipe
 
 Matrices = dict[str, npt.NDArray[np.int64]]
 """Confusion matrices [N, C, C] by rung, rows = truth."""
@@ -56,6 +63,8 @@ class Study:
     """Processes of stage one."""
     settings: tuple[str, ...] = ()
     """Settings of every variant, `key=value`: fewer steps for a quick study."""
+    tune_minutes: float = 600
+    """Time that `goodsam tune` may take; usually it needs a fraction."""
 
     def run(self, variant: Variant, seed: int = 0, controls: tuple[str, ...] = ()) -> Run:
         """The run of a variant; its name says nothing, results lie under what made them."""
@@ -63,19 +72,65 @@ class Study:
         own = (f"data.panoramas={scenes.panoramas}", f"data.evaluation={scenes.held_out}", "data.labels=",
                f"evaluation.controls={list(controls)}", f"student.seed={seed}",
                f"name={slug(variant.name)}")  # fmt: skip
-        return open_run("demo", self.out / "cache", (*own, *self.settings, *variant.settings))
+        recipe = str(self._recipe_file(variant)) if variant.made_by else "demo"
+        return open_run(recipe, self.out / "cache", (*own, *self.settings, *variant.settings))
 
-    def stage_one(self, variant: Variant, controls: tuple[str, ...] = ()) -> tuple[Matrices, list[str]]:
+    def stage_one(
+        self, variant: Variant, controls: tuple[str, ...] = (), only_held_out: bool = False
+    ) -> tuple[Matrices, list[str]]:
         """Confusion matrices of stage one's rungs and of some controls, and the ids of the panoramas they are of.
+
+        Args:
+            variant: what is measured.
+            controls: as `evaluation.controls`.
+            only_held_out: go without the panoramas to learn from, where no student will learn.
 
         Raises:
             GoodSAMError: stage one fails.
         """
+        self.make_recipe(variant)
         run = self.run(variant, controls=controls)
+        if only_held_out:
+            run = with_data(run, panoramas=str(self.scenes.held_out.absolute()), evaluation="")
         teacher_cache(run, tell, workers=self.workers)
         reader = RunReader.open(run, evaluation_panoramas(run.recipe))
         name = f"stage-one-{reader.content_fingerprint()}{''.join(f'-{control}' for control in controls)}"
         return self._once(name, lambda: self._measure_stage_one(reader)), list(reader.ids)
+
+    def seconds(self, variant: Variant) -> float:
+        """Seconds of one processor that stage one takes for a panorama.
+
+        Raises:
+            GoodSAMError: as `stage_one`.
+        """
+        self.make_recipe(variant)
+        return seconds_of_stage_one(self.run(variant), self.out / "seconds")
+
+    def make_recipe(self, variant: Variant) -> None:
+        """Let a variant's command write its recipe, where that has not been done.
+
+        Raises:
+            GoodSAMError: the command fails.
+        """
+        file = self._recipe_file(variant)
+        if not variant.made_by or file.exists():
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        run = self.run(DEFAULT)
+        if variant.made_by == "tune":
+            tune(run, tell, file, minutes=self.tune_minutes)
+            return
+        teacher_cache(run, tell, workers=self.workers)
+        found = adapt(run, tell, file)[0]
+        if not found.is_used:  # worse by what needs no label: measured all the same
+            write_recipe(file, found.recipe, ADAPT, found.verdict)
+
+    def about(self, variant: Variant) -> str:
+        """What the command that has made a variant's recipe says of it; empty where none has."""
+        return self._recipe_file(variant).read_text().partition("\n")[0].lstrip("# ") if variant.made_by else ""
+
+    def _recipe_file(self, variant: Variant) -> Path:
+        return self.out / "recipes" / f"{variant.made_by}.toml"
 
     def student(self, variant: Variant, seed: int) -> Matrices:
         """Confusion matrices of a variant's student, which is trained where it is missing.
