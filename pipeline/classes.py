@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from pipeline import known_classes
 from pipeline.errors import RecipeError
 from pipeline.known_classes import IGNORE as IGNORE
@@ -35,13 +32,6 @@ class LabelSet:
 
     def __len__(self) -> int:
         return len(self.names)
-
-    @property
-    def palette_array(self) -> npt.NDArray[np.uint8]:
-        """Colours as [256, 3] uint8; ids without a class are black."""
-        table = np.zeros((256, 3), np.uint8)
-        table[: len(self)] = self.palette
-        return table
 
 
 def distinct_colour(number: int) -> tuple[int, int, int]:
@@ -187,45 +177,3 @@ def folded(name: str) -> str:
 def can_merge(source: LabelSet, target: LabelSet) -> bool:
     """Whether the ids of `source` can be read as ids of `target`."""
     return source.names == target.names or (source.name, target.name) in MERGES
-
-
-def merge_table(source: LabelSet, target: LabelSet) -> npt.NDArray[np.uint8]:
-    """Table [256] from source ids to target ids; ids without a counterpart become IGNORE.
-
-    Raises:
-        RecipeError: the sets have no known merge.
-    """
-    table = np.full(256, IGNORE, np.uint8)
-    if source.names == target.names:
-        table[: len(source)] = np.arange(len(source))
-        return table
-    if not can_merge(source, target):
-        raise RecipeError(
-            f"labels of {source.name} cannot be merged into {target.name}",
-            f"known merges are {', '.join(f'{a} -> {b}' for a, b in MERGES)}",
-            "Choose the label set of the data",
-        )
-    table[: len(source)] = MERGES[source.name, target.name]
-    return table
-
-
-def merge_probabilities(
-    probabilities: npt.NDArray[np.floating], source: LabelSet, target: LabelSet
-) -> npt.NDArray[np.float32]:
-    """Sum class probabilities [C, ...] of `source` into `target` and normalise over the classes that remain.
-
-    Merging after the softmax (not the argmax) is the benchmark's protocol: DensePASS, 13 classes.
-
-    Raises:
-        ValueError: the probabilities are not of the classes of `source`.
-        RecipeError: as `merge_table`.
-    """
-    table = merge_table(source, target)[: len(source)]
-    if len(probabilities) != len(source):
-        raise ValueError(f"probabilities are of {len(probabilities)} classes; {source.name} has {len(source)}")
-    merged = np.zeros((len(target), *probabilities.shape[1:]), np.float32)
-    for source_id, target_id in enumerate(table):
-        if target_id != IGNORE:
-            merged[target_id] += probabilities[source_id]
-    total = merged.sum(axis=0, keepdims=True)
-    return np.where(total > 0, merged / np.maximum(total, 1e-12), np.float32(1 / len(target)))

@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from pipeline.class_tables import colour_table
 from pipeline.classes import DENSEPASS_13
 from pipeline.evaluate.metrics import ConfusionMatrix
 from pipeline.panorama.config import WindowConfig
@@ -108,7 +109,7 @@ def evaluate(name: str, views: Path, count: int, scales: list[float], pictures: 
 def save_picture(path: Path, view: View, labels_HW: Bytes) -> None:
     """Image, truth and prediction, one below the other."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    palette = DENSEPASS_13.palette_array
+    palette = colour_table(DENSEPASS_13)
     Image.fromarray(np.concatenate((view.image_HW3, palette[view.labels_HW], palette[labels_HW]))).save(path)
 
 

@@ -30,7 +30,8 @@ def verify(
         problems = stage(open_run_of(recipe, cache, set_), listener, remove=discard)
     for problem in problems:
         typer.echo(problem, err=True)
-    typer.echo(f"{len(problems)} problems{', removed' if problems and discard else ''}")
+    removed = ", removed" if problems and discard else ""
+    typer.echo(f"{len(problems)} problem{'s' * (len(problems) != 1)}{removed}")
     if problems and not discard:
         raise typer.Exit(1)
 

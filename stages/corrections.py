@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline.arrays import LabelArray
-from pipeline.classes import IGNORE, LabelSet, merge_table
+from pipeline.class_tables import merge_table
+from pipeline.classes import IGNORE, LabelSet
 from pipeline.errors import InputError
 from pipeline.evaluate.metrics import resize_nearest
 from pipeline.panorama.level import level_values

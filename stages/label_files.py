@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 
 from pipeline.arrays import LabelArray
+from pipeline.class_tables import colour_table
 from pipeline.classes import LabelSet
 from stages.files import write_picture
 
@@ -39,7 +40,7 @@ def write_labels(path: Path, labels_HW: LabelArray, label_set: LabelSet, notes: 
         CacheError: it cannot be written.
     """
     picture = Image.fromarray(labels_HW)
-    picture.putpalette(label_set.palette_array.tobytes())
+    picture.putpalette(colour_table(label_set).tobytes())
     text = PngImagePlugin.PngInfo()
     text.add_text(_NOTES, json.dumps(notes))
     write_picture(path, picture, pnginfo=text)

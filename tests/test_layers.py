@@ -95,6 +95,14 @@ def test_what_a_user_gets_wrong_is_reported_before_heavy_imports(tmp_path: Path)
         assert imported == [], arguments
 
 
+def test_a_recipe_is_read_without_numpy(tmp_path: Path):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom stages.runs import open_run\n"
+        f"open_run('demo', Path({str(tmp_path)!r}))\nsys.exit('numpy' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "code",

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from pipeline.adapt.config import AdaptConfig
-from pipeline.classes import IGNORE, LabelSet, merge_table
+from pipeline.class_tables import merge_table
+from pipeline.classes import IGNORE, LabelSet
 from pipeline.student.losses import divergence, weighted_mean
 
 _NEVER = -1e4

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.arrays import BoolArray, ImageArray, LabelArray
+from pipeline.class_tables import colour_table
 from pipeline.classes import IGNORE, LabelSet, distinct_colour
 from pipeline.ensemble.regions import NO_MASK
 from pipeline.evaluate.metrics import resize_nearest
@@ -26,7 +27,7 @@ Colour = tuple[int, int, int]
 
 def colourise(labels_HW: LabelArray, labels: LabelSet) -> ImageArray:
     """Labels in the colours of their set [H, W, 3]; ids that are no class are black."""
-    return labels.palette_array[labels_HW]
+    return colour_table(labels)[labels_HW]
 
 
 def blend(image_HW3: ImageArray, colours_HW3: ImageArray, opacity: float | npt.NDArray[np.floating]) -> ImageArray:

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline.classes import IGNORE, LABEL_SETS, LabelSet, can_merge, merge_table
+from pipeline.class_tables import merge_table
+from pipeline.classes import IGNORE, LABEL_SETS, LabelSet, can_merge
 from pipeline.errors import InputError, first_few
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.finding import PanoramaFile, folded_name

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pipeline.classes import IGNORE, LABEL_SETS, can_merge, folded, merge_table
+from pipeline.class_tables import merge_table
+from pipeline.classes import IGNORE, LABEL_SETS, can_merge, folded
 
 _UNNAMED = re.compile(r"label_\d+")
 """transformers' name for a class without a name."""

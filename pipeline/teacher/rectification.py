@@ -27,7 +27,8 @@ from torch.nn import functional
 
 from pipeline.accelerator import AdaptiveBatches
 from pipeline.arrays import FloatArray, ImageArray
-from pipeline.classes import LabelSet, merge_probabilities
+from pipeline.class_tables import merge_probabilities
+from pipeline.classes import LabelSet
 from pipeline.errors import WeightsError
 from pipeline.finite import require_finite
 from pipeline.panorama.sphere import FULL_SPHERE_DEGREES, pixel_pitch

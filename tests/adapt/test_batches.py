@@ -9,6 +9,7 @@ import torch
 from pipeline.adapt.batches import AdaptBatch, AdaptSample, AdaptSet, Turn, Way, choose_pair
 from pipeline.adapt.config import AdaptConfig
 from pipeline.adapt.sights import LATTICE, sight_of
+from pipeline.class_tables import colour_table
 from pipeline.errors import CacheError
 from pipeline.panorama.config import ViewsConfig, WindowConfig
 from pipeline.panorama.perspective import perspective_views
@@ -25,7 +26,7 @@ PLAIN = AdaptConfig(colour_jitter=0.0, batch_size=2, seed=3)
 def read(panorama_id: str) -> AdaptSample:
     """Blocks whose colour tells their class."""
     sample = toy_sample(int(panorama_id), levels=())
-    exact = replace(sample, image_HW3=TOY.palette_array[toy_labels(int(panorama_id))])
+    exact = replace(sample, image_HW3=colour_table(TOY)[toy_labels(int(panorama_id))])
     return AdaptSample(exact, exact.image_HW3)
 
 
@@ -42,7 +43,7 @@ def test_what_is_learned_at_a_pixel_is_what_the_image_shows_there(step: int):
         end = begin + len(places_N2)
         x_N, y_N = (places_N2.numpy() * (image_HW3.shape[1], image_HW3.shape[0])).astype(int).T
         classes_N = shown.ensemble_CN[:, begin:end].argmax(dim=0).numpy()
-        np.testing.assert_array_equal(image_HW3[y_N, x_N], TOY.palette_array[classes_N])
+        np.testing.assert_array_equal(image_HW3[y_N, x_N], colour_table(TOY)[classes_N])
         begin = end
     assert begin == shown.ensemble_CN.shape[1] == len(shown.valid_N)
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from pipeline.adapt.config import AdaptConfig
 from pipeline.adapt.losses import AdaptTargets, adapt_losses, consistency_loss, merged_logits, total
-from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, merge_probabilities
+from pipeline.class_tables import merge_probabilities
+from pipeline.classes import CITYSCAPES_19, DENSEPASS_13
 from pipeline.errors import RecipeError
 
 

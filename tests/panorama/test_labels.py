@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.class_tables import colour_table
 from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, LabelSet
 from pipeline.errors import InputError
 from pipeline.panorama.config import PanoramaConfig
@@ -131,7 +132,7 @@ def test_pictures_of_labels_and_panoramas_are_no_labels_of_none(tmp_path: Path) 
 
 def test_grey_and_palette_labels_are_read_at_their_own_size(tmp_path: Path) -> None:
     grey, palette = Image.fromarray(some_labels()), Image.fromarray(some_labels())
-    palette.putpalette(DENSEPASS_13.palette_array.tobytes())
+    palette.putpalette(colour_table(DENSEPASS_13).tobytes())
     for name, image in (("grey.png", grey), ("palette.png", palette)):
         image.save(tmp_path / name)
         labels = open_labels(tmp_path / name, DENSEPASS_13, FULL)
@@ -143,7 +144,7 @@ def test_grey_and_palette_labels_are_read_at_their_own_size(tmp_path: Path) -> N
 def test_ids_of_few_bits_are_not_stretched(tmp_path: Path, bits: int) -> None:
     labels = some_labels(min(2**bits, 13)) % 13 % 2**bits
     image = Image.fromarray(labels)
-    image.putpalette(DENSEPASS_13.palette_array.tobytes())
+    image.putpalette(colour_table(DENSEPASS_13).tobytes())
     image.save(tmp_path / "palette.png", bits=bits)
     np.testing.assert_array_equal(open_labels(tmp_path / "palette.png", DENSEPASS_13, FULL), labels)
     cv2.imwrite(str(tmp_path / "grey.png"), labels * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])

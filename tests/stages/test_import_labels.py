@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.class_tables import colour_table
 from pipeline.classes import DENSEPASS_13, IGNORE
 from pipeline.errors import InputError
 from pipeline.panorama.placement import Placement
@@ -94,7 +95,7 @@ def test_corrected_pngs_come_back_and_untouched_ones_are_left_out(team: Team) ->
 
 def test_colours_count_as_their_classes(team: Team) -> None:
     out = team.exported("masks")
-    colours = Image.fromarray(DENSEPASS_13.palette_array[team.corrected("1")])
+    colours = Image.fromarray(colour_table(DENSEPASS_13)[team.corrected("1")])
     colours.save(out / "labels" / "1.png")
     team.imported(out)
     np.testing.assert_array_equal(team.stored("1"), team.corrected("1"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.cache.codec import encode_probabilities
+from pipeline.class_tables import colour_table
 from pipeline.classes import LabelSet
 from pipeline.student.sample import PanoramaSample
 
@@ -27,7 +28,7 @@ def toy_sample(seed: int, levels: tuple[int, ...] = (1, 4)) -> PanoramaSample:
     ignored_HW = np.zeros((HEIGHT, WIDTH), np.bool_)
     ignored_HW[-1] = True
     return PanoramaSample(
-        image_HW3=np.clip(TOY.palette_array[labels_HW] + noise, 0, 255).astype(np.uint8),
+        image_HW3=np.clip(colour_table(TOY)[labels_HW] + noise, 0, 255).astype(np.uint8),
         assistant_CHW=encode_probabilities(probabilities_CHW),
         ensemble_CHW=encode_probabilities(probabilities_CHW),
         reliable_HW=rng.random((HEIGHT, WIDTH)) < 0.7,
