@@ -62,6 +62,15 @@ def without_unused(settings: Any, optional: Mapping[str, object]) -> dict[str, A
     return {name: value for name, value in table.items() if name not in optional or value != optional[name]}
 
 
+def by_dotted_name(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested tables by their full names ("fusion.theta"), each with `prefix` in front."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        flat |= by_dotted_name(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal.
 

@@ -14,13 +14,13 @@ from pipeline.adapt.network import labels_of
 from pipeline.classes import label_set
 from pipeline.recipe import Recipe
 from stages.adapt_comparison import Comparison, compare
-from stages.adapt_data import CachedSamples, hold_out, ways
+from stages.adapt_data import CachedSamples, split_for_comparison, ways
 from stages.adapt_training import STAGE, AdaptJob, train_assistant
 from stages.adapted_recipe import adapted, is_written, require_place, require_trainable, usual_file
 from stages.claims import exclusive_lock
 from stages.devices import choose_device
 from stages.distill import note_left_out
-from stages.events import Event, Listener, Note
+from stages.events import Listener, Note, to_all
 from stages.listeners import TensorBoard
 from stages.reading import RunReader
 from stages.runs import ASSISTANTS, Run
@@ -95,7 +95,7 @@ def adapt_once(run: Run, listener: Listener, out: Path, *, overwrite: bool, devi
     """One round; arguments and errors as of `adapt`."""
     recipe, panoramas = run.recipe, learning_panoramas(run.recipe)
     cached = RunReader.open(run, panoramas)
-    learned, held_out = hold_out(panoramas, cached, recipe.adapt.held_out)
+    learned, held_out = split_for_comparison(panoramas, cached, recipe.adapt.held_out)
     job = adapt_job(run, cached.of(learned), device)
     require_place(out, job.folder.final, overwrite)
     with exclusive_lock(job.folder.path, STAGE, run.cache):
@@ -106,12 +106,7 @@ def adapt_once(run: Run, listener: Listener, out: Path, *, overwrite: bool, devi
             listener(Note(STAGE, f"{len(learned)} panoramas are too few to hold some out: the assistants are compared"
                                  " on those that are learned from"))  # fmt: skip
         with closing(TensorBoard(job.folder.path / "tensorboard")) as curves:
-
-            def both(event: Event) -> None:
-                listener(event)
-                curves(event)
-
-            network = train_assistant(job, both)
+            network = train_assistant(job, to_all(listener, curves))
         with_it = adapted(recipe, network, labels_of(recipe.assistant, label_set(recipe.assistant.label_set)))
         comparison = compare(run, with_it, held_out, job.folder.path, listener, device) if held_out else None
     return _conclude(out, AdaptRound(network, with_it, comparison, None), listener)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pipeline.adapt.batches import AdaptSample, Way
 from pipeline.arrays import ImageArray
-from pipeline.errors import CacheError
-from pipeline.panorama.images import open_panorama
 from pipeline.panorama.level import level_image
 from pipeline.recipe import Recipe
 from pipeline.student.reader import StoreReader
@@ -49,10 +47,7 @@ class CachedSamples:
         width = reduced_width(config, reader.recipe.views.source_width, reader.placement(panorama_id).canvas_width)
         if width == config.width:
             return image_HW3
-        panorama = open_panorama(reader.paths[panorama_id], replace(config, width=width))
-        if panorama.sha256 != reader.records[panorama_id].sha256:
-            raise CacheError(f"{reader.paths[panorama_id]} has changed since it was cached",
-                             "it must be the file that was cached", "Run teacher-cache again")  # fmt: skip
+        panorama = reader.opened(panorama_id, width)
         return level_image(panorama.image_HW3, panorama.placement)
 
 
@@ -67,7 +62,7 @@ def ways(recipe: Recipe) -> tuple[Way, ...]:
     )
 
 
-def hold_out(
+def split_for_comparison(
     panoramas: list[SplitPanorama], cached: RunReader, most: int
 ) -> tuple[list[SplitPanorama], list[SplitPanorama]]:
     """(panoramas to learn from, panoramas to compare on) among the cached ones; the latter are spread evenly.

@@ -17,7 +17,7 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -43,6 +43,7 @@ from pipeline.teacher.identity import assistant_identity
 from stages.adapted_card import write_adapted_card
 from stages.devices import describe_device
 from stages.events import ItemFailed, Listener, Note, Scalars, StageAdvanced, StageFinished, StageStarted
+from stages.progress import Progress
 from stages.students import StudentFolder
 
 STAGE = "adapt"
@@ -122,18 +123,6 @@ class AdaptState:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-@dataclass(frozen=True)
-class AdaptProgress:
-    """How far a training has come; part of its checkpoint."""
-
-    steps: int = 0
-    """Steps done."""
-    losses: dict[str, float] = field(default_factory=dict[str, float])
-    """Means at the last line of the log that has them."""
-    set_aside: dict[str, str] = field(default_factory=dict[str, str])
-    """Panoramas that could not be read at some time, with the reason."""
-
-
 def train_assistant(job: AdaptJob, listener: Listener) -> Path:
     """Adapt the assistant of `job`, or go on with it; a finished one is left alone.
 
@@ -173,9 +162,7 @@ def prepare(job: AdaptJob) -> AdaptState:
     return AdaptState(assistant, torch.optim.AdamW(groups, fused=True))
 
 
-def train(
-    job: AdaptJob, training: AdaptState, data: AdaptSet, before: AdaptProgress, listener: Listener
-) -> AdaptProgress:
+def train(job: AdaptJob, training: AdaptState, data: AdaptSet, before: Progress, listener: Listener) -> Progress:
     """The steps that are still to be done after `before`."""
     config, meter, progress = job.adapt, LossMeter(STAGE), before
     steps, reported = range(before.steps, config.steps), set[str]()
@@ -213,18 +200,18 @@ def training_step(job: AdaptJob, training: AdaptState, batch: AdaptBatch) -> dic
     return {**losses, "total": loss.detach()}
 
 
-def _resume(job: AdaptJob, training: AdaptState, listener: Listener) -> AdaptProgress:
+def _resume(job: AdaptJob, training: AdaptState, listener: Listener) -> Progress:
     """Load the latest checkpoint of this assistant, if there is one."""
     state = job.folder.load()
     if state is None:
-        return AdaptProgress()
+        return Progress()
     training.load_state(state)
-    progress = AdaptProgress(**state["progress"])
+    progress = Progress(**state["progress"])
     listener(Note(STAGE, f"resuming from step {progress.steps} of {job.adapt.steps}"))
     return progress
 
 
-def _finish(job: AdaptJob, training: AdaptState, done: AdaptProgress) -> None:
+def _finish(job: AdaptJob, training: AdaptState, done: Progress) -> None:
     """Write the network and where it comes from, as one folder that is complete or not there."""
     record = {
         "fingerprint": job.fingerprint, "adapted_from": assistant_identity(job.assistant), "steps": job.adapt.steps,

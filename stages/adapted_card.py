@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
+from stages.card_tables import CARD, FILL_IN, loss_table
 from stages.files import write_whole
-from stages.model_card import CARD
 
 _HEADER = (
     "---\nlibrary_name: transformers\npipeline_tag: image-segmentation\ntags:\n  - goodsam\n  - semantic-segmentation\n"
-    "# license: to be filled in by whoever shares the network\n---\n"
+    f"# license: {FILL_IN}\n---\n"
 )
 
 
@@ -32,7 +32,6 @@ def write_adapted_card(folder: Path, record: Mapping[str, Any]) -> None:
 def adapted_card(record: Mapping[str, Any]) -> str:
     """The text of the card; `record` as of `write_adapted_card`."""
     settings = record["settings"]
-    losses = "\n".join(f"| {name} | {value:.4f} |" for name, value in record["losses"].items())
     return (
         f"{_HEADER}\n# Adapted assistant {record['fingerprint']}\n\n"
         f"{record['adapted_from']}, trained further without labels on {record['panoramas']:,} panoramas by GoodSAM, in "
@@ -42,7 +41,7 @@ def adapted_card(record: Mapping[str, Any]) -> str:
         f'`assistant.label_set = "{record["label_set"]}"`.\n\n'
         f"## Training\n\n{record['steps']:,} steps of {settings['batch_size']} panoramas, learning rate "
         f"{settings['learning_rate']:g}, seed {settings['seed']}, torch {record['torch']}. All settings are in "
-        f"`adapted.json`.\n\n| loss at the end | |\n| --- | ---: |\n{losses}\n\n"
-        "## Licence\n\nTo be filled in by whoever shares the network: the licences of the network before, of the "
+        f"`adapted.json`.\n\n{loss_table(record['losses'])}\n\n"
+        f"## Licence\n\n{FILL_IN.capitalize()}: the licences of the network before, of the "
         "panoramas and of Segment Anything decide under which one it may be shared.\n"
     )

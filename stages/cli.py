@@ -12,7 +12,7 @@ from pipeline import __version__
 from stages import torchrun
 from stages.cli_adapt import adapt
 from stages.cli_before import doctor, init, plan, status
-from stages.cli_cache import gc, runs, take_over, verify
+from stages.cli_cache import gc, runs, verify
 from stages.cli_export import export, export_onnx
 from stages.cli_import import import_labels
 from stages.cli_options import (
@@ -195,7 +195,6 @@ app.command("train-assistant", short_help="A perspective network from labelled p
 app.command(short_help="Read a whole teacher cache, check every checksum.")(verify)
 app.command(short_help="Compare the runs of a cache and their students.")(runs)
 app.command(short_help="List or remove what no run of a cache refers to.")(gc)
-app.command("take-over", short_help="Move a cache of an earlier version, as it is.")(take_over)
 
 
 @app.command("recipe", short_help="Print a recipe with all its settings, explained.")

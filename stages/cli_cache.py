@@ -1,4 +1,4 @@
-"""Commands for a cache: `goodsam verify`, `runs`, `gc` and `take-over`."""
+"""Commands for a cache: `goodsam verify`, `runs` and `gc`."""
 
 from __future__ import annotations
 
@@ -61,13 +61,3 @@ def gc(
         typer.echo(f"removed {total:.1f} MB")
     else:
         typer.echo(f"{total:.1f} MB that no run refers to; --remove removes them")
-
-
-def take_over(recipe: RecipeArgument = "demo", cache: CacheOption = None, set_: SetOption = None) -> None:
-    """Move a run's cache of an earlier version to where all runs share it; nothing is computed again."""
-    from stages.old_layout import take_over as stage
-
-    moved = stage(open_run_of(recipe, cache, set_))
-    typer.echo(f"taken over: {moved.panoramas} panoramas, {moved.students} students")
-    if moved.left:
-        typer.echo(f"results of other settings are in {moved.left}; remove it if nobody needs them")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pipeline import __version__
 from pipeline.classes import IGNORE, LabelSet
-
-_FILL_IN = "not stated here; fill it in before you share the data"
+from stages.card_tables import FILL_IN, class_table
 
 
 def dataset_card(name: str, labels: LabelSet, panoramas: int) -> str:
@@ -16,10 +15,6 @@ def dataset_card(name: str, labels: LabelSet, panoramas: int) -> str:
         labels: names and colours of the classes.
         panoramas: how many there are.
     """
-    rows = "\n".join(
-        f"| {number} | {class_name} | #{red:02x}{green:02x}{blue:02x} |"
-        for number, (class_name, (red, green, blue)) in enumerate(zip(labels.names, labels.palette, strict=True))
-    )
     plural = "panorama" if panoramas == 1 else "panoramas"
     return f"""---
 task_categories:
@@ -41,13 +36,11 @@ trained on perspective images, made by GoodSAM, in the open ({__version__}).
 
 `label` holds class ids; {IGNORE} is where nothing was seen.
 
-| id | class | colour |
-| ---: | --- | --- |
-{rows}
+{class_table(labels)}
 
-Where the panoramas were taken, and who holds rights in them: {_FILL_IN}.
+Where the panoramas were taken, and who holds rights in them: {FILL_IN}.
 
 ## Licence
 
-{_FILL_IN.capitalize()}: the licences of the panoramas and of both networks decide under which one it may be shared.
+{FILL_IN.capitalize()}: the licences of the panoramas and of both networks decide under which one it may be shared.
 """

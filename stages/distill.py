@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
+from pipeline.settings import by_dotted_name
 from stages.claims import exclusive_lock
 from stages.distill_job import DistillJob
-from stages.events import Event, Listener, Note, silent
+from stages.events import Listener, Note, silent, to_all
 from stages.listeners import TensorBoard
 from stages.ranks import training_together
 from stages.reading import RunReader
 from stages.runs import STUDENTS, Run
 from stages.splits import SplitPanorama, learning_panoramas
-from stages.trackers import TrackedRun, flat_settings, require_trackers, tracking
+from stages.trackers import TrackedRun, require_trackers, tracking
 from stages.training import STAGE, train_student
 from stages.validation import hold_out, run_validation
 
@@ -51,25 +53,15 @@ def distill(run: Run, listener: Listener, *, device: str = "cpu", trackers: Sequ
             note_left_out(STAGE, learning, cached.ids, listener)
             _note_held_out(job, listener)
             with _curves(run, job, trackers) as curves:
-
-                def all_of_them(event: Event) -> None:
-                    listener(event)
-                    curves(event)
-
-                return train_student(job, all_of_them, ranks)
+                return train_student(job, to_all(listener, curves), ranks)
 
 
 @contextmanager
 def _curves(run: Run, job: DistillJob, trackers: Sequence[str]) -> Generator[Listener]:
     """A listener that writes scalars for TensorBoard and the trackers."""
-    tracked = TrackedRun(run.recipe.name, job.fingerprint, job.folder.path, flat_settings(run.recipe))
+    tracked = TrackedRun(run.recipe.name, job.fingerprint, job.folder.path, by_dotted_name(asdict(run.recipe)))
     with closing(TensorBoard(job.folder.path / "tensorboard")) as curves, tracking(trackers, tracked) as track:
-
-        def both(event: Event) -> None:
-            curves(event)
-            track(event)
-
-        yield both
+        yield to_all(curves, track)
 
 
 def _note_held_out(job: DistillJob, listener: Listener) -> None:

@@ -125,5 +125,15 @@ Event = StageStarted | StageAdvanced | Scalars | ItemFailed | Note | StageFinish
 Listener = Callable[[Event], None]
 
 
+def to_all(*listeners: Listener) -> Listener:
+    """A listener that passes every event on to others, in their order."""
+
+    def hear(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return hear
+
+
 def silent(event: Event) -> None:
     """A listener that ignores all events."""

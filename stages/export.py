@@ -43,7 +43,6 @@ from stages.export_task import (
     STAGE,
     UNKNOWN,
     UNKNOWN_PART,
-    ExportReport,
     ExportTask,
     export_panorama,
 )
@@ -54,15 +53,13 @@ from stages.reading import RunReader
 from stages.runner import run_tasks
 from stages.runs import Run
 from stages.splits import EVALUATION, LEARNING, SplitPanorama, all_panoramas, evaluation_panoramas, learning_panoramas
-from stages.task_reports import follow
+from stages.task_reports import PanoramaReport, follow, require_some_done
 from stages.unknown_table import write_unknown_table
 
 VERSION = 1
 """Raised when the code changes what is written, so that older files are replaced."""
 ALL = "all"
-SPLITS = (LEARNING, EVALUATION, ALL)
 ORIGINAL, WORKING = "original", "working"
-SIZES = (ORIGINAL, WORKING)
 CROPS = "crops"
 
 
@@ -166,11 +163,8 @@ def export(job: ExportJob, listener: Listener = silent) -> ExportSummary:
         missing = [task for task in tasks if job.overwrite or not _is_done(folder, task)]
         listener(StageStarted(STAGE, len(missing), "panoramas"))
         failed = _export_all(missing, job.workers, listener)
-        if tasks and len(failed) == len(tasks):
-            name, reason = next(iter(failed.items()))
-            raise InputError(f"none of {len(tasks)} panoramas could be exported",
-                             f"at least one must be usable; the first error: {name}: {reason.rstrip('.')}",
-                             "Repair or replace the files")  # fmt: skip
+        if tasks:
+            require_some_done(len(tasks), failed, "exported")
         _finish(job, reader, positions, listener)
     left_out = len(panoramas) - len(tasks)
     if left_out:
@@ -235,8 +229,8 @@ def _export_all(tasks: Sequence[ExportTask], workers: int, listener: Listener) -
         return {report.id: report.failed.error for report in follow(reports, STAGE, listener) if report.failed}
 
 
-def _lost(task: ExportTask, death: WorkerError) -> ExportReport:
-    return ExportReport(task.name, failed=ItemFailed(STAGE, task.name, str(death)))
+def _lost(task: ExportTask, death: WorkerError) -> PanoramaReport:
+    return PanoramaReport(task.name, failed=ItemFailed(STAGE, task.name, str(death)))
 
 
 def _finish(job: ExportJob, reader: RunReader, positions: Positions | None, listener: Listener) -> None:

@@ -14,13 +14,13 @@ from PIL import Image
 
 from pipeline.arrays import LabelArray
 from pipeline.ensemble.regions import NO_MASK
-from pipeline.errors import CacheError, GoodSAMError, InputError
+from pipeline.errors import CacheError, InputError
 from pipeline.evaluate.overlay import paint_masks
 from pipeline.exchange import coco, cvat, labelstudio
 from pipeline.panorama.config import ViewsConfig
 from pipeline.panorama.tags import gpano_xmp, kept_exif, kept_xmp
 from stages.corrections import pixels_digest
-from stages.events import ItemFailed, failure
+from stages.events import failure
 from stages.export_crops import part_of, write_crops
 from stages.export_folder import ExportFolder
 from stages.export_maps import CachedMaps
@@ -28,6 +28,7 @@ from stages.files import named_after_panorama, write_picture, write_whole
 from stages.label_files import write_labels
 from stages.map_files import QUALITY, map_facts, write_overlay
 from stages.reading import RunReader
+from stages.task_reports import PanoramaReport
 from stages.unknown_table import unknown_rows
 
 STAGE = "export"
@@ -68,38 +69,24 @@ class ExportTask:
     """Which views are cut, where crops are wanted."""
 
 
-@dataclass(frozen=True)
-class ExportReport:
-    """What became of one task."""
-
-    id: str
-    """The panorama."""
-    seconds: float = 0.0
-    """Wall-clock time."""
-    failed: ItemFailed | None = None
-    """Why the panorama was set aside; None where it was exported."""
-    fatal: GoodSAMError | None = None
-    """Nothing can be written: going on would be in vain."""
-
-
-def export_panorama(task: ExportTask) -> ExportReport:
+def export_panorama(task: ExportTask) -> PanoramaReport:
     """Write the files of one panorama; errors come back in the report."""
     began = time.monotonic()
     try:
         maps = CachedMaps(task.reader, task.panorama_id, task.is_original)
         maps.panorama  # noqa: B018 - a changed or unreadable picture is no error of the folder
     except Exception as error:
-        return ExportReport(task.name, time.monotonic() - began, failure(STAGE, task.name, error))
+        return PanoramaReport(task.name, time.monotonic() - began, failure(STAGE, task.name, error))
     try:
         with named_after_panorama():
             _write(task, maps)
     except CacheError as error:
         if str(task.out) in error.found:
-            return ExportReport(task.name, fatal=error)
-        return ExportReport(task.name, time.monotonic() - began, failure(STAGE, task.name, error))
+            return PanoramaReport(task.name, fatal=error)
+        return PanoramaReport(task.name, time.monotonic() - began, failure(STAGE, task.name, error))
     except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
-        return ExportReport(task.name, time.monotonic() - began, failure(STAGE, task.name, error))
-    return ExportReport(task.name, time.monotonic() - began)
+        return PanoramaReport(task.name, time.monotonic() - began, failure(STAGE, task.name, error))
+    return PanoramaReport(task.name, time.monotonic() - began)
 
 
 def _write(task: ExportTask, maps: CachedMaps) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import shutil
 import stat
 import uuid
@@ -100,6 +101,14 @@ def _expected_and_remedy(error: OSError) -> tuple[str, str]:
     if error.errno in _IN_THE_WAY:
         return "a file must not be where a folder is needed, nor a folder where the file goes", f"Move it away, {other}"
     return "the file system must accept it", f"Check the disk, {other}"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is none, or the file is damaged."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 @contextmanager

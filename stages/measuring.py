@@ -12,7 +12,7 @@ Panoramas are taken one at a time, twice: first for the thresholds of the baseli
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,6 +30,7 @@ from stages.evaluation_tally import EvaluationTally
 from stages.events import Listener, StageAdvanced, StageFinished, StageStarted, failure, silent
 from stages.files import write_whole
 from stages.rungs import TeacherArrays, teacher_rungs
+from stages.task_reports import require_some_done
 from stages.turning import Turned
 
 Result = TypeVar("Result")
@@ -49,21 +50,11 @@ def measure(job: EvaluateJob, listener: Listener = silent) -> dict[str, Any]:
     evaluation = _Evaluation(job, listener)
     evaluation.find_thresholds()
     evaluation.measure()
-    _require_some(job.ids, evaluation.tally.failed)
+    require_some_done(len(job.ids), evaluation.tally.failed, "measured")
     metrics, tally = evaluation.write(), evaluation.tally
     facts = {"panoramas": tally.consensus.images, "labelled": tally.ladder.images}
     listener(StageFinished(STAGE, time.monotonic() - started, facts | {"set aside": len(tally.failed)}))
     return metrics
-
-
-def _require_some(ids: Sequence[str], failed: Mapping[str, str]) -> None:
-    if len(failed) == len(ids):
-        first = f"; the first error: {next(iter(failed.values())).rstrip('.')}" if failed else ""
-        raise InputError(
-            f"none of {len(ids)} panoramas could be measured",
-            f"at least one must be usable{first}",
-            "Repair the files, or name other panoramas",
-        )
 
 
 def without_ignored(labels: LabelArray, ignored_HW: npt.NDArray[np.bool_]) -> LabelArray:

@@ -21,6 +21,27 @@ _AT_ONCE = 64
 """Panoramas that a thread takes at a time."""
 
 
+class StoredProducts:
+    """Which products of a panorama the store has, under certain fingerprints."""
+
+    def __init__(self, store: TeacherStore, prints: Mapping[str, str]) -> None:
+        """Load the indexes of all products; `prints` has the fingerprint of each."""
+        self._indexes = {product: store.mark_index(product.name, prints[product.name]) for product in all_products()}
+
+    def missing_of(self, record: PanoramaRecord) -> tuple[str, ...]:
+        """Names of the products that the store lacks of a panorama; every index is asked, and so knows it."""
+        return tuple(p.name for p, index in self._indexes.items() if not index.is_done(record.entry(p)))
+
+    def save(self) -> None:
+        """Keep what the indexes know.
+
+        Raises:
+            CacheError: the file system fails.
+        """
+        for index in self._indexes.values():
+            index.save()
+
+
 class CachedPanoramas:
     """What the store holds of a run's panoramas."""
 
@@ -36,7 +57,7 @@ class CachedPanoramas:
         self._sizes: dict[str, int] = {}
         self._current: set[str] = set()
         self._one_at_a_time = Lock()
-        self._indexes = {product: store.mark_index(product.name, prints[product.name]) for product in all_products()}
+        self._stored = StoredProducts(store, prints)
         self._is_empty = not any(store.has_any(product.name, prints[product.name]) for product in all_products())
 
     def missing(
@@ -68,7 +89,7 @@ class CachedPanoramas:
             found = [panorama for panorama in asked if not next(complete)]
         finally:
             threads.shutdown(cancel_futures=True)  # an interrupted user does not wait for the rest
-        self._save()
+        self._stored.save()
         return found
 
     def size(self, panorama: SplitPanorama) -> int:
@@ -87,12 +108,8 @@ class CachedPanoramas:
         """
         for panorama in panoramas:
             if record := self._records.get(panorama.id):
-                self._is_done(record)
-        self._save()
-
-    def _save(self) -> None:
-        for index in self._indexes.values():
-            index.save()
+                self._stored.missing_of(record)
+        self._stored.save()
 
     def _is_complete(self, panorama: SplitPanorama, ignore_mask_sha256: str) -> bool:
         record = self._current_record(panorama, ignore_mask_sha256)
@@ -101,11 +118,7 @@ class CachedPanoramas:
         with self._one_at_a_time:
             self._records.add(panorama.id, record)
             self._current.add(panorama.id)
-        return self._is_done(record)
-
-    def _is_done(self, record: PanoramaRecord) -> bool:
-        done = [index.is_done(record.entry(product)) for product, index in self._indexes.items()]
-        return all(done)  # every index has been asked, and so knows it
+        return not self._stored.missing_of(record)
 
     def _current_record(self, panorama: SplitPanorama, ignore_mask_sha256: str) -> PanoramaRecord | None:
         """What the panorama's file and mask are now; None where nobody knows and reading would not help."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -10,15 +9,14 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.classes import LabelSet, named_classes
-from stages.files import write_whole
+from stages.card_tables import CARD, FILL_IN, class_table, loss_table
+from stages.files import read_json, write_whole
 from stages.runs import EVALUATIONS
 from stages.training_record import RECORD
 
-CARD = "README.md"
 _SEGFORMER = "segformer"
 _MARK = "  - goodsam\n"
 """By this line of its header a card is known as one of ours, which may be written anew."""
-_FILL_IN = "to be filled in by whoever shares the network"
 
 
 def write_model_card(student: Path, out: Path | None = None, more: str = "") -> bool:
@@ -45,8 +43,9 @@ def write_model_card(student: Path, out: Path | None = None, more: str = "") -> 
 
 def model_card(student: Path, library: str = "transformers", more: str = "") -> str:
     """The text of the card; arguments as of `write_model_card`."""
-    labels, record = _label_set(student), _read(student / RECORD)
-    chapters = [_header(library, _model_type(student)), _introduction(student, record), _classes(labels), _data(record),
+    labels, record = _label_set(student), read_json(student / RECORD)
+    classes = f"## Classes\n\n{class_table(labels)}\n"
+    chapters = [_header(library, _model_type(student)), _introduction(student, record), classes, _data(record),
                 _training(record), _figures(student), _usage(), more, _licence()]  # fmt: skip
     return "\n".join(filter(None, chapters))
 
@@ -55,7 +54,7 @@ def _header(library: str, kind: str) -> str:
     return (
         f"---\nlibrary_name: {library}\npipeline_tag: image-segmentation\ntags:\n{_MARK}"
         f"  - semantic-segmentation\n  - panorama\n  - equirectangular\n  - {kind}\n"
-        f"# license: {_FILL_IN}\n---\n"
+        f"# license: {FILL_IN}\n---\n"
     )
 
 
@@ -73,16 +72,8 @@ def _introduction(student: Path, record: Mapping[str, Any]) -> str:
     )
 
 
-def _classes(labels: LabelSet) -> str:
-    rows = (
-        f"| {number} | {name} | #{red:02x}{green:02x}{blue:02x} |"
-        for number, (name, (red, green, blue)) in enumerate(zip(labels.names, labels.palette, strict=True))
-    )
-    return "## Classes\n\n| id | class | colour |\n| ---: | --- | --- |\n" + "\n".join(rows) + "\n"
-
-
 def _data(record: Mapping[str, Any]) -> str:
-    origin = f"Where the panoramas were taken, and who holds rights in them: {_FILL_IN}.\n"
+    origin = f"Where the panoramas were taken, and who holds rights in them: {FILL_IN}.\n"
     if not record:
         return f"## Data\n\n{origin}"
     height, width = record["working_size"]
@@ -96,13 +87,12 @@ def _data(record: Mapping[str, Any]) -> str:
 def _training(record: Mapping[str, Any]) -> str:
     if not record:
         return ""
-    losses = "\n".join(f"| {name} | {value:.4f} |" for name, value in record["losses"].items())
     settings = record["settings"]
     distill = settings["distill"]
     return (
         f"## Training\n\n{record['steps']:,} steps of {distill['batch_size']} panoramas, learning rate "
         f"{distill['learning_rate']:g}, seed {record['seed']}, torch {record['torch']}. All settings are in "
-        f"`{RECORD}`.\n\n| loss at the end | |\n| --- | ---: |\n{losses}\n"
+        f"`{RECORD}`.\n\n{loss_table(record['losses'])}\n"
     )
 
 
@@ -128,7 +118,7 @@ def _metrics_of(student: Path) -> dict[str, Any]:
     folder, kind = student.resolve().parent, "best" if student.resolve().name == "best" else "last"
     found: dict[float, dict[str, Any]] = {0.0: {}}
     for path in (folder.parent.parent / EVALUATIONS).glob("*/metrics.json"):
-        metrics = _read(path)
+        metrics = read_json(path)
         measured_what = (metrics.get("student_name"), metrics.get("student_checkpoint", {}).get("kind", "last"))
         with suppress(OSError):
             measured = path.stat().st_mtime
@@ -147,13 +137,13 @@ def _usage() -> str:
 
 def _licence() -> str:
     return (
-        f"## Licence\n\n{_FILL_IN.capitalize()}: the licences of the panoramas, of the networks that taught it and of "
+        f"## Licence\n\n{FILL_IN.capitalize()}: the licences of the panoramas, of the networks that taught it and of "
         "its initial weights decide under which one it may be shared.\n"
     )
 
 
 def _model_type(student: Path) -> str:
-    return str(_read(student / "config.json").get("model_type", _SEGFORMER))
+    return str(read_json(student / "config.json").get("model_type", _SEGFORMER))
 
 
 def _architecture(student: Path) -> str:
@@ -162,12 +152,5 @@ def _architecture(student: Path) -> str:
 
 
 def _label_set(student: Path) -> LabelSet:
-    config = _read(student / "config.json")
+    config = read_json(student / "config.json")
     return named_classes({int(number): str(name) for number, name in config["id2label"].items()}, student.name)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.errors import GoodSAMError
 from pipeline.recipe import load_recipe
+from pipeline.settings import by_dotted_name
 from stages.panorama_records import PanoramaRecords
 from stages.results import Results, read_results
 from stages.runs import EVALUATIONS, RECORD, STUDENTS, run_folders
@@ -101,20 +102,13 @@ def _recipe_settings(folder: Path) -> Settings:
         recipe = load_recipe(folder / RECORD)
     except GoodSAMError:
         return {}
-    return _flat({key: value for key, value in dataclasses.asdict(recipe).items() if key != "name"})
+    return by_dotted_name({key: value for key, value in dataclasses.asdict(recipe).items() if key != "name"})
 
 
 def _student_settings(student: StudentFolder) -> Settings:
     record = student.record()
     known = {key: record[key] for key in ("seed", "data") if key in record}
-    return _flat({**record.get("settings", {}), **known})
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Settings:
-    flat: Settings = {}
-    for key, value in table.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
+    return by_dotted_name({**record.get("settings", {}), **known})
 
 
 def _differing(of_all: Mapping[str, Settings]) -> set[str]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-import traceback
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -21,10 +20,12 @@ from pipeline.finite import require_finite
 from pipeline.teacher.assistant import require_levels
 from stages import networks
 from stages.devices import choose_device
+from stages.events import failure
 from stages.files import digest
 from stages.panorama_records import PanoramaRecord, record_of, size_and_time
 from stages.panorama_work import PanoramaTask, open_work, store_product
-from stages.products import Product, all_products
+from stages.products import STAGE_ONE, Product, all_products
+from stages.task_reports import PanoramaReport
 
 _PROBE_1HW3 = np.full((1, 64, 96, 3), 127, np.uint8)
 """An image of one colour: weights that are no numbers show on any."""
@@ -32,27 +33,13 @@ _SMALLER = "take smaller networks or windows"
 
 
 @dataclass(frozen=True)
-class TaskReport:
-    """What became of one task."""
+class CachedReport(PanoramaReport):
+    """What became of one panorama in stage one."""
 
-    id: str
-    """The panorama."""
-    seconds: dict[str, float]
+    product_seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     """Wall-clock seconds by the name of each product that was computed."""
     record: PanoramaRecord | None = None
     """The panorama's file as it was read, if all products are in the store now."""
-    error: str = ""
-    """One sentence if the panorama was set aside."""
-    fatal: GoodSAMError | None = None
-    """What is wrong is not the panorama but the run (weights, settings, the disk): going on would be in vain."""
-    trace: str = ""
-    """Traceback of an error that was not foreseen, for the log."""
-    notes: tuple[str, ...] = ()
-    """What the user should know once, however many tasks say it."""
-    placed: bool = False
-    """The picture is a part of the sphere, by its tags."""
-    tilt: float = 0.0
-    """By how many degrees the camera was tilted, by the tags; the panorama was levelled."""
 
 
 def check_assistant(task: PanoramaTask) -> None:
@@ -72,10 +59,10 @@ def check_assistant(task: PanoramaTask) -> None:
     require_levels(config.feature_levels, assistant.feature_levels, assistant.identity)
 
 
-def cache_panoramas(tasks: Sequence[PanoramaTask]) -> list[TaskReport]:
+def cache_panoramas(tasks: Sequence[PanoramaTask]) -> list[CachedReport]:
     """`cache_panorama` for panoramas in turn, as where all have the same content: what is computed for the first is
     found by the others. A fatal error is the last report."""
-    reports: list[TaskReport] = []
+    reports: list[CachedReport] = []
     for task in tasks:
         reports.append(cache_panorama(task))
         if reports[-1].fatal is not None:
@@ -83,20 +70,23 @@ def cache_panoramas(tasks: Sequence[PanoramaTask]) -> list[TaskReport]:
     return reports
 
 
-def cache_panorama(task: PanoramaTask) -> TaskReport:
+def cache_panorama(task: PanoramaTask) -> CachedReport:
     """Compute what is missing of one panorama; errors come back in the report."""
     seconds: dict[str, float] = {}
     try:
         task = replace(task, device=choose_device(task.device))
         with computing(task):
-            return _compute_or_repair(task, seconds)
-    except InputError as error:
-        return TaskReport(task.panorama.id, seconds, error=str(error))
-    except GoodSAMError as error:
-        return TaskReport(task.panorama.id, seconds, fatal=error)
+            report = _compute_or_repair(task, seconds)
     except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
-        found = f"{type(error).__name__}: {error}"
-        return TaskReport(task.panorama.id, seconds, error=found, trace=traceback.format_exc())
+        report = _failed(task.panorama.id, error)
+    return replace(report, seconds=sum(seconds.values()), product_seconds=seconds)
+
+
+def _failed(panorama_id: str, error: Exception) -> CachedReport:
+    """Errors of a picture set it aside; others of ours are those of the whole run."""
+    if isinstance(error, GoodSAMError) and not isinstance(error, InputError):
+        return CachedReport(panorama_id, fatal=error)
+    return CachedReport(panorama_id, failed=failure(STAGE_ONE, panorama_id, error))
 
 
 @contextmanager
@@ -111,7 +101,7 @@ def computing(task: PanoramaTask) -> Generator[None]:
         yield
 
 
-def _compute_or_repair(task: PanoramaTask, seconds: dict[str, float]) -> TaskReport:
+def _compute_or_repair(task: PanoramaTask, seconds: dict[str, float]) -> CachedReport:
     """Compute the missing products, and those again that are damaged.
 
     Another process may be at the same panorama: another run that shares the store, or, on a cluster, tasks of a run
@@ -124,21 +114,21 @@ def _compute_or_repair(task: PanoramaTask, seconds: dict[str, float]) -> TaskRep
         return _compute(task, seconds)
 
 
-def _compute(task: PanoramaTask, seconds: dict[str, float]) -> TaskReport:
+def _compute(task: PanoramaTask, seconds: dict[str, float]) -> CachedReport:
     path = task.panorama.path
     before = size_and_time(path)  # before it is read: what is written to it meanwhile shows next time
     store = TeacherStore.open(task.store, "a")
     record = record_of(path, digest(path), task.ignore_mask_sha256, before)
     if not _missing(task, store, record):
-        return TaskReport(task.panorama.id, seconds, record)
+        return CachedReport(task.panorama.id, record=record)
     work, panorama = open_work(task, store, record)
     for missing in _missing(task, store, work.record):
         started = time.monotonic()
         store_product(missing, work, panorama)
         seconds[missing.name] = time.monotonic() - started
     place = panorama.placement
-    return TaskReport(task.panorama.id, seconds, work.record, notes=(*panorama.notes, *work.notes),
-                      placed=not place.is_whole, tilt=place.tilt)  # fmt: skip
+    return CachedReport(task.panorama.id, notes=(*panorama.notes, *work.notes), placed=not place.is_whole,
+                        tilt=place.tilt, record=work.record)  # fmt: skip
 
 
 def _missing(task: PanoramaTask, store: TeacherStore, record: PanoramaRecord) -> list[Product]:

@@ -18,7 +18,7 @@ from stages.claims import exclusive_lock
 from stages.events import Listener, Note
 from stages.manifest import describe, what_differs, write_manifest
 from stages.panorama_records import PanoramaRecords
-from stages.products import all_products, fingerprints
+from stages.products import STAGE_ONE, all_products, fingerprints
 from stages.runs import Run
 from stages.splits import SplitPanorama
 from stages.status import DONE, SET_ASIDE, PanoramaStates, log_events, panorama_states
@@ -128,7 +128,7 @@ def _measure(
     device, prints = choose_device(device), fingerprints(run.recipe)
     listener(Note(STAGE, f"measuring {len(wanted)} panoramas, which stay in the cache"))
     times: dict[str, list[float]] = {}
-    with exclusive_lock(run.folder, "teacher-cache", run.cache):
+    with exclusive_lock(run.folder, STAGE_ONE, run.cache):
         store = TeacherStore.open(run.store, "a")
         for product in all_products():
             store.describe(product.name, prints[product.name], describe(product, run.recipe))
@@ -143,9 +143,9 @@ def _measure(
                 records.add(report.id, report.record)
                 run.record_recipe()
                 write_manifest(run, prints)
-            if report.error:
-                listener(Note(STAGE, f"{report.id} cannot be used: {report.error}"))
-            for name, value in report.seconds.items():
+            if report.failed is not None:
+                listener(Note(STAGE, f"{report.id} cannot be used: {report.failed.error}"))
+            for name, value in report.product_seconds.items():
                 times.setdefault(name, []).append(value)
     if not times:
         raise CacheError("the sample could not be computed", "its reasons are above", "Repair or replace the pictures")
@@ -155,7 +155,7 @@ def _measure(
 def _times_of_log(run: Run) -> dict[str, float]:
     """Median seconds of a whole panorama in the last run of stage one that computed any."""
     events = (event for event in log_events(run.folder / "log.jsonl")
-              if event.get("stage") == "teacher-cache" and event.get("event") == "StageAdvanced")  # fmt: skip
+              if event.get("stage") == STAGE_ONE and event.get("event") == "StageAdvanced")  # fmt: skip
     usual = [seconds for event in events if (seconds := float(event.get("seconds") or 0)) > 0]
     return {"all": statistics.median(usual)} if usual else {}
 

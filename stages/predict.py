@@ -34,10 +34,10 @@ from stages.label_files import label_path, overlay_path, read_notes
 from stages.map_tables import doubtful_positions, row_of_notes, write_map_tables
 from stages.models import Model
 from stages.positions import Positions, read_positions
-from stages.predict_task import STAGE, PredictReport, PredictTask, predict_in_worker, predict_panorama
+from stages.predict_task import STAGE, PredictTask, predict_in_worker, predict_panorama
 from stages.runner import run_tasks
 from stages.tables import PanoramaRow
-from stages.task_reports import follow
+from stages.task_reports import PanoramaReport, follow, require_some_done
 
 VERSION = 8
 """Raised when the code changes what is predicted or recorded, so that older outputs are replaced."""
@@ -122,7 +122,7 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     work = predict_in_worker if job.workers else partial(predict_panorama, predictor=predictor)
     del predictor  # workers load their own; this one was loaded to report its errors early
     failed = _predict_all([task_for(file, job, provenance) for file in missing], job, work, listener)
-    _require_some(files, failed)
+    require_some_done(len(files), failed, "predicted")
     rows = _rows(job.out, provenance.model, positions)
     write_map_tables(job.out, rows, label_set)
     _report(listener, [doubtful_positions([rows[file.id] for file in files if file.id in rows])])
@@ -134,11 +134,10 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
 
 
 def _predict_all(
-    tasks: Sequence[PredictTask], job: PredictJob, work: Callable[[PredictTask], PredictReport], listener: Listener
+    tasks: Sequence[PredictTask], job: PredictJob, work: Callable[[PredictTask], PanoramaReport], listener: Listener
 ) -> dict[str, str]:
     """Predict panoramas and report progress; returns the errors of those that were set aside, by id."""
     failed: dict[str, str] = {}
-    noted: set[str] = set()
     placed, tilts = 0, list[float]()
     with closing(run_tasks(work, tasks, job.workers, lost=lost_report)) as reports:
         for report in follow(reports, STAGE, listener):
@@ -146,8 +145,6 @@ def _predict_all(
                 failed[report.id] = report.failed.error
             placed += report.placed
             tilts += [report.tilt] if report.tilt else []
-            _report(listener, [note for note in report.notes if note not in noted])
-            noted.update(report.notes)
     _report(listener, [placement_note(placed), level_note(tilts)])
     return failed
 
@@ -158,9 +155,9 @@ def _report(listener: Listener, notes: Iterable[str]) -> None:
         listener(Note(STAGE, note))
 
 
-def lost_report(task: PredictTask, death: WorkerError) -> PredictReport:
+def lost_report(task: PredictTask, death: WorkerError) -> PanoramaReport:
     """The report of a panorama whose worker process died."""
-    return PredictReport(task.file.id, failed=ItemFailed(STAGE, task.file.id, str(death)))
+    return PanoramaReport(task.file.id, failed=ItemFailed(STAGE, task.file.id, str(death)))
 
 
 def task_for(file: PanoramaFile, job: PredictJob, provenance: Provenance) -> PredictTask:
@@ -210,14 +207,6 @@ def _rows(out: Path, model: str, positions: Positions | None) -> dict[str, Panor
             id_ = path.relative_to(out / "labels").with_suffix("").as_posix()
             rows[id_] = row_of_notes(id_, notes, positions)
     return dict(sorted(rows.items()))
-
-
-def _require_some(files: list[PanoramaFile], failed: dict[str, str]) -> None:
-    if len(failed) == len(files):
-        name, reason = next(iter(failed.items()))
-        raise InputError(f"none of {len(files)} panoramas could be predicted",
-                         f"at least one must be usable; the first error: {name}: {reason.rstrip('.')}",
-                         "Repair or replace the files")  # fmt: skip
 
 
 class Provenance:

@@ -24,12 +24,13 @@ from pipeline.panorama.ignore import ignored_region
 from pipeline.panorama.images import OpenedPanorama, open_full_size, open_panorama
 from pipeline.panorama.level import level_image, unlevel_values
 from pipeline.settings import fingerprint
-from stages.events import ItemFailed, failure
+from stages.events import failure
 from stages.files import named_after_panorama
 from stages.label_files import label_path, overlay_path, read_notes, write_labels
 from stages.map_files import map_facts, write_overlay
 from stages.models import Model
 from stages.predictor import Predictor
+from stages.task_reports import PanoramaReport
 
 STAGE = "predict"
 
@@ -58,33 +59,13 @@ class PredictTask:
     """Torch device."""
 
 
-@dataclass(frozen=True)
-class PredictReport:
-    """What became of one task."""
-
-    id: str
-    """The panorama."""
-    seconds: float = 0.0
-    """Wall-clock time."""
-    failed: ItemFailed | None = None
-    """Why the panorama was set aside; None where it was predicted."""
-    fatal: GoodSAMError | None = None
-    """What is wrong is not the panorama but the run (network, device, disk): going on would be in vain."""
-    placed: bool = False
-    """The picture is a part of the sphere, by its tags."""
-    tilt: float = 0.0
-    """By how many degrees the camera was tilted, by the tags."""
-    notes: tuple[str, ...] = ()
-    """What the user should know once, however many tasks say it."""
-
-
-def predict_in_worker(task: PredictTask) -> PredictReport:
+def predict_in_worker(task: PredictTask) -> PanoramaReport:
     """`predict_panorama` where the network has to be loaded, once per process."""
     try:
         shown = dataclasses.replace(task.panorama, ignore_mask="")
         predictor = _loaded(task.model, task.device, shown, task.names["model"])
     except GoodSAMError as error:
-        return PredictReport(task.file.id, fatal=error)
+        return PanoramaReport(task.file.id, fatal=error)
     return predict_panorama(task, predictor)
 
 
@@ -94,18 +75,18 @@ def _loaded(model: Model, device: str, panorama: PanoramaConfig, _identity: str)
     return model.load(device, panorama)
 
 
-def predict_panorama(task: PredictTask, predictor: Predictor) -> PredictReport:
+def predict_panorama(task: PredictTask, predictor: Predictor) -> PanoramaReport:
     """Predict one panorama and write its outputs; errors come back in the report."""
     began = time.monotonic()
     try:
         with device_errors("take a smaller network"), named_after_panorama():
             panorama = _predict(task, predictor)
     except (CacheError, DeviceError, WeightsError) as error:
-        return PredictReport(task.file.id, fatal=error)
+        return PanoramaReport(task.file.id, fatal=error)
     except Exception as error:  # one panorama must not stop a night's run; the log has the traceback
-        return PredictReport(task.file.id, time.monotonic() - began, failure(STAGE, task.file.id, error))
+        return PanoramaReport(task.file.id, time.monotonic() - began, failure(STAGE, task.file.id, error))
     place = panorama.placement
-    return PredictReport(task.file.id, time.monotonic() - began, placed=not place.is_whole,
+    return PanoramaReport(task.file.id, time.monotonic() - began, placed=not place.is_whole,
                          tilt=place.tilt if place.is_tilted else 0.0, notes=panorama.notes)  # fmt: skip
 
 

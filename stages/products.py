@@ -216,6 +216,8 @@ def _network(name: str, content: Callable[[], str]) -> FileSetting:
     return FileSetting(path.name if path.is_absolute() else name, content, path.exists())
 
 
+STAGE_ONE = "teacher-cache"
+"""Name of the stage that makes them, in events, logs and locks."""
 PRODUCTS: tuple[Product, ...] = (
     Product(MASKS, 3, _mask_settings, _compute_masks, _mask_files),
     Product(ASSISTANT, 6, _assistant_settings, _compute_assistant, _assistant_files),

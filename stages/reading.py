@@ -109,14 +109,15 @@ class RunReader:
         panorama = self.opened(panorama_id)
         return level_image(panorama.image_HW3, panorama.placement)
 
-    def opened(self, panorama_id: str) -> OpenedPanorama:
-        """The panorama as `open_panorama` gives it, not levelled.
+    def opened(self, panorama_id: str, width: int = 0) -> OpenedPanorama:
+        """The panorama as `open_panorama` gives it, not levelled; `width` columns wide, or of the working size for 0.
 
         Raises:
             InputError: the file cannot be read.
             CacheError: the file is no longer the one that was cached.
         """
-        panorama = open_panorama(self.paths[panorama_id], self.recipe.panorama)
+        config = self.recipe.panorama
+        panorama = open_panorama(self.paths[panorama_id], replace(config, width=width or config.width))
         if self.records[panorama_id].sha256 != panorama.sha256:
             raise CacheError(f"{self.paths[panorama_id]} has changed since it was cached",
                              "it must be the file that was cached",

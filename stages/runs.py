@@ -269,7 +269,8 @@ def run_left_in_current_folder(run: Run) -> str:
 
 
 def refuse_old_layout(folder: Path) -> None:
-    """Refuse to work on a run of the old layout, whose results would be computed again beside it.
+    """Refuse to work on a run that has a store of its own, as before runs shared one: what that holds would silently be
+    computed again.
 
     Args:
         folder: the run's.
@@ -279,6 +280,6 @@ def refuse_old_layout(folder: Path) -> None:
     """
     if (folder / "teacher.zarr").exists():
         raise CacheError(f"{folder} has the layout of an earlier version, with a store of its own",
-                         "all runs of a cache share one",
-                         "Run `goodsam take-over` with the run's recipe, which moves it and computes nothing, or "
-                         f"delete {folder / 'teacher.zarr'}")  # fmt: skip
+                         "all runs of a cache share one, which does not read those of before",
+                         f"Delete {folder / 'teacher.zarr'} and run teacher-cache, which computes it again"
+                         )  # fmt: skip

@@ -15,8 +15,9 @@ from pipeline.errors import GoodSAMError
 from stages.files import digest
 from stages.json_lines import read_lines
 from stages.manifest import read_record, what_differs
-from stages.panorama_records import PanoramaRecord, PanoramaRecords, size_and_time
-from stages.products import all_products, fingerprints
+from stages.missing import StoredProducts
+from stages.panorama_records import PanoramaRecords, size_and_time
+from stages.products import STAGE_ONE, all_products, fingerprints
 from stages.runs import Run
 from stages.splits import SplitContents, SplitPanorama, survey_splits
 from stages.students import StudentFolder
@@ -117,37 +118,26 @@ def panorama_states(run: Run) -> PanoramaStates:
     failures = _last_failures(run.folder / "log.jsonl")
     earlier = _recorded_fingerprints(run)
     store = TeacherStore.open(run.store, "r") if run.store.is_dir() else None
-    look = _Look(store, prints) if store and prints else None
-    look_earlier = _Look(store, earlier) if store and earlier else None
+    stored = StoredProducts(store, prints) if store and prints else None
+    stored_earlier = StoredProducts(store, earlier) if store and earlier else None
     by_id: dict[str, str] = dict.fromkeys(contents.set_aside, SET_ASIDE)
     missing: dict[str, tuple[str, ...]] = {}
     set_aside = dict(contents.set_aside)
     for panorama in contents.panoramas:
         record = known.get(panorama.id)
         unchanged = record is not None and size_and_time(panorama.path) == (record.size, record.modified_ns)
-        lacks = look.lacking(record) if look and record and unchanged else tuple(p.name for p in all_products())
+        lacks = stored.missing_of(record) if stored and record and unchanged else tuple(p.name for p in all_products())
         if not lacks:
             by_id[panorama.id] = DONE
             continue
         missing[panorama.id] = lacks
-        was_done = bool(record and look_earlier and not look_earlier.lacking(record))
+        was_done = bool(record and stored_earlier and not stored_earlier.missing_of(record))
         by_id[panorama.id] = STALE if was_done else MISSING
         if not was_done and panorama.id in failures:
             by_id[panorama.id] = SET_ASIDE
             set_aside[panorama.id] = failures[panorama.id]
             del missing[panorama.id]
     return PanoramaStates(by_id, missing, contents.panoramas, prints, set_aside, problems, contents)
-
-
-class _Look:
-    """Which products of a panorama are in the store, under certain fingerprints."""
-
-    def __init__(self, store: TeacherStore, prints: Mapping[str, str]) -> None:
-        self._indexes = [(product, store.mark_index(product.name, prints[product.name])) for product in all_products()]
-
-    def lacking(self, record: PanoramaRecord) -> tuple[str, ...]:
-        """Products that are not there of a panorama."""
-        return tuple(product.name for product, index in self._indexes if not index.is_done(record.entry(product)))
 
 
 def _fingerprints(run: Run) -> tuple[Mapping[str, str], list[str]]:
@@ -181,7 +171,7 @@ def _last_failures(log: Path) -> dict[str, str]:
     """Panoramas that the last stage one set aside, with the reason; later success clears it."""
     found: dict[str, str] = {}
     for event in log_events(log):
-        if event.get("stage") != "teacher-cache":
+        if event.get("stage") != STAGE_ONE:
             continue
         if event.get("event") == "StageStarted":
             found.clear()

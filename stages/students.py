@@ -9,13 +9,13 @@ tensorboard/        curves of its training
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from stages.checkpoints import load_checkpoint, remove_checkpoints, replace_folder, save_checkpoint
+from stages.files import read_json
 from stages.training_record import RECORD
 
 
@@ -87,7 +87,4 @@ class StudentFolder:
 
 def record_of(folder: Path, name: str = RECORD) -> dict[str, Any]:
     """What the training.json in a folder, or its like of another name, says; empty if there is none."""
-    try:
-        return dict(json.loads((folder / name).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
+    return read_json(folder / name)

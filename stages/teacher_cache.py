@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline.cache.store import TeacherStore
-from pipeline.errors import GoodSAMError, InputError, WorkerError, first_line
+from pipeline.errors import GoodSAMError, WorkerError, first_line
 from pipeline.panorama.ignore_masks import IgnoreMasks
 from pipeline.panorama.level import level_note
 from pipeline.panorama.placement import placement_note
@@ -26,21 +26,20 @@ from pipeline.panorama.windows import missing_overlap
 from pipeline.recipe import Recipe
 from stages.claims import exclusive_lock
 from stages.equal_panoramas import EqualPanoramas, find_equal_panoramas, learned_from_note
-from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted
+from stages.events import ItemFailed, Listener, Note, StageFinished, StageStarted, failure
 from stages.files import digest
 from stages.manifest import describe, write_manifest
 from stages.missing import CachedPanoramas
 from stages.panorama_records import PanoramaRecords
-from stages.products import all_products, fingerprints
+from stages.products import STAGE_ONE, all_products, fingerprints
 from stages.runner import require_scheduler, run_on_workers, run_tasks
 from stages.runs import Run, refuse_old_layout
 from stages.splits import SplitPanorama, survey_splits
+from stages.task_reports import follow, require_some_done
 
 if TYPE_CHECKING:
-    from stages.panorama_task import TaskReport
+    from stages.panorama_task import CachedReport
     from stages.panorama_work import PanoramaTask
-
-STAGE = "teacher-cache"
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def teacher_cache(
     if scheduler:
         require_scheduler(scheduler)
     refuse_old_layout(run.folder)
-    with exclusive_lock(run.folder, STAGE, run.cache):
+    with exclusive_lock(run.folder, STAGE_ONE, run.cache):
         return _fill(run, listener, workers, scheduler, device, threads)
 
 
@@ -88,21 +87,21 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
     found = survey_splits(run.recipe)
     panoramas = found.panoramas
     for note in found.notes:
-        listener(Note(STAGE, note))
+        listener(Note(STAGE_ONE, note))
     for name, reason in found.set_aside.items():
-        listener(ItemFailed(STAGE, name, reason))
+        listener(ItemFailed(STAGE_ONE, name, reason))
     masks = found.ignore_masks(run.recipe)
     for note in masks.notes:
-        listener(Note(STAGE, note))
+        listener(Note(STAGE_ONE, note))
     own_masks = digests_of_own_masks(masks, panoramas)
     prints = fingerprints(run.recipe)
     store, records = TeacherStore.open(run.store, "a"), PanoramaRecords(run.panoramas)
     cached = CachedPanoramas(store, prints, records)
-    missing = cached.missing(panoramas, own_masks, STAGE, listener)
-    equal = find_equal_panoramas(panoramas, cached.size, cached.known_digest, STAGE, listener)
+    missing = cached.missing(panoramas, own_masks, STAGE_ONE, listener)
+    equal = find_equal_panoramas(panoramas, cached.size, cached.known_digest, STAGE_ONE, listener)
     learned_from = learned_from_note(len(equal.learned_and_measured()), found.measured)
     for note in filter(None, (learned_from, _equal_note(equal))):
-        listener(Note(STAGE, note))
+        listener(Note(STAGE_ONE, note))
     workers = 0 if scheduler else min(workers, equal.distinct(missing))
     tasks = _checked_tasks(run, prints, missing, listener, workers, scheduler, device, threads) if missing else []
     tasks = [
@@ -112,14 +111,14 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
     ]  # fmt: skip
     for product in all_products():
         store.describe(product.name, prints[product.name], describe(product, run.recipe))
-    listener(StageStarted(STAGE, len(tasks), "panoramas"))
+    listener(StageStarted(STAGE_ONE, len(tasks), "panoramas"))
     is_recorded = len(tasks) < len(panoramas)
     if is_recorded:
         _record(run, prints)
-        listener(Note(STAGE, f"{len(panoramas) - len(tasks)} of {len(panoramas)} panoramas are cached already"))
+        listener(Note(STAGE_ONE, f"{len(panoramas) - len(tasks)} of {len(panoramas)} panoramas are cached already"))
     with closing(_work_on(tasks, equal, workers, scheduler)) as running:
-        reports: list[TaskReport] = []
-        for report in _follow(running, listener):
+        reports: list[CachedReport] = []
+        for report in follow(running, STAGE_ONE, listener):
             if report.record is not None:
                 records.add(report.id, report.record)
                 if not is_recorded:
@@ -129,18 +128,20 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
     cached.learn(missing)
     records.compact({panorama.id for panorama in (*panoramas, *found.beyond_limit)})
     tilts = [report.tilt for report in reports if report.tilt]
-    summary = _summary(len(panoramas) + len(found.set_aside), reports, found.set_aside, equal)
+    failed = {report.id: report.failed.error for report in reports if report.failed}
+    summary = CacheSummary(
+        total=len(panoramas) + len(found.set_aside),
+        computed=sum(bool(report.product_seconds) and not report.failed for report in reports),
+        repeated=equal.repeated,
+        failed={**found.set_aside, **failed},
+        products=dict(Counter(product for report in reports for product in report.product_seconds)),
+    )
     placed = sum(report.placed for report in reports)
     for note in filter(None, (placement_note(placed), level_note(tilts))):
-        listener(Note(STAGE, note))
+        listener(Note(STAGE_ONE, note))
     facts = {"panoramas": summary.total, "computed": summary.computed, "set aside": len(summary.failed)}
-    listener(StageFinished(STAGE, time.monotonic() - started, facts))
-    if sum(bool(report.error) for report in reports) == len(panoramas):
-        raise InputError(
-            f"none of {len(panoramas)} panoramas could be used",
-            "the reasons are listed above",
-            "Repair or replace the files",
-        )
+    listener(StageFinished(STAGE_ONE, time.monotonic() - started, facts))
+    require_some_done(len(panoramas), failed, "used")
     return summary
 
 
@@ -167,16 +168,16 @@ def _checked_tasks(
     tasks = [PanoramaTask(panorama, recipe, run.store.resolve(), prints, device, threads) for panorama in missing]
     check_assistant(replace(tasks[0], device="cpu") if workers or scheduler else tasks[0])
     where = f"the workers of {scheduler}" if scheduler else describe_device(device, threads)
-    listener(Note(STAGE, f"on {where}{f', {workers} workers' if workers else ''}"))
+    listener(Note(STAGE_ONE, f"on {where}{f', {workers} workers' if workers else ''}"))
     size = run.recipe.panorama
     for note in missing_overlap(size.height, size.width, run.recipe.windows):
-        listener(Note(STAGE, note))
+        listener(Note(STAGE_ONE, note))
     return tasks
 
 
 def _work_on(
     tasks: Sequence[PanoramaTask], equal: EqualPanoramas, workers: int, scheduler: str
-) -> Generator[TaskReport]:
+) -> Generator[CachedReport]:
     if tasks:
         from stages.panorama_task import cache_panoramas
 
@@ -219,10 +220,10 @@ def _split_gpu_memory(recipe: Recipe, device: str, workers: int) -> Recipe:
     return replace(recipe, sam=replace(recipe.sam, memory_gib=memory_gib / workers))
 
 
-def _lost(tasks: Sequence[PanoramaTask], error: WorkerError) -> list[TaskReport]:
-    from stages.panorama_task import TaskReport
+def _lost(tasks: Sequence[PanoramaTask], error: WorkerError) -> list[CachedReport]:
+    from stages.panorama_task import CachedReport
 
-    return [TaskReport(task.panorama.id, {}, error=str(error)) for task in tasks]
+    return [CachedReport(task.panorama.id, failed=failure(STAGE_ONE, task.panorama.id, error)) for task in tasks]
 
 
 def panoramas_at_once(device: str) -> int:
@@ -245,31 +246,6 @@ def _record(run: Run, prints: Mapping[str, str]) -> None:
     record of those that worked."""
     run.record_recipe()
     write_manifest(run, prints)
-
-
-def _follow(reports: Iterator[TaskReport], listener: Listener) -> Iterator[TaskReport]:
-    """Tell the listener of every report; stop at one that says that going on is in vain."""
-    noted: set[str] = set()
-    for done, report in enumerate(reports, start=1):
-        if report.fatal is not None:
-            raise report.fatal
-        if report.error:
-            listener(ItemFailed(STAGE, report.id, report.error, report.trace))
-        for note in report.notes:
-            if note not in noted:
-                listener(Note(STAGE, note))
-        noted.update(report.notes)
-        listener(StageAdvanced(STAGE, done, report.id, sum(report.seconds.values())))
-        yield report
-
-
-def _summary(
-    total: int, reports: Sequence[TaskReport], set_aside: Mapping[str, str], equal: EqualPanoramas
-) -> CacheSummary:
-    failed = {report.id: report.error for report in reports if report.error}
-    products = Counter(product for report in reports for product in report.seconds)
-    computed = sum(bool(report.seconds) and not report.error for report in reports)
-    return CacheSummary(total, computed, equal.repeated, {**set_aside, **failed}, dict(products))
 
 
 def _equal_note(equal: EqualPanoramas) -> str:

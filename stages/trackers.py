@@ -10,7 +10,6 @@ in the same run of the tracker where that can continue one.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.errors import CacheError, InputError, first_line
-from pipeline.recipe import Recipe
 from stages.events import Event, Listener, Scalars
 
 PROJECT = "goodsam"
@@ -152,15 +150,6 @@ def require_trackers(names: Sequence[str]) -> None:
         if find_spec(name) is None:
             raise InputError(f"--track {name}", f"it needs the package {name}, which is not installed",
                              f"pip install -e '.[{name}]'")  # fmt: skip
-
-
-def flat_settings(recipe: Recipe) -> dict[str, Any]:
-    """All settings of a recipe, by dotted name."""
-    tables = dataclasses.asdict(recipe)
-    found: dict[str, Any] = {}
-    for table, value in tables.items():
-        found |= {f"{table}.{key}": own for key, own in value.items()} if isinstance(value, dict) else {table: value}
-    return found
 
 
 @contextmanager

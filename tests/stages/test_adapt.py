@@ -26,7 +26,7 @@ from stages import adapt as adapt_stage
 from stages import cli
 from stages.adapt import adapt, adapt_job
 from stages.adapt_comparison import BLEND, WHOLE, Comparison, read_comparison
-from stages.adapt_data import hold_out, ways
+from stages.adapt_data import split_for_comparison, ways
 from stages.adapt_training import AdaptJob, train_assistant
 from stages.events import Event, ItemFailed, Note, Scalars, StageAdvanced, silent
 from stages.garbage import find_garbage
@@ -267,11 +267,11 @@ def test_panoramas_to_compare_on_are_not_learned_from(finished: Path):
     twin = replace(many[0], id="twin")
     of_many = replace(cached, paths={p.id: p.path for p in [*many, twin]},
                       records={**records, "twin": records[many[0].id]})  # fmt: skip
-    learned, held_out = hold_out([*many, twin], of_many, 10)
+    learned, held_out = split_for_comparison([*many, twin], of_many, 10)
     assert len(held_out) == 3 and not {p.id for p in held_out} & {p.id for p in learned}
     assert many[0] in held_out and twin not in learned  # of equal content
-    assert hold_out(panoramas, cached, 0) == (panoramas, [])
-    assert hold_out(panoramas, cached, 2) == (panoramas, [panoramas[0], panoramas[1]])
+    assert split_for_comparison(panoramas, cached, 0) == (panoramas, [])
+    assert split_for_comparison(panoramas, cached, 2) == (panoramas, [panoramas[0], panoramas[1]])
 
 
 def test_the_assistant_is_shown_what_stage_one_shows_it(finished: Path):

@@ -56,8 +56,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     write_panorama(folder / "street.png", seed=3)
     report = cache_panorama(task_of(folder))
-    assert list(report.seconds) == ["masks", "assistant", "ensemble"]
-    assert (report.id, report.error, report.fatal) == (ID, "", None)
+    assert list(report.product_seconds) == ["masks", "assistant", "ensemble"]
+    assert (report.id, report.failed, report.fatal) == (ID, None, None)
+    assert report.seconds == sum(report.product_seconds.values()) > 0
     return folder
 
 
@@ -68,22 +69,22 @@ def folder(finished: Path, tmp_path: Path) -> Path:
 
 
 def test_what_is_done_is_not_computed_again(folder: Path) -> None:
-    assert cache_panorama(task_of(folder)).seconds == {}
+    assert cache_panorama(task_of(folder)).product_seconds == {}
 
 
 def test_a_changed_fusion_setting_computes_the_ensemble_alone(folder: Path) -> None:
     report = cache_panorama(task_of(folder, fusion={"theta": 0.9}))
-    assert list(report.seconds) == ["ensemble"]
+    assert list(report.product_seconds) == ["ensemble"]
 
 
 def test_changed_windows_compute_everything(folder: Path) -> None:
-    assert list(cache_panorama(task_of(folder, windows={"stride_x": 32})).seconds) == PRODUCT_NAMES
+    assert list(cache_panorama(task_of(folder, windows={"stride_x": 32})).product_seconds) == PRODUCT_NAMES
 
 
 def test_another_picture_of_the_name_is_computed(folder: Path) -> None:
     before = read(task_of(folder), ENSEMBLE)["ensemble_probabilities"]
     write_panorama(folder / "street.png", seed=4)
-    assert len(cache_panorama(task_of(folder)).seconds) == 3
+    assert len(cache_panorama(task_of(folder)).product_seconds) == 3
     assert (read(task_of(folder), ENSEMBLE)["ensemble_probabilities"] != before).any()
 
 
@@ -92,7 +93,7 @@ def test_what_has_rotted_is_computed_again_and_is_as_it_was(folder: Path, finish
     (chunk,) = task.store.glob("assistant/*/*/assistant_probabilities/c*")
     chunk.write_bytes(chunk.read_bytes()[:-1])
     report = cache_panorama(task_of(folder, fusion={"theta": 0.9}))
-    assert list(report.seconds) == ["assistant", "ensemble"]
+    assert list(report.product_seconds) == ["assistant", "ensemble"]
     for name, array in read(task_of(finished), ASSISTANT).items():
         np.testing.assert_array_equal(read(task, ASSISTANT)[name], array, err_msg=name)
 
@@ -115,15 +116,15 @@ def test_a_picture_that_cannot_be_read_costs_itself_alone(tmp_path: Path, conten
     if content is not None:
         (tmp_path / "street.png").write_bytes(content)
     report = cache_panorama(task_of(tmp_path))
-    assert says in report.error
-    assert (report.fatal, report.seconds, report.trace) == (None, {}, "")
+    assert report.failed is not None and says in report.failed.error
+    assert (report.fatal, report.product_seconds, report.failed.trace) == (None, {}, "")
 
 
 def test_a_picture_of_which_nothing_is_seen_is_set_aside(tmp_path: Path) -> None:
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "street.png")
     report = cache_panorama(task_of(tmp_path, panorama={"find_constant_border": True}))
-    assert report.error.startswith("all of ")
-    assert "is ignored" in report.error
+    assert report.failed is not None and report.failed.error.startswith("all of ")
+    assert "is ignored" in report.failed.error
 
 
 def test_weights_that_cannot_be_had_end_the_run(folder: Path) -> None:
@@ -133,7 +134,7 @@ def test_weights_that_cannot_be_had_end_the_run(folder: Path) -> None:
     report = cache_panorama(replace(task, recipe=replace(task.recipe, sam=sam), fingerprints=other))
     assert isinstance(report.fatal, GoodSAMError)
     assert "none.pth" in str(report.fatal)
-    assert report.error == ""
+    assert report.failed is None
 
 
 def test_an_error_that_nobody_foresaw_costs_one_panorama_and_leaves_its_trace(
@@ -144,8 +145,8 @@ def test_an_error_that_nobody_foresaw_costs_one_panorama_and_leaves_its_trace(
 
     monkeypatch.setattr("stages.panorama_work.open_panorama", surprise)
     report = cache_panorama(task_of(folder, fusion={"theta": 0.9}))
-    assert report.error == "ZeroDivisionError: surprise"
-    assert "in surprise" in report.trace
+    assert report.failed is not None and report.failed.error == "ZeroDivisionError: surprise"
+    assert "in surprise" in report.failed.trace
     assert report.fatal is None
 
 
@@ -183,7 +184,7 @@ def test_settings_rename_the_parts_that_they_decide(
 
 def test_the_stock_generators_masks_are_cached_by_its_name_in_the_settings(folder: Path, finished: Path) -> None:
     task = task_of(folder, sam={"kind": "stock"})
-    assert list(cache_panorama(task).seconds) == ["masks", "ensemble"]
+    assert list(cache_panorama(task).product_seconds) == ["masks", "ensemble"]
     stock, ours = read(task, MASKS), read(task_of(finished), MASKS)
     assert len(stock["predicted_iou"]) == len(ours["predicted_iou"]) > 0
     np.testing.assert_allclose(stock["predicted_iou"], ours["predicted_iou"], atol=1e-4)
@@ -195,11 +196,11 @@ def test_masks_of_a_promptable_network_are_cached_and_named_by_its_content(folde
 
     tiny_promptable.save("sam2", folder / "one" / "network")
     shutil.copytree(folder / "one", folder / "moved")
-    assert list(cache_panorama(task("one/network")).seconds) == ["masks", "ensemble"]
+    assert list(cache_panorama(task("one/network")).product_seconds) == ["masks", "ensemble"]
     assert len(read(task("one/network"), MASKS)["predicted_iou"]) > 0
-    assert cache_panorama(task("moved/network")).seconds == {}
+    assert cache_panorama(task("moved/network")).product_seconds == {}
     tiny_promptable.save("edgetam", folder / "other" / "network")
-    assert list(cache_panorama(task("other/network")).seconds) == ["masks", "ensemble"]
+    assert list(cache_panorama(task("other/network")).product_seconds) == ["masks", "ensemble"]
 
 
 def test_the_content_of_an_ignore_mask_counts_and_not_its_name(tmp_path: Path) -> None:
@@ -237,7 +238,7 @@ def test_views_are_cut_from_the_pictures_own_pixels_where_the_recipe_says_so(tmp
         task = replace(task, fingerprints={**task.fingerprints, "look": "a"})
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(products, "PRODUCTS", (look,))
-            assert cache_panorama(task).error == ""
+            assert cache_panorama(task).failed is None
             shutil.rmtree(task.store)
         image_HW3 = works[-1].image_at(width)
         assert image_HW3.shape[:2] == (min(max(width, WIDTH), 4 * WIDTH) // 2, min(max(width, WIDTH), 4 * WIDTH))

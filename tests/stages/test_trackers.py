@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
+from dataclasses import asdict
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -14,9 +15,10 @@ import pytest
 
 from pipeline.errors import CacheError, InputError
 from pipeline.recipe import Recipe
+from pipeline.settings import by_dotted_name
 from stages import trackers
 from stages.events import Note, Scalars
-from stages.trackers import TRACKERS, TrackedRun, flat_settings, require_trackers, tracking
+from stages.trackers import TRACKERS, TrackedRun, require_trackers, tracking
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -93,7 +95,7 @@ def install(monkeypatch: pytest.MonkeyPatch, name: str, **content: Any) -> None:
 
 
 def a_run(folder: Path) -> TrackedRun:
-    return TrackedRun("street", "0123abcd", folder, flat_settings(Recipe(name="street")))
+    return TrackedRun("street", "0123abcd", folder, by_dotted_name(asdict(Recipe(name="street"))))
 
 
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
