@@ -110,6 +110,7 @@ def seconds_from_cache(recipe: Recipe, cache: Path, times: int) -> float:
         "sam": {"model": "demo", "checkpoint": "", "points_per_side": 2},
         "assistant": {"kind": "demo", "name": "", "window_scale": 0.5, "views_weight": 0, "label_set": "densepass13"},
         "label_set": "densepass13",
+        "distill": {"sample_memory_gb": 0},  # a large set is read anew in every epoch
     })  # fmt: skip
     run = Run(small, cache / "small")
     teacher_cache(run, silent)

@@ -5,6 +5,15 @@
 The data folder holds `panoramas/` (2:1 JPEGs of one recording car), `assistant/*.onnx` (a Cityscapes network) and, if
 there are any, `machine_labels/` (Cityscapes train ids of another run of that network: labels to compare with, not
 truth). Nothing is scored as right or wrong; the report says how far the rungs agree, and pictures are to be looked at.
+
+With `--held-out N`, the student's agreement with the high-confidence ensemble is measured on N panoramas that it does
+not learn from, while it learns (`agreement` in its validation.json). A student for use takes thousands of steps:
+
+    goodsam teacher-cache demo --set name=world-b0 --workers 2
+    goodsam distill demo --set name=world-b0 --set student.size=b0 --set student.weights= --set distill.steps=4000
+    python -m scripts.real_check --data FOLDER --held-out 8 --steps 4000 --start cache/world-b0/student/final
+
+begins with scenes of the demo world, from random weights, and goes on with real panoramas. Killed commands resume.
 """
 
 from __future__ import annotations
@@ -39,9 +48,21 @@ def write_rig_mask(path: Path) -> None:
     mask.save(path)
 
 
-def real_run(data: Path, cache: Path, steps: int, limit: int) -> Run:
+def real_run(data: Path, cache: Path, steps: int, limit: int, held_out: int = 0, start: str = "") -> Run:
     """The run: ONNX assistant that sees what the recipe `street` shows, demo SAM, 19 classes, rig and nadir ignored, a
-    student from random weights."""
+    B0 student.
+
+    Args:
+        data: folder of panoramas, assistant and machine labels.
+        cache: folder of the runs.
+        steps: of the student.
+        limit: use only so many panoramas; 0: all.
+        held_out: panoramas that the student does not learn from, and is validated on.
+        start: folder of a B0 student to begin with; empty: random weights.
+
+    Raises:
+        InputError: there is no assistant.
+    """
     networks = sorted((data / "assistant").glob("*.onnx"))
     if not networks:
         raise InputError(f"{data / 'assistant'} has no .onnx file", "a Cityscapes network must be there", "Pass --data")
@@ -61,9 +82,9 @@ def real_run(data: Path, cache: Path, steps: int, limit: int) -> Run:
                       "feature_levels": [1, 2, 3]},
         "views": {**asdict(street.views), "size": street.views.size * demo.panorama.width // street.panorama.width},
         "fusion": asdict(street.fusion),
-        "student": {"size": "b0", "weights": ""},
+        "student": {"size": "b0", "weights": start},
         "distill": {"steps": max(steps, 1), "learning_rate": 6e-4, "crop_width": 512, "warmup_steps": steps // 10,
-                    "precision": "auto"},
+                    "precision": "auto", "validation": held_out, "validate_every": max(steps // 10, 1)},
         "evaluation": {"overlays": 8, "student_start": False},
     })  # fmt: skip
     return Run(recipe, folder)
@@ -75,13 +96,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with panoramas/, assistant/, machine_labels/")
     parser.add_argument("--cache", type=Path, default=Path("cache"))
     parser.add_argument("--steps", type=int, default=300, help="distillation steps; 0: no student")
+    parser.add_argument("--held-out", type=int, default=0, help="panoramas to validate the student on; 0: none")
+    parser.add_argument("--start", default="", help="folder of a B0 student to begin with; random weights without")
     parser.add_argument("--limit", type=int, default=0, help="only so many panoramas; 0 for all")
     parser.add_argument("--workers", type=int, default=2, help="processes of stage one; 0 is better on a GPU")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or what auto finds")
     options = parser.parse_args()
     keep_freed_memory()
     try:
-        run = real_run(options.data, options.cache, options.steps, options.limit)
+        run = real_run(options.data, options.cache, options.steps, options.limit, options.held_out,
+                       options.start)  # fmt: skip
         with RunListeners(run.folder) as listener:
             device = choose_device(options.device)
             teacher_cache(run, listener, workers=options.workers, device=device)
