@@ -18,12 +18,13 @@ Legend: C classes, H W picture, h w the network's own resolution, M masks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goodsam import own_packages as own_packages  # first: it refuses other packages of the names that follow
+from goodsam.listening import heard
+from goodsam.outputs import report
 from pipeline import __version__
 from pipeline.errors import GoodSAMError
 
@@ -49,6 +50,7 @@ __all__ = [
     "masks",
     "open_run",
     "predict",
+    "report",
     "teacher_cache",
 ]
 
@@ -109,7 +111,7 @@ def teacher_cache(
     """
     from stages.demo_world import world_needed
 
-    with _heard(listener, run.folder) as hearing, world_needed(run):
+    with heard(listener, run.folder) as hearing, world_needed(run):
         from stages.teacher_cache import teacher_cache as stage
 
         return stage(run, hearing, workers=workers, scheduler=scheduler, device=device, threads=threads)
@@ -141,7 +143,7 @@ def distill(run: Run, listener: Listener | None = None, *, device: str = "auto",
     from stages.trackers import require_trackers
 
     told = listener if torchrun.rank() == 0 else silent
-    with _heard(told, run.folder) as hearing, world_needed(run):
+    with heard(told, run.folder) as hearing, world_needed(run):
         require_learning_folder(run.recipe)
         require_trackers(track)
         from stages.devices import choose_device  # last: torch and transformers take seconds of a processor
@@ -169,7 +171,7 @@ def evaluate(run: Run, listener: Listener | None = None, *, device: str = "auto"
     from stages.demo_world import world_needed
     from stages.splits import require_evaluation_folder
 
-    with _heard(listener, run.folder) as hearing, world_needed(run):
+    with heard(listener, run.folder) as hearing, world_needed(run):
         require_evaluation_folder(run.recipe)
         from stages.devices import choose_device  # last, as in `distill`
         from stages.evaluate import evaluate as stage
@@ -245,7 +247,7 @@ def predict(
 
     job = PredictJob(network, Path(panoramas), Path(out), shown, overlays, overwrite, choose_device(device),
                      Path(positions) if positions else None, workers)  # fmt: skip
-    with _heard(listener, job.out) as hearing:
+    with heard(listener, job.out) as hearing:
         return stage(job, hearing)
 
 
@@ -305,12 +307,3 @@ def load_student(folder: str | Path, *, device: str = "auto") -> Student:
     from stages.devices import choose_device
 
     return Student(model.load(choose_device(device), panorama), panorama)
-
-
-def _heard(listener: Listener | None, folder: Path) -> AbstractContextManager[Listener]:
-    """The listener that was given, or those of the command line."""
-    if listener is not None:
-        return nullcontext(listener)
-    from stages.listeners import RunListeners
-
-    return RunListeners(folder)

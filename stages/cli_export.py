@@ -103,7 +103,7 @@ def export(
         str | None,
         typer.Option(
             help="Which maps, with commas: labels, reliable, reliability, confidence, masks, overlays, mask-overlays, "
-            "unknown, unknown-overlays; by default all but the last three, and none beside another format.",
+            "assistant, unknown, unknown-overlays; by default all but the last four, and none beside another format.",
             show_default=False,
         ),
     ] = None,

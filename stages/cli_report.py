@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stages.cli_options import CacheOption, SetOption, command_of, count_failures, open_run_of
+from stages.cli_options import CacheOption, DeviceOption, SetOption, command_of, count_failures, open_run_of
 
 
 def report(
@@ -27,6 +27,10 @@ def report(
     panoramas: Annotated[
         Path | None, typer.Option(help="Folder of the pictures that the maps were made from; else overlays are shown.")
     ] = None,
+    positions: Annotated[
+        Path | None,
+        typer.Option(help="Of a run: CSV of where its panoramas were taken; else their EXIF says it."),
+    ] = None,
     single: Annotated[bool, typer.Option("--single", help="One file instead of a folder.")] = False,
     viewer: Annotated[bool, typer.Option(help="With the 360-degree viewer; --no-viewer takes little room.")] = True,
     width: Annotated[
@@ -36,34 +40,22 @@ def report(
             show_default=False,
         ),
     ] = None,
+    student: Annotated[
+        bool, typer.Option(help="Of a run: let its student predict the panoramas, for a layer of the viewer.")
+    ] = True,
     title: Annotated[str, typer.Option(help="Heading; by default the source's name.", show_default=False)] = "",
     cache: CacheOption = None,
     set_: SetOption = None,
+    device: DeviceOption = "auto",
 ) -> None:
     """Write maps, figures and a 360-degree viewer as a page that opens offline by double click."""
-    from contextlib import closing
+    import goodsam
 
-    from pipeline.panorama.finding import require_folder
-    from stages.listeners import ProgressConsole
-    from stages.report.source import read_source
-    from stages.report.write import ReportJob
-    from stages.report.write import write_report as stage
-
-    if panoramas:
-        require_folder(panoramas)
-    with closing(ProgressConsole()) as listener:
-        folder, place, evaluation = Path(source), Path(source), ""
-        if _is_run(source):
-            from stages.report.run_source import run_report
-
-            run = open_run_of(source, cache, set_)
-            found = run_report(run, command_of("teacher-cache", source, cache, set_), listener)
-            folder, place, evaluation = found.folder, run.folder, found.evaluation
-            panoramas, title = panoramas or found.panoramas, title or run.recipe.name
-        shown = read_source(folder, panoramas, title)
-        out = out or place / ("report.html" if single else "report")
-        job = ReportJob(shown, folder, out, single, viewer, width or (1024 if single else 2048), evaluation, panoramas)
-        summary = stage(job, listener)
+    shown = open_run_of(source, cache, set_) if _is_run(source) else source
+    summary = goodsam.report(
+        shown, out, panoramas=panoramas, positions=positions, title=title, single=single, viewer=viewer, width=width,
+        student=student, device=device, command=command_of("teacher-cache", source, cache, set_),
+    )  # fmt: skip
     count_failures(summary.failed)
     typer.echo(f"report: {summary.page}")
 

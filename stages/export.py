@@ -8,6 +8,7 @@
     masks/<id>.png          SAM's masks, 16 bits: 0 for none, numbered from 1
     overlays/<id>.jpg       the labels over the panorama, with a legend and the panorama's tags
     mask-overlays/<id>.jpg  SAM's masks over the panorama
+    assistant/<id>.png      what the assistant says without SAM, as labels
     unknown/<id>.png        objects that no class describes, 16 bits: 0 for none, numbered from 1; with
     unknown_objects.csv     where each is, how large, and what the assistant takes it for
     unknown-overlays/<id>.jpg   these objects over the panorama

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipeline.arrays import BoolArray, FloatArray, ImageArray, LabelArray, ScalarT
 from pipeline.cache import codec
-from pipeline.cache.schema import ENSEMBLE
+from pipeline.cache.schema import ASSISTANT, ENSEMBLE
 from pipeline.classes import IGNORE
 from pipeline.ensemble.regions import NO_MASK
 from pipeline.evaluate.metrics import best_class_at, labels_at, resize_nearest
@@ -85,6 +85,17 @@ class CachedMaps:
         canvas_HW = labels_at(scores_CHW, height, width)
         canvas_HW[resize_nearest(ignored_HW, height, width)] = IGNORE
         return canvas_HW
+
+    @property
+    def assistant_hw(self) -> LabelArray:
+        """What the assistant says, its views blended: class ids, IGNORE where nothing was seen."""
+        stored = self.reader.read(ASSISTANT, self.panorama_id, ("assistant_probabilities",))["assistant_probabilities"]
+        scores_CHW = codec.decode_probabilities(stored)
+        if self.is_original:
+            found_hw = self._on_picture(lambda *size: labels_at(scores_CHW, *size), IGNORE)
+        else:
+            found_hw = labels_at(scores_CHW, *scores_CHW.shape[1:])
+        return np.where(self.labels_hw == IGNORE, np.uint8(IGNORE), found_hw)
 
     @cached_property
     def reliable_hw(self) -> BoolArray:

@@ -34,6 +34,7 @@ from stages.unknown_table import unknown_rows
 STAGE = "export"
 LABELS, RELIABLE, RELIABILITY, CONFIDENCE = "labels", "reliable", "reliability", "confidence"
 MASKS, OVERLAYS, MASK_OVERLAYS = "masks", "overlays", "mask-overlays"
+ASSISTANT = "assistant"
 UNKNOWN, UNKNOWN_OVERLAYS, UNKNOWN_PART = "unknown", "unknown-overlays", ".parts/unknown"
 IMAGES, PANOPTIC = "images", "panoptic"
 COCO_PART, CVAT_PART, LABELSTUDIO_PART = ".parts/coco", ".parts/cvat", ".parts/labelstudio"
@@ -116,6 +117,10 @@ def _write_labels(path: Path, maps: CachedMaps, notes: Mapping[str, str], labels
 
 def _write_reliable(path: Path, maps: CachedMaps, notes: Mapping[str, str]) -> None:
     _write_labels(path, maps, notes, maps.reliable_labels_hw)
+
+
+def _write_assistant(path: Path, maps: CachedMaps, notes: Mapping[str, str]) -> None:
+    write_labels(path, maps.assistant_hw, maps.reader.recipe.classes, notes)
 
 
 def _write_reliability(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
@@ -204,6 +209,7 @@ OUTPUTS: Mapping[str, Writer] = {
     MASKS: _write_masks,
     OVERLAYS: _write_overlay,
     MASK_OVERLAYS: _write_mask_overlay,
+    ASSISTANT: _write_assistant,
     UNKNOWN: _write_unknown,
     UNKNOWN_OVERLAYS: _write_unknown_overlay,
 }

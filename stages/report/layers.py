@@ -30,16 +30,16 @@ from pipeline.panorama.placement import Placement
 from pipeline.panorama.sphere import FULL_SPHERE_DEGREES
 from stages.report.source import SourcePanorama
 
-PICTURE, OVERLAY, LABELS, RELIABILITY, CONFIDENCE, MASKS = (
-    "picture", "overlays", "labels", "reliability", "confidence", "masks"
-)  # fmt: skip
-COLOURS, IDS, VALUES = "colours", "ids", "values"
-"""What the pixels of a layer are: for the shader."""
+PICTURE, OVERLAY, LABELS = "picture", "overlays", "labels"
+COLOURS, CLASSES, NUMBERS, VALUES = "colours", "classes", "numbers", "values"
+"""What the pixels of a layer are: colours; class ids; numbers of things, which get any colour; 0..255 for 0..1."""
 KINDS: Mapping[str, str] = {
-    PICTURE: COLOURS, OVERLAY: COLOURS, LABELS: IDS, RELIABILITY: VALUES, CONFIDENCE: VALUES, MASKS: IDS
+    PICTURE: COLOURS, OVERLAY: COLOURS, "assistant": CLASSES, "masks": NUMBERS, LABELS: CLASSES, "reliability": VALUES,
+    "confidence": VALUES, "unknown": NUMBERS, "student": CLASSES, "truth": CLASSES,
 }  # fmt: skip
-MASK_COLOURS = 251
-"""Masks share so many colours; ids of neighbours are far apart in them."""
+"""All layers, in the order of the method."""
+NUMBER_COLOURS = 251
+"""Masks share so many colours; those of neighbouring numbers are far apart."""
 _THUMBNAIL = 256
 _QUALITY = 85
 _THUMBNAIL_QUALITY = 80
@@ -78,12 +78,11 @@ def panorama_layers(panorama: SourcePanorama, width: int, maps_are_level: bool, 
     thumbnail = _encoded(_thumbnail(canvas.image_HW3), "JPEG", quality=_THUMBNAIL_QUALITY)
     layers: dict[str, str] = {}
     if with_viewer:
-        if canvas.key in KINDS and canvas.key != LABELS:
+        if canvas.key:
             layers[canvas.key] = _jpeg_uri(canvas.image_HW3)
-        for kind in (LABELS, RELIABILITY, CONFIDENCE, MASKS):
-            if kind in panorama.maps:
-                outside = 0 if KINDS[kind] == VALUES else IGNORE
-                layers[kind] = _png_uri(canvas.put(_read_map(panorama.maps[kind], kind), outside))
+        for key in _maps_of(panorama):
+            outside = 0 if KINDS[key] == VALUES else IGNORE
+            layers[key] = _png_uri(canvas.put(_read_map(panorama.maps[key], key), outside))
     return PanoramaLayers(canvas.placement.vertical_fov, layers, thumbnail)
 
 
@@ -92,7 +91,7 @@ class _Canvas:
     """The picture that a panorama's maps are laid over, and where it lies."""
 
     key: str
-    """The layer that it is."""
+    """The layer that it is; empty where a map stands for it."""
     image_HW3: ImageArray
     """RGB, level."""
     placement: Placement
@@ -114,15 +113,16 @@ class _Canvas:
     @classmethod
     def _of_labels(cls, panorama: SourcePanorama, width: int) -> _Canvas:
         """Without a picture: the canvas that has the shape of the label map, grey."""
-        kind = next((kind for kind in (LABELS, RELIABILITY, CONFIDENCE, MASKS) if kind in panorama.maps), None)
-        if kind is None:
+        found = _maps_of(panorama)
+        if not found:
             return cls("", np.full((_THUMBNAIL // 2, _THUMBNAIL, 3), 128, np.uint8), Placement.whole(64, 128))
-        map_hw = _read_map(panorama.maps[kind], kind)
+        key = LABELS if LABELS in found else found[0]
+        map_hw = _read_map(panorama.maps[key], key)
         fov = panorama.vertical_fov or _vertical_fov(map_hw.shape[1], map_hw.shape[0])
         config = PanoramaConfig(_usable_width(map_hw.shape[1], width), fov)
         place = replace(Placement.whole(*map_hw.shape), vertical_fov=fov)
-        painted = _painted(panorama.maps[kind], map_hw, kind)
-        return cls(kind, resize_nearest(painted, config.height, config.width), place)
+        painted = _painted(panorama.maps[key], map_hw, key)
+        return cls("", resize_nearest(painted, config.height, config.width), place)
 
     def put(self, map_hw: LabelArray, outside: int) -> LabelArray:
         """A map of the picture's pixels, or of the canvas's, on the level canvas [H, W]."""
@@ -131,6 +131,11 @@ class _Canvas:
         canvas_HW = np.full((height, width), outside, np.uint8)
         canvas_HW[rows, columns] = resize_nearest(map_hw, rows.stop - rows.start, columns.stop - columns.start)
         return level_values(canvas_HW, self.placement)
+
+
+def _maps_of(panorama: SourcePanorama) -> list[str]:
+    """The layers that a panorama has maps of, in the order of KINDS."""
+    return [key for key, kind in KINDS.items() if kind != COLOURS and key in panorama.maps]
 
 
 def _open(path: Path, width: int, vertical_fov: float | None) -> tuple[ImageArray, Placement]:
@@ -157,8 +162,8 @@ def _usable_width(own: int, wanted: int) -> int:
     return max(32, min(own, wanted) // 32 * 32)
 
 
-def _read_map(path: Path, kind: str) -> LabelArray:
-    """A map as bytes; masks as numbers of their colours, IGNORE for none.
+def _read_map(path: Path, key: str) -> LabelArray:
+    """A layer's map as bytes; numbers as those of their colours, IGNORE for none.
 
     Raises:
         InputError: it cannot be read.
@@ -171,15 +176,15 @@ def _read_map(path: Path, kind: str) -> LabelArray:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} cannot be read ({error})", "maps are PNGs as the export or prediction wrote them",
                          "Write it again (--overwrite)") from error  # fmt: skip
-    if kind != MASKS:
+    if KINDS[key] != NUMBERS:
         return map_hw.astype(np.uint8)
-    numbers_hw = map_hw.astype(np.int64) * 97 % MASK_COLOURS
+    numbers_hw = map_hw.astype(np.int64) * 97 % NUMBER_COLOURS
     return np.where(map_hw == 0, IGNORE, numbers_hw).astype(np.uint8)
 
 
-def _painted(path: Path, map_hw: LabelArray, kind: str) -> ImageArray:
+def _painted(path: Path, map_hw: LabelArray, key: str) -> ImageArray:
     """A map as a picture, for the gallery: in its palette if it has one, else grey."""
-    if kind == LABELS:
+    if KINDS[key] == CLASSES:
         with Image.open(path) as picture:
             return np.array(picture.convert("RGB"))
     return np.repeat(map_hw[..., None], 3, axis=2)

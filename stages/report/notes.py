@@ -21,9 +21,9 @@ def notes_on(source: ReportSource) -> list[str]:
         _lack("map of what is reliable", reliable, total,
               "`goodsam export` writes it from stage one's cache; predictions of a network have none"),
         _lack("position", placed, total,
-              "--positions of `goodsam predict` and `goodsam export` takes a table of them, for the map"),
+              "--positions of `goodsam predict`, `export` and the report of a run takes a table of them, for the map"),
     ]  # fmt: skip
-    return [note for note in notes if note]
+    return [note for note in notes if note] + list(source.notes)
 
 
 def _lack(what: str, there: int, total: int, remedy: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from stages.report.charts import bar_chart, class_colour, map_of, percent, shares_in_words, stacked_bar
-from stages.report.layers import KINDS, MASK_COLOURS
+from stages.report.layers import KINDS, NUMBER_COLOURS
 from stages.report.notes import with_commands
 from stages.report.source import ReportSource, SourcePanorama
 from stages.tables import LARGEST
@@ -22,10 +22,11 @@ FOLDER = Path(__file__).parent
 GENERATOR = "goodsam report"
 SCRIPTS = ("page.js", "sphere.js", "viewer.js")
 LAYER_NAMES: Mapping[str, str] = {
-    "picture": "panorama", "overlays": "overlay", "labels": "labels", "reliability": "reliability",
-    "confidence": "confidence", "masks": "SAM's masks",
+    "picture": "panorama", "overlays": "overlay", "assistant": "assistant", "masks": "SAM's masks", "labels": "labels",
+    "reliability": "reliability", "confidence": "confidence", "unknown": "unknown objects", "student": "student",
+    "truth": "truth",
 }  # fmt: skip
-"""What layers are called on the page."""
+"""What layers are called on the page, unless the source knows better."""
 assert LAYER_NAMES.keys() == KINDS.keys()
 FIGURES: Mapping[str, str] = {
     "doubt": "doubt", "green_view_index": "green view index", "sky_view_factor": "sky view factor", "seen": "seen",
@@ -100,8 +101,8 @@ def _data(source: ReportSource, names: Sequence[str], parts: PageParts) -> dict[
     return {
         "classes": source.labels.names,
         "colours": [class_colour(source.labels, number) for number in range(len(source.labels))],
-        "layerNames": LAYER_NAMES,
-        "maskColours": MASK_COLOURS,
+        "layerNames": {**LAYER_NAMES, **source.layer_names},
+        "numberColours": NUMBER_COLOURS,
         "panoramas": panoramas,
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,12 +13,15 @@ from pipeline.classes import LabelSet
 from pipeline.errors import InputError
 from stages.export_folder import DESCRIPTION
 
+WORKING = "working"
 TABLE, SHARES, STYLE = "panoramas.csv", "class_shares.csv", "labels.qml"
 MAPS: Mapping[str, str] = {
     "labels": ".png",
     "reliability": ".png",
     "confidence": ".png",
     "masks": ".png",
+    "assistant": ".png",
+    "unknown": ".png",
     "overlays": ".jpg",
 }
 """Folders of maps that a report shows, and the ending of their files."""
@@ -72,6 +75,10 @@ class ReportSource:
     """In the order of the tables."""
     maps_are_level: bool = False
     """Whether maps have the working size, in which tilted cameras are level and parts lie in their place."""
+    layer_names: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What its layers are called, where that is not the usual name."""
+    notes: tuple[str, ...] = ()
+    """What it lacks and how to get it, beside what can be seen of its panoramas; a sentence each."""
 
     def count(self, folder: str) -> int:
         """Panoramas that have a map of a folder."""
@@ -108,7 +115,9 @@ def read_source(folder: Path, pictures: Path | None = None, title: str = "") -> 
     if pictures and not any(panorama.picture for panorama in panoramas):
         raise InputError(f"{pictures} holds none of the {len(rows)} panoramas (the first is {panoramas[0].path})",
                          "--panoramas is the folder that the maps were made from", "Correct it")  # fmt: skip
-    return ReportSource(title or folder.resolve().name, labels, panoramas, _is_level(folder))
+    size = _size_of_export(folder)
+    return ReportSource(title or folder.resolve().name, labels, panoramas, size == WORKING,
+                        {"labels": "ensemble"} if size else {})  # fmt: skip
 
 
 def _panorama(folder: Path, pictures: Path | None, row: Mapping[str, str], shares: Mapping[str, str]) -> SourcePanorama:
@@ -151,8 +160,9 @@ def _labels(path: Path) -> LabelSet:
                          "Run the command that wrote the folder again") from error  # fmt: skip
 
 
-def _is_level(folder: Path) -> bool:
+def _size_of_export(folder: Path) -> str:
+    """Which size the maps of an export have, original or working; empty for what is no export."""
     try:
-        return json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["size"] == "working"
+        return str(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["size"])
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return ""

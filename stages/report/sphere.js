@@ -43,7 +43,9 @@ void main() {
   if (swipe >= 0.0 && abs(gl_FragCoord.x - swipe * size.x) < 1.0) colour = vec4(1.0);
 }`;
 
-const KIND_NUMBERS = { colours: 0, ids: 1, values: 2 };
+const KIND_NUMBERS = { colours: 0, classes: 1, numbers: 1, values: 2 };
+
+const isPalette = (layer) => KIND_NUMBERS[layer.kind] === 1;
 
 function compiled(gl, type, source) {
   const shader = gl.createShader(type);
@@ -74,13 +76,13 @@ class Sphere {
     this.textures = new Map();
   }
 
-  // Pixels of ids must arrive as they are: no colour conversion, no filter.
+  // Pixels that are numbers must arrive as they are: no colour conversion, no filter.
   upload(layer) {
     const gl = this.gl;
     if (this.textures.has(layer)) return this.textures.get(layer);
     gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
     gl.pixelStorei(gl.UNPACK_PREMULTIPLY_ALPHA_WEBGL, false);
-    const image = this.texture(layer.kind === "ids" ? gl.NEAREST : gl.LINEAR, gl.REPEAT);
+    const image = this.texture(isPalette(layer) ? gl.NEAREST : gl.LINEAR, gl.REPEAT);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, layer.image);
     const palette = this.texture(gl.NEAREST, gl.CLAMP_TO_EDGE);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, 256, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, layer.palette);

@@ -3,6 +3,7 @@
 // The address has it all, as in #view=3&top=labels&opacity=0.5&yaw=90&pitch=0&fov=90&swipe=0.5&flat=1.
 
 const RADIAN = Math.PI / 180;
+const NOTHING = 255; // of a map: no class, no mask
 const LIMITS = { fov: [20, 130], pitch: [-90, 90] };
 const START = { base: "", top: "", opacity: 0.6, yaw: 0, pitch: 0, fov: 90, swipe: -1, flat: false };
 const view = { number: -1, layers: [], verticalFov: 180, sphere: null, opener: null, ...START };
@@ -11,14 +12,14 @@ const limited = (value, [low, high]) => Math.min(Math.max(value, low), high);
 // Palettes -----------------------------------------------------------------------------------------------------------
 
 // 256 RGBA colours; ids without a class, 255 among them, are transparent.
-function paletteOf(key) {
+function paletteOf(kind) {
   const palette = new Uint8Array(1024);
   const put = (id, colour) => palette.set([...colour, 255], 4 * id);
-  if (key === "labels") {
+  if (kind === "classes") {
     DATA.colours.forEach((hex, id) => put(id, [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16))));
   } else {
     const part = (id, step) => 55 + Math.floor(200 * ((id * step) % 1));
-    for (let id = 0; id < DATA.maskColours; id += 1) put(id, [0.618034, 0.754878, 0.569840].map((s) => part(id, s)));
+    for (let id = 0; id < DATA.numberColours; id += 1) put(id, [0.618034, 0.754878, 0.569840].map((s) => part(id, s)));
   }
   return palette;
 }
@@ -59,7 +60,7 @@ async function layerOf(record) {
   const image = new Image();
   image.src = record.url;
   await loaded(image);
-  return { key: record.key, kind: record.kind, image, palette: paletteOf(record.key) };
+  return { key: record.key, kind: record.kind, image, palette: paletteOf(record.kind) };
 }
 
 async function load(number) {
@@ -105,12 +106,29 @@ function valueAt(key, [x, y]) {
 
 // What lies at a place of the canvas, in words.
 function wordsAt(place) {
-  const id = valueAt("labels", place), sure = valueAt("confidence", place), reliable = valueAt("reliability", place);
-  if (id === null) return "";
-  if (id >= DATA.classes.length) return "not seen";
-  const more = [sure === null ? "" : "probability " + percent(sure / 255),
-                reliable === null ? "" : reliable ? "reliable" : "not reliable"];
-  return [DATA.classes[id], ...more.filter(Boolean)].join(", ");
+  const sure = valueAt("confidence", place), reliable = valueAt("reliability", place);
+  const isSeen = view.layers.some((layer) => layer.kind === "classes" && valueAt(layer.key, place) !== NOTHING);
+  const more = !isSeen ? [] : [
+    sure === null ? "" : "probability " + percent(sure / 255),
+    reliable === null ? "" : reliable ? "reliable" : "not reliable",
+    [null, NOTHING].includes(valueAt("unknown", place)) ? "" : "unknown object",
+    valueAt("masks", place) === NOTHING ? "in no mask" : "",
+  ];
+  return [classesAt(place), ...more].filter(Boolean).join(", ");
+}
+
+// "road" where one layer tells of classes, "road: assistant, student; sidewalk: truth" of several. Pixels without a label
+// tell nothing of the truth.
+function classesAt(place) {
+  const layers = view.layers.filter((layer) => layer.kind === "classes"), tellers = new Map();
+  for (const { key } of layers) {
+    const id = valueAt(key, place);
+    if (id === null || (key === "truth" && id === NOTHING)) continue;
+    const name = DATA.classes[id] ?? "not seen";
+    tellers.set(name, [...(tellers.get(name) ?? []), DATA.layerNames[key]]);
+  }
+  if (layers.length === 1) return [...tellers.keys()].join();
+  return [...tellers].map(([name, keys]) => name + ": " + keys.join(", ")).join("; ");
 }
 
 function tell(x, y) {
@@ -144,7 +162,7 @@ function painted(layer) {
   const { width, height } = layer.image, values = pixelsOf(layer), colours = new ImageData(width, height);
   for (let at = 0; at < values.length; at += 4) {
     const value = values[at];
-    if (layer.kind === "ids") colours.data.set(layer.palette.subarray(4 * value, 4 * value + 4), at);
+    if (isPalette(layer)) colours.data.set(layer.palette.subarray(4 * value, 4 * value + 4), at);
     else colours.data.set([...rampColour(value / 255).match(/\d+/g).map(Number), 255], at);
   }
   layer.painted = Object.assign(document.createElement("canvas"), { width, height });
@@ -265,8 +283,10 @@ function fillShares() {
   const order = [...shares.keys()].filter((id) => shares[id] > 0).sort((a, b) => shares[b] - shares[a]);
   element("view-shares").replaceChildren();
   for (const id of order) {
-    const row = element("view-shares").insertRow();
-    row.insertCell().textContent = names[id];
+    const row = element("view-shares").insertRow(), swatch = document.createElement("span");
+    swatch.className = "swatch";
+    swatch.style.background = DATA.colours[id] ?? "#000";
+    row.insertCell().append(swatch, names[id]);
     row.insertCell().textContent = percent(shares[id]);
   }
 }

@@ -31,7 +31,7 @@ from stages.report.page import GENERATOR, PageParts, json_in_html, page_html
 from stages.report.source import TABLE, ReportSource, SourcePanorama
 
 STAGE = "report"
-VERSION = 1
+VERSION = 2
 """Raised when the code changes what is written of a panorama, so that older files are replaced."""
 MARK, PAGE = "report.json", "index.html"
 THUMBNAILS, VIEWER = "thumbnails", "viewer"
@@ -59,15 +59,15 @@ class ReportJob:
     """Of the viewer's layers, pixels, at most WIDEST."""
     evaluation: str = ""
     """HTML on what was measured; empty for nothing."""
-    panoramas: Path | None = None
-    """Folder of the pictures; `out` is not inside it."""
+    pictures: tuple[Path, ...] = ()
+    """Folders of the pictures; `out` is in none of them."""
 
     def __post_init__(self) -> None:
         """Raises InputError where the width is out of range, or `out` holds something else or is among pictures."""
         if not 256 <= self.width <= WIDEST:
             raise InputError(f"--width {self.width}", f"the viewer's layers are 256 to {WIDEST} pixels wide",
                              "Choose a width between")  # fmt: skip
-        require_outside(self.out, [self.panoramas] if self.panoramas else [])
+        require_outside(self.out, list(self.pictures))
         require_free(self.out, self.is_single)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from pipeline.panorama.capture import Capture
 from pipeline.panorama.sphere import solid_angles
 from stages.label_files import label_path, write_labels
 from stages.map_tables import write_map_tables
+from stages.report.source import ReportSource
 from stages.tables import PanoramaRow
 
 HEIGHT, WIDTH = 128, 256
@@ -59,6 +61,16 @@ def make_maps(
         rows[name] = PanoramaRow(f"{name}.png", capture, 1.0, tuple(shares), 0.25, 0.1 * number, vertical_fov)
     write_map_tables(folder, rows, DENSEPASS_13)
     return folder
+
+
+def with_all_layers(source: ReportSource, folder: Path) -> ReportSource:
+    """The source with every layer that a run can have; of the classes each says another one."""
+    added: dict[str, Path] = {}
+    for number, layer in enumerate(("assistant", "student", "truth", "unknown")):
+        added[layer] = folder / "more" / f"{layer}.png"
+        save(added[layer], np.full((HEIGHT, WIDTH), 1 + number, np.uint16 if layer == "unknown" else np.uint8))
+    panoramas = tuple(replace(panorama, maps={**panorama.maps, **added}) for panorama in source.panoramas)
+    return replace(source, panoramas=panoramas, layer_names={"labels": "ensemble"})
 
 
 def make_pictures(folder: Path, names: Sequence[str] = NAMES, picture: ImageArray | None = None) -> Path:

@@ -29,7 +29,7 @@ from stages.report.layers import panorama_layers
 from stages.report.source import read_source
 from stages.report.write import ReportJob, write_report
 from tests.stages.report_folder import HEIGHT, NAMES, ROAD, SKY, TEAL, WIDTH, labels_of, make_maps, make_pictures, save
-from tests.stages.small_run import read_product, small_run
+from tests.stages.small_run import SEEDS, read_product, small_run
 
 VOID = {"meta", "img", "input", "link", "br", "hr"}
 
@@ -128,7 +128,7 @@ def test_the_viewer_gets_the_picture_and_the_maps_as_they_are(tmp_path: Path) ->
     maps = make_maps(tmp_path / "maps", exported=True)
     report(maps, tmp_path / "out", make_pictures(tmp_path / "photos"))
     layers = layers_of(tmp_path / "out" / "viewer" / "0003.js")
-    assert list(layers) == ["picture", "labels", "reliability", "confidence", "masks"]
+    assert list(layers) == ["picture", "masks", "labels", "reliability", "confidence"]
     assert np.abs(np.asarray(layers["picture"]) - np.array(TEAL)).max() <= 2
     np.testing.assert_array_equal(np.asarray(layers["labels"]), labels_of(2))
     assert set(np.unique(np.asarray(layers["confidence"]))) == {204}
@@ -263,7 +263,7 @@ def test_a_place_that_holds_something_else_is_refused_and_untouched(tmp_path: Pa
     with pytest.raises(InputError, match="is a file"):
         ReportJob(source, maps, other / "thesis.html")
     with pytest.raises(InputError, match="lies inside"):
-        ReportJob(source, maps, tmp_path / "photos" / "report", panoramas=tmp_path / "photos")
+        ReportJob(source, maps, tmp_path / "photos" / "report", pictures=(tmp_path / "photos",))
     with pytest.raises(InputError, match="256 to 4096"):
         ReportJob(source, maps, tmp_path / "out", width=8192)
     assert [path.name for path in other.iterdir()] == ["thesis.html"]
@@ -303,14 +303,19 @@ def test_hundreds_of_panoramas_make_a_small_page(tmp_path: Path) -> None:
 def test_the_command_reports_on_a_run_and_a_rerun_keeps_everything(finished: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(finished, tmp_path / "run")
     arguments = ["report", str(folder / "small.toml"), str(tmp_path / "out")]
-    for kept in (0, 3):
+    for kept in (0, 4):
         result = CliRunner().invoke(cli.app, arguments)
         assert result.exit_code == 0, result.output
         assert f"kept {kept}" in result.output and f"report: {tmp_path / 'out' / 'index.html'}" in result.output
     page = Page((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
     assert "No panorama has a position" in page.text and "picture at hand" not in page.text
-    assert "student" not in page.text, "nothing is told of what is not there"
+    assert f"The run has no finished student: goodsam distill {folder / 'small.toml'} trains one." in page.text
+    data = json.loads(page.scripts["data"])
+    assert [own["name"] for own in data["panoramas"]] == ["evaluation/9", *(f"panoramas/{seed}" for seed in SEEDS)]
+    assert data["layerNames"]["labels"] == "ensemble"
     cached = read_product(small_run(folder), "ensemble", "panoramas/0")["ensemble_labels"]
-    layers = layers_of(tmp_path / "out" / "viewer" / "0001.js")
+    layers = layers_of(tmp_path / "out" / "viewer" / "0002.js")
     np.testing.assert_array_equal(np.asarray(layers["labels"]), cached)
-    assert list(layers) == ["picture", "labels", "reliability", "confidence", "masks"]
+    of_stage_one = ["picture", "assistant", "masks", "labels", "reliability", "confidence", "unknown"]
+    assert list(layers) == of_stage_one
+    assert list(layers_of(tmp_path / "out" / "viewer" / "0001.js")) == [*of_stage_one, "truth"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from PIL import Image
 
 from stages.report.source import read_source
 from stages.report.write import ReportJob, write_report
-from tests.stages.report_folder import NAMES, TEAL, make_maps, make_pictures
+from tests.stages.report_folder import NAMES, TEAL, make_maps, make_pictures, with_all_layers
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SOFTWARE = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
@@ -27,13 +28,18 @@ pytestmark = [
 
 
 def browse(page: Path, address: str, folder: Path, *wanted: str) -> str:
-    """What the browser prints; an error on its console fails."""
+    """What the browser prints; an error on its console fails, as does a request of the page to elsewhere."""
+    log = folder / "net.json"
     command = [str(BROWSER), "--headless", "--no-sandbox", "--hide-scrollbars", "--enable-logging=stderr", "--v=0",
                f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=4000", "--window-size=800,600",
+               f"--log-net-log={log}", "--host-resolver-rules=MAP * ~NOTFOUND",
                *(SOFTWARE if "--disable-gpu" not in wanted else ()), *wanted, f"{page.as_uri()}#{address}"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     told = [line for line in done.stderr.splitlines() if "CONSOLE" in line and "The flat picture is shown" not in line]
     assert told == []
+    events = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    of_the_page = [event for event in events if "site=file://" in event]  # not those of the browser itself
+    assert re.findall(r'"url":"((?:http|ws)[^"]*)"', "".join(of_the_page)) == []
     return done.stdout
 
 
@@ -93,10 +99,43 @@ def test_the_gallery_opens_without_errors_and_the_map_is_coloured(tmp_path: Path
     assert 'data-viewer="sphere"' in opened
 
 
+SWITCHES = """<script>window.addEventListener("load", () => {
+  const gl = view.sphere.gl, seen = {}, pixel = new Uint8Array(4), top = element("top");
+  for (const { value, text } of [...top.options]) {
+    top.value = value;
+    top.dispatchEvent(new Event("change"));
+    gl.readPixels(gl.drawingBufferWidth / 2, gl.drawingBufferHeight / 2, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixel);
+    seen[text] = pixel.join();
+  }
+  document.body.dataset.told = JSON.stringify({ seen, under: wordsAt([0.5, 0.5]) });
+});</script></body>"""
+
+
+def test_every_layer_of_a_run_can_be_shown_and_told(tmp_path: Path) -> None:
+    maps, photos = make_maps(tmp_path / "maps", exported=True), make_pictures(tmp_path / "photos")
+    source = with_all_layers(read_source(maps, photos), tmp_path)
+    page = write_report(ReportJob(source, maps, tmp_path / "out", width=256)).page
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", SWITCHES), encoding="utf-8")
+    dom = browse(page, "view=1&opacity=1", tmp_path, "--dump-dom")
+    told = json.loads(unescape(re.findall(r'data-told="([^"]*)"', dom)[0]))
+    assert list(told["seen"]) == ["panorama", "assistant", "SAM's masks", "ensemble", "reliability", "confidence",
+                                  "unknown objects", "student", "truth"]  # fmt: skip
+    assert len(set(told["seen"].values())) == 9, "each layer shows something else"
+    assert told["under"] == ("sidewalk: assistant; road: ensemble; building: student; wall: truth, probability 80.0 %, "
+                             "reliable, unknown object")  # fmt: skip
+
+
+def test_a_request_to_elsewhere_would_be_seen(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text('<!DOCTYPE html><img src="https://example.org/picture.png">')
+    with pytest.raises(AssertionError, match=r"example\.org"):
+        browse(page, "", tmp_path, "--dump-dom")
+
+
 KEYS = """<script>window.addEventListener("load", () => {
   const press = (key) => element("stage").dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
   const told = [];
-  for (const key of ["ArrowRight", "ArrowUp", "3", "s"]) press(key);
+  for (const key of ["ArrowRight", "ArrowUp", "4", "s"]) press(key);
   told.push(location.hash, element("under").textContent);
   press("Escape");
   told.push(element("viewer").hidden, element("report").inert);

@@ -1,0 +1,100 @@
+"""What is made of a run, or of a folder of maps, for others: `goodsam.report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from goodsam.listening import shown
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from stages.events import Listener
+    from stages.report.source import ReportSource
+    from stages.report.write import ReportSummary
+    from stages.runs import Run
+
+WIDTH, WIDTH_OF_SINGLE = 2048, 1024
+
+
+def report(
+    source: Run | str | Path,
+    out: str | Path | None = None,
+    listener: Listener | None = None,
+    *,
+    panoramas: str | Path | None = None,
+    positions: str | Path | None = None,
+    title: str = "",
+    single: bool = False,
+    viewer: bool = True,
+    width: int | None = None,
+    student: bool = True,
+    device: str = "auto",
+    command: str = "goodsam teacher-cache",
+) -> ReportSummary:
+    """Write maps, figures and a 360-degree viewer as a page that opens offline. A rerun makes only what has changed.
+
+    Args:
+        source: a run whose stage one has run; or a folder that `export` or `predict` has written.
+        out: folder of the report, or with `single` its file, new or of an earlier report; None: `report`, or
+            `report.html`, in the folder of the source.
+        listener: called with every event (`stages.events`); None: progress on the standard error.
+        panoramas: folder of the pictures that a folder of maps was made from; a run knows its own.
+        positions: a CSV of where the panoramas of a run were taken, before their EXIF.
+        title: heading; by default the source's name.
+        single: one file instead of a folder.
+        viewer: whether it has the 360-degree viewer.
+        width: of the viewer's pictures, pixels, 256 to 4096; None: 2048, in a single file 1024.
+        student: whether the finished student of a run, where there is one, predicts its panoramas for the viewer.
+        device: where it does: cpu, cuda, cuda:1, or auto (cuda where there is one).
+        command: what computes the cache of a run, for messages.
+
+    Returns:
+        The `page` to open; how many panoramas' pictures were made now (`made`) and before (`kept`), and those that
+        cannot be read (`failed`: name -> reason), whose figures are in the report all the same.
+
+    Raises:
+        InputError: the source is no such folder, or `out` holds something else or lies among the pictures.
+        CacheError: a run has no cache, or a file cannot be written.
+        GoodSAMError: see its message.
+    """
+    from stages.report.write import ReportJob, require_free, write_report
+
+    place = Path(source) if isinstance(source, str | Path) else source.folder
+    target = Path(out) if out is not None else place / ("report.html" if single else "report")
+    require_free(target, single)
+    size = width or (WIDTH_OF_SINGLE if single else WIDTH)
+    if isinstance(source, str | Path):
+        found = _folder_of_maps(place, panoramas, positions, title)
+        job = ReportJob(found, place, target, single, viewer, size, pictures=_paths(panoramas))
+        with shown(listener) as hearing:
+            return write_report(job, hearing)
+    if panoramas is not None:
+        raise InputError(f"--panoramas {panoramas}", "a run's recipe names its pictures",
+                         "Leave --panoramas out; --set data.panoramas=FOLDER says where they are now")  # fmt: skip
+    from stages.report.run_source import RunReportOptions, run_report
+
+    options = RunReportOptions(title, Path(positions) if positions else None, student, device, command)
+    with shown(listener) as hearing:
+        found = run_report(source, options, hearing)
+        job = ReportJob(found.source, found.folder, target, single, viewer, size, found.evaluation, found.pictures)
+        return write_report(job, hearing)
+
+
+def _folder_of_maps(
+    folder: Path, panoramas: str | Path | None, positions: str | Path | None, title: str
+) -> ReportSource:
+    """What a folder of maps has, with the pictures that it was made from."""
+    from pipeline.panorama.finding import require_folder
+    from stages.report.source import read_source
+
+    if positions is not None:
+        raise InputError(f"--positions {positions}", "the tables of a folder of maps have positions already",
+                         "Give it to the export or prediction that writes the folder")  # fmt: skip
+    if panoramas is not None:
+        require_folder(Path(panoramas))
+    return read_source(folder, Path(panoramas) if panoramas is not None else None, title)
+
+
+def _paths(folder: str | Path | None) -> tuple[Path, ...]:
+    return () if folder is None else (Path(folder),)

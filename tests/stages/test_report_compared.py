@@ -1,0 +1,143 @@
+"""The report of a run: what its student predicts and what people labelled, beside the ensemble; and what is missing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import goodsam
+from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, IGNORE, LabelSet
+from pipeline.errors import InputError, RecipeError
+from pipeline.evaluate.metrics import labels_at
+from stages.events import Event, ItemFailed, Note
+from stages.predictor import load_predictor
+from stages.reading import RunReader
+from stages.report.run_source import RunReport, RunReportOptions, run_report
+from stages.runs import Run
+from stages.splits import all_panoramas
+from tests.stages.small_run import small_run
+from tests.stages.tiny_student import write_tiny_student
+
+
+def with_student(folder: Path, labels: LabelSet = DENSEPASS_13, seed: int = 0) -> Run:
+    """The run of a finished stage one, with a student that has not learned."""
+    run = small_run(folder)
+    final = write_tiny_student(run.folder / "student" / "final", seed, labels)
+    (final / "training.json").write_text(json.dumps({"fingerprint": f"{labels.name} {seed}"}))
+    return run
+
+
+def reported(run: Run, **options: bool) -> tuple[RunReport, list[Event]]:
+    """What a report is made from, and what was told."""
+    events: list[Event] = []
+    return run_report(run, RunReportOptions(**options), events.append), events  # type: ignore[arg-type]
+
+
+def layer(found: RunReport, panorama: str, name: str) -> np.ndarray:
+    maps = next(own.maps for own in found.source.panoramas if own.id == panorama)
+    return np.asarray(Image.open(maps[name]))
+
+
+def with_layer(found: RunReport, name: str) -> list[str]:
+    return [own.id for own in found.source.panoramas if name in own.maps]
+
+
+def notes(events: list[Event]) -> str:
+    return " ".join(event.text for event in events if isinstance(event, Note))
+
+
+def test_maps_of_student_and_truth_are_those_that_are_measured(own_finished: Path) -> None:
+    run = with_student(own_finished)
+    found, _ = reported(run)
+    assert with_layer(found, "student") == ["evaluation/9", "panoramas/0", "panoramas/1", "panoramas/2"]
+    assert with_layer(found, "truth") == ["evaluation/9"]
+    truth = np.asarray(Image.open(own_finished / "labels" / "9.png"))
+    np.testing.assert_array_equal(layer(found, "evaluation/9", "truth"), truth)
+    image_HW3 = RunReader.open(run, all_panoramas(run.recipe)).image("panoramas/1")
+    predicted = labels_at(load_predictor(run.student / "final")(image_HW3), *image_HW3.shape[:2])
+    np.testing.assert_array_equal(layer(found, "panoramas/1", "student"), predicted)
+    assert found.source.notes == () and found.source.maps_are_level
+    assert found.source.panoramas[0].picture == own_finished / "held_out" / "9.png"
+
+
+def test_a_rerun_writes_nothing_and_another_student_all(own_finished: Path) -> None:
+    run = with_student(own_finished)
+
+    def times() -> list[int]:
+        found, _ = reported(run)
+        return [own.maps[kind].stat().st_mtime_ns for own in found.source.panoramas
+                for kind in ("student", "truth", "assistant") if kind in own.maps]  # fmt: skip
+
+    first = times()
+    assert times() == first
+    before = layer(reported(run)[0], "panoramas/0", "student")
+    with_student(own_finished, seed=1)
+    assert (layer(reported(run)[0], "panoramas/0", "student") != before).any()
+
+
+def test_the_assistant_is_shown_without_sam(own_finished: Path) -> None:
+    run = small_run(own_finished)
+    teacher = RunReader.open(run, all_panoramas(run.recipe)).teacher("panoramas/2")
+    expected = np.where(teacher.ensemble_HW == IGNORE, IGNORE, teacher.assistant_CHW.argmax(axis=0))
+    np.testing.assert_array_equal(layer(reported(run)[0], "panoramas/2", "assistant"), expected)
+
+
+def test_a_report_goes_without_a_student_and_without_truth_and_says_so(own_finished: Path) -> None:
+    run = small_run(own_finished, data={"labels": ""})
+    found, _ = reported(run)
+    assert with_layer(found, "student") == with_layer(found, "truth") == []
+    assert found.source.notes == ("The run has no finished student: `goodsam distill` trains one.",
+                                  "No panorama has a truth to compare with: data.labels names a folder of label maps."
+                                  )  # fmt: skip
+    found, _ = reported(with_student(own_finished), with_student=False)
+    assert with_layer(found, "student") == [] and found.source.notes == ()
+
+
+@pytest.mark.parametrize("fault", ["other classes", "not a number", "damaged"])
+def test_a_student_that_cannot_be_used_is_told_and_left_out(fault: str, own_finished: Path) -> None:
+    run = with_student(own_finished, CITYSCAPES_19 if fault == "other classes" else DENSEPASS_13)
+    weights = run.student / "final" / "model.safetensors"
+    if fault == "not a number":
+        broken = {name: value * torch.nan if value.is_floating_point() else value
+                  for name, value in load_file(weights).items()}  # fmt: skip
+        save_file(broken, weights, {"format": "pt"})
+    if fault == "damaged":
+        weights.write_bytes(b"nothing")
+    found, events = reported(run)
+    assert with_layer(found, "student") == [] and with_layer(found, "assistant")
+    assert "the layer student is left out: " in notes(events)
+    assert found.source.notes == ("The run's student cannot be used: the command that wrote this report says why.",)
+
+
+def test_labels_that_cannot_be_used_are_told_and_left_out(own_finished: Path) -> None:
+    (own_finished / "labels" / "9.png").write_bytes(b"no picture")
+    found, events = reported(small_run(own_finished))
+    assert with_layer(found, "truth") == []
+    assert [event.item for event in events if isinstance(event, ItemFailed)] == ["evaluation/9"]
+    shutil.rmtree(own_finished / "labels")
+    found, events = reported(small_run(own_finished))
+    assert "the layer truth is left out: " in notes(events) and with_layer(found, "labels")
+
+
+def test_options_that_do_not_fit_the_source_are_refused(own_finished: Path) -> None:
+    run = with_student(own_finished)
+    with pytest.raises(InputError, match="a run's recipe names its pictures"):
+        goodsam.report(run, panoramas=own_finished / "photos")
+    with pytest.raises(InputError, match="have positions already"):
+        goodsam.report(own_finished, positions=own_finished / "places.csv")
+    with pytest.raises(RecipeError):
+        goodsam.report(run, device="cuda:99")
+
+
+def test_positions_of_a_run_come_onto_the_map(own_finished: Path) -> None:
+    table = own_finished / "places.csv"
+    table.write_text("path,latitude,longitude\n0.png,48.1,11.5\n9.png,48.2,11.6\n")
+    page = goodsam.report(small_run(own_finished), own_finished / "out", positions=table, single=False).page
+    assert page.read_text(encoding="utf-8").count('class="point"') == 2
