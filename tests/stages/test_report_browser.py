@@ -152,4 +152,4 @@ def test_keys_turn_choose_layers_and_close_and_the_class_is_told(page: Path, tmp
     address, under, hidden, inert = told.split("; ")
     for part in ("view=0", "yaw=7.5", "pitch=7.5", "top=reliability", "swipe=0.5"):
         assert part in address
-    assert (under, hidden, inert) == ("road, probability 80.0 %, reliable", "true", "false")
+    assert (under, hidden, inert) == ("road, probability 80.0 %, reliable, in no mask", "true", "false")
