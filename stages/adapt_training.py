@@ -27,13 +27,20 @@ from torch import Tensor, nn
 
 from pipeline.accelerator import device_errors
 from pipeline.adapt.batches import AdaptBatch, AdaptReader, AdaptSet, Way
-from pipeline.adapt.config import AdaptConfig
+from pipeline.adapt.config import OPTIONAL_OF_ADAPT, AdaptConfig
 from pipeline.adapt.losses import adapt_losses, total
-from pipeline.adapt.network import labels_of, load_trainable, predict_pixels, save_network, source_folder
+from pipeline.adapt.network import (
+    labels_of,
+    load_trainable,
+    mix_with_start,
+    predict_pixels,
+    save_network,
+    source_folder,
+)
 from pipeline.classes import LabelSet, label_set
 from pipeline.errors import InputError
 from pipeline.precision import chosen_precision
-from pipeline.settings import fingerprint
+from pipeline.settings import fingerprint, without_unused
 from pipeline.student.data import read_ahead
 from pipeline.student.meter import LossMeter
 from pipeline.student.schedule import parameter_groups, set_learning_rates
@@ -91,7 +98,7 @@ class AdaptJob:
         """Name of the assistant that comes out, however often progress is logged and saved, and wherever files lie."""
         training = replace(self.adapt, log_every=1, checkpoint_every=1, held_out=0)  # the panoramas tell the last
         return fingerprint(VERSION, assistant_identity(self.assistant), self.own_classes.names, self.label_set.names,
-                           training, self.data_fingerprint)  # fmt: skip
+                           without_unused(training, OPTIONAL_OF_ADAPT), self.data_fingerprint)  # fmt: skip
 
     @property
     def own_classes(self) -> LabelSet:
@@ -213,6 +220,8 @@ def _resume(job: AdaptJob, training: AdaptState, listener: Listener) -> Progress
 
 def _finish(job: AdaptJob, training: AdaptState, done: Progress) -> None:
     """Write the network and where it comes from, as one folder that is complete or not there."""
+    if job.adapt.share < 1:
+        mix_with_start(training.assistant, prepare(job).assistant, job.adapt.share)
     record = {
         "fingerprint": job.fingerprint, "adapted_from": assistant_identity(job.assistant), "steps": job.adapt.steps,
         "losses": done.losses, "panoramas": len(job.ids), "panoramas_set_aside": done.set_aside,

@@ -11,6 +11,10 @@ ADAPT_LOSSES = ("consistency", "ensemble", "reliable")
 """Names of the losses, which are the names of their weights in AdaptConfig."""
 
 
+OPTIONAL_OF_ADAPT = {"share": 1.0}
+"""Settings that came later, and the values with which they change nothing."""
+
+
 @dataclass(frozen=True)
 class AdaptConfig:
     """Training of the assistant on its own teacher cache, without labels (`goodsam adapt`; AdamW, linear warm-up, poly
@@ -34,6 +38,9 @@ class AdaptConfig:
     """Weight of CE(S, E): assistant against the ensemble."""
     reliable: float = 1.0
     """Weight of CE(S, E_H): assistant against the high-confidence ensemble."""
+    share: float = 1.0
+    """Share of the trained weights in those of the adapted network; the rest are the weights before. 1: the trained
+    ones alone (ours, as fine-tuned networks are averaged with their start: it keeps more of what they knew)."""
     hard: bool = False
     """Learn from E's labels (CE, as drawn in the paper), rather than its soft form (KL; ours)."""
     class_balance: float = 0.0
@@ -66,6 +73,7 @@ class AdaptConfig:
         # Consistency alone is best served by one class everywhere.
         require(self.ensemble > 0 or self.reliable > 0, "adapt.ensemble and adapt.reliable",
                 (self.ensemble, self.reliable), "at least one above 0")  # fmt: skip
+        require(0 < self.share <= 1, "adapt.share", self.share, "above 0 and at most 1")
         require(0 <= self.class_balance <= 1, "adapt.class_balance", self.class_balance, "from 0 to 1")
         require(0 <= self.colour_jitter < 1, "adapt.colour_jitter", self.colour_jitter, "at least 0 and below 1")
         require(0 <= self.seed < 2**63, "adapt.seed", self.seed, "zero or a positive number of at most 63 bits")

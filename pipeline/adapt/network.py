@@ -84,6 +84,20 @@ def predict_pixels(
     return merged_logits(torch.cat(of_images, dim=1), assistant.label_set, target)
 
 
+def mix_with_start(assistant: TransformersAssistant, start: TransformersAssistant, share: float) -> None:
+    """Let a trained network keep a share of its weights; the rest become those that it began with.
+
+    Args:
+        assistant: the trained one; it is changed.
+        start: the same network before it was trained.
+        share: of the trained weights, 0..1.
+    """
+    begun = start.network.state_dict()
+    for name, weight in assistant.network.state_dict().items():
+        if weight.is_floating_point():
+            weight.lerp_(begun[name], 1 - share)
+
+
 def save_network(assistant: TransformersAssistant, source: Path, folder: Path) -> None:
     """Write the network as a folder that `assistant.name` can name, with the settings of its pixels.
 

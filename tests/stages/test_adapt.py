@@ -112,6 +112,16 @@ def test_a_killed_training_ends_with_the_weights_that_it_would_have_had(tmp_path
     assert not any(isinstance(event, StageAdvanced) for event in again)
 
 
+def test_a_share_of_the_weights_before_is_kept(tmp_path: Path, network: Path):
+    job = toy_job(tmp_path, network)
+    mixed = replace(job, adapt=replace(job.adapt, share=0.25))
+    trained, found, start = (load_file(folder / "model.safetensors") for folder in
+                             (train_assistant(job, silent), train_assistant(mixed, silent), network))  # fmt: skip
+    for name, weight in found.items():
+        torch.testing.assert_close(weight, start[name] + 0.25 * (trained[name] - start[name]))
+    assert any(not torch.equal(found[name], start[name]) for name in found)
+
+
 def test_each_loss_is_logged_and_consistency_only_where_images_overlap(tmp_path: Path, network: Path):
     job, events = toy_job(tmp_path, network), list[Event]()
     train_assistant(replace(job, adapt=replace(job.adapt, log_every=1, steps=2)), events.append)
@@ -134,8 +144,9 @@ def test_the_fingerprint_names_what_decides_the_weights(tmp_path: Path, network:
     assert same.fingerprint == job.fingerprint
     moved = shutil.copytree(network, tmp_path / network.name)
     assert replace(job, assistant=replace(job.assistant, name=str(moved))).fingerprint == job.fingerprint
-    others = [replace(job, adapt=replace(job.adapt, consistency=0.5)), replace(job, data_fingerprint="other")]
-    assert len({job.fingerprint, *(other.fingerprint for other in others)}) == 3
+    others = [replace(job, adapt=replace(job.adapt, consistency=0.5)), replace(job, data_fingerprint="other"),
+              replace(job, adapt=replace(job.adapt, share=0.5))]  # fmt: skip
+    assert len({job.fingerprint, *(other.fingerprint for other in others)}) == 4
 
 
 def test_a_training_that_diverges_says_which_setting_to_change(tmp_path: Path, network: Path):
