@@ -38,7 +38,7 @@ QUICK = ("distill.steps=4", "distill.warmup_steps=1", "sam.points_per_side=4", "
 """Settings of a quick study, whose figures say nothing."""
 NAMES = [*PARTS, REAL]
 """The parts on the command line."""
-TURNED = 4
+TURNED = 2
 """Real panoramas whose camera is turned; each turn takes stage one's time again."""
 
 

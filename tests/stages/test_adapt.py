@@ -118,7 +118,8 @@ def test_a_share_of_the_weights_before_is_kept(tmp_path: Path, network: Path):
     trained, found, start = (load_file(folder / "model.safetensors") for folder in
                              (train_assistant(job, silent), train_assistant(mixed, silent), network))  # fmt: skip
     for name, weight in found.items():
-        torch.testing.assert_close(weight, start[name] + 0.25 * (trained[name] - start[name]))
+        between = start[name] + 0.25 * (trained[name] - start[name])
+        torch.testing.assert_close(weight, between, check_dtype=weight.is_floating_point())  # counters are integers
     assert any(not torch.equal(found[name], start[name]) for name in found)
 
 
