@@ -31,7 +31,7 @@ from pipeline.cache.store import TeacherStore
 from stages.files import digest
 from stages.manifest import write_manifest
 from stages.panorama_records import PanoramaRecords, record_of, size_and_time
-from stages.products import PRODUCTS, fingerprints
+from stages.products import fingerprints, products_of
 from stages.runs import Run, open_run
 
 RECIPE_FILE = "rerun.toml"
@@ -74,8 +74,9 @@ def fabricate(folder: Path, count: int) -> Run:
     store, prints = TeacherStore.open(run.store, "a"), fingerprints(run.recipe)
     picture = folder / "picture.png"
     Image.fromarray(np.full((32, 64, 3), 127, np.uint8)).save(picture)
+    products = products_of(run.recipe)
     arrays: Array = np.zeros((4, 4), np.uint8)
-    for product in PRODUCTS:
+    for product in products:
         store.write(product.name, prints[product.name], "template", dict.fromkeys(ARRAYS[product.name], arrays), {})
     content, records = picture.read_bytes(), PanoramaRecords(run.panoramas)
     for number in range(count):
@@ -84,9 +85,9 @@ def fabricate(folder: Path, count: int) -> Run:
         path.write_bytes(content + bytes(number))  # no two are of one size, as it is with photos
         record = record_of(path, digest(path), "", size_and_time(path))
         records.add(f"panoramas/{path.parent.name}/{path.stem}", record)
-        for product in PRODUCTS:
+        for product in products:
             _copy_template(store.path / product.name / prints[product.name], record.entry(product))
-    for product in PRODUCTS:
+    for product in products:
         store.discard(product.name, prints[product.name], "template")
     write_manifest(run, prints)
     return run

@@ -11,10 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
 from pipeline.errors import CacheError, GoodSAMError
 from pipeline.recipe import Recipe
 from stages.files import write_whole
-from stages.products import FileSetting, Product, all_products
+from stages.products import FileSetting, Product, products_of
 from stages.runs import Run, refuse_old_layout
 
 
@@ -33,7 +34,7 @@ def write_manifest(run: Run, prints: Mapping[str, str]) -> None:
         CacheError: the file cannot be written.
     """
     record = {product.name: {"fingerprint": prints[product.name], **describe(product, run.recipe)}
-              for product in all_products()}  # fmt: skip
+              for product in products_of(run.recipe)}  # fmt: skip
     write_whole(run.manifest, json.dumps({"products": record}, indent=1))
 
 
@@ -59,14 +60,15 @@ def read_manifest(run: Run) -> dict[str, str]:
     if not run.manifest.is_file():
         raise NotCachedError(f"{run.folder} has no teacher cache", "stage one makes it", "Run teacher-cache first")
     recorded = read_record(run.manifest)
-    for product in all_products():
-        if other := _what_differs(recorded[product.name], describe(product, run.recipe)):
+    products = products_of(run.recipe)
+    for product in products:
+        if other := _what_differs(recorded.get(product.name), describe(product, run.recipe)):
             raise NotCachedError(
                 f"the cache in {run.folder} was made with other {other}",
                 "it must be of this recipe",
                 "Run teacher-cache again; it computes only what changed",
             )
-    return {product.name: recorded[product.name]["fingerprint"] for product in all_products()}
+    return {product.name: recorded[product.name]["fingerprint"] for product in products}
 
 
 def what_differs(run: Run) -> dict[str, str]:
@@ -79,8 +81,8 @@ def what_differs(run: Run) -> dict[str, str]:
     if not run.manifest.is_file():
         return {}
     recorded = read_record(run.manifest)
-    found = {product.name: _what_differs(recorded[product.name], describe(product, run.recipe))
-             for product in all_products()}  # fmt: skip
+    found = {product.name: _what_differs(recorded.get(product.name), describe(product, run.recipe))
+             for product in products_of(run.recipe)}  # fmt: skip
     return {name: what for name, what in found.items() if what}
 
 
@@ -92,10 +94,10 @@ def read_record(path: Path) -> dict[str, dict[str, Any]]:
     """
     try:
         recorded = json.loads(path.read_text(encoding="utf-8"))["products"]
-        for product in all_products():
-            about = recorded[product.name]
+        for name in (MASKS, ASSISTANT, ENSEMBLE, *recorded):
+            about = recorded[name]
             if not (isinstance(about["fingerprint"], str) and dict(about["settings"]) and about["files"] is not None):
-                raise ValueError(f"{product.name} is incomplete")
+                raise ValueError(f"{name} is incomplete")
         return recorded
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CacheError(f"{path} is damaged ({type(error).__name__}: {error})",
@@ -103,8 +105,11 @@ def read_record(path: Path) -> dict[str, dict[str, Any]]:
                          "Run teacher-cache again; it computes only what is missing") from error  # fmt: skip
 
 
-def _what_differs(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What a product was made with that the recipe has not; empty if nothing."""
+def _what_differs(recorded: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
+    """What a product was made with that the recipe has not; empty if nothing. None: it was not made,
+    as the settings of SAM did not ask for it."""
+    if recorded is None:
+        return "settings of sam"
     then = recorded["settings"]
     settings = [key for key in then.keys() | now["settings"].keys() if then.get(key) != now["settings"].get(key)]
     files = recorded["files"]

@@ -25,8 +25,9 @@ class StoredProducts:
     """Which products of a panorama the store has, under certain fingerprints."""
 
     def __init__(self, store: TeacherStore, prints: Mapping[str, str]) -> None:
-        """Load the indexes of all products; `prints` has the fingerprint of each."""
-        self._indexes = {product: store.mark_index(product.name, prints[product.name]) for product in all_products()}
+        """Load the indexes of the products of which `prints` has the fingerprint."""
+        made = [product for product in all_products() if product.name in prints]
+        self._indexes = {product: store.mark_index(product.name, prints[product.name]) for product in made}
 
     def missing_of(self, record: PanoramaRecord) -> tuple[str, ...]:
         """Names of the products that the store lacks of a panorama; every index is asked, and so knows it."""
@@ -50,7 +51,7 @@ class CachedPanoramas:
 
         Args:
             store: open for writing.
-            prints: fingerprint of every product.
+            prints: fingerprint of every product that the recipe has.
             records: what the run knows of its panoramas.
         """
         self._records = records
@@ -58,7 +59,9 @@ class CachedPanoramas:
         self._current: set[str] = set()
         self._one_at_a_time = Lock()
         self._stored = StoredProducts(store, prints)
-        self._is_empty = not any(store.has_any(product.name, prints[product.name]) for product in all_products())
+        self._is_empty = not any(
+            store.has_any(product.name, prints[product.name]) for product in all_products() if product.name in prints
+        )
 
     def missing(
         self, panoramas: Sequence[SplitPanorama], own_masks: Mapping[str, str], stage: str, listener: Listener

@@ -24,7 +24,7 @@ from stages.events import failure
 from stages.files import digest
 from stages.panorama_records import PanoramaRecord, record_of, size_and_time
 from stages.panorama_work import PanoramaTask, open_work, store_product
-from stages.products import STAGE_ONE, Product, all_products
+from stages.products import STAGE_ONE, Product, products_of
 from stages.task_reports import PanoramaReport
 
 _PROBE_1HW3 = np.full((1, 64, 96, 3), 127, np.uint8)
@@ -132,11 +132,12 @@ def _compute(task: PanoramaTask, seconds: dict[str, float]) -> CachedReport:
 
 
 def _missing(task: PanoramaTask, store: TeacherStore, record: PanoramaRecord) -> list[Product]:
-    return [p for p in all_products() if not store.is_done(p.name, task.fingerprints[p.name], record.entry(p))]
+    products = products_of(task.recipe)
+    return [p for p in products if not store.is_done(p.name, task.fingerprints[p.name], record.entry(p))]
 
 
 def _discard_damaged(task: PanoramaTask) -> None:
     store = TeacherStore.open(task.store, "a")
     record = record_of(task.panorama.path, digest(task.panorama.path), task.ignore_mask_sha256, (0, 0))
-    entries = [Entry(p.name, task.fingerprints[p.name], record.entry(p)) for p in all_products()]
+    entries = [Entry(p.name, task.fingerprints[p.name], record.entry(p)) for p in products_of(task.recipe)]
     discard(store, filter(None, (verify_entry(store, entry) for entry in entries)))

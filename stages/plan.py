@@ -18,7 +18,7 @@ from stages.claims import exclusive_lock
 from stages.events import Listener, Note
 from stages.manifest import describe, what_differs, write_manifest
 from stages.panorama_records import PanoramaRecords
-from stages.products import STAGE_ONE, all_products, fingerprints
+from stages.products import STAGE_ONE, fingerprints, products_of
 from stages.runs import Run
 from stages.splits import SplitPanorama
 from stages.status import DONE, SET_ASIDE, PanoramaStates, log_events, panorama_states
@@ -100,7 +100,7 @@ def make_plan(run: Run, listener: Listener, *, sample: int = 1, workers: int = 0
         panoramas=len(states.by_id),
         done=counts[DONE],
         set_aside=counts[SET_ASIDE],
-        to_compute={product.name: to_compute[product.name] for product in all_products()},
+        to_compute={product.name: to_compute[product.name] for product in products_of(run.recipe)},
         changes=what_differs(run),
         seconds_per_panorama=seconds,
         measured=measured,
@@ -130,7 +130,7 @@ def _measure(
     times: dict[str, list[float]] = {}
     with exclusive_lock(run.folder, STAGE_ONE, run.cache):
         store = TeacherStore.open(run.store, "a")
-        for product in all_products():
+        for product in products_of(run.recipe):
             store.describe(product.name, prints[product.name], describe(product, run.recipe))
         records = PanoramaRecords(run.panoramas)
         for id_ in wanted:
@@ -177,10 +177,10 @@ def _room(run: Run, states: PanoramaStates) -> float | None:
     for panorama_id, state in states.by_id.items():
         if state != DONE or panorama_id not in records:
             continue
-        for product in all_products():
+        for product in products_of(run.recipe):
             folder = run.store / product.name / states.prints[product.name] / records[panorama_id].entry(product)
             sizes.setdefault(product.name, []).append(sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()))
-        if len(sizes[all_products()[0].name]) >= 5:
+        if all(len(of_product) >= 5 for of_product in sizes.values()):
             break
     if not sizes:
         return None

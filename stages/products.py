@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
+from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS, PROMPTED_MASKS
 from pipeline.classes import label_set
 from pipeline.ensemble.config import OPTIONAL
 from pipeline.panorama.config import OPTIONAL_OF_VIEWS, OPTIONAL_OF_WINDOWS
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint, without_unused
-from pipeline.teacher.config import OPTIONAL_OF_ASSISTANT, OPTIONAL_OF_BOUNDARY, SAM_OPTIONAL
+from pipeline.teacher.config import FURTHER_PROMPTS, OPTIONAL_OF_ASSISTANT, OPTIONAL_OF_BOUNDARY, SAM_OPTIONAL
 from pipeline.teacher.identity import assistant_identity, mask_source_identity, weights_digest, weights_path
 from stages.files import mask_digest
 
@@ -67,7 +67,9 @@ class Product:
     files: Callable[[Recipe], dict[str, FileSetting]] = lambda _: {}
     """Settings that decide its content by naming files."""
     inputs: tuple[str, ...] = ()
-    """Names of the products that it is computed from; they are declared earlier."""
+    """Names of the products that it is computed from, as far as a recipe has them; they are declared earlier."""
+    is_asked_for: Callable[[Recipe], bool] = lambda _: True
+    """Whether a recipe has this product."""
     sees_ignore_mask: bool = False
     """Whether it depends on the panorama's own ignore mask, where there is a folder of masks."""
 
@@ -89,12 +91,12 @@ def fingerprints(recipe: Recipe) -> dict[str, str]:
         GoodSAMError: weights or the ignore mask are missing.
     """
     prints: dict[str, str] = {}
-    for product in all_products():
+    for product in products_of(recipe):
         files = {
             key: "of each panorama" if file.is_per_panorama else file.content()
             for key, file in product.files(recipe).items()
         }
-        inputs = [prints[name] for name in product.inputs]
+        inputs = [prints[name] for name in product.inputs if name in prints]
         prints[product.name] = fingerprint(product.name, product.version, product.settings(recipe), files, inputs)
     return prints
 
@@ -107,7 +109,7 @@ def _common_settings(recipe: Recipe) -> dict[str, Any]:
 
 def _mask_settings(recipe: Recipe) -> dict[str, Any]:
     of_files = ("name", "model", "checkpoint") if recipe.sam.kind == "transformers" else ("name", "checkpoint")
-    unused = (*of_files, *SPEED_SETTINGS["sam"])
+    unused = (*of_files, *SPEED_SETTINGS["sam"], *FURTHER_PROMPTS)
     sam = {name: value for name, value in without_unused(recipe.sam, SAM_OPTIONAL).items() if name not in unused}
     return {**_common_settings(recipe), "sam": sam}
 
@@ -130,6 +132,32 @@ def _compute_masks(work: PanoramaWork) -> Arrays:
         windows = [view.footprint for view in work.shared_views]
         return pack_masks(masks_with_context(source, image_HW3, windows, large))
     return pack_masks(source.many([view.cut_image(image_HW3) for view in work.shared_views]))
+
+
+def _prompted_settings(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "label_set": recipe.classes.names,
+        "thin_classes": recipe.classes.thin,
+        "stuff_classes": recipe.classes.stuff,
+        "sam": _further_prompts(recipe),
+    }
+
+
+def _further_prompts(recipe: Recipe) -> dict[str, Any]:
+    return {name: getattr(recipe.sam, name) for name in FURTHER_PROMPTS}
+
+
+def _compute_prompted(work: PanoramaWork) -> Arrays:
+    from pipeline.cache import records
+    from pipeline.teacher.prompting import masks_with_prompts
+    from pipeline.teacher.sam import SamMaskGenerator
+
+    source, views = work.mask_source(), work.shared_views
+    assert isinstance(source, SamMaskGenerator)  # other kinds of source are refused with these settings
+    masks = records.unpack_masks(work.read(MASKS), views)
+    assistant_CHW = records.unpack_fused(work.read(ASSISTANT, records.FUSED), views)[0]
+    classes, config = work.recipe.classes, work.recipe.sam
+    return records.pack_masks(masks_with_prompts(source, work.image_HW3, views, masks, assistant_CHW, classes, config))
 
 
 def _assistant_settings(recipe: Recipe) -> dict[str, Any]:
@@ -180,6 +208,7 @@ def _ensemble_settings(recipe: Recipe) -> dict[str, Any]:
         "fusion": without_unused(recipe.fusion, OPTIONAL),
         "boundary": without_unused(recipe.boundary, OPTIONAL_OF_BOUNDARY),
         **({"unknown": dataclasses.asdict(recipe.unknown)} if recipe.unknown.ignored_by_student else {}),
+        **({"sam": _further_prompts(recipe)} if recipe.sam.prompts_further else {}),  # which masks vote
     }
 
 
@@ -199,7 +228,7 @@ def _compute_ensemble(work: PanoramaWork) -> Arrays:
     from pipeline.teacher.vote import fuse
 
     recipe, views = work.recipe, work.shared_views
-    masks = records.unpack_masks(work.read(MASKS), views)
+    masks = records.unpack_masks(work.read(voting_masks(recipe)), views)
     assistant_CHW, agreement_HW, view_labels_Khw = records.unpack_fused(work.read(ASSISTANT, records.FUSED), views)
     ignored_HW = work.ignored_HW
     fusion = fuse(assistant_CHW, agreement_HW, ignored_HW, views, masks, recipe.classes, recipe.fusion)
@@ -221,15 +250,27 @@ STAGE_ONE = "teacher-cache"
 PRODUCTS: tuple[Product, ...] = (
     Product(MASKS, 3, _mask_settings, _compute_masks, _mask_files),
     Product(ASSISTANT, 6, _assistant_settings, _compute_assistant, _assistant_files),
-    Product(ENSEMBLE, 3, _ensemble_settings, _compute_ensemble, _ensemble_files, (MASKS, ASSISTANT),
+    Product(PROMPTED_MASKS, 1, _prompted_settings, _compute_prompted, inputs=(MASKS, ASSISTANT),
+            is_asked_for=lambda recipe: recipe.sam.prompts_further),
+    Product(ENSEMBLE, 3, _ensemble_settings, _compute_ensemble, _ensemble_files, (MASKS, ASSISTANT, PROMPTED_MASKS),
             sees_ignore_mask=True),
 )  # fmt: skip
 """In the order of work."""
 
 
 def all_products() -> tuple[Product, ...]:
-    """Every product that stage one makes, in the order of work."""
+    """Every product that stage one can make, in the order of work."""
     return PRODUCTS
+
+
+def products_of(recipe: Recipe) -> tuple[Product, ...]:
+    """The products that a recipe has, in the order of work."""
+    return tuple(product for product in all_products() if product.is_asked_for(recipe))
+
+
+def voting_masks(recipe: Recipe) -> str:
+    """Name of the product whose masks vote."""
+    return PROMPTED_MASKS if recipe.sam.prompts_further else MASKS
 
 
 def product(name: str) -> Product:

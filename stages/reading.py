@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.cache import codec, records
-from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
+from pipeline.cache.schema import ASSISTANT, ENSEMBLE
 from pipeline.cache.store import TeacherStore
 from pipeline.errors import CacheError
 from pipeline.panorama.images import OpenedPanorama, open_panorama
@@ -28,7 +28,7 @@ from pipeline.teacher.unknown import UnknownObjects, find_unknown
 from stages.corrections import CorrectionReader, correction_reader
 from stages.manifest import NotCachedError, read_manifest
 from stages.panorama_records import PanoramaRecord, PanoramaRecords
-from stages.products import product
+from stages.products import product, voting_masks
 from stages.rungs import TeacherArrays
 from stages.runs import Run
 from stages.splits import SplitPanorama
@@ -198,12 +198,12 @@ class RunReader:
                             self.masks(panorama_id), recipe.classes, recipe.unknown)  # fmt: skip
 
     def masks(self, panorama_id: str) -> list[MaskSet]:
-        """SAM's masks of every view that it was shown, in the order of `shared_views`.
+        """SAM's masks of every view that it was shown, those that vote, in the order of `shared_views`.
 
         Raises:
             CacheError: they are not in the cache, or damaged.
         """
-        return records.unpack_masks(self.read(MASKS, panorama_id), shared_views(self.recipe))
+        return records.unpack_masks(self.read(voting_masks(self.recipe), panorama_id), shared_views(self.recipe))
 
     def _entry(self, name: str, panorama_id: str) -> str:
         return self.records[panorama_id].entry(product(name))

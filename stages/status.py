@@ -17,7 +17,7 @@ from stages.json_lines import read_lines
 from stages.manifest import read_record, what_differs
 from stages.missing import StoredProducts
 from stages.panorama_records import PanoramaRecords, size_and_time
-from stages.products import STAGE_ONE, all_products, fingerprints
+from stages.products import STAGE_ONE, fingerprints, products_of
 from stages.runs import Run
 from stages.splits import SplitContents, SplitPanorama, survey_splits
 from stages.students import StudentFolder
@@ -97,7 +97,7 @@ def run_status(run: Run) -> RunStatus:
         run=run.recipe.name,
         folder=str(run.folder),
         panoramas={state: counts[state] for state in (DONE, STALE, MISSING, SET_ASIDE)},
-        to_compute={product.name: to_compute[product.name] for product in all_products()},
+        to_compute={product.name: to_compute[product.name] for product in products_of(run.recipe)},
         changes=what_differs(run),
         set_aside=states.set_aside,
         problems=states.problems,
@@ -123,10 +123,11 @@ def panorama_states(run: Run) -> PanoramaStates:
     by_id: dict[str, str] = dict.fromkeys(contents.set_aside, SET_ASIDE)
     missing: dict[str, tuple[str, ...]] = {}
     set_aside = dict(contents.set_aside)
+    every = tuple(product.name for product in products_of(run.recipe))
     for panorama in contents.panoramas:
         record = known.get(panorama.id)
         unchanged = record is not None and size_and_time(panorama.path) == (record.size, record.modified_ns)
-        lacks = stored.missing_of(record) if stored and record and unchanged else tuple(p.name for p in all_products())
+        lacks = stored.missing_of(record) if stored and record and unchanged else every
         if not lacks:
             by_id[panorama.id] = DONE
             continue
@@ -143,7 +144,7 @@ def panorama_states(run: Run) -> PanoramaStates:
 def _fingerprints(run: Run) -> tuple[Mapping[str, str], list[str]]:
     """Fingerprints of all products, and what is wrong. Networks that are not at hand are not downloaded: then what the
     run has recorded counts, unless settings differ."""
-    files = {key: file for product in all_products() for key, file in product.files(run.recipe).items()}
+    files = {key: file for product in products_of(run.recipe) for key, file in product.files(run.recipe).items()}
     try:
         if all(file.is_at_hand for file in files.values()):
             return fingerprints(run.recipe), []
@@ -153,7 +154,10 @@ def _fingerprints(run: Run) -> tuple[Mapping[str, str], list[str]]:
     except GoodSAMError as error:
         problems = [str(error)]
     recorded, changed = dict(_recorded_fingerprints(run)), set(what_differs(run))
-    for product in all_products():
+    recorded = (
+        {product.name: recorded.get(product.name, _NONE) for product in products_of(run.recipe)} if recorded else {}
+    )
+    for product in products_of(run.recipe):
         if product.name in changed or changed.intersection(product.inputs):
             changed.add(product.name)
             recorded[product.name] = _NONE
@@ -164,7 +168,7 @@ def _recorded_fingerprints(run: Run) -> Mapping[str, str]:
     if not run.manifest.is_file():
         return {}
     recorded = read_record(run.manifest)
-    return {product.name: recorded[product.name]["fingerprint"] for product in all_products()}
+    return {name: about["fingerprint"] for name, about in recorded.items()}
 
 
 def _last_failures(log: Path) -> dict[str, str]:

@@ -31,7 +31,7 @@ from stages.files import digest
 from stages.manifest import describe, write_manifest
 from stages.missing import CachedPanoramas
 from stages.panorama_records import PanoramaRecords
-from stages.products import STAGE_ONE, all_products, fingerprints
+from stages.products import STAGE_ONE, fingerprints, products_of
 from stages.runner import require_scheduler, run_on_workers, run_tasks
 from stages.runs import Run, refuse_old_layout
 from stages.splits import SplitPanorama, survey_splits
@@ -109,7 +109,7 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
                 ignore_mask_sha256=own_masks.get(task.panorama.id, ""))
         for task in tasks
     ]  # fmt: skip
-    for product in all_products():
+    for product in products_of(run.recipe):
         store.describe(product.name, prints[product.name], describe(product, run.recipe))
     listener(StageStarted(STAGE_ONE, len(tasks), "panoramas"))
     is_recorded = len(tasks) < len(panoramas)

@@ -17,7 +17,7 @@ from pipeline.cache.records import Arrays
 from pipeline.cache.schema import ASSISTANT, ENSEMBLE
 from pipeline.errors import CacheError
 from stages.panorama_work import PanoramaTask, PanoramaWork
-from stages.products import all_products, fingerprints
+from stages.products import fingerprints, products_of
 from stages.reading import RunReader, teacher_arrays
 from stages.rungs import TeacherArrays
 from stages.splits import SplitPanorama
@@ -78,7 +78,7 @@ class TurnedStageOne:
             DeviceError: the device fails, or has no room.
         """
         work = self._work(panorama_id, turned_HW3, columns)
-        for product in all_products():
+        for product in products_of(self.reader.recipe):
             work.made[product.name] = product.compute(work)
         return teacher_arrays(work.made[ASSISTANT], work.made[ENSEMBLE])
 

@@ -2,6 +2,8 @@
 
 MASKS = "masks"
 """SAM's masks of all windows."""
+PROMPTED_MASKS = "prompted_masks"
+"""The same with the masks that the assistant's prompts find; only where a recipe asks for them."""
 ASSISTANT = "assistant"
 """The assistant's probabilities, agreement, labels and features."""
 ENSEMBLE = "ensemble"

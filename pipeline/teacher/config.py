@@ -62,6 +62,14 @@ class SamConfig:
     context: float = 0.0
     """Masks that cover at least this share of a window are taken from a window of twice the size around it, smaller
     ones from itself (as in WSI-SAM), for example 0.1; 0: all are its own."""
+    prompt_things: bool = False
+    """Every connected piece of a thing or of a thin class that the assistant finds in a window is prompted with its box
+    and two of its points, and SAM's answers vote as the grid's masks do (ours). It costs a second look of SAM's encoder
+    at windows with such pieces. Only for sam."""
+    points_in_doubt: int = 0
+    """Up to so many further points in every window, where the assistant is least sure or the grid's masks contradict it
+    (ours); with a coarser grid the prompts stay as many: 6 points per side and 28 in doubt are 64, as 8 per side. It
+    costs a second look of SAM's encoder at every window. Only for sam."""
     precision: str = "float32"
     """float32: the stock generator's masks. bfloat16: faster where the processor has it, with slightly other masks.
     auto: bfloat16 where the device computes in it, float32 elsewhere; masks then depend a little on the machine. The
@@ -84,7 +92,7 @@ class SamConfig:
         require_choice("sam.precision", self.precision, precisions)
         for key in ("points_per_side", "points_per_batch", "crop_n_points_downscale_factor"):
             require(getattr(self, key) > 0, f"sam.{key}", getattr(self, key), "a positive number")
-        for key in ("crop_n_layers", "min_mask_region_area", "refine"):
+        for key in ("crop_n_layers", "min_mask_region_area", "refine", "points_in_doubt"):
             require(getattr(self, key) >= 0, f"sam.{key}", getattr(self, key), "zero or a positive number")
         for key in ("refine", "jitter"):
             require(self.kind == "sam" or getattr(self, key) == 0, f"sam.{key}", getattr(self, key),
@@ -103,6 +111,10 @@ class SamConfig:
                 "false unless sam.kind is sam, and sam.crop_n_layers and sam.min_mask_region_area are 0")  # fmt: skip
         require(self.context == 0 or not (self.keep_levels or self.jitter), "sam.context", self.context,
                 "0 where sam.keep_levels is true or sam.jitter above 0")  # fmt: skip
+        is_plain = self.kind == "sam" and not (self.refine or self.jitter or self.keep_levels)
+        for key, off in FURTHER_PROMPTS.items():
+            require(is_plain or getattr(self, key) == off, f"sam.{key}", getattr(self, key),
+                    "off unless sam.kind is sam, and without sam.refine, sam.jitter and sam.keep_levels")  # fmt: skip
         require(self.memory_gib >= 0, "sam.memory_gib", self.memory_gib, "zero or a positive number of GiB")
         require(0 <= self.crop_overlap_ratio < 1, "sam.crop_overlap_ratio", self.crop_overlap_ratio,
                 "at least 0 and below 1")  # fmt: skip
@@ -110,13 +122,21 @@ class SamConfig:
                 "sam.crop_n_points_downscale_factor", self.crop_n_points_downscale_factor,
                 "small enough that the last layer of crops has points")  # fmt: skip
 
+    @property
+    def prompts_further(self) -> bool:
+        """Whether SAM gets further prompts than the grid's, which the assistant gives."""
+        return self.prompt_things or self.points_in_doubt > 0
+
     def generator_settings(self) -> dict[str, Any]:
         """Arguments of the stock generator: all settings but kind, network, precision, memory and what it lacks."""
         ours = ("kind", "name", "model", "checkpoint", "precision", "memory_gib", *SAM_OPTIONAL)
         return {name: value for name, value in vars(self).items() if name not in ours}
 
 
-SAM_OPTIONAL = {"refine": 0, "jitter": 0.0, "context": 0.0, "keep_levels": False}
+FURTHER_PROMPTS = {"prompt_things": False, "points_in_doubt": 0}
+"""Settings of the prompts that the assistant gives, and the values with which there are none; the grid's masks do not
+depend on them."""
+SAM_OPTIONAL = {"refine": 0, "jitter": 0.0, "context": 0.0, "keep_levels": False, **FURTHER_PROMPTS}
 """Settings that came later, and the values with which masks are what they were before them."""
 
 

@@ -93,6 +93,11 @@ class MaskSet:
         return masks_Mhw
 
 
+def no_masks(height: int, width: int) -> MaskSet:
+    """The empty set of a window of that size, pixels."""
+    return MaskSet.from_dense(np.empty((0, height, width), np.bool_))
+
+
 def tight(mask_hw: Bitmap) -> tuple[tuple[int, int, int, int], Bitmap]:
     """Box of a mask and a copy of the mask inside it; zeros and nothing for an empty one."""
     rows, columns = np.flatnonzero(mask_hw.any(axis=1)), np.flatnonzero(mask_hw.any(axis=0))

@@ -20,6 +20,7 @@ from pipeline.precision import chosen_precision
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.demo_sam import PATCH, SIZE, WIDTH, build_demo_sam
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
+from pipeline.teacher.generator.prompts import FurtherPrompts
 from pipeline.teacher.identity import mask_source_identity, unreadable_weights, weights_path
 from pipeline.teacher.masks import MaskSet
 
@@ -100,6 +101,14 @@ class SamMaskGenerator:
             DeviceMemoryError: a GPU's memory is too small for one window, prompt or mask.
         """
         return self.generator.generate_many(images)
+
+    def answers(self, images: Sequence[npt.NDArray[np.uint8]], further: Sequence[FurtherPrompts]) -> list[MaskSet]:
+        """Masks of each of several RGB images for its own further prompts, filtered as those of the grid.
+
+        Raises:
+            DeviceMemoryError: as `many`.
+        """
+        return self.generator.answer_many(images, further)
 
 
 def load_sam_and_notes(config: SamConfig, device: torch.device) -> tuple[Sam, tuple[str, ...]]:

@@ -25,7 +25,7 @@ from stages.corrections import ORIGINAL, store_correction
 from stages.files import put_in_place
 from stages.manifest import write_manifest
 from stages.panorama_records import PanoramaRecords
-from stages.products import PRODUCTS, fingerprints
+from stages.products import fingerprints, products_of
 from stages.reading import RunReader
 from stages.runs import Run
 from stages.splits import learning_panoramas
@@ -50,7 +50,7 @@ def truth_run(run: Run, labels: Path) -> Run:
     )
     for panorama_id in learned.ids:
         record = learned.records[panorama_id]
-        for product in PRODUCTS:
+        for product in products_of(run.recipe):
             entry, print_ = record.entry(product), prints[product.name]
             if not store.is_done(product.name, print_, entry):
                 arrays = with_truth(

@@ -122,7 +122,7 @@ def arrays_of(run: Run) -> dict[tuple[str, str, str], npt.NDArray[Any]]:
     """All arrays of a run, by product, panorama and name."""
     return {
         (product.name, panorama_id, name): array
-        for product in products.PRODUCTS
+        for product in products.products_of(run.recipe)
         for panorama_id in PanoramaRecords(run.panoramas)
         if entry_of(run, product.name, panorama_id).exists()
         for name, array in read_product(run, product.name, panorama_id).items()

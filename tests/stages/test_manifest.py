@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cache.schema import PROMPTED_MASKS
 from pipeline.errors import CacheError
 from pipeline.recipe import Recipe, merge_recipe
 from stages import products
@@ -27,6 +28,18 @@ def test_stage_two_refuses_a_cache_of_other_settings_and_names_them(tmp_path: Pa
     changed = merge_recipe(Recipe(), {"fusion": {"theta": 0.5}})
     with pytest.raises(CacheError, match="fusion"):
         read_manifest(Run(changed, tmp_path))
+
+
+def test_prompts_of_the_assistant_make_the_cache_stale_whether_they_came_or_went(tmp_path: Path) -> None:
+    without = Run(Recipe(), tmp_path)
+    asked = Run(merge_recipe(Recipe(), {"sam": {"prompt_things": True}}), tmp_path)
+    write_manifest(without, PRINTS)
+    with pytest.raises(CacheError, match="other settings of sam"):
+        read_manifest(asked)
+    write_manifest(asked, {**PRINTS, PROMPTED_MASKS: "d" * 16})
+    assert read_manifest(asked) == {**PRINTS, PROMPTED_MASKS: "d" * 16}
+    with pytest.raises(CacheError, match="other settings of sam"):
+        read_manifest(without)
 
 
 def test_settings_of_stage_two_do_not_make_the_cache_stale(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
+from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS, PROMPTED_MASKS
 from pipeline.cache.store import TeacherStore
 from pipeline.errors import GoodSAMError, InputError, WeightsError
 from pipeline.recipe import Recipe
@@ -86,6 +86,17 @@ def test_another_picture_of_the_name_is_computed(folder: Path) -> None:
     write_panorama(folder / "street.png", seed=4)
     assert len(cache_panorama(task_of(folder)).product_seconds) == 3
     assert (read(task_of(folder), ENSEMBLE)["ensemble_probabilities"] != before).any()
+
+
+def test_prompts_of_the_assistant_add_masks_to_the_grids_which_stay(folder: Path) -> None:
+    task = task_of(folder, sam={"prompt_things": True, "points_in_doubt": 5})
+    report = cache_panorama(task)
+    assert report.failed is None and list(report.product_seconds) == [PROMPTED_MASKS, ENSEMBLE]
+    grid, all_of_them = read(task, MASKS), read(task, PROMPTED_MASKS)
+    assert all_of_them.keys() == grid.keys()
+    assert len(all_of_them["predicted_iou"]) > len(grid["predicted_iou"])
+    before = read(task_of(folder), ENSEMBLE)
+    assert any((array != before[name]).any() for name, array in read(task, ENSEMBLE).items())
 
 
 def test_what_has_rotted_is_computed_again_and_is_as_it_was(folder: Path, finished: Path) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
+from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS, PROMPTED_MASKS
 from pipeline.errors import RecipeError, WeightsError
 from pipeline.recipe import Recipe
 from pipeline.teacher.config import SAM_OPTIONAL
 from pipeline.teacher.identity import DEMO_WEIGHTS
 from stages import products
 from stages.manifest import describe
-from stages.products import Product, all_products, fingerprints, product
+from stages.products import Product, all_products, fingerprints, product, products_of, voting_masks
 from tests.stages.small_run import RECIPE, small_run
 
 
@@ -65,6 +65,19 @@ def test_settings_of_sam_that_came_later_are_in_no_fingerprint_while_they_are_of
     assert not off.keys() & SAM_OPTIONAL.keys()
     for key, value in {"refine": 1, "jitter": 0.01, "context": 0.1, "keep_levels": True}.items():
         assert masks.settings(recipe_of(tmp_path, sam={key: value}))["sam"].keys() == {*off, key}
+
+
+def test_prompts_of_the_assistant_are_a_product_of_their_own_beside_the_grids_masks(tmp_path: Path) -> None:
+    off, on = recipe_of(tmp_path), recipe_of(tmp_path, sam={"prompt_things": True})
+    before, after = fingerprints(off), fingerprints(on)
+    assert PROMPTED_MASKS not in before and voting_masks(off) == MASKS
+    assert voting_masks(on) == PROMPTED_MASKS
+    assert [declared.name for declared in products_of(on)] == [MASKS, ASSISTANT, PROMPTED_MASKS, ENSEMBLE]
+    assert changed(before, after) == [ENSEMBLE]
+    more = fingerprints(recipe_of(tmp_path, sam={"prompt_things": True, "points_in_doubt": 3}))
+    assert changed(after, more) == [PROMPTED_MASKS, ENSEMBLE]
+    other_assistant = recipe_of(tmp_path, sam={"prompt_things": True}, assistant={"whole_weight": 0.5})
+    assert changed(after, fingerprints(other_assistant)) == [ASSISTANT, PROMPTED_MASKS, ENSEMBLE]
 
 
 def test_fusion_that_needs_more_of_the_masks_is_refused_where_it_is_not_kept(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from stages.claims import exclusive_lock
 from stages.distill import distill
 from stages.evaluate import evaluate
 from stages.events import Event, Note, StageAdvanced, StageFinished, StageStarted, silent
-from stages.products import all_products
+from stages.products import products_of
 from stages.runs import Run
 from stages.teacher_cache import teacher_cache
 from stages.verify import verify
@@ -31,7 +31,7 @@ from tests.stages.small_run import arrays_of, discard, entry_of, make_folders, s
 def two_cached(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with two cached panoramas, one of either split, and no student; not to be changed."""
     folder = shutil.copytree(finished, tmp_path_factory.mktemp("runs") / "two_cached")
-    for product in all_products():
+    for product in products_of(small_run(folder).recipe):
         for seed in (1, 2):
             discard(small_run(folder), product.name, f"panoramas/{seed}")
     assert teacher_cache(cached_run(folder), silent).products == {}
@@ -143,7 +143,9 @@ def test_label_files_of_no_panorama_are_reported_but_not_where_panoramas_were_le
 def test_a_sound_cache_has_no_problems_and_every_entry_is_read(two_cached: Path) -> None:
     events: list[Event] = []
     assert verify(cached_run(two_cached), events.append) == []
-    assert len([event for event in events if isinstance(event, StageAdvanced)]) == 2 * len(all_products())
+    assert len([event for event in events if isinstance(event, StageAdvanced)]) == 2 * len(
+        products_of(cached_run(two_cached).recipe)
+    )
     assert isinstance(events[-1], StageFinished)
 
 

@@ -193,16 +193,40 @@ class StockDecoder:
     def _decode(self, embedding_1Chw: Tensor, points_B2: Tensor, threshold: float | None) -> Decoded:
         labels = torch.ones(len(points_B2), 1, dtype=torch.int, device=points_B2.device)
         sparse, dense = self._sam.prompt_encoder(points=(points_B2[:, None], labels), boxes=None, masks=None)
-        logits_BMhw, predicted_iou_BM = self._sam.mask_decoder(
-            image_embeddings=embedding_1Chw,
-            image_pe=self._sam.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=True,
-        )
-        predicted_iou_BM = predicted_iou_BM.cpu()
-        kept_BM = _above_threshold(predicted_iou_BM, threshold)
-        return Decoded(predicted_iou_BM.float(), kept_BM, logits_BMhw[kept_BM].float())
+        return _decoded_by_sam(self._sam, embedding_1Chw, sparse, dense, threshold)
+
+
+@torch.no_grad()
+def decode_things(
+    sam: Sam, embedding_1Chw: Tensor, boxes_B4: Tensor, inside_B22: Tensor, predicted_iou_thresh: float | None
+) -> Decoded:
+    """Masks of things, each prompted with its box and two points inside it, by SAM's own prompt encoder and decoder.
+
+    Args:
+        sam: the model.
+        embedding_1Chw: of the image, float32.
+        boxes_B4: (x0, y0, x1, y1), pixels of the encoder's square.
+        inside_B22: points (x, y), likewise.
+        predicted_iou_thresh: masks must exceed it; None keeps all.
+    """
+    labels = torch.ones(inside_B22.shape[:2], dtype=torch.int, device=inside_B22.device)
+    sparse, dense = sam.prompt_encoder(points=(inside_B22, labels), boxes=boxes_B4, masks=None)
+    return _decoded_by_sam(sam, embedding_1Chw, sparse, dense, predicted_iou_thresh)
+
+
+def _decoded_by_sam(
+    sam: Sam, embedding_1Chw: Tensor, sparse: Tensor, dense: Tensor, threshold: float | None
+) -> Decoded:
+    logits_BMhw, predicted_iou_BM = sam.mask_decoder(
+        image_embeddings=embedding_1Chw,
+        image_pe=sam.prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=True,
+    )
+    predicted_iou_BM = predicted_iou_BM.cpu()
+    kept_BM = _above_threshold(predicted_iou_BM, threshold)
+    return Decoded(predicted_iou_BM.float(), kept_BM, logits_BMhw[kept_BM].float())
 
 
 def _chunk_size(sam: Sam) -> int | None:

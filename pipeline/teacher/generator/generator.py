@@ -10,9 +10,10 @@ Legend: P points of a chunk, K kept masks, M masks, H W image, S side of the enc
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ from pipeline.settings import require, require_choice
 from pipeline.teacher.generator import prompts
 from pipeline.teacher.generator.batched_regions import BatchedUpsampling, Sizes
 from pipeline.teacher.generator.crops import Crop, image_crops, is_cut
-from pipeline.teacher.generator.decoder import Decoded, PreparedImage, fold_decoder
+from pipeline.teacher.generator.decoder import Decoded, PreparedImage, decode_things, fold_decoder
 from pipeline.teacher.generator.encoder import BIAS_NUMBERS, FastEncoder
 from pipeline.teacher.generator.memory import Capacity, capacity
 from pipeline.teacher.generator.proposals import Proposals, concatenate, inclusive_boxes, non_max_suppression
@@ -42,11 +43,22 @@ from pipeline.teacher.generator.regions import (
 )
 from pipeline.teacher.generator.second_look import prompt_stability, refined
 from pipeline.teacher.generator.small_regions import remove_small_regions
-from pipeline.teacher.masks import MaskSet
+from pipeline.teacher.masks import MaskSet, no_masks
 
 _SAM = "SAM"
 """The network, for messages."""
 _UNKNOWN_KERNEL = "torch rounds bilinear interpolation in an unknown order"
+
+
+class _Found(NamedTuple):
+    """Good masks of some prompts."""
+
+    masks: MaskSet
+    """In the frame of the image."""
+    prompts_M: npt.NDArray[np.int64]
+    """Which of the prompts each answers."""
+    logits_Mhw: Tensor | None
+    """Their low-resolution logits, where they are needed again."""
 
 
 class AutomaticMaskGenerator:
@@ -187,6 +199,43 @@ class AutomaticMaskGenerator:
         except torch.OutOfMemoryError as error:  # in what is too small to be split into batches
             raise out_of_memory("window") from error
 
+    @torch.no_grad()
+    def answer_many(self, images: Sequence[ImageArray], further: Sequence[prompts.FurtherPrompts]) -> list[MaskSet]:
+        """Masks of each of several images for prompts that are not of the grid, by the grid's rules; not in crops.
+
+        Duplicates are dropped among the things of an image, and among its single points.
+
+        Args:
+            images: RGB, uint8, of any sizes.
+            further: the prompts of each; images without any are not looked at.
+
+        Raises:
+            InputError: as `generate`.
+            DeviceMemoryError: likewise.
+        """
+        for image_HW3 in images:
+            _require_rgb(image_HW3)
+        asked = [k for k, own in enumerate(further) if len(own)]
+        embeddings = self._embeddings([images[k] for k in asked])
+        found = {
+            k: self._answer(embedding, further[k], images[k]) for k, embedding in zip(asked, embeddings, strict=True)
+        }
+        return [found[k] if k in found else no_masks(*image.shape[:2]) for k, image in enumerate(images)]
+
+    def _answer(self, embedding_1Chw: Tensor, further: prompts.FurtherPrompts, image_HW3: ImageArray) -> MaskSet:
+        """Masks of an image for its further prompts."""
+        height, width = image_HW3.shape[:2]
+        (whole,) = image_crops(height, width, 0, 0)
+        found: list[Proposals] = []
+        if len(further.boxes_B4):
+            found.append(self._propose_things(further, embedding_1Chw, whole, whole.size))
+        if len(further.points_P2):
+            found.append(self._propose_at(further.points_P2, embedding_1Chw, whole, whole.size))
+        all_found = concatenate(found)
+        if self._min_region:
+            all_found = remove_small_regions(all_found, self._min_region, self._box_nms_thresh)
+        return all_found.masks
+
     def _crops(self, image_HW3: ImageArray) -> list[Crop]:
         height, width = image_HW3.shape[:2]
         crops = image_crops(height, width, self._crop_n_layers, self._crop_overlap_ratio)
@@ -233,60 +282,93 @@ class AutomaticMaskGenerator:
     def _propose_in_crop(self, embedding_1Chw: Tensor, crop: Crop, image: tuple[int, int]) -> Proposals:
         """Masks found in a crop without duplicates, in the frame of the image."""
         height, width = crop.size
-        points_P2 = self._grids[crop.layer] * np.array([width, height])
+        return self._propose_at(self._grids[crop.layer] * np.array([width, height]), embedding_1Chw, crop, image)
+
+    def _propose_at(
+        self, points_P2: prompts.Points, embedding_1Chw: Tensor, crop: Crop, image: tuple[int, int]
+    ) -> Proposals:
+        """Masks found at points (x, y) of a crop, pixels, without duplicates, in the frame of the image."""
         prompts_P2 = torch.as_tensor(self._resize.apply_coords(points_P2, crop.size), device=embedding_1Chw.device)
         with self._turn:
             prepared = self.decoder.prepare(embedding_1Chw)
 
-            def decode(chunk: slice) -> tuple[slice, Decoded]:
+            def decode(chunk: slice) -> Decoded:
                 decoded = self.decoder.decode(prepared, prompts_P2[chunk], self._min_iou)
                 if self._refine:
                     points_B2, times = prompts_P2[chunk], self._refine
                     decoded = refined(self._sam, embedding_1Chw, points_B2, decoded, times, self._min_iou)
-                return chunk, decoded
+                return decoded
 
-            measured: list[tuple[MaskUpsampler, MeasuredMasks]] = []
-            predicted_iou, points = list[npt.NDArray[np.float32]](), list[prompts.Points]()  # of the kept masks
-            logits = list[Tensor]()  # likewise, where they are needed again
-            for chunk, decoded in self.prompt_batches.map(len(points_P2), decode):
-                measured.append(self._measure(decoded, crop, image))
-                predicted_iou.append(decoded.predicted_iou_P3[decoded.kept_P3].numpy())
-                points.append(points_P2[chunk][decoded.kept_P3.nonzero()[:, 0].numpy()])
-                if self._jitter:
-                    logits.append(decoded.logits_Khw)
-            found = concatenate_measured([masks for _, masks in measured], [len(kept) for kept in points])
-            predicted_iou_K, points_K2 = np.concatenate(predicted_iou), np.concatenate(points)
-            if not self._keep_levels:
-                best = non_max_suppression(
-                    found.boxes_M4, predicted_iou_K[found.indices_M], self._box_nms_thresh, self._sam.device
-                )
-                found = found.filter(best)
-            upsampler = measured[0][0]  # those of all chunks are equal
-            bitmaps = upsampler.draw(found.pixels, found.boxes_M4, self._thresholds)
-            stability_M = self._prompt_stability(prepared, points_K2, logits, found.indices_M, crop)
-        boxes_M4 = found.boxes_M4 + np.array([crop.y0, crop.x0, crop.y0, crop.x0], np.int32)
-        masks = MaskSet(boxes_M4, bitmaps, predicted_iou_K[found.indices_M], found.stability_M, *image, stability_M)
+            found = self._find(len(points_P2), decode, crop, image)
+            points_M2 = points_P2[found.prompts_M]
+            stability_M = self._prompt_stability(prepared, points_M2, found.logits_Mhw, crop)
+        masks = replace(found.masks, prompt_stability_M=stability_M)
         if self._keep_levels:
-            prompts_M = np.unique(points_K2[found.indices_M], axis=0, return_inverse=True)[1]
+            prompts_M = np.unique(points_M2, axis=0, return_inverse=True)[1]
             masks = replace(masks, prompts_M=prompts_M.ravel().astype(np.int32))
-        points_M2 = points_K2[found.indices_M] + np.array([crop.x0, crop.y0])
-        return Proposals(masks, points_M2, np.tile(np.array(crop[:4]), (len(masks), 1)))
+        return _proposals(masks, points_M2, crop)
+
+    def _propose_things(
+        self, further: prompts.FurtherPrompts, embedding_1Chw: Tensor, crop: Crop, image: tuple[int, int]
+    ) -> Proposals:
+        """Masks of the things among further prompts, without duplicates."""
+        device = embedding_1Chw.device
+        boxes_B4 = self._resize.apply_boxes(further.boxes_B4, crop.size)
+        scaled_B4 = torch.as_tensor(boxes_B4, dtype=torch.float32, device=device)
+        inside_B22 = torch.as_tensor(self._resize.apply_coords(further.inside_B22, crop.size), device=device).float()
+
+        def decode(chunk: slice) -> Decoded:
+            return decode_things(self._sam, embedding_1Chw, scaled_B4[chunk], inside_B22[chunk], self._min_iou)
+
+        with self._turn:
+            found = self._find(len(further.boxes_B4), decode, crop, image)
+        return _proposals(found.masks, further.inside_B22[found.prompts_M, 0], crop)
+
+    def _find(self, count: int, decode: Callable[[slice], Decoded], crop: Crop, image: tuple[int, int]) -> _Found:
+        """The masks of a crop's prompts that are good and stable, without duplicates, in the frame of the image.
+
+        Args:
+            count: number of prompts.
+            decode: gives the masks of some of them.
+            crop: where in the image.
+            image: its height and width.
+        """
+        measured: list[tuple[MaskUpsampler, MeasuredMasks]] = []
+        predicted_iou, of_prompts = list[npt.NDArray[np.float32]](), list[npt.NDArray[np.int64]]()  # of the kept masks
+        logits = list[Tensor]()  # likewise, where they are needed again
+        for first, decoded in self.prompt_batches.map(count, lambda chunk: (chunk.start, decode(chunk))):
+            measured.append(self._measure(decoded, crop, image))
+            predicted_iou.append(decoded.predicted_iou_P3[decoded.kept_P3].numpy())
+            of_prompts.append(first + decoded.kept_P3.nonzero()[:, 0].numpy())
+            if self._jitter:
+                logits.append(decoded.logits_Khw)
+        found = concatenate_measured([masks for _, masks in measured], [len(kept) for kept in of_prompts])
+        predicted_iou_K, prompts_K = np.concatenate(predicted_iou), np.concatenate(of_prompts)
+        if not self._keep_levels:
+            best = non_max_suppression(
+                found.boxes_M4, predicted_iou_K[found.indices_M], self._box_nms_thresh, self._sam.device
+            )
+            found = found.filter(best)
+        upsampler = measured[0][0]  # those of all chunks are equal
+        bitmaps = upsampler.draw(found.pixels, found.boxes_M4, self._thresholds)
+        boxes_M4 = found.boxes_M4 + np.array([crop.y0, crop.x0, crop.y0, crop.x0], np.int32)
+        masks = MaskSet(boxes_M4, bitmaps, predicted_iou_K[found.indices_M], found.stability_M, *image)
+        chosen = torch.from_numpy(found.indices_M)
+        logits_Mhw = torch.cat(logits)[chosen.to(logits[0].device)] if logits else None
+        return _Found(masks, prompts_K[found.indices_M], logits_Mhw)
 
     def _prompt_stability(
         self,
         prepared: PreparedImage,
-        points_K2: prompts.Points,
-        logits: Sequence[Tensor],
-        chosen_M: npt.NDArray[np.int64],
+        points_M2: prompts.Points,
+        logits_Mhw: Tensor | None,
         crop: Crop,
     ) -> npt.NDArray[np.float32] | None:
-        """What stays of the chosen ones of K masks when their prompts are moved; None where it is not asked for."""
-        if not self._jitter:
+        """What stays of masks when their points (x, y) are moved; None where it is not asked for."""
+        if logits_Mhw is None:
             return None
-        logits_Khw = torch.cat(list(logits))
-        logits_Mhw = logits_Khw[torch.from_numpy(chosen_M).to(logits_Khw.device)]
-        points_M2 = self._resize.apply_coords(points_K2[chosen_M], crop.size)
-        prompts_M2 = torch.as_tensor(points_M2, device=logits_Khw.device)
+        scaled_M2 = self._resize.apply_coords(points_M2, crop.size)
+        prompts_M2 = torch.as_tensor(scaled_M2, device=logits_Mhw.device)
         distance = self._jitter * self._resize.target_length  # the longer side fills the square
         found_M = prompt_stability(self.decoder, prepared, prompts_M2, logits_Mhw, distance, self._thresholds.mask)
         return found_M.numpy().astype(np.float32)
@@ -309,6 +391,11 @@ class AutomaticMaskGenerator:
         upsampler = upsampling(*sizes)
         self._has_plain_upsampling |= not upsampler.is_exact
         return upsampler
+
+
+def _proposals(masks: MaskSet, points_M2: prompts.Points, crop: Crop) -> Proposals:
+    """Masks with their points (x, y), given in the crop's frame."""
+    return Proposals(masks, points_M2 + np.array([crop.x0, crop.y0]), np.tile(np.array(crop[:4]), (len(masks), 1)))
 
 
 def _grids(

@@ -1,11 +1,12 @@
-"""Point prompts: a grid of points per crop layer.
+"""Prompts: a grid of points per crop layer, and further ones of one image, which a user of the generator gives.
 
-Legend: P points (x, y), fractions of the image (or crop) in [0, 1].
+Legend: P points (x, y), fractions of the image (or crop) in [0, 1]; of further prompts, B things and P points.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,21 @@ import numpy.typing as npt
 from pipeline.settings import require
 
 Points = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class FurtherPrompts:
+    """Prompts of one image beside those of the grid; positions (x, y) are pixels from its upper left corner."""
+
+    boxes_B4: npt.NDArray[np.float64]
+    """Boxes (x0, y0, x1, y1) of things, ends exclusive."""
+    inside_B22: npt.NDArray[np.float64]
+    """Two points in each of these things, (x, y)."""
+    points_P2: Points
+    """Single points (x, y)."""
+
+    def __len__(self) -> int:
+        return len(self.boxes_B4) + len(self.points_P2)
 
 
 def point_grids(points_per_side: int, crop_n_layers: int, downscale_factor: int) -> tuple[Points, ...]:
