@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goodsam import own_packages as own_packages  # first: it refuses other packages of the names that follow
+from goodsam.fitting import adapt, tune
 from goodsam.listening import heard
-from goodsam.outputs import report
+from goodsam.outputs import export, report
 from pipeline import __version__
 from pipeline.errors import GoodSAMError
 
@@ -44,14 +45,17 @@ __all__ = [
     "Prediction",
     "Student",
     "__version__",
+    "adapt",
     "distill",
     "evaluate",
+    "export",
     "load_student",
     "masks",
     "open_run",
     "predict",
     "report",
     "teacher_cache",
+    "tune",
 ]
 
 

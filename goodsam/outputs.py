@@ -1,20 +1,80 @@
-"""What is made of a run, or of a folder of maps, for others: `goodsam.report`."""
+"""What is made of a run, or of a folder of maps, for others: `goodsam.export` and `goodsam.report`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from goodsam.listening import shown
+from goodsam.listening import heard, shown
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from stages.events import Listener
+    from stages.export import ExportSummary
     from stages.report.source import ReportSource
     from stages.report.write import ReportSummary
     from stages.runs import Run
 
+USUAL_MAPS = ("labels", "reliable", "reliability", "confidence", "masks", "overlays")
+"""What an export writes where nothing is said."""
 WIDTH, WIDTH_OF_SINGLE = 2048, 1024
+
+
+def export(
+    run: Run,
+    out: str | Path,
+    listener: Listener | None = None,
+    *,
+    format: str = "masks",  # noqa: A002 - as on the command line
+    what: Iterable[str] | None = None,
+    split: str = "panoramas",
+    size: str = "original",
+    positions: str | Path | None = None,
+    url_prefix: str = "/data/local-files/?d=",
+    views: str = "",
+    overwrite: bool = False,
+    workers: int = 0,
+    command: str = "goodsam teacher-cache",
+) -> ExportSummary:
+    """Write the cached ensemble of a run as maps, overlays and tables. A rerun does only what is missing or changed.
+
+    Args:
+        run: one whose stage one has run; no student is needed.
+        out: folder, new or of an earlier export of this kind.
+        listener: called with every event (`stages.events`); None: progress on the standard error, and every event in
+            `out`/.export/log.jsonl.
+        format: masks, coco, cvat, labelstudio, crops or hf-dataset.
+        what: which maps, by the names of their folders; None: the usual ones, and none beside another format.
+        split: panoramas, evaluation or all.
+        size: original, or working: the size in which the networks saw the panoramas.
+        positions: a CSV of where panoramas were taken, before their EXIF.
+        url_prefix: what stands before a picture's path in tasks for Label Studio.
+        views: how the views of crops differ from the recipe's, as in "level=8,fov=90".
+        overwrite: whether to write finished panoramas anew.
+        workers: processes on this machine; 0 works in this one.
+        command: what computes the cache of the run, for messages.
+
+    Returns:
+        How many panoramas were written now (`written`) and before (`kept`), those set aside (`failed`: name -> reason),
+        and how many are not in the cache (`left_out`).
+
+    Raises:
+        InputError: no panoramas, an unknown map or format, or `out` holds something else.
+        CacheError: the cache has nothing of this recipe, or a file cannot be written.
+    """
+    from stages.demo_world import world_needed
+    from stages.export import ExportJob
+    from stages.export import export as stage
+    from stages.export_formats import FORMATS
+
+    if format not in FORMATS:
+        raise InputError(f"the format {format!r}", f"an export is one of {', '.join(FORMATS)}", "Choose one of these")
+    maps = (USUAL_MAPS if format == "masks" else ()) if what is None else what
+    job = ExportJob(run, Path(out), frozenset(maps), format, split, size, Path(positions) if positions else None,
+                    overwrite, workers, url_prefix, command, views)  # fmt: skip
+    with heard(listener, job.out / ".export") as hearing, world_needed(run):
+        return stage(job, hearing)
 
 
 def report(

@@ -28,7 +28,6 @@ from stages.cli_predict import predict
 from stages.cli_report import report
 from stages.cli_train import train_assistant
 from stages.cli_tune import TuneMinutes, TuneOut, TuneOverwrite, TunePanoramas
-from stages.demo_world import world_needed
 
 if TYPE_CHECKING:
     from stages.listeners import RunListeners
@@ -173,17 +172,12 @@ def tune(
     threads: Annotated[int, typer.Option(min=1, help="Threads of the networks.")] = 1,
 ) -> None:
     """Choose how much windows, whole image and perspective views count by what SAM's masks say of a few panoramas."""
-    from stages.splits import require_learning_folder
-    from stages.tuned_recipe import require_free, usual_file
+    import goodsam
+    from stages.tuned_recipe import usual_file
 
     run, file = open_run_of(recipe, cache, set_), out or usual_file(recipe)
-    require_free(file, overwrite)
-    with _listeners(run) as listener, world_needed(run):
-        require_learning_folder(run.recipe)
-        from stages.tune import tune as stage  # last, as in `distill`
-
-        result = stage(run, listener, file, minutes=minutes, panoramas=panoramas, overwrite=overwrite, device=device,
-                       threads=threads)  # fmt: skip
+    result = goodsam.tune(run, file, minutes=minutes, panoramas=panoramas, overwrite=overwrite, device=device,
+                          threads=threads)  # fmt: skip
     typer.echo(result.text(most=10))
     typer.echo(f"all {len(result.trials)} blends: {run.folder / 'tune' / 'table.md'}")
     typer.echo(result.verdict)

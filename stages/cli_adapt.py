@@ -16,7 +16,6 @@ from stages.cli_options import (
     command_of,
     open_run_of,
 )
-from stages.demo_world import world_needed
 
 RoundsOption = Annotated[
     int, typer.Option(min=1, help="Rounds of teacher cache and adaptation; one expects the teacher cache to be there.")
@@ -44,18 +43,11 @@ def adapt(
 ) -> None:
     """Train the assistant on its own teacher cache, without labels, and write a recipe with it if it is no worse by
     what SAM's masks and the sphere say of held-out panoramas. A killed run resumes from its last checkpoint."""
-    from stages.adapted_recipe import require_trainable, usual_file
-    from stages.listeners import RunListeners
-    from stages.splits import require_learning_folder
+    import goodsam
+    from stages.adapted_recipe import usual_file
 
-    run = open_run_of(recipe, cache, set_)
-    require_trainable(run.recipe)
-    with RunListeners(run.folder) as listener, world_needed(run):
-        require_learning_folder(run.recipe)
-        from stages.adapt import adapt as stage  # last: it imports torch and transformers, seconds of a processor
-
-        found = stage(run, listener, out or usual_file(recipe), rounds=rounds, overwrite=overwrite, workers=workers,
-                      device=device)  # fmt: skip
+    run, file = open_run_of(recipe, cache, set_), out or usual_file(recipe)
+    found = goodsam.adapt(run, file, rounds=rounds, overwrite=overwrite, workers=workers, device=device)
     for number, result in enumerate(found, start=1):
         typer.echo(f"round {number}: {result.verdict}" if len(found) > 1 else result.verdict)
         if result.comparison:

@@ -17,7 +17,6 @@ from stages.cli_options import (
     count_failures,
     open_run_of,
 )
-from stages.demo_world import world_needed
 
 
 class InputType(StrEnum):
@@ -83,9 +82,6 @@ class Size(StrEnum):
     WORKING = "working"
 
 
-USUAL_MAPS = "labels,reliable,reliability,confidence,masks,overlays"
-
-
 def export(
     recipe: RecipeArgument,
     out: Annotated[Path, typer.Argument(help="Folder for maps and tables, new or of an earlier export.")],
@@ -136,16 +132,13 @@ def export(
 
     A rerun writes only what is missing or has changed.
     """
-    from stages.listeners import RunListeners
-
     run = open_run_of(recipe, cache, set_)
-    from stages.export import ExportJob
-    from stages.export import export as stage  # after the recipe, whose faults are reported at once
+    import goodsam
 
-    usual = USUAL_MAPS if format_ is FormatName.MASKS else ""
-    wanted = frozenset(name.strip() for name in (usual if what is None else what).split(",") if name.strip())
-    job = ExportJob(run, out, wanted, format_.value, split.value, size.value, positions, overwrite, workers, url_prefix,
-                    command_of("teacher-cache", recipe, cache, set_), views)  # fmt: skip
-    with RunListeners(out / ".export") as listener, world_needed(run):
-        summary = stage(job, listener)
+    wanted = None if what is None else [name.strip() for name in what.split(",") if name.strip()]
+    summary = goodsam.export(
+        run, out, format=format_.value, what=wanted, split=split.value, size=size.value, positions=positions,
+        url_prefix=url_prefix, views=views, overwrite=overwrite, workers=workers,
+        command=command_of("teacher-cache", recipe, cache, set_),
+    )  # fmt: skip
     count_failures(summary.failed)

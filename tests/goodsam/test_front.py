@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import goodsam
-from pipeline.errors import InputError, RecipeError, WeightsError
+from pipeline.errors import CacheError, InputError, RecipeError, WeightsError
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.placement import Placement
 from pipeline.panorama.tags import gpano_xmp
@@ -74,9 +74,31 @@ def test_a_run_goes_from_recipe_to_predictions_and_is_heard(tmp_path: Path) -> N
     out = tmp_path / "maps"
     predicted = goodsam.predict(tmp_path / "held_out", out, folder, silent, device="cpu")
     assert (predicted.done, predicted.failed) == (1, {})
+    exported = goodsam.export(run, tmp_path / "cached", silent, what=["labels", "assistant"])
+    assert (exported.written, exported.failed) == (1, {})
+    assert sorted(path.name for path in (tmp_path / "cached" / "assistant").iterdir()) == ["0.png"]
+    with pytest.raises(InputError, match="'shapefile'"):
+        goodsam.export(run, tmp_path / "shapes", silent, format="shapefile")
+    reported = goodsam.report(run, tmp_path / "report", silent, device="cpu", width=256)
+    assert (reported.page, reported.made) == (tmp_path / "report" / "index.html", 2)
     labels_HW, probabilities_Chw = goodsam.load_student(folder, device="cpu").predict(tmp_path / "held_out" / "9.png")
     np.testing.assert_array_equal(labels_HW, np.asarray(Image.open(out / "labels" / "9.png")))
     assert probabilities_Chw.shape == (13, 16, 32)
+
+
+def test_what_is_fitted_says_what_is_in_the_way_before_anything_is_computed(
+    tmp_path: Path,
+) -> None:
+    recipe = make_folders(tmp_path)
+    run, untouched = goodsam.open_run(recipe), recipe.read_text()
+    with pytest.raises(InputError, match="exists"):
+        goodsam.tune(run, recipe, silent, device="cpu")
+    assert recipe.read_text() == untouched
+    with pytest.raises(CacheError, match="Run teacher-cache first"):
+        goodsam.adapt(run, tmp_path / "adapted.toml", silent, device="cpu")
+    onnx = goodsam.open_run(recipe, settings=["assistant.kind='onnx'", "assistant.name='net.onnx'"])
+    with pytest.raises(RecipeError, match="cannot be trained"):
+        goodsam.adapt(onnx, tmp_path / "adapted.toml", silent)
 
 
 def test_a_student_gives_labels_and_probabilities_of_an_array_or_a_file(
