@@ -183,8 +183,9 @@ def write(out: Path, name: str, record: Record) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known, indent=1))
     ordered = {part: known["parts"][part] for part in PARTS if part in known["parts"]}
-    real = [real_table(known["parts"][REAL])] if REAL in known["parts"] else []
-    (out / "evidence.md").write_text("\n\n".join([markdown(PARTS, ordered), *real]) + "\n")
+    real = real_table(known["parts"][REAL]) if REAL in known["parts"] else ""
+    tables = filter(None, (markdown(PARTS, ordered), real))
+    (out / "evidence.md").write_text("\n\n".join(tables) + "\n")
     if name in PARTS:
         plot(PARTS[name], record, out / f"{name}.svg")
 

@@ -19,7 +19,6 @@ from pipeline.adapt.batches import AdaptSample, Way
 from pipeline.adapt.config import AdaptConfig
 from pipeline.errors import CacheError, GoodSAMError, InputError, RecipeError
 from pipeline.panorama.windows import Window
-from pipeline.recipe import load_recipe
 from pipeline.teacher.config import AssistantConfig
 from pipeline.tune.judge import Judgement
 from stages import adapt as adapt_stage
@@ -313,14 +312,3 @@ def test_assistants_that_a_run_made_or_uses_are_no_garbage(adapted: Outcome, tmp
     path = copy / "cache" / "assistants" / name / "final"
     (user / "recipe.toml").write_text(f'[assistant]\nname = "{path}"\n')
     assert find_garbage(copy / "cache") == []
-
-
-def test_the_command_names_the_recipe_and_what_comes_next(own_finished: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(adapt_stage, "compare", lambda *_: Comparison(scored(0.5), scored(0.6), ("a",)))
-    recipe = own_finished / "small.toml"
-    settings = [part for key, value in BRIEF.items() for part in ("--set", f"adapt.{key}={value}")]
-    result = CliRunner().invoke(cli.app, ["adapt", str(recipe), *settings, "--device", "cpu"], catch_exceptions=False)
-    written = own_finished / "small.adapted.toml"
-    assert result.exit_code == 0 and f"recipe: {written}" in result.stdout
-    assert f"next: goodsam teacher-cache {written}" in result.stdout
-    assert load_recipe(written).assistant.kind == "transformers"

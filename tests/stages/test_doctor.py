@@ -1,0 +1,29 @@
+"""The doctor names what is missing, and downloads nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.doctor import PROBLEM, examine, findings_text
+from stages.status import run_status
+from tests.stages.small_run import small_run
+
+
+def test_doctor_names_missing_weights_and_where_to_get_them(own_finished: Path) -> None:
+    found = examine(small_run(own_finished, sam={"model": "vit_b", "checkpoint": str(own_finished / "vit_b.pth")}))
+    states = {finding.subject: finding for finding in found}
+    assert states["torch"].state == states["disk"].state == "ok"
+    assert states["SAM"].state == PROBLEM and "goodsam fetch-weights vit_b" in states["SAM"].text
+    assert states["panoramas"].text == "4, 0 set aside"
+    assert "bfloat16" in states["processor"].text
+    assert findings_text(found).endswith("1 problem")
+
+
+def test_doctor_downloads_nothing(own_finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("a download"))
+    recipe: dict[str, dict[str, object]] = {"assistant": {"kind": "transformers", "name": "nobody/has-this"}}
+    found = {finding.subject: finding for finding in examine(small_run(own_finished, **recipe))}
+    assert found["assistant"].text == "nobody/has-this is downloaded from the Hugging Face hub on first use"
+    assert run_status(small_run(own_finished, **recipe)).panoramas["stale"] == 4

@@ -1,0 +1,46 @@
+"""A recipe written for what lies in a folder."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.errors import InputError
+from pipeline.recipe import load_recipe
+from stages.init import look_at, recipe_text, write_recipe
+
+
+def save_bands(folder: Path, count: int, rig_rows: int = 0) -> None:
+    folder.mkdir()
+    for seed in range(count):
+        picture = np.random.default_rng(seed).integers(0, 255, (25, 128, 3)).astype(np.uint8).repeat(4, 0).repeat(4, 1)
+        picture[100 - rig_rows :] = 40
+        Image.fromarray(picture).save(folder / f"{seed}.png")
+
+
+def test_init_writes_a_recipe_for_what_is_there(tmp_path: Path) -> None:
+    save_bands(tmp_path / "bands", 5, rig_rows=25)
+    Image.new("RGB", (512, 256)).save(tmp_path / "bands" / "sphere.png")
+    found = look_at(tmp_path / "bands")
+    assert found.sizes == {"512x100": 5, "512x256": 1} and found.vertical_fov == 70.3 and found.others == 1
+    assert found.rig_share == pytest.approx(0.25, abs=0.05) and found.positions == 0
+    write_recipe(tmp_path / "my.toml", recipe_text(found, "my", "/weights/sam.pth"))
+    recipe = load_recipe(tmp_path / "my.toml")
+    assert recipe.panorama.vertical_fov == 70.3 and recipe.name == "my"
+    assert recipe.data.panoramas == str(tmp_path / "bands") and recipe.sam.checkpoint == "/weights/sam.pth"
+    text = (tmp_path / "my.toml").read_text()
+    assert "rows look the same in all 5" in text and "1 pictures have another shape" in text
+    with pytest.raises(InputError, match="is there already"):
+        write_recipe(tmp_path / "my.toml", "")
+
+
+def test_init_of_full_spheres_leaves_the_field_of_view_alone(own_finished: Path) -> None:
+    found = look_at(own_finished / "photos")
+    assert found.vertical_fov == 180 and found.rig_share == 0
+    settings = tomllib.loads(recipe_text(found, "my", 'odd "weights".pth'))
+    assert "vertical_fov" not in settings["panorama"]
+    assert settings["sam"]["checkpoint"] == 'odd "weights".pth'

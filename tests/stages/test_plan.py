@@ -1,0 +1,36 @@
+"""A plan measures a sample, which stays, and tells what the rest takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.events import silent
+from stages.plan import make_plan, plan_text
+from stages.status import run_status
+from tests.stages.small_run import small_run
+
+
+def test_a_plan_measures_a_sample_that_stays_in_the_cache(own_finished: Path) -> None:
+    for name in ("3", "4"):
+        picture = np.random.default_rng(int(name)).integers(0, 255, (64, 128, 3)).astype(np.uint8)
+        Image.fromarray(picture).save(own_finished / "photos" / f"{name}.png")
+    run = small_run(own_finished)
+    assert make_plan(run, silent, sample=0).to_compute["masks"] == 2
+    plan = make_plan(run, silent, sample=1, device="cpu", workers=2)
+    assert plan.to_compute == {"masks": 1, "assistant": 1, "ensemble": 1} and plan.done == 5
+    assert set(plan.seconds_per_panorama) == {"masks", "assistant", "ensemble"}
+    assert plan.hours == pytest.approx(sum(plan.seconds_per_panorama.values()) / 2 / 3600)
+    assert plan.store_gigabytes and 0 < plan.store_gigabytes < 0.01
+    assert plan.memory_gigabytes and plan.memory_gigabytes > 0.05
+    text = plan_text(plan)
+    assert "1 of the missing panoramas, computed now and kept" in text and "2 processes" in text
+    assert run_status(run).panoramas["done"] == 5
+
+
+def test_a_plan_of_a_finished_run_takes_nothing(own_finished: Path) -> None:
+    plan = make_plan(small_run(own_finished), silent)
+    assert plan.hours == 0 and plan.store_gigabytes == 0 and plan.done == 4

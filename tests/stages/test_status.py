@@ -1,0 +1,63 @@
+"""Status: what of a run is done, stale, missing and set aside, without a write."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from PIL import Image
+
+from stages.status import run_status, status_text
+from tests.stages.small_run import discard, small_run
+
+
+def files_of(own_finished: Path) -> set[tuple[str, int]]:
+    return {(str(path), path.stat().st_mtime_ns) for path in own_finished.rglob("*") if path.is_file()}
+
+
+def test_a_finished_run_is_done_and_nothing_is_written(own_finished: Path) -> None:
+    before = files_of(own_finished)
+    status = run_status(small_run(own_finished))
+    assert status.panoramas == {"done": 4, "stale": 0, "missing": 0, "set aside": 0}
+    assert not any(status.to_compute.values()) and not status.changes and status.student == ""
+    assert files_of(own_finished) == before
+
+
+def test_what_is_missing_stale_and_set_aside_is_told_apart(own_finished: Path) -> None:
+    run = small_run(own_finished)
+    discard(run, "ensemble", "panoramas/0")
+    shutil.copy(own_finished / "photos" / "1.png", own_finished / "photos" / "new.png")
+    Image.open(own_finished / "photos" / "2.png").rotate(180).save(own_finished / "photos" / "2.png")
+    (own_finished / "photos" / "broken.png").mkdir()
+    status = run_status(run)
+    assert status.panoramas == {"done": 2, "stale": 1, "missing": 2, "set aside": 1}
+    assert status.to_compute == {"masks": 2, "assistant": 2, "ensemble": 3}
+    assert "empty own_finished" in status.set_aside["panoramas/broken.png"]
+    assert "2 done, 1 stale, 2 missing, 1 set aside" in status_text(status)
+
+
+def test_changed_settings_name_what_is_computed_again(own_finished: Path) -> None:
+    status = run_status(small_run(own_finished, fusion={"theta": 0.99}))
+    assert status.changes == {"ensemble": "settings of fusion"}
+    assert status.panoramas["stale"] == 4 and status.to_compute == {"masks": 0, "assistant": 0, "ensemble": 4}
+
+
+def test_missing_weights_are_a_problem_and_done_panoramas_stay_done(own_finished: Path) -> None:
+    (own_finished / "sam.pth").write_bytes(b"weights")
+    settings: dict[str, dict[str, object]] = {"sam": {"model": "vit_b", "checkpoint": str(own_finished / "sam.pth")}}
+    (own_finished / "sam.pth").unlink()
+    status = run_status(small_run(own_finished, **settings))
+    assert "sam.pth cannot be read" in status.problems[0]
+    assert status.panoramas["stale"] == 4, "the recipe names another network than the cache was made with"
+
+
+def test_panoramas_that_failed_are_set_aside_with_the_reason_of_the_log(own_finished: Path) -> None:
+    from stages.listeners import RunListeners
+    from stages.teacher_cache import teacher_cache
+
+    (own_finished / "photos" / "torn.png").write_bytes(b"\x89PNG\r\n torn")
+    with RunListeners(own_finished / "cache" / "small") as listener:
+        teacher_cache(small_run(own_finished), listener)
+    status = run_status(small_run(own_finished))
+    assert status.panoramas["set aside"] == 1
+    assert "torn.png cannot be opened as an image" in status.set_aside["panoramas/torn"]
