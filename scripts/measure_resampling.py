@@ -44,7 +44,7 @@ FRAME_SIZE = (240, 180)
 CAMVID_TO_CITYSCAPES = {0: 10, 1: 2, 3: 0, 4: 1, 5: 8, 8: 13}
 
 
-def world(count: int) -> Iterator[Example]:
+def rendered_scenes(count: int) -> Iterator[Example]:
     """Scenes rendered at twice the working size."""
     width, height = WORKING_SIZE
     for seed in SCENES[:count]:
@@ -52,7 +52,7 @@ def world(count: int) -> Iterator[Example]:
         yield Image.fromarray(view.image_HW3), view.labels_HW, WORKING_SIZE
 
 
-def labelled(
+def labelled_pictures(
     images: Path, labels: Path, size: tuple[int, int], table: dict[int, int] | None = None
 ) -> Iterator[Example]:
     """Pictures and label pictures of the same names."""
@@ -67,7 +67,7 @@ def labelled(
             yield Image.open(found[0]).convert("RGB"), ids_HW, size
 
 
-def of_assistant(assistant: Assistant) -> Network:
+def assistant_network(assistant: Assistant) -> Network:
     """The assistant on one image."""
     return lambda image_HW3: assistant(image_HW3[None]).logits_KChw[0].float().cpu().numpy()
 
@@ -92,18 +92,18 @@ def main() -> None:
     cpu = torch.device("cpu")
     print("| pictures and network | filter | mIoU, % | pixels, % |\n| --- | --- | ---: | ---: |")
     if options.scenes:
-        examples = list(world(options.scenes))
-        measure("world, demo assistant", of_assistant(load_assistant(AssistantConfig(), cpu)), 13, examples)
+        examples = list(rendered_scenes(options.scenes))
+        measure("world, demo assistant", assistant_network(load_assistant(AssistantConfig(), cpu)), 13, examples)
         student = build_student(StudentConfig("tiny", "demo"), DENSEPASS_13).eval()
         measure("world, student's start", StudentPredictor(student, DENSEPASS_13, "cpu"), 13, examples)
     if options.onnx:
-        network = of_assistant(load_assistant(AssistantConfig("onnx", str(options.onnx)), cpu))
+        network = assistant_network(load_assistant(AssistantConfig("onnx", str(options.onnx)), cpu))
         if options.panoramas:
-            examples = list(labelled(options.panoramas, options.labels, WORKING_SIZE))
+            examples = list(labelled_pictures(options.panoramas, options.labels, WORKING_SIZE))
             measure("panoramas, ONNX network", network, len(CITYSCAPES_19), examples)
         if options.frames:
             folders = options.frames / "images", options.frames / "labels"
-            examples = list(labelled(*folders, FRAME_SIZE, CAMVID_TO_CITYSCAPES))
+            examples = list(labelled_pictures(*folders, FRAME_SIZE, CAMVID_TO_CITYSCAPES))
             measure("frames, ONNX network", network, len(CITYSCAPES_19), examples)
 
 

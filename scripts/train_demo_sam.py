@@ -33,12 +33,12 @@ from torch import nn
 
 from scripts.demo_data import Batch, load_shards
 from scripts.demo_sam_examples import Example, make_example
-from scripts.demo_sam_trainee import (
+from scripts.demo_sam_network import (
     AFFINITY,
     CLASSES,
-    Trainee,
+    SamWithAuxiliaryHead,
     affinity_loss,
-    helper_loss,
+    auxiliary_loss,
     images_of,
     iou_of,
     point_loss,
@@ -66,7 +66,7 @@ class Schedule:
         return min((step + 1) / self.warmup, 1.0) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def optimisers(trainee: Trainee, schedule: Schedule) -> list[torch.optim.Optimizer]:
+def optimisers(trainee: SamWithAuxiliaryHead, schedule: Schedule) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the encoder, AdamW for everything else."""
     matrices, rest = [], []
     for name, parameter in trainee.named_parameters():
@@ -88,8 +88,8 @@ def optimisers(trainee: Trainee, schedule: Schedule) -> list[torch.optim.Optimiz
 class State:
     """All that a killed run needs to go on."""
 
-    trainee: Trainee
-    average: Trainee
+    trainee: SamWithAuxiliaryHead
+    average: SamWithAuxiliaryHead
     optimisers: list[torch.optim.Optimizer]
     step: int = 0
     seconds: float = 0.0
@@ -104,8 +104,8 @@ class State:
         partial_path.rename(path)
 
     def begin_with(self, path: Path) -> None:
-        """Take published weights, and start the helper, which is not published, anew; or take all of a checkpoint, but
-        its schedule."""
+        """Take published weights, and start the auxiliary head, which is not published, anew; or take all of a
+        checkpoint, but its schedule."""
         saved = torch.load(path, weights_only=True)
         if "trainee" in saved:
             self._take(saved["average"], saved)
@@ -132,7 +132,7 @@ class State:
 def start(schedule: Schedule) -> State:
     """Random weights, their running average, and optimisers."""
     torch.manual_seed(0)
-    trainee = Trainee()
+    trainee = SamWithAuxiliaryHead()
     average = copy.deepcopy(trainee).requires_grad_(False)
     speed_up_global_attention(average.sam)
     return State(trainee, average, optimisers(trainee, schedule))
@@ -143,10 +143,10 @@ def train_step(state: State, examples: list[Example], schedule: Schedule) -> dic
     factor = schedule.rate_factor(state.step, state.seconds)
     trainee = state.trainee
     embedding = trainee.embed(images_of(examples))
-    pixels = trainee.pixels(embedding)
-    helper_logits, embedded = pixels.split([CLASSES + 2, 3 * AFFINITY], dim=1)
+    pixels = trainee.predict_pixels(embedding)
+    auxiliary_logits, embedded = pixels.split([CLASSES + 2, 3 * AFFINITY], dim=1)
     points_BN2 = torch.from_numpy(np.stack([e.points_N2 for e in examples]))
-    logits, predicted = trainee.answer(embedding, points_BN2)
+    logits, predicted = trainee.predict_masks(embedding, points_BN2)
     totals = torch.zeros(4)
     for one in zip(logits.unbind(), predicted.unbind(), embedded.unbind(), points_BN2, examples, strict=True):
         logits_N4hw, iou_N4, embedded_Chw, points_N2, example = one
@@ -154,8 +154,8 @@ def train_step(state: State, examples: list[Example], schedule: Schedule) -> dic
         losses = point_loss(logits_N4hw, iou_N4, targets)
         near = affinity_loss(embedded_Chw, points_N2, targets)
         totals = totals + torch.stack((*losses, near)) / len(examples)
-    helper = helper_loss(helper_logits, examples)
-    (totals[0] + totals[1] + 0.5 * totals[3] + 0.3 * helper).backward()
+    auxiliary = auxiliary_loss(auxiliary_logits, examples)
+    (totals[0] + totals[1] + 0.5 * totals[3] + 0.3 * auxiliary).backward()
     average_gradients(trainee)
     nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
     for optimiser in state.optimisers:
@@ -166,7 +166,7 @@ def train_step(state: State, examples: list[Example], schedule: Schedule) -> dic
     update_average(state.average, trainee, min(schedule.ema, (1 + state.step) / (10 + state.step)))
     state.step += 1
     masks, predicted, iou, affinity = totals.tolist()
-    return {"masks": masks, "predicted": predicted, "iou": iou, "affinity": affinity, "helper": helper.item()}
+    return {"masks": masks, "predicted": predicted, "iou": iou, "affinity": affinity, "auxiliary": auxiliary.item()}
 
 
 def average_gradients(network: nn.Module) -> None:
@@ -179,12 +179,12 @@ def average_gradients(network: nn.Module) -> None:
     nn.utils.vector_to_parameters(flat / dist.get_world_size(), gradients)
 
 
-def place() -> tuple[int, int]:
-    """This process's number and how many there are."""
+def rank_and_count() -> tuple[int, int]:
+    """(Rank of this process, number of processes)."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
-def agreed(seconds: float) -> float:
+def seconds_of_first(seconds: float) -> float:
     """The first process's clock, so that all follow one schedule and stop after the same step."""
     if not dist.is_initialized():
         return seconds
@@ -194,13 +194,13 @@ def agreed(seconds: float) -> float:
 
 
 @torch.no_grad()
-def update_average(average: Trainee, trainee: Trainee, decay: float) -> None:
+def update_average(average: SamWithAuxiliaryHead, trainee: SamWithAuxiliaryHead, decay: float) -> None:
     """Exponential moving average of the weights."""
     for slow, fast in zip(average.parameters(), trainee.parameters(), strict=True):
         slow.lerp_(fast, 1 - decay)
 
 
-def save_weights(trainee: Trainee, path: Path) -> None:
+def save_weights(trainee: SamWithAuxiliaryHead, path: Path) -> None:
     """SAM's weights alone, fp16."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial_path = path.with_suffix(".partial")
@@ -208,20 +208,20 @@ def save_weights(trainee: Trainee, path: Path) -> None:
     partial_path.rename(path)
 
 
-def draw(data: Batch, count: int, rng: np.random.Generator) -> list[Example]:
+def draw_examples(data: Batch, count: int, rng: np.random.Generator) -> list[Example]:
     """The examples of one step."""
     return [make_example(data, int(rng.integers(len(data))), rng) for _ in range(count)]
 
 
 @torch.no_grad()
-def point_quality(trainee: Trainee, batch: Batch, images: int) -> dict[str, float]:
+def point_quality(trainee: SamWithAuxiliaryHead, batch: Batch, images: int) -> dict[str, float]:
     """Mean IoU for one point on held-out windows: of each output with its level, and of the best output with each."""
     rng = np.random.default_rng(7)
     by_level, best, error = [], [], []
     for index in np.linspace(0, len(batch) - 1, min(images, len(batch))).astype(int):
         example = make_example(batch, int(index), rng, augment=False)
         points_1N2 = torch.from_numpy(example.points_N2)[None]
-        (logits,), (predicted,) = trainee.answer(trainee.embed(images_of([example])), points_1N2)
+        (logits,), (predicted,) = trainee.predict_masks(trainee.embed(images_of([example])), points_1N2)
         targets_NLhw = targets_of(example)
         iou_NL3 = iou_of(logits[:, None, 1:], targets_NLhw[:, :, None])
         by_level.append(iou_NL3.diagonal(dim1=1, dim2=2).mean(0))
@@ -235,16 +235,16 @@ def point_quality(trainee: Trainee, batch: Batch, images: int) -> dict[str, floa
 def train(state: State, data: Batch, validation: Batch, schedule: Schedule, work: Path,
           out: Path) -> None:  # fmt: skip
     """Until the schedule's minutes are over; checkpoints and weights are written every few minutes."""
-    rank, _ = place()
+    rank, _ = rank_and_count()
     rng = np.random.default_rng((state.step + 1, rank))
     running: dict[str, float] = {}
     last_save = last_line = time.monotonic()
     while state.seconds < 60 * schedule.minutes:
         before = time.monotonic()
-        losses = train_step(state, draw(data, schedule.batch_size, rng), schedule)
+        losses = train_step(state, draw_examples(data, schedule.batch_size, rng), schedule)
         running = {k: 0.98 * running.get(k, v) + 0.02 * v for k, v in losses.items()}
         now = time.monotonic()
-        state.seconds = agreed(state.seconds + now - before)
+        state.seconds = seconds_of_first(state.seconds + now - before)
         if rank > 0:
             continue
         if now - last_line > 15:
@@ -286,7 +286,7 @@ def main() -> None:
     if (options.work / "checkpoint.pt").exists():
         state.load(options.work / "checkpoint.pt")
         print(f"resuming from step {state.step} of {options.work / 'checkpoint.pt'}, without --begin-with", flush=True)
-    data = Batch.join([load_shards(folder, *place()) for folder in options.data])
+    data = Batch.join([load_shards(folder, *rank_and_count()) for folder in options.data])
     train(state, data, load_shards(options.validation), schedule, options.work, options.out)
 
 

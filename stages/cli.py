@@ -149,14 +149,14 @@ def fetch_weights(
 
 
 app.command("predict", short_help="Run a network over a folder of panoramas.")(predict)
-app.command(short_help="A commented recipe for a folder of panoramas.")(init)
-app.command(short_help="Whether this machine and a recipe are fit to work.")(doctor)
-app.command(short_help="What a run still takes: hours, gigabytes, what is computed again.")(plan)
-app.command(short_help="What of a run is done, stale, missing and set aside.")(status)
-app.command("import-labels", short_help="Corrected labels back from a labelling tool.")(import_labels)
-app.command("export", short_help="The cached ensemble as maps, without a student.")(export)
-app.command("report", short_help="Maps and figures as a page that opens offline.")(report)
-app.command("export-onnx", short_help="A student as one ONNX file, compared with torch.")(export_onnx)
+app.command(short_help="Write a commented recipe for a folder of panoramas.")(init)
+app.command(short_help="Check this machine and what a recipe needs.")(doctor)
+app.command(short_help="Estimate what a run still needs: hours, gigabytes.")(plan)
+app.command(short_help="Show what of a run is done, stale, missing, set aside.")(status)
+app.command("import-labels", short_help="Take corrected labels back from a labelling tool.")(import_labels)
+app.command("export", short_help="Write the cached ensemble as maps, without a student.")(export)
+app.command("report", short_help="Write maps and figures as a page that opens offline.")(report)
+app.command("export-onnx", short_help="Write a student as one ONNX file, compared with torch.")(export_onnx)
 
 
 @app.command(short_help="Choose the assistant's blend without labels.")
@@ -185,8 +185,8 @@ def tune(
 
 
 app.command(short_help="Train the assistant on its own teacher cache, without labels.")(adapt)
-app.command("train-assistant", short_help="A perspective network from labelled pictures.")(train_assistant)
-app.command(short_help="Read a whole teacher cache, check every checksum.")(verify)
+app.command("train-assistant", short_help="Train a network on labelled perspective pictures.")(train_assistant)
+app.command(short_help="Read a whole teacher cache and check every checksum.")(verify)
 app.command(short_help="Compare the runs of a cache and their students.")(runs)
 app.command(short_help="List or remove what no run of a cache refers to.")(gc)
 

@@ -28,7 +28,7 @@ OutOption = Annotated[
         show_default=False,
     ),
 ]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Let that file be there already.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Overwrite that file if it exists.")]
 
 
 def adapt(

@@ -23,7 +23,7 @@ def _print(found: Any, text: str, as_json: bool) -> None:
 def status(
     recipe: RecipeArgument, cache: CacheOption = None, set_: SetOption = None, as_json: JsonOption = False
 ) -> None:
-    """Say what of a run is done, stale, missing and set aside with reasons. Nothing is written."""
+    """Show how many panoramas of a run are done, stale, missing or set aside, and why. Nothing is written."""
     run = open_run_of(recipe, cache, set_)
     from stages.status import run_status, status_text
 
@@ -40,11 +40,11 @@ def plan(
         int,
         typer.Option(min=0, help="Missing panoramas to compute and time now, which stay in the cache; 0 for none."),
     ] = 1,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that the time is for.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes that the estimate assumes.")] = 0,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a run still takes: panoramas, hours by a measured sample, gigabytes, and what is computed again."""
+    """Estimate what a run still needs, hours by a measured sample and gigabytes, and say why work is done again."""
     run = open_run_of(recipe, cache, set_)
     from contextlib import closing
 
@@ -60,13 +60,13 @@ def plan(
 
 def doctor(
     recipe: Annotated[
-        str, typer.Argument(help="Also look at what this recipe needs: a built-in one's name or a TOML file.")
+        str, typer.Argument(help="Also check what this recipe needs: a built-in one's name or a TOML file.")
     ] = "",
     cache: CacheOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Look at this machine: versions, drivers, bfloat16, memory, disk; and at the weights and classes of a recipe."""
+    """Check this machine (versions, drivers, bfloat16, memory, disk) and, if named, a recipe's weights and classes."""
     run = open_run_of(recipe, cache, set_) if recipe else None
     from stages.doctor import PROBLEM, examine, findings_text
 
@@ -93,10 +93,10 @@ def init(
 ) -> None:
     """Write a commented recipe for a folder, from what is found there: sizes, bands, rigs, positions, GPU."""
     from stages.data_sets import recognise
-    from stages.init import found_as_json, look_at, recipe_text, write_recipe
+    from stages.init import found_as_json, recipe_text, survey_pictures, write_recipe
 
     data_set = recognise(folder)
-    found = look_at(data_set.panoramas, data_set.panoramas_only) if data_set else look_at(folder)
+    found = survey_pictures(data_set.panoramas, data_set.panoramas_only) if data_set else survey_pictures(folder)
     usual_name = re.sub(r"[^0-9A-Za-z_.-]+", "-", out.stem).strip(".-") or "my"
     write_recipe(out, recipe_text(found, name or usual_name, str(checkpoint.absolute()), data_set))
     of = f" of {data_set.name}" if data_set else ""

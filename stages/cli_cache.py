@@ -48,7 +48,7 @@ def gc(
     cache: CacheFolderOption = CACHE,
     remove: Annotated[bool, typer.Option("--remove", help="Remove what is listed.")] = False,
 ) -> None:
-    """List what lies in a cache and no run refers to (settings, panoramas and runs of before); remove it if told."""
+    """List what no run of a cache refers to: products of old settings, lost panoramas, results of deleted runs."""
     from stages.garbage import find_garbage, remove_garbage
 
     found = remove_garbage(cache) if remove else find_garbage(cache)

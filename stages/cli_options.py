@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 RecipeArgument = Annotated[
     str,
     typer.Argument(
-        help="Built-in recipe (demo, street, goodsam, goodsam-figure, goodsam-plus-plus) or path of a TOML file, at "
-        "whose folder its relative paths start."
+        help="Built-in recipe (demo, street, goodsam, goodsam-figure, goodsam-plus-plus) or a TOML file, whose "
+        "relative paths count from its folder."
     ),
 ]
 CacheOption = Annotated[
@@ -29,7 +29,7 @@ CacheOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Override a setting, as in fusion.theta=0.6; paths start at the current folder."),
+    typer.Option("--set", help="Override a setting, as in fusion.theta=0.6; paths count from the current folder."),
 ]
 
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto (cuda where there is one).")]

@@ -63,7 +63,8 @@ def predict(
     workers: WorkersOption = 0,
     device: DeviceOption = "auto",
 ) -> None:
-    """Run a network over a folder: indexed PNGs, overlays, class shares by solid angle. A rerun does only the rest."""
+    """Run a network over a folder: indexed PNGs, overlays, class shares by solid angle. A rerun
+    predicts only what is missing or has changed."""
     import goodsam
     from pipeline.errors import InputError
     from pipeline.panorama.finding import require_folder

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-TuneMinutes = Annotated[float, typer.Option(min=0, help="Time that it may take; one panorama is done in any case.")]
+TuneMinutes = Annotated[float, typer.Option(min=0, help="Time limit, minutes; one panorama is looked at in any case.")]
 TunePanoramas = Annotated[int, typer.Option(min=1, help="Panoramas to look at, spread over the folder, at most.")]
 TuneOut = Annotated[
     Path | None,
@@ -17,4 +17,4 @@ TuneOut = Annotated[
         show_default=False,
     ),
 ]
-TuneOverwrite = Annotated[bool, typer.Option("--overwrite", help="Let that file be there already.")]
+TuneOverwrite = Annotated[bool, typer.Option("--overwrite", help="Overwrite that file if it exists.")]

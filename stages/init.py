@@ -57,8 +57,8 @@ class FoundPictures:
     """Name of the GPU; empty for none."""
 
 
-def look_at(folder: Path, only: Sequence[str] = ()) -> FoundPictures:
-    """What a folder of panoramas holds; `only` as of `survey_folder`.
+def survey_pictures(folder: Path, only: Sequence[str] = ()) -> FoundPictures:
+    """Sizes, positions and blind areas of the pictures in a folder of panoramas; `only` as of `survey_folder`.
 
     Raises:
         InputError: it is not there, or holds no panorama.
@@ -123,7 +123,7 @@ def recipe_text(found: FoundPictures, name: str, checkpoint: str, data_set: Data
     """A commented recipe for what was found, as TOML.
 
     Args:
-        found: of `look_at`.
+        found: of `survey_pictures`.
         name: of the run.
         checkpoint: file of SAM's weights.
         data_set: of `recognise`; None for a plain folder of panoramas.

@@ -105,9 +105,9 @@ class OnnxStudentModel:
     @property
     def usual(self) -> PanoramaConfig:
         """See `Model`."""
-        from stages.onnx_predictor import exported_for, load_onnx_student, student_facts
+        from stages.onnx_predictor import geometry_of_training, load_onnx_student, student_facts
 
-        return exported_for(student_facts(load_onnx_student(self.path).session) or {})
+        return geometry_of_training(student_facts(load_onnx_student(self.path).session) or {})
 
     def load(self, device: str, panorama: PanoramaConfig) -> Predictor:
         """See `Model`."""

@@ -1,4 +1,4 @@
-"""The networks of a process: loaded once, shared by its threads; and torch's threads while they are used."""
+"""The networks of a process, loaded once and shared by its threads; and the number of torch threads while they work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Config = TypeVar("Config", SamConfig, AssistantConfig)
 Network = TypeVar("Network")
 
 
-class Loaded(Generic[Config, Network]):
+class CachedLoader(Generic[Config, Network]):
     """A loader that keeps what it loaded last; threads that ask meanwhile wait for it and share it."""
 
     def __init__(self, load: Callable[[Config, str], Network]) -> None:
@@ -35,13 +35,13 @@ class Loaded(Generic[Config, Network]):
         self._load.cache_clear()
 
 
-@Loaded
+@CachedLoader
 def mask_source(config: SamConfig, device: str) -> MaskSource:
     """What finds SAM's masks."""
     return load_mask_source(config, torch.device(device))
 
 
-@Loaded
+@CachedLoader
 def assistant(config: AssistantConfig, device: str) -> Assistant:
     """The teacher assistant."""
     return load_assistant(config, torch.device(device))

@@ -90,7 +90,7 @@ def student_facts(session: InferenceSession) -> Mapping[str, str] | None:
     return facts if facts.get("kind") == KIND else None
 
 
-def exported_for(facts: Mapping[str, str]) -> PanoramaConfig:
+def geometry_of_training(facts: Mapping[str, str]) -> PanoramaConfig:
     """Working width and field of view of an exported student's training; the usual ones where it does not tell."""
     if "working_size" not in facts:
         return PanoramaConfig()

@@ -33,7 +33,7 @@ _SMALLER = "take smaller networks or windows"
 
 
 @dataclass(frozen=True)
-class CachedReport(PanoramaReport):
+class StageOneReport(PanoramaReport):
     """What became of one panorama in stage one."""
 
     product_seconds: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -59,10 +59,10 @@ def check_assistant(task: PanoramaTask) -> None:
     require_levels(config.feature_levels, assistant.feature_levels, assistant.identity)
 
 
-def cache_panoramas(tasks: Sequence[PanoramaTask]) -> list[CachedReport]:
+def cache_panoramas(tasks: Sequence[PanoramaTask]) -> list[StageOneReport]:
     """`cache_panorama` for panoramas in turn, as where all have the same content: what is computed for the first is
     found by the others. A fatal error is the last report."""
-    reports: list[CachedReport] = []
+    reports: list[StageOneReport] = []
     for task in tasks:
         reports.append(cache_panorama(task))
         if reports[-1].fatal is not None:
@@ -70,7 +70,7 @@ def cache_panoramas(tasks: Sequence[PanoramaTask]) -> list[CachedReport]:
     return reports
 
 
-def cache_panorama(task: PanoramaTask) -> CachedReport:
+def cache_panorama(task: PanoramaTask) -> StageOneReport:
     """Compute what is missing of one panorama; errors come back in the report."""
     seconds: dict[str, float] = {}
     try:
@@ -82,11 +82,11 @@ def cache_panorama(task: PanoramaTask) -> CachedReport:
     return replace(report, seconds=sum(seconds.values()), product_seconds=seconds)
 
 
-def _failed(panorama_id: str, error: Exception) -> CachedReport:
+def _failed(panorama_id: str, error: Exception) -> StageOneReport:
     """Errors of a picture set it aside; others of ours are those of the whole run."""
     if isinstance(error, GoodSAMError) and not isinstance(error, InputError):
-        return CachedReport(panorama_id, fatal=error)
-    return CachedReport(panorama_id, failed=failure(STAGE_ONE, panorama_id, error))
+        return StageOneReport(panorama_id, fatal=error)
+    return StageOneReport(panorama_id, failed=failure(STAGE_ONE, panorama_id, error))
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def computing(task: PanoramaTask) -> Generator[None]:
         yield
 
 
-def _compute_or_repair(task: PanoramaTask, seconds: dict[str, float]) -> CachedReport:
+def _compute_or_repair(task: PanoramaTask, seconds: dict[str, float]) -> StageOneReport:
     """Compute the missing products, and those again that are damaged.
 
     Another process may be at the same panorama: another run that shares the store, or, on a cluster, tasks of a run
@@ -114,20 +114,20 @@ def _compute_or_repair(task: PanoramaTask, seconds: dict[str, float]) -> CachedR
         return _compute(task, seconds)
 
 
-def _compute(task: PanoramaTask, seconds: dict[str, float]) -> CachedReport:
+def _compute(task: PanoramaTask, seconds: dict[str, float]) -> StageOneReport:
     path = task.panorama.path
     before = size_and_time(path)  # before it is read: what is written to it meanwhile shows next time
     store = TeacherStore.open(task.store, "a")
     record = record_of(path, digest(path), task.ignore_mask_sha256, before)
     if not _missing(task, store, record):
-        return CachedReport(task.panorama.id, record=record)
+        return StageOneReport(task.panorama.id, record=record)
     work, panorama = open_work(task, store, record)
     for missing in _missing(task, store, work.record):
         started = time.monotonic()
         store_product(missing, work, panorama)
         seconds[missing.name] = time.monotonic() - started
     place = panorama.placement
-    return CachedReport(task.panorama.id, notes=(*panorama.notes, *work.notes), placed=not place.is_whole,
+    return StageOneReport(task.panorama.id, notes=(*panorama.notes, *work.notes), placed=not place.is_whole,
                         tilt=place.tilt, record=work.record)  # fmt: skip
 
 

@@ -38,7 +38,7 @@ from stages.splits import SplitPanorama, survey_splits
 from stages.task_reports import follow, require_some_done
 
 if TYPE_CHECKING:
-    from stages.panorama_task import CachedReport
+    from stages.panorama_task import StageOneReport
     from stages.panorama_work import PanoramaTask
 
 
@@ -117,7 +117,7 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
         _record(run, prints)
         listener(Note(STAGE_ONE, f"{len(panoramas) - len(tasks)} of {len(panoramas)} panoramas are cached already"))
     with closing(_work_on(tasks, equal, workers, scheduler)) as running:
-        reports: list[CachedReport] = []
+        reports: list[StageOneReport] = []
         for report in follow(running, STAGE_ONE, listener):
             if report.record is not None:
                 records.add(report.id, report.record)
@@ -177,7 +177,7 @@ def _checked_tasks(
 
 def _work_on(
     tasks: Sequence[PanoramaTask], equal: EqualPanoramas, workers: int, scheduler: str
-) -> Generator[CachedReport]:
+) -> Generator[StageOneReport]:
     if tasks:
         from stages.panorama_task import cache_panoramas
 
@@ -220,10 +220,10 @@ def _split_gpu_memory(recipe: Recipe, device: str, workers: int) -> Recipe:
     return replace(recipe, sam=replace(recipe.sam, memory_gib=memory_gib / workers))
 
 
-def _lost(tasks: Sequence[PanoramaTask], error: WorkerError) -> list[CachedReport]:
-    from stages.panorama_task import CachedReport
+def _lost(tasks: Sequence[PanoramaTask], error: WorkerError) -> list[StageOneReport]:
+    from stages.panorama_task import StageOneReport
 
-    return [CachedReport(task.panorama.id, failed=failure(STAGE_ONE, task.panorama.id, error)) for task in tasks]
+    return [StageOneReport(task.panorama.id, failed=failure(STAGE_ONE, task.panorama.id, error)) for task in tasks]
 
 
 def panoramas_at_once(device: str) -> int:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pipeline.adapt.config import AdaptConfig
 from pipeline.adapt.losses import AdaptTargets
-from pipeline.adapt.sights import Sight, overlap, sight_of
+from pipeline.adapt.visibility import VisiblePixels, overlap, visible_pixels
 from pipeline.arrays import ImageArray
 from pipeline.errors import CacheError, GoodSAMError
 from pipeline.panorama.config import GRID
@@ -73,7 +73,7 @@ class AdaptBatch:
     scale: float
     """By which factor they were resized for it."""
     places: tuple[Tensor, ...]
-    """Of each image, where its pixels lie in it (`Sight.places_N2`)."""
+    """Of each image, where its pixels lie in it (`VisiblePixels.places_N2`)."""
     ensemble_CN: Tensor
     """uint8 codes of E (`pooling.decode`) at the pixels of all images, one image after the other."""
     reliable_N: Tensor
@@ -153,7 +153,7 @@ class ShownPanorama:
 
     images: tuple[ImageArray, ...]
     """As the network sees them."""
-    sights: tuple[Sight, ...]
+    visible: tuple[VisiblePixels, ...]
     """What each sees, of the moved panorama."""
     origins: tuple[npt.NDArray[np.int64], ...]
     """The same pixels in the panorama itself."""
@@ -168,9 +168,9 @@ def show(sample: AdaptSample, way: Way, config: AdaptConfig, rng: np.random.Gene
     moved_HW3 = turn.image(sample.source_HW3 if way.from_source else sample.learned.image_HW3)
     views = choose_pair(way.views, height, width, rng)
     images = [_jittered(resized(view.cut_image(moved_HW3), way.scale), config.colour_jitter, rng) for view in views]
-    sights = [sight_of(view, height, width) for view in views]
-    origins = [turn.origin(sight.pixels_N, width) for sight in sights]
-    return ShownPanorama(tuple(images), tuple(sights), tuple(origins), sample.learned)
+    visible = [visible_pixels(view, height, width) for view in views]
+    origins = [turn.origin(own.pixels_N, width) for own in visible]
+    return ShownPanorama(tuple(images), tuple(visible), tuple(origins), sample.learned)
 
 
 def choose_pair(views: Sequence[View], height: int, width: int, rng: np.random.Generator) -> tuple[View, ...]:
@@ -179,9 +179,9 @@ def choose_pair(views: Sequence[View], height: int, width: int, rng: np.random.G
     first, *others = (views[index] for index in order)
     if not others:
         return (first,)
-    seen = sight_of(first, height, width)
+    seen = visible_pixels(first, height, width)
     enough = _LEAST_OVERLAP * len(seen.pixels_N)
-    near = (other for other in others if len(overlap(seen, sight_of(other, height, width))[0]) >= enough)
+    near = (other for other in others if len(overlap(seen, visible_pixels(other, height, width))[0]) >= enough)
     return first, next(near, others[0])
 
 
@@ -189,9 +189,9 @@ def join(shown: Sequence[ShownPanorama], scale: float) -> AdaptBatch:
     """The images of several panoramas as one batch."""
     begin, overlaps = 0, list[tuple[Tensor, Tensor]]()
     for panorama in shown:
-        sizes = [len(sight.pixels_N) for sight in panorama.sights]
+        sizes = [len(own.pixels_N) for own in panorama.visible]
         if len(sizes) == 2:
-            in_first, in_second = overlap(*panorama.sights)
+            in_first, in_second = overlap(*panorama.visible)
             overlaps.append((in_first + begin, in_second + begin + sizes[0]))
         begin += sum(sizes)
     overlaps = [pair for pair in overlaps if len(pair[0])]
@@ -200,7 +200,7 @@ def join(shown: Sequence[ShownPanorama], scale: float) -> AdaptBatch:
     return AdaptBatch(
         images_KHW3=np.stack([image for p in shown for image in p.images]),
         scale=scale,
-        places=tuple(torch.tensor(sight.places_N2) for p in shown for sight in p.sights),
+        places=tuple(torch.tensor(own.places_N2) for p in shown for own in p.visible),
         ensemble_CN=torch.from_numpy(
             np.concatenate(
                 [of.ensemble_CHW.reshape(len(of.ensemble_CHW), -1)[:, origin] for of, origin in both], axis=1

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pipeline.adapt.batches import AdaptBatch
 from pipeline.adapt.losses import merged_logits
-from pipeline.adapt.sights import at_places
+from pipeline.adapt.visibility import sample_logits
 from pipeline.classes import LabelSet
 from pipeline.finite import require_finite
 from pipeline.pretrained import find_network, quiet, settings_file
@@ -78,7 +78,7 @@ def predict_pixels(
     stride = stride_of((logits_KShw.shape[2], logits_KShw.shape[3]), seen)
     cells = (seen[0] / stride, seen[1] / stride)
     of_images = [
-        at_places(logits_Shw, places_N2.to(assistant.device), cells)
+        sample_logits(logits_Shw, places_N2.to(assistant.device), cells)
         for logits_Shw, places_N2 in zip(logits_KShw, batch.places, strict=True)
     ]
     return merged_logits(torch.cat(of_images, dim=1), assistant.label_set, target)

@@ -8,7 +8,7 @@ import torch
 
 from pipeline.adapt.batches import AdaptBatch, AdaptSample, AdaptSet, Turn, Way, choose_pair
 from pipeline.adapt.config import AdaptConfig
-from pipeline.adapt.sights import LATTICE, sight_of
+from pipeline.adapt.visibility import LATTICE, visible_pixels
 from pipeline.class_tables import colour_table
 from pipeline.errors import CacheError
 from pipeline.panorama.config import ViewsConfig, WindowConfig
@@ -111,7 +111,7 @@ def test_pairs_overlap_where_any_do():
     assert not pairs & {(left, alone), (next_to_it, alone)}
     assert len(choose_pair(NARROW[:1], HEIGHT, WIDTH, rng)) == 1
     assert len(set(choose_pair(WINDOWS, HEIGHT, WIDTH, rng))) == 2
-    assert len(sight_of(WINDOWS[0], HEIGHT, WIDTH).pixels_N) == 32 * 32 // LATTICE**2
+    assert len(visible_pixels(WINDOWS[0], HEIGHT, WIDTH).pixels_N) == 32 * 32 // LATTICE**2
 
 
 def test_unreadable_panoramas_are_replaced_and_told():

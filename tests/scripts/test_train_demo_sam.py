@@ -14,9 +14,17 @@ from pipeline.teacher.demo_sam import CHANNELS, PATCH, SIZE, build_demo_sam
 from pipeline.teacher.masks import MaskSet
 from scripts.demo_data import Batch, render_windows
 from scripts.demo_sam_examples import POINTS, make_example, region_around
-from scripts.demo_sam_trainee import LOW, Trainee, mask_losses, speed_up_global_attention
+from scripts.demo_sam_network import LOW, SamWithAuxiliaryHead, mask_losses, speed_up_global_attention
 from scripts.evaluate_demo_sam import Score, achievable, mean_score, segments_of
-from scripts.train_demo_sam import Schedule, agreed, average_gradients, draw, save_weights, start, train_step
+from scripts.train_demo_sam import (
+    Schedule,
+    average_gradients,
+    draw_examples,
+    save_weights,
+    seconds_of_first,
+    start,
+    train_step,
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +78,7 @@ def test_a_step_changes_encoder_and_decoder_and_the_average_follows(windows: Bat
     schedule = Schedule(minutes=1, batch_size=1)
     state = start(schedule)
     before = copy.deepcopy(state.trainee.sam.state_dict())
-    losses = train_step(state, draw(windows, 1, np.random.default_rng(0)), schedule)
+    losses = train_step(state, draw_examples(windows, 1, np.random.default_rng(0)), schedule)
     assert all(np.isfinite(value) for value in losses.values())
     after, average = state.trainee.sam.state_dict(), state.average.sam.state_dict()
     for name in ("image_encoder.blocks.0.attn.qkv.weight", "mask_decoder.iou_prediction_head.layers.0.weight"):
@@ -80,12 +88,12 @@ def test_a_step_changes_encoder_and_decoder_and_the_average_follows(windows: Bat
 
 def test_points_of_several_images_are_answered_as_sams_decoder_answers_them_one_by_one() -> None:
     torch.manual_seed(0)
-    trainee = Trainee()
+    trainee = SamWithAuxiliaryHead()
     embeddings = torch.randn(2, CHANNELS, SIZE // PATCH, SIZE // PATCH)
     points = torch.tensor([[[3.5, 250.5], [100.0, 20.0]], [[0.5, 0.5], [200.0, 130.0]]])
     encoder = trainee.sam.prompt_encoder
     with torch.no_grad():
-        logits, iou = trainee.answer(embeddings, points)
+        logits, iou = trainee.predict_masks(embeddings, points)
         for k in range(2):
             sparse, dense = encoder((points[k][:, None], torch.ones(2, 1, dtype=torch.int)), None, None)
             expected = trainee.sam.mask_decoder.predict_masks(
@@ -158,7 +166,7 @@ def test_processes_share_their_gradients_and_the_first_ones_clock(monkeypatch: p
     average_gradients(network)
     for parameter in network.parameters():
         torch.testing.assert_close(parameter.grad, torch.full_like(parameter, 1.5))
-    assert agreed(11.0) == 10
+    assert seconds_of_first(11.0) == 10
 
 
 def test_a_process_alone_keeps_its_gradients_and_its_clock() -> None:
@@ -166,4 +174,4 @@ def test_a_process_alone_keeps_its_gradients_and_its_clock() -> None:
     network(torch.ones(1, 2)).sum().backward()
     average_gradients(network)
     torch.testing.assert_close(network.weight.grad, torch.ones(1, 2))
-    assert agreed(3.0) == 3
+    assert seconds_of_first(3.0) == 3

@@ -20,7 +20,7 @@ from stages import cli
 from stages import export_onnx as stage
 from stages.export_onnx import ExportJob, ExportReport, export_onnx
 from stages.models import open_model
-from stages.onnx_predictor import exported_for, load_onnx_student, student_facts
+from stages.onnx_predictor import geometry_of_training, load_onnx_student, student_facts
 from tests.stages.tiny_student import write_tiny_student
 
 onnx = pytest.importorskip("onnx")
@@ -97,7 +97,7 @@ def test_the_file_says_what_it_is(student: Path, exported: ExportReport) -> None
     predictor = load_onnx_student(exported.path)
     assert predictor.label_set == DENSEPASS_13
     found = student_facts(predictor.session)
-    assert found is not None and exported_for(found).height == 48
+    assert found is not None and geometry_of_training(found).height == 48
 
 
 def test_the_card_beside_it_says_how_to_use_it(exported: ExportReport) -> None:

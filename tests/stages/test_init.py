@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.recipe import load_recipe
-from stages.init import look_at, recipe_text, write_recipe
+from stages.init import recipe_text, survey_pictures, write_recipe
 
 
 def save_bands(folder: Path, count: int, rig_rows: int = 0) -> None:
@@ -25,7 +25,7 @@ def save_bands(folder: Path, count: int, rig_rows: int = 0) -> None:
 def test_init_writes_a_recipe_for_what_is_there(tmp_path: Path) -> None:
     save_bands(tmp_path / "bands", 5, rig_rows=25)
     Image.new("RGB", (512, 256)).save(tmp_path / "bands" / "sphere.png")
-    found = look_at(tmp_path / "bands")
+    found = survey_pictures(tmp_path / "bands")
     assert found.sizes == {"512x100": 5, "512x256": 1} and found.vertical_fov == 70.3 and found.others == 1
     assert found.rig_share == pytest.approx(0.25, abs=0.05) and found.positions == 0
     write_recipe(tmp_path / "my.toml", recipe_text(found, "my", "/weights/sam.pth"))
@@ -39,7 +39,7 @@ def test_init_writes_a_recipe_for_what_is_there(tmp_path: Path) -> None:
 
 
 def test_init_of_full_spheres_leaves_the_field_of_view_alone(own_finished: Path) -> None:
-    found = look_at(own_finished / "photos")
+    found = survey_pictures(own_finished / "photos")
     assert found.vertical_fov == 180 and found.rig_share == 0
     settings = tomllib.loads(recipe_text(found, "my", 'odd "weights".pth'))
     assert "vertical_fov" not in settings["panorama"]

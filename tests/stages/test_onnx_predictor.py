@@ -16,7 +16,7 @@ from pipeline.classes import DENSEPASS_13
 from pipeline.errors import WeightsError
 from pipeline.panorama.config import PanoramaConfig
 from stages.models import KIND, open_model
-from stages.onnx_predictor import exported_for, load_onnx_student, student_facts
+from stages.onnx_predictor import geometry_of_training, load_onnx_student, student_facts
 
 onnx: Any = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -76,8 +76,8 @@ def test_its_content_is_enough(tmp_path: Path) -> None:
 
 
 def test_a_file_that_does_not_say_its_size_is_used_at_the_usual_one() -> None:
-    assert exported_for({}) == PanoramaConfig()
-    assert exported_for(FACTS).height == 48
+    assert geometry_of_training({}) == PanoramaConfig()
+    assert geometry_of_training(FACTS).height == 48
 
 
 def test_a_network_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from stages.claims import exclusive_lock
 from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted, silent
 from stages.files import digest
 from stages.manifest import read_manifest
-from stages.panorama_task import CachedReport
+from stages.panorama_task import StageOneReport
 from stages.panorama_work import PanoramaTask, PanoramaWork
 from stages.products import Product, fingerprints
 from stages.reading import RunReader
@@ -372,9 +372,9 @@ def test_workers_on_a_gpu_share_its_memory(
     """It has 16 GiB, of which SAM may use half unless told otherwise; there are four panoramas."""
     given: list[float] = []
 
-    def run_tasks(_: Any, groups: list[list[PanoramaTask]], *__: Any) -> Iterator[list[CachedReport]]:
+    def run_tasks(_: Any, groups: list[list[PanoramaTask]], *__: Any) -> Iterator[list[StageOneReport]]:
         given.extend(task.recipe.sam.memory_gib for tasks in groups for task in tasks)
-        yield from ([CachedReport(task.panorama.id) for task in tasks] for tasks in groups)
+        yield from ([StageOneReport(task.panorama.id) for task in tasks] for tasks in groups)
 
     monkeypatch.setattr("stages.teacher_cache.run_tasks", run_tasks)
     events: list[Event] = []
@@ -396,7 +396,7 @@ def test_threads_that_need_a_network_at_once_load_it_once() -> None:
         time.sleep(0.1)
         return object()
 
-    network = networks.Loaded(load)
+    network = networks.CachedLoader(load)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: network(SamConfig(), "cpu", "print"), range(4)))
     assert loaded == ["cpu"]
@@ -425,7 +425,7 @@ def test_a_slower_way_is_reported_once_however_many_tasks_say_it(folder: Path, m
     """Reports are pickled here as workers send them."""
     work = panorama_task.cache_panorama
 
-    def in_another_process(task: PanoramaTask) -> CachedReport:
+    def in_another_process(task: PanoramaTask) -> StageOneReport:
         source = networks.mask_source(task.recipe.sam, task.device, task.fingerprints[MASKS])
         assert isinstance(source, SamMaskGenerator)
         decoder = source.generator.decoder

@@ -1,4 +1,4 @@
-"""The demo SAM in training: how it starts, what it is asked, and its losses.
+"""The demo SAM in training: its initial weights, its predictions with gradients, and its losses.
 
 Legend: B images, N points of an image, L levels (part, object, class region), h w low-resolution masks, C channels.
 """
@@ -28,7 +28,7 @@ CLASSES = len(DENSEPASS_13)
 LOW = SIZE // PATCH * 4
 """Side of the decoder's masks."""
 AFFINITY = 16
-"""Channels per level of the helper's pixel embeddings."""
+"""Channels per level of the auxiliary head's pixel embeddings."""
 
 
 def speed_up_global_attention(sam: Sam) -> None:
@@ -39,10 +39,10 @@ def speed_up_global_attention(sam: Sam) -> None:
             attention.forward = partial(fused_attention, attention, fold=True)
 
 
-class Trainee(nn.Module):
-    """SAM and a helper head, thrown away after training, through which every pixel teaches the encoder.
+class SamWithAuxiliaryHead(nn.Module):
+    """SAM and an auxiliary head, thrown away after training, through which every pixel teaches the encoder.
 
-    The helper predicts classes and edges, and embeds pixels so that those of one part (object, region) lie close
+    The head predicts classes and edges, and embeds pixels so that those of one part (object, region) lie close
     together.
     """
 
@@ -51,7 +51,7 @@ class Trainee(nn.Module):
         self.sam = build_demo_sam()
         speed_up_global_attention(self.sam)
         _initialise(self.sam)
-        self.helper = nn.Conv2d(CHANNELS, (CLASSES + 2 + 3 * AFFINITY) * 16, 1)
+        self.auxiliary = nn.Conv2d(CHANNELS, (CLASSES + 2 + 3 * AFFINITY) * 16, 1)
 
     def embed(self, images_B3HW: Tensor) -> Tensor:
         """Image embeddings [B, C, 16, 16]."""
@@ -59,7 +59,7 @@ class Trainee(nn.Module):
             embedded = self.sam.image_encoder(self.sam.preprocess(images_B3HW))
         return embedded.float()
 
-    def answer(self, embedding_BChw: Tensor, points_BN2: Tensor) -> tuple[Tensor, Tensor]:
+    def predict_masks(self, embedding_BChw: Tensor, points_BN2: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, N, 4, LOW, LOW] and predicted IoU [B, N, 4] of all outputs for single points.
 
         `MaskDecoder.predict_masks` for several images at once; it takes the prompts of one.
@@ -80,9 +80,10 @@ class Trainee(nn.Module):
         logits = torch.stack(weights, 1) @ upscaled
         return logits.reshape(B, N, 4, LOW, LOW), decoder.iou_prediction_head(answers[:, 0]).reshape(B, N, 4)
 
-    def pixels(self, embedding_BChw: Tensor) -> Tensor:
-        """The helper's class logits, edge logits and pixel embeddings [B, CLASSES + 2 + 3 * AFFINITY, LOW, LOW]."""
-        return F.pixel_shuffle(self.helper(embedding_BChw), 4)
+    def predict_pixels(self, embedding_BChw: Tensor) -> Tensor:
+        """Class logits, edge logits and pixel embeddings [B, CLASSES + 2 + 3 * AFFINITY, LOW, LOW] of the auxiliary
+        head."""
+        return F.pixel_shuffle(self.auxiliary(embedding_BChw), 4)
 
 
 def _initialise(sam: Sam) -> None:
@@ -173,7 +174,7 @@ def edges_of(ids_BHW: Tensor) -> Tensor:
     return F.adaptive_max_pool2d(torch.maximum(right, below)[:, None], LOW)[:, 0]
 
 
-def helper_loss(pixels_BChw: Tensor, examples: list[Example]) -> Tensor:
+def auxiliary_loss(pixels_BChw: Tensor, examples: list[Example]) -> Tensor:
     """Classes, and edges of objects and parts, per pixel."""
     labels = torch.from_numpy(np.stack([e.labels_HW for e in examples]))[:, None]
     labels = F.interpolate(labels, (LOW, LOW), mode="nearest-exact")[:, 0].long()

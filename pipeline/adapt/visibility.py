@@ -25,7 +25,7 @@ LATTICE = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Sight:
+class VisiblePixels:
     """The pixels of a panorama that an image sees, of those on the lattice; arrays are read-only."""
 
     pixels_N: npt.NDArray[np.int64]
@@ -35,7 +35,7 @@ class Sight:
 
 
 @lru_cache(maxsize=256)
-def sight_of(view: View, height: int, width: int) -> Sight:
+def visible_pixels(view: View, height: int, width: int) -> VisiblePixels:
     """What a view of a panorama of H x W pixels sees of it."""
     footprint = view.footprint
     rows = np.arange(footprint.row + footprint.row % LATTICE, footprint.row + footprint.height, LATTICE)
@@ -45,13 +45,13 @@ def sight_of(view: View, height: int, width: int) -> Sight:
     pixels_fg = rows[:, None] * width + columns[None, :] % width
     pixels_N, order_N = np.unique(pixels_fg[seen_fg], return_index=True)
     places_N2 = np.stack((x_fg[seen_fg] / view.width, y_fg[seen_fg] / view.height), axis=-1)[order_N]
-    sight = Sight(pixels_N.astype(np.int64), places_N2.astype(np.float32))
+    sight = VisiblePixels(pixels_N.astype(np.int64), places_N2.astype(np.float32))
     for array in (sight.pixels_N, sight.places_N2):
         array.setflags(write=False)
     return sight
 
 
-def at_places(logits_Chw: Tensor, places_N2: Tensor, cells: tuple[float, float]) -> Tensor:
+def sample_logits(logits_Chw: Tensor, places_N2: Tensor, cells: tuple[float, float]) -> Tensor:
     """Logits at some places of an image, [C, N], bilinear; at its border those of the outermost cells.
 
     Args:
@@ -65,7 +65,7 @@ def at_places(logits_Chw: Tensor, places_N2: Tensor, cells: tuple[float, float])
     return sampled[0, :, 0]
 
 
-def overlap(first: Sight, second: Sight) -> tuple[Tensor, Tensor]:
+def overlap(first: VisiblePixels, second: VisiblePixels) -> tuple[Tensor, Tensor]:
     """Positions in either's list of the pixels that both see."""
     _, in_first, in_second = np.intersect1d(first.pixels_N, second.pixels_N, assume_unique=True, return_indices=True)
     return torch.from_numpy(in_first), torch.from_numpy(in_second)

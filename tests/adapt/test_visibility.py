@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.adapt.sights import LATTICE, at_places, overlap, sight_of
+from pipeline.adapt.visibility import LATTICE, overlap, sample_logits, visible_pixels
 from pipeline.panorama.config import ViewsConfig
 from pipeline.panorama.perspective import perspective_views
 from pipeline.panorama.views import View
@@ -28,7 +28,7 @@ def pixels_of(view: View) -> set[int]:
 
 @pytest.mark.parametrize("view", [Window(0, 0, 64, 128), Window(32, 100, 32, 64), Window(17, 33, 32, 32), *LOOKS])
 def test_a_sight_is_what_the_view_projects_back(view: View):
-    sight = sight_of(view, HEIGHT, WIDTH)
+    sight = visible_pixels(view, HEIGHT, WIDTH)
     assert set(sight.pixels_N.tolist()) == pixels_of(view)
     assert (np.diff(sight.pixels_N) > 0).all()
     assert sight.places_N2.min() > 0 and sight.places_N2.max() < 1
@@ -37,7 +37,7 @@ def test_a_sight_is_what_the_view_projects_back(view: View):
 @pytest.mark.parametrize("view", [Window(32, 100, 32, 64), LOOKS[0], LOOKS[-1]])
 def test_places_are_where_the_pixels_lie_in_the_image(view: View):
     columns_HW = np.broadcast_to(np.arange(WIDTH), (HEIGHT, WIDTH))
-    sight = sight_of(view, HEIGHT, WIDTH)
+    sight = visible_pixels(view, HEIGHT, WIDTH)
     x_N, y_N = (sight.places_N2 * (view.width, view.height)).astype(int).T
     off = np.abs(view.cut_nearest(columns_HW)[y_N, x_N] - sight.pixels_N % WIDTH)
     assert np.median(np.minimum(off, WIDTH - off)) <= 1
@@ -47,8 +47,8 @@ def test_logits_at_places_are_those_of_the_enlarged_map():
     """Of a window at another scale than its own, as stage one enlarges them."""
     logits_Chw = torch.randn(3, 12, 24, generator=torch.Generator().manual_seed(0))  # 48x96 seen, of a 32x64 window
     window = Window(16, 100, 32, 64)
-    sight = sight_of(window, HEIGHT, WIDTH)
-    found_CN = at_places(logits_Chw, torch.tensor(sight.places_N2), (48 / 4, 96 / 4))
+    sight = visible_pixels(window, HEIGHT, WIDTH)
+    found_CN = sample_logits(logits_Chw, torch.tensor(sight.places_N2), (48 / 4, 96 / 4))
     larger_Chw = torch.nn.functional.interpolate(logits_Chw[None], size=(32, 64), mode="bilinear")[0]
     rows_N, columns_N = np.divmod(sight.pixels_N, WIDTH)
     expected_CN = larger_Chw[:, rows_N - 16, (columns_N - 100) % WIDTH]
@@ -57,13 +57,16 @@ def test_logits_at_places_are_those_of_the_enlarged_map():
 
 def test_cells_beyond_the_image_are_not_stretched_into_it():
     logits_Chw = torch.arange(9.0).repeat(1, 8, 1)  # of an image of 34 columns: the ninth cell is half outside
-    found_CN = at_places(logits_Chw, torch.tensor([[6 / 34, 0.5], [2 / 34, 0.5]]), (8.0, 34 / 4))
+    found_CN = sample_logits(logits_Chw, torch.tensor([[6 / 34, 0.5], [2 / 34, 0.5]]), (8.0, 34 / 4))
     torch.testing.assert_close(found_CN, torch.tensor([[1.0, 0.0]]), atol=1e-5, rtol=0)
     assert stride_of((8, 9), (32, 34)) == 4
 
 
 def test_an_overlap_is_the_same_pixels_in_both():
-    first, second = sight_of(Window(0, 96, 64, 64), HEIGHT, WIDTH), sight_of(Window(0, 0, 64, 64), HEIGHT, WIDTH)
+    first, second = (
+        visible_pixels(Window(0, 96, 64, 64), HEIGHT, WIDTH),
+        visible_pixels(Window(0, 0, 64, 64), HEIGHT, WIDTH),
+    )
     in_first, in_second = overlap(first, second)
     np.testing.assert_array_equal(first.pixels_N[in_first], second.pixels_N[in_second])
     assert len(in_first) == 32 * 64 // LATTICE**2  # over the seam
@@ -71,6 +74,6 @@ def test_an_overlap_is_the_same_pixels_in_both():
 
 def test_nothing_beyond_a_band_is_seen():
     band = perspective_views(32, WIDTH, 90, ViewsConfig(level=1, down=0, up=0, nadir=0, zenith=0, size=32, fov=120))[0]
-    sight = sight_of(band, 32, WIDTH)
+    sight = visible_pixels(band, 32, WIDTH)
     assert sight.pixels_N.min() >= 0 and sight.pixels_N.max() < 32 * WIDTH
     assert len(sight.pixels_N) < 32 * 32  # fewer than the picture has pixels: its top and bottom see nothing
