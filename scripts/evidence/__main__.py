@@ -67,7 +67,8 @@ def main(arguments: list[str] | None = None) -> None:
         scenes.render(options.workers)
     for name in parts:
         part = some_rows(PARTS[name], options.rows)
-        seeds = 0 if options.no_students else options.seeds or (1 if options.quick else part.seeds)
+        has_none = options.no_students or not part.seeds
+        seeds = 0 if has_none else options.seeds or (1 if options.quick else part.seeds)
         write(out, name, measure(study, replace(part, seeds=seeds), out, name))
     if REAL in options.only:
         _measure_real(options, out)
