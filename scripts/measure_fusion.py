@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,18 @@ from stages.teacher_cache import teacher_cache
 from stages.views import shared_views
 from stages.world import SceneTask, render_scene
 
-SCENES = {
+SCENES: dict[str, Sequence[int]] = {
     "development": MODEL_VALIDATION[6600:6612],
     "measured": MODEL_VALIDATION[6700:6724],
     "further": MODEL_VALIDATION[6800:6808],
+    "few": MODEL_VALIDATION[7300:7308],
+    "unseen": (*MODEL_VALIDATION[7308:7316], *MODEL_VALIDATION[7400:7416]),
 }
+STUDY = (*MODEL_VALIDATION[7000:7008], *MODEL_VALIDATION[7100:7108], *MODEL_VALIDATION[7200:7208])
+"""Those of `scripts.evidence`. `fusion.join_rule` and `fusion.paint_from` were found on them, so they are not
+judged here."""
+ALL_SCENES = {**SCENES, "study": STUDY}
+"""Every set of scenes by its name."""
 FOLDER = Path("cache/bench/fusion")
 """Where scenes and their runs lie unless asked otherwise."""
 DEFAULT = "without options"
@@ -83,6 +90,21 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "thin runner-up from half of the votes": {"thin_runner_up": 0.5},
     "confusions given back": {"give_back": CONFUSIONS},
     "joined, rare 1 % (the demo's)": {"join": 0.5, "protect_rare": 0.01},
+    "the demo's, join rule doubtful": {"join": 0.5, "protect_rare": 0.01, "join_rule": "doubtful"},
+    "the demo's, painted from half": {"join": 0.5, "protect_rare": 0.01, "paint_from": 0.5},
+    "the demo's, join rule doubtful, painted from half": {
+        "join": 0.5,
+        "protect_rare": 0.01,
+        "join_rule": "doubtful",
+        "paint_from": 0.5,
+    },
+    "the demo's, join rule purer": {"join": 0.5, "protect_rare": 0.01, "join_rule": "purer"},
+    "the demo's, join rule purer, painted from half": {
+        "join": 0.5,
+        "protect_rare": 0.01,
+        "join_rule": "purer",
+        "paint_from": 0.5,
+    },
     "the demo's, thin runner-up from a fifth": {"join": 0.5, "protect_rare": 0.01, "thin_runner_up": 0.2},
     "the demo's, thin runner-up from half": {"join": 0.5, "protect_rare": 0.01, "thin_runner_up": 0.5},
     "the demo's, confusions given back": {"join": 0.5, "protect_rare": 0.01, "give_back": CONFUSIONS},
@@ -130,7 +152,7 @@ def _right(matrices: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--scenes", choices=SCENES, default="development")
+    parser.add_argument("--scenes", choices=ALL_SCENES, default="development")
     parser.add_argument("--set", nargs="*", default=[], help="settings of the recipe, key=value")
     parser.add_argument("--only", nargs="*", default=[], help="names of options; all by default")
     parser.add_argument("--out", type=Path, default=FOLDER)
@@ -161,8 +183,10 @@ def scenes_run(name: str, out: Path, settings: tuple[str, ...]) -> Run:
 
 def rendered(name: str, out: Path) -> list[tuple[Path, Path]]:
     """Image and labels of each of some scenes, rendered where they are missing."""
-    files = [(out / name / "panoramas" / f"{seed}.png", out / name / "labels" / f"{seed}.png") for seed in SCENES[name]]
-    for seed, (image, labels) in zip(SCENES[name], files, strict=True):
+    files = [
+        (out / name / "panoramas" / f"{seed}.png", out / name / "labels" / f"{seed}.png") for seed in ALL_SCENES[name]
+    ]
+    for seed, (image, labels) in zip(ALL_SCENES[name], files, strict=True):
         if not image.exists():
             render_scene(SceneTask(seed, image, labels))
     return files

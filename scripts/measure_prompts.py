@@ -1,6 +1,6 @@
 """What prompts that the assistant gives SAM are worth, beside or in place of some of the grid's, on labelled scenes.
 
-    python -m scripts.measure_prompts [--scenes further] [--out cache/bench/fusion]
+    python -m scripts.measure_prompts [--scenes few] [--out cache/bench/fusion]
 
 Scenes and cache are those of `scripts.measure_fusion`; every row is the demo's recipe with other prompts, through stage
 one. A change is against the first row, over the choice of panoramas.
@@ -50,7 +50,7 @@ class Measured:
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--scenes", choices=SCENES, default="further")
+    parser.add_argument("--scenes", choices=SCENES, default="few")
     parser.add_argument("--out", type=Path, default=FOLDER)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)

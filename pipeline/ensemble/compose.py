@@ -28,7 +28,8 @@ class Fusion:
 
     labels_HW: LabelArray
     """E: the label with the most weight among the views' E_i, the lowest on ties; IGNORE where ignored. E_i is each
-    mask's winner (with "keep", each reliable mask's), the assistant's argmax elsewhere."""
+    mask's winner (with "keep", each reliable mask's; with `paint_from`, of the others those with such a share), the
+    assistant's argmax elsewhere."""
     ensemble_CHW: FloatArray
     """Soft E: the views' soft E_i, blended; probabilities. Soft E_i is Lcr * onehot(winner) + (1 - Lcr) * assistant in
     those masks, the assistant's probabilities elsewhere. Its argmax can differ from E: a winner with less than half of
@@ -115,7 +116,9 @@ def compose_part(
 
     thresholds_fg = np.float32(config.theta) if thresholds_M is None else np.append(thresholds_M, np.inf)[owners_fg]
     reliable_fg = coverage_fg >= thresholds_fg
-    labelled_fg = owned_fg if config.unreliable == "paint" else owned_fg & reliable_fg
+    labelled_fg = owned_fg & (reliable_fg | (coverage_fg >= config.paint_from))
+    if config.unreliable == "keep":
+        labelled_fg = owned_fg & reliable_fg
     agreed_fg = agreement_fg >= config.uncovered_agreement
     uncovered_reliable_fg = agreed_fg & (probabilities_Cfg.max(axis=0) >= config.uncovered_confidence)
     assistant_fg = probabilities_Cfg.argmax(axis=0).astype(np.uint8)

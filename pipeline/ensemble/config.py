@@ -53,12 +53,19 @@ class FusionConfig:
     join: float = 0.0
     """Masks of overlapping windows vote as one region where their intersection over union, in what both windows see,
     exceeds this; 0: every mask votes alone (the paper's)."""
+    join_rule: str = "all"
+    """Which masks take the winner of their joined region; the others keep their own. all: every one; purer: those whose
+    own Lcr is not above the region's; doubtful: those that are unreliable on their own, where the region is reliable.
+    Lcr is a share of the region in any case (ours)."""
     one_per_prompt: bool = False
     """Of SAM's masks for one prompt (whole, part, part of that) only the largest whose Lcr reaches theta votes, or the
     purest if none does; of such masks that resemble each other, one. It needs sam.keep_levels."""
     thin_runner_up: float = 0.0
     """A mask won by ground, buildings, plants or sky goes to the runner-up if that is a thin class with at least this
     share of the winner's votes, for example 0.2 (the small-class rule of SAM4UDASS); 0: never."""
+    paint_from: float = 0.0
+    """Unreliable masks whose winner's Lcr is below this keep the assistant's labels, also where others are painted, for
+    example 0.5: without a majority nothing is painted; 0: all are (the paper's)."""
     give_back: tuple[str, ...] = ()
     """Confusions in which the assistant is right: "sidewalk in road" gives pixels that it calls sidewalk back to it
     inside masks of road (SAM4UDASS); pixels without a mask are its own in any case."""
@@ -70,9 +77,10 @@ class FusionConfig:
         require_choice("fusion.lcr_by", self.lcr_by, ("labels", "votes"))
         require_choice("fusion.on_top", self.on_top, ("small", "pure"))
         require_choice("fusion.weigh_by", self.weigh_by, _WEIGHTS)
+        require_choice("fusion.join_rule", self.join_rule, ("all", "doubtful", "purer"))
         fractions = (
             "theta", "large_mask", "protect_rare", "keep_confidence", "join", "thin_runner_up",
-            "uncovered_confidence", "uncovered_agreement",
+            "paint_from", "uncovered_confidence", "uncovered_agreement",
         )  # fmt: skip
         for key in fractions:
             require_fraction(f"fusion.{key}", getattr(self, key))
@@ -81,7 +89,7 @@ class FusionConfig:
 OPTIONAL = {
     "protect_rare": 0.0, "keep_confidence": 0.0, "theta_by": "setting", "votes": "labels", "lcr_by": "labels",
     "on_top": "small", "weigh_by": "none", "join": 0.0, "thin_runner_up": 0.0, "give_back": (),
-    "one_per_prompt": False,
+    "one_per_prompt": False, "join_rule": "all", "paint_from": 0.0,
 }  # fmt: skip
 """Settings that came later, and the values with which fusion is what it was before them."""
 

@@ -75,11 +75,38 @@ def elect(ballots: Ballots, rule: RunnerUpRule | None = None, lcr_by: str = "lab
         lcr_by: `fusion.lcr_by`.
     """
     winners_M = _winners(ballots.electing_MC, rule)
+    return Votes(winners_M.astype(np.uint8), _coverage(ballots, winners_M, lcr_by), ballots.areas_M)
+
+
+def _coverage(ballots: Ballots, winners_M: npt.NDArray[np.integer], lcr_by: str) -> npt.NDArray[np.float32]:
+    """The share that each mask's winner has of its labels, or of its votes."""
     shared_MC = ballots.electing_MC if lcr_by == "votes" else ballots.labels_MC
-    own_M = np.take_along_axis(shared_MC, winners_M[:, None], axis=1)[:, 0]
+    own_M = np.take_along_axis(shared_MC, winners_M[:, None].astype(np.intp), axis=1)[:, 0]
     all_M = shared_MC.sum(axis=1)
-    coverage_M = own_M / np.where(all_M > 0, all_M, 1)
-    return Votes(winners_M.astype(np.uint8), coverage_M.astype(np.float32), ballots.areas_M)
+    return (own_M / np.where(all_M > 0, all_M, 1)).astype(np.float32)
+
+
+def yielding(own: Votes, region: Votes, of_region: Ballots, theta_M: FloatArray | float, config: FusionConfig) -> Votes:
+    """The votes of a view's masks after they were joined: which of them take their region's winner.
+
+    A region is a chain of masks that resemble each other. If one of them is clearly wall and the others are clearly
+    building, the chain has gone too far; if none is clear and all together are not, they are not one thing either.
+
+    Args:
+        own: of each mask alone.
+        region: of each mask's region.
+        of_region: the ballots that elected these.
+        theta_M: Lcr from which each is reliable, or that of all.
+        config: has the rule (`join_rule`).
+    """
+    if config.join_rule == "all":
+        return region
+    if config.join_rule == "purer":
+        yields_M = region.coverage_M >= own.coverage_M
+    else:
+        yields_M = (own.coverage_M < theta_M) & (region.coverage_M >= theta_M)
+    winners_M = np.where(yields_M, region.winners_M, own.winners_M)
+    return Votes(winners_M, _coverage(of_region, winners_M, config.lcr_by), own.areas_M)
 
 
 def _winners(

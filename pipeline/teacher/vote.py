@@ -22,12 +22,22 @@ import numpy.typing as npt
 
 from pipeline.arrays import BoolArray, FloatArray, LabelArray
 from pipeline.classes import LabelSet
-from pipeline.ensemble.compose import Fusion, compose, require_alike
+from pipeline.ensemble.compose import Fusion, compose, mask_thresholds, require_alike
 from pipeline.ensemble.config import FusionConfig, given_back
 from pipeline.ensemble.joining import joined_regions
 from pipeline.ensemble.regions import NO_MASK, Regions, Votes
 from pipeline.panorama.views import View
-from pipeline.teacher.ballots import Ballots, RunnerUpRule, Seen, count, elect, electing, required, together
+from pipeline.teacher.ballots import (
+    Ballots,
+    RunnerUpRule,
+    Seen,
+    count,
+    elect,
+    electing,
+    required,
+    together,
+    yielding,
+)
 from pipeline.teacher.granularity import one_per_prompt
 from pipeline.teacher.masks import MaskSet
 
@@ -92,12 +102,17 @@ def vote_in_views(
             in_view = replace(in_view, masks=own_masks.filter(chosen))
         ballots.append(in_view.ballots())
         in_views.append(replace(in_view, seen=replace(in_view.seen, probabilities_Chw=None)))  # of all: much memory
-    regions = [view.regions(own) for view, own in zip(in_views, ballots, strict=True)]
+    votes = [view.elect(own) for view, own in zip(in_views, ballots, strict=True)]
+    regions = [view.regions(own) for view, own in zip(in_views, votes, strict=True)]
     if config.join == 0:
         return regions
     height, width = ignored_HW.shape
     joined = together(ballots, joined_regions(views, regions, height, width, config.join))
-    return [view.regions(own) for view, own in zip(in_views, joined, strict=True)]
+    of_regions = [view.elect(own) for view, own in zip(in_views, joined, strict=True)]
+    thetas = [config.theta if theta_M is None else theta_M for theta_M in mask_thresholds(regions, config)]
+    each = zip(votes, of_regions, joined, thetas, strict=True)
+    of_regions = [yielding(*of_view, config) for of_view in each]
+    return [view.regions(own) for view, own in zip(in_views, of_regions, strict=True)]
 
 
 def protected_classes(
@@ -131,7 +146,7 @@ def vote_in_view(
         ValueError: sizes differ, or probabilities are missing.
     """
     view = _InView(seen, masks, label_set, protected, config)
-    return view.regions(view.ballots())
+    return view.regions(view.elect(view.ballots()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,9 +173,12 @@ class _InView:
         electing_MC = electing(self.seen, self.masks, classes, self.config)
         return ballots if electing_MC is None else replace(ballots, electing_MC=electing_MC)
 
-    def regions(self, ballots: Ballots) -> Regions:
+    def elect(self, ballots: Ballots) -> Votes:
+        """The winners of its masks by these ballots."""
+        return elect(ballots, _runner_up_rule(self.label_set, self.config), self.config.lcr_by)
+
+    def regions(self, votes: Votes) -> Regions:
         """Its masks with the labels that these votes give them."""
-        votes = elect(ballots, _runner_up_rule(self.label_set, self.config), self.config.lcr_by)
         weights_M = _weights(self.masks, votes, self.config)
         return Regions(self._paint(votes), replace(votes, weights_M=weights_M))
 

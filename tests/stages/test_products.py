@@ -55,7 +55,12 @@ def test_settings_of_fusion_that_came_later_are_in_no_fingerprint_while_they_are
     off = ensemble.settings(recipe_of(tmp_path))["fusion"]
     assert off.keys() == {"theta", "unreliable", "protect_thin", "large_mask", "uncovered_confidence",
                           "uncovered_agreement"}  # fmt: skip
-    for key, value in {"thin_runner_up": 0.2, "give_back": ["sidewalk in road"]}.items():
+    for key, value in {
+        "thin_runner_up": 0.2,
+        "give_back": ["sidewalk in road"],
+        "join_rule": "doubtful",
+        "paint_from": 0.5,
+    }.items():
         assert ensemble.settings(recipe_of(tmp_path, fusion={key: value}))["fusion"].keys() == {*off, key}
 
 

@@ -17,7 +17,7 @@ from pipeline.ensemble.config import FusionConfig, given_back
 from pipeline.errors import RecipeError
 from pipeline.panorama.config import WindowConfig
 from pipeline.panorama.windows import Window, cut, window_grid
-from pipeline.teacher.ballots import Seen
+from pipeline.teacher.ballots import Ballots, Seen, elect, yielding
 from pipeline.teacher.masks import MaskSet
 from pipeline.teacher.vote import fuse, vote, vote_in_view, vote_in_views
 
@@ -553,6 +553,64 @@ def test_masks_of_overlapping_windows_vote_alone_or_as_one_region() -> None:
     assert (joined.labels_HW[4:] == ROAD).all()  # 40 of both masks' 64
     assert joined.reliable_HW[4:].all()
     np.testing.assert_array_equal(joined.labels_HW[:4], SKY)
+
+
+def test_with_join_rule_doubtful_a_mask_that_is_sure_keeps_its_winner_and_the_region_says_how_reliable_it_is() -> None:
+    found = road_that_two_windows_see(FusionConfig(join=0.5, join_rule="doubtful", theta=0.6))
+    assert (found.labels_HW[4:, 8:] == WALL).all()  # 20 of its 32 pixels are above theta
+    assert not found.reliable_HW[4:, 8:].any()  # 24 of the region's 64 are not
+    assert (found.labels_HW[4:, :4] == ROAD).all() and found.reliable_HW[4:, :4].all()
+
+
+def test_with_join_rule_doubtful_no_mask_takes_the_winner_of_a_region_that_is_not_reliable() -> None:
+    found = road_that_two_windows_see(FusionConfig(join=0.5, join_rule="doubtful", theta=0.7))
+    assert (found.labels_HW[4:, 8:] == WALL).all() and (found.labels_HW[4:, :4] == ROAD).all()
+    assert not found.reliable_HW[4:].any()  # 28 of the left mask's 32 would be, 40 of the region's 64 are not
+
+
+def test_with_join_rule_doubtful_a_mask_in_doubt_takes_the_winner_of_a_reliable_region() -> None:
+    labels = np.full((SIZE, 20), SKY, np.uint8)
+    labels[4:, :] = ROAD
+    labels[4:, 15:] = WALL
+    windows = [Window(0, 0, SIZE, 16), Window(0, 12, SIZE, 8)]
+    masks = [mask_set([area(slice(4, 8), slice(0, width), (SIZE, width))], (SIZE, width)) for width in (16, 8)]
+    arrays = sure(labels), np.ones(labels.shape, np.float32), np.zeros(labels.shape, np.bool_)
+    found = fuse(*arrays, windows, masks, FOUR, FusionConfig(join=0.5, join_rule="doubtful", theta=0.7))
+    assert (found.labels_HW[4:] == ROAD).all()  # wall has 20 of the right mask's 32, road 72 of the region's 96
+    assert found.reliable_HW[4:].all()
+
+
+def test_with_join_rule_purer_a_mask_takes_the_winner_of_a_region_that_is_at_least_as_pure() -> None:
+    ballots = [np.array([[28, 4], [8, 24]]), np.array([[60, 4], [12, 20]])]
+    regions = [np.array([[36, 28], [36, 28]]), np.array([[72, 24], [72, 24]])]
+    areas = np.array([32, 32])
+    found = [
+        yielding(elect(Ballots(own, own, areas)), elect(Ballots(all_, all_, areas)), Ballots(all_, all_, areas), 0.7,
+                 FusionConfig(join=0.5, join_rule="purer"))
+        for own, all_ in zip(ballots, regions, strict=True)
+    ]  # fmt: skip
+    np.testing.assert_array_equal([own.winners_M for own in found], [[0, 1], [0, 0]])
+    np.testing.assert_allclose([own.coverage_M for own in found], [[36 / 64, 28 / 64], [0.75, 0.75]])
+    road = road_that_two_windows_see(FusionConfig(join=0.5, join_rule="purer", theta=0.6)).labels_HW[4:]
+    assert (road == ROAD).all()  # both have 5 of 8
+
+
+def test_without_a_majority_nothing_is_painted_where_the_recipe_asks_for_one() -> None:
+    labels = np.full((SIZE, SIZE), SKY)
+    labels[:, 3:6], labels[:, 6:] = ROAD, WALL  # three eighths sky, three road, two wall
+    painted = fused(labels, [area(slice(0, 8), slice(0, 8))], FusionConfig(paint_from=0.375))
+    assert (painted.labels_HW == ROAD).all() and not painted.reliable_HW.any()
+    kept = fused(labels, [area(slice(0, 8), slice(0, 8))], FusionConfig(paint_from=0.376))
+    np.testing.assert_array_equal(kept.labels_HW, labels)
+    np.testing.assert_allclose(kept.ensemble_CHW, sure(labels), atol=1e-6)
+    assert not kept.reliable_HW.any()
+
+
+def test_reliable_masks_are_painted_whatever_their_share() -> None:
+    labels = np.full((SIZE, SIZE), SKY)
+    labels[:, 5:] = ROAD
+    found = fused(labels, [area(slice(0, 8), slice(0, 8))], FusionConfig(theta=0.6, paint_from=0.9))
+    assert (found.labels_HW == SKY).all() and found.reliable_HW.all()
 
 
 @pytest.mark.parametrize("votes", ["confidence", "probabilities"])
