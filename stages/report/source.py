@@ -106,6 +106,8 @@ def read_source(folder: Path, pictures: Path | None = None, title: str = "") -> 
         raise InputError(f"{folder / TABLE} has no panoramas", "a report tells of one at least",
                          "Run the command that wrote it again, and look at what it sets aside")  # fmt: skip
     try:
+        if len(rows) != len(shares):
+            raise ValueError(f"{len(rows)} and {len(shares)} rows")
         panoramas = tuple(_panorama(folder, pictures, row, own) for row, own in zip(rows, shares, strict=True))
         if any(len(panorama.shares) != len(labels) + 1 for panorama in panoramas):
             raise ValueError("numbers of classes differ")

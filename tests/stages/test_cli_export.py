@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner, Result
 
+from goodsam.outputs import USUAL_MAPS
 from pipeline.errors import InputError, WeightsError
 from pipeline.student.onnx_graph import INPUT_TYPES
 from stages import cli_export, export_onnx
@@ -46,13 +47,13 @@ def test_every_choice_is_one_of_the_stages_and_none_is_missing() -> None:
     assert set(cli_export.Split) == {LEARNING, EVALUATION, ALL}
     assert set(cli_export.Size) == {ORIGINAL, WORKING}
     assert set(cli_export.InputType) == set(INPUT_TYPES)
-    assert set(cli_export.USUAL_MAPS.split(",")) < set(OUTPUTS)
+    assert set(USUAL_MAPS) < set(OUTPUTS)
 
 
 def test_without_options_the_usual_maps_of_the_panoramas_to_learn_from_are_written(jobs: list[ExportJob]) -> None:
     assert run_command("export", "my.toml", "out").exit_code == 0
     (job,) = jobs
-    assert job.outputs == set(cli_export.USUAL_MAPS.split(","))
+    assert job.outputs == set(USUAL_MAPS)
     assert (job.run.recipe.name, job.out, job.format, job.split, job.size) == (
         "my", Path("out"), "masks", LEARNING, ORIGINAL
     )  # fmt: skip

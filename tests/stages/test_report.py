@@ -241,7 +241,7 @@ def test_what_is_no_source_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds none of the 3 panoramas \(the first is plain\.png\)"):
         read_source(maps, tmp_path)
     (maps / "class_shares.csv").write_text("panorama,road\nplain,1\n")
-    with pytest.raises(InputError, match="do not fit together"):
+    with pytest.raises(InputError, match=r"do not fit together \(3 and 1 rows\)"):
         read_source(maps)
     (maps / "labels.qml").unlink()
     with pytest.raises(InputError, match=r"labels\.qml cannot be read"):
