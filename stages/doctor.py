@@ -1,4 +1,4 @@
-"""Whether this machine and a recipe are fit to work: versions, drivers, bfloat16, weights, label sets, disk, memory."""
+"""Checks that this machine and a recipe are ready: versions, drivers, bfloat16, weights, label sets, disk, memory."""
 
 from __future__ import annotations
 
