@@ -26,7 +26,8 @@ function sortGallery() {
     number, name: panorama.name, value: key === "name" ? null : valueOf(panorama, key),
   }));
   const byName = (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true });
-  order.sort((a, b) => (b.value ?? -1) - (a.value ?? -1) || byName(a, b));
+  // Without a value last, in the order of the names, as infinity less infinity is no number.
+  order.sort((a, b) => (b.value ?? -Infinity) - (a.value ?? -Infinity) || byName(a, b));
   element("gallery").append(...order.map((own) => element("panorama-" + own.number)));
 }
 

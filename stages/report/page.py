@@ -34,6 +34,8 @@ FIGURES: Mapping[str, str] = {
     "altitude": "altitude, m", "heading": "heading, degrees",
 }  # fmt: skip
 """Columns of the table that a card shows, and what they are called there."""
+SORTABLE = ("doubt", "green_view_index", "sky_view_factor", "latitude")
+"""Columns that the scripts sort by, or colour the map by."""
 _SHARES = ("doubt", "green_view_index", "sky_view_factor", "seen")
 """Columns that are shown as per cent."""
 
@@ -69,6 +71,7 @@ def page_html(source: ReportSource, parts: PageParts) -> str:
         "chart": bar_chart(means, source.labels, "Mean class shares by solid angle"),
         "map": map_of(points, names) if points else "",
         "map_hidden": "" if points else "hidden",
+        "by_place": '<option value="latitude">place, north first</option>' if points else "",
         "options": "".join(f'<option value="{number}">{escape(name)}</option>'
                            for number, name in enumerate(source.labels.names)),
         "cards": "\n".join(_card(number, panorama, names[number], source, parts)
@@ -94,7 +97,7 @@ def _data(source: ReportSource, names: Sequence[str], parts: PageParts) -> dict[
             "name": names[number],
             "script": parts.scripts[number],
             "shares": [round(share, 4) for share in panorama.shares],
-            **{column: panorama.number(column) for column in ("doubt", "green_view_index", "sky_view_factor")},
+            **{column: panorama.number(column) for column in SORTABLE},
         }
         for number, panorama in enumerate(source.panoramas)
     ]

@@ -132,6 +132,18 @@ def test_a_request_to_elsewhere_would_be_seen(tmp_path: Path) -> None:
         browse(page, "", tmp_path, "--dump-dom")
 
 
+SORT = """<script>element("sort").value = "latitude"; sortGallery();
+document.body.dataset.told = [...document.querySelectorAll(".card")].map((card) => card.dataset.panorama).join();
+</script></body>"""
+
+
+def test_the_gallery_sorts_by_place_and_what_has_none_comes_last(tmp_path: Path) -> None:
+    maps = make_maps(tmp_path / "maps", ["a", "b", "c", "d"], positions={1: (-48.2, 11.5), 3: (48.1, 11.5)})
+    page = write_report(ReportJob(read_source(maps), maps, tmp_path / "out", with_viewer=False)).page
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", SORT), encoding="utf-8")
+    assert 'data-told="3,1,0,2"' in browse(page, "", tmp_path, "--dump-dom")
+
+
 KEYS = """<script>window.addEventListener("load", () => {
   const press = (key) => element("stage").dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
   const told = [];
