@@ -54,7 +54,8 @@ class DistillJob:
     def fingerprint(self) -> str:
         """Name of the student that comes out, however often progress is logged and saved, and wherever files lie."""
         own = self.student.size if self.student.kind == "segformer" else self.student.kind
-        student = (own, start_identity(self.student, self.label_set))
+        scale = (self.student.scale,) if self.student.scale != 1 else ()
+        student = (own, start_identity(self.student, self.label_set), *scale)
         corrections = (self.corrections_fingerprint,) if self.corrections_fingerprint else ()
         validation = ({"validation": self.validation.fingerprint},) if self.validation else ()
         return fingerprint(VERSION, student, self.effective_losses, self.effective_training, self.seed,

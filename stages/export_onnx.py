@@ -148,7 +148,7 @@ def _facts(job: ExportJob, student: StudentPredictor) -> dict[str, object]:
         "kind": KIND, "goodsam": __version__, "classes": labels.names, "label_set": labels.name,
         "palette": labels.palette, "parameters": student.parameters, "opset": OPSET, "wrap": WRAP,
         "input": "RGB of 0..255" if job.input_type == "uint8" else "RGB of 0..1",
-        "output": "logits at a quarter of the size; resize them bilinearly (align_corners=False), then argmax",
+        "output": "logits at a coarser size; resize them bilinearly (align_corners=False), then argmax",
         **facts,
     }  # fmt: skip
 
@@ -212,7 +212,8 @@ def _chapter(job: ExportJob, report: ExportReport) -> str:
     return (
         f"## The ONNX file\n\n`{job.path.name}` (opset {OPSET}) takes `images` [batch, 3, height, width], "
         f"{job.input_type} RGB, width and height multiples of 32, the width at least 64, and gives `logits` [batch, "
-        "classes, height / 4, width / 4]. Wrapping over the seam and normalisation are inside. Its labels are torch's "
+        "classes, rows, columns], which are coarser than the image: resize them bilinearly, then take the largest. "
+        "Wrapping over the seam and normalisation are inside. Its labels are torch's "
         f"on {100 * report.agreement:.3f} % of the pixels. Classes and colours are in its metadata.\n\n"
         f'    session = onnxruntime.InferenceSession("{job.path.name}")\n    {example}\n'
         '    logits = session.run(None, {"images": images})[0]\n'

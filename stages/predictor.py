@@ -63,7 +63,7 @@ class StudentPredictor:
         return describe_device(self.torch_device, torch.get_num_threads())
 
     def __call__(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Logits at the student's own resolution, a quarter of the panorama's.
+        """Logits at the student's own resolution: a quarter of the panorama's, as it sees it.
 
         Raises:
             WeightsError: they are NaN or infinite.

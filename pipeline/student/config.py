@@ -11,6 +11,9 @@ WRAP = 64
 TRAINING_WRAP = 32
 """The same while it learns: a step then takes 8 % less, and students are as good, at the seam too."""
 
+_SCALES = (1.0, 1.5, 2.0, 2.5, 3.0)
+"""Times that the student may enlarge panoramas: two columns are then a whole number of its columns at the seam."""
+
 LOSSES = ("assistant", "ensemble", "reliable", "boundary", "features")
 """Names of the losses, which are the names of their weights in LossConfig."""
 
@@ -29,12 +32,18 @@ class StudentConfig:
     kind: str = "segformer"
     """segformer, or transformers: any network that its AutoModelForSemanticSegmentation knows, which `weights` names
     (hub name or folder; a folder with a config.json alone begins at random), whatever `size` says."""
+    scale: float = 1.0
+    """The student sees the panorama enlarged so many times (1, 1.5, 2, 2.5 or 3), as `assistant.window_scale` enlarges
+    windows: its logits are a quarter of what it sees, which is coarse for thin things. A step, and a prediction, take
+    as many times longer as its square says. Only for segformer."""
 
     def __post_init__(self) -> None:
         require_choice("student.kind", self.kind, ("segformer", "transformers"))
         require(self.kind == "segformer" or self.weights not in ("", "demo"), "student.weights", self.weights,
                 "a folder or a hub name where student.kind is 'transformers'")  # fmt: skip
         require_choice("student.size", self.size, ("tiny", "b0", "b1", "b2"))
+        require(self.scale in _SCALES and (self.kind == "segformer" or self.scale == 1), "student.scale", self.scale,
+                f"one of {', '.join(map(str, _SCALES))}, and 1 unless student.kind is 'segformer'")  # fmt: skip
         require(0 <= self.seed < 2**63, "student.seed", self.seed, "zero or a positive number of at most 63 bits")
 
 

@@ -62,8 +62,8 @@ def mka_losses(
         wrap: the first and last column are neighbours (a whole panorama, no crop).
 
     Raises:
-        ValueError: the student has other classes than the targets or, with a boundary loss, another resolution than a
-            quarter of the panorama's; or, with a feature loss, there are no features, or no projection for one.
+        ValueError: the student has other classes than the targets; or, with a feature loss, there are no features, or
+            no projection for one.
     """
     _require_fit(output, targets, projections, config)
     losses: dict[str, Tensor] = {}
@@ -71,8 +71,9 @@ def mka_losses(
         logits_BChw = output.logits_BChw.float()
         losses |= _label_losses(logits_BChw, targets, config, wrap)
         if config.boundary:
+            quarter_BChw = resize_logits(logits_BChw, *targets.boundary_Bhw.shape[1:], wrap=wrap)
             losses["boundary"] = boundary_loss(
-                logits_BChw.softmax(dim=1), targets.boundary_Bhw, targets.boundary_valid_Bhw, wrap
+                quarter_BChw.softmax(dim=1), targets.boundary_Bhw, targets.boundary_valid_Bhw, wrap
             )
         if config.features:
             projected = projections([level.float() for level in output.levels])
@@ -96,12 +97,6 @@ def _require_fit(
     found, expected = output.logits_BChw.shape[1], targets.assistant_BChw.shape[1]
     if found != expected:
         raise ValueError(f"the student has {found} classes, its targets have {expected}")
-    cells, boundary = tuple(output.logits_BChw.shape[2:]), tuple(targets.boundary_Bhw.shape[1:])
-    if config.boundary and cells != boundary:
-        raise ValueError(
-            f"the student's logits are of {cells} cells, the boundary of {boundary}: a quarter of the panorama; resize "
-            "the logits (`resize_logits`), or set the boundary's weight to 0"
-        )
     if not config.features:
         return
     levels = {int(level) for level in projections.layers if int(level) <= len(output.levels)}

@@ -2,7 +2,8 @@
 
 It is a SegFormer, which this module builds, or another network of transformers (`any_network`).
 
-Legend: B batch, C classes, D feature channels, H W panorama, h w the student's own resolution (H/4, W/4), 3 = RGB.
+Legend: B batch, C classes, D feature channels, H W panorama, h w the student's own resolution: a quarter of what it
+sees, which is the panorama, enlarged by the student's scale; 3 = RGB.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
 _SEGFORMER = "segformer"
 _SEGMENTS = "SegformerForSemanticSegmentation"
 _CLASSIFIER, _FUSE = "decode_head.classifier.weight", "decode_head.linear_fuse.weight"
+_SCALE = "panorama_scale"
+"""Key of the config of a saved student; those without it see the panorama as it is."""
 _ROWS_VERSION = 1
 """Raised when the code reuses other rows of initial weights with other classes."""
 _LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
@@ -59,10 +62,10 @@ class StudentOutput:
     """The student's output for a batch."""
 
     logits_BChw: Tensor
-    """Class logits at a quarter of the resolution."""
+    """Class logits at a quarter of the resolution that the student sees."""
     levels: tuple[Tensor, ...]
-    """Encoder levels 1..4, each [B, D, H / stride, W / stride] with the strides of LEVEL_STRIDES; none where the
-    network has no such maps."""
+    """Encoder levels 1..4, each [B, D, rows, columns] of what the student sees, by the strides of LEVEL_STRIDES; none
+    where the network has no such maps."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,12 @@ def start_student(config: StudentConfig, label_set: LabelSet) -> StudentStart:
     """
     if config.kind == "transformers":
         return StudentStart(*start_network(find_network(config.weights, "student.weights"), label_set))
+    start = _start_segformer(config, label_set)
+    setattr(start.model.config, _SCALE, config.scale)  # saved with it: who loads a student need not know its recipe
+    return start
+
+
+def _start_segformer(config: StudentConfig, label_set: LabelSet) -> StudentStart:
     if config.weights == "":
         architecture = _with_labels(SegformerConfig(**ARCHITECTURES[config.size]), label_set)
         return StudentStart(SegformerForSemanticSegmentation(architecture), "")
@@ -153,11 +162,15 @@ def save_student(model: PreTrainedModel, folder: Path, working_size: tuple[int, 
     Args:
         model: the student.
         folder: made if it does not exist.
-        working_size: (height, width) to which transformers' pipelines resize images; None leaves their size.
+        working_size: (height, width) of the panoramas that it learned from; transformers' pipelines resize images to
+            what the student sees of them. None leaves their size.
     """
     with quiet():
         model.save_pretrained(folder)
-    size = {"height": working_size[0], "width": working_size[1]} if working_size else None
+    scale = _scale_of(model)
+    size = (
+        dict(zip(("height", "width"), (round(scale * n) for n in working_size), strict=True)) if working_size else None
+    )
     processor = SegformerImageProcessor(
         do_resize=size is not None, size=size, do_reduce_labels=False,
         image_mean=list(IMAGENET_MEAN), image_std=list(IMAGENET_STD),
@@ -179,27 +192,46 @@ def to_unit(images_BHW3: Tensor) -> Tensor:
 
 
 def forward_wrapped(model: PreTrainedModel, pixels_B3HW: Tensor, wrap: int) -> StudentOutput:
-    """Run the student on normalised pixels, padded by `wrap` columns of the other side of the seam.
+    """Run the student on normalised pixels, enlarged by its scale and padded by `wrap` columns of the other side of the
+    seam.
 
     Args:
         model: the student, in training or evaluation mode.
         pixels_B3HW: from `normalise`.
-        wrap: columns added on either side and cut off the outputs, a multiple of 32; 0 for crops, which have borders.
+        wrap: columns of what it sees, added on either side and cut off the outputs, a multiple of 32; 0 for crops,
+            which have borders.
 
     Raises:
         ValueError: `wrap` is no multiple of 32.
     """
     if wrap % LEVEL_STRIDES[-1]:
         raise ValueError(f"wrap is {wrap}; it must be a multiple of {LEVEL_STRIDES[-1]}, whole cells of every level")
-    wrap = min(wrap, pixels_B3HW.shape[-1])
-    logits_BChw, levels = pass_through(model, wrap_columns(pixels_B3HW, wrap))
+    seen_B3HW = enlarged(model, pixels_B3HW, wrap > 0)
+    wrap = min(wrap, seen_B3HW.shape[-1])
+    logits_BChw, levels = pass_through(model, wrap_columns(seen_B3HW, wrap))
     unwrapped = (unwrap_columns(x, wrap // stride) for x, stride in zip(levels, LEVEL_STRIDES, strict=False))
     return StudentOutput(unwrap_columns(logits_BChw, wrap // STRIDE), tuple(unwrapped))
 
 
+def enlarged(model: PreTrainedModel, pixels_B3HW: Tensor, wrap: bool) -> Tensor:
+    """What the student sees: the pixels, bilinearly enlarged by its scale.
+
+    Args:
+        model: the student.
+        pixels_B3HW: from `normalise`.
+        wrap: the first and last column are neighbours.
+    """
+    scale = _scale_of(model)
+    if scale == 1:
+        return pixels_B3HW
+    margin = 2 if wrap else 0  # columns, of which a scale in halves makes whole ones
+    larger = functional.interpolate(wrap_columns(pixels_B3HW, margin), scale_factor=scale, mode="bilinear")
+    return unwrap_columns(larger, round(margin * scale))
+
+
 @torch.inference_mode()
 def predict_logits(model: PreTrainedModel, images_BHW3: Tensor, wrap: int = WRAP) -> Tensor:
-    """Logits logits_BChw of whole panoramas, at a quarter of their resolution.
+    """Logits logits_BChw of whole panoramas, at a quarter of the resolution that the student sees.
 
     Args:
         model: the student in eval mode.
@@ -236,6 +268,10 @@ def wrap_columns(x: Tensor, count: int) -> Tensor:
 def unwrap_columns(x: Tensor, count: int) -> Tensor:
     """Cut `count` columns off either side."""
     return x[..., count:-count] if count else x
+
+
+def _scale_of(model: PreTrainedModel) -> float:
+    return float(getattr(model.config, _SCALE, 1.0))
 
 
 def _start_folder(weights: str) -> Path:

@@ -1,6 +1,6 @@
 """The student as one ONNX graph: raw RGB in, class logits out; wrapping and normalisation are inside.
 
-Legend: B batch, C classes, H W panorama, h w the student's own resolution (H/4, W/4), 3 = RGB.
+Legend: B batch, C classes, H W panorama, h w the student's own resolution, 3 = RGB.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, SegformerForSemanticSegmentation
 from pipeline.errors import WeightsError, first_line
 from pipeline.student.any_network import to_quarter
 from pipeline.student.config import WRAP
-from pipeline.student.model import STRIDE, normalise, unwrap_columns, wrap_columns
+from pipeline.student.model import STRIDE, enlarged, normalise, unwrap_columns, wrap_columns
 
 OPSET = 18
 """ONNX operator set of the files: onnxruntime 1.14 (2023) and later run it."""
@@ -44,7 +44,8 @@ class PanoramaGraph(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, C, h, w] of RGB images [B, 3, H, W]: uint8 of 0..255, or float32 of 0..1."""
         unit = images if images.is_floating_point() else images.float() / 255
-        wrapped = wrap_columns(normalise(unit), WRAP)  # by a number, not min(WRAP, W): tracing takes half the time
+        seen = enlarged(self.model, normalise(unit), wrap=True)
+        wrapped = wrap_columns(seen, WRAP)  # by a number, not min(WRAP, W): tracing takes half the time
         logits = self.model(pixel_values=wrapped).logits
         if not isinstance(self.model, SegformerForSemanticSegmentation):
             logits = to_quarter(logits, wrapped.shape[-2], wrapped.shape[-1])

@@ -150,9 +150,15 @@ PARTS = {
         seeds=2,
     ),
     "steps": Part(
-        "Quality over steps",
-        "How long must a student learn?",
-        one_by_one(*((f"{steps} steps", f"distill.steps={steps}") for steps in (80, 160, 640, 1280))),
+        "Quality over steps and size",
+        "How long must a student learn, and how large must it see?",
+        (
+            *one_by_one(*((f"{steps} steps", f"distill.steps={steps}") for steps in (80, 160, 640, 1280))),
+            *(Variant(f"{steps} steps, seeing the panorama 1.5 times as large",
+                      ("student.scale=1.5", f"distill.steps={steps}")) for steps in (160, 320)),
+            Variant("ceiling: 160 steps, 1.5 times as large, taught by the truth",
+                    ("student.scale=1.5", "distill.steps=160"), taught_by="truth"),
+        ),
         seeds=2,
         over="steps",
     ),

@@ -55,6 +55,7 @@ def test_the_job_is_of_the_recipe_and_of_what_is_cached(finished: Path) -> None:
         {"distill": {"steps": 5}},
         {"distill": {"learning_rate": 0.5}},
         {"student": {"size": "b0"}},
+        {"student": {"scale": 1.5}},
     ],
     ids=str,
 )
@@ -70,6 +71,7 @@ def test_settings_that_change_the_student_change_its_name(finished: Path, tables
         {"evaluation": {"overlays": 7}},
         {"data": {"evaluation": ""}},
         {"data": {"labels": ""}},
+        {"student": {"scale": 1.0}},
     ],
     ids=str,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -67,6 +68,17 @@ def test_any_size_gives_torchs_logits(student: Path, exported: ExportReport, hei
     image = noise(height, width)
     expected = predict_logits(load_student(student), torch.from_numpy(image)[None])[0].numpy()
     np.testing.assert_allclose(load_onnx_student(exported.path)(image), expected, atol=1e-4)
+
+
+def test_a_student_that_enlarges_panoramas_does_so_inside_the_graph(student: Path, tmp_path: Path) -> None:
+    enlarging = Path(shutil.copytree(student, tmp_path / "enlarging"))
+    config = json.loads((enlarging / "config.json").read_text())
+    (enlarging / "config.json").write_text(json.dumps(config | {"panorama_scale": 1.5}))
+    path = export_onnx(ExportJob(enlarging)).path
+    image = noise(64, 192)
+    expected = predict_logits(load_student(enlarging), torch.from_numpy(image)[None])[0].numpy()
+    assert expected.shape == (13, 24, 72)
+    np.testing.assert_allclose(load_onnx_student(path)(image), expected, atol=1e-4)
 
 
 def test_a_batch_gives_what_its_images_give_alone(exported: ExportReport) -> None:

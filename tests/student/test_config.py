@@ -14,6 +14,8 @@ from pipeline.student.config import LOSSES, DistillConfig, LossConfig, StudentCo
     ("kind", "settings", "found"),
     [
         (StudentConfig, {"size": "b5"}, "student.size is 'b5'"),
+        (StudentConfig, {"scale": 1.3}, "student.scale is 1.3; it must be one of 1.0, 1.5, 2.0"),
+        (StudentConfig, {"scale": 1.5, "kind": "transformers", "weights": "own"}, "and 1 unless student.kind is"),
         (LossConfig, {"boundary": -0.1}, "losses.boundary is -0.1"),
         (LossConfig, dict.fromkeys(LOSSES, 0.0), "at least one weight above 0"),
         (LossConfig, {"class_balance": 1.5}, "losses.class_balance is 1.5"),

@@ -255,6 +255,35 @@ def test_the_seam_is_less_of_a_border_with_wrapping(tiny: SegformerForSemanticSe
     assert difference(wrap=64) < 0.3 * difference(wrap=0)
 
 
+def test_an_enlarging_student_sees_what_another_sees_of_the_enlarged_panorama(
+    tiny: SegformerForSemanticSegmentation,
+) -> None:
+    enlarging = copy.deepcopy(tiny)
+    enlarging.config.panorama_scale = 1.5
+    with torch.inference_mode():
+        found = forward_wrapped(enlarging, pixels(), wrap=64)
+        expected = forward_wrapped(tiny, resize_logits(pixels(), 96, 192), wrap=64)
+        crop = forward_wrapped(enlarging, pixels(), wrap=0)
+        alone = forward_wrapped(tiny, functional.interpolate(pixels(), (96, 192), mode="bilinear"), wrap=0)
+    assert found.logits_BChw.shape == (1, 13, 24, 48)
+    torch.testing.assert_close(found.logits_BChw, expected.logits_BChw)
+    torch.testing.assert_close(found.levels, expected.levels)
+    torch.testing.assert_close(crop.logits_BChw, alone.logits_BChw)
+
+
+def test_a_saved_student_keeps_its_scale_and_a_start_gets_that_of_the_recipe(tmp_path: Path) -> None:
+    student = segformer(StudentConfig(size="tiny", weights="demo", scale=2), DENSEPASS_13).eval()
+    save_student(student, tmp_path / "student", working_size=(64, 128))
+    image = torch.randint(0, 256, (1, 64, 128, 3), dtype=torch.uint8)
+    loaded = load_student(tmp_path / "student")
+    assert predict_logits(loaded, image).shape[2:] == (32, 64)
+    torch.testing.assert_close(predict_logits(loaded, image), predict_logits(student, image))
+    processor = AutoImageProcessor.from_pretrained(tmp_path / "student")
+    assert (processor.size["height"], processor.size["width"]) == (128, 256)  # transformers' pipelines see as much
+    again = segformer(StudentConfig(size="tiny", weights=str(tmp_path / "student")), DENSEPASS_13).eval()
+    assert predict_logits(again, image).shape[2:] == (16, 32)
+
+
 def test_wrapped_resize_is_torch_resize_of_the_repeated_panorama() -> None:
     logits = torch.randn(1, 3, 5, 8)
     for height, width in ((20, 32), (7, 20)):
