@@ -168,9 +168,8 @@ def save_student(model: PreTrainedModel, folder: Path, working_size: tuple[int, 
     with quiet():
         model.save_pretrained(folder)
     scale = _scale_of(model)
-    size = (
-        dict(zip(("height", "width"), (round(scale * n) for n in working_size), strict=True)) if working_size else None
-    )
+    height, width = (round(scale * length) for length in working_size or (0, 0))
+    size: dict[str, int] | None = {"height": height, "width": width} if working_size else None
     processor = SegformerImageProcessor(
         do_resize=size is not None, size=size, do_reduce_labels=False,
         image_mean=list(IMAGENET_MEAN), image_std=list(IMAGENET_STD),
