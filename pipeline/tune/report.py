@@ -75,7 +75,8 @@ def groups_table(groups: Mapping[str, Comparison]) -> str:
     rows = ["| views | sure | the whole image there | error | |", "|---|---:|---:|---:|---|"]
     for group, (views, whole, error) in groups.items():
         said = "left out" if groups[group].is_less_sure else ""
-        rows.append(f"| {group} | {views:.3f} | {whole:.3f} | {error:.3f} | {said} |")
+        of_error = f"{error:.3f}" if math.isfinite(error) else "unknown"
+        rows.append(f"| {group} | {views:.3f} | {whole:.3f} | {of_error} | {said} |")
     rows += ["", "sure: 1 - entropy / log C, the mean over what the views see; error: standard error of the difference "
              "over panoramas. A network is less sure of what it was not trained on: views that make it less sure than "
              "the whole image does, by more than the error, are left out."]  # fmt: skip

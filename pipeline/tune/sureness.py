@@ -64,7 +64,7 @@ class Comparison(NamedTuple):
     whole: float
     """From the whole image, at the same pixels."""
     error: float
-    """Standard error of their difference over panoramas; 0 for a single one."""
+    """Standard error of their difference over panoramas; infinite for a single one, which tells nothing of others."""
 
     @property
     def is_less_sure(self) -> bool:
@@ -80,7 +80,7 @@ def compare(of_panoramas: Sequence[Sureness]) -> dict[str, Comparison]:
         whole = [sure.of_whole[group] for sure in of_panoramas if group in sure.of_group]
         if views:
             differences = [ours - theirs for ours, theirs in zip(views, whole, strict=True)]
-            error = stdev(differences) / math.sqrt(len(views)) if len(views) > 1 else 0.0
+            error = stdev(differences) / math.sqrt(len(views)) if len(views) > 1 else math.inf
             found[group] = Comparison(fmean(views), fmean(whole), error)
     return found
 

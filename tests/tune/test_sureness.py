@@ -29,7 +29,7 @@ def test_certainty_is_1_and_all_classes_alike_are_0() -> None:
     found = sureness(seen, np.ones(2))
     assert found.of_group["up"] == pytest.approx(0, abs=1e-6)
     assert found.of_whole["up"] == pytest.approx(1, abs=1e-6)
-    assert less_sure(compare([found])) == ("up",)
+    assert less_sure(compare([found, found])) == ("up",)
 
 
 def test_a_group_is_compared_with_the_whole_image_only_where_it_sees_something_by_solid_angle() -> None:
@@ -37,8 +37,8 @@ def test_a_group_is_compared_with_the_whole_image_only_where_it_sees_something_b
         "whole": SeenPart(said(0.7, 0.7, 1), weights(1, 1, 1)),
         "down": SeenPart(said(0.6, 0.9, 0), weights(1, 1, 0)),
     }
-    assert less_sure(compare([sureness(seen, np.array([1.0, 3.0, 9.0]))])) == ()
-    assert less_sure(compare([sureness(seen, np.array([9.0, 1.0, 9.0]))])) == ("down",)
+    assert less_sure(compare([sureness(seen, np.array([1.0, 3.0, 9.0]))] * 2)) == ()
+    assert less_sure(compare([sureness(seen, np.array([9.0, 1.0, 9.0]))] * 2)) == ("down",)
 
 
 def test_a_group_that_sees_nothing_that_is_scored_is_not_judged() -> None:
@@ -54,10 +54,12 @@ def test_panoramas_of_which_a_group_sees_nothing_do_not_count() -> None:
     assert groups["level"][:2] == (0.9, 0.8) and groups["up"][:2] == pytest.approx((0.55, 0.7))
     assert less_sure(groups) == ("up",)
     lines = groups_table(groups).splitlines()
-    assert "| level | 0.900 | 0.800 | 0.000 |  |" in lines and "| up | 0.550 | 0.700 | 0.050 | left out |" in lines
+    assert "| level | 0.900 | 0.800 | unknown |  |" in lines and "| up | 0.550 | 0.700 | 0.050 | left out |" in lines
 
 
-@pytest.mark.parametrize(("of_views", "left_out"), [((0.6, 0.62), ("up",)), ((0.5, 0.85), ()), ((0.8, 0.9), ())])
+@pytest.mark.parametrize(
+    ("of_views", "left_out"), [((0.1,), ()), ((0.6, 0.62), ("up",)), ((0.5, 0.85), ()), ((0.8, 0.9), ())]
+)
 def test_a_group_is_left_out_where_it_is_less_sure_by_more_than_the_standard_error(
     of_views: tuple[float, ...], left_out: tuple[str, ...]
 ) -> None:
