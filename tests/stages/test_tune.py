@@ -108,8 +108,7 @@ def test_views_of_which_the_assistant_is_less_sure_than_of_the_whole_image_have_
 
     monkeypatch.setattr(tune_parts, "predict_part", unsure_above)
     monkeypatch.setattr("stages.tune.sureness", sureness)
-    result = tune(small_run(tmp_path, views=VIEWS), silent, tmp_path / "out.toml", panoramas=1, minutes=0.1,
-                  clock=ticking(0.5))  # fmt: skip
+    result = briefly(small_run(tmp_path, views=VIEWS), tmp_path / "out.toml")
     assert result.groups["up"].is_less_sure and "up" not in result.best.groups
     assert "| up | 0." in result.text() and "left out" in result.text()
     assert not any("up" in blend.groups for blend in result.trials if blend != result.current)
