@@ -11,8 +11,8 @@ from stages.status import run_status, status_text
 from tests.stages.small_run import discard, small_run
 
 
-def files_of(own_finished: Path) -> set[tuple[str, int]]:
-    return {(str(path), path.stat().st_mtime_ns) for path in own_finished.rglob("*") if path.is_file()}
+def files_of(folder: Path) -> set[tuple[str, int]]:
+    return {(str(path), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_finished_run_is_done_and_nothing_is_written(own_finished: Path) -> None:
@@ -32,7 +32,7 @@ def test_what_is_missing_stale_and_set_aside_is_told_apart(own_finished: Path) -
     status = run_status(run)
     assert status.panoramas == {"done": 2, "stale": 1, "missing": 2, "set aside": 1}
     assert status.to_compute == {"masks": 2, "assistant": 2, "ensemble": 3}
-    assert "empty own_finished" in status.set_aside["panoramas/broken.png"]
+    assert "empty folder" in status.set_aside["panoramas/broken.png"]
     assert "2 done, 1 stale, 2 missing, 1 set aside" in status_text(status)
 
 

@@ -219,7 +219,7 @@ def test_what_verify_finds_damaged_it_removes_if_asked_and_stage_one_does_it_aga
     chunk.write_bytes(chunk.read_bytes()[:-1])
     assert goodsam("verify", recipe, "--cache", cache) == 1
     assert goodsam("verify", recipe, "--cache", cache, "--discard") == 0
-    assert "1 problems, removed" in capsys.readouterr().out
+    assert "1 problem, removed" in capsys.readouterr().out
     assert goodsam("teacher-cache", recipe, "--cache", cache, "--set", "data.limit=1") == 0
     assert "of 2 panoramas are cached already" in capsys.readouterr().err
     assert goodsam("verify", recipe, "--cache", cache) == 0
