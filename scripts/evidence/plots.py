@@ -54,7 +54,8 @@ def _below_each_other(axes: Axes, rows: dict[str, Record]) -> None:
 
 def _students_over_steps(axes: Axes, rows: dict[str, Record]) -> None:
     """The students' mean as a line, each seed as a dot, and the ensemble that taught them as a level."""
-    taught = sorted((row["steps"], row["student"]) for row in rows.values() if row["student"])
+    both = [(row["steps"], row["student"]) for row in rows.values() if row["student"]]
+    taught = sorted(both, key=lambda pair: pair[0])
     axes.axhline(next(iter(rows.values()))["ensemble"]["miou"], color=_ENSEMBLE, linestyle="--", label="ensemble")
     axes.plot([steps for steps, _ in taught], [student["miou"] for _, student in taught], color=_STUDENT,
               label="student, mean of the seeds")  # fmt: skip

@@ -150,17 +150,24 @@ PARTS = {
         seeds=2,
     ),
     "steps": Part(
-        "Quality over steps and size",
-        "How long must a student learn, and how large must it see?",
+        "Quality over steps",
+        "How long must a student learn?",
+        one_by_one(*((f"{steps} steps", f"distill.steps={steps}") for steps in (80, 160, 640, 1280))),
+        seeds=2,
+        over="steps",
+    ),
+    "sight": Part(
+        "How fine the student sees",
+        "What is it worth to show the student the panorama enlarged, and how far is it from its ceiling then?",
         (
-            *one_by_one(*((f"{steps} steps", f"distill.steps={steps}") for steps in (80, 160, 640, 1280))),
-            *(Variant(f"{steps} steps, seeing the panorama 1.5 times as large",
-                      ("student.scale=1.5", f"distill.steps={steps}")) for steps in (160, 320)),
-            Variant("ceiling: 160 steps, 1.5 times as large, taught by the truth",
+            DEFAULT,
+            *(Variant(f"{scale} times as large, {steps} steps",
+                      (f"student.scale={scale}", f"distill.steps={steps}"))
+              for scale, steps in ((1.5, 160), (1.5, 320), (2, 160))),
+            Variant("1.5 times as large, 160 steps, taught by the truth",
                     ("student.scale=1.5", "distill.steps=160"), taught_by="truth"),
         ),
         seeds=2,
-        over="steps",
     ),
     "cost": Part(
         "Quality over cost",
