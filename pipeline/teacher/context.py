@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from pipeline.arrays import ImageArray
 from pipeline.panorama.windows import Window
 from pipeline.teacher.mask_source import MaskSource
-from pipeline.teacher.masks import MaskSet
+from pipeline.teacher.masks import MaskSet, joined
 
 
 def masks_with_context(
@@ -55,12 +53,4 @@ def part_of(masks: MaskSet, row: int, column: int, window: Window) -> MaskSet:
 def together(narrow: MaskSet, wide: MaskSet, large: float) -> MaskSet:
     """The large masks of one set for a window, and the small ones of another; scores stay theirs."""
     limit = large * narrow.height * narrow.width
-    chosen_wide, chosen_narrow = wide.filter(wide.areas() >= limit), narrow.filter(narrow.areas() < limit)
-    return MaskSet(
-        np.concatenate((chosen_wide.boxes_M4, chosen_narrow.boxes_M4)),
-        (*chosen_wide.bitmaps, *chosen_narrow.bitmaps),
-        np.concatenate((chosen_wide.predicted_iou_M, chosen_narrow.predicted_iou_M)),
-        np.concatenate((chosen_wide.stability_M, chosen_narrow.stability_M)),
-        narrow.height,
-        narrow.width,
-    )
+    return joined(wide.filter(wide.areas() >= limit), narrow.filter(narrow.areas() < limit))

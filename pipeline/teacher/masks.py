@@ -93,6 +93,18 @@ class MaskSet:
         return masks_Mhw
 
 
+def joined(first: MaskSet, second: MaskSet) -> MaskSet:
+    """The masks of two sets of one window, one after the other, with their scores; nothing of their prompts."""
+    return MaskSet(
+        np.concatenate((first.boxes_M4, second.boxes_M4)),
+        (*first.bitmaps, *second.bitmaps),
+        np.concatenate((first.predicted_iou_M, second.predicted_iou_M)),
+        np.concatenate((first.stability_M, second.stability_M)),
+        first.height,
+        first.width,
+    )
+
+
 def no_masks(height: int, width: int) -> MaskSet:
     """The empty set of a window of that size, pixels."""
     return MaskSet.from_dense(np.empty((0, height, width), np.bool_))

@@ -25,7 +25,7 @@ from pipeline.teacher.ballots import Seen
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator.prompts import FurtherPrompts
 from pipeline.teacher.generator.proposals import non_max_suppression
-from pipeline.teacher.masks import MaskSet
+from pipeline.teacher.masks import MaskSet, joined
 from pipeline.teacher.sam import SamMaskGenerator
 from pipeline.teacher.vote import vote_in_view
 
@@ -149,12 +149,5 @@ def points_in_doubt(doubt_hw: npt.NDArray[np.float64], count: int) -> npt.NDArra
 
 def without_duplicates(masks: MaskSet, others: MaskSet, max_iou: float) -> MaskSet:
     """Both sets as one; of masks whose boxes overlap by more than `max_iou` the one with the highest predicted IoU."""
-    both = MaskSet(
-        np.concatenate((masks.boxes_M4, others.boxes_M4)),
-        (*masks.bitmaps, *others.bitmaps),
-        np.concatenate((masks.predicted_iou_M, others.predicted_iou_M)),
-        np.concatenate((masks.stability_M, others.stability_M)),
-        masks.height,
-        masks.width,
-    )
+    both = joined(masks, others)
     return both.filter(np.sort(non_max_suppression(both.boxes_M4, both.predicted_iou_M, max_iou)))
