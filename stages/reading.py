@@ -23,7 +23,8 @@ from pipeline.panorama.placement import Placement
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
 from pipeline.student.reader import StoreReader
-from pipeline.teacher.masks import MaskSet, mask_map
+from pipeline.teacher.masks import MaskSet
+from pipeline.teacher.projected_masks import mask_map
 from pipeline.teacher.unknown import UnknownObjects, find_unknown
 from stages.corrections import CorrectionReader, correction_reader
 from stages.manifest import NotCachedError, read_manifest

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pipeline.arrays import BoolArray, FloatArray, LabelArray
 from pipeline.classes import IGNORE, LabelSet
 from pipeline.ensemble.config import FusionConfig
-from pipeline.ensemble.regions import NO_MASK, Regions
+from pipeline.ensemble.regions import NO_MASK, Regions, no_regions
 from pipeline.panorama.views import Stitcher, View
 from pipeline.panorama.windows import Window, add_to, cut
 
@@ -47,13 +47,13 @@ def compose(
     label_set: LabelSet,
     config: FusionConfig,
 ) -> Fusion:
-    """Compose every view and blend the results with the views' weights.
+    """Compose every view and blend the results with the views' weights; what no view sees is the assistant's alone.
 
     Args:
         assistant_CHW: S_TA^w, probabilities in the classes of `label_set`.
         agreement_HW: A in [0, 1].
         ignored_HW: pixels without vote or label.
-        views: covering the panorama.
+        views: of the panorama.
         regions: those of every view, in the views' order.
         label_set: the classes.
         config: theta, treatment of unreliable masks, and thresholds for pixels without a mask.
@@ -63,8 +63,8 @@ def compose(
     """
     require_alike(assistant_CHW, agreement_HW, ignored_HW, label_set)
     height, width = ignored_HW.shape
-    ensemble = Stitcher(height, width, len(label_set), views)
-    reliable = Stitcher(height, width, 1, views)
+    ensemble = Stitcher(height, width, len(label_set), views, gaps=True)
+    reliable = Stitcher(height, width, 1, views, gaps=True)
     weighted_labels: list[tuple[Window, LabelArray, FloatArray]] = []
     thresholds = mask_thresholds(regions, config)
     for view, view_regions, thresholds_M in zip(views, regions, thresholds, strict=True):
@@ -87,7 +87,14 @@ def compose(
         reliable.add(view, composed.reliable_HW[None].astype(np.float32))
     labels_HW = _weighted_majority(weighted_labels, ignored_HW.shape, len(label_set))
     labels_HW = np.where(ignored_HW, np.uint8(IGNORE), labels_HW)
-    return Fusion(labels_HW, ensemble.result(), (reliable.result()[0] >= 0.5) & ~ignored_HW)
+    fusion = Fusion(labels_HW, ensemble.result(), (reliable.result()[0] >= 0.5) & ~ignored_HW)
+    unseen_HW = ensemble.total_HW == 0
+    if unseen_HW.any():
+        alone = compose_part(assistant_CHW, agreement_HW, ignored_HW, no_regions(height, width), config)
+        fusion.labels_HW[unseen_HW] = alone.labels_HW[unseen_HW]
+        fusion.ensemble_CHW[:, unseen_HW] = alone.ensemble_CHW[:, unseen_HW]
+        fusion.reliable_HW[unseen_HW] = alone.reliable_HW[unseen_HW]
+    return fusion
 
 
 def compose_part(

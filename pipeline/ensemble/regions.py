@@ -36,3 +36,9 @@ class Regions:
     """Index of the mask that owns each pixel, or NO_MASK."""
     votes: Votes
     """The vote of each mask."""
+
+
+def no_regions(height: int, width: int) -> Regions:
+    """A view of h x w pixels without masks."""
+    votes = Votes(np.empty(0, np.uint8), np.empty(0, np.float32), np.empty(0, np.int64))
+    return Regions(np.full((height, width), NO_MASK, np.int32), votes)

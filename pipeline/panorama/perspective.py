@@ -69,6 +69,11 @@ class PerspectiveView:
         """Never: the picture ends on all sides."""
         return False
 
+    @property
+    def covered_hw(self) -> npt.NDArray[np.bool_]:
+        """Pixels that the panorama covers, [h, w]; all, of a full sphere."""
+        return self._sampler(self.panorama_height, self.panorama_width).inside_hw
+
     def cut_image(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """The picture [h, w, 3], bilinear; black beyond the rows of a band.
 

@@ -42,6 +42,11 @@ class View(Protocol):
         """Whether the first column of the view is a neighbour of the last."""
         ...
 
+    @property
+    def covered_hw(self) -> npt.NDArray[np.bool_]:
+        """Pixels of the view that the panorama covers, [h, w]; all but those beyond the rows of a band. Read-only."""
+        ...
+
     def cut_image(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """The view's RGB image [h, w, 3]."""
         ...

@@ -49,6 +49,11 @@ class Window:
         """Whether it spans 360 degrees, so that its first column is a neighbour of its last."""
         return self.width == panorama_width
 
+    @property
+    def covered_hw(self) -> npt.NDArray[np.bool_]:
+        """All of its pixels."""
+        return np.broadcast_to(np.True_, (self.height, self.width))
+
     def cut_image(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Its part of an RGB panorama, [h, w, 3].
 

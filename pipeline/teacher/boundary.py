@@ -24,20 +24,10 @@ from pipeline.panorama.views import View
 from pipeline.panorama.windows import add_to
 from pipeline.teacher.config import BoundaryConfig
 from pipeline.teacher.masks import MaskSet
+from pipeline.teacher.projected_masks import edges_on_footprint
 
 AGREEMENT_RADIUS = 1
 """Two windows agree on an edge if both have one within this many pixels of the same pixel."""
-
-
-def mask_edges(masks: MaskSet) -> BoolArray:
-    """B_SAM: edges_hw of all masks, both sides. A mask cut off by the window's frame has no edge there."""
-    edges_hw = np.zeros((masks.height, masks.width), np.bool_)
-    for (y0, x0, y1, x1), bitmap in zip(masks.boxes_M4.tolist(), masks.bitmaps, strict=True):
-        top, left = max(y0 - 1, 0), max(x0 - 1, 0)
-        around = np.zeros((min(y1 + 1, masks.height) - top, min(x1 + 1, masks.width) - left), np.bool_)
-        around[y0 - top : y1 - top, x0 - left : x1 - left] = bitmap
-        edges_hw[top : top + around.shape[0], left : left + around.shape[1]] |= label_edges(around)
-    return edges_hw
 
 
 def covered(masks: MaskSet) -> BoolArray:
@@ -61,24 +51,29 @@ def refine_boundary(
     view_labels: Sequence[npt.NDArray[np.uint8]],
     ignored_HW: BoolArray,
     config: BoundaryConfig,
+    label_views: Sequence[View] | None = None,
 ) -> BoolArray:
     """B_ref of a panorama, boundary_HW.
 
     Args:
-        views: covering the panorama.
+        views: that SAM was shown.
         masks: one set per view, in the views' order.
         view_labels: S_i, the assistant's labels_hw per view.
         ignored_HW: no boundary lies there or right beside it: the rim of the camera rig is not part of the scene.
+        config: how near the two must be, and what must agree.
+        label_views: covering the panorama: the views of `view_labels`; None where they are SAM's, too.
     """
+    label_views = views if label_views is None else label_views
     shape = ignored_HW.shape
     sam_HW, covered_HW, assistant_HW, near_HW = (np.zeros(shape, np.bool_) for _ in range(4))
-    votes_of_shapes = {(view.height, view.width): np.zeros(shape, np.uint8) for view in views}
-    for view, own_masks, labels_hw in zip(views, masks, view_labels, strict=True):
+    for view, own_masks in zip(views, masks, strict=True):
+        add_to(sam_HW, view.footprint, edges_on_footprint(view, own_masks, shape[1]))
+        add_to(covered_HW, view.footprint, view.project_nearest(covered(own_masks)))
+    votes_of_shapes = {(view.height, view.width): np.zeros(shape, np.uint8) for view in label_views}
+    for view, labels_hw in zip(label_views, view_labels, strict=True):
         is_closed = view.is_closed(shape[1])
         edges_hw = label_edges(labels_hw, wrap=is_closed)
         for panorama_HW, flags_hw in (
-            (sam_HW, mask_edges(own_masks)),
-            (covered_HW, covered(own_masks)),
             (assistant_HW, edges_hw),
             (near_HW, dilate(edges_hw, config.radius, wrap=is_closed)),
             (

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.ensemble.regions import NO_MASK
-from pipeline.panorama.views import View
-
 Bitmap = npt.NDArray[np.bool_]
 
 
@@ -117,27 +114,6 @@ def tight(mask_hw: Bitmap) -> tuple[tuple[int, int, int, int], Bitmap]:
         return (0, 0, 0, 0), np.empty((0, 0), np.bool_)
     y0, x0, y1, x1 = int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
     return (y0, x0, y1, x1), mask_hw[y0:y1, x0:x1].copy()
-
-
-def mask_map(height: int, width: int, views: Sequence[View], masks: Sequence[MaskSet]) -> npt.NDArray[np.int32]:
-    """The masks of all views as one map [H, W] of their numbers, NO_MASK where there is none; small masks lie on top.
-
-    Args:
-        height: rows of the panorama, pixels.
-        width: columns of the panorama, pixels.
-        views: of the panorama.
-        masks: one set per view, in the views' order.
-    """
-    placed = [(view, box, bitmap) for view, own in zip(views, masks, strict=True) for box, bitmap in own.placed()]
-    placed.sort(key=lambda mask: -int(np.count_nonzero(mask[2])))
-    numbers_HW = np.full((height, width), NO_MASK, np.int32)
-    for number, (view, box, bitmap) in enumerate(placed):
-        footprint = view.footprint
-        mask_hw = np.zeros((view.height, view.width), np.bool_)  # one at a time: all at once would fill the memory
-        mask_hw[box] = bitmap
-        y, x = np.nonzero(view.project_nearest(mask_hw))
-        numbers_HW[footprint.row + y, (footprint.column + x) % width] = number
-    return numbers_HW
 
 
 def encode_runs(masks: MaskSet) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.classes import LabelSet
+from pipeline.panorama.edges import label_edges
 from pipeline.panorama.views import View
 from pipeline.panorama.windows import Window, cut
 from pipeline.teacher.config import UnknownConfig
@@ -62,7 +63,8 @@ def find_unknown(
     best_HW = np.zeros(ignored_HW.shape, np.float32)
     for view, own in zip(views, masks, strict=True):
         probabilities_Chw = np.stack([view.cut_nearest(of_class_HW) for of_class_HW in assistant_CHW])
-        found_hw = _found(probabilities_Chw, view.cut_nearest(ignored_HW), own, label_set, config)
+        ignored_hw = view.cut_nearest(ignored_HW)
+        found_hw = _found(probabilities_Chw, ignored_hw, view.covered_hw, own, label_set, config)
         _raise_to(best_HW, view.footprint, view.project_nearest(found_hw))
     best_HW[ignored_HW] = 0
     numbers_HW = _numbered(best_HW > 0)
@@ -82,16 +84,22 @@ def entropy(probabilities_NC: FloatArray) -> FloatArray:
 
 
 def _found(
-    probabilities_Chw: FloatArray, ignored_hw: BoolArray, masks: MaskSet, label_set: LabelSet, config: UnknownConfig
+    probabilities_Chw: FloatArray,
+    ignored_hw: BoolArray,
+    covered_hw: BoolArray,
+    masks: MaskSet,
+    label_set: LabelSet,
+    config: UnknownConfig,
 ) -> FloatArray:
     """Predicted IoU [h, w] of the view's unknown objects, 0 elsewhere.
 
-    Masks that touch the view's border are left out: a piece of a wall looks like an object there, and a real object
-    lies in the middle of another view.
+    Masks that touch the view's border or a band's are left out: a piece of a wall looks like an object there, and a
+    real object lies in the middle of another view.
     """
     found_hw = np.zeros(ignored_hw.shape, np.float32)
+    rim_hw = covered_hw & label_edges(np.pad(covered_hw, 1))[1:-1, 1:-1]
     for (box, bitmap), predicted_iou in zip(masks.placed(), masks.predicted_iou_M, strict=True):
-        touches = any(side.start == 0 or side.stop == end for side, end in zip(box, ignored_hw.shape, strict=True))
+        touches = bool((rim_hw[box] & bitmap).any())
         if touches or predicted_iou < config.min_predicted_iou or bitmap.sum() > config.max_size * found_hw.size:
             continue
         seen = bitmap & ~ignored_hw[box]

@@ -20,7 +20,8 @@ from pipeline.recipe import Recipe, merge_recipe
 from pipeline.settings import without_unused
 from pipeline.teacher.boundary import refine_boundary
 from pipeline.teacher.config import OPTIONAL_OF_BOUNDARY, BoundaryConfig
-from pipeline.teacher.masks import MaskSet, mask_map
+from pipeline.teacher.masks import MaskSet
+from pipeline.teacher.projected_masks import mask_map
 from pipeline.teacher.vote import fuse
 from stages.adapt_data import ways
 from stages.products import fingerprints, product
@@ -162,6 +163,10 @@ class MirroredWindow:
 
     def is_closed(self, panorama_width: int) -> bool:
         return self.width == panorama_width
+
+    @property
+    def covered_hw(self) -> npt.NDArray[np.bool_]:
+        return self.footprint.covered_hw
 
     def cut_image(self, image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         return cut(image_HW3, self.footprint)[:, ::-1].copy()

@@ -12,9 +12,10 @@ from pipeline.arrays import BoolArray, LabelArray
 from pipeline.panorama.config import WindowConfig
 from pipeline.panorama.edges import label_edges
 from pipeline.panorama.windows import Window, cut, window_grid
-from pipeline.teacher.boundary import covered, dilate, mask_edges, refine_boundary
+from pipeline.teacher.boundary import covered, dilate, refine_boundary
 from pipeline.teacher.config import BoundaryConfig
 from pipeline.teacher.masks import MaskSet
+from pipeline.teacher.projected_masks import edges_on_footprint
 
 HEIGHT, WIDTH = 32, 128
 NOTHING = np.zeros((HEIGHT, WIDTH), np.bool_)
@@ -73,11 +74,12 @@ def test_mask_edges_are_those_of_each_mask_as_labels_of_the_window() -> None:
         full = np.zeros((HEIGHT, 64), np.uint8)
         full[y0:y1, x0:x1] = 1
         expected |= label_edges(full)
-    np.testing.assert_array_equal(mask_edges(masks), expected)
+    np.testing.assert_array_equal(edges_on_footprint(Window(0, 0, HEIGHT, 64), masks, WIDTH), expected)
 
 
 def test_where_the_frame_cuts_a_mask_off_is_no_edge() -> None:
-    assert not mask_edges(boxes_set([(0, 0, HEIGHT, 64)])).any()
+    everything = boxes_set([(0, 0, HEIGHT, 64)])
+    assert not edges_on_footprint(Window(0, 0, HEIGHT, 64), everything, WIDTH).any()
 
 
 def test_covered_is_the_union_of_masks() -> None:
