@@ -84,6 +84,9 @@ def report(
     *,
     panoramas: str | Path | None = None,
     positions: str | Path | None = None,
+    truth: str | Path | None = None,
+    labels_set: str = "",
+    compare: Iterable[str | Path] = (),
     title: str = "",
     single: bool = False,
     viewer: bool = True,
@@ -101,6 +104,10 @@ def report(
         listener: called with every event (`stages.events`); None: progress on the standard error.
         panoramas: folder of the pictures that a folder of maps was made from; a run knows its own.
         positions: a CSV of where the panoramas of a run were taken, before their EXIF.
+        truth: folder of label maps that people made of the panoramas of a folder of maps, named as `goodsam eval` has
+            them; a run knows its own.
+        labels_set: classes of these label maps, if others (merged).
+        compare: folders that `export` or `predict` wrote of the same panoramas, each for a layer of the viewer.
         title: heading; by default the source's name.
         single: one file instead of a folder.
         viewer: whether it has the 360-degree viewer.
@@ -118,26 +125,33 @@ def report(
         CacheError: a run has no cache, or a file cannot be written.
         GoodSAMError: see its message.
     """
+    from stages.report.beside import Beside, with_beside
     from stages.report.write import ReportJob, require_free, write_report
 
+    beside = Beside(Path(truth) if truth is not None else None, labels_set, tuple(map(Path, compare)))
     place = Path(source) if isinstance(source, str | Path) else source.folder
     target = Path(out) if out is not None else place / ("report.html" if single else "report")
     require_free(target, single)
     size = width or (WIDTH_OF_SINGLE if single else WIDTH)
     if isinstance(source, str | Path):
         found = _folder_of_maps(place, panoramas, positions, title)
-        job = ReportJob(found, place, target, single, viewer, size, pictures=_paths(panoramas))
         with shown(listener) as hearing:
+            found = with_beside(found, beside, hearing)
+            job = ReportJob(found, place, target, single, viewer, size, pictures=_paths(panoramas))
             return write_report(job, hearing)
     if panoramas is not None:
         raise InputError(f"--panoramas {panoramas}", "a run's recipe names its pictures",
                          "Leave --panoramas out; --set data.panoramas=FOLDER says where they are now")  # fmt: skip
+    if truth is not None:
+        raise InputError(f"--truth {truth}", "a run's recipe names its labels",
+                         "Leave --truth out; --set data.labels=FOLDER says where they are")  # fmt: skip
     from stages.report.run_source import RunReportOptions, run_report
 
     options = RunReportOptions(title, Path(positions) if positions else None, student, device, command)
     with shown(listener) as hearing:
         found = run_report(source, options, hearing)
-        job = ReportJob(found.source, found.folder, target, single, viewer, size, found.evaluation, found.pictures)
+        of_all = with_beside(found.source, beside, hearing)
+        job = ReportJob(of_all, found.folder, target, single, viewer, size, found.evaluation, found.pictures)
         return write_report(job, hearing)
 
 

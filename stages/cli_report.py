@@ -31,6 +31,20 @@ def report(
         Path | None,
         typer.Option(help="Of a run: CSV of where its panoramas were taken; else their EXIF says it."),
     ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of people's label maps, named as the panoramas, for a layer and what it measures; a run knows "
+            "its own (data.labels)."
+        ),
+    ] = None,
+    labels_set: Annotated[
+        str, typer.Option(help="Classes of the files in --truth, if others (merged).", show_default=False)
+    ] = "",
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another folder of maps of the same panoramas, for a layer beside; may be repeated."),
+    ] = None,
     single: Annotated[bool, typer.Option("--single", help="One file instead of a folder.")] = False,
     viewer: Annotated[bool, typer.Option(help="With the 360-degree viewer; --no-viewer takes little room.")] = True,
     width: Annotated[
@@ -53,7 +67,8 @@ def report(
 
     shown = open_run_of(source, cache, set_) if _is_run(source) else source
     summary = goodsam.report(
-        shown, out, panoramas=panoramas, positions=positions, title=title, single=single, viewer=viewer, width=width,
+        shown, out, panoramas=panoramas, positions=positions, truth=truth, labels_set=labels_set,
+        compare=compare or (), title=title, single=single, viewer=viewer, width=width,
         student=student, device=device, command=command_of("teacher-cache", source, cache, set_),
     )  # fmt: skip
     count_failures(summary.failed)

@@ -139,9 +139,11 @@ def read_labels(
     found_ids: set[int] | None = None,
     index_N: npt.NDArray[np.uint8] | None = None,
     check_size: Callable[[int, int], None],
+    remedy: str = "",
 ) -> npt.NDArray[np.uint8]:
     """`open_labels` of any picture, at its own size [H, W]: arguments and errors as there. `check_size` is called
-    with (width, height) before anything is decoded, and raises InputError."""
+    with (width, height) before anything is decoded, and raises InputError. `remedy` says what to do about ids of no
+    class where there is no recipe to set."""
     file_set = source or label_set
     table = merge_table(file_set, label_set)
     picture = read_picture(path, check_size)
@@ -153,7 +155,7 @@ def read_labels(
     values = np.unique(values_HW)
     if found_ids is not None:
         found_ids.update(values.tolist())
-    _require_classes(path, values, file_set, label_set, int(from_one))
+    _require_classes(path, values, file_set, label_set, int(from_one), remedy)
     if from_one:
         values_HW = np.where((values_HW == 0) | (values_HW == IGNORE), IGNORE, values_HW - 1)
     return table[values_HW]
@@ -270,7 +272,7 @@ def _grey_step(path: Path) -> int:
 
 
 def _require_classes(
-    path: Path, values: npt.NDArray[np.int64], file_set: LabelSet, target: LabelSet, first: int
+    path: Path, values: npt.NDArray[np.int64], file_set: LabelSet, target: LabelSet, first: int, remedy: str
 ) -> None:
     """Refuse ids of no class; `first` is the id of the first class, and smaller ones from 0 on are ignored."""
     wrong = [int(v) for v in values if v != IGNORE and not 0 <= v < len(file_set) + first]
@@ -279,7 +281,7 @@ def _require_classes(
     raise InputError(
         f"{path.name} holds the class ids {first_few(wrong, 8)}",
         f"{file_set.name} has the ids {first} to {len(file_set) - 1 + first}, and {'0 and ' * first}{IGNORE} to ignore",
-        _class_remedy(values, file_set, target, first),
+        remedy or _class_remedy(values, file_set, target, first),
     )
 
 

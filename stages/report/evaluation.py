@@ -50,23 +50,23 @@ def evaluation_html(folder: Path) -> str:
 
 def _ladder(rungs: Sequence[Rung], metrics: Mapping[str, Any]) -> list[str]:
     if not rungs:
-        return [_p("There are no labels: how right the results are is not measured. Labels in data.labels and "
+        return [paragraph("There are no labels: how right the results are is not measured. Labels in data.labels and "
                    "`goodsam eval` give the ladder.")]  # fmt: skip
     rows = [
         [_words(rung.name), percent(rung.miou), _interval(rung), percent(rung.miou_solid_angle), percent(rung.coverage)]
         for rung in rungs
     ]
-    caution = [_p(MACHINE_LABELS)] if metrics.get("labels_by") == "network" else []
-    remark = [_p(PARTIAL_COVERAGE)] if any(rung.coverage < 0.999 for rung in rungs) else []
+    caution = [paragraph(MACHINE_LABELS)] if metrics.get("labels_by") == "network" else []
+    remark = [paragraph(PARTIAL_COVERAGE)] if any(rung.coverage < 0.999 for rung in rungs) else []
     head = ["step", "mIoU, %", "95 % interval", "by solid angle, %", "coverage, %"]
-    return [*caution, _p(_LADDER), _table(head, rows), *remark]
+    return [*caution, paragraph(_LADDER), table(head, rows), *remark]
 
 
 def _without_labels(summary: ConsensusSummary) -> list[str]:
     """Scores that need no labels, each with a sentence."""
     parts = ["<h3>Without labels</h3>"]
     if math.isfinite(same := summary.window_agreement):
-        parts.append(_p(f"Where windows overlap, the assistant gives the same label in {percent(same)} % of "
+        parts.append(paragraph(f"Where windows overlap, the assistant gives the same label in {percent(same)} % of "
                         "the pixels; more is steadier."))  # fmt: skip
     rows = [
         [_words(name), percent(share), percent(summary.seam.get(name, math.nan)),
@@ -74,9 +74,9 @@ def _without_labels(summary: ConsensusSummary) -> list[str]:
         for name, share in summary.coverage.items()
     ]  # fmt: skip
     head = ["step", "coverage, %", "label changes at the seam, %", "elsewhere, %"]
-    parts += [_p(f"{_COVERAGE} {_SEAM}"), _table(head, rows)]
+    parts += [paragraph(f"{_COVERAGE} {_SEAM}"), table(head, rows)]
     pairs = [[f"{_words(a)} and {_words(b)}", percent(share)] for (a, b), share in summary.pairwise.items()]
-    return [*parts, _p(_PAIRS), _table(["steps", "same label, %"], pairs)] if pairs else parts
+    return [*parts, paragraph(_PAIRS), table(["steps", "same label, %"], pairs)] if pairs else parts
 
 
 def _interval(rung: Rung) -> str:
@@ -88,11 +88,13 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _p(text: str) -> str:
+def paragraph(text: str) -> str:
+    """A paragraph of HTML, with what stands between backticks as code."""
     return f"<p>{with_commands(text)}</p>"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of HTML; cells are text."""
     top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table><tr>{top}</tr>{body}</table>"

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from stages.report.agreement import LABELS, Agreement
+from stages.report.agreement_section import agreement_html
+from stages.report.canvas import KINDS, LAYER_NAMES, NUMBER_COLOURS
 from stages.report.charts import bar_chart, class_colour, map_of, percent, shares_in_words, stacked_bar
-from stages.report.layers import KINDS, NUMBER_COLOURS
 from stages.report.notes import with_commands
 from stages.report.source import ReportSource, SourcePanorama
 from stages.tables import LARGEST
@@ -21,13 +23,6 @@ from stages.tables import LARGEST
 FOLDER = Path(__file__).parent
 GENERATOR = "goodsam report"
 SCRIPTS = ("page.js", "sphere.js", "viewer.js")
-LAYER_NAMES: Mapping[str, str] = {
-    "picture": "panorama", "overlays": "overlay", "assistant": "assistant", "masks": "SAM's masks", "labels": "labels",
-    "reliability": "reliability", "confidence": "confidence", "unknown": "unknown objects", "student": "student",
-    "truth": "truth",
-}  # fmt: skip
-"""What layers are called on the page, unless the source knows better."""
-assert LAYER_NAMES.keys() == KINDS.keys()
 FIGURES: Mapping[str, str] = {
     "doubt": "doubt", "green_view_index": "green view index", "sky_view_factor": "sky view factor", "seen": "seen",
     LARGEST: "largest class", "time": "time", "latitude": "latitude", "longitude": "longitude",
@@ -36,6 +31,8 @@ FIGURES: Mapping[str, str] = {
 """Columns of the table that a card shows, and what they are called there."""
 SORTABLE = ("doubt", "green_view_index", "sky_view_factor", "latitude")
 """Columns that the scripts sort by, or colour the map by."""
+_DIFFERS = "differs-"
+"""Begins the scripts' names of differences."""
 _SHARES = ("doubt", "green_view_index", "sky_view_factor", "seen")
 """Columns that are shown as per cent."""
 
@@ -54,6 +51,14 @@ class PageParts:
     """HTML on what was measured; empty for nothing."""
     embedded: str = ""
     """HTML of the layers, where the page is a single file."""
+    agreements: Sequence[Agreement] = ()
+    """How far the label maps of every panorama agree; empty where nothing was compared."""
+
+    @property
+    def compared(self) -> list[str]:
+        """Layers that were compared with the labels or the truth, in the order of the viewer."""
+        found = {key for own in self.agreements for key in (*own.differs, *own.truth) if key != LABELS}
+        return [key for key in KINDS if key in found] + sorted(found - KINDS.keys())
 
 
 def page_html(source: ReportSource, parts: PageParts) -> str:
@@ -68,6 +73,10 @@ def page_html(source: ReportSource, parts: PageParts) -> str:
         "count": f"{len(names)} panorama{'s' if len(names) != 1 else ''}",
         "notes": "".join(f"<li>{with_commands(_clean(note))}</li>" for note in parts.notes),
         "evaluation": parts.evaluation,
+        "agreement": agreement_html(parts.agreements, parts.compared, layer_names(source),
+                                    is_measured=bool(parts.evaluation)),
+        "differences": "".join(f'<option value="{_DIFFERS}{key}">{escape(title)}</option>'
+                               for key, title in _differences(source, parts).items()),
         "chart": bar_chart(means, source.labels, "Mean class shares by solid angle"),
         "map": map_of(points, names) if points else "",
         "map_hidden": "" if points else "hidden",
@@ -98,13 +107,14 @@ def _data(source: ReportSource, names: Sequence[str], parts: PageParts) -> dict[
             "script": parts.scripts[number],
             "shares": [round(share, 4) for share in panorama.shares],
             **{column: panorama.number(column) for column in SORTABLE},
+            **{f"{_DIFFERS}{key}": _rounded(_agreement(parts, number).differs.get(key)) for key in parts.compared},
         }
         for number, panorama in enumerate(source.panoramas)
     ]
     return {
         "classes": source.labels.names,
         "colours": [class_colour(source.labels, number) for number in range(len(source.labels))],
-        "layerNames": {**LAYER_NAMES, **source.layer_names},
+        "layerNames": layer_names(source),
         "numberColours": NUMBER_COLOURS,
         "panoramas": panoramas,
     }
@@ -116,10 +126,31 @@ def _card(number: int, panorama: SourcePanorama, name: str, source: ReportSource
     picture = (f'<img src="{parts.thumbnails[number]}" alt="{escape(name)}: {words}" width="256" loading="lazy">'
                if parts.thumbnails[number] else '<span class="nothing">no picture</span>')  # fmt: skip
     look = f'<a href="#view={number}" class="look">{picture}</a>' if parts.scripts[number] else picture
-    figures = "".join(f"<div><dt>{title}</dt><dd>{escape(text)}</dd></div>"
-                      for column, title in FIGURES.items() if (text := _figure(panorama, column)))  # fmt: skip
+    differs = _agreement(parts, number).differs
+    known = {title: percent(differs[key]) for key, title in _differences(source, parts).items() if key in differs}
+    known |= {title: text for column, title in FIGURES.items() if (text := _figure(panorama, column))}
+    figures = "".join(f"<div><dt>{escape(title)}</dt><dd>{escape(text)}</dd></div>" for title, text in known.items())
     return (f'<li class="card" id="panorama-{number}" data-panorama="{number}">{look}<h3>{escape(name)}</h3>'
             f"{stacked_bar(panorama.shares, source.labels)}<dl>{figures}</dl></li>")  # fmt: skip
+
+
+def layer_names(source: ReportSource) -> dict[str, str]:
+    """What layers are called."""
+    return {key: _clean(name) for key, name in {**LAYER_NAMES, **source.layer_names}.items()}
+
+
+def _differences(source: ReportSource, parts: PageParts) -> dict[str, str]:
+    """Layers whose difference from the labels is known of a panorama, and what that figure is called."""
+    names, known = layer_names(source), {key for own in parts.agreements for key in own.differs}
+    return {key: f"differs from {names[key]}" for key in parts.compared if key in known}
+
+
+def _agreement(parts: PageParts, number: int) -> Agreement:
+    return parts.agreements[number] if parts.agreements else Agreement()
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 4)
 
 
 def _figure(panorama: SourcePanorama, column: str) -> str:

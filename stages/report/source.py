@@ -17,16 +17,35 @@ WORKING = "working"
 TABLE, SHARES, STYLE = "panoramas.csv", "class_shares.csv", "labels.qml"
 MAPS: Mapping[str, str] = {
     "labels": ".png",
+    "reliable": ".png",
     "reliability": ".png",
     "confidence": ".png",
     "masks": ".png",
     "assistant": ".png",
     "unknown": ".png",
+    "student": ".png",
+    "truth": ".png",
     "overlays": ".jpg",
+    "mask-overlays": ".jpg",
+    "unknown-overlays": ".jpg",
 }
 """Folders of maps that a report shows, and the ending of their files."""
 _TEXTS = ("path", "time", "largest_class")
 """Columns of the table that are no numbers."""
+
+
+@dataclass(frozen=True)
+class AddedMap:
+    """A label map from elsewhere, which is shown beside a panorama's own maps."""
+
+    path: Path
+    """A PNG of class ids."""
+    labels: LabelSet
+    """Its classes."""
+    own_class: tuple[int, ...]
+    """The report's class for each of them; IGNORE for none."""
+    is_level: bool
+    """Whether it is of the level canvas, else of the picture's own pixels."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +64,8 @@ class SourcePanorama:
     """The maps that there are, by their folder's name."""
     picture: Path | None
     """The panorama itself, where it is at hand."""
+    added: Mapping[str, AddedMap] = field(default_factory=dict[str, AddedMap])
+    """Label maps from elsewhere, by their layer; they go before its own of that name."""
 
     def number(self, column: str) -> float | None:
         """A figure of the table; None where nothing is known."""

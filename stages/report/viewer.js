@@ -118,9 +118,10 @@ function wordsAt(place) {
 }
 
 // "road" where one layer tells of classes, "road: assistant, student; sidewalk: truth" of several. Pixels without a label
-// tell nothing of the truth.
+// tell nothing of the truth; the reliable labels are a part of another layer, of which "reliable" is told.
 function classesAt(place) {
-  const layers = view.layers.filter((layer) => layer.kind === "classes"), tellers = new Map();
+  const all = view.layers.filter((layer) => layer.kind === "classes"), tellers = new Map();
+  const layers = all.length > 1 ? all.filter((layer) => layer.key !== "reliable") : all;
   for (const { key } of layers) {
     const id = valueAt(key, place);
     if (id === null || (key === "truth" && id === NOTHING)) continue;

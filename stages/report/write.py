@@ -3,7 +3,8 @@
 <out>/
     index.html          the page; it opens offline by double click
     thumbnails/0001.jpg a small picture of every panorama
-    viewer/0001.js      its layers for the 360-degree viewer, with what they were made from in the first line
+    viewer/0001.js      its layers for the 360-degree viewer; the first line says what they were made from, and how far
+                        its label maps agree
     panoramas.csv       the table of the source
     report.json         says that the folder is a report
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +24,17 @@ from pathlib import Path
 from pipeline.errors import GoodSAMError, InputError
 from pipeline.settings import fingerprint
 from stages.claims import exclusive_lock
-from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted, failure, silent
+from stages.events import ItemFailed, Listener, Note, StageAdvanced, StageFinished, StageStarted, failure, silent
 from stages.export_folder import require_outside
 from stages.files import write_whole
+from stages.report.agreement import Agreement
 from stages.report.layers import PanoramaLayers, jpeg_uri, panorama_layers
 from stages.report.notes import notes_on
 from stages.report.page import GENERATOR, PageParts, json_in_html, page_html
 from stages.report.source import TABLE, ReportSource, SourcePanorama
 
 STAGE = "report"
-VERSION = 2
+VERSION = 3
 """Raised when the code changes what is written of a panorama, so that older files are replaced."""
 MARK, PAGE = "report.json", "index.html"
 THUMBNAILS, VIEWER = "thumbnails", "viewer"
@@ -129,23 +132,28 @@ def _write_folder(job: ReportJob, listener: Listener) -> ReportSummary:
     write_whole(job.out / MARK, json.dumps({"kind": GENERATOR}))
     failed: dict[str, str] = {}
     kept = 0
-    thumbnails, scripts = list[str](), list[str]()
+    thumbnails, scripts, agreements = list[str](), list[str](), list[Agreement]()
     for number, panorama in enumerate(job.source.panoramas):
         started = time.monotonic()
         thumbnail, script = f"{THUMBNAILS}/{number + 1:04}.jpg", f"{VIEWER}/{number + 1:04}.js"
         made_of = _made_of(job, panorama, number)
-        if _is_made(job, thumbnail, script, made_of):
+        agreement = Agreement()
+        if earlier := _made_before(job, thumbnail, script, made_of):
             kept += 1
+            agreement, left_out = earlier
+            _tell_left_out(job, panorama, left_out, listener)
         elif layers := _layers(job, panorama, failed, listener):
             _write_panorama(job, number, layers, made_of)
+            agreement = layers.agreement
         else:
             thumbnail = script = ""
         thumbnails.append(thumbnail)
         scripts.append(script if script and _has_layers(job, panorama) else "")
+        agreements.append(agreement)
         listener(StageAdvanced(STAGE, number + 1, panorama.id, time.monotonic() - started))
     _remove_others(job.out, len(thumbnails))
     write_whole(job.out / TABLE, (job.folder / TABLE).read_bytes())
-    parts = PageParts(thumbnails, scripts, notes_on(job.source), job.evaluation)
+    parts = PageParts(thumbnails, scripts, notes_on(job.source), job.evaluation, agreements=agreements)
     page = job.out / PAGE
     write_whole(page, page_html(job.source, parts))
     return ReportSummary(page, len(thumbnails) - kept - len(failed), kept, failed)
@@ -153,18 +161,19 @@ def _write_folder(job: ReportJob, listener: Listener) -> ReportSummary:
 
 def _write_single(job: ReportJob, listener: Listener) -> ReportSummary:
     failed: dict[str, str] = {}
-    thumbnails, scripts, embedded = list[str](), list[str](), list[str]()
+    thumbnails, scripts, embedded, agreements = list[str](), list[str](), list[str](), list[Agreement]()
     for number, panorama in enumerate(job.source.panoramas):
         started = time.monotonic()
         layers = _layers(job, panorama, failed, listener)
         thumbnails.append(jpeg_uri(layers.thumbnail) if layers else "")
+        agreements.append(layers.agreement if layers else Agreement())
         name = f"view-{number}" if layers and layers.layers else ""
         scripts.append(name)
         if layers and name:
             record = json_in_html(layers.record())
             embedded.append(f'<script type="application/json" id="{name}">{record}</script>')
         listener(StageAdvanced(STAGE, number + 1, panorama.id, time.monotonic() - started))
-    parts = PageParts(thumbnails, scripts, notes_on(job.source), job.evaluation, "\n".join(embedded))
+    parts = PageParts(thumbnails, scripts, notes_on(job.source), job.evaluation, "\n".join(embedded), agreements)
     write_whole(job.out, page_html(job.source, parts))
     return ReportSummary(job.out, len(thumbnails) - len(failed), 0, failed)
 
@@ -174,7 +183,10 @@ def _layers(
 ) -> PanoramaLayers | None:
     """A panorama's pictures; None where they cannot be read, which is told."""
     try:
-        return panorama_layers(panorama, job.width, job.source.maps_are_level, job.with_viewer)
+        classes = len(job.source.labels)
+        layers = panorama_layers(panorama, job.width, job.source.maps_are_level, job.with_viewer, classes)
+        _tell_left_out(job, panorama, layers.left_out, listener)
+        return layers
     except (GoodSAMError, OSError, ValueError) as error:
         told = failure(STAGE, panorama.id, error)
         listener(told)
@@ -182,28 +194,42 @@ def _layers(
         return None
 
 
+def _tell_left_out(job: ReportJob, panorama: SourcePanorama, left_out: Mapping[str, str], listener: Listener) -> None:
+    for key, reason in left_out.items():
+        listener(ItemFailed(STAGE, f"{panorama.id} (layer {job.source.layer_names[key]})", reason))
+
+
 def _has_layers(job: ReportJob, panorama: SourcePanorama) -> bool:
-    return job.with_viewer and bool(panorama.picture or panorama.maps)
+    return job.with_viewer and bool(panorama.picture or panorama.maps or panorama.added)
 
 
 def _made_of(job: ReportJob, panorama: SourcePanorama, number: int) -> str:
     """Names what the files of a panorama are made of: its files, by size and time of change, and the settings."""
+    added = {key: own.path for key, own in panorama.added.items()}
     files = {kind: (stat.st_size, stat.st_mtime_ns)
-             for kind, path in {**panorama.maps, "picture": panorama.picture}.items()
+             for kind, path in {**panorama.maps, "picture": panorama.picture, **added}.items()
              if path is not None and (stat := path.stat())}  # fmt: skip
-    return fingerprint(VERSION, number, panorama.id, files, job.width, job.with_viewer, job.source.maps_are_level)
+    how = {key: (own.labels.names, own.own_class, own.is_level) for key, own in panorama.added.items()}
+    return fingerprint(VERSION, number, panorama.id, files, job.width, job.with_viewer, job.source.maps_are_level, how)
 
 
-def _is_made(job: ReportJob, thumbnail: str, script: str, made_of: str) -> bool:
-    with suppress(OSError), (job.out / script).open(encoding="utf-8") as file:
-        return file.readline() == f"// {made_of}\n" and (job.out / thumbnail).is_file()
-    return False
+def _made_before(
+    job: ReportJob, thumbnail: str, script: str, made_of: str
+) -> tuple[Agreement, Mapping[str, str]] | None:
+    """How far a panorama's maps agree, and which were left out and why, if its files are made of that already."""
+    with suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+        with (job.out / script).open(encoding="utf-8") as file:
+            about = json.loads(file.readline().removeprefix("// "))
+        if about["made_of"] == made_of and (job.out / thumbnail).is_file():
+            return Agreement.from_record(about["agreement"], len(job.source.labels)), dict(about["left_out"])
+    return None
 
 
 def _write_panorama(job: ReportJob, number: int, layers: PanoramaLayers, made_of: str) -> None:
     """The script last: with its first line it says that the panorama is done."""
     write_whole(job.out / THUMBNAILS / f"{number + 1:04}.jpg", layers.thumbnail)
-    text = f"// {made_of}\ngoodsamPanorama({number}, {json.dumps(layers.record(), separators=(',', ':'))});\n"
+    about = {"made_of": made_of, "agreement": layers.agreement.record(), "left_out": layers.left_out}
+    text = f"// {json.dumps(about)}\ngoodsamPanorama({number}, {json.dumps(layers.record(), separators=(',', ':'))});\n"
     write_whole(job.out / VIEWER / f"{number + 1:04}.js", text)
 
 

@@ -25,8 +25,9 @@ from stages import cli
 from stages.events import Event, ItemFailed
 from stages.report.charts import map_of
 from stages.report.evaluation import evaluation_html
-from stages.report.layers import panorama_layers
-from stages.report.source import read_source
+from stages.report.layers import PanoramaLayers
+from stages.report.layers import panorama_layers as layers_of_classes
+from stages.report.source import SourcePanorama, read_source
 from stages.report.write import ReportJob, write_report
 from tests.stages.report_folder import HEIGHT, NAMES, ROAD, SKY, TEAL, WIDTH, labels_of, make_maps, make_pictures, save
 from tests.stages.small_run import SEEDS, read_product, small_run
@@ -82,8 +83,13 @@ def report(maps: Path, out: Path, pictures: Path | None = None, **options: Any) 
 
 def layers_of(script: Path) -> dict[str, Image.Image]:
     """Pictures that a panorama's script hands to the viewer."""
-    record = json.loads(re.fullmatch(r"// \w+\ngoodsamPanorama\(\d+, (.*)\);\n", script.read_text())[1])  # type: ignore[index]
+    record = json.loads(re.fullmatch(r"// .*\ngoodsamPanorama\(\d+, (.*)\);\n", script.read_text())[1])  # type: ignore[index]
     return {layer["key"]: picture_of(layer["url"]) for layer in record["layers"]}
+
+
+def panorama_layers(panorama: SourcePanorama, width: int = 256) -> PanoramaLayers:
+    """With the viewer, from maps of the picture's own pixels."""
+    return layers_of_classes(panorama, width, maps_are_level=False, with_viewer=True, classes=len(DENSEPASS_13))
 
 
 def picture_of(url: str) -> Image.Image:
@@ -144,7 +150,7 @@ def test_a_part_of_the_sphere_lies_in_its_place(tmp_path: Path) -> None:
     picture = pictures / "part.jpg"
     Image.new("RGB", (WIDTH, HEIGHT), TEAL).save(picture, xmp=gpano_xmp(place, 180))
     panorama = read_source(maps, pictures).panoramas[0]
-    found = panorama_layers(replace(panorama, picture=picture), 256, False, True)
+    found = panorama_layers(replace(panorama, picture=picture))
     labels = np.asarray(picture_of(found.layers["labels"]))
     assert labels.shape == (128, 256) and (labels[32:96, 64:192] == ROAD).all()
     assert (labels == IGNORE).mean() == 0.75
@@ -157,7 +163,7 @@ def test_a_band_without_tags_covers_what_its_shape_says(tmp_path: Path) -> None:
     save(tmp_path / "photos" / "band.png", np.full((64, 256, 3), TEAL, np.uint8))
     for pictures in (tmp_path / "photos", None):
         panorama = read_source(maps, pictures).panoramas[0]
-        found = panorama_layers(panorama, 256, False, True)
+        found = panorama_layers(panorama)
         assert found.vertical_fov == 90
         assert picture_of(found.layers["labels"]).size == (256, 64)
 
@@ -167,7 +173,7 @@ def test_the_field_of_view_that_the_networks_took_goes_before_the_shape(tmp_path
     save(maps / "labels" / "band.png", np.full((64, 256), SKY, np.uint8))
     save(tmp_path / "photos" / "band.png", np.full((64, 256, 3), TEAL, np.uint8))
     for pictures in (tmp_path / "photos", None):
-        found = panorama_layers(read_source(maps, pictures).panoramas[0], 256, False, True)
+        found = panorama_layers(read_source(maps, pictures).panoramas[0])
         assert found.vertical_fov == 89
         assert picture_of(found.layers["labels"]).size == (256, 64)
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import goodsam
 from stages.report.source import read_source
 from stages.report.write import ReportJob, write_report
-from tests.stages.report_folder import NAMES, TEAL, make_maps, make_pictures, with_all_layers
+from tests.stages.report_folder import NAMES, TEAL, make_maps, make_pictures, save, with_all_layers
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SOFTWARE = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
@@ -123,6 +124,27 @@ def test_every_layer_of_a_run_can_be_shown_and_told(tmp_path: Path) -> None:
     assert len(set(told["seen"].values())) == 9, "each layer shows something else"
     assert told["under"] == ("sidewalk: assistant; road: ensemble; building: student; wall: truth, probability 80.0 %, "
                              "reliable, unknown object")  # fmt: skip
+
+
+BESIDE = """<script>window.addEventListener("load", () => {
+  element("sort").value = "differs-truth";
+  sortGallery();
+  const order = [...document.querySelectorAll(".card")].map((card) => card.dataset.panorama).join();
+  const layers = [...element("top").options].map((option) => option.text).join();
+  document.body.dataset.told = [order, layers, element("top").value, wordsAt([0.5, 0.5])].join("; ");
+});</script></body>"""
+
+
+def test_labels_from_elsewhere_are_layers_and_the_gallery_sorts_by_what_differs(tmp_path: Path) -> None:
+    maps, other = make_maps(tmp_path / "maps", ["a", "b", "c"]), make_maps(tmp_path / "b5", ["a", "b", "c"])
+    for name, labels_hw in (("a", np.zeros((128, 256))), ("c", np.ones((128, 256)))):
+        save(tmp_path / "truth" / f"{name}.png", labels_hw.astype(np.uint8))
+    page = goodsam.report(maps, tmp_path / "out", truth=tmp_path / "truth", compare=[other], width=256).page
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", BESIDE), encoding="utf-8")
+    dom = browse(page, "view=2&top=compared-1", tmp_path, "--dump-dom")
+    order, layers, top, under = unescape(re.findall(r'data-told="([^"]*)"', dom)[0]).split("; ", 3)
+    assert (order, layers, top) == ("2,0,1", "labels,truth,b5", "compared-1")
+    assert under == "road: labels, b5; sidewalk: truth"
 
 
 def test_a_request_to_elsewhere_would_be_seen(tmp_path: Path) -> None:
