@@ -20,15 +20,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.adapt.config import AdaptConfig
-from pipeline.classes import LABEL_SETS, LabelSet, can_merge, is_file_of_classes, label_set
+from pipeline.classes import LABEL_SETS, LabelSet, can_merge, label_set
 from pipeline.ensemble.config import FusionConfig, given_back
 from pipeline.errors import RecipeError
 from pipeline.evaluate.categories import Categories, open_categories
 from pipeline.panorama.config import PanoramaConfig, ViewsConfig, WindowConfig
+from pipeline.recipe_paths import anchored
 from pipeline.sentences import sentences, summary
 from pipeline.settings import require, require_choice, require_fraction
 from pipeline.student.config import DistillConfig, LossConfig, StudentConfig
-from pipeline.teacher.config import AssistantConfig, BoundaryConfig, SamConfig, UnknownConfig
+from pipeline.teacher.config import (
+    MOST_FURTHER,
+    AssistantConfig,
+    BoundaryConfig,
+    FurtherAssistantConfig,
+    SamConfig,
+    UnknownConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,9 @@ class Recipe:
     """The teacher."""
     assistant: AssistantConfig = field(default_factory=AssistantConfig)
     """The teacher assistant."""
+    further_assistants: tuple[FurtherAssistantConfig, ...] = ()
+    """Further assistants, each a table [[further_assistants]] with the keys of [assistant] and a weight: the mean of
+    all labels SAM's masks, and `fusion.agree` compares them."""
     fusion: FusionConfig = field(default_factory=FusionConfig)
     """Cross-task complementary fusion."""
     boundary: BoundaryConfig = field(default_factory=BoundaryConfig)
@@ -147,6 +158,7 @@ class Recipe:
             plain.isalnum() and not self.name.startswith("."), "name", self.name, "letters, digits, '-', '_' and '.'"
         )
         self._require_merge("assistant.label_set", self.assistant.label_set)
+        self._check_assistants()
         self._require_merge("data.labels_set", self.data.labels_set or self.label_set)
         given_back(self.fusion, self.classes)
         require(self.sam.keep_levels or not self.fusion.one_per_prompt, "fusion.one_per_prompt",
@@ -174,12 +186,36 @@ class Recipe:
         """The categories of classes that are measured too; None for none."""
         return open_categories(self.evaluation.categories, self.classes)
 
+    @property
+    def assistants(self) -> tuple[AssistantConfig, ...]:
+        """All assistants, the first one first."""
+        return (self.assistant, *self.further_assistants)
+
+    def _check_assistants(self) -> None:
+        """Refuse further assistants that cannot be compared with each other."""
+        number, agree = len(self.assistants), self.fusion.agree
+        require(number <= 1 + MOST_FURTHER, "the number of further_assistants", number - 1, f"at most {MOST_FURTHER}")
+        for place, further in enumerate(self.further_assistants):
+            self._require_merge(f"further_assistants[{place}].label_set", further.label_set)
+        if len({(one.kind, one.name) for one in self.assistants}) < number:
+            raise same_network_twice()
+        require(agree == 0 or number > 1, "fusion.agree", agree,
+                "0 without further_assistants: one assistant has nobody to agree with")  # fmt: skip
+        require(agree <= number, "fusion.agree", agree, f"at most the number of assistants, {number}")
+
     def _require_merge(self, key: str, source: str) -> None:
         """Refuse classes that do not merge into the recipe's, before hours of work."""
         fitting = [s.name for s in LABEL_SETS.values() if can_merge(s, self.classes)]
         named = ", ".join(fitting or [self.label_set])
         require(can_merge(label_set(source, key), self.classes), key, source,
                 f"one whose classes merge into label_set ({self.label_set}): {named}")  # fmt: skip
+
+
+def same_network_twice() -> RecipeError:
+    """The error for a network that is two of a recipe's assistants."""
+    return RecipeError("assistant and further_assistants name the same network twice",
+                       "each must be another network: one that is asked twice agrees with itself",
+                       "Take it out of further_assistants")  # fmt: skip
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -245,11 +281,15 @@ def to_toml(recipe: Recipe, explained: bool = False) -> str:
         explained: with the documentation of each table and setting above it, as comments.
     """
     tables = [f for f in dataclasses.fields(recipe) if _is_table(f)]
-    lines = _lines(recipe, {f.name for f in tables}, explained)
+    last = {"further_assistants"} if recipe.further_assistants else set[str]()  # tables, which follow all others
+    lines = _lines(recipe, {f.name for f in tables} | last, explained)
     for table in tables:
         settings = getattr(recipe, table.name)
         about = _comment(summary(type(settings))) if explained else []
         lines += ["", *about, f"[{table.name}]", *_lines(settings, set(), explained)]
+    for further in recipe.further_assistants:
+        about = _comment(summary(type(further))) if explained else []
+        lines += ["", *about, "[[further_assistants]]", *_lines(further, set(), explained)]
     return "\n".join(lines) + "\n"
 
 
@@ -267,58 +307,7 @@ def _comment(text: str) -> list[str]:
     return [f"# {line}" for line in textwrap.wrap(text, 117)]
 
 
-PATH_KEYS = (
-    ("data", "panoramas"),
-    ("data", "evaluation"),
-    ("data", "labels"),
-    ("data", "labels_index"),
-    ("data", "corrections"),
-    ("panorama", "ignore_mask"),
-    ("sam", "checkpoint"),
-)
-"""Settings that are always paths."""
-NAME_OR_PATH_KEYS = (("sam", "name"), ("assistant", "name"), ("student", "weights"))
-"""Settings that are a path if it exists or can be nothing else, and otherwise a name on the hub."""
-LABEL_SET_KEYS = (("", "label_set"), ("assistant", "label_set"), ("data", "labels_set"), ("evaluation", "categories"))
-"""Settings that are a path if they end with .json."""
-
 T = TypeVar("T")
-
-
-def anchored(table: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A recipe's parsed TOML table with its relative paths starting at `folder`; names and absolute paths stay.
-
-    Raises:
-        RecipeError: a path begins with the home folder of a user who has none.
-    """
-    result: dict[str, Any] = {key: dict(value) if isinstance(value, dict) else value for key, value in table.items()}
-    for name, key in (*PATH_KEYS, *NAME_OR_PATH_KEYS, *LABEL_SET_KEYS):
-        settings = result.get(name, {}) if name else result
-        if not isinstance(settings, dict):
-            continue  # refused when the settings are built, as is a value that is no text
-        value = settings.get(key)
-        if isinstance(value, str) and value:
-            path = folder / _expanded(value, f"{name}.{key}".lstrip("."))
-            if _is_path((name, key), value, path):
-                settings[key] = str(path)
-    return result
-
-
-def _expanded(value: str, key: str) -> Path:
-    try:
-        return Path(value).expanduser()
-    except RuntimeError as error:
-        raise RecipeError(f"{key} is {value!r}", "~ must stand for a home folder, and none is known",
-                          "Write the whole path") from error  # fmt: skip
-
-
-def _is_path(key: tuple[str, str], value: str, path: Path) -> bool:
-    """Whether a setting's value is a path, which would be `path`."""
-    if key in LABEL_SET_KEYS:
-        return is_file_of_classes(value)
-    if key in NAME_OR_PATH_KEYS:
-        return value != "demo" and (value.startswith((".", "~")) or value.endswith(".onnx") or path.exists())
-    return True
 
 
 def _is_table(f: dataclasses.Field[Any]) -> bool:
@@ -352,7 +341,9 @@ def _value(hint: Any, value: Any, key: str) -> Any:
         return _build(hint, value, f"{key}.")
     if typing.get_origin(hint) is tuple:
         require(isinstance(value, (list, tuple)), key, value, "a list")
-        return tuple(_value(typing.get_args(hint)[0], item, key) for item in value)
+        kind = typing.get_args(hint)[0]
+        is_table = isinstance(kind, type) and dataclasses.is_dataclass(kind)
+        return tuple(_value(kind, item, f"{key}[{place}]" if is_table else key) for place, item in enumerate(value))
     if hint is float and type(value) is int:
         return float(value)
     require(type(value) is hint and (hint is not float or math.isfinite(value)), key, value, _TYPE_NAMES[hint])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from dataclasses import is_dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -12,14 +13,17 @@ from typing import Any
 def sentences(settings: type[Any]) -> dict[str, str]:
     """The docstring of each field of a settings dataclass, on one line, by the field's name.
 
-    Fields without one are left out.
+    Fields without one are left out; a field that a dataclass has from another has its sentence there.
     """
-    statements = _body(settings)
-    return {
+    inherited: dict[str, str] = {}
+    for base in reversed(settings.__bases__):
+        inherited |= sentences(base) if is_dataclass(base) else {}
+    own = {
         _name(field): " ".join(_text(under).split())
-        for field, under in pairwise(statements)
+        for field, under in pairwise(_body(settings))
         if _name(field) and _text(under)
     }
+    return inherited | own
 
 
 def summary(settings: type[Any]) -> str:

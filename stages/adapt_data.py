@@ -10,6 +10,7 @@ from pipeline.panorama.level import level_image
 from pipeline.recipe import Recipe
 from pipeline.student.reader import StoreReader
 from stages.panorama_work import reduced_width
+from stages.products import voting_assistant
 from stages.reading import RunReader
 from stages.splits import SplitPanorama
 from stages.tune import spread
@@ -35,7 +36,8 @@ class CachedSamples:
         """
         reader = self.reader
         # Neither features nor people's corrections: as in the paper, E and M alone.
-        stored = StoreReader(reader.read, reader.image, hard=reader.recipe.adapt.hard)
+        stored = StoreReader(reader.read, reader.image, hard=reader.recipe.adapt.hard,
+                             blend=voting_assistant(reader.recipe))  # fmt: skip
         learned = stored(panorama_id)
         return AdaptSample(learned, self._source(panorama_id, learned.image_HW3))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pipeline.errors import GoodSAMError, first_line
 from pipeline.recipe import Recipe
+from pipeline.teacher.config import AssistantConfig
 from stages.runs import Run
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
@@ -159,7 +160,7 @@ def _disk(cache: Path) -> Iterator[Finding]:
 def _recipe(run: Run) -> Iterator[Finding]:
     recipe = run.recipe
     yield Finding(OK, "recipe", f"{recipe.name}, classes {recipe.classes.name} ({len(recipe.classes)})")
-    for subject, look in (("panoramas", _look_at_panoramas), ("SAM", _look_at_sam), ("assistant", _look_at_assistant),
+    for subject, look in (("panoramas", _look_at_panoramas), ("SAM", _look_at_sam), ("assistant", _look_at_assistants),
                           ("student's start", _look_at_start)):  # fmt: skip
         try:
             yield Finding(OK, subject, look(recipe))
@@ -191,12 +192,16 @@ def _waits_for_download(name: str) -> bool:
     return name.count("/") == 1 and not isinstance(try_to_load_from_cache(name, "config.json"), str)
 
 
-def _look_at_assistant(recipe: Recipe) -> str:
-    if recipe.assistant.kind == "transformers" and _waits_for_download(recipe.assistant.name):
-        return f"{recipe.assistant.name} {_ON_FIRST_USE}"
+def _look_at_assistants(recipe: Recipe) -> str:
+    return "; ".join(map(_look_at_assistant, recipe.assistants))
+
+
+def _look_at_assistant(assistant: AssistantConfig) -> str:
+    if assistant.kind == "transformers" and _waits_for_download(assistant.name):
+        return f"{assistant.name} {_ON_FIRST_USE}"
     from pipeline.teacher.identity import assistant_identity
 
-    return assistant_identity(recipe.assistant)
+    return assistant_identity(assistant)
 
 
 def _look_at_start(recipe: Recipe) -> str:

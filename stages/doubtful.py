@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.arrays import BoolArray
 from pipeline.cache import codec
-from pipeline.cache.schema import ASSISTANT, ENSEMBLE
+from pipeline.cache.schema import ENSEMBLE
 from pipeline.errors import CacheError
 from pipeline.panorama.sphere import solid_angles
 from pipeline.tune.mask_pixels import MaskPixels
@@ -19,6 +19,7 @@ from pipeline.tune.parts import kept_pixels
 from pipeline.tune.scores import corrected_purity
 from stages.events import Listener, failure, report_if_slow
 from stages.files import write_whole
+from stages.products import voting_assistant
 from stages.reading import RunReader
 from stages.views import shared_views
 
@@ -75,7 +76,7 @@ def write_doubtful(folder: Path, doubtful: Sequence[Doubtful]) -> None:
 
 def _judge(reader: RunReader, panorama_id: str) -> Doubtful:
     size = reader.recipe.panorama
-    assistant = reader.read(ASSISTANT, panorama_id, ("assistant_probabilities", "agreement"))
+    assistant = reader.read(voting_assistant(reader.recipe), panorama_id, ("assistant_probabilities", "agreement"))
     ignored_HW = reader.read(ENSEMBLE, panorama_id, ("ignored",))["ignored"].astype(bool)
     scored_HW, masks = scored_masks(reader, panorama_id, ignored_HW)
     labels_N = assistant["assistant_probabilities"][:, scored_HW].argmax(axis=0).astype(np.uint8)

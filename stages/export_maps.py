@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipeline.arrays import BoolArray, FloatArray, ImageArray, LabelArray, ScalarT
 from pipeline.cache import codec
-from pipeline.cache.schema import ASSISTANT, ENSEMBLE
+from pipeline.cache.schema import ENSEMBLE
 from pipeline.classes import IGNORE
 from pipeline.ensemble.regions import NO_MASK
 from pipeline.evaluate.metrics import best_class_at, labels_at, resize_nearest
@@ -89,8 +89,7 @@ class CachedMaps:
     @property
     def assistant_hw(self) -> LabelArray:
         """What the assistant says, its views blended: class ids, IGNORE where nothing was seen."""
-        stored = self.reader.read(ASSISTANT, self.panorama_id, ("assistant_probabilities",))["assistant_probabilities"]
-        scores_CHW = codec.decode_probabilities(stored)
+        scores_CHW = self.reader.probabilities(self.panorama_id)
         if self.is_original:
             found_hw = self._on_picture(lambda *size: labels_at(scores_CHW, *size), IGNORE)
         else:

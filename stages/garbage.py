@@ -18,7 +18,7 @@ from stages.claims import tidying
 from stages.files import writing
 from stages.manifest import read_record
 from stages.panorama_records import PanoramaRecords
-from stages.products import all_products
+from stages.products import all_products, stored_as
 from stages.results import read_results
 from stages.runs import ASSISTANTS, EVALUATIONS, RECORD, STORE, STUDENTS, refuse_old_layout, run_folders
 from stages.tune_masks import MASKS_FILE, MaskEntries
@@ -75,7 +75,7 @@ def _of_store(cache: Path, folders: list[Path]) -> Iterator[Garbage]:
     store = TeacherStore.open(cache / STORE, "a", undescribed=True)
     manifests = [read_record(file) for folder in folders if (file := folder / "teacher.json").is_file()]
     of_searches = {key for file in cache.glob(f"*/tune/{MASKS_FILE}") for key in MaskEntries(file).known}
-    current = {(name, about["fingerprint"]) for manifest in manifests for name, about in manifest.items()}
+    current = {(stored_as(name), about["fingerprint"]) for manifest in manifests for name, about in manifest.items()}
     current |= {(MASKS, fingerprint) for fingerprint, _ in of_searches}
     entries = _entries_of(folders) | {folder_name(entry) for _, entry in of_searches}
     for product in store.products():
@@ -125,9 +125,10 @@ def _assistants_of_recipes(cache: Path, folders: list[Path]) -> Iterator[str]:
             OSError, ValueError, KeyError
         ):  # not parsed as a recipe: that of an earlier version has other settings
             table = tomllib.loads((folder / RECORD).read_text(encoding="utf-8"))
-            network = Path(str(table["assistant"]["name"])).resolve()
-            if own in network.parents:
-                yield network.relative_to(own).parts[0]
+            for assistant in (table["assistant"], *table.get("further_assistants", ())):
+                network = Path(str(assistant["name"])).resolve()
+                if own in network.parents:
+                    yield network.relative_to(own).parts[0]
 
 
 def _remove_folder(folder: Path) -> None:

@@ -62,7 +62,7 @@ def read_manifest(run: Run) -> dict[str, str]:
     recorded = read_record(run.manifest)
     products = products_of(run.recipe)
     for product in products:
-        if other := _what_differs(recorded.get(product.name), describe(product, run.recipe)):
+        if other := _what_differs(recorded.get(product.name), product, run.recipe):
             raise NotCachedError(
                 f"the cache in {run.folder} was made with other {other}",
                 "it must be of this recipe",
@@ -81,7 +81,7 @@ def what_differs(run: Run) -> dict[str, str]:
     if not run.manifest.is_file():
         return {}
     recorded = read_record(run.manifest)
-    found = {product.name: _what_differs(recorded.get(product.name), describe(product, run.recipe))
+    found = {product.name: _what_differs(recorded.get(product.name), product, run.recipe)
              for product in products_of(run.recipe)}  # fmt: skip
     return {name: what for name, what in found.items() if what}
 
@@ -105,11 +105,12 @@ def read_record(path: Path) -> dict[str, dict[str, Any]]:
                          "Run teacher-cache again; it computes only what is missing") from error  # fmt: skip
 
 
-def _what_differs(recorded: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
+def _what_differs(recorded: Mapping[str, Any] | None, product: Product, recipe: Recipe) -> str:
     """What a product was made with that the recipe has not; empty if nothing. None: it was not made,
-    as the settings of SAM did not ask for it."""
+    as the settings did not ask for it."""
     if recorded is None:
-        return "settings of sam"
+        return f"settings of {product.asked_for_by}"
+    now = describe(product, recipe)
     then = recorded["settings"]
     settings = [key for key in then.keys() | now["settings"].keys() if then.get(key) != now["settings"].get(key)]
     files = recorded["files"]

@@ -27,7 +27,7 @@ class StoredProducts:
     def __init__(self, store: TeacherStore, prints: Mapping[str, str]) -> None:
         """Load the indexes of the products of which `prints` has the fingerprint."""
         made = [product for product in all_products() if product.name in prints]
-        self._indexes = {product: store.mark_index(product.name, prints[product.name]) for product in made}
+        self._indexes = {product: store.mark_index(product.stored_as, prints[product.name]) for product in made}
 
     def missing_of(self, record: PanoramaRecord) -> tuple[str, ...]:
         """Names of the products that the store lacks of a panorama; every index is asked, and so knows it."""
@@ -60,7 +60,9 @@ class CachedPanoramas:
         self._one_at_a_time = Lock()
         self._stored = StoredProducts(store, prints)
         self._is_empty = not any(
-            store.has_any(product.name, prints[product.name]) for product in all_products() if product.name in prints
+            store.has_any(product.stored_as, prints[product.name])
+            for product in all_products()
+            if product.name in prints
         )
 
     def missing(

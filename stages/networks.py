@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from functools import lru_cache
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -19,20 +18,33 @@ Network = TypeVar("Network")
 
 
 class CachedLoader(Generic[Config, Network]):
-    """A loader that keeps what it loaded last; threads that ask meanwhile wait for it and share it."""
+    """A loader that keeps what it loaded last, of each role; threads that ask meanwhile wait for it and share it."""
 
     def __init__(self, load: Callable[[Config, str], Network]) -> None:
-        self._load = lru_cache(maxsize=1)(lambda config, device, _: load(config, device))
+        self._load = load
+        self._loaded: dict[str, tuple[tuple[Config, str, str], Network]] = {}
         self._lock = Lock()
 
-    def __call__(self, config: Config, device: str, fingerprint: str) -> Network:
-        """The network of these settings on a device; another fingerprint, with other weights perhaps, loads anew."""
+    def __call__(self, config: Config, device: str, fingerprint: str, role: str = "") -> Network:
+        """The network of these settings on a device; another fingerprint, with other weights perhaps, loads anew.
+
+        Args:
+            config: settings.
+            device: torch device.
+            fingerprint: of what it computes.
+            role: which of several networks it is, all of which are kept: the second assistant for instance.
+        """
+        asked = (config, device, fingerprint)
         with self._lock:
-            return self._load(config, device, fingerprint)
+            known = self._loaded.get(role)
+            if known is None or known[0] != asked:
+                self._loaded.pop(role, None)  # before the other is loaded: there may be no room for both
+                self._loaded[role] = known = (asked, self._load(config, device))
+            return known[1]
 
     def forget(self) -> None:
         """Load it anew the next time."""
-        self._load.cache_clear()
+        self._loaded.clear()
 
 
 @CachedLoader

@@ -23,8 +23,8 @@ from stages.devices import choose_device
 from stages.events import failure
 from stages.files import digest
 from stages.panorama_records import PanoramaRecord, record_of, size_and_time
-from stages.panorama_work import PanoramaTask, open_work, store_product
-from stages.products import STAGE_ONE, Product, products_of
+from stages.panorama_work import PanoramaTask, load_assistant, open_work, store_product
+from stages.products import STAGE_ONE, Product, assistant_of, products_of
 from stages.task_reports import PanoramaReport
 
 _PROBE_1HW3 = np.full((1, 64, 96, 3), 127, np.uint8)
@@ -42,21 +42,25 @@ class StageOneReport(PanoramaReport):
     """The panorama's file as it was read, if all products are in the store now."""
 
 
-def check_assistant(task: PanoramaTask) -> None:
-    """Load a task's assistant, so that what is wrong with it is reported before SAM has worked on a panorama; further
-    tasks of this process and device find it loaded.
+def check_assistant(task: PanoramaTask, name: str = ASSISTANT) -> None:
+    """Load one of a task's assistants, so that what is wrong with it is reported before SAM has worked on a panorama;
+    further tasks of this process and device find it loaded.
+
+    Args:
+        task: has the settings.
+        name: of its product; the first assistant's by default.
 
     Raises:
         WeightsError: it is broken, of the wrong kind, outputs NaN or infinity, or lacks a feature level.
         DeviceError: the device fails, or has no room for it.
     """
-    config = task.recipe.assistant
     # Networks of ONNX keep the number of threads that they are loaded with.
     with device_errors(_SMALLER), networks.torch_threads.set_to(task.threads):
-        assistant = networks.assistant(config, task.device, task.fingerprints[ASSISTANT])
+        assistant = load_assistant(task, name)
         answer = assistant(_PROBE_1HW3)
     require_finite(answer.logits_KChw, f"the assistant {assistant.identity}")
-    require_levels(config.feature_levels, assistant.feature_levels, assistant.identity)
+    levels = assistant_of(task.recipe, name).feature_levels
+    require_levels(levels, assistant.feature_levels, assistant.identity)
 
 
 def cache_panoramas(tasks: Sequence[PanoramaTask]) -> list[StageOneReport]:
@@ -133,11 +137,11 @@ def _compute(task: PanoramaTask, seconds: dict[str, float]) -> StageOneReport:
 
 def _missing(task: PanoramaTask, store: TeacherStore, record: PanoramaRecord) -> list[Product]:
     products = products_of(task.recipe)
-    return [p for p in products if not store.is_done(p.name, task.fingerprints[p.name], record.entry(p))]
+    return [p for p in products if not store.is_done(p.stored_as, task.fingerprints[p.name], record.entry(p))]
 
 
 def _discard_damaged(task: PanoramaTask) -> None:
     store = TeacherStore.open(task.store, "a")
     record = record_of(task.panorama.path, digest(task.panorama.path), task.ignore_mask_sha256, (0, 0))
-    entries = [Entry(p.name, task.fingerprints[p.name], record.entry(p)) for p in products_of(task.recipe)]
+    entries = [Entry(p.stored_as, task.fingerprints[p.name], record.entry(p)) for p in products_of(task.recipe)]
     discard(store, filter(None, (verify_entry(store, entry) for entry in entries)))

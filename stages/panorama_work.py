@@ -25,7 +25,7 @@ from pipeline.teacher.mask_source import MaskSource
 from stages import networks
 from stages.files import digest
 from stages.panorama_records import PanoramaRecord
-from stages.products import Product, product
+from stages.products import Product, assistant_of, product
 from stages.splits import SplitPanorama
 from stages.views import shared_views
 
@@ -106,9 +106,13 @@ class PanoramaWork:
         self.notes.extend(source.notes)
         return source
 
-    def assistant(self) -> Assistant:
-        """The assistant, loaded."""
-        assistant = networks.assistant(self.recipe.assistant, self.task.device, self.task.fingerprints[ASSISTANT])
+    def assistant(self, name: str = ASSISTANT) -> Assistant:
+        """An assistant, loaded.
+
+        Args:
+            name: of its product; the first one's by default.
+        """
+        assistant = load_assistant(self.task, name)
         self.notes.extend(assistant.notes)
         return assistant
 
@@ -118,7 +122,22 @@ class PanoramaWork:
         Raises:
             DamagedError: they are not as they were written.
         """
-        return self.store.read(name, self.task.fingerprints[name], self.record.entry(product(name)), arrays)
+        declared = product(name)
+        entry = self.record.entry(declared)
+        return self.store.read(declared.stored_as, self.task.fingerprints[name], entry, arrays)
+
+
+def load_assistant(task: PanoramaTask, name: str) -> Assistant:
+    """One of a task's assistants; it is loaded once for all tasks of a process and device.
+
+    Args:
+        task: has the settings.
+        name: of its product.
+
+    Raises:
+        WeightsError: it is broken or of the wrong kind.
+    """
+    return networks.assistant(assistant_of(task.recipe, name), task.device, task.fingerprints[name], name)
 
 
 def reduced_width(config: PanoramaConfig, wanted: int, source_width: int) -> int:
@@ -157,9 +176,9 @@ def store_product(computed: Product, work: PanoramaWork, panorama: OpenedPanoram
         GoodSAMError: as what computes it, or the store cannot be written.
     """
     arrays = computed.compute(work)
-    name, entry = work.task.fingerprints[computed.name], work.record.entry(computed)
-    if not work.store.is_done(computed.name, name, entry):  # another process may have stored it meanwhile
-        work.store.write(computed.name, name, entry, arrays, provenance(work.record, panorama))
+    place = (computed.stored_as, work.task.fingerprints[computed.name], work.record.entry(computed))
+    if not work.store.is_done(*place):  # another process may have stored it meanwhile
+        work.store.write(*place, arrays, provenance(work.record, panorama))
 
 
 def provenance(record: PanoramaRecord, panorama: OpenedPanorama) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def _measure(
     with exclusive_lock(run.folder, STAGE_ONE, run.cache):
         store = TeacherStore.open(run.store, "a")
         for product in products_of(run.recipe):
-            store.describe(product.name, prints[product.name], describe(product, run.recipe))
+            store.describe(product.stored_as, prints[product.name], describe(product, run.recipe))
         records = PanoramaRecords(run.panoramas)
         for id_ in wanted:
             masks = states.masks_of(run, by_id[id_])

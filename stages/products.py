@@ -10,24 +10,33 @@ no more than the names.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS, PROMPTED_MASKS
+from pipeline.cache.schema import ASSISTANT, ASSISTANTS_BLEND, ENSEMBLE, MASKS, PROMPTED_MASKS
 from pipeline.classes import label_set
 from pipeline.ensemble.config import OPTIONAL
 from pipeline.panorama.config import OPTIONAL_OF_VIEWS, OPTIONAL_OF_WINDOWS
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, same_network_twice
 from pipeline.settings import fingerprint, without_unused
-from pipeline.teacher.config import FURTHER_PROMPTS, OPTIONAL_OF_ASSISTANT, OPTIONAL_OF_BOUNDARY, SAM_OPTIONAL
+from pipeline.teacher.config import (
+    FURTHER_PROMPTS,
+    MOST_FURTHER,
+    OPTIONAL_OF_ASSISTANT,
+    OPTIONAL_OF_BOUNDARY,
+    SAM_OPTIONAL,
+    AssistantConfig,
+)
 from pipeline.teacher.identity import assistant_identity, mask_source_identity, weights_digest, weights_path
 from stages.files import mask_digest
 
 if TYPE_CHECKING:
+    from pipeline.arrays import BoolArray, FloatArray, LabelArray
     from pipeline.cache.records import Arrays
     from stages.panorama_work import PanoramaWork
 
@@ -70,8 +79,18 @@ class Product:
     """Names of the products that it is computed from, as far as a recipe has them; they are declared earlier."""
     is_asked_for: Callable[[Recipe], bool] = lambda _: True
     """Whether a recipe has this product."""
+    asked_for_by: str = ""
+    """The table of a recipe that asks for it; empty where every recipe has it."""
     sees_ignore_mask: bool = False
     """Whether it depends on the panorama's own ignore mask, where there is a folder of masks."""
+    kind: str = ""
+    """What it is, and the folder that it has in the store with others of that kind; empty: its name. Products of one
+    kind and of the same content are the same, whichever of a recipe's they are."""
+
+    @property
+    def stored_as(self) -> str:
+        """Name of its folder in the store."""
+        return self.kind or self.name
 
     def entry(self, source_sha256: str, ignore_mask_sha256: str) -> str:
         """Name of a panorama's arrays in the store, by what is its own.
@@ -97,8 +116,23 @@ def fingerprints(recipe: Recipe) -> dict[str, str]:
             for key, file in product.files(recipe).items()
         }
         inputs = [prints[name] for name in product.inputs if name in prints]
-        prints[product.name] = fingerprint(product.name, product.version, product.settings(recipe), files, inputs)
+        settings = product.settings(recipe)
+        prints[product.name] = fingerprint(product.stored_as, product.version, settings, files, inputs)
+    _require_different_networks(recipe)
     return prints
+
+
+def _require_different_networks(recipe: Recipe) -> None:
+    """Refuse assistants that are one network under several names.
+
+    Raises:
+        RecipeError: two are.
+    """
+    if not recipe.further_assistants:
+        return
+    digests = {assistant_identity(one).rpartition(" ")[2] for one in recipe.assistants}
+    if len(digests) < len(recipe.assistants):
+        raise same_network_twice()
 
 
 def _common_settings(recipe: Recipe) -> dict[str, Any]:
@@ -140,7 +174,13 @@ def _prompted_settings(recipe: Recipe) -> dict[str, Any]:
         "thin_classes": recipe.classes.thin,
         "stuff_classes": recipe.classes.stuff,
         "sam": _further_prompts(recipe),
+        **_which_assistants(recipe),
     }
+
+
+def _which_assistants(recipe: Recipe) -> dict[str, Any]:
+    """That more than one assistant is asked, where they are: it decides which product's probabilities are read."""
+    return {"further_assistants": len(recipe.further_assistants)} if recipe.further_assistants else {}
 
 
 def _further_prompts(recipe: Recipe) -> dict[str, Any]:
@@ -155,50 +195,91 @@ def _compute_prompted(work: PanoramaWork) -> Arrays:
     source, views = work.mask_source(), work.shared_views
     assert isinstance(source, SamMaskGenerator)  # other kinds of source are refused with these settings
     masks = records.unpack_masks(work.read(MASKS), views)
-    assistant_CHW = records.unpack_fused(work.read(ASSISTANT, records.FUSED), views)[0]
+    assistant_CHW = _read_assistant(work)[0]
     classes, config = work.recipe.classes, work.recipe.sam
     return records.pack_masks(masks_with_prompts(source, work.image_HW3, views, masks, assistant_CHW, classes, config))
 
 
-def _assistant_settings(recipe: Recipe) -> dict[str, Any]:
-    shows_views = recipe.assistant.views_weight > 0
-    unused = () if shows_views else ("views_weight", "views_scale")
-    named = without_unused(recipe.assistant, OPTIONAL_OF_ASSISTANT)
+def _assistant_settings(recipe: Recipe, name: str) -> dict[str, Any]:
+    config = assistant_of(recipe, name)
+    shows_views = config.views_weight > 0
+    unused = ("name", "label_set", "weight", *(() if shows_views else ("views_weight", "views_scale")))
+    named = without_unused(config, OPTIONAL_OF_ASSISTANT)
     return {
         **_common_settings(recipe),
         "label_set": recipe.classes.names,
         "assistant": {
-            **{key: value for key, value in named.items() if key not in ("name", "label_set", *unused)},
-            "classes": label_set(recipe.assistant.label_set).names,
+            **{key: value for key, value in named.items() if key not in unused},
+            "classes": label_set(config.label_set).names,
         },
         **({"views": without_unused(recipe.views, OPTIONAL_OF_VIEWS)} if shows_views else {}),
     }
 
 
-def _assistant_files(recipe: Recipe) -> dict[str, FileSetting]:
-    assistant = recipe.assistant
+def _assistant_files(recipe: Recipe, name: str) -> dict[str, FileSetting]:
+    assistant = assistant_of(recipe, name)
     if assistant.kind == "demo":
         return {"assistant.name": FileSetting("", lambda: assistant_identity(assistant), is_at_hand=True)}
     return {"assistant.name": _network(assistant.name, lambda: assistant_identity(assistant))}
 
 
-def _compute_assistant(work: PanoramaWork) -> Arrays:
+def _compute_assistant(work: PanoramaWork, name: str) -> Arrays:
     from pipeline.cache.records import pack_assistant
     from pipeline.teacher.rectification import stitch_assistant
     from stages.views import assistant_views
 
-    recipe, views = work.recipe, assistant_views(work.recipe)
+    recipe, config = work.recipe, assistant_of(work.recipe, name)
+    views = assistant_views(recipe, config)
     prediction = stitch_assistant(
         work.image_HW3,
         work.shared_views,
-        work.assistant(),
-        recipe.assistant,
+        work.assistant(name),
+        config,
         recipe.classes,
         more_views=views,
         more_image_HW3=work.image_at(recipe.views.source_width) if views else None,
         vertical_fov=recipe.panorama.vertical_fov,
     )
     return pack_assistant(prediction)
+
+
+def _blend_settings(recipe: Recipe) -> dict[str, Any]:
+    return {"weights": [further.weight for further in recipe.further_assistants]}
+
+
+def _compute_blend(work: PanoramaWork) -> Arrays:
+    from pipeline.cache import codec, records
+    from pipeline.ensemble.assistants import count_agreeing, weighted_mean
+
+    names, weights = assistants_of(work.recipe), [1.0, *_blend_settings(work.recipe)["weights"]]
+
+    def each(array: str, decode: Callable[[Any], FloatArray]) -> Iterator[FloatArray]:
+        return (decode(work.read(name, (array,))[array]) for name in names)
+
+    blend_CHW = weighted_mean(each("assistant_probabilities", codec.decode_probabilities), weights)
+    agreeing_HW = count_agreeing(blend_CHW, each("assistant_probabilities", codec.decode_probabilities))
+    return records.pack_blend(blend_CHW, weighted_mean(each("agreement", codec.decode_unit), weights), agreeing_HW)
+
+
+def _read_assistant(work: PanoramaWork) -> tuple[FloatArray, FloatArray, tuple[LabelArray, ...]]:
+    """What fusion reads of the assistant, or of all of them: probabilities [C, H, W], agreement [H, W], and the labels
+    of the views, which are the first one's."""
+    from pipeline.cache import records
+
+    voting = voting_assistant(work.recipe)
+    of_panorama, of_views = records.FUSED[:-1], records.FUSED[-1:]
+    return records.unpack_fused({**work.read(voting, of_panorama), **work.read(ASSISTANT, of_views)}, work.shared_views)
+
+
+def _disputed(work: PanoramaWork) -> BoolArray | None:
+    """Pixels on whose class too few assistants agree; None where nothing is asked of them."""
+    from pipeline.ensemble.assistants import enough_agree
+
+    agree = work.recipe.fusion.agree
+    if agree == 0:
+        return None
+    agreeing_HW = work.read(ASSISTANTS_BLEND, ("agreeing_assistants",))["agreeing_assistants"]
+    return ~enough_agree(agreeing_HW, agree, len(work.recipe.assistants))
 
 
 def _ensemble_settings(recipe: Recipe) -> dict[str, Any]:
@@ -209,6 +290,7 @@ def _ensemble_settings(recipe: Recipe) -> dict[str, Any]:
         "boundary": without_unused(recipe.boundary, OPTIONAL_OF_BOUNDARY),
         **({"unknown": dataclasses.asdict(recipe.unknown)} if recipe.unknown.ignored_by_student else {}),
         **({"sam": _further_prompts(recipe)} if recipe.sam.prompts_further else {}),  # which masks vote
+        **_which_assistants(recipe),
     }
 
 
@@ -229,9 +311,10 @@ def _compute_ensemble(work: PanoramaWork) -> Arrays:
 
     recipe, views = work.recipe, work.shared_views
     masks = records.unpack_masks(work.read(voting_masks(recipe)), views)
-    assistant_CHW, agreement_HW, view_labels_Khw = records.unpack_fused(work.read(ASSISTANT, records.FUSED), views)
+    assistant_CHW, agreement_HW, view_labels_Khw = _read_assistant(work)
     ignored_HW = work.ignored_HW
-    fusion = fuse(assistant_CHW, agreement_HW, ignored_HW, views, masks, recipe.classes, recipe.fusion)
+    fusion = fuse(assistant_CHW, agreement_HW, ignored_HW, views, masks, recipe.classes, recipe.fusion,
+                  _disputed(work))  # fmt: skip
     boundary_HW = refine_boundary(views, masks, view_labels_Khw, ignored_HW, recipe.boundary)
     arrays = records.pack_ensemble(fusion, boundary_HW, ignored_HW)
     if recipe.unknown.ignored_by_student:
@@ -247,13 +330,29 @@ def _network(name: str, content: Callable[[], str]) -> FileSetting:
 
 STAGE_ONE = "teacher-cache"
 """Name of the stage that makes them, in events, logs and locks."""
+ASSISTANT_NAMES = (ASSISTANT, *(f"{ASSISTANT}_{number}" for number in range(2, 2 + MOST_FURTHER)))
+"""Names of the products of a recipe's assistants, the first one's first."""
+
+
+def _assistant(name: str) -> Product:
+    """The declaration of one of a recipe's assistants."""
+    place = ASSISTANT_NAMES.index(name)
+    return Product(
+        name, 6, partial(_assistant_settings, name=name), partial(_compute_assistant, name=name),
+        partial(_assistant_files, name=name), is_asked_for=lambda recipe: place < len(recipe.assistants),
+        asked_for_by="further_assistants" if place else "", kind=ASSISTANT,
+    )  # fmt: skip
+
+
 PRODUCTS: tuple[Product, ...] = (
     Product(MASKS, 3, _mask_settings, _compute_masks, _mask_files),
-    Product(ASSISTANT, 6, _assistant_settings, _compute_assistant, _assistant_files),
-    Product(PROMPTED_MASKS, 1, _prompted_settings, _compute_prompted, inputs=(MASKS, ASSISTANT),
-            is_asked_for=lambda recipe: recipe.sam.prompts_further),
-    Product(ENSEMBLE, 3, _ensemble_settings, _compute_ensemble, _ensemble_files, (MASKS, ASSISTANT, PROMPTED_MASKS),
-            sees_ignore_mask=True),
+    *map(_assistant, ASSISTANT_NAMES),
+    Product(ASSISTANTS_BLEND, 1, _blend_settings, _compute_blend, inputs=ASSISTANT_NAMES,
+            is_asked_for=lambda recipe: len(recipe.assistants) > 1, asked_for_by="further_assistants"),
+    Product(PROMPTED_MASKS, 1, _prompted_settings, _compute_prompted, inputs=(MASKS, ASSISTANT, ASSISTANTS_BLEND),
+            is_asked_for=lambda recipe: recipe.sam.prompts_further, asked_for_by="sam"),
+    Product(ENSEMBLE, 3, _ensemble_settings, _compute_ensemble, _ensemble_files,
+            (MASKS, ASSISTANT, ASSISTANTS_BLEND, PROMPTED_MASKS), sees_ignore_mask=True),
 )  # fmt: skip
 """In the order of work."""
 
@@ -271,6 +370,26 @@ def products_of(recipe: Recipe) -> tuple[Product, ...]:
 def voting_masks(recipe: Recipe) -> str:
     """Name of the product whose masks vote."""
     return PROMPTED_MASKS if recipe.sam.prompts_further else MASKS
+
+
+def assistants_of(recipe: Recipe) -> tuple[str, ...]:
+    """Names of the products of a recipe's assistants."""
+    return ASSISTANT_NAMES[: len(recipe.assistants)]
+
+
+def assistant_of(recipe: Recipe, name: str) -> AssistantConfig:
+    """The settings of a recipe's assistant by the name of its product."""
+    return recipe.assistants[ASSISTANT_NAMES.index(name)]
+
+
+def voting_assistant(recipe: Recipe) -> str:
+    """Name of the product whose probabilities label the masks: the assistant, or the mean of several."""
+    return ASSISTANTS_BLEND if recipe.further_assistants else ASSISTANT
+
+
+def stored_as(name: str) -> str:
+    """The folder in the store of a product by its name; unknown ones, of other versions, have one of their name."""
+    return next((declared.stored_as for declared in all_products() if declared.name == name), name)
 
 
 def product(name: str) -> Product:

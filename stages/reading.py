@@ -5,7 +5,7 @@ Legend: C classes, H W panorama (working size), 3 = RGB.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.cache import codec, records
-from pipeline.cache.schema import ASSISTANT, ENSEMBLE
+from pipeline.cache.schema import ASSISTANT, ASSISTANTS_BLEND, ENSEMBLE
 from pipeline.cache.store import TeacherStore
+from pipeline.ensemble.assistants import enough_agree
 from pipeline.errors import CacheError
 from pipeline.panorama.images import OpenedPanorama, open_panorama
 from pipeline.panorama.level import level_image
@@ -29,7 +30,7 @@ from pipeline.teacher.unknown import UnknownObjects, find_unknown
 from stages.corrections import CorrectionReader, correction_reader
 from stages.manifest import NotCachedError, read_manifest
 from stages.panorama_records import PanoramaRecord, PanoramaRecords
-from stages.products import product, voting_masks
+from stages.products import assistants_of, product, voting_assistant, voting_masks
 from stages.rungs import TeacherArrays
 from stages.runs import Run
 from stages.splits import SplitPanorama
@@ -98,7 +99,17 @@ class RunReader:
         Raises:
             CacheError: they are not in the cache, or damaged.
         """
-        return self.store.read(name, self.fingerprints[name], self._entry(name, panorama_id), arrays)
+        place = (product(name).stored_as, self.fingerprints[name], self._entry(name, panorama_id))
+        return self.store.read(*place, arrays)
+
+    def probabilities(self, panorama_id: str) -> npt.NDArray[np.float32]:
+        """S_TA^w, what the assistant says, or the mean of several: probabilities [C, H, W].
+
+        Raises:
+            CacheError: they are not in the cache, or damaged.
+        """
+        array = "assistant_probabilities"
+        return codec.decode_probabilities(self.read(voting_assistant(self.recipe), panorama_id, (array,))[array])
 
     def image(self, panorama_id: str) -> npt.NDArray[np.uint8]:
         """RGB image [H, W, 3] at the working size, level where `panorama.level` asks for it.
@@ -141,7 +152,7 @@ class RunReader:
         recipe = self.recipe
         levels = recipe.assistant.feature_levels if recipe.losses.features > 0 else ()
         return StoreReader(self.read, self.image, levels, recipe.losses.hard, recipe.unknown.ignored_by_student,
-                           self._corrections())  # fmt: skip
+                           self._corrections(), voting_assistant(recipe))  # fmt: skip
 
     def _corrections(self) -> CorrectionReader | None:
         """Reads people's corrections; None where the recipe has none to learn from."""
@@ -164,9 +175,7 @@ class RunReader:
         Raises:
             CacheError: it is not in the cache, or damaged.
         """
-        return teacher_arrays(
-            self.read(ASSISTANT, panorama_id, _OF_ASSISTANT), self.read(ENSEMBLE, panorama_id, _OF_ENSEMBLE)
-        )
+        return teacher_arrays(self.recipe, lambda name, arrays: self.read(name, panorama_id, arrays))
 
     def only_of(self, ids: Iterable[str]) -> RunReader:
         """A reader of some of its panoramas, which knows of the others."""
@@ -193,9 +202,8 @@ class RunReader:
             CacheError: masks or predictions are not in the cache, or damaged.
         """
         recipe = self.recipe
-        stored = self.read(ASSISTANT, panorama_id, ("assistant_probabilities",))["assistant_probabilities"]
         ignored_HW = self.read(ENSEMBLE, panorama_id, ("ignored",))["ignored"].astype(bool)
-        return find_unknown(codec.decode_probabilities(stored), ignored_HW, shared_views(recipe),
+        return find_unknown(self.probabilities(panorama_id), ignored_HW, shared_views(recipe),
                             self.masks(panorama_id), recipe.classes, recipe.unknown)  # fmt: skip
 
     def masks(self, panorama_id: str) -> list[MaskSet]:
@@ -210,19 +218,31 @@ class RunReader:
         return self.records[panorama_id].entry(product(name))
 
 
-_OF_ASSISTANT = ("assistant_probabilities", "assistant_whole_probabilities", "agreement")
-_OF_ENSEMBLE = ("ensemble_labels", "reliability", "ignored")
-
-
 def teacher_arrays(
-    assistant: Mapping[str, npt.NDArray[Any]], ensemble: Mapping[str, npt.NDArray[Any]]
+    recipe: Recipe, read: Callable[[str, tuple[str, ...]], Mapping[str, npt.NDArray[Any]]]
 ) -> TeacherArrays:
-    """What the ladder measures of stage one, from the stored arrays of two products of a panorama."""
+    """What the ladder measures of stage one.
+
+    Args:
+        recipe: says which products there are.
+        read: gives the named arrays of a product of the panorama.
+    """
+    voting, whole = "assistant_probabilities", "assistant_whole_probabilities"
+    blend = read(voting_assistant(recipe), (voting, "agreement"))
+    ensemble = read(ENSEMBLE, ("ensemble_labels", "reliability", "ignored"))
+    further: dict[str, Any] = {}
+    if recipe.further_assistants:
+        agreeing_HW = read(ASSISTANTS_BLEND, ("agreeing_assistants",))["agreeing_assistants"]
+        further["own_CHW"] = tuple(
+            codec.decode_probabilities(read(name, (voting,))[voting]) for name in assistants_of(recipe)
+        )
+        further["agree_HW"] = enough_agree(agreeing_HW, recipe.fusion.agree, len(recipe.assistants))
     return TeacherArrays(
-        assistant_CHW=codec.decode_probabilities(assistant["assistant_probabilities"]),
-        whole_CHW=codec.decode_probabilities(assistant["assistant_whole_probabilities"]),
-        agreement_HW=codec.decode_unit(assistant["agreement"]),
+        assistant_CHW=codec.decode_probabilities(blend[voting]),
+        whole_CHW=codec.decode_probabilities(read(ASSISTANT, (whole,))[whole]),
+        agreement_HW=codec.decode_unit(blend["agreement"]),
         ensemble_HW=ensemble["ensemble_labels"],
         reliable_HW=ensemble["reliability"].astype(bool),
         ignored_HW=ensemble["ignored"].astype(bool),
+        **further,
     )

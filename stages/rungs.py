@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.classes import IGNORE
+from pipeline.evaluate.ladder import OWN_BLENDS
 from pipeline.evaluate.metrics import LabelArray, best_class_at, labels_at, resize_nearest
 from pipeline.evaluate.threshold import confidence_threshold
 
@@ -19,9 +20,9 @@ class TeacherArrays:
     """What stage one knows of one panorama, at the working size."""
 
     assistant_CHW: npt.NDArray[np.float32]
-    """S_TA^w: stitched probabilities."""
+    """S_TA^w: stitched probabilities; of several assistants, their mean."""
     whole_CHW: npt.NDArray[np.float32]
-    """The assistant's probabilities on the whole image."""
+    """The (first) assistant's probabilities on the whole image."""
     agreement_HW: npt.NDArray[np.float32]
     """A: agreement of the windows, 0..1."""
     ensemble_HW: LabelArray
@@ -30,6 +31,10 @@ class TeacherArrays:
     """M."""
     ignored_HW: npt.NDArray[np.bool_]
     """Pixels where nothing was seen (rig, black nadir)."""
+    own_CHW: tuple[npt.NDArray[np.float32], ...] = ()
+    """The stitched probabilities of each of several assistants; empty for one."""
+    agree_HW: npt.NDArray[np.bool_] | None = None
+    """Where as many of several assistants as the recipe asks for (else all) agree with their mean; None for one."""
 
 
 def teacher_rungs(
@@ -39,7 +44,14 @@ def teacher_rungs(
     blend, confidence = best_class_at(teacher.assistant_CHW, height, width)
     ensemble = resize_nearest(teacher.ensemble_HW, height, width)
     reliable = resize_nearest(teacher.reliable_HW, height, width)
+    further: dict[str, LabelArray] = {}
+    if teacher.agree_HW is not None:
+        own = zip(OWN_BLENDS, teacher.own_CHW, strict=False)
+        further = {name: labels_at(own_CHW, height, width) for name, own_CHW in own}
+        agree = resize_nearest(teacher.agree_HW, height, width)
+        further["assistants_agree"] = np.where(agree, blend, np.uint8(IGNORE))
     return {
+        **further,
         "assistant_whole": labels_at(teacher.whole_CHW, height, width),
         "assistant_blend": blend,
         "confidence_threshold": confidence_threshold(blend, confidence, thresholds_C),

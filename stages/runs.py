@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import CacheError, RecipeError
-from pipeline.recipe import NAME_OR_PATH_KEYS, Recipe, anchored, load_recipe, merge_recipe, parse_recipe, to_toml
+from pipeline.recipe import Recipe, load_recipe, merge_recipe, parse_recipe, to_toml
+from pipeline.recipe_paths import NAME_OR_PATH_KEYS, anchored
 from stages.files import put_in_place, write_whole
 from stages.results import Results, read_results, record_results
 
@@ -88,10 +89,12 @@ def _recipe_meant(name: str, known: list[str]) -> str:
 
 def _refuse_networks_of_the_current_folder(recipe: Recipe) -> None:
     """Refuse what a recipe's file calls a network and is only in the current folder, where transformers takes it."""
-    for table, key in NAME_OR_PATH_KEYS:
-        name: str = getattr(getattr(recipe, table), key)
+    named: list[tuple[str, str]] = [(f"{table}.{key}", getattr(getattr(recipe, table), key))
+                                    for table, key in NAME_OR_PATH_KEYS]  # fmt: skip
+    named += [(f"further_assistants[{place}].name", one.name) for place, one in enumerate(recipe.further_assistants)]
+    for setting, name in named:
         if name and name != "demo" and not Path(name).is_absolute() and Path(name).exists():
-            raise RecipeError(f"{table}.{key} is {name!r}, which is in the current folder, not next to the recipe",
+            raise RecipeError(f"{setting} is {name!r}, which is in the current folder, not next to the recipe",
                               "paths in a recipe start at its own folder",
                               f"Write {str(Path(name).absolute())!r}")  # fmt: skip
 

@@ -144,12 +144,13 @@ def panorama_states(run: Run) -> PanoramaStates:
 def _fingerprints(run: Run) -> tuple[Mapping[str, str], list[str]]:
     """Fingerprints of all products, and what is wrong. Networks that are not at hand are not downloaded: then what the
     run has recorded counts, unless settings differ."""
-    files = {key: file for product in products_of(run.recipe) for key, file in product.files(run.recipe).items()}
+    files = [item for product in products_of(run.recipe) for item in product.files(run.recipe).items()]
     try:
-        if all(file.is_at_hand for file in files.values()):
+        if all(file.is_at_hand for _, file in files):
             return fingerprints(run.recipe), []
-        if "sam.checkpoint" in files:
-            files["sam.checkpoint"].content()
+        for key, file in files:
+            if key == "sam.checkpoint":
+                file.content()
         problems: list[str] = []
     except GoodSAMError as error:
         problems = [str(error)]

@@ -31,7 +31,7 @@ from stages.files import digest
 from stages.manifest import describe, write_manifest
 from stages.missing import CachedPanoramas
 from stages.panorama_records import PanoramaRecords
-from stages.products import STAGE_ONE, fingerprints, products_of
+from stages.products import STAGE_ONE, assistants_of, fingerprints, products_of
 from stages.runner import require_scheduler, run_on_workers, run_tasks
 from stages.runs import Run, refuse_old_layout
 from stages.splits import SplitPanorama, survey_splits
@@ -110,7 +110,7 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
         for task in tasks
     ]  # fmt: skip
     for product in products_of(run.recipe):
-        store.describe(product.name, prints[product.name], describe(product, run.recipe))
+        store.describe(product.stored_as, prints[product.name], describe(product, run.recipe))
     listener(StageStarted(STAGE_ONE, len(tasks), "panoramas"))
     is_recorded = len(tasks) < len(panoramas)
     if is_recorded:
@@ -166,7 +166,8 @@ def _checked_tasks(
         device = choose_device(device)
     recipe = _split_gpu_memory(run.recipe, device, workers)
     tasks = [PanoramaTask(panorama, recipe, run.store.resolve(), prints, device, threads) for panorama in missing]
-    check_assistant(replace(tasks[0], device="cpu") if workers or scheduler else tasks[0])
+    for name in assistants_of(recipe):
+        check_assistant(replace(tasks[0], device="cpu") if workers or scheduler else tasks[0], name)
     where = f"the workers of {scheduler}" if scheduler else describe_device(device, threads)
     listener(Note(STAGE_ONE, f"on {where}{f', {workers} workers' if workers else ''}"))
     size = run.recipe.panorama

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from pipeline.arrays import ImageArray
 from pipeline.cache.records import Arrays
-from pipeline.cache.schema import ASSISTANT, ENSEMBLE
 from pipeline.errors import CacheError
 from stages.panorama_work import PanoramaTask, PanoramaWork
 from stages.products import fingerprints, products_of
@@ -80,7 +79,7 @@ class TurnedStageOne:
         work = self._work(panorama_id, turned_HW3, columns)
         for product in products_of(self.reader.recipe):
             work.made[product.name] = product.compute(work)
-        return teacher_arrays(work.made[ASSISTANT], work.made[ENSEMBLE])
+        return teacher_arrays(self.reader.recipe, work.read)
 
     def _work(self, panorama_id: str, turned_HW3: ImageArray, columns: int) -> _TurnedWork:
         reader = self.reader

@@ -8,6 +8,7 @@ from pipeline.panorama.perspective import perspective_views
 from pipeline.panorama.views import View
 from pipeline.panorama.windows import Window, window_grid
 from pipeline.recipe import Recipe
+from pipeline.teacher.config import AssistantConfig
 
 
 def shared_views(recipe: Recipe) -> tuple[View, ...]:
@@ -15,9 +16,14 @@ def shared_views(recipe: Recipe) -> tuple[View, ...]:
     return window_grid(recipe.panorama.height, recipe.panorama.width, recipe.windows)
 
 
-def assistant_views(recipe: Recipe) -> tuple[View, ...]:
-    """Perspective views of the working size that only the assistant is shown; none where they have no weight."""
-    if recipe.assistant.views_weight == 0:
+def assistant_views(recipe: Recipe, assistant: AssistantConfig | None = None) -> tuple[View, ...]:
+    """Perspective views of the working size that only the assistant is shown; none where they have no weight.
+
+    Args:
+        recipe: all settings.
+        assistant: one of the recipe's; None is the first.
+    """
+    if (assistant or recipe.assistant).views_weight == 0:
         return ()
     size = (recipe.panorama.height, recipe.panorama.width, recipe.panorama.vertical_fov)
     return perspective_views(*size, recipe.views)

@@ -14,9 +14,11 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.errors import RecipeError
-from pipeline.recipe import Recipe, anchored, load_recipe, merge_recipe, parse_recipe, to_toml
+from pipeline.recipe import Recipe, load_recipe, merge_recipe, parse_recipe, to_toml
+from pipeline.recipe_paths import anchored
 from pipeline.sentences import sentences, summary
 from pipeline.settings import fingerprint
+from pipeline.teacher.config import FurtherAssistantConfig
 from stages import cli
 from stages.runs import BUILT_IN, open_recipe
 
@@ -144,7 +146,11 @@ def test_a_fingerprint_follows_values_not_spelling() -> None:
     assert fingerprint(Recipe()) != fingerprint(parse_recipe({"fusion": {"theta": 0.71}}))
 
 
-SETTINGS = [Recipe, *(f.default_factory for f in dataclasses.fields(Recipe) if isinstance(f.default_factory, type))]
+SETTINGS = [
+    Recipe,
+    FurtherAssistantConfig,
+    *(f.default_factory for f in dataclasses.fields(Recipe) if isinstance(f.default_factory, type)),
+]
 
 
 @pytest.mark.parametrize("owner", SETTINGS, ids=lambda owner: owner.__name__)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import FloatArray, LabelArray
 from pipeline.cache import codec
 from pipeline.classes import IGNORE
 from pipeline.ensemble.compose import Fusion
@@ -86,6 +87,16 @@ def unpack_fused(
         codec.decode_unit(arrays["agreement"]),
         tuple(labels_hw[: view.height, : view.width] for view, labels_hw in both),
     )
+
+
+def pack_blend(blend_CHW: FloatArray, agreement_HW: FloatArray, agreeing_HW: LabelArray) -> Arrays:
+    """Several assistants together: assistant_probabilities [C, H, W], agreement [H, W] (of windows and views), and
+    agreeing_assistants [H, W], how many give a pixel the class that their mean gives it."""
+    return {
+        "assistant_probabilities": codec.encode_probabilities(blend_CHW),
+        "agreement": codec.encode_unit(agreement_HW),
+        "agreeing_assistants": agreeing_HW,
+    }
 
 
 def _stack_labels(view_labels: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:

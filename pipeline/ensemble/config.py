@@ -69,8 +69,13 @@ class FusionConfig:
     give_back: tuple[str, ...] = ()
     """Confusions in which the assistant is right: "sidewalk in road" gives pixels that it calls sidewalk back to it
     inside masks of road (SAM4UDASS); pixels without a mask are its own in any case."""
+    agree: int = 0
+    """With `further_assistants`: how many of all assistants must give a pixel the class that their mean gives it; where
+    fewer do, the pixel is unreliable (M = 0), as in Leader360V, where two of three labellers must agree. 0: no pixel is
+    unreliable for that."""
 
     def __post_init__(self) -> None:
+        require(self.agree == 0 or self.agree >= 2, "fusion.agree", self.agree, "0, or 2 and more assistants")
         require_choice("fusion.unreliable", self.unreliable, ("paint", "keep"))
         require_choice("fusion.theta_by", self.theta_by, ("setting", "levels"))
         require_choice("fusion.votes", self.votes, ("labels", "confidence", "probabilities"))
@@ -89,7 +94,7 @@ class FusionConfig:
 OPTIONAL = {
     "protect_rare": 0.0, "keep_confidence": 0.0, "theta_by": "setting", "votes": "labels", "lcr_by": "labels",
     "on_top": "small", "weigh_by": "none", "join": 0.0, "thin_runner_up": 0.0, "give_back": (),
-    "one_per_prompt": False, "join_rule": "all", "paint_from": 0.0,
+    "one_per_prompt": False, "join_rule": "all", "paint_from": 0.0, "agree": 0,
 }  # fmt: skip
 """Settings that came later, and the values with which fusion is what it was before them."""
 

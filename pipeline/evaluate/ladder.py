@@ -3,7 +3,9 @@
 Rungs, in order (method: "What to report"):
 
     assistant_whole       the assistant on the whole panorama at once
-    assistant_blend       S_TA^w: windows, perspective views and the whole image, blended
+    assistant_1_blend     with several assistants, S_TA^w of the first alone, of the second, ...
+    assistant_blend       S_TA^w: windows, perspective views and the whole image, blended (mean of several assistants)
+    assistants_agree      S_TA^w where as many of several assistants agree as fusion.agree asks for (0: all)
     confidence_threshold  the baseline of domain adaptation: confident pixels of S_TA^w (the stronger of the two
                           assistants, so the harder baseline), see `threshold`
     ensemble              E: SAM's masks painted with their winning label
@@ -28,10 +30,15 @@ from pipeline.evaluate.bootstrap import miou_interval
 from pipeline.evaluate.categories import Categories
 from pipeline.evaluate.metrics import ConfusionMatrix
 from pipeline.panorama.sphere import FULL_SPHERE_DEGREES, solid_angles
+from pipeline.teacher.config import MOST_FURTHER
 
+OWN_BLENDS = tuple(f"assistant_{number}_blend" for number in range(1, 2 + MOST_FURTHER))
+"""Rungs of each of several assistants alone."""
 RUNGS = (
     "assistant_whole",
+    *OWN_BLENDS,
     "assistant_blend",
+    "assistants_agree",
     "confidence_threshold",
     "ensemble",
     "ensemble_reliable",

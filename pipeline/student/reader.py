@@ -20,7 +20,7 @@ class StoreReader:
     """A `SampleReader` of what stage one has stored."""
 
     read: Callable[[str, str, Sequence[str]], Mapping[str, npt.NDArray[Any]]]
-    """Gives the named arrays of a product ("assistant", "ensemble") of a panorama, by its id."""
+    """Gives the named arrays of a product of a panorama, by its id."""
     open_image: Callable[[str], npt.NDArray[np.uint8]]
     """image_HW3 of a panorama's id, at the working size."""
     levels: tuple[int, ...] = ()
@@ -32,6 +32,8 @@ class StoreReader:
     """Ignore objects that no class describes; stage one has then stored where they are."""
     corrections: Callable[[str], npt.NDArray[np.uint8] | None] | None = None
     """corrected_HW of a panorama's id, None where nobody has corrected it; None for no corrections at all."""
+    blend: str = ASSISTANT
+    """Product that has the assistant's probabilities: the assistant, or the mean of several."""
 
     def __call__(self, panorama_id: str) -> PanoramaSample:
         """The sample of one panorama.
@@ -41,14 +43,14 @@ class StoreReader:
             InputError: the image cannot be read.
         """
         features = [f"features_{level}{suffix}" for level in self.levels for suffix in ("", "_scale")]
-        assistant = self.read(ASSISTANT, panorama_id, ["assistant_probabilities", *features])
+        assistant_CHW = self.read(self.blend, panorama_id, ["assistant_probabilities"])["assistant_probabilities"]
+        stored = self.read(ASSISTANT, panorama_id, features) if features else {}
         form = "ensemble_labels" if self.hard else "ensemble_probabilities"
         flags = ["reliability", "boundary", "ignored", *(["unknown"] if self.ignore_unknown else [])]
         ensemble = self.read(ENSEMBLE, panorama_id, [form, *flags])
         ignored_HW = ensemble["ignored"].astype(np.bool_)
         if self.ignore_unknown:
             ignored_HW |= ensemble["unknown"].astype(np.bool_)
-        assistant_CHW = assistant["assistant_probabilities"]
         image_HW3 = self.open_image(panorama_id)
         _require_size(panorama_id, image_HW3, ensemble["ignored"])
         return PanoramaSample(
@@ -59,8 +61,7 @@ class StoreReader:
             boundary_HW=ensemble["boundary"].astype(np.bool_),
             ignored_HW=ignored_HW,
             features={
-                level: _half(assistant[f"features_{level}"], assistant[f"features_{level}_scale"])
-                for level in self.levels
+                level: _half(stored[f"features_{level}"], stored[f"features_{level}_scale"]) for level in self.levels
             },
             corrected_HW=self.corrections(panorama_id) if self.corrections else None,
         )

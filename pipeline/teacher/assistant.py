@@ -22,7 +22,7 @@ from pipeline.classes import DENSEPASS_13, LabelSet, label_set
 from pipeline.errors import WeightsError
 from pipeline.precision import chosen_precision
 from pipeline.teacher.config import AssistantConfig
-from pipeline.teacher.identity import DEMO_FOLDER
+from pipeline.teacher.identity import DEMO_FOLDER, settings_named
 
 DEMO_LABELS = DENSEPASS_13
 LEVEL_OF_STRIDE = {4: 1, 8: 2, 16: 3, 32: 4}
@@ -84,16 +84,17 @@ def load_assistant(config: AssistantConfig, device: torch.device) -> Assistant:
     Raises:
         WeightsError: it is missing, broken, of the wrong kind, or has another number of classes than the label set.
     """
-    if config.kind == "onnx":
-        from pipeline.teacher.assistant_onnx import load_onnx
+    with settings_named(config):
+        if config.kind == "onnx":
+            from pipeline.teacher.assistant_onnx import load_onnx
 
-        return load_onnx(config.name, label_set(config.label_set), device, config.output)
-    from pipeline.teacher.assistant_transformers import load_transformers
+            return load_onnx(config.name, label_set(config.label_set), device, config.output)
+        from pipeline.teacher.assistant_transformers import load_transformers
 
-    precision = chosen_precision(config.precision, device)
-    if config.kind == "demo":
-        return load_transformers(str(DEMO_FOLDER), DEMO_LABELS, device, "demo", precision)
-    return load_transformers(config.name, label_set(config.label_set), device, precision=precision)
+        precision = chosen_precision(config.precision, device)
+        if config.kind == "demo":
+            return load_transformers(str(DEMO_FOLDER), DEMO_LABELS, device, "demo", precision)
+        return load_transformers(config.name, label_set(config.label_set), device, precision=precision)
 
 
 def crop_padding(maps_KDhw: torch.Tensor, padded: torch.Size, size: tuple[int, int]) -> torch.Tensor:

@@ -180,26 +180,56 @@ class AssistantConfig:
     or auto: bfloat16 where the device computes in it, float32 elsewhere."""
 
     def __post_init__(self) -> None:
-        require_choice("assistant.kind", self.kind, ("demo", "transformers", "onnx"))
+        require_choice(f"{self.table}.kind", self.kind, ("demo", "transformers", "onnx"))
         precisions = ("auto", "float32") if self.kind == "onnx" else _PRECISIONS
-        require_choice("assistant.precision", self.precision, precisions)
-        require(self.kind == "demo" or self.name != "", "assistant.name", self.name, "a hub name, folder or ONNX file")
-        require(self.output == "" or self.kind == "onnx", "assistant.output", self.output,
-                "empty unless assistant.kind is onnx")  # fmt: skip
+        require_choice(f"{self.table}.precision", self.precision, precisions)
+        require(self.kind == "demo" or self.name != "", f"{self.table}.name", self.name,
+                "a hub name, folder or ONNX file")  # fmt: skip
+        require(self.output == "" or self.kind == "onnx", f"{self.table}.output", self.output,
+                f"empty unless {self.table}.kind is onnx")  # fmt: skip
         for key in ("window_scale", "whole_scale", "views_scale"):
-            require(0 < getattr(self, key) <= 8, f"assistant.{key}", getattr(self, key), "above 0 and at most 8")
-        require_fraction("assistant.whole_weight", self.whole_weight)
-        require(0 <= self.views_weight <= 1 - self.whole_weight + 1e-9, "assistant.views_weight", self.views_weight,
-                "at least 0 and, with assistant.whole_weight, at most 1")  # fmt: skip
+            require(0 < getattr(self, key) <= 8, f"{self.table}.{key}", getattr(self, key), "above 0 and at most 8")
+        require_fraction(f"{self.table}.whole_weight", self.whole_weight)
+        require(0 <= self.views_weight <= 1 - self.whole_weight + 1e-9, f"{self.table}.views_weight",
+                self.views_weight, f"at least 0 and, with {self.table}.whole_weight, at most 1")  # fmt: skip
         for key in ("confidence_power", "latitude_power"):
-            require(0 <= getattr(self, key) <= 8, f"assistant.{key}", getattr(self, key), "from 0 to 8")
+            require(0 <= getattr(self, key) <= 8, f"{self.table}.{key}", getattr(self, key), "from 0 to 8")
         require(all(1 <= level <= 4 for level in self.feature_levels) and
-                len(set(self.feature_levels)) == len(self.feature_levels), "assistant.feature_levels",
+                len(set(self.feature_levels)) == len(self.feature_levels), f"{self.table}.feature_levels",
                 self.feature_levels, "distinct levels out of 1, 2, 3, 4")  # fmt: skip
+
+    @property
+    def table(self) -> str:
+        """The recipe's table of these settings, for errors."""
+        return "assistant"
 
 
 OPTIONAL_OF_ASSISTANT = {"confidence_power": 0.0, "latitude_power": 0.0}
 """Settings of the assistant that came later, and the values with which it is what it was before them."""
+MOST_FURTHER = 4
+"""Further assistants that a recipe may have."""
+
+
+@dataclass(frozen=True)
+class FurtherAssistantConfig(AssistantConfig):
+    """A further assistant (ours): its probabilities are averaged with the first's, and `fusion.agree` compares them."""
+
+    feature_levels: tuple[int, ...] = ()
+    """Empty: features for the feature loss come from the first assistant."""
+    weight: float = 1.0
+    """Weight of its probabilities in the mean of all assistants, where the first has 1; 0: it only agrees or disagrees
+    (`fusion.agree`)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.feature_levels == (), f"{self.table}.feature_levels", self.feature_levels,
+                "empty: features come from the first assistant")  # fmt: skip
+        require(0 <= self.weight <= 100, f"{self.table}.weight", self.weight, "from 0 to 100")
+
+    @property
+    def table(self) -> str:
+        """See `AssistantConfig`."""
+        return "further_assistants"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import WeightsError
@@ -20,6 +22,8 @@ DEMO_WEIGHTS = DEMO / "sam.pth"
 """Weights of the embedded demo SAM, half precision."""
 SAM_NAME = "sam.name"
 """The setting that names a promptable network of transformers."""
+_SETTING = re.compile(r"\bassistant\.(?=(?:name|label_set|output|feature_levels)\b)")
+"""Begins the name of a setting of the first assistant."""
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]*[\x00-\x7f])", re.DOTALL)
 """Precedes the name of a file of weights in ONNX's protobuf: the key, then the name's length as a varint."""
 
@@ -30,11 +34,26 @@ def assistant_identity(config: AssistantConfig) -> str:
     Raises:
         WeightsError: it is missing.
     """
-    if config.kind == "onnx":
-        return onnx_identity(config.name)
-    if config.kind == "demo":
-        return transformers_identity(str(DEMO_FOLDER), kind="demo")
-    return transformers_identity(config.name)
+    with settings_named(config):
+        if config.kind == "onnx":
+            return onnx_identity(config.name)
+        if config.kind == "demo":
+            return transformers_identity(str(DEMO_FOLDER), kind="demo")
+        return transformers_identity(config.name)
+
+
+@contextmanager
+def settings_named(config: AssistantConfig) -> Generator[None]:
+    """Errors name the settings of the assistant by the table that it has in the recipe.
+
+    Raises:
+        WeightsError: as the code inside.
+    """
+    try:
+        yield
+    except WeightsError as error:
+        parts = (_SETTING.sub(f"{config.table}.", part) for part in (error.found, error.expected, error.remedy))
+        raise WeightsError(*parts) from error
 
 
 def transformers_identity(name: str, kind: str = "transformers") -> str:

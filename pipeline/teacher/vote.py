@@ -50,6 +50,7 @@ def fuse(
     masks: Sequence[MaskSet],
     label_set: LabelSet,
     config: FusionConfig,
+    disputed_HW: BoolArray | None = None,
 ) -> Fusion:
     """Vote in every view, and compose.
 
@@ -61,13 +62,15 @@ def fuse(
         masks: one set per view, in the views' order; those of one view may overlap.
         label_set: the classes.
         config: settings of vote and composition.
+        disputed_HW: pixels on whose class too few assistants agree, which are unreliable (`fusion.agree`); None: none.
 
     Raises:
         ValueError: classes, sizes or numbers of views differ, or `ignored_HW` is not of bool.
     """
     require_alike(assistant_CHW, agreement_HW, ignored_HW, label_set)
     regions = vote_in_views(assistant_CHW, ignored_HW, views, masks, label_set, config)
-    return compose(assistant_CHW, agreement_HW, ignored_HW, views, regions, label_set, config)
+    fusion = compose(assistant_CHW, agreement_HW, ignored_HW, views, regions, label_set, config)
+    return fusion if disputed_HW is None else replace(fusion, reliable_HW=fusion.reliable_HW & ~disputed_HW)
 
 
 def vote_in_views(

@@ -92,7 +92,7 @@ def make_folders(folder: Path) -> Path:
     return recipe
 
 
-def small_run(folder: Path, **tables: dict[str, object]) -> Run:
+def small_run(folder: Path, **tables: object) -> Run:
     """The run of `make_folders(folder)`, with settings changed by table."""
     from pipeline.recipe import merge_recipe
 
@@ -103,19 +103,20 @@ def small_run(folder: Path, **tables: dict[str, object]) -> Run:
 def entry_of(run: Run, product: str, panorama_id: str) -> Path:
     """Folder of what the store has of a panorama."""
     record = PanoramaRecords(run.panoramas)[panorama_id]
-    return run.store / product / read_manifest(run)[product] / record.entry(products.product(product))
+    declared = products.product(product)
+    return run.store / declared.stored_as / read_manifest(run)[product] / record.entry(declared)
 
 
 def read_product(run: Run, product: str, panorama_id: str) -> dict[str, npt.NDArray[Any]]:
     """Arrays of a panorama."""
     folder = entry_of(run, product, panorama_id)
-    return TeacherStore.open(run.store, "r").read(product, folder.parent.name, folder.name)
+    return TeacherStore.open(run.store, "r").read(folder.parent.parent.name, folder.parent.name, folder.name)
 
 
 def discard(run: Run, product: str, panorama_id: str) -> None:
     """Forget what the store has of a panorama."""
     folder = entry_of(run, product, panorama_id)
-    TeacherStore.open(run.store, "a").discard(product, folder.parent.name, folder.name)
+    TeacherStore.open(run.store, "a").discard(folder.parent.parent.name, folder.parent.name, folder.name)
 
 
 def arrays_of(run: Run) -> dict[tuple[str, str, str], npt.NDArray[Any]]:

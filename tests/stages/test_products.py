@@ -133,7 +133,7 @@ def test_a_declaration_that_names_no_files_has_none(tmp_path: Path) -> None:
 
 def test_what_a_fingerprint_stands_for_is_reported_in_full(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path, fusion={"theta": 0.65})
-    described = {declared.name: describe(declared, recipe) for declared in all_products()}
+    described = {declared.name: describe(declared, recipe) for declared in products_of(recipe)}
     assert described[ENSEMBLE]["settings"]["fusion"]["theta"] == 0.65
     assert (
         described[MASKS]["settings"]["panorama"]["width"]

@@ -604,9 +604,9 @@ def test_a_mask_that_changes_while_the_run_lasts_sets_its_panorama_aside(
     write_mask(folder / "rigs" / "1.png", 4)
     check = panorama_task.check_assistant
 
-    def changed_meanwhile(task: PanoramaTask) -> None:
+    def changed_meanwhile(task: PanoramaTask, name: str) -> None:
         write_mask(folder / "rigs" / "1.png", 5)
-        check(task)
+        check(task, name)
 
     monkeypatch.setattr(panorama_task, "check_assistant", changed_meanwhile)
     summary = teacher_cache(small_run(folder, panorama={"ignore_mask": str(folder / "rigs")}), silent)
