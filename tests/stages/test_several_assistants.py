@@ -142,7 +142,7 @@ def test_the_blend_is_the_mean_of_both_and_counts_who_agrees(finished: Path) -> 
     blend = read_product(run, ASSISTANTS_BLEND, PANORAMA)
     mean_CHW = (own[0] + own[1]) / 2
     np.testing.assert_allclose(codec.decode_probabilities(blend["assistant_probabilities"]), mean_CHW, atol=0.02)
-    agree = sum((one.argmax(0) == mean_CHW.argmax(0)).astype(int) for one in own)
+    agree = np.sum([one.argmax(0) == mean_CHW.argmax(0) for one in own], axis=0)
     np.testing.assert_array_equal(blend["agreeing_assistants"], agree)
     assert 0 < (agree == 2).mean() < 1
     assert not any(name.startswith("features") for name in read_product(run, SECOND, PANORAMA))
