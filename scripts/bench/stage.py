@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ from pipeline.cache import records
 from pipeline.cache.schema import MASKS
 from pipeline.cache.store import TeacherStore
 from pipeline.panorama.windows import window_grid
+from pipeline.recipe import Recipe
 from scripts.bench.figure import Figure, now
 from scripts.bench.setup import Setup
 from scripts.profile_teacher_cache import demo_run, forget_networks
 from stages.events import silent
 from stages.runs import Run
-from stages.splits import all_panoramas
 from stages.teacher_cache import teacher_cache
 
 NAME = "teacher-cache"
@@ -40,8 +40,9 @@ def stage_figures(setup: Setup) -> Iterator[Figure]:
             stock, ours = (demo_run(Path(folder) / f"{kind}{repeat}", PANORAMAS, kind) for kind in ("stock", "sam"))
             before.append(_seconds(stock, setup.device))
             after.append(_seconds(ours, setup.device))
-            same &= all(_equal(_stored(stock, id_), _stored(ours, id_)) for id_ in _ids(stock))
-            counts = _differing(stock, ours)
+            theirs, mine = _stored(stock), _stored(ours)
+            same &= theirs.keys() == mine.keys() and all(_equal(theirs[entry], mine[entry]) for entry in theirs)
+            counts = _differing(theirs, mine, ours.recipe)
     note = f"demo recipe, {PANORAMAS} panoramas, seconds per panorama, networks loaded anew; {counts}"
     peer = "the same stage over SamAutomaticMaskGenerator"
     yield Figure(NAME, peer, float(np.median(before)), float(np.median(after)), None, same, note)
@@ -54,24 +55,21 @@ def _seconds(run: Run, device: str) -> float:
     return (now(device) - started) / PANORAMAS
 
 
-def _ids(run: Run) -> list[str]:
-    return [panorama.id for panorama in all_panoramas(run.recipe)]
-
-
-def _stored(run: Run, panorama_id: str) -> dict[str, npt.NDArray[Any]]:
-    """The masks of one panorama in a run's store, which has been written once."""
+def _stored(run: Run) -> dict[str, dict[str, npt.NDArray[Any]]]:
+    """The masks of each panorama in a run's store, which has been written once, by the name of their entry."""
     store = TeacherStore.open(run.store, "r")
     (fingerprint,) = store.fingerprints(MASKS)
-    return dict(store.read(MASKS, fingerprint, panorama_id))
+    return {entry: dict(store.read(MASKS, fingerprint, entry)) for entry in store.ids(MASKS, fingerprint)}
 
 
-def _differing(stock: Run, ours: Run) -> str:
+def _differing(
+    stock: Mapping[str, dict[str, npt.NDArray[Any]]], ours: Mapping[str, dict[str, npt.NDArray[Any]]], recipe: Recipe
+) -> str:
     """How many masks are not equal to the pixel, and by how many pixels."""
-    panorama = stock.recipe.panorama
-    windows = window_grid(panorama.height, panorama.width, stock.recipe.windows)
+    windows = window_grid(recipe.panorama.height, recipe.panorama.width, recipe.windows)
     masks = different = pixels = 0
-    for id_ in _ids(stock):
-        both = (records.unpack_masks(_stored(run, id_), windows) for run in (stock, ours))
+    for entry in stock:
+        both = (records.unpack_masks(stored[entry], windows) for stored in (stock, ours))
         for one, other in zip(*both, strict=True):
             masks += len(one)
             if len(one) != len(other):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 import torch
 from segment_anything.modeling import Sam
 
+from pipeline.recipe import merge_recipe
 from pipeline.teacher.demo_sam import build_demo_sam
 from pipeline.teacher.generator.decoder import fold_decoder
 from pipeline.teacher.masks import MaskSet
-from scripts.bench import gpu, masks
+from scripts.bench import gpu, masks, stage
 from scripts.bench.__main__ import names
 from scripts.bench.decoder_outputs import synthetic_outputs
 from scripts.bench.figure import Figure, Timing, skipped, time_interleaved
@@ -21,6 +23,8 @@ from scripts.bench.quality import best_overlaps, street_windows
 from scripts.bench.report import table, write_report
 from scripts.bench.sams import equal_masks, fixed_output_sam, our_masks, our_masks_of_many, stock_masks
 from scripts.bench.setup import Setup
+from scripts.profile_teacher_cache import demo_run
+from stages.runs import Run
 
 POINTS = 3
 
@@ -176,3 +180,22 @@ def test_what_bfloat16_costs_is_measured_where_the_figure_is(monkeypatch: pytest
     monkeypatch.setattr(masks, "bfloat16_quality", lambda device: f"measured on {device}")
     timings = {"stock": Timing(2.0, None), "bfloat16": Timing(1.0, None)}
     assert masks.bfloat16_figure("masks", masks.GRIDS[0], timings, "cuda").note.endswith("measured on cuda")
+
+
+@pytest.mark.slow
+def test_masks_of_stage_one_are_compared_with_the_stock_generators(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On two small panoramas: the store names its entries by content, so that both runs' are the same."""
+
+    def small_run(folder: Path, panoramas: int, masks: str) -> Run:
+        run = demo_run(folder, panoramas, masks)
+        small = {"panorama": {"width": 512}, "windows": {"stride_x": 256}, "assistant": {"views_weight": 0.0}}
+        return Run(merge_recipe(run.recipe, small), run.folder)
+
+    monkeypatch.setattr(stage, "demo_run", small_run)
+    (figure,) = stage.stage_figures(Setup(frozenset({"teacher-cache"}), repeats=1))
+    assert figure.identical
+    found = re.search(r"; (\d+) of (\d+) masks differ, by (\d+) pixels", figure.note)
+    assert found is not None
+    different, masks, pixels = map(int, found.groups())
+    assert masks > 0
+    assert (different, pixels) == (0, 0)
