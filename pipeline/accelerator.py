@@ -35,13 +35,14 @@ def device_errors(remedy: str) -> Generator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise DeviceMemoryError(f"the device's memory is too small ({first_line(error)})",
-                                "networks and what they work on must fit in",
+                                "networks and their inputs must fit into it",
                                 f"Free memory on it, {remedy}, or use --device cpu") from error  # fmt: skip
     except RuntimeError as error:
         if not is_device_error(error):
             raise
-        raise DeviceError(f"the device has failed ({first_line(error)})", "it must work",
-                          "Run again, what is done is kept; if it fails again, check its driver or use --device cpu"
+        raise DeviceError(f"the device has failed ({first_line(error)})", "every computation must succeed",
+                          "Run the command again (finished work is kept); if it fails again, check the driver or use "
+                          "--device cpu"
                           ) from error  # fmt: skip
 
 
@@ -86,6 +87,6 @@ class AdaptiveBatches:
 
 def out_of_memory(unit: str) -> DeviceMemoryError:
     """The error for a single unit (a "window", say) that does not fit."""
-    return DeviceMemoryError(f"one {unit} does not fit into the device's memory", "its network must have room for one",
+    return DeviceMemoryError(f"one {unit} does not fit into the device's memory", "at least one must fit",
                              'Free memory on it, set sam.precision = "bfloat16", take a smaller network, '
                              "or use --device cpu")  # fmt: skip

@@ -31,7 +31,7 @@ def merge_table(source: LabelSet, target: LabelSet) -> npt.NDArray[np.uint8]:
         raise RecipeError(
             f"labels of {source.name} cannot be merged into {target.name}",
             f"known merges are {', '.join(f'{a} -> {b}' for a, b in MERGES)}",
-            "Choose the label set of the data",
+            "Set the label set that the data has",
         )
     table[: len(source)] = MERGES[source.name, target.name]
     return table

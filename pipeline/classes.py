@@ -112,16 +112,16 @@ def label_set(name: str, key: str = "label_set") -> LabelSet:
         return LABEL_SETS[name]
     if not is_file_of_classes(name):
         known = " or ".join(LABEL_SETS)
-        raise RecipeError(f"{key} is {name!r}", f"it must be {known}, or a JSON file whose id2label has the names",
+        raise RecipeError(f"{key} is {name!r}", f"it must be {known}, or a JSON file whose id2label names the classes",
                           f"Correct {key} in the recipe")  # fmt: skip
     try:
         return _read_classes(name, Path(name).stat().st_mtime_ns)
     except _NamesError as error:
-        raise RecipeError(f"{key} names {name}, where {error}", "every class has a name of its own",
+        raise RecipeError(f"{key} names {name}, where {error}", "every class needs a unique name",
                           f"Correct id2label in {name}") from error  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecipeError(f"{key} names {name}, which cannot be used ({type(error).__name__}: {error})",
-                          f"it must be a JSON file whose id2label names up to {IGNORE} classes from 0 on",
+                          f"it must be a JSON file whose id2label names up to {IGNORE} classes, numbered from 0",
                           "Take the config.json of a segmentation network") from error  # fmt: skip
 
 

@@ -52,6 +52,15 @@ class DeviceMemoryError(DeviceError):
     """An accelerator has too little memory for the smallest piece of work."""
 
 
+RERUN_STAGE_ONE = "Run `goodsam teacher-cache` again: it computes only what is missing"
+"""What to do about a panorama that the store lacks, or has of other settings."""
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, for a sentence: "1 panorama", "3 panoramas"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def first_few(names: Sequence[object], limit: int = 3) -> str:
     """The first names of a list, for one sentence: "a, b, c, ..."."""
     return ", ".join(map(str, names[:limit])) + (", ..." if len(names) > limit else "")

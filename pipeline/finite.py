@@ -23,5 +23,5 @@ def require_finite(numbers: torch.Tensor, network: str) -> None:
         return
     raise WeightsError(f"{network} outputs NaN or infinity",
                        "all outputs of a network must be finite",
-                       "Its weights are damaged, or the precision is too low for them: fetch or train them again, or "
+                       "Its weights are damaged, or its precision is too low: download or train them again, or "
                        "set its precision to float32")  # fmt: skip

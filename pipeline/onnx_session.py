@@ -31,8 +31,7 @@ def open_session(source: Path | bytes, device: torch.device, what: str, remedy: 
         import onnxruntime
     except ImportError as error:
         raise WeightsError("onnxruntime is not installed", f"{what} needs it",
-                           "Run `.venv/bin/uv pip install --python .venv/bin/python -e '.[onnx]'` in the project's"
-                           " folder") from error  # fmt: skip
+                           "Run `pip install onnxruntime`") from error  # fmt: skip
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     providers: list[str | tuple[str, dict[str, int]]] = ["CPUExecutionProvider"]

@@ -6,12 +6,12 @@ of them.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import WeightsError, first_line
+from pipeline.errors import WeightsError, counted, first_few, first_line
 from pipeline.settings import digest_of
 
 if TYPE_CHECKING:
@@ -84,8 +84,19 @@ def load_complete(auto_class: Any, folder: Path, name: str, key: str, kind: str,
         found = f"{name} cannot be loaded ({first_line(error)})"
         raise WeightsError(found, f"it must be {kind}", remedy(key)) from error
     if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers
-        raise WeightsError(f"{name} lacks {len(missing)} weights, the first of them {missing[0]}", whole, remedy(key))
+        raise lacking_weights(name, missing, whole, remedy(key))
     return network.eval().requires_grad_(False)
+
+
+def lacking_weights(
+    name: object,
+    missing: Sequence[str],
+    expected: str = "it must have all weights of the network",
+    remedy: str = "Download the weights again, or choose others",
+) -> WeightsError:
+    """The error for a network, by what the user calls it, that lacks weights of these names."""
+    return WeightsError(f"{name} lacks {counted(len(missing), 'weight tensor')} ({first_few(missing)})", expected,
+                        remedy)  # fmt: skip
 
 
 def remedy(key: str) -> str:
@@ -122,5 +133,5 @@ def _snapshot(name: str, key: str, patterns: tuple[str, ...]) -> Path:
         return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except Exception as error:  # the hub's client has no common base class of errors
         raise WeightsError(f"{name} cannot be loaded ({first_line(error)})",
-                           "the hub must have it and be reachable, or it must be in the hub's cache",
+                           "the Hugging Face hub must have it and be reachable, or it must be in the hub's cache",
                            remedy(key)) from error  # fmt: skip

@@ -229,13 +229,13 @@ def load_recipe(path: Path) -> Recipe:
     except FileNotFoundError as error:
         raise RecipeError(f"recipe {path} does not exist", "a recipe is a TOML file", "Check the path") from error
     except UnicodeDecodeError as error:
-        raise RecipeError(f"recipe {path} has characters that are not UTF-8 (at byte {error.start})",
-                          "TOML files are UTF-8", "Save it with that encoding") from error  # fmt: skip
+        raise RecipeError(f"recipe {path} is not UTF-8 (byte {error.start})", "TOML files are UTF-8",
+                          "Save it in that encoding") from error  # fmt: skip
     except IsADirectoryError as error:
         raise RecipeError(f"recipe {path} is a folder", "a recipe is a TOML file", "Name the file") from error
     except OSError as error:
         raise RecipeError(f"recipe {path} cannot be read ({error.strerror})", "a recipe is a TOML file",
-                          "Check path and permissions") from error  # fmt: skip
+                          "Check the path and its permissions") from error  # fmt: skip
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(
             f"recipe {path} cannot be read ({error})", "a recipe is a TOML file", "Correct the file"

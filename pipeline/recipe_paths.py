@@ -64,7 +64,7 @@ def _expanded(value: str, key: str) -> Path:
     try:
         return Path(value).expanduser()
     except RuntimeError as error:
-        raise RecipeError(f"{key} is {value!r}", "~ must stand for a home folder, and none is known",
+        raise RecipeError(f"{key} is {value!r}", "~ stands for the home folder, which is not known here",
                           "Write the whole path") from error  # fmt: skip
 
 

@@ -107,7 +107,7 @@ def test_what_can_only_be_a_path_is_one_though_it_is_not_there(tmp_path: Path) -
     table = anchored({"assistant": {"name": "net.onnx"}, "student": {"weights": "./start"}}, tmp_path)
     assert table == {"assistant": {"name": str(tmp_path / "net.onnx")}, "student": {"weights": str(tmp_path / "start")}}
     nobody = "~nobody-of-this-name/photos"
-    with pytest.raises(RecipeError, match=r"data\.panoramas is '~nobody-of-this-name/photos'; ~ must stand for"):
+    with pytest.raises(RecipeError, match=r"data\.panoramas is '~nobody-of-this-name/photos'; ~ stands for"):
         anchored({"data": {"panoramas": nobody}}, tmp_path)
 
 
@@ -199,5 +199,5 @@ def test_a_printed_recipe_may_be_written_by_windows(encoded: Callable[[str], byt
 
 def test_a_recipe_of_another_encoding_is_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_bytes('[data]\npanoramas = "Stra\u00dfe"\n'.encode("latin-1"))
-    with pytest.raises(RecipeError, match=r"not UTF-8 .* Save it with that encoding"):
+    with pytest.raises(RecipeError, match=r"not UTF-8 .* Save it in that encoding"):
         load_recipe(tmp_path / "mine.toml")

@@ -21,11 +21,10 @@ from pipeline.adapt.config import AdaptConfig
 from pipeline.adapt.losses import AdaptTargets
 from pipeline.adapt.visibility import VisiblePixels, overlap, visible_pixels
 from pipeline.arrays import ImageArray
-from pipeline.errors import CacheError, GoodSAMError
 from pipeline.panorama.config import GRID
 from pipeline.panorama.views import View
 from pipeline.student.augment import jitter_colours
-from pipeline.student.data import shuffled
+from pipeline.student.epochs import Epochs
 from pipeline.student.pooling import decode
 from pipeline.student.sample import PanoramaSample
 from pipeline.teacher.rectification import resized
@@ -114,8 +113,8 @@ class AdaptSet:
 
     def __init__(self, ids: Sequence[str], read: AdaptReader, ways: Sequence[Way], config: AdaptConfig) -> None:
         """`ids` in an order that does not change between runs; `ways` are shown in turn."""
-        self._ids, self._read, self._ways, self._config = tuple(ids), read, tuple(ways), config
-        self.failed: dict[str, str] = {}
+        self._epochs, self._ways, self._config = Epochs(ids, read, config.seed), tuple(ways), config
+        self.failed = self._epochs.failed
         """Ids that could not be read, with the reason."""
 
     def batch(self, step: int) -> AdaptBatch:
@@ -131,20 +130,7 @@ class AdaptSet:
     def _shown(self, number: int, way: Way) -> ShownPanorama:
         """The images of the `number`-th panorama, from 0."""
         rng = np.random.default_rng((self._config.seed, _STREAM, number))
-        return show(self._sample(number), way, self._config, rng)
-
-    def _sample(self, number: int) -> AdaptSample:
-        """Every epoch has each panorama once; an unreadable one is replaced by the next in the epoch's order."""
-        epoch, position = divmod(number, len(self._ids))
-        for index in np.roll(shuffled(len(self._ids), self._config.seed, epoch), -position):
-            if (panorama_id := self._ids[index]) in self.failed:
-                continue
-            try:
-                return self._read(panorama_id)
-            except GoodSAMError as error:
-                self.failed[panorama_id] = str(error)
-        raise CacheError(f"none of {len(self._ids)} panoramas can be read ({next(iter(self.failed.values()))})",
-                         "a finished stage one and its panoramas are needed", "Run stage one again")  # fmt: skip
+        return show(self._epochs.sample(number), way, self._config, rng)
 
 
 @dataclass(frozen=True)

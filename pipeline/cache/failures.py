@@ -63,7 +63,8 @@ def reading(what: str) -> Generator[None]:
         raise DamagedError(
             f"{what} is damaged ({error})",
             "it must be as it was written",
-            "Run `goodsam verify RECIPE --discard`, then `goodsam teacher-cache RECIPE` again: it does what is missing",
+            "Run `goodsam verify RECIPE --discard`, then `goodsam teacher-cache RECIPE` again: it computes only what "
+            "is missing",
         ) from error
 
 
@@ -78,7 +79,10 @@ def writing(what: Path | str) -> Generator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            expected, remedy = "there must be room", "Free some space and run the command again; finished work is kept"
+            expected, remedy = (
+                "the disk must have free space",
+                "Free some space and run the command again; finished work is kept",
+            )
         elif error.errno in _FORBIDDEN:
             expected, remedy = "the folder must be writable", "Change its permissions, or choose another cache folder"
         else:

@@ -39,7 +39,7 @@ from pipeline.cache.group import (
 )
 from pipeline.cache.mark import JSON, Array, Mark, folder_name, id_of_folder
 from pipeline.cache.mark_index import MarkIndex
-from pipeline.errors import CacheError
+from pipeline.errors import RERUN_STAGE_ONE, CacheError
 
 FORMAT = "goodsam teacher cache"
 VERSION = 1
@@ -286,13 +286,13 @@ class TeacherStore:
         if not is_there:
             raise MissingError(
                 f"{panorama_id} ({product}) is not in {self.path}",
-                "it must be done first",
-                "Run `goodsam teacher-cache` again: it does what is missing",
+                "stage one must have computed it",
+                RERUN_STAGE_ONE,
             )
         with reading(f"the done mark of {panorama_id} ({product})"):
             mark = read_mark(folder)
             if mark.panorama_id != panorama_id:
-                raise ValueError(f"it is that of {mark.panorama_id}")
+                raise ValueError(f"it belongs to {mark.panorama_id}")
         return mark
 
     def ensure_fingerprint(self, product: str, fingerprint: str) -> None:
@@ -355,7 +355,7 @@ class TeacherStore:
         if not is_there:
             raise CacheError(
                 f"{self.path} does not exist",
-                "it is made by `goodsam teacher-cache`",
+                "`goodsam teacher-cache` makes it",
                 "Run that first, or correct the name of the run",
             )
         if not attributes and _subfolders(self.path):
@@ -363,13 +363,13 @@ class TeacherStore:
                 return
             raise DamagedError(
                 f"{self.path / GROUP} is missing or damaged",
-                "it says what the folder is; what lies below it may be whole",
-                "Run `goodsam verify RECIPE --discard`: it writes that file anew",
+                "it says what the folder is; the panoramas below it may be whole",
+                "Run `goodsam verify RECIPE --discard`, which writes that file again",
             )
         if attributes.get("format") != FORMAT:
             raise CacheError(
-                f"{self.path} is not a teacher's store",
-                "it must be missing, empty or made by `goodsam teacher-cache`",
+                f"{self.path} is not a store of GoodSAM",
+                "the folder must be missing, empty or made by `goodsam teacher-cache`",
                 "Choose another run, or remove that folder if nobody needs it",
             )
         if attributes.get("version") != VERSION:

@@ -85,7 +85,7 @@ def _require_each_once(name: str, classes: Mapping[str, Sequence[str]], labels: 
     unknown = [label for members in classes.values() for label in members if folded(label) not in known]
     faults = [f"{what}: {', '.join(faulty)}"
               for what, faulty in (("without a category", missing), ("in more than one", duplicate),
-                                   ("named there, but no class", unknown)) if faulty]  # fmt: skip
+                                   ("not a class", unknown)) if faulty]  # fmt: skip
     raise RecipeError(f"{_KEY} is {name!r}, which does not fit the classes of {labels.name} ({'; '.join(faults)})",
                       "each class must be in exactly one category",
                       "Name a JSON file of categories that fits, or leave the setting empty")  # fmt: skip
@@ -118,5 +118,5 @@ def _require_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
         duplicate = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
-        raise ValueError(f"{duplicate} is in it twice")
+        raise ValueError(f"{duplicate!r} is in it twice")
     return table

@@ -96,6 +96,6 @@ def decode_brush(content: Sequence[int], height: int, width: int, where: str) ->
             )
             at += count
     except (EOFError, ValueError, TypeError, OverflowError) as error:
-        raise InputError(f"{where} has a brush mask that is damaged",
+        raise InputError(f"{where} has a damaged brush mask",
                          "it must be as Label Studio writes it", "Export the annotations again") from error  # fmt: skip
     return values.reshape(height, width, _CHANNELS)[..., 3] >= _OPAQUE

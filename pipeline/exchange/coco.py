@@ -25,7 +25,9 @@ def require_pycocotools() -> None:
         InputError: it is not installed.
     """
     if find_spec("pycocotools") is None:
-        raise InputError("pycocotools is not installed", "it makes COCO's run lengths", "pip install pycocotools")
+        raise InputError(
+            "pycocotools is not installed", "exports in COCO's format need it", "Run `pip install pycocotools`"
+        )
 
 
 def categories(labels: LabelSet) -> list[dict[str, Any]]:

@@ -93,6 +93,9 @@ def _mask_element(mask_hw: BoolArray, label: str) -> Element:
                    top=str(top), width=str(box_hw.shape[1]), height=str(box_hw.shape[0]), z_order="0")  # fmt: skip
 
 
+_EXPECTED = "it must be XML in the format CVAT for images 1.1"
+
+
 def read_cvat(source: IO[bytes] | bytes, labels: LabelSet, where: str) -> Iterator[LabelledPicture]:
     """The labelled pictures of an export, one at a time; those without any shape are left out.
 
@@ -110,25 +113,25 @@ def read_cvat(source: IO[bytes] | bytes, labels: LabelSet, where: str) -> Iterat
             if event == "start":
                 found_root = found_root or element.tag == "annotations"
             elif element.tag == "track":
-                raise InputError(f"{where} is an export for videos", "it must be one of CVAT for images 1.1",
+                raise InputError(f"{where} is an export for videos", _EXPECTED,
                                  "Export it in that format")  # fmt: skip
             elif element.tag == "image":
                 if (picture := _picture(element, labels, where)) is not None:
                     yield picture
                 element.clear()
     except ParseError as error:
-        raise InputError(f"{where} is damaged ({error})", "it must be XML of CVAT for images 1.1",
+        raise InputError(f"{where} is damaged ({error})", _EXPECTED,
                          "Export the annotations again") from error  # fmt: skip
     if not found_root:
-        raise InputError(f"{where} has no <annotations>", "it must be XML of CVAT for images 1.1",
+        raise InputError(f"{where} has no <annotations>", _EXPECTED,
                          "Name the annotations.xml of a CVAT export")  # fmt: skip
 
 
 def _picture(element: Element, labels: LabelSet, where: str) -> LabelledPicture | None:
     name = element.get("name", "")
-    place = f"{where}: {name or 'a picture without name'}"
+    place = f"{where}: {name or 'a picture without a name'}"
     if others := sorted({shape.tag for shape in element if shape.tag in _OTHERS}):
-        raise InputError(f"{place} has a {others[0]}", f"label maps are made of {', '.join(_SHAPES)}",
+        raise InputError(f"{place} has the shape {others[0]!r}", f"label maps are made of {', '.join(_SHAPES)}",
                          "Turn it into a mask or a polygon in CVAT, or remove it")  # fmt: skip
     shapes = [shape for shape in element if shape.tag in _SHAPES]
     if not shapes:
@@ -157,8 +160,8 @@ def _region(shape: Element, height: int, width: int, where: str) -> BoolArray:
 def _mask(shape: Element, height: int, width: int, where: str) -> BoolArray:
     left, top, columns, rows = (int(shape.attrib[key]) for key in ("left", "top", "width", "height"))
     if min(left, top) < 0 or min(rows, columns) < 1 or top + rows > height or left + columns > width:
-        raise InputError(f"{where} has a mask outside of its {width}x{height} pixels", "masks must lie inside",
-                         "Export the annotations again")  # fmt: skip
+        raise InputError(f"{where} has a mask that reaches beyond its {width}x{height} pixels",
+                         "masks must lie inside the picture", "Export the annotations again")  # fmt: skip
     counts = np.array([int(count) for count in shape.attrib["rle"].split(",")], np.int64)
     mask_hw = np.zeros((height, width), np.bool_)
     mask_hw[top : top + rows, left : left + columns] = mask_of_runs(counts, rows, columns, where)

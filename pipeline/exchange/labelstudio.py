@@ -73,7 +73,7 @@ def read_labelstudio(tasks: Any, labels: LabelSet, where: str) -> Iterator[Label
     if not isinstance(tasks, list) or not all(
         isinstance(one, dict) and isinstance(one.get("data"), dict) for one in tasks
     ):
-        raise InputError(f"{where} is no list of tasks", "it must be an export of Label Studio (JSON, not JSON-MIN)",
+        raise InputError(f"{where} is not a list of tasks", "it must be an export of Label Studio (JSON, not JSON-MIN)",
                          "Export the project as JSON")  # fmt: skip
     for number, one in enumerate(tasks):
         name = str(one["data"].get("panorama") or one["data"].get(OBJECT) or f"task {one.get('id', number)}")
@@ -97,7 +97,7 @@ def _picture(found: list[Mapping[str, Any]], labels: LabelSet, where: str) -> La
         return None
     sizes = {(int(result["original_height"]), int(result["original_width"])) for result in regions}
     if len(sizes) > 1:
-        raise InputError(f"{where} has regions of pictures of different sizes", "all must be of one picture",
+        raise InputError(f"{where} has regions drawn on pictures of different sizes", "a task has one picture",
                          "Export the annotations again")  # fmt: skip
     height, width = sizes.pop()
     return paint_regions(height, width, (_region(result, height, width, labels, where) for result in regions))
@@ -106,7 +106,7 @@ def _picture(found: list[Mapping[str, Any]], labels: LabelSet, where: str) -> La
 def _region(result: Mapping[str, Any], height: int, width: int, labels: LabelSet, where: str) -> tuple[int, BoolArray]:
     kind, value = str(result["type"]), result["value"]
     if kind not in _TYPES:
-        raise InputError(f"{where} has a region of type {kind}", f"label maps are made of {', '.join(_TYPES)}",
+        raise InputError(f"{where} has a region of the type {kind!r}", f"label maps are made of {', '.join(_TYPES)}",
                          "Draw it with the brush, or remove it")  # fmt: skip
     class_id = class_id_of(str(value[kind][0]), labels, where)
     if kind == "brushlabels":

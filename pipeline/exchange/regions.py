@@ -70,7 +70,7 @@ def mask_of_runs(counts: npt.NDArray[np.integer], height: int, width: int, where
         InputError: they do not fill the mask.
     """
     if counts.size == 0 or counts.min() < 0 or int(counts.sum()) != height * width:
-        found = f"runs {first_few(counts.tolist())} of {int(counts.sum())} pixels"
-        raise InputError(f"{where} has {found}", f"they must fill its box of {width}x{height}",
+        found = f"a mask with the run lengths {first_few(counts.tolist())}, which sum to {int(counts.sum())} pixels"
+        raise InputError(f"{where} has {found}", f"they must sum to those of its box of {width}x{height}",
                          "Export the annotations again")  # fmt: skip
     return np.repeat(np.arange(counts.size) % 2 == 1, counts).reshape(height, width)

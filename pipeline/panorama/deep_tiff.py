@@ -103,9 +103,9 @@ def eight_bit(values: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.uint
     numbers = values.astype(np.float32)
     if missing := int(np.isnan(numbers).sum()):
         raise InputError(
-            f"{name} has {missing} floating-point pixels that are NaN",
+            f"{name} has floating-point pixels, of which {missing} are NaN",
             "floating-point pixels lie in 0 to 1",
-            "Fill them and export it with 8 or 16 bits",
+            "Give these pixels a colour, and export it with 8 or 16 bits",
         )
     if numbers.min() < 0 or numbers.max() > 1:
         raise InputError(
@@ -143,11 +143,11 @@ def _samples(page: TiffPage, name: str) -> npt.NDArray[Any]:
     except Exception as error:  # tifffile raises whatever the damage leads to
         if "imagecodecs" in str(error):
             raise InputError(
-                f"{name} is a TIFF whose compression is not known ({first_line(error)})",
-                "uncompressed, Deflate and PackBits are read without further packages",
-                "pip install imagecodecs, or export it uncompressed",
+                f"{name} is a TIFF whose compression cannot be read ({first_line(error)})",
+                "uncompressed, Deflate and PackBits files are read without further packages",
+                "Run `pip install imagecodecs`, or export it uncompressed",
             ) from error
-        raise _unknown(name, f"what cannot be decoded ({first_line(error)})") from error
+        raise _unknown(name, f"pixels that cannot be decoded ({first_line(error)})") from error
     if page.samplesperpixel > 1 and page.planarconfig == _SEPARATE:
         values = np.moveaxis(values, 0, -1)
     if values.shape[:2] != (page.imagelength, page.imagewidth) or values.ndim > 3:

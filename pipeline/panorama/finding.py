@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.errors import InputError, first_few
+from pipeline.errors import InputError, counted, first_few
 from pipeline.panorama.formats import HEIC_REMEDY, HEIC_SUFFIXES, SUFFIXES, unread_suffixes
 
 SYSTEM_FOLDERS = ("system volume information", "__macosx", "lost+found")
@@ -59,7 +59,7 @@ class FolderContents:
         kinds = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
         notes = ["left out: " + ", ".join(f"{n} {kind or 'without ending'}" for kind, n in kinds)] if kinds else []
         if heic := _heic_advice(self.left_out):
-            notes[0] += f"; {heic}"
+            notes[0] += f". {heic}"
         if self.doubtful:
             notes.append(f"{len(self.doubtful)} of the {len(self.panoramas)} files taken for panoramas look like "
                          f"masks, depths or labels: {first_few(self.doubtful)}; "
@@ -97,8 +97,8 @@ def survey_folder(folder: Path, others: Collection[Path] = (), only: Sequence[st
         files = [file for file in files if wanted.match(_posix(file[top:]))]
         if not files:
             raise InputError(
-                f"{folder} holds nothing that matches {' or '.join(map(repr, only))}",
-                "patterns are of paths below that folder",
+                f"no file in {folder} matches {' or '.join(map(repr, only))}",
+                "patterns are compared with paths below that folder",
                 "Correct the patterns or the folder",
             )
     by_id: dict[str, list[Path]] = {}
@@ -117,7 +117,7 @@ def survey_folder(folder: Path, others: Collection[Path] = (), only: Sequence[st
             set_aside[_posix(file[top:])] = _why_no_file(Path(file))
     if not by_id:
         raise InputError(
-            f"{folder} holds no images ({len(files)} other files)",
+            f"{folder} holds no images ({counted(len(files), 'other file')})",
             "panoramas are .jpg, .png, .webp, .avif, .tif or .heic files, in the folder or in folders below it",
             _heic_advice(left_out) or "Name the folder of the panoramas",
         )
@@ -131,8 +131,8 @@ def survey_folder(folder: Path, others: Collection[Path] = (), only: Sequence[st
     panoramas = [PanoramaFile(i, by_id[i][0]) for i in sorted(by_id) if len(by_id[i]) == 1]
     if not panoramas:
         name, reason = next(iter(set_aside.items()))
-        raise InputError(f"{folder} holds no usable images", f"the first that was set aside: {name}: {reason}",
-                         "Give each image a unique name")  # fmt: skip
+        raise InputError(f"{folder} holds no usable images ({name}: {reason})", "at least one must be usable",
+                         "Repair, rename or replace the images")  # fmt: skip
     doubtful = [panorama.id for panorama in panoramas if _is_companion(panorama, by_id)]
     return FolderContents(panoramas, set_aside, dict(left_out), doubtful)
 
@@ -167,7 +167,7 @@ def visible_files(folder: Path) -> Iterator[Path]:
 def _heic_advice(left_out: Mapping[str, int]) -> str:
     """A sentence on how to read HEIC files; empty if none were left out."""
     found = [suffix for suffix in HEIC_SUFFIXES if suffix in left_out]
-    return f"to read {' and '.join(found)}: {HEIC_REMEDY}" if found else ""
+    return f"{HEIC_REMEDY} to read {' and '.join(found)}" if found else ""
 
 
 def _visible(folder: Path, apart: Collection[str]) -> Iterator[str]:
@@ -223,6 +223,6 @@ def _why_no_file(path: Path) -> str:
 def _refuse_folder(error: OSError) -> None:
     raise InputError(
         f"folder {error.filename} cannot be listed ({error.strerror})",
-        "every folder below the panoramas' must be readable",
-        "Correct its permissions or move it away",
+        "all folders inside the folder of panoramas must be readable",
+        "Change its permissions or move it away",
     ) from error

@@ -13,7 +13,7 @@ HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".jpeg_original", ".jpg_original", ".insp", ".mpo",
             ".png", ".webp", ".tif", ".tiff", ".avif", *HEIC_SUFFIXES)  # fmt: skip
 """Endings of panoramas, in lower case; cameras and exiftool write JPEG under several."""
-HEIC_REMEDY = "pip install pillow-heif (GoodSAM's extra `heic`)"
+HEIC_REMEDY = "Run `pip install pillow-heif` (GoodSAM's extra `heic`)"
 """What makes HEIC readable, for messages."""
 
 _PLAIN_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")  # JPEG includes MPO, a JPEG with further pictures behind it

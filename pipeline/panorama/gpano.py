@@ -58,7 +58,7 @@ def placement_from_tags(
     projection = _tag(text, "ProjectionType")
     if projection and projection.lower() != "equirectangular":
         raise InputError(
-            f"{name} has the projection {projection!r} by its GPano tags",
+            f"{name} has the projection {projection!r} according to its GPano tags",
             "panoramas are equirectangular",
             f"Convert it to equirectangular, {_IF_WRONG}",
         )
@@ -70,7 +70,7 @@ def placement_from_tags(
     rows, columns = placement.box(config.height, config.width)
     if columns.stop - columns.start < MINIMUM_COLUMNS or rows.stop - rows.start < MINIMUM_COLUMNS // 2:
         raise InputError(
-            f"{name} shows only {_degrees(crop)} degrees by its GPano tags",
+            f"{name} shows only {_degrees(crop)} degrees according to its GPano tags",
             f"a part of a panorama has at least {MINIMUM_COLUMNS} of the {config.width} columns of the working size, "
             f"and {MINIMUM_COLUMNS // 2} rows",
             f"Take it out of the folder, {_IF_WRONG}",
@@ -118,18 +118,19 @@ def _corner(crop: _Crop, name: str) -> tuple[float, float]:
     """(left, top) of a part that lies inside a full panorama of 2:1."""
     if abs(crop.full_width / crop.full_height / 2 - 1) > _TOLERANCE:
         raise InputError(
-            f"{name} is a part of {crop.full_width:g}x{crop.full_height:g} pixels by its GPano tags",
-            "the full panorama (FullPanoWidthPixels, FullPanoHeightPixels) is 2:1",
-            f"Correct them, {_IF_WRONG}",
+            f"{name} is a part of a panorama of {crop.full_width:g}x{crop.full_height:g} pixels according to its GPano "
+            "tags",
+            "a full panorama (FullPanoWidthPixels, FullPanoHeightPixels) is 2:1",
+            f"Correct these tags, {_IF_WRONG}",
         )
     # A part as wide or as high as the whole can lie in one place only.
     left = 0.0 if crop.left is None and crop.width >= (1 - _TOLERANCE) * crop.full_width else crop.left
     top = 0.0 if crop.top is None and crop.height >= (1 - _TOLERANCE) * crop.full_height else crop.top
     if left is None or top is None:
         raise InputError(
-            f"{name} shows {_degrees(crop)} degrees by its GPano tags, which do not say where they lie",
-            "CroppedAreaLeftPixels and CroppedAreaTopPixels say it",
-            f"Add them, {_IF_WRONG}",
+            f"{name} shows {_degrees(crop)} degrees according to its GPano tags, which do not say where they lie",
+            "the tags CroppedAreaLeftPixels and CroppedAreaTopPixels must say it",
+            f"Add these tags, {_IF_WRONG}",
         )
     for what, first, length, full in (
         ("columns", left, crop.width, crop.full_width),
@@ -137,9 +138,9 @@ def _corner(crop: _Crop, name: str) -> tuple[float, float]:
     ):
         if first < -_TOLERANCE * full or first + length > (1 + _TOLERANCE) * full:
             raise InputError(
-                f"{name} has the {what} {first:g} to {first + length:g} of {full:g} by its GPano tags",
-                "a part lies inside the full panorama",
-                f"Correct them, {_IF_WRONG}",
+                f"{name} has the {what} {first:g} to {first + length:g} of {full:g} according to its GPano tags",
+                "a part must lie inside the full panorama",
+                f"Correct these tags, {_IF_WRONG}",
             )
     return left, top
 
@@ -154,8 +155,8 @@ def _on_canvas(
     canvas_height = max(height, round(crop.full_height * down * of_sphere))
     if canvas_width * canvas_height > MAXIMUM_CANVAS_PIXELS:
         raise InputError(
-            f"{name} is a part of a panorama of {canvas_width}x{canvas_height} pixels by its GPano tags",
-            f"full panoramas have up to {MAXIMUM_CANVAS_PIXELS // 1_000_000} million",
+            f"{name} is a part of a panorama of {canvas_width}x{canvas_height} pixels according to its GPano tags",
+            f"a full panorama has at most {MAXIMUM_CANVAS_PIXELS // 1_000_000} million pixels",
             f"Export it at a smaller size, {_IF_WRONG}",
         )
     above = (crop.full_height * down - crop.full_height * down * of_sphere) / 2
@@ -163,9 +164,9 @@ def _on_canvas(
     if first < -_TOLERANCE * canvas_height or first + height > (1 + _TOLERANCE) * canvas_height:
         highest, lowest = (90 - 180 * row / crop.full_height for row in (top, top + crop.height))
         raise InputError(
-            f"{name} shows what lies {highest:+.0f} to {lowest:+.0f} degrees from the horizon by its GPano tags",
-            f"panoramas of this run go from {config.vertical_fov / 2:+g} to {-config.vertical_fov / 2:+g}",
-            "Take it into a run with panorama.vertical_fov = 180 (`predict`: --vertical-fov 180)",
+            f"{name} shows {highest:+.0f} to {lowest:+.0f} degrees above the horizon according to its GPano tags",
+            f"panoramas of this run show {config.vertical_fov / 2:+g} to {-config.vertical_fov / 2:+g} degrees",
+            "Process it in a run with panorama.vertical_fov = 180 (`predict`: --vertical-fov 180)",
         )
     top_row = min(max(round(first), 0), canvas_height - height)
     left_column = min(max(round(left * across), 0), canvas_width - width)

@@ -120,7 +120,9 @@ def _load_ignore_mask(path: Path, height: int, width: int, changed_ns: int) -> n
     picture = read_picture(path, require_same_aspect)
     if picture.format in ("JPEG", "MPO"):
         raise InputError(
-            f"ignore mask {path.name} is a JPEG", "JPEG noise is non-zero and would be ignored", "Save the mask as PNG"
+            f"ignore mask {path.name} is a JPEG",
+            "masks are PNG files: JPEG noise is not zero, and would be ignored",
+            "Save the mask as PNG",
         )
     mask = Image.fromarray(_nonzero(picture.image))
     # 32-bit float: the box average of a single set pixel must not round to zero.

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from pipeline.errors import InputError, first_few
+from pipeline.errors import InputError, counted, first_few
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.finding import PanoramaFile, folded_name, visible_files
 from pipeline.panorama.formats import SUFFIXES
@@ -98,7 +98,8 @@ class _Folder:
         real = folder.resolve()
         if any(root.resolve().is_relative_to(real) for root in {_root(panorama) for panorama in panoramas}):
             raise InputError(f"panorama.ignore_mask names {folder}, which holds panoramas",
-                             "masks belong in a separate folder", "Move them to one, and name it")  # fmt: skip
+                             "masks belong in a separate folder",
+                             "Move the masks to another folder, and name it")  # fmt: skip
         by_name: dict[str, Path] = {}
         no_pictures: list[str] = []
         for path in sorted(visible_files(folder)):
@@ -113,8 +114,9 @@ class _Folder:
                                  "Remove one of them")  # fmt: skip
             by_name[stem] = path
         if not by_name:
-            raise InputError(f"panorama.ignore_mask names {folder}, which contains no images",
-                             "it must be a mask or a folder of masks", "Put PNG masks in it, or name none")  # fmt: skip
+            raise InputError(f"panorama.ignore_mask names {folder}, which holds no images",
+                             "it must be a mask or a folder of masks",
+                             "Put PNG masks in it, or leave the setting empty")  # fmt: skip
         by_folded: dict[str, list[str]] = {}
         for name in by_name:
             by_folded.setdefault(folded_name(name), []).append(name)
@@ -165,10 +167,9 @@ class _Folder:
         unused = [path.relative_to(self.path).as_posix() for path in self.by_name.values() if path not in used]
         notes: list[str] = []
         if unused:
-            count = "1 ignore mask belongs" if len(unused) == 1 else f"{len(unused)} ignore masks belong"
-            notes.append(f"{count} to no panorama: {first_few(unused)}")
+            notes.append(f"{counted(len(unused), 'ignore mask')} without a panorama: {first_few(unused)}")
         if self.no_pictures:
-            notes.append(f"{self.path} also contains files that are not images: {first_few(self.no_pictures)}")
+            notes.append(f"{self.path} also holds files that are not images: {first_few(self.no_pictures)}")
         return notes
 
 
@@ -206,9 +207,9 @@ def _require_one_owner(
         other = owners.setdefault(found[0], panorama.id)
         if folded_name(other) != folded_name(panorama.id):
             mask = found[0].relative_to(masks.path)
-            raise InputError(f"ignore mask {mask} could be that of {other!r} and of {panorama.id!r}",
-                             "panoramas with the same name are distinguished by their folder",
-                             f"Move it to a folder: {Path(other).parent / mask.name}, say")  # fmt: skip
+            raise InputError(f"ignore mask {mask} could belong to {other!r} and to {panorama.id!r}",
+                             "masks of panoramas with the same name must lie in folders of the same names",
+                             f"Move it, for example to {Path(other).parent / mask.name}")  # fmt: skip
 
 
 def _of_size(panorama: Path, sizes: Mapping[tuple[int, int], Sequence[Path]]) -> tuple[Path, str] | None:
@@ -253,7 +254,7 @@ def _header(mask: Path) -> PictureHeader:
     header = picture_header(mask)
     if header is None:
         raise InputError(f"ignore mask {mask} cannot be opened as an image", "masks are PNG files",
-                         "Save it again, or take it out of the folder")  # fmt: skip
+                         "Save it again or take it out of the folder")  # fmt: skip
     return header
 
 

@@ -146,7 +146,7 @@ def open_full_size(path: Path) -> tuple[npt.NDArray[np.uint8], Picture]:
 def _require_some_width(path: Path, width: int, height: int) -> None:
     if width < MINIMUM_WIDTH:
         raise InputError(
-            f"{path.name} is {width}x{height}, too small",
+            f"{path.name} is only {width}x{height}",
             f"a panorama is at least {MINIMUM_WIDTH} pixels wide",
             "Export it at a larger size or take it out of the folder",
         )
@@ -187,12 +187,12 @@ def read_picture(
     try:
         return _decode(path, check_size, wanted, defer_check_to_tags)
     except FileNotFoundError:
-        raise InputError(f"{path} is not there", "it must be an image file", "Check the path") from None
+        raise InputError(f"{path} does not exist", "it must be an image file", "Check the path") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder", "it must be an image file", "Name the file") from None
     except PermissionError:
         raise InputError(
-            f"{path.name} may not be read (permission denied)", "it must be readable", f"chmod u+r {path}"
+            f"{path.name} cannot be read (permission denied)", "it must be readable", f"Run `chmod u+r {path}`"
         ) from None
     except UnidentifiedImageError:
         raise _not_opened(path) from None
@@ -291,8 +291,8 @@ def _decode(
         def check(width: int, height: int, has_xmp: bool) -> None:
             if width * height > MAXIMUM_PIXELS:
                 raise InputError(
-                    f"{path.name} has {width}x{height}",
-                    f"images of up to {MAXIMUM_PIXELS // 1_000_000} million pixels are decoded",
+                    f"{path.name} is {width}x{height}",
+                    f"an image has at most {MAXIMUM_PIXELS // 1_000_000} million pixels",
                     "Export it at a smaller size",
                 )
             if not (defer_check_to_tags and has_xmp):
@@ -369,8 +369,8 @@ def _eight_bit(image: Image.Image, path: Path) -> Image.Image:
         return Image.fromarray(eight_bit(values, path.name))
     if values.min() < 0 or values.max() > 65535:
         raise InputError(
-            f"{path.name} has 32-bit pixels with a sign, from {values.min()} to {values.max()}",
-            "panoramas have 8 or 16 bits per channel, or 32 without a sign",
+            f"{path.name} has signed 32-bit pixels from {values.min()} to {values.max()}",
+            "panoramas have 8, 16 or unsigned 32 bits per channel",
             "Export it with 8 or 16 bits",
         )
     grey = Image.fromarray(eight_bit(values.astype(np.uint16), path.name))
@@ -384,7 +384,9 @@ def _aspect_remedy(width: int, height: int) -> str:
     if abs(fov / 180 - 1) <= ASPECT_TOLERANCE:
         return _FOV_REMEDY.format("180", "full panoramas")
     if fov < 180:
-        return _FOV_REMEDY.format(f"{fov:.1f}", "a band that goes all the way round; take a part of one out")
+        return _FOV_REMEDY.format(
+            f"{fov:.1f}", "bands that go all the way round; take it out of the folder if it does not"
+        )
     if abs(fov / 360 - 1) <= ASPECT_TOLERANCE:
         return "If it is a top-bottom stereo pair, cut out one half; else take it out of the folder"
     if abs(fov / 720 - 1) <= ASPECT_TOLERANCE:
@@ -394,9 +396,9 @@ def _aspect_remedy(width: int, height: int) -> str:
 
 def _not_opened(path: Path) -> InputError:
     if is_heic(path) and not heic_is_readable():
-        return InputError(f"{path.name} is a HEIC image", "they are read where pillow-heif is installed", HEIC_REMEDY)
+        return InputError(f"{path.name} is a HEIC image", "HEIC needs the package pillow-heif", HEIC_REMEDY)
     return InputError(
         f"{path.name} cannot be opened as an image",
-        "JPEG, PNG, WebP, AVIF, TIFF and, with the extra `heic`, HEIC can, whatever the suffix says",
+        "panoramas are JPEG, PNG, WebP, AVIF, TIFF or, with the extra `heic`, HEIC files, whatever their suffix",
         "Export it again or take it out of the folder",
     )

@@ -35,8 +35,8 @@ def panorama_of_array(image_HW3: ImageArray, config: PanoramaConfig) -> OpenedPa
     height, width = image_HW3.shape[:2]
     require_aspect(_NAME, width, height, config)
     if width < MINIMUM_WIDTH:
-        raise InputError(f"{_NAME} is {width}x{height}", f"a panorama is at least {MINIMUM_WIDTH} pixels wide",
-                         "Take a larger one")  # fmt: skip
+        raise InputError(f"{_NAME} is only {width}x{height}", f"a panorama is at least {MINIMUM_WIDTH} pixels wide",
+                         "Give a larger one")  # fmt: skip
     resized = resize_wrapping(Image.fromarray(np.ascontiguousarray(image_HW3)), config.width, config.height)
     transparent_HW = np.zeros((config.height, config.width), np.bool_)
     place = Placement.whole(height, width)

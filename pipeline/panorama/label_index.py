@@ -35,9 +35,9 @@ def read_label_index(path: Path, label_set: LabelSet) -> npt.NDArray[np.uint8]:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})", expected, "Check data.labels_index") from error
     except ValueError as error:
-        raise InputError(f"{path} is no JSON ({error})", expected, "Check data.labels_index") from error
+        raise InputError(f"{path} is not JSON ({error})", expected, "Check data.labels_index") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{path} is no list of names", expected, "Check data.labels_index")
+        raise InputError(f"{path} is not a list of names", expected, "Check data.labels_index")
     ids = {name: class_id for class_id, name in enumerate(label_set.names)}
     classes_N = np.array([ids.get(name.partition("_")[0], IGNORE) for name in names], np.uint8)
     if (classes_N == IGNORE).all():

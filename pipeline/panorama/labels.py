@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipeline.class_tables import merge_table
 from pipeline.classes import IGNORE, LABEL_SETS, LabelSet, can_merge
-from pipeline.errors import InputError, first_few
+from pipeline.errors import InputError, counted, first_few
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.finding import PanoramaFile, folded_name
 from pipeline.panorama.images import ASPECT_TOLERANCE, aspect_ratio, fits_aspect, read_picture
@@ -43,8 +43,7 @@ class FoundLabels:
         """A sentence on the unmatched label files: their number and the first names; empty if there are none."""
         if not self.unmatched:
             return ""
-        count = "1 label file belongs" if len(self.unmatched) == 1 else f"{len(self.unmatched)} label files belong"
-        return f"{count} to no panorama: {first_few(self.unmatched)}"
+        return f"{counted(len(self.unmatched), 'label file')} without a panorama: {first_few(self.unmatched)}"
 
 
 def survey_labels(folder: Path, panoramas: Sequence[PanoramaFile], *, find_unmatched: bool = True) -> FoundLabels:
@@ -74,8 +73,8 @@ def survey_labels(folder: Path, panoramas: Sequence[PanoramaFile], *, find_unmat
     if panoramas and not found:
         first = panoramas[0]
         raise InputError(
-            f"{folder} holds a label for none of the {len(panoramas)} panoramas",
-            f"{first.path.name} would have {next(label_candidates(first.id)).name} or "
+            f"{folder} holds no label of any of the {counted(len(panoramas), 'panorama')}",
+            f"the label of {first.path.name} is called {next(label_candidates(first.id)).name} or "
             f"{PurePosixPath(first.id).name}.png, in the same subfolder",
             "Name the folder of the labels, or rename them",
         )
@@ -249,8 +248,8 @@ def _require_ids(path: Path, image: Image.Image, image_format: str) -> None:
         raise InputError(
             f"{path.name} is {image_format} of mode {image.mode}",
             "labels are PNG files of class ids, with one channel or a palette",
-            "Convert colours to class ids, or set data.labels_index if they are numbers (Stanford2D3D); never store "
-            "labels as JPEG",
+            "Convert colours to class ids, or set data.labels_index if they are numbers (as in Stanford2D3D); never "
+            "store labels as JPEG",
         )
 
 
@@ -258,7 +257,7 @@ def _require_colours(path: Path, image: Image.Image, image_format: str) -> None:
     if image_format != "PNG" or image.mode not in ("RGB", "RGBA"):
         raise InputError(
             f"{path.name} is {image_format} of mode {image.mode}",
-            "with data.labels_index, labels are PNG files whose red, green and blue are a number",
+            "with data.labels_index, labels are RGB PNG files whose colours are numbers of that list",
             "Leave data.labels_index empty for files of class ids",
         )
 

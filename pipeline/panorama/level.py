@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from pipeline.arrays import ScalarT
 from pipeline.classes import IGNORE
+from pipeline.errors import counted
 from pipeline.panorama.placement import Placement
 from pipeline.panorama.sphere import (
     panorama_coordinates,
@@ -75,9 +76,9 @@ def level_note(tilts: Sequence[float]) -> str:
     """A sentence on how many panoramas were levelled and by how much; empty for none."""
     if not tilts:
         return ""
-    which = "1 panorama is" if len(tilts) == 1 else f"{len(tilts)} panoramas are"
-    return (f"{which} levelled: by GPano tags the camera was tilted by up to {max(tilts):.1f} degrees "
-            f'(median {median(tilts):.1f}); panorama.level = "off" (`predict`: --no-level) leaves that')  # fmt: skip
+    return (f"{counted(len(tilts), 'panorama')} levelled: according to GPano tags, the camera was tilted by up to "
+            f'{max(tilts):.1f} degrees (median {median(tilts):.1f}); panorama.level = "off" (`predict`: --no-level) '
+            "leaves them tilted")  # fmt: skip
 
 
 def _camera_to_level(placement: Placement) -> npt.NDArray[np.float64]:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.arrays import ScalarT
+from pipeline.errors import counted
 from pipeline.panorama.sphere import FULL_SPHERE_DEGREES
 
 
@@ -106,8 +107,7 @@ def placement_note(placed: int) -> str:
     """How many panoramas are parts of the canvas, in a sentence; empty for none."""
     if not placed:
         return ""
-    which = "1 panorama is placed by its" if placed == 1 else f"{placed} panoramas are placed by their"
-    return f"{which} GPano tags; the rest of the sphere is ignored there"
+    return f"{counted(placed, 'panorama')} placed on the sphere by GPano tags; the rest of the sphere is ignored there"
 
 
 def _span(first: int, length: int, scale: float, end: int) -> slice:

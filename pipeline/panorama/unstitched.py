@@ -55,7 +55,7 @@ def require_stitched(image: Image.Image, name: str, width: int, height: int) -> 
         content = f"{round(width * share)}x{round(height * share)}"
         raise InputError(
             f"{name} is black on the right and at the bottom: its content is about {content} of {width}x{height}",
-            "a panorama fills its picture, from the left border to the right",
+            "a panorama fills its picture from the left border to the right",
             f"Cut it to the upper left {content}",
         )
 

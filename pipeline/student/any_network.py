@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -20,12 +20,13 @@ from transformers import AutoConfig, AutoModelForSemanticSegmentation, Pretraine
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES as SEMANTIC
 
 from pipeline.classes import IGNORE, LabelSet
-from pipeline.errors import WeightsError, first_line
-from pipeline.pretrained import quiet
+from pipeline.errors import WeightsError, counted, first_line
+from pipeline.pretrained import lacking_weights, quiet
 from pipeline.student.start import note_of_rows, rows_by_class, same_classes
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-_REMEDY = "Check student.weights"
+_REMEDY = "Correct student.weights"
+Config = TypeVar("Config", bound=PretrainedConfig)
 
 
 def start_network(folder: Path, label_set: LabelSet) -> tuple[PreTrainedModel, str]:
@@ -41,10 +42,10 @@ def start_network(folder: Path, label_set: LabelSet) -> tuple[PreTrainedModel, s
         WeightsError: it is no semantic network of transformers, is broken, or lacks weights of its encoder.
     """
     own = _config(folder)
-    wanted = _with_labels(own, label_set)
+    wanted = with_classes(own, label_set)
     if not any(path for pattern in _WEIGHTS for path in folder.glob(pattern)):
         return _random(wanted, folder), ""
-    known = _names(own)
+    known = class_names(own)
     if same_classes(known, label_set.names):
         model, missing = _load(folder, wanted)
         return model, _HEAD_IS_RANDOM if missing else ""
@@ -55,7 +56,7 @@ def start_network(folder: Path, label_set: LabelSet) -> tuple[PreTrainedModel, s
     return after, _HEAD_IS_RANDOM if missing & of_classes else note_of_rows(known, label_set.names, rows)
 
 
-_HEAD_IS_RANDOM = "the student's start has no trained head: what gives classes starts from random weights"
+_HEAD_IS_RANDOM = "the student's initial weights have no trained head: its head starts from random weights"
 
 
 def load_network(folder: Path) -> PreTrainedModel:
@@ -66,7 +67,7 @@ def load_network(folder: Path) -> PreTrainedModel:
     """
     model, missing = _load(folder, _config(folder))
     if missing:
-        raise _lacking(folder, sorted(missing))
+        raise lacking_weights(folder, sorted(missing))
     return model
 
 
@@ -112,20 +113,20 @@ def require_fit(model: PreTrainedModel, height: int, learned_width: int, batch: 
 
 
 def _require_logits(model: PreTrainedModel, shape: tuple[int, int, int, int]) -> None:
-    kind, classes = str(model.config.model_type), len(_names(model.config))
+    kind, classes = str(model.config.model_type), len(class_names(model.config))
     try:
         with torch.inference_mode():
             found = tuple(cast(Any, model)(pixel_values=torch.zeros(shape, device=model.device)).logits.shape)
     except Exception as error:  # networks raise errors of any class for sizes that they do not take
         batch, _, height, width = shape
-        raise WeightsError(f"the student's network ({kind}) does not take {batch} image{'s' * (batch > 1)} of "
+        raise WeightsError(f"the student's network ({kind}) does not take {counted(batch, 'image')} of "
                            f"{width}x{height} pixels ({first_line(error)})",
-                           "it must take batches of whole panoramas, continued over the seam",
+                           "it must take batches of whole panoramas, padded with wrapped columns",
                            "Choose one that takes images of any size, such as a SegFormer, MobileViT or UperNet, or "
                            "another distill.batch_size") from error  # fmt: skip
     if len(found) != 4 or found[1] != classes:
         raise WeightsError(f"the student's network ({kind}) gives an output of shape {found}",
-                           f"it must be logits of {classes} classes for a map of pixels", _REMEDY)  # fmt: skip
+                           f"it must be logits of the {classes} classes, [B, C, h, w]", _REMEDY)  # fmt: skip
 
 
 def _config(folder: Path) -> PretrainedConfig:
@@ -135,7 +136,7 @@ def _config(folder: Path) -> PretrainedConfig:
         raise _unreadable(folder, error) from error
     if config.model_type not in SEMANTIC:
         raise WeightsError(f"{folder} is of type {config.model_type}",
-                           "a student gives every pixel logits of classes, as these types of transformers do: "
+                           "a student outputs logits of classes for every pixel, as these types of transformers do: "
                            f"{', '.join(sorted(SEMANTIC))} (networks that predict masks with classes, such as "
                            "Mask2Former, do not)", "Set student.weights to one of them")  # fmt: skip
     if getattr(config, "use_auxiliary_head", False):
@@ -143,14 +144,16 @@ def _config(folder: Path) -> PretrainedConfig:
     return config
 
 
-def _names(config: PretrainedConfig) -> tuple[str, ...]:
+def class_names(config: PretrainedConfig) -> tuple[str, ...]:
+    """Names of a network's classes, in the order of their ids."""
     return tuple(str(name) for _, name in sorted(cast("dict[int, str]", config.id2label).items()))
 
 
-def _with_labels(config: PretrainedConfig, label_set: LabelSet) -> PretrainedConfig:
+def with_classes(config: Config, label_set: LabelSet) -> Config:
+    """A copy of a network's settings with other classes, which folders saved with it name, too."""
     changed = copy.deepcopy(config)
     changed.id2label = dict(enumerate(label_set.names))
-    changed.label2id = {name: number for number, name in enumerate(label_set.names)}
+    changed.label2id = {name: class_id for class_id, name in enumerate(label_set.names)}
     changed.semantic_loss_ignore_index = IGNORE
     return changed
 
@@ -181,7 +184,7 @@ def _load(folder: Path, config: PretrainedConfig) -> tuple[PreTrainedModel, set[
     missing = {str(key) for key in report["missing_keys"]}
     encoder = encoder_prefix(model)
     if lacking := sorted(key for key in missing if encoder and key.startswith(encoder)):
-        raise _lacking(folder, lacking)
+        raise lacking_weights(folder, lacking)
     return model, missing
 
 
@@ -189,7 +192,7 @@ def _class_tensors(config: PretrainedConfig, folder: Path) -> set[str]:
     """Names of the tensors that have a row per class: those whose shape depends on the number of classes."""
 
     def shapes(more: int) -> dict[str, torch.Size]:
-        changed, count = copy.deepcopy(config), len(_names(config)) + more
+        changed, count = copy.deepcopy(config), len(class_names(config)) + more
         changed.id2label = {number: str(number) for number in range(count)}
         changed.label2id = {str(number): number for number in range(count)}
         with torch.device("meta"):
@@ -214,9 +217,4 @@ def _copy(before: PreTrainedModel, after: PreTrainedModel, of_classes: set[str],
 
 def _unreadable(folder: Path, error: Exception) -> WeightsError:
     return WeightsError(f"{folder} cannot be loaded ({first_line(error)})",
-                        "it must hold a semantic network of transformers", _REMEDY)  # fmt: skip
-
-
-def _lacking(folder: Path, names: Sequence[str]) -> WeightsError:
-    found = f"{folder} lacks {len(names)} of the network's tensors ({names[0]}, ...)"
-    return WeightsError(found, "it must have all of them", "Fetch the weights again, or choose others")
+                        "it must hold a semantic segmentation network of transformers", _REMEDY)  # fmt: skip

@@ -10,7 +10,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -20,16 +19,14 @@ import torch
 from torch import Tensor
 
 from pipeline.classes import IGNORE
-from pipeline.errors import CacheError, GoodSAMError
 from pipeline.student.augment import Augmentation, draw_augmentation, transform
 from pipeline.student.config import DistillConfig
+from pipeline.student.epochs import Epochs
 from pipeline.student.pooling import PooledSample, pool
 from pipeline.student.processes import BatchPart
 from pipeline.student.sample import SampleReader
 
 T = TypeVar("T")
-_STREAM = 0
-"""Random stream of the order of samples; augmentations have stream 1."""
 
 
 @dataclass(frozen=True)
@@ -112,31 +109,19 @@ class TrainingSet:
         """
         if not ids:
             raise ValueError("a training set of no panoramas")
-        self._ids = tuple(ids)
         limit = int(config.sample_memory_gb * 1e9)
-        self._read = cached_by_bytes(lambda panorama_id: pool(read(panorama_id), stride), limit)
+        pooled = cached_by_bytes(lambda panorama_id: pool(read(panorama_id), stride), limit)
+        self._epochs = Epochs(ids, pooled, seed)
         self._config = config
         self._seed = seed
         self._part = part or BatchPart.of(config.batch_size)
         self._has_corrections = has_corrections
-        self.failed: dict[str, str] = {}
+        self.failed = self._epochs.failed
         """Ids that could not be read, with the reason."""
 
     def sample(self, number: int) -> PooledSample:
-        """The `number`-th sample (from 0): every epoch has each panorama once, in an order of its own.
-
-        An unreadable one is replaced by the next in that order.
-
-        Raises:
-            CacheError: none can be read.
-        """
-        epoch, position = divmod(number, len(self._ids))
-        for index in np.roll(shuffled(len(self._ids), self._seed, epoch), -position):
-            sample = self._try_to_read(self._ids[index])
-            if sample is not None:
-                return sample
-        raise CacheError(f"none of {len(self._ids)} panoramas can be read ({next(iter(self.failed.values()))})",
-                         "a finished stage one and its panoramas are needed", "Run stage one again")  # fmt: skip
+        """The `number`-th sample, from 0, as `Epochs.sample`."""
+        return self._epochs.sample(number)
 
     def batch(self, step: int) -> TrainingBatch:
         """The batch of `step`, or this process's part of it, augmented."""
@@ -147,21 +132,6 @@ class TrainingSet:
         ]
         batch = collate(samples, augmentations[own], self._has_corrections)
         return dataclasses.replace(batch, has_features=not all(change.mirror for change in augmentations))
-
-    def _try_to_read(self, panorama_id: str) -> PooledSample | None:
-        if panorama_id in self.failed:
-            return None
-        try:
-            return self._read(panorama_id)
-        except GoodSAMError as error:
-            self.failed[panorama_id] = str(error)
-            return None
-
-
-@lru_cache(maxsize=4)
-def shuffled(count: int, seed: int, epoch: int) -> npt.NDArray[np.intp]:
-    """The order of an epoch: a permutation of 0 .. count - 1 that depends on the arguments alone."""
-    return np.random.default_rng((seed, _STREAM, epoch)).permutation(count)
 
 
 def collate(

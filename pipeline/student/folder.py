@@ -15,4 +15,4 @@ def require_student(folder: Path) -> None:
     """
     if not all((folder / name).is_file() for name in ("config.json", "model.safetensors")):
         raise WeightsError(f"{folder} holds no student", "it must have config.json and model.safetensors",
-                           "Distil a student first, or correct the path")  # fmt: skip
+                           "Run `goodsam distill` first, or correct the path")  # fmt: skip

@@ -54,8 +54,8 @@ class LossMeter:
         if broken:
             raise GoodSAMError(
                 f"{', '.join(broken)} became NaN or infinite in steps {self._first + 1} to {self._last + 1}",
-                "all losses stay finite",
+                "all losses must stay finite",
                 f"Lower {self._table}.learning_rate, lengthen {self._table}.warmup_steps or set {self._table}.precision"
-                " to float32; the last checkpoint is untouched",
+                " to float32; the last checkpoint was not changed",
             )
         return means

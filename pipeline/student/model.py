@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel, SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
 
-from pipeline.classes import IGNORE, LabelSet
+from pipeline.classes import LabelSet
 from pipeline.errors import WeightsError, first_line
-from pipeline.pretrained import DEMO, IMAGENET_MEAN, IMAGENET_STD, find_network, network_digest, quiet
-from pipeline.student.any_network import load_network, start_network
+from pipeline.pretrained import DEMO, IMAGENET_MEAN, IMAGENET_STD, find_network, lacking_weights, network_digest, quiet
+from pipeline.student.any_network import class_names, load_network, start_network, with_classes
 from pipeline.student.config import WRAP, StudentConfig
 from pipeline.student.folder import require_student
 from pipeline.student.network_pass import LEVEL_STRIDES, pass_through
@@ -97,24 +97,22 @@ def start_student(config: StudentConfig, label_set: LabelSet) -> StudentStart:
 
 def _start_segformer(config: StudentConfig, label_set: LabelSet) -> StudentStart:
     if config.weights == "":
-        architecture = _with_labels(SegformerConfig(**ARCHITECTURES[config.size]), label_set)
+        architecture = with_classes(SegformerConfig(**ARCHITECTURES[config.size]), label_set)
         return StudentStart(SegformerForSemanticSegmentation(architecture), "")
     folder = _start_folder(config.weights)
     architecture = _architecture_of(folder)
     if config.size != "tiny":  # a size of ours: it takes initial weights of any shape
         _check_size(folder, architecture, config.size)
-    known = _class_names(architecture)
+    known = class_names(architecture)
     if _needs_row_reuse(architecture, label_set):
         model, random = _pretrained(folder, architecture)
         rows = (None,) * len(label_set) if _CLASSIFIER in random else rows_by_class(known, label_set.names)
         _reuse_rows(model, label_set, rows)
     else:
-        model, random = _pretrained(folder, _with_labels(architecture, label_set))
+        model, random = _pretrained(folder, with_classes(architecture, label_set))
         rows = (None,) * len(label_set)
     if _CLASSIFIER in random and _FUSE in random:
-        return StudentStart(
-            model, f"the student's start {config.weights} is an encoder: the whole head starts from random weights"
-        )
+        return StudentStart(model, f"{config.weights} is an encoder: the student's head starts from random weights")
     as_it_is = same_classes(known, label_set.names) and _CLASSIFIER not in random
     return StudentStart(model, "" if as_it_is else note_of_rows(known, label_set.names, rows))
 
@@ -151,8 +149,8 @@ def load_student(folder: Path) -> PreTrainedModel:
             return load_network(folder).eval()
         return _pretrained(folder, _architecture_of(folder), whole=True)[0].eval()
     except WeightsError as error:
-        raise WeightsError(error.found, "a student is as `goodsam distill` writes it",
-                           "Remove that folder and run distill again; it resumes from its last checkpoint"
+        raise WeightsError(error.found, "it must be as `goodsam distill` wrote it",
+                           "Remove that folder and run `goodsam distill` again: it resumes from its last checkpoint"
                            ) from error  # fmt: skip
 
 
@@ -277,7 +275,7 @@ def _start_folder(weights: str) -> Path:
     if weights != "demo":
         return find_network(weights, "student.weights")
     if not (DEMO_START / "config.json").is_file():
-        raise WeightsError(f"the demo's student start is not at {DEMO_START}", "it comes with the project",
+        raise WeightsError(f"{DEMO_START} does not hold the demo's initial weights", "they come with the project",
                            "Reinstall the project, or set student.weights")  # fmt: skip
     return DEMO_START
 
@@ -297,7 +295,7 @@ def _architecture_of(folder: Path) -> SegformerConfig:
     values = _settings_of(folder)
     if values.get("model_type") != _SEGFORMER:
         found = f"is of type {values['model_type']}" if "model_type" in values else "has no config.json"
-        raise WeightsError(f"{folder} {found}", "the student is a SegFormer",
+        raise WeightsError(f"{folder} {found}", "with student.kind = 'segformer' the student is a SegFormer",
                            "Set student.weights to a SegFormer, such as nvidia/mit-b0, or student.kind to "
                            "'transformers'")  # fmt: skip
     architecture = SegformerConfig.from_dict(values)
@@ -310,19 +308,7 @@ def _check_size(folder: Path, architecture: SegformerConfig, size: str) -> None:
         found, expected = list(getattr(architecture, key)), ARCHITECTURES[size][key]
         if found != expected:
             raise WeightsError(f"{folder} has {key} {found}", f"student.size {size!r} has {expected}",
-                               "Let student.size and student.weights fit each other")  # fmt: skip
-
-
-def _with_labels(architecture: SegformerConfig, label_set: LabelSet) -> SegformerConfig:
-    """Name the classes in the config, and thereby in saved folders."""
-    architecture.id2label = dict(enumerate(label_set.names))
-    architecture.label2id = {name: i for i, name in enumerate(label_set.names)}
-    architecture.semantic_loss_ignore_index = IGNORE
-    return architecture
-
-
-def _class_names(architecture: SegformerConfig) -> tuple[str, ...]:
-    return tuple(str(name) for _, name in sorted(cast("dict[int, str]", architecture.id2label).items()))
+                               "Correct student.size or student.weights")  # fmt: skip
 
 
 def _needs_row_reuse(architecture: SegformerConfig, label_set: LabelSet) -> bool:
@@ -331,7 +317,7 @@ def _needs_row_reuse(architecture: SegformerConfig, label_set: LabelSet) -> bool
     An encoder has no such classifier, though its config may name the classes that it was trained on (ImageNet has
     poles, too). Where no class is known, a classifier of another size is random anyway.
     """
-    known = _class_names(architecture)
+    known = class_names(architecture)
     written_by = architecture.architectures or [_SEGMENTS]
     if _SEGMENTS not in written_by or same_classes(known, label_set.names):
         return False
@@ -351,7 +337,7 @@ def _reuse_rows(model: SegformerForSemanticSegmentation, label_set: LabelSet, ro
                 after.weight[class_id] = before.weight[row]
                 bias[class_id] = before.bias[row]
     model.decode_head.classifier = after
-    _with_labels(model.config, label_set)
+    model.config = with_classes(model.config, label_set)
 
 
 def _pretrained(
@@ -373,9 +359,7 @@ def _pretrained(
     lacking = [str(key) for key in report["missing_keys"] if whole or not str(key).startswith("decode_head.")]
     lacking += [str(key) for key in report["mismatched_keys"] if "decode_head." not in str(key)]
     if lacking:
-        raise WeightsError(f"{folder} lacks {len(lacking)} of the network's tensors ({lacking[0]}, ...)",
-                           "it must be a SegFormer with all its weights",
-                           "Fetch the weights again, or choose others")  # fmt: skip
+        raise lacking_weights(folder, lacking)
     return model.float(), {str(key) for key in report["missing_keys"]} | {
         str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"]
     }
@@ -383,4 +367,4 @@ def _pretrained(
 
 def _unreadable(folder: Path, error: Exception) -> WeightsError:
     return WeightsError(f"{folder} cannot be loaded ({first_line(error)})", "it must hold a SegFormer",
-                        "Check student.weights")  # fmt: skip
+                        "Correct student.weights")  # fmt: skip

@@ -79,11 +79,11 @@ def student_onnx(model: PreTrainedModel, input_type: str, facts: Mapping[str, ob
     except Exception as error:  # torch's exporter has no common base for its errors
         if not isinstance(model, SegformerForSemanticSegmentation):
             raise WeightsError(f"a student ({model.config.model_type}) cannot be exported ({first_line(error)})",
-                               "torch's exporter must follow it for images of any size",
-                               "Predict with its folder: goodsam predict --model FOLDER") from error  # fmt: skip
+                               "torch's exporter must support it for images of any size",
+                               "Predict with its folder: `goodsam predict --model FOLDER`") from error  # fmt: skip
         raise WeightsError(f"the student cannot be exported ({first_line(error)})",
-                           "torch's exporter and onnxscript must know all that it consists of",
-                           "Install the versions of constraints.txt") from error  # fmt: skip
+                           "torch's exporter and onnxscript must support all its layers",
+                           "Install torch and onnxscript in the versions of constraints.txt") from error  # fmt: skip
     _name_sizes(proto)
     for key, value in facts.items():
         proto.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
@@ -95,8 +95,7 @@ def _require_onnxscript() -> None:
         import onnxscript  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ImportError as error:
         raise WeightsError("onnxscript is not installed", "torch exports ONNX files with it",
-                           "Run `.venv/bin/uv pip install --python .venv/bin/python -e '.[export]'` in the project's"
-                           " folder") from error  # fmt: skip
+                           "Run `pip install onnx onnxscript onnxruntime`") from error  # fmt: skip
 
 
 def _name_sizes(proto: Any) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pipeline.cache.codec import decode_features
 from pipeline.cache.schema import ASSISTANT, ENSEMBLE
-from pipeline.errors import CacheError
+from pipeline.errors import RERUN_STAGE_ONE, CacheError
 from pipeline.student.sample import PanoramaSample
 
 
@@ -85,5 +85,6 @@ def _half(stored_Dhw: npt.NDArray[np.int8], scale_D: npt.NDArray[np.float32]) ->
 def _require_size(panorama_id: str, image_HW3: npt.NDArray[np.uint8], stored_HW: npt.NDArray[Any]) -> None:
     if image_HW3.shape[:2] != stored_HW.shape:
         height, width = image_HW3.shape[:2]
-        raise CacheError(f"{panorama_id} is {width}x{height}, but stage one saw {stored_HW.shape[::-1]}",
-                         "it must be the same panorama at the same working size", "Run stage one again")  # fmt: skip
+        stored_height, stored_width = stored_HW.shape
+        raise CacheError(f"{panorama_id} is {width}x{height}, but {stored_width}x{stored_height} in the store",
+                         "both must have the same working size", RERUN_STAGE_ONE)  # fmt: skip

@@ -38,9 +38,11 @@ def note_of_rows(known: Sequence[str], wanted: Sequence[str], rows: Sequence[int
         for name, row in zip(wanted, rows, strict=True)
         if row is not None and known[row].casefold() != name.casefold()
     ]
-    parts = [f"the student's start knows {len(wanted) - len(random)} of the {len(wanted)} classes by name or merge"]
+    parts = [
+        f"the student's initial weights have {len(wanted) - len(random)} of the {len(wanted)} classes, by name or merge"
+    ]
     parts += [f"taken from a wider class: {_listed(others)}"] if others else []
-    parts += [f"beginning at random: {_listed(random)}"] if random else []
+    parts += [f"starting from random weights: {_listed(random)}"] if random else []
     return "; ".join(parts)
 
 

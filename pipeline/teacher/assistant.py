@@ -115,8 +115,8 @@ def require_levels(levels: Sequence[int], available: tuple[int, ...], identity: 
     if missing:
         raise WeightsError(
             f"the assistant {identity} has no features of level {', '.join(map(str, missing))}",
-            f"it gives {', '.join(map(str, available)) or 'none'}",
-            "Set assistant.feature_levels to these",
+            f"it has {', '.join(map(str, available)) or 'none'}",
+            "Set assistant.feature_levels to levels that it has",
         )
 
 
@@ -130,7 +130,7 @@ def require_classes(found: int, labels: LabelSet, network: str) -> None:
         raise WeightsError(
             f"{network} predicts {found} classes",
             f"the label set {labels.name} has {len(labels)}",
-            "Set assistant.label_set to the labels that the network was trained on",
+            "Set assistant.label_set to the classes that the network was trained on",
         )
 
 
@@ -158,8 +158,8 @@ def class_order(names: Sequence[str], labels: LabelSet, network: str) -> tuple[i
         raise WeightsError(
             f"{network} predicts {', '.join(names)}",
             f"the label set {labels.name} has {', '.join(labels.names)}",
-            "Set assistant.label_set to the labels that the network was trained on, or correct id2label in its"
-            " config.json where that is wrong",
+            "Set assistant.label_set to the classes that the network was trained on, or correct id2label in its"
+            " config.json",
         )
     return tuple(theirs.index(name) for name in ours)
 

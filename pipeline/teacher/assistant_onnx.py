@@ -28,7 +28,7 @@ import numpy.typing as npt
 import torch
 
 from pipeline.classes import LabelSet
-from pipeline.errors import WeightsError, first_line
+from pipeline.errors import WeightsError, counted, first_line
 from pipeline.onnx_session import open_session
 from pipeline.teacher.assistant import (
     LEVEL_OF_STRIDE,
@@ -136,12 +136,14 @@ def _require_images(session: InferenceSession, name: str) -> None:
     """Refuse a network that takes something else than one batch of images with channels first."""
     entries = session.get_inputs()
     if len(entries) != 1:
-        raise WeightsError(f"{name} takes {len(entries)} inputs ({', '.join(entry.name for entry in entries)})",
-                           "an assistant takes one, a batch of images", "Export it with one input")  # fmt: skip
+        listed = ", ".join(entry.name for entry in entries)
+        raise WeightsError(f"{name} takes {counted(len(entries), 'input')} ({listed})",
+                           "an assistant takes a batch of images and nothing else",
+                           "Export it with one input")  # fmt: skip
     entry = entries[0]
     if entry.type not in _INPUT_TYPES:
-        raise WeightsError(f"the input {entry.name} of {name} is {entry.type}", f"known are {', '.join(_INPUT_TYPES)}",
-                           "Export it with an input of float32")  # fmt: skip
+        raise WeightsError(f"the input {entry.name} of {name} is {entry.type}", f"it must be {', '.join(_INPUT_TYPES)}",
+                           "Export it with a float32 input")  # fmt: skip
     if len(entry.shape) == 4 and entry.shape[3] == 3 and entry.shape[1] != 3:
         raise WeightsError(f"the input {entry.name} of {name} is {entry.shape}, channels last",
                            "an assistant takes images as [K, 3, H, W]", "Export it with channels first")  # fmt: skip
@@ -162,7 +164,7 @@ def _scores_name(outputs: Sequence[str], chosen: str, name: str) -> str:
     candidates = [output for output in outputs if output not in _LEVEL_NAMES.values()]
     if "logits" in candidates or len(candidates) == 1:
         return "logits" if "logits" in candidates else candidates[0]
-    raise WeightsError(f"{name} has the outputs {listed}", "none is called logits",
+    raise WeightsError(f"{name} has the outputs {listed}", "one must be called logits",
                        "Set assistant.output to the one that has the class scores")  # fmt: skip
 
 
@@ -193,10 +195,12 @@ def _require_scores(scores: npt.NDArray[np.generic], labels: LabelSet, what: str
     expected, shape = "an assistant gives a score per class, [K, C, h, w]", list(scores.shape)
     one_channel = scores.ndim == 3 or (scores.ndim == 4 and 1 in (shape[1], shape[3]) and len(labels) > 1)
     if one_channel and bool(np.all(scores == np.round(scores.astype(np.float64)))):
-        raise WeightsError(f"{what} is class ids ({scores.dtype} {shape})", expected,
-                           "Export the network without its last argmax")  # fmt: skip
+        raise WeightsError(f"{what} holds class ids ({scores.dtype} {shape})", expected,
+                           "Export the network without its final argmax")  # fmt: skip
     if scores.ndim != 4:
-        raise WeightsError(f"{what} is {scores.dtype} {shape}", expected, "Export it so, or set assistant.output")
+        raise WeightsError(
+            f"{what} is {scores.dtype} {shape}", expected, "Export it with this shape, or set assistant.output"
+        )
     if shape[1] != len(labels) == shape[3]:
         raise WeightsError(f"{what} is {shape}, channels last", expected, "Export it with channels first")
 
@@ -223,5 +227,6 @@ def _run(
     except Exception as error:  # onnxruntime's errors have no common base class
         size = f"{inputs.shape[2]}x{inputs.shape[3]}"
         raise WeightsError(f"{name} cannot segment images of {size} pixels ({first_line(error)})",
-                           f"it takes {entry.shape}", "Export it with free image size") from error  # fmt: skip
+                           f"it takes inputs of shape {entry.shape}",
+                           "Export it with dynamic height and width") from error  # fmt: skip
     return [np.concatenate(values) for values in zip(*parts, strict=True)]

@@ -113,7 +113,7 @@ def load_transformers(
         name,
         _KEY,
         "a segmentation network of transformers",
-        "an assistant is a complete segmentation network, not only an encoder",  # such as mit-b0
+        "an assistant must be a complete segmentation network, not only an encoder",  # such as mit-b0
     ).to(device)
     classes, positions = probe_outputs(network, device, name)
     require_classes(classes, labels, f"the assistant {name}")

@@ -124,7 +124,7 @@ def weights_digest(config: SamConfig) -> str:
 
 def unreadable_weights(path: Path, model: str, error: OSError) -> WeightsError:
     """The error for a checkpoint that the system cannot read."""
-    fetch = f"`goodsam fetch-weights {model} --out {shlex.quote(str(path.parent))}` brings it"
+    fetch = f"`goodsam fetch-weights {model} --out {shlex.quote(str(path.parent))}` downloads it"
     remedy = "Check sam.checkpoint" if model in ("demo", "SAM") else fetch
     return WeightsError(f"{path} cannot be read ({error.strerror})", f"it must be the checkpoint of {model}", remedy)
 

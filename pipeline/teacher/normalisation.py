@@ -28,7 +28,8 @@ _DEFAULTS = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True
 _STEPS_WITHOUT_EFFECT = {"do_resize", "do_center_crop", "do_pad", "do_convert_rgb", "do_reduce_labels"}
 """Steps that do not change the values of RGB pixels."""
 _FILE, _NESTED_KEY = PROCESSOR_FILES[0], "image_processor"
-_REMEDY = "Take image_processor_type out and state do_rescale, do_normalize, image_mean and image_std there"
+_REMEDY = "Remove image_processor_type there, and state do_rescale, do_normalize, image_mean and image_std"
+_EXPECTED, _AGAIN = "it must hold settings as a JSON object", "Download or write it again"
 _TOLERANCE = 1e-4
 """How far the processor's pixels may differ from ours, as a share of the largest: by rounding only."""
 
@@ -62,7 +63,8 @@ class Normalisation:
         steps = {key for key, value in settings.items() if key.startswith("do_") and value}
         if unknown := steps - _DEFAULTS.keys() - _STEPS_WITHOUT_EFFECT:
             raise WeightsError(f"{source} asks for {', '.join(sorted(unknown))}",
-                               "it names no image processor that defines what that does", _REMEDY)  # fmt: skip
+                               "further steps need the name of the image processor that has them",
+                               _REMEDY)  # fmt: skip
         return _of_values({**_DEFAULTS, **settings}, source)
 
     @staticmethod
@@ -115,10 +117,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         settings = json.loads(path.read_text())
     except ValueError as error:
-        raise WeightsError(f"{path} cannot be read ({first_line(error)})", "it must be JSON",
-                           "Fetch or write it again") from error  # fmt: skip
+        raise WeightsError(f"{path} is not JSON ({first_line(error)})", _EXPECTED, _AGAIN) from error  # fmt: skip
     if not isinstance(settings, dict):
-        raise WeightsError(f"{path} holds no settings", "it must be a JSON object", "Fetch or write it again")
+        raise WeightsError(f"{path} is not a JSON object", _EXPECTED, _AGAIN)
     return cast("dict[str, Any]", settings)
 
 
@@ -130,8 +131,8 @@ def _of_values(values: Mapping[str, Any], source: str) -> Normalisation:
     """
     rescale = values["rescale_factor"] if values["do_rescale"] else 1.0
     if not isinstance(rescale, int | float):
-        raise WeightsError(f"{source} has rescale_factor {rescale}", "pixels are rescaled by a number",
-                           "State it, or do_rescale as false")  # fmt: skip
+        raise WeightsError(f"{source} has rescale_factor {rescale}", "it must be a number",
+                           "Correct it, or set do_rescale to false")  # fmt: skip
     flip = bool(values["do_flip_channel_order"])
     if not values["do_normalize"]:
         return Normalisation((0.0,) * 3, (1.0,) * 3, rescale, flip)
@@ -156,8 +157,8 @@ def _of_class(name: str, settings: Mapping[str, Any], source: str) -> Normalisat
         ours = candidate.prepare(image_HW3[None], torch.device("cpu"))
         if theirs.shape == ours.shape and (theirs - ours).abs().max() <= _TOLERANCE * theirs.abs().max():
             return candidate
-    raise WeightsError(f"{source} is for {name}, which does more to pixels than to rescale and normalise them",
-                       "an assistant's pixels are rescaled, normalised and put in order", _REMEDY)  # fmt: skip
+    raise WeightsError(f"{source} names {name}, which does more to pixels than rescaling and normalising",
+                       "an assistant's pixels are only rescaled, normalised and reordered (BGR)", _REMEDY)  # fmt: skip
 
 
 def _processor(name: str, settings: Mapping[str, Any], source: str) -> Any:
@@ -169,14 +170,14 @@ def _processor(name: str, settings: Mapping[str, Any], source: str) -> Any:
     find: Any = image_processing_auto.get_image_processor_class_from_name
     found = find(f"{family}ImageProcessorPil") or find(f"{family}ImageProcessor")
     if found is None:
-        raise WeightsError(f"{source} is for {name}",
+        raise WeightsError(f"{source} names {name}",
                            f"transformers {transformers.__version__} has no image processor of that name",
                            _REMEDY)  # fmt: skip
     try:
         with quiet():
             return found.from_dict(dict(settings))
     except Exception as error:  # unsuitable settings raise errors of any class
-        raise WeightsError(f"{source} is for {name}, which refuses it ({first_line(error)})",
+        raise WeightsError(f"{source} names {name}, which refuses its settings ({first_line(error)})",
                            "it must hold the settings of that image processor", _REMEDY) from error  # fmt: skip
 
 
@@ -187,7 +188,7 @@ def _pixels(processor: Any, image_HW3: npt.NDArray[np.uint8], name: str, source:
         with quiet():
             return processor(images=[image_HW3], return_tensors="pt", **same_size)["pixel_values"].float()
     except Exception as error:  # as above
-        raise WeightsError(f"{source} is for {name}, which gives no pixels for an image ({first_line(error)})",
+        raise WeightsError(f"{source} names {name}, which cannot prepare an image alone ({first_line(error)})",
                            "an assistant takes an image and nothing else", _REMEDY) from error  # fmt: skip
 
 
@@ -202,6 +203,6 @@ def _per_channel(settings: Mapping[str, Any], key: str, source: str) -> tuple[fl
     numbers = tuple(float(value) for value in values if isinstance(value, int | float))
     if len(numbers) != 3 or len(values) != 3 or (key == "image_std" and 0 in numbers):
         raise WeightsError(f"{source} has {key} {found}" if key in settings else f"{source} has no {key}",
-                           "a network's pixels are normalised by one number for each of R, G and B",
-                           f"State {key} in it, or do_normalize as false")  # fmt: skip
+                           "it must have three numbers, for R, G and B (a standard deviation must not be 0)",
+                           f"Correct {key}, or set do_normalize to false")  # fmt: skip
     return numbers

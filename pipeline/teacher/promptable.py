@@ -169,7 +169,7 @@ def _network(folder: Path, name: str) -> torch.nn.Module:
         name,
         SAM_NAME,
         f"a promptable network of transformers {transformers.__version__}: {known}",
-        "a mask network is a whole one, with its prompt encoder and mask decoder",
+        "a promptable network must be complete, with prompt encoder and mask decoder",
     )
 
 
@@ -178,9 +178,9 @@ def _processor(folder: Path, name: str) -> Any:
         with quiet():  # where a processor has two forms, PIL's is that of segment_anything
             return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
     except Exception as error:  # loading raises errors of any class
-        raise WeightsError(f"{name} comes without usable settings of its image processor ({first_line(error)})",
+        raise WeightsError(f"{name} has no usable settings of its image processor ({first_line(error)})",
                            "they are in preprocessor_config.json or processor_config.json",
-                           "Put that file, which the hub has, into the folder") from error  # fmt: skip
+                           "Download that file from the Hugging Face hub into the folder") from error  # fmt: skip
 
 
 def _upsampling(prepared: _Prepared, logits_P3hw: torch.Size, size: tuple[int, int]) -> Upsampling:

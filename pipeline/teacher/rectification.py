@@ -252,7 +252,7 @@ def _require_maps(
         fewest = [-(-side // stride) for side in seen]
         # Some networks with odd kernels have a cell more.
         if not all(0 <= cells - few <= 1 for cells, few in zip((rows, columns), fewest, strict=True)):
-            raise WeightsError(f"{what} gives {name} of {columns}x{rows} cells for an image of {seen[1]}x{seen[0]}",
+            raise WeightsError(f"{what} outputs {name} of {columns}x{rows} cells for an image of {seen[1]}x{seen[0]}",
                                f"at a stride of {stride} pixels they are {fewest[1]}x{fewest[0]}",
                                "Its outputs must have strides that are powers of two, features 4 to 32")  # fmt: skip
 

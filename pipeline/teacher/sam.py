@@ -15,7 +15,7 @@ import torch
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
-from pipeline.errors import WeightsError
+from pipeline.errors import WeightsError, counted, first_few
 from pipeline.precision import chosen_precision
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.demo_sam import PATCH, SIZE, WIDTH, build_demo_sam
@@ -129,8 +129,8 @@ def load_sam_and_notes(config: SamConfig, device: torch.device) -> tuple[Sam, tu
 
 def _ignored_note(ignored: Sequence[str]) -> tuple[str, ...]:
     """A sentence on a checkpoint's weights that are not SAM's, given by name; none if there are none."""
-    return tuple(f"weights of the checkpoint that are not SAM's were ignored: {len(ignored)}, the first of them {name}"
-                 for name in ignored[:1])  # fmt: skip
+    return tuple(f"{counted(len(ignored), 'weight tensor')} of the checkpoint ignored, as SAM has no such weights: "
+                 f"{first_few(ignored)}" for _ in ignored[:1])  # fmt: skip
 
 
 def _name_note(path: Path, model: str) -> tuple[str, ...]:
@@ -139,7 +139,7 @@ def _name_note(path: Path, model: str) -> tuple[str, ...]:
     named = _NAMED.findall(path.name.lower())
     if not named or model in named:
         return ()
-    return (f"{path.name} holds the weights of {model}, by their shapes, though its name says {named[0]}",)
+    return (f"{path.name} holds the weights of {model}, according to their shapes, though its name says {named[0]}",)
 
 
 def _require_all(path: Path, model: str, state: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> None:
@@ -152,7 +152,7 @@ def _require_all(path: Path, model: str, state: dict[str, torch.Tensor], own: di
     if known not in (None, model):
         found, expected = f"holds weights of {known}", f"the recipe asks for weights of {model}"
     elif missing:
-        found = f"lacks {len(missing)} of the {len(own)} weights of {model}, the first of them {missing[0]}"
+        found = f"lacks {len(missing)} of the {len(own)} weight tensors of {model} ({first_few(missing)})"
         expected = "it may hold more than SAM's weights, but must hold all of them"
     else:
         name = misshapen[0]
@@ -166,13 +166,13 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError as error:
         raise unreadable_weights(path, "SAM", error) from error
     except Exception as error:  # files that are no checkpoint raise errors of any class
-        raise WeightsError(f"{path} is no checkpoint, or a broken one, or holds more than tensors and plain values",
+        raise WeightsError(f"{path} is not a checkpoint, is broken, or holds more than tensors and plain values",
                            "it must be a file of torch.save that can be read without running code from it",
-                           "Download it again (`goodsam fetch-weights` checks the hash), or save its state dict "
-                           "alone") from error  # fmt: skip
+                           "Download it again (`goodsam fetch-weights` checks the hash), or save only its state "
+                           "dict") from error  # fmt: skip
     for wrapper in _WRAPPERS:
         if isinstance(saved, dict) and isinstance(saved.get(wrapper), dict):
             saved = saved[wrapper]
     if not isinstance(saved, dict) or not all(isinstance(value, torch.Tensor) for value in saved.values()):
-        raise WeightsError(f"{path} holds no weights", "it must be a state dict of SAM", "Check sam.checkpoint")
+        raise WeightsError(f"{path} holds no weights", "it must be a state dict of SAM", "Correct sam.checkpoint")
     return {str(name).removeprefix("module."): value for name, value in saved.items()}  # DataParallel's prefix

@@ -163,8 +163,8 @@ def choose(judged: Mapping[Blend, Judgement], groups: Sequence[str] = GROUPS) ->
     )  # fmt: skip
     left = [blend for blend in judged if blend not in collapsed and set(blend.groups) <= set(groups)]
     if not left:
-        raise InputError("not one of the settings can be judged",
+        raise InputError("none of the settings can be judged",
                          "SAM must find masks, and the assistant more than one class in them",
-                         "Check assistant and SAM on a panorama or two with `goodsam teacher-cache` and `goodsam eval`"
-                         )  # fmt: skip
+                         "Check SAM and the assistant on a few panoramas with `goodsam teacher-cache` and "
+                         "`goodsam eval`")  # fmt: skip
     return Choice(max(left, key=lambda blend: judged[blend].score), collapsed)

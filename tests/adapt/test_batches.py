@@ -124,7 +124,7 @@ def test_unreadable_panoramas_are_replaced_and_told():
     data.batch(0)
     data.batch(1)
     assert data.failed.keys() == {"0", "1"}
-    with pytest.raises(CacheError, match="none of 2 panoramas can be read"):
+    with pytest.raises(CacheError, match="no panorama can be read"):
         AdaptSet(("0", "1"), broken, WAYS, PLAIN).batch(0)
 
 

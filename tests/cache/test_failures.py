@@ -30,8 +30,11 @@ def system_error(code: int) -> OSError:
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        (errno.ENOSPC, "(No space left on device); there must be room. Free some space and run the command again"),
-        (errno.EDQUOT, "there must be room. Free some space"),
+        (
+            errno.ENOSPC,
+            "(No space left on device); the disk must have free space. Free some space and run the command again",
+        ),
+        (errno.EDQUOT, "the disk must have free space. Free some space"),
         (errno.EROFS, "(Read-only file system); the folder must be writable. Change its permissions, or choose"),
         (errno.EACCES, "(Permission denied); the folder must be writable. Change its permissions, or choose"),
         (errno.EPERM, "the folder must be writable"),

@@ -140,8 +140,8 @@ def test_of_a_part_of_the_sphere_probabilities_are_those_of_the_part(student: go
         (np.zeros((64, 128), np.uint8), "an image of uint8 and shape (64, 128); a panorama is RGB"),
         (np.zeros((64, 128, 3)), "an image of float64 and shape (64, 128, 3); a panorama is RGB"),
         (np.zeros((64, 100, 3), np.uint8), "the image is 100x64; a full panorama is 2:1"),
-        (np.zeros((8, 16, 3), np.uint8), "the image is 16x8; a panorama is at least 32 pixels wide"),
-        ("nowhere.jpg", "nowhere.jpg is not there"),
+        (np.zeros((8, 16, 3), np.uint8), "the image is only 16x8; a panorama is at least 32 pixels wide"),
+        ("nowhere.jpg", "nowhere.jpg does not exist"),
         (None, "an image of NoneType; a panorama is RGB"),
     ],
 )

@@ -93,7 +93,7 @@ def test_integers_of_32_bits_that_need_only_16_are_taken_for_16(tmp_path: Path) 
 @pytest.mark.parametrize("samples", [1, 3])
 @pytest.mark.parametrize(
     ("value", "found"),
-    [(np.nan, "1 floating-point pixels that are NaN"), (12.5, "floating-point pixels from 0 to 12.5"),
+    [(np.nan, "floating-point pixels, of which 1 are NaN"), (12.5, "floating-point pixels from 0 to 12.5"),
      (-0.5, "floating-point pixels from -0.5 to 1"), (np.inf, "floating-point pixels from 0 to inf")],
 )  # fmt: skip
 def test_floats_that_are_no_colours_are_set_aside_by_what_they_are(
@@ -122,9 +122,9 @@ def test_a_compression_of_another_package_is_named_with_it(tmp_path: Path, monke
     path = write(tmp_path / "a.tif", stored(picture(3), "float32"))
     monkeypatch.setattr(tifffile.TiffPage, "asarray", without_package)
     assert message(path) == (
-        "a.tif is a TIFF whose compression is not known (<COMPRESSION.LZW: 5> requires the 'imagecodecs' package); "
-        "uncompressed, Deflate and PackBits are read without further packages. "
-        "pip install imagecodecs, or export it uncompressed."
+        "a.tif is a TIFF whose compression cannot be read (<COMPRESSION.LZW: 5> requires the 'imagecodecs' package); "
+        "uncompressed, Deflate and PackBits files are read without further packages. "
+        "Run `pip install imagecodecs`, or export it uncompressed."
     )
 
 
@@ -146,7 +146,7 @@ def test_its_shape_its_size_and_its_tags_are_looked_at(tmp_path: Path, monkeypat
     path = write(tmp_path / "a.tif", values, extratags=[(700, "B", len(xmp), xmp, True)])
     assert "projection 'cylindrical'" in message(path)
     monkeypatch.setattr("pipeline.panorama.images.MAXIMUM_PIXELS", 1000)
-    assert "a.tif has 64x32" in message(path)
+    assert "a.tif is 64x32" in message(path)
 
 
 def with_tags(path: Path, values: npt.NDArray[Any], *, separate: bool = False, **tags: object) -> Path:

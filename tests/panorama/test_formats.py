@@ -121,12 +121,12 @@ def test_without_the_extra_it_is_left_out_by_kind_with_the_extras_name(
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(InputError, match="holds no images") as caught:
         survey_folder(tmp_path)
-    remedy = "to read .heic and .heif: pip install pillow-heif (GoodSAM's extra `heic`)"
+    remedy = "Run `pip install pillow-heif` (GoodSAM's extra `heic`) to read .heic and .heif"
     assert caught.value.remedy == remedy
     (tmp_path / "a.jpg").write_bytes(b"x")
     found = survey_folder(tmp_path)
     assert [p.id for p in found.panoramas] == ["a"]
-    assert found.notes == [f"left out: 2 .heic, 1 .heif; {remedy}"]
+    assert found.notes == [f"left out: 2 .heic, 1 .heif. {remedy}"]
 
 
 def test_without_the_extra_a_heic_of_another_ending_is_called_what_it_is(

@@ -79,8 +79,8 @@ def test_masks_of_no_panorama_and_files_that_are_no_picture_are_named(tmp_path: 
         picture(tmp_path / "rigs" / f"{name}.png", size)
     (tmp_path / "rigs" / "read.me").write_text("x")
     notes = choose_ignore_masks(config(tmp_path), found).notes
-    assert "2 ignore masks belong to no panorama: old.png, square.png" in notes
-    assert f"{tmp_path / 'rigs'} also contains files that are not images: read.me" in notes
+    assert "2 ignore masks without a panorama: old.png, square.png" in notes
+    assert f"{tmp_path / 'rigs'} also holds files that are not images: read.me" in notes
 
 
 def test_two_masks_of_one_size_are_refused_by_name_where_a_panorama_needs_them(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_two_masks_of_one_size_are_refused_by_name_where_a_panorama_needs_them(t
 def test_a_name_of_two_panoramas_in_different_folders_is_refused(tmp_path: Path) -> None:
     found = panoramas(tmp_path, a__1=SMALL, b__1=SMALL)
     picture(tmp_path / "rigs" / "1.png")
-    with pytest.raises(InputError, match=r"1\.png could be that of 'a/1' and of 'b/1'.*a/1\.png, say"):
+    with pytest.raises(InputError, match=r"1\.png could belong to 'a/1' and to 'b/1'.*for example to a/1\.png"):
         choose_ignore_masks(config(tmp_path), found)
     picture(tmp_path / "rigs" / "a" / "1.png")
     picture(tmp_path / "rigs" / "b" / "1.png")
@@ -127,7 +127,7 @@ def test_unusable_folders_are_refused(tmp_path: Path) -> None:
     found = panoramas(tmp_path, one=SMALL)
     rigs = tmp_path / "rigs"
     rigs.mkdir()
-    with pytest.raises(InputError, match="rigs, which contains no images"):
+    with pytest.raises(InputError, match="rigs, which holds no images"):
         choose_ignore_masks(config(tmp_path), found)
     picture(rigs / "other.png", (512, 256))
     with pytest.raises(InputError, match=r"none of the 1 masks in .*rigs belongs to a panorama"):

@@ -136,8 +136,8 @@ def test_a_wrong_shape_is_explained_with_the_field_of_view_that_would_fit(tmp_pa
     (tmp_path / "street.jpg").write_bytes(png_header(4096, 1600))
     expected = (
         "street.jpg is 4096x1600; a full panorama is 2:1. "
-        "Set panorama.vertical_fov = 140.6 (`predict`: --vertical-fov 140.6) for a band "
-        "that goes all the way round; take a part of one out."
+        "Set panorama.vertical_fov = 140.6 (`predict`: --vertical-fov 140.6) for bands "
+        "that go all the way round; take it out of the folder if it does not."
     )
     assert message(tmp_path / "street.jpg") == expected
 
@@ -168,7 +168,7 @@ def test_an_enormous_image_is_refused_before_it_is_decoded(tmp_path: Path) -> No
         (tmp_path / "a.png").write_bytes(png_header(width, height))
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Pillow's own words would come before ours
-            assert f"has {width}x{height}" in message(tmp_path / "a.png")
+            assert f"is {width}x{height}" in message(tmp_path / "a.png")
 
 
 def test_a_large_but_allowed_image_draws_no_warning_from_pillow(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_empty_renamed_missing_files_and_folders_are_distinguished(tmp_path: Pat
     (tmp_path / "text.jpg").write_text("not a picture\n" * 50)
     assert "empty.jpg is empty" in message(tmp_path / "empty.jpg")
     assert "text.jpg cannot be opened as an image" in message(tmp_path / "text.jpg")
-    assert "is not there" in message(tmp_path / "gone.jpg")
+    assert "does not exist" in message(tmp_path / "gone.jpg")
     assert f"{tmp_path} is a folder" in message(tmp_path)
     os.mkfifo(tmp_path / "pipe.png")
     assert f"{tmp_path / 'pipe.png'} is a pipe" in message(tmp_path / "pipe.png")
@@ -239,7 +239,7 @@ def test_an_unreadable_file_is_explained(tmp_path: Path, monkeypatch: pytest.Mon
 
     (tmp_path / "a.jpg").write_bytes(b"x")
     monkeypatch.setattr(Path, "open", denied)  # the superuser, who may run the tests, can read any file
-    assert "a.jpg may not be read" in message(tmp_path / "a.jpg")
+    assert "a.jpg cannot be read" in message(tmp_path / "a.jpg")
 
 
 def test_integers_of_32_bits_are_refused(tmp_path: Path) -> None:

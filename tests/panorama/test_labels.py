@@ -70,7 +70,7 @@ def test_plain_labels_lie_under_the_same_id_and_train_ids_come_first(tmp_path: P
 
 def test_an_image_is_never_its_own_label(tmp_path: Path) -> None:
     touch(tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"a label for none of the 1 panoramas.*a_labelTrainIds\.png"):
+    with pytest.raises(InputError, match=r"no label of any of the 1 panorama.*a_labelTrainIds\.png"):
         find_labels(tmp_path, find_panoramas(tmp_path))
 
 
@@ -116,7 +116,7 @@ def test_labels_of_no_panorama_are_counted_and_the_first_named(tmp_path: Path) -
     for name in ("a.png", "e.png", "b.png", "s/c.png", "d.png", "notes.txt"):
         touch(tmp_path / "labels" / name)
     found = survey_labels(tmp_path / "labels", find_panoramas(tmp_path / "images"))
-    assert found.note == "4 label files belong to no panorama: b.png, d.png, e.png, ..."
+    assert found.note == "4 label files without a panorama: b.png, d.png, e.png, ..."
 
 
 def test_pictures_of_labels_and_panoramas_are_no_labels_of_none(tmp_path: Path) -> None:

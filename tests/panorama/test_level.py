@@ -150,7 +150,7 @@ def test_where_nothing_is_to_be_levelled_the_image_stays(
 def test_the_note_says_by_how_much_and_the_setting_is_checked() -> None:
     assert level_note([]) == ""
     assert level_note([tilted(p, 0).tilt for p in (1, 12, -3)]).startswith(
-        "3 panoramas are levelled: by GPano tags the camera was tilted by up to 12.0 degrees (median 3.0)"
+        "3 panoramas levelled: according to GPano tags, the camera was tilted by up to 12.0 degrees (median 3.0)"
     )
     with pytest.raises(RecipeError, match=r"panorama\.level"):
         PanoramaConfig(level="yes")

@@ -181,7 +181,7 @@ def test_patterns_that_match_nothing_are_refused(tmp_path: Path) -> None:
     initialised(tmp_path / "S")
     text = (tmp_path / "my.toml").read_text().replace("area_1/pano/rgb/*", "area_9/*").replace("area_6/pano", "x/pano")
     (tmp_path / "my.toml").write_text(text)
-    with pytest.raises(Exception, match=r"holds nothing that matches 'area_9/\*' or 'x/pano/rgb/\*'"):
+    with pytest.raises(Exception, match=r"matches 'area_9/\*' or 'x/pano/rgb/\*'"):
         learning_panoramas(load_recipe(tmp_path / "my.toml"))
 
 

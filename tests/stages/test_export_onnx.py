@@ -151,7 +151,7 @@ def test_without_onnxscript_it_says_how_to_install_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     Image.fromarray(noise(48, 128)).save(tmp_path / "street.png")
-    with pytest.raises(WeightsError, match=r"onnxscript is not installed.*\[export\]"):
+    with pytest.raises(WeightsError, match=r"onnxscript is not installed.*pip install onnx onnxscript"):
         export_onnx(ExportJob(student, pictures=tmp_path))
 
 

@@ -25,7 +25,7 @@ from tests.stages.small_run import HEIGHT, WIDTH, make_folders, small_run
 from tests.stages.test_predict import ByColour
 
 TOP, LEFT, ROWS, COLUMNS = 16, 32, 40, 64
-NOTE = "1 panorama is placed by its GPano tags; the rest of the sphere is ignored there"
+NOTE = "1 panorama placed on the sphere by GPano tags; the rest of the sphere is ignored there"
 
 
 def cut_out(path: Path) -> None:

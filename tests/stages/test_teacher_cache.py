@@ -453,7 +453,7 @@ def test_weights_that_sam_has_no_place_for_are_reported_once(folder: Path) -> No
     sam: dict[str, object] = {"points_per_side": 1, "checkpoint": str(folder / "hq.pth")}
     assert teacher_cache(small_run(folder, sam=sam, data=TWO), events.append).computed == 2
     _, note = notes_but_of_windows(events)
-    assert "ignored: 1, the first of them mask_decoder.hf_token.weight" in note
+    assert "ignored, as SAM has no such weights: mask_decoder.hf_token.weight" in note
 
 
 def test_of_the_demo_sam_only_the_device_is_reported(folder: Path) -> None:
@@ -519,7 +519,7 @@ def test_ctrl_c_ends_workers_without_a_traceback_and_the_run_goes_on(
 def test_weights_of_the_wrong_kind_stop_the_run_and_are_reported_once(folder: Path) -> None:
     (folder / "sam.pth").write_bytes(b"no weights")
     events: list[Event] = []
-    with pytest.raises(WeightsError, match=r"sam\.pth is no checkpoint"):
+    with pytest.raises(WeightsError, match=r"sam\.pth is not a checkpoint"):
         teacher_cache(small_run(folder, sam={"checkpoint": str(folder / "sam.pth")}), events.append)
     assert not any(isinstance(event, (ItemFailed, StageAdvanced)) for event in events)
 

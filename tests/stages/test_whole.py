@@ -343,7 +343,7 @@ def test_label_files_of_no_panorama_are_reported(copy: Path, capsys: pytest.Capt
     shutil.copy(copy / "labels" / "9.png", copy / "labels" / "nobodys.png")
     assert goodsam("eval", copy / "small.toml", "--cache", copy / "cache", *NO_PICTURES) == 0
     printed = " ".join("".join(capsys.readouterr()).split())
-    assert "1 label file belongs to no panorama: nobodys.png" in printed
+    assert "1 label file without a panorama: nobodys.png" in printed
 
 
 @pytest.mark.slow

@@ -125,8 +125,9 @@ def test_a_start_with_fewer_classes_gives_its_rows_by_name_and_by_merge(biased: 
     assert all(ours[name] == theirs["car"] for name in ("truck", "bus", "motorcycle", "bicycle"))
     assert ours["train"] not in theirs.values()
     assert start.note == (
-        "the student's start knows 18 of the 19 classes by name or merge; taken from a wider class: rider from person,"
-        " truck from car, bus from car, motorcycle from car, bicycle from car; beginning at random: train"
+        "the student's initial weights have 18 of the 19 classes, by name or merge; taken from a wider class: rider "
+        "from person, truck from car, bus from car, motorcycle from car, bicycle from car; "
+        "starting from random weights: train"
     )
 
 
@@ -135,7 +136,7 @@ def test_the_same_classes_in_another_order_are_mapped_by_name(biased: Path) -> N
     start = start_student(StudentConfig(size="tiny", weights=str(biased)), turned)
     ours, theirs = rows_of(start.model), rows_of(load_student(biased))
     assert ours == {name.upper(): theirs[name] for name in theirs}
-    assert "knows 13 of the 13 classes" in start.note
+    assert "have 13 of the 13 classes" in start.note
 
 
 def test_as_many_classes_of_other_names_begin_at_random(biased: Path) -> None:
@@ -144,7 +145,7 @@ def test_as_many_classes_of_other_names_begin_at_random(biased: Path) -> None:
     ours, theirs = rows_of(start.model), rows_of(load_student(biased))
     assert ours["car"] == theirs["car"]
     assert all(ours[name] not in theirs.values() and ours[name][-1] == 0 for name in strange.names[1:])
-    assert "beginning at random: thing 0, thing 1" in start.note
+    assert "starting from random weights: thing 0, thing 1" in start.note
 
 
 def test_equal_classes_say_nothing_and_unnamed_ones_keep_their_order(biased: Path, tmp_path: Path) -> None:
@@ -164,7 +165,7 @@ def test_the_name_of_a_start_changes_only_where_rows_are_taken_over_by_name(bias
     assert start_identity(config, DENSEPASS_13) == start_identity(config, unknown) == network_digest(biased)
     assert start_identity(config, CITYSCAPES_19) == f"{network_digest(biased)} by name 1"
     assert start_identity(config, labels_of(*reversed(DENSEPASS_13.names))).endswith("by name 1")
-    assert "beginning at random: a, b" in start_student(config, unknown).note
+    assert "starting from random weights: a, b" in start_student(config, unknown).note
 
 
 def test_an_encoder_says_that_the_whole_head_begins_at_random(tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ def test_an_encoder_says_that_the_whole_head_begins_at_random(tmp_path: Path) ->
     config.id2label = {0: "pole", 1: "goldfish"}  # ImageNet has poles, too
     SegformerForImageClassification(config).save_pretrained(tmp_path)
     student = StudentConfig(size="tiny", weights=str(tmp_path))
-    assert "is an encoder: the whole head starts from random weights" in start_student(student, DENSEPASS_13).note
+    assert "is an encoder: the student's head starts from random weights" in start_student(student, DENSEPASS_13).note
     assert start_identity(student, DENSEPASS_13) == network_digest(tmp_path)
 
 
@@ -224,7 +225,7 @@ def test_a_folder_without_student_is_refused(tmp_path: Path) -> None:
 def test_a_broken_student_is_refused_with_the_way_to_a_whole_one(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
     (tmp_path / "model.safetensors").write_bytes(b"cut short")
-    with pytest.raises(WeightsError, match="Remove that folder and run distill again"):
+    with pytest.raises(WeightsError, match="Remove that folder and run `goodsam distill` again"):
         load_student(tmp_path)
 
 

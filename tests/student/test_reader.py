@@ -86,5 +86,5 @@ def test_hard_targets_are_the_labels_with_probability_1() -> None:
 
 
 def test_an_image_of_another_size_is_refused() -> None:
-    with pytest.raises(CacheError, match=r"street/1 is 32x16, but stage one saw \(16, 8\)"):
+    with pytest.raises(CacheError, match=r"street/1 is 32x16, but 16x8 in the store"):
         reader(Arrays(), (16, 32))("street/1")

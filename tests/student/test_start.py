@@ -31,7 +31,10 @@ def test_classes_that_a_known_merge_joins_share_a_row() -> None:
 def test_the_note_counts_known_classes_and_names_the_others() -> None:
     rows = rows_by_class(("sky", "person"), ("sky", "person", "tree"))
     note = note_of_rows(("sky", "person"), ("sky", "person", "tree"), rows)
-    assert note == "the student's start knows 2 of the 3 classes by name or merge; beginning at random: tree"
+    assert (
+        note
+        == "the student's initial weights have 2 of the 3 classes, by name or merge; starting from random weights: tree"
+    )
 
 
 def test_the_note_names_a_dozen_classes_and_counts_the_rest() -> None:

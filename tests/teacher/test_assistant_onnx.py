@@ -190,8 +190,8 @@ def test_probabilities_of_exactly_zero_become_finite_logits(
 @pytest.mark.parametrize(
     ("then", "gives", "found"),
     [
-        (["ArgMax"], TensorProto.INT64, r"logits of .* is class ids \(int64 \[1, 1, 16, 24\]\)"),
-        (["ArgMax", "Cast"], TensorProto.FLOAT, r"is class ids \(float32"),
+        (["ArgMax"], TensorProto.INT64, r"logits of .* holds class ids \(int64 \[1, 1, 16, 24\]\)"),
+        (["ArgMax", "Cast"], TensorProto.FLOAT, r"holds class ids \(float32"),
         (["Transpose"], TensorProto.FLOAT, r"is \[1, 16, 24, 13\], channels last"),
     ],
 )
@@ -205,7 +205,7 @@ def test_outputs_that_are_no_scores_are_refused_by_name(
 
 def test_inputs_that_are_no_images_are_refused_by_name(network: Convolutions, tmp_path: Path) -> None:
     whole = small(network, tmp_path / "a.onnx", takes=TensorProto.INT32)
-    with pytest.raises(WeightsError, match=r"the input image of .* is tensor\(int32\); known are"):
+    with pytest.raises(WeightsError, match=r"the input image of .* is tensor\(int32\); it must be"):
         load_onnx(whole, DENSEPASS_13, CPU)
     last = export_channels_last(tmp_path / "b.onnx")
     with pytest.raises(WeightsError, match=r"'W', 3\], channels last"):
@@ -282,7 +282,7 @@ def test_the_identity_follows_the_normalisation(network: Convolutions, tmp_path:
 
 def test_levels_that_the_file_does_not_give_are_refused(network: Convolutions, tmp_path: Path) -> None:
     assistant = load_onnx(export(network, tmp_path / "a.onnx"), DENSEPASS_13, CPU)
-    with pytest.raises(WeightsError, match="no features of level 3, 4; it gives 1, 2"):
+    with pytest.raises(WeightsError, match="no features of level 3, 4; it has 1, 2"):
         assistant(images(), levels=(1, 3, 4))
 
 
@@ -305,7 +305,7 @@ def test_without_onnxruntime_the_message_says_how_to_install_it(
 ) -> None:
     path = export(network, tmp_path / "a.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(WeightsError, match=r"pip install .*\[onnx\]"):
+    with pytest.raises(WeightsError, match=r"pip install onnxruntime"):
         load_onnx(path, DENSEPASS_13, CPU)
 
 

@@ -48,16 +48,16 @@ def test_a_file_that_names_no_processor_is_normalised_as_it_states() -> None:
     [
         (
             {"image_processor_type": "OwnImageProcessor"},
-            "is for OwnImageProcessor; transformers .* has no image",
+            "names OwnImageProcessor; transformers .* has no image",
         ),
         ({"image_processor_type": "SegformerImageProcessor", "image_mean": None}, "has image_mean None"),
         ({"do_normalize": False, "rescale_factor": None}, "has rescale_factor None"),
         ({"size": 512}, "has no image_mean"),
         ({"image_mean": 0.5}, "has no image_std"),
-        ({"image_mean": [0.5], "image_std": [0.5]}, r"has image_mean \[0.5\]; .* one number for each of R, G and B"),
+        ({"image_mean": [0.5], "image_std": [0.5]}, r"has image_mean \[0.5\]; .* three numbers, for R, G and B"),
         ({"image_mean": "grey", "image_std": 1.0}, "has image_mean grey"),
         ({"image_mean": 0.5, "image_std": [0.5, 0.0, 0.5]}, "has image_std"),
-        ({"do_color_quantize": True, "do_normalize": False}, "asks for do_color_quantize; it names no image processor"),
+        ({"do_color_quantize": True, "do_normalize": False}, "asks for do_color_quantize; further steps need the name"),
     ],
 )
 def test_settings_that_do_not_tell_what_becomes_of_a_pixel_are_refused(settings: dict[str, Any], refusal: str) -> None:
@@ -94,5 +94,5 @@ def test_a_processors_file_without_settings_for_images_is_as_none(tmp_path: Path
 
 @pytest.mark.parametrize("name", ["ImageGPTImageProcessor", "VitMatteImageProcessor", "EfficientNetImageProcessor"])
 def test_a_processor_that_does_something_else_to_pixels_is_refused(name: str) -> None:
-    with pytest.raises(WeightsError, match=f"is for {name}"):
+    with pytest.raises(WeightsError, match=f"names {name}"):
         Normalisation.from_processor({"image_processor_type": name})

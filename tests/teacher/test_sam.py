@@ -90,7 +90,9 @@ def test_weights_that_are_not_sams_are_ignored_with_a_note(random_sam: Sam, tmp_
     for name, value in state.items():
         torch.testing.assert_close(loaded[name], value)
     (note,) = load_mask_generator(config, CPU).notes
-    assert "not SAM's were ignored: 2, the first of them mask_decoder.hf_token.weight" in note
+    assert (
+        "2 weight tensors of the checkpoint ignored, as SAM has no such weights: mask_decoder.hf_token.weight" in note
+    )
 
 
 def test_a_checkpoint_with_tuned_tokens_is_loaded_whole_and_told_from_the_original(
@@ -108,7 +110,7 @@ def test_a_checkpoint_with_tuned_tokens_is_loaded_whole_and_told_from_the_origin
     original, other = (load_mask_generator(config, CPU) for config in configs)
     assert original.identity != other.identity and other.notes == ()
     torch.save({name: value for name, value in tuned.items() if name != tokens[1]}, configs[1].checkpoint)
-    with pytest.raises(WeightsError, match=r"lacks 1 of .* mask_decoder.mask_tokens.weight"):
+    with pytest.raises(WeightsError, match=r"lacks 1 of .*mask_decoder.mask_tokens.weight"):
         load_sam(configs[1], CPU)
 
 
@@ -122,13 +124,13 @@ def test_a_checkpoint_whose_name_and_shapes_disagree_is_noted(
     monkeypatch.setitem(sam_module.sam_model_registry, "vit_b", build_demo_sam)
     torch.save(random_sam.state_dict(), tmp_path / name)
     notes = load_mask_generator(SamConfig(model="vit_b", checkpoint=str(tmp_path / name)), CPU).notes
-    expected = f"{name} holds the weights of vit_b, by their shapes, though its name says vit_h"
+    expected = f"{name} holds the weights of vit_b, according to their shapes, though its name says vit_h"
     assert notes == ((expected,) if is_noted else ())
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [(None, "cannot be read"), (b"", "no checkpoint"), (b"<html>404</html>", "no checkpoint")],
+    [(None, "cannot be read"), (b"", "not a checkpoint"), (b"<html>404</html>", "not a checkpoint")],
     ids=["missing", "empty", "a web page"],
 )
 def test_a_file_that_is_no_checkpoint_is_reported_in_one_sentence(
@@ -166,10 +168,10 @@ def test_of_weights_that_do_not_suffice_the_first_is_named(random_sam: Sam, tmp_
     lacking = len(state) - len(mobile) + 1
     resized = state | {"image_encoder.pos_embed": torch.zeros(1, 9, 9, 160)}
     for saved, expected in (
-        (mobile, rf"lacks {lacking} of the {len(state)} weights of demo, the first of them image_encoder.pos_embed"),
-        (_without(state, "mask_decoder.iou_token"), r"lacks 1 of .* mask_decoder.iou_token.weight;"),
-        ({"backbone.weight": torch.zeros(1)}, rf"lacks {len(state)} of the {len(state)} weights"),
-        ({}, rf"lacks {len(state)} of the {len(state)} weights"),
+        (mobile, rf"lacks {lacking} of the {len(state)} weight tensors of demo \(image_encoder.pos_embed"),
+        (_without(state, "mask_decoder.iou_token"), r"lacks 1 of .*mask_decoder.iou_token.weight\);"),
+        ({"backbone.weight": torch.zeros(1)}, rf"lacks {len(state)} of the {len(state)} weight tensors"),
+        ({}, rf"lacks {len(state)} of the {len(state)} weight tensors"),
         (resized, r"image_encoder.pos_embed of shape \[1, 9, 9, 160\]; demo has \[1, 16, 16, 160\]"),
     ):
         torch.save(saved, tmp_path / "x.pth")
@@ -191,7 +193,7 @@ def test_code_in_a_checkpoint_is_not_run(random_sam: Sam, tmp_path: Path) -> Non
     config = SamConfig(checkpoint=str(tmp_path / "sam.pth"))
     for extra in (_Code(tmp_path / "run"), argparse.Namespace(epochs=3)):
         torch.save({"model": random_sam.state_dict(), "args": extra}, config.checkpoint)
-        with pytest.raises(WeightsError, match=r"more than tensors.*without running code.*save its state dict alone"):
+        with pytest.raises(WeightsError, match=r"more than tensors.*without running code.*save only its state dict"):
             load_sam(config, CPU)
     assert not (tmp_path / "run").exists()
 
@@ -207,5 +209,7 @@ def test_the_digest_follows_the_content(tmp_path: Path) -> None:
 
 def test_missing_weights_are_fetched_to_where_the_recipe_has_them(tmp_path: Path) -> None:
     folder = tmp_path / "my weights"
-    with pytest.raises(WeightsError, match=f"`goodsam fetch-weights vit_l --out '{re.escape(str(folder))}'` brings it"):
+    with pytest.raises(
+        WeightsError, match=f"`goodsam fetch-weights vit_l --out '{re.escape(str(folder))}'` downloads it"
+    ):
         weights_digest(SamConfig(model="vit_l", checkpoint=str(folder / "none.pth")))

@@ -55,7 +55,7 @@ def image_crops(height: int, width: int, layers: int, overlap_ratio: float) -> l
                   for x in columns for y in rows]  # fmt: skip
     if min(min(crop.size) for crop in crops) < 1:
         raise InputError(f"a window of {width}x{height} pixels cannot be cropped {layers} times",
-                         "every crop needs a pixel", "Lower sam.crop_n_layers")  # fmt: skip
+                         "every crop must have at least one pixel", "Lower sam.crop_n_layers")  # fmt: skip
     return crops
 
 

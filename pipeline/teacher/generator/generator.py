@@ -241,9 +241,9 @@ class AutomaticMaskGenerator:
         crops = image_crops(height, width, self._crop_n_layers, self._crop_overlap_ratio)
         for crop in crops:
             if 0 in self._inside(crop):
-                raise InputError(f"a window or crop of {crop.x1 - crop.x0}x{crop.y1 - crop.y0} pixels",
-                                 "its shorter side needs half a pixel when the longer one is scaled to SAM's "
-                                 f"{self._resize.target_length}", "Choose windows that are less narrow")  # fmt: skip
+                raise InputError(f"a window or crop is {crop.x1 - crop.x0}x{crop.y1 - crop.y0} pixels",
+                                 "its shorter side must not vanish when the longer one is scaled to SAM's "
+                                 f"{self._resize.target_length} pixels", "Choose wider or higher windows")  # fmt: skip
         return crops
 
     def _inside(self, crop: Crop) -> tuple[int, int]:

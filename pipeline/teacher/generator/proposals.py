@@ -104,7 +104,7 @@ def stock_records(proposals: Proposals, output_mode: str = "binary_mask") -> lis
     require_choice("output_mode", output_mode, ("binary_mask", "uncompressed_rle", "coco_rle"))
     if output_mode == "coco_rle" and find_spec("pycocotools") is None:
         raise RecipeError("output_mode is 'coco_rle'", "it needs pycocotools, which is not installed",
-                          "Install it with pip, or take 'uncompressed_rle'")  # fmt: skip
+                          "Run `pip install pycocotools`, or use 'uncompressed_rle'")  # fmt: skip
     masks = proposals.masks
     return [
         {
