@@ -154,7 +154,7 @@ def _write_classes(folder: Path, labels: LabelSet) -> None:
 
 def test_folders_that_do_not_fit_are_refused_in_a_sentence(tmp_path: Path) -> None:
     maps = make_maps(tmp_path / "maps", ["a"])
-    with pytest.raises(InputError, match=r"holds a label for none of the 1 panoramas"):
+    with pytest.raises(InputError, match=r"holds no label of any of the 1 panorama"):
         goodsam.report(maps, truth=make_truth(tmp_path / "labels", ["c"]))
     with pytest.raises(InputError, match=r"has a label map of none of the 1 panoramas \(the first is a\.png\)"):
         goodsam.report(maps, compare=[make_maps(tmp_path / "others", ["c"])])
