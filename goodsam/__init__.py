@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goodsam import own_packages as own_packages  # first: it refuses other packages of the names that follow
+from goodsam.before import doctor, init, plan, status
 from goodsam.fitting import adapt, tune
+from goodsam.handing_over import export_onnx, import_labels
 from goodsam.listening import heard
 from goodsam.outputs import export, report
 from pipeline import __version__
@@ -47,13 +49,19 @@ __all__ = [
     "__version__",
     "adapt",
     "distill",
+    "doctor",
     "evaluate",
     "export",
+    "export_onnx",
+    "import_labels",
+    "init",
     "load_student",
     "masks",
     "open_run",
+    "plan",
     "predict",
     "report",
+    "status",
     "teacher_cache",
     "tune",
 ]

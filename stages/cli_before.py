@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from stages.cli_options import CacheOption, DeviceOption, RecipeArgument, SetOption, open_run_of
-from stages.demo_world import world_needed
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -25,10 +23,10 @@ def status(
 ) -> None:
     """Show how many panoramas of a run are done, stale, missing or set aside, and why. Nothing is written."""
     run = open_run_of(recipe, cache, set_)
-    from stages.status import run_status, status_text
+    import goodsam
+    from stages.status import status_text
 
-    with world_needed(run):
-        found = run_status(run)
+    found = goodsam.status(run)
     _print(dataclasses.asdict(found), status_text(found), as_json)
 
 
@@ -46,13 +44,10 @@ def plan(
 ) -> None:
     """Estimate what a run still needs, hours by a measured sample and gigabytes, and say why work is done again."""
     run = open_run_of(recipe, cache, set_)
-    from contextlib import closing
+    import goodsam
+    from stages.plan import plan_text
 
-    from stages.listeners import ProgressConsole
-    from stages.plan import make_plan, plan_text
-
-    with closing(ProgressConsole()) as listener, world_needed(run):
-        found = make_plan(run, listener, sample=sample, workers=workers, device=device)
+    found = goodsam.plan(run, sample=sample, workers=workers, device=device)
     _print(dataclasses.asdict(found), plan_text(found), as_json)
     if found.problems:
         raise typer.Exit(1)
@@ -68,9 +63,10 @@ def doctor(
 ) -> None:
     """Check this machine (versions, drivers, bfloat16, memory, disk) and, if named, a recipe's weights and classes."""
     run = open_run_of(recipe, cache, set_) if recipe else None
-    from stages.doctor import PROBLEM, examine, findings_text
+    import goodsam
+    from stages.doctor import PROBLEM, findings_text
 
-    found = examine(run)
+    found = goodsam.doctor(run)
     _print([dataclasses.asdict(finding) for finding in found], findings_text(found), as_json)
     if any(finding.state == PROBLEM for finding in found):
         raise typer.Exit(1)
@@ -92,13 +88,9 @@ def init(
     as_json: JsonOption = False,
 ) -> None:
     """Write a commented recipe for a folder, from what is found there: sizes, bands, rigs, positions, GPU."""
-    from stages.data_sets import recognise
-    from stages.init import found_as_json, recipe_text, survey_pictures, write_recipe
+    import goodsam
 
-    data_set = recognise(folder)
-    found = survey_pictures(data_set.panoramas, data_set.panoramas_only) if data_set else survey_pictures(folder)
-    usual_name = re.sub(r"[^0-9A-Za-z_.-]+", "-", out.stem).strip(".-") or "my"
-    write_recipe(out, recipe_text(found, name or usual_name, str(checkpoint.absolute()), data_set))
-    of = f" of {data_set.name}" if data_set else ""
+    found = goodsam.init(folder, out, name=name, checkpoint=checkpoint)
+    of = f" of {found.data_set}" if found.data_set else ""
     told = f"{out} is for {found.panoramas} panoramas{of}; next: goodsam doctor {out}, goodsam plan {out}"
-    _print({**found_as_json(found), "data_set": data_set.name if data_set else "", "recipe": str(out)}, told, as_json)
+    _print(dataclasses.asdict(found), told, as_json)

@@ -44,16 +44,9 @@ def export_onnx(
     ] = None,
 ) -> None:
     """Export a student as one ONNX file with wrapping and normalisation inside, and compare it with torch."""
-    from pipeline.panorama.finding import require_folder
-    from pipeline.student.folder import require_student
+    import goodsam
 
-    require_student(student)
-    if pictures is not None:
-        require_folder(pictures)
-    from stages.export_onnx import ExportJob
-    from stages.export_onnx import export_onnx as stage  # last: it imports torch and transformers
-
-    typer.echo(stage(ExportJob(student, out, input_type.value, pictures)))
+    typer.echo(goodsam.export_onnx(student, out, input_type=input_type.value, pictures=pictures))
 
 
 class Split(StrEnum):

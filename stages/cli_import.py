@@ -29,13 +29,10 @@ def import_labels(
 ) -> None:
     """Store corrected labels, matched to the panoramas of a run by name and content; see data.corrections."""
     run = open_run_of(recipe, cache, set_)
-    from stages.import_labels import import_labels as stage  # after the recipe, whose faults are reported at once
-    from stages.listeners import RunListeners
+    import goodsam
 
-    folder = out or (Path(run.recipe.data.corrections) if run.recipe.data.corrections else run.folder / "corrections")
-    with RunListeners(run.folder) as listener:
-        summary = stage(run, source, folder, listener)
-    typer.echo(f"{summary.stored} corrections stored, {summary.known} known already: {folder}")
+    summary = goodsam.import_labels(run, source, out)
+    typer.echo(f"{summary.stored} corrections stored, {summary.known} known already: {summary.folder}")
     if summary.stored + summary.known and not run.recipe.data.corrections:
-        typer.echo(f'Set data.corrections = "{folder.absolute()}" to learn from them')
+        typer.echo(f'Set data.corrections = "{summary.folder.absolute()}" to learn from them')
     count_failures(summary.failed)

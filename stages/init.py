@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import tomllib
 from collections import Counter
@@ -17,7 +18,7 @@ from pipeline.panorama.capture import capture_of
 from pipeline.panorama.finding import require_folder, survey_folder
 from pipeline.panorama.images import ASPECT_TOLERANCE, picture_header, read_picture
 from pipeline.recipe import parse_recipe
-from stages.data_sets import DataSet
+from stages.data_sets import DataSet, recognise
 from stages.files import write_whole
 
 _SAMPLE = 12
@@ -55,6 +56,36 @@ class FoundPictures:
     """Share of the rows, from below, that look the same in all sampled pictures; 0 for none."""
     gpu: str
     """Name of the GPU; empty for none."""
+
+
+@dataclass(frozen=True)
+class WrittenRecipe(FoundPictures):
+    """A recipe that was written, and what it was written for."""
+
+    data_set: str
+    """The data set that was recognised; empty for none."""
+    recipe: str
+    """The file."""
+
+
+def write_recipe_for(folder: Path, out: Path, name: str, checkpoint: Path) -> WrittenRecipe:
+    """Look at a folder of panoramas, or the root of a known data set, and write a recipe for it.
+
+    Args:
+        folder: where to look.
+        out: the recipe's file, where there is none.
+        name: of the run; empty for that of the file.
+        checkpoint: file of SAM's weights.
+
+    Raises:
+        InputError: as `survey_pictures` and `write_recipe`.
+        CacheError: it cannot be written.
+    """
+    data_set = recognise(folder)
+    found = survey_pictures(data_set.panoramas, data_set.panoramas_only) if data_set else survey_pictures(folder)
+    usual_name = re.sub(r"[^0-9A-Za-z_.-]+", "-", out.stem).strip(".-") or "my"
+    write_recipe(out, recipe_text(found, name or usual_name, str(checkpoint.absolute()), data_set))
+    return WrittenRecipe(**asdict(found), data_set=data_set.name if data_set else "", recipe=str(out))
 
 
 def survey_pictures(folder: Path, only: Sequence[str] = ()) -> FoundPictures:
@@ -244,8 +275,3 @@ def _block(about: str, *lines: str) -> str:
 def _text(value: str) -> str:
     """A text as TOML has it."""
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def found_as_json(found: FoundPictures) -> dict[str, object]:
-    """What was found, for --json."""
-    return asdict(found)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner, Result
 
+from goodsam import handing_over
 from goodsam.outputs import USUAL_MAPS
 from pipeline.errors import InputError, WeightsError
 from pipeline.student.onnx_graph import INPUT_TYPES
@@ -46,7 +47,7 @@ def test_every_choice_is_one_of_the_stages_and_none_is_missing() -> None:
     assert set(cli_export.FormatName) == set(FORMATS)
     assert set(cli_export.Split) == {LEARNING, EVALUATION, ALL}
     assert set(cli_export.Size) == {ORIGINAL, WORKING}
-    assert set(cli_export.InputType) == set(INPUT_TYPES)
+    assert set(cli_export.InputType) == set(INPUT_TYPES) == set(handing_over.INPUT_TYPES)
     assert set(USUAL_MAPS) < set(OUTPUTS)
 
 
@@ -86,7 +87,7 @@ def test_another_format_has_no_maps_beside_it_unless_asked(jobs: list[ExportJob]
 
 def test_a_network_is_exported_beside_its_student_for_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     begun: list[export_onnx.ExportJob] = []
-    monkeypatch.setattr(export_onnx, "export_onnx", lambda job: begun.append(job) or "done")  # type: ignore[arg-type]
+    monkeypatch.setattr(export_onnx, "export_onnx", lambda job, _: begun.append(job) or "done")  # type: ignore[arg-type]
     for name in ("config.json", "model.safetensors", "training.json"):
         (tmp_path / name).write_text("{}")
     assert run_command("export-onnx", str(tmp_path)).stdout == "done\n"
