@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stages.runs import Run
 
 USUAL_MAPS = ("labels", "reliable", "reliability", "confidence", "masks", "overlays")
-"""What an export writes where nothing is said."""
+"""What an export writes where nothing is said; of several assistants also their agreement."""
 WIDTH, WIDTH_OF_SINGLE = 2048, 1024
 
 
@@ -70,7 +70,8 @@ def export(
 
     if format not in FORMATS:
         raise InputError(f"the format {format!r}", f"an export is one of {', '.join(FORMATS)}", "Choose one of these")
-    maps = (USUAL_MAPS if format == "masks" else ()) if what is None else what
+    usual = (*USUAL_MAPS, *(("agreement",) if run.recipe.further_assistants else ()))
+    maps = (usual if format == "masks" else ()) if what is None else what
     job = ExportJob(run, Path(out), frozenset(maps), format, split, size, Path(positions) if positions else None,
                     overwrite, workers, url_prefix, command, views)  # fmt: skip
     with heard(listener, job.out / ".export") as hearing, world_needed(run):

@@ -95,7 +95,7 @@ def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation
         overlays=run.recipe.evaluation.overlays,
         facts={"run": run.recipe.name, "student_name": student.folder.path.name if student else None,
                "student_is_of_this_recipe": student.is_of_this_recipe if student else None,
-               **_checkpoint(run.recipe, student)},
+               **_checkpoint(run.recipe, student), **_assistants(run.recipe)},
     )  # fmt: skip
     with exclusive_lock(job.out, STAGE, run.cache):
         run.record_recipe()
@@ -216,6 +216,13 @@ def _measured_folder(recipe: Recipe, student: StudentFolder) -> Path:
                          "the best checkpoint is chosen while the student learns",
                          "Set distill.validation and run distill, or evaluation.checkpoint = 'last'")  # fmt: skip
     return student.best
+
+
+def _assistants(recipe: Recipe) -> dict[str, Any]:
+    """Names of several assistants, for metrics.json."""
+    if not recipe.further_assistants:
+        return {}
+    return {"assistants": ["demo" if one.kind == "demo" else Path(one.name).name for one in recipe.assistants]}
 
 
 def _checkpoint(recipe: Recipe, student: _FoundStudent | None) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from stages.export_crops import crop_settings, crops_of
 from stages.export_folder import ExportFolder, ExportKind, require_outside
 from stages.export_formats import FORMATS, LOCAL_FILES, Exported
 from stages.export_task import (
+    AGREEMENT,
     IMAGES,
     OUTPUTS,
     STAGE,
@@ -72,8 +73,8 @@ class ExportJob:
     """Recipe and folder."""
     out: Path
     """Folder of the outputs."""
-    outputs: frozenset[str] = frozenset(OUTPUTS)
-    """Which maps are wanted: names of OUTPUTS."""
+    outputs: frozenset[str] = frozenset(OUTPUTS) - {AGREEMENT}
+    """Which maps are wanted: names of OUTPUTS; all that every run has."""
     format: str = "masks"
     """One of FORMATS."""
     split: str = LEARNING
@@ -98,6 +99,9 @@ class ExportJob:
         if unknown := sorted(self.outputs - OUTPUTS.keys()):
             raise InputError(f"--what has {', '.join(unknown)}", f"it is a list of {', '.join(OUTPUTS)}",
                              "Correct it, as in --what labels,overlays")  # fmt: skip
+        if AGREEMENT in self.outputs and not self.run.recipe.further_assistants:
+            raise InputError(f"--what has {AGREEMENT}", "it is that of several assistants, and the recipe has one",
+                             "Leave it out, or add [[further_assistants]] to the recipe")  # fmt: skip
         if self.outputs and not FORMATS[self.format].has_maps:
             raise InputError(f"--what {','.join(sorted(self.outputs))}", f"--format {self.format} has maps of its own",
                              "Leave --what out, or export maps into another folder")  # fmt: skip

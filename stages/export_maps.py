@@ -96,6 +96,17 @@ class CachedMaps:
             found_hw = labels_at(scores_CHW, *scores_CHW.shape[1:])
         return np.where(self.labels_hw == IGNORE, np.uint8(IGNORE), found_hw)
 
+    @property
+    def agreement_hw(self) -> npt.NDArray[np.uint8]:
+        """Share of several assistants that give a pixel the class of their mean, as 0..255; 0 where nothing was
+        seen."""
+        number = len(self.reader.recipe.assistants)
+        agreeing_HW = self.reader.agreeing(self.panorama_id)
+        if self.is_original:
+            agreeing_HW = self._on_picture(lambda *size: resize_nearest(agreeing_HW, *size), 0)
+        share_hw = np.rint(255 * (agreeing_HW / number)).astype(np.uint8)
+        return np.where(self.labels_hw == IGNORE, np.uint8(0), share_hw)
+
     @cached_property
     def reliable_hw(self) -> BoolArray:
         """M: where the ensemble is reliable."""

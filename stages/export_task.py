@@ -34,7 +34,7 @@ from stages.unknown_table import unknown_rows
 STAGE = "export"
 LABELS, RELIABLE, RELIABILITY, CONFIDENCE = "labels", "reliable", "reliability", "confidence"
 MASKS, OVERLAYS, MASK_OVERLAYS = "masks", "overlays", "mask-overlays"
-ASSISTANT = "assistant"
+ASSISTANT, AGREEMENT = "assistant", "agreement"
 UNKNOWN, UNKNOWN_OVERLAYS, UNKNOWN_PART = "unknown", "unknown-overlays", ".parts/unknown"
 IMAGES, PANOPTIC = "images", "panoptic"
 COCO_PART, CVAT_PART, LABELSTUDIO_PART = ".parts/coco", ".parts/cvat", ".parts/labelstudio"
@@ -121,6 +121,10 @@ def _write_reliable(path: Path, maps: CachedMaps, notes: Mapping[str, str]) -> N
 
 def _write_assistant(path: Path, maps: CachedMaps, notes: Mapping[str, str]) -> None:
     write_labels(path, maps.assistant_hw, maps.reader.recipe.classes, notes)
+
+
+def _write_agreement(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
+    write_picture(path, Image.fromarray(maps.agreement_hw))
 
 
 def _write_reliability(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
@@ -210,6 +214,7 @@ OUTPUTS: Mapping[str, Writer] = {
     OVERLAYS: _write_overlay,
     MASK_OVERLAYS: _write_mask_overlay,
     ASSISTANT: _write_assistant,
+    AGREEMENT: _write_agreement,
     UNKNOWN: _write_unknown,
     UNKNOWN_OVERLAYS: _write_unknown_overlay,
 }

@@ -111,6 +111,16 @@ class RunReader:
         array = "assistant_probabilities"
         return codec.decode_probabilities(self.read(voting_assistant(self.recipe), panorama_id, (array,))[array])
 
+    def agreeing(self, panorama_id: str) -> npt.NDArray[np.uint8]:
+        """How many of several assistants give a pixel the class that their mean gives it, [H, W].
+
+        Raises:
+            CacheError: it is not in the cache, or damaged.
+            KeyError: the recipe has one assistant.
+        """
+        array = "agreeing_assistants"
+        return self.read(ASSISTANTS_BLEND, panorama_id, (array,))[array]
+
     def image(self, panorama_id: str) -> npt.NDArray[np.uint8]:
         """RGB image [H, W, 3] at the working size, level where `panorama.level` asks for it.
 

@@ -134,6 +134,7 @@ def text_of(metrics: Mapping[str, Any]) -> str:
             *_checkpoint(metrics),
             *_losses(metrics),
             *_skipped(metrics),
+            *_assistants(metrics),
             *_remarks(rungs),
         ]
     )
@@ -144,7 +145,7 @@ def markdown_of(metrics: Mapping[str, Any], labels: LabelSet) -> str:
     rungs, summary = _read_back(metrics)
     ladder = [_ladder(rungs), _class_iou(rungs, labels), *_class_changes(metrics), *_categories(rungs)] if rungs else []
     general = [*_costs(metrics), _agreement(summary), *_seam(summary), *_yaw(metrics), _class_shares(summary, labels)]
-    remarks = [*_checkpoint(metrics), *_losses(metrics), *_skipped(metrics), *_remarks(rungs)]
+    remarks = [*_checkpoint(metrics), *_losses(metrics), *_skipped(metrics), *_assistants(metrics), *_remarks(rungs)]
     return "\n\n".join([*_cautions(metrics), *map(_markdown, (*ladder, *general)), *remarks]) + "\n"
 
 
@@ -182,6 +183,15 @@ def _remarks(rungs: Sequence[Rung]) -> list[str]:
     return [*_protocol(rungs), *explained] + (
         [PARTIAL_COVERAGE] if any(rung.coverage <= COMPLETE for rung in rungs) else []
     )
+
+
+def _assistants(metrics: Mapping[str, Any]) -> list[str]:
+    """Which networks several assistants are; nothing for one."""
+    names = metrics.get("assistants", ())
+    if not names:
+        return []
+    listed = ", ".join(f"{number} is {name}" for number, name in enumerate(names, start=1))
+    return [f"Assistants: {listed}; assistant blend is their mean."]
 
 
 def _protocol(rungs: Sequence[Rung]) -> list[str]:

@@ -29,8 +29,8 @@ COLOURS, CLASSES, NUMBERS, VALUES = "colours", "classes", "numbers", "values"
 """What the pixels of a layer are: colours; class ids; numbers of things, which get any colour; 0..255 for 0..1."""
 KINDS: Mapping[str, str] = {
     PICTURE: COLOURS, OVERLAY: COLOURS, "assistant": CLASSES, "masks": NUMBERS, "mask-overlays": COLOURS,
-    LABELS: CLASSES, RELIABLE: CLASSES, "reliability": VALUES, "confidence": VALUES, "unknown": NUMBERS,
-    "unknown-overlays": COLOURS, "student": CLASSES, "truth": CLASSES,
+    LABELS: CLASSES, RELIABLE: CLASSES, "reliability": VALUES, "agreement": VALUES, "confidence": VALUES,
+    "unknown": NUMBERS, "unknown-overlays": COLOURS, "student": CLASSES, "truth": CLASSES,
 }  # fmt: skip
 """All layers that a source has by itself, in the order of the method; further ones, which are added, are class ids."""
 NUMBER_COLOURS = 251
@@ -38,8 +38,8 @@ NUMBER_COLOURS = 251
 LAYER_NAMES: Mapping[str, str] = {
     PICTURE: "panorama", OVERLAY: "overlay", "assistant": "assistant", "masks": "SAM's masks",
     "mask-overlays": "SAM's masks, overlay", LABELS: "labels", RELIABLE: "reliable labels",
-    "reliability": "reliability", "confidence": "confidence", "unknown": "unknown objects",
-    "unknown-overlays": "unknown objects, overlay", "student": "student", "truth": "truth",
+    "reliability": "reliability", "agreement": "assistants' agreement", "confidence": "confidence",
+    "unknown": "unknown objects", "unknown-overlays": "unknown objects, overlay", "student": "student", "truth": "truth",
 }  # fmt: skip
 """What layers are called on the page, unless the source knows better."""
 assert LAYER_NAMES.keys() == KINDS.keys()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stages.events import Listener, silent
 from stages.export import ALL, WORKING, ExportJob, export
+from stages.export_task import AGREEMENT
 from stages.reading import RunReader
 from stages.report.compared import STUDENT, TRUTH, ComparedMaps
 from stages.report.evaluation import evaluation_html
@@ -62,7 +63,8 @@ def run_report(run: Run, options: RunReportOptions, listener: Listener = silent)
     """
     folder, data = run.folder / LAYERS, run.recipe.data
     evaluation = evaluation_html(run.evaluation)
-    job = ExportJob(run, folder, OUTPUTS, split=ALL, size=WORKING, positions=options.positions, command=options.command)
+    outputs = OUTPUTS | ({AGREEMENT} if run.recipe.further_assistants else frozenset[str]())
+    job = ExportJob(run, folder, outputs, split=ALL, size=WORKING, positions=options.positions, command=options.command)
     export(job, listener)
     reader = RunReader.open(run, all_panoramas(run.recipe))
     names = {id_: id_ if data.evaluation else id_.partition("/")[2] for id_ in reader.ids}

@@ -19,6 +19,7 @@ MAPS: Mapping[str, str] = {
     "labels": ".png",
     "reliable": ".png",
     "reliability": ".png",
+    "agreement": ".png",
     "confidence": ".png",
     "masks": ".png",
     "assistant": ".png",

@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import goodsam
 from pipeline.cache import codec
 from pipeline.cache.schema import ASSISTANT, ASSISTANTS_BLEND, ENSEMBLE, MASKS, PROMPTED_MASKS
-from pipeline.errors import CacheError, RecipeError, WeightsError
+from pipeline.errors import CacheError, InputError, RecipeError, WeightsError
+from pipeline.evaluate.report import text_of
 from pipeline.pretrained import DEMO
 from pipeline.recipe import Recipe, load_recipe, merge_recipe, parse_recipe, to_toml
 from stages.evaluate import evaluate
@@ -202,7 +205,9 @@ def test_a_recorded_manifest_tells_a_swapped_assistant(tmp_path: Path) -> None:
 def test_evaluation_has_a_rung_for_each_assistant_and_for_where_they_agree(folder: Path) -> None:
     run = run_of(folder, fusion={"agree": 2}, **TWO)
     teacher_cache(run, silent)
-    rungs = {rung["name"]: rung for rung in evaluate(run, silent).metrics["ladder"]}
+    found = evaluate(run, silent)
+    assert "Assistants: 1 is demo, 2 is student_start; assistant blend is their mean." in text_of(found.metrics)
+    rungs = {rung["name"]: rung for rung in found.metrics["ladder"]}
     first = ["assistant_whole", "assistant_1_blend", "assistant_2_blend", "assistant_blend", "assistants_agree"]
     assert [*rungs][:5] == first
     assert rungs["assistants_agree"]["coverage"] < rungs["assistant_blend"]["coverage"] == 1
@@ -215,3 +220,16 @@ def test_the_student_learns_from_the_mean_and_the_firsts_features(finished: Path
     expected = read_product(run, ASSISTANTS_BLEND, PANORAMA)["assistant_probabilities"]
     np.testing.assert_array_equal(sample.assistant_CHW, expected)
     assert set(sample.features) == {1, 2, 3, 4}
+
+
+def test_where_they_agree_is_exported_beside_reliability(folder: Path, tmp_path: Path) -> None:
+    run = run_of(folder, fusion={"agree": 2}, **TWO)
+    teacher_cache(run, silent)
+    goodsam.export(run, tmp_path / "maps", silent, size="working")
+    shown = np.array(Image.open(tmp_path / "maps" / "agreement" / "1.png"))
+    agreeing = read_product(run, ASSISTANTS_BLEND, PANORAMA)["agreeing_assistants"]
+    np.testing.assert_array_equal(shown, np.array([0, 128, 255], np.uint8)[agreeing])
+    own_size = goodsam.export(run, tmp_path / "own", silent, what=["agreement"])
+    assert (own_size.written, own_size.failed) == (2, {})
+    with pytest.raises(InputError, match="it is that of several assistants, and the recipe has one"):
+        goodsam.export(run_of(folder), tmp_path / "one", silent, what=["agreement"])
