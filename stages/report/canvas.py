@@ -39,7 +39,8 @@ LAYER_NAMES: Mapping[str, str] = {
     PICTURE: "panorama", OVERLAY: "overlay", "assistant": "assistant", "masks": "SAM's masks",
     "mask-overlays": "SAM's masks, overlay", LABELS: "labels", RELIABLE: "reliable labels",
     "reliability": "reliability", "agreement": "assistants' agreement", "confidence": "confidence",
-    "unknown": "unknown objects", "unknown-overlays": "unknown objects, overlay", "student": "student", "truth": "truth",
+    "unknown": "unknown objects", "unknown-overlays": "unknown objects, overlay", "student": "student",
+    "truth": "truth",
 }  # fmt: skip
 """What layers are called on the page, unless the source knows better."""
 assert LAYER_NAMES.keys() == KINDS.keys()
