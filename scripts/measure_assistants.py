@@ -1,6 +1,6 @@
 """What a second assistant is worth: alone, in the mean with the first, and where both must agree.
 
-    python -m scripts.measure_assistants [--scenes assistants] [--second FOLDER]
+    python -m scripts.measure_assistants [--scenes study-c] [--second FOLDER]
 
 On scenes of the world that no network and no choice has seen, the demo's assistant stands beside the network where the
 demo's student begins. Stage one of the demo's recipe sees the scenes once with both (`further_assistants`); then every
@@ -23,7 +23,7 @@ from PIL import Image
 
 from pipeline.arrays import FloatArray, LabelArray
 from pipeline.cache import codec
-from pipeline.classes import IGNORE
+from pipeline.classes import IGNORE, LabelSet
 from pipeline.ensemble.assistants import count_agreeing, weighted_mean
 from pipeline.ensemble.compose import Fusion, compose
 from pipeline.evaluate.controls import FusionInput
@@ -108,14 +108,14 @@ class RowScores:
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--scenes", choices=ALL_SCENES, default="assistants")
+    parser.add_argument("--scenes", choices=ALL_SCENES, default="study-c")
     parser.add_argument("--second", type=Path, default=DEMO / "student_start", help="folder of a network")
     parser.add_argument("--out", type=Path, default=FOLDER)
     options = parser.parse_args(arguments)
     run = run_of_two(options.scenes, options.out, options.second)
     seconds = make_plan(run, silent, device="cpu").seconds_per_panorama
     teacher_cache(run, silent, device="cpu")
-    rows = rows_of(measure(run), run)
+    rows = rows_of(measure(run), run.recipe.classes)
     record = {"rows": rows, "seconds": seconds}
     (options.out / f"{options.scenes}-two.json").write_text(json.dumps(record, indent=1))
     print(table(rows))
@@ -162,9 +162,9 @@ def _fused(known: FusionInput, of_row: Row, own: tuple[FloatArray, ...]) -> Fusi
     return compose(known.assistant_CHW, *of_panorama, regions, known.label_set, known.config)
 
 
-def rows_of(scores: Mapping[str, RowScores], run: Run) -> list[dict[str, Any]]:
+def rows_of(scores: Mapping[str, RowScores], classes: LabelSet) -> list[dict[str, Any]]:
     """The figures of every row, in per cent."""
-    classes, one = run.recipe.classes, scores[ONE]
+    one = scores[ONE]
     agreed = int(scores[AGREED].all_B.sum())
     found: list[dict[str, Any]] = []
     for name, own in scores.items():

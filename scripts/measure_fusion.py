@@ -44,13 +44,12 @@ SCENES: dict[str, Sequence[int]] = {
     "measured": MODEL_VALIDATION[6700:6724],
     "further": MODEL_VALIDATION[6800:6808],
     "few": MODEL_VALIDATION[7300:7308],
-    "assistants": MODEL_VALIDATION[7700:7708],
     "unseen": (*MODEL_VALIDATION[7308:7316], *MODEL_VALIDATION[7400:7416]),
 }
 STUDY = (*MODEL_VALIDATION[7000:7008], *MODEL_VALIDATION[7100:7108], *MODEL_VALIDATION[7200:7208])
 """Those of `scripts.evidence`. `fusion.join_rule` and `fusion.paint_from` were found on them, so they are not
 judged here."""
-ALL_SCENES = {**SCENES, "study": STUDY}
+ALL_SCENES = {**SCENES, "study": STUDY, "study-c": STUDY[16:]}
 """Every set of scenes by its name."""
 FOLDER = Path("cache/bench/fusion")
 """Where scenes and their runs lie unless asked otherwise."""
