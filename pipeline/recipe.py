@@ -24,13 +24,14 @@ from pipeline.classes import LABEL_SETS, LabelSet, can_merge, label_set
 from pipeline.ensemble.config import FusionConfig, given_back
 from pipeline.errors import RecipeError
 from pipeline.evaluate.categories import Categories, open_categories
-from pipeline.panorama.config import PanoramaConfig, ViewsConfig, WindowConfig
+from pipeline.panorama.config import VIEW_GROUPS, PanoramaConfig, ViewsConfig, WindowConfig
 from pipeline.recipe_paths import anchored
 from pipeline.sentences import sentences, summary
 from pipeline.settings import require, require_choice, require_fraction
 from pipeline.student.config import DistillConfig, LossConfig, StudentConfig
 from pipeline.teacher.config import (
     MOST_FURTHER,
+    VIEWS,
     AssistantConfig,
     BoundaryConfig,
     FurtherAssistantConfig,
@@ -166,6 +167,7 @@ class Recipe:
         require(self.fusion.weigh_by != "prompt_stability" or self.sam.jitter > 0, "fusion.weigh_by",
                 self.fusion.weigh_by, "another unless sam.jitter is above 0, which measures it")  # fmt: skip
         open_categories(self.evaluation.categories, self.classes)  # refuses unusable ones before hours of work
+        self._require_views_of_sam()
         width = self.panorama.width
         for number, shape in enumerate(self.windows.shapes):
             key = f"windows.more[{number - 1}] stride_x" if number else "windows.stride_x"
@@ -202,6 +204,16 @@ class Recipe:
         require(agree == 0 or number > 1, "fusion.agree", agree,
                 "0 without further_assistants: one assistant has nobody to agree with")  # fmt: skip
         require(agree <= number, "fusion.agree", agree, f"at most the number of assistants, {number}")
+
+    def _require_views_of_sam(self) -> None:
+        """Refuse groups of views of which SAM would be shown none."""
+        shown, views = self.sam.shown, self.views
+        there = [group for group in VIEW_GROUPS
+                 if getattr(views, group) > 0 and views.sees(group, self.panorama.vertical_fov)]  # fmt: skip
+        named = [name for name in self.sam.view_groups if name in shown]
+        require(set(named) <= set(there) and (VIEWS not in shown or bool(there)), "sam.shown", list(shown),
+                "windows, or groups with views (views.level and so on) that see something of the panorama; here: "
+                f"{', '.join(there) or 'none'}")  # fmt: skip
 
     def _require_merge(self, key: str, source: str) -> None:
         """Refuse classes that do not merge into the recipe's, before hours of work."""

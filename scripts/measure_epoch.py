@@ -42,7 +42,7 @@ from stages.splits import learning_panoramas
 from stages.teacher_cache import teacher_cache
 from stages.trainee import prepare
 from stages.training import training_step
-from stages.views import assistant_views, shared_views, whole_view
+from stages.views import assistant_views, sam_views, shared_views, whole_view
 
 _B5: dict[str, Any] = {"depths": [3, 6, 40, 3], "hidden_sizes": [64, 128, 320, 512], "decoder_hidden_size": 768,
                        "num_labels": 19}  # fmt: skip
@@ -137,7 +137,7 @@ def teacher_seconds(recipe: Recipe, image_HW3: ImageArray, images: int) -> dict[
     """
     config, device = recipe.assistant, torch.device("cpu")
     sam, assistant = load_mask_source(recipe.sam, device), load_assistant(config, device)
-    windows, views = shared_views(recipe), assistant_views(recipe)
+    windows, views, sams = shared_views(recipe), assistant_views(recipe), sam_views(recipe)
 
     def scaled(all_views: Sequence[View], work: Callable[[Sequence[View]], object]) -> float:
         shown = all_views[: images or len(all_views)]
@@ -148,7 +148,7 @@ def teacher_seconds(recipe: Recipe, image_HW3: ImageArray, images: int) -> dict[
             pass
 
     return {
-        "SAM": scaled(windows, lambda shown: sam.many([view.cut_image(image_HW3) for view in shown])),
+        "SAM": scaled(sams, lambda shown: sam.many([view.cut_image(image_HW3) for view in shown])),
         "assistant, windows": scaled(windows, lambda shown: predict(shown, config.window_scale)),
         "assistant, views": scaled(views, lambda shown: predict(shown, config.views_scale)),
         "assistant, whole": seconds_of(lambda: predict([whole_view(recipe)], config.whole_scale)),

@@ -36,7 +36,7 @@ from stages.reading import RunReader
 from stages.runs import Run, open_run
 from stages.splits import learning_panoramas
 from stages.teacher_cache import teacher_cache
-from stages.views import shared_views
+from stages.views import sam_views
 from stages.world import SceneTask, render_scene
 
 SCENES: dict[str, Sequence[int]] = {
@@ -199,7 +199,7 @@ def inputs(run: Run) -> Iterator[tuple[FusionInput, LabelArray]]:
     for panorama in panoramas:
         teacher, masks = reader.teacher(panorama.id), reader.masks(panorama.id)
         truth_HW = np.array(Image.open(Path(recipe.data.labels) / f"{panorama.path.stem}.png"))
-        yield FusionInput(teacher.assistant_CHW, teacher.agreement_HW, teacher.ignored_HW, shared_views(recipe), masks,
+        yield FusionInput(teacher.assistant_CHW, teacher.agreement_HW, teacher.ignored_HW, sam_views(recipe), masks,
                           recipe.classes, recipe.fusion), truth_HW  # fmt: skip
 
 

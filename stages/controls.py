@@ -13,7 +13,7 @@ from pipeline.evaluate.controls import FusionInput, oracle, sam_only, with_masks
 from pipeline.teacher.superpixels import PACKAGE, Superpixels, is_available
 from stages.reading import RunReader
 from stages.rungs import TeacherArrays
-from stages.views import shared_views
+from stages.views import sam_views
 
 
 class RunControls:
@@ -51,7 +51,7 @@ class RunControls:
         if not self.names:
             return {}
         recipe = self._reader.recipe
-        known = FusionInput(teacher.assistant_CHW, teacher.agreement_HW, teacher.ignored_HW, shared_views(recipe),
+        known = FusionInput(teacher.assistant_CHW, teacher.agreement_HW, teacher.ignored_HW, sam_views(recipe),
                             self._reader.masks(panorama_id), recipe.classes, recipe.fusion)  # fmt: skip
         return {name: self._control(name, known, image_HW3, truth_HW) for name in self.names}
 

@@ -21,7 +21,7 @@ from stages.events import Listener, failure, report_if_slow
 from stages.files import write_whole
 from stages.products import voting_assistant
 from stages.reading import RunReader
-from stages.views import shared_views
+from stages.views import sam_views
 
 MOST = 10
 """Panoramas that are listed."""
@@ -95,4 +95,4 @@ def scored_masks(reader: RunReader, panorama_id: str, ignored_HW: BoolArray) -> 
     """
     size = reader.recipe.panorama
     scored_HW = kept_pixels(size.height, size.width, len(reader.recipe.classes)) & ~ignored_HW
-    return scored_HW, MaskPixels.of(shared_views(reader.recipe), reader.masks(panorama_id), scored_HW)
+    return scored_HW, MaskPixels.of(sam_views(reader.recipe), reader.masks(panorama_id), scored_HW)

@@ -19,6 +19,7 @@ from pipeline.panorama.ignore import ignored_region
 from pipeline.panorama.images import OpenedPanorama, open_panorama
 from pipeline.panorama.level import level_image, level_values
 from pipeline.panorama.views import View
+from pipeline.panorama.windows import Window
 from pipeline.recipe import Recipe
 from pipeline.teacher.assistant import Assistant
 from pipeline.teacher.mask_source import MaskSource
@@ -27,7 +28,7 @@ from stages.files import digest
 from stages.panorama_records import PanoramaRecord
 from stages.products import Product, assistant_of, product
 from stages.splits import SplitPanorama
-from stages.views import shared_views
+from stages.views import sam_views, shared_views
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,27 @@ class PanoramaWork:
 
     @cached_property
     def shared_views(self) -> tuple[View, ...]:
-        """Views that both SAM and the assistant are shown."""
+        """Windows; see `stages.views`."""
         return shared_views(self.recipe)
+
+    @cached_property
+    def sam_views(self) -> tuple[View, ...]:
+        """Views that SAM is shown."""
+        return sam_views(self.recipe)
+
+    def pictures_for_sam(self) -> list[npt.NDArray[np.uint8]]:
+        """What SAM is shown of each of its views, [h, w, 3]: windows of the panorama at the working size, and
+        perspective views of what `views.source_width` names.
+
+        Raises:
+            InputError: as `image_at`.
+        """
+        is_window = [isinstance(view, Window) for view in self.sam_views]
+        source_HW3 = self.image_HW3 if all(is_window) else self.image_at(self.recipe.views.source_width)
+        return [
+            view.cut_image(self.image_HW3 if flat else source_HW3)
+            for view, flat in zip(self.sam_views, is_window, strict=True)
+        ]
 
     def image_at(self, width: int) -> npt.NDArray[np.uint8]:
         """The panorama [H, W, 3], level, reduced to another width than the working one.

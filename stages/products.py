@@ -21,7 +21,7 @@ import numpy as np
 from pipeline.cache.schema import ASSISTANT, ASSISTANTS_BLEND, ENSEMBLE, MASKS, PROMPTED_MASKS
 from pipeline.classes import label_set
 from pipeline.ensemble.config import OPTIONAL
-from pipeline.panorama.config import OPTIONAL_OF_VIEWS, OPTIONAL_OF_WINDOWS
+from pipeline.panorama.config import OPTIONAL_OF_VIEWS, OPTIONAL_OF_WINDOWS, VIEW_GROUPS
 from pipeline.recipe import Recipe, same_network_twice
 from pipeline.settings import fingerprint, without_unused
 from pipeline.teacher.config import (
@@ -44,6 +44,9 @@ SPEED_SETTINGS = {"sam": ("points_per_batch", "memory_gib")}
 """Settings on which speed depends and no result."""
 _SIZE = ("width", "height", "vertical_fov", "level")
 """Of the settings of panoramas, those that decide what the networks see; `height` follows from two others."""
+
+_OF_EVERY_VIEW = ("tilt", "fov", "size", "source_width")
+"""Of the settings of perspective views, those that decide what each of them shows."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +146,19 @@ def _common_settings(recipe: Recipe) -> dict[str, Any]:
 
 def _mask_settings(recipe: Recipe) -> dict[str, Any]:
     of_files = ("name", "model", "checkpoint") if recipe.sam.kind == "transformers" else ("name", "checkpoint")
-    unused = (*of_files, *SPEED_SETTINGS["sam"], *FURTHER_PROMPTS)
+    unused = (*of_files, *SPEED_SETTINGS["sam"], *FURTHER_PROMPTS, "shown")
     sam = {name: value for name, value in without_unused(recipe.sam, SAM_OPTIONAL).items() if name not in unused}
-    return {**_common_settings(recipe), "sam": sam}
+    common = _common_settings(recipe)
+    if not recipe.sam.sees_windows:
+        common.pop("windows")
+    return {**common, "sam": sam, **_views_of_sam(recipe)}
+
+
+def _views_of_sam(recipe: Recipe) -> dict[str, Any]:
+    """The perspective views that SAM is shown, as far as it is; their weights are the assistant's."""
+    views = recipe.views.only(recipe.sam.view_groups)
+    shown = {group: views.count(group) for group in VIEW_GROUPS if views.count(group)}
+    return {"views": {**shown, **{name: getattr(views, name) for name in _OF_EVERY_VIEW}}} if shown else {}
 
 
 def _mask_files(recipe: Recipe) -> dict[str, FileSetting]:
@@ -158,14 +171,16 @@ def _mask_files(recipe: Recipe) -> dict[str, FileSetting]:
 
 def _compute_masks(work: PanoramaWork) -> Arrays:
     from pipeline.cache.records import pack_masks
+    from pipeline.teacher.projected_masks import inside_panorama
 
-    source, image_HW3, large = work.mask_source(), work.image_HW3, work.recipe.sam.context
+    source, large = work.mask_source(), work.recipe.sam.context
     if large > 0:
         from pipeline.teacher.context import masks_with_context
 
         windows = [view.footprint for view in work.shared_views]
-        return pack_masks(masks_with_context(source, image_HW3, windows, large))
-    return pack_masks(source.many([view.cut_image(image_HW3) for view in work.shared_views]))
+        return pack_masks(masks_with_context(source, work.image_HW3, windows, large))
+    found = zip(work.sam_views, source.many(work.pictures_for_sam()), strict=True)
+    return pack_masks([inside_panorama(view, masks) for view, masks in found])
 
 
 def _prompted_settings(recipe: Recipe) -> dict[str, Any]:
@@ -192,12 +207,12 @@ def _compute_prompted(work: PanoramaWork) -> Arrays:
     from pipeline.teacher.prompting import masks_with_prompts
     from pipeline.teacher.sam import SamMaskGenerator
 
-    source, views = work.mask_source(), work.shared_views
+    source, views, pictures = work.mask_source(), work.sam_views, work.pictures_for_sam()
     assert isinstance(source, SamMaskGenerator)  # other kinds of source are refused with these settings
     masks = records.unpack_masks(work.read(MASKS), views)
     assistant_CHW = _read_assistant(work)[0]
     classes, config = work.recipe.classes, work.recipe.sam
-    return records.pack_masks(masks_with_prompts(source, work.image_HW3, views, masks, assistant_CHW, classes, config))
+    return records.pack_masks(masks_with_prompts(source, pictures, views, masks, assistant_CHW, classes, config))
 
 
 def _assistant_settings(recipe: Recipe, name: str) -> dict[str, Any]:
@@ -309,13 +324,13 @@ def _compute_ensemble(work: PanoramaWork) -> Arrays:
     from pipeline.teacher.unknown import find_unknown
     from pipeline.teacher.vote import fuse
 
-    recipe, views = work.recipe, work.shared_views
+    recipe, views = work.recipe, work.sam_views
     masks = records.unpack_masks(work.read(voting_masks(recipe)), views)
-    assistant_CHW, agreement_HW, view_labels_Khw = _read_assistant(work)
+    assistant_CHW, agreement_HW, window_labels_Khw = _read_assistant(work)
     ignored_HW = work.ignored_HW
     fusion = fuse(assistant_CHW, agreement_HW, ignored_HW, views, masks, recipe.classes, recipe.fusion,
                   _disputed(work))  # fmt: skip
-    boundary_HW = refine_boundary(views, masks, view_labels_Khw, ignored_HW, recipe.boundary)
+    boundary_HW = refine_boundary(views, masks, window_labels_Khw, ignored_HW, recipe.boundary, work.shared_views)
     arrays = records.pack_ensemble(fusion, boundary_HW, ignored_HW)
     if recipe.unknown.ignored_by_student:
         found = find_unknown(assistant_CHW, ignored_HW, views, masks, recipe.classes, recipe.unknown)

@@ -34,7 +34,7 @@ from stages.products import assistants_of, product, voting_assistant, voting_mas
 from stages.rungs import TeacherArrays
 from stages.runs import Run
 from stages.splits import SplitPanorama
-from stages.views import shared_views
+from stages.views import sam_views
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class RunReader:
             CacheError: they are not in the cache, or damaged.
         """
         size = self.recipe.panorama
-        return mask_map(size.height, size.width, shared_views(self.recipe), self.masks(panorama_id))
+        return mask_map(size.height, size.width, sam_views(self.recipe), self.masks(panorama_id))
 
     def unknown(self, panorama_id: str) -> UnknownObjects:
         """Objects that no class describes.
@@ -213,16 +213,16 @@ class RunReader:
         """
         recipe = self.recipe
         ignored_HW = self.read(ENSEMBLE, panorama_id, ("ignored",))["ignored"].astype(bool)
-        return find_unknown(self.probabilities(panorama_id), ignored_HW, shared_views(recipe),
+        return find_unknown(self.probabilities(panorama_id), ignored_HW, sam_views(recipe),
                             self.masks(panorama_id), recipe.classes, recipe.unknown)  # fmt: skip
 
     def masks(self, panorama_id: str) -> list[MaskSet]:
-        """SAM's masks of every view that it was shown, those that vote, in the order of `shared_views`.
+        """SAM's masks of every view that it was shown, those that vote, in the order of `sam_views`.
 
         Raises:
             CacheError: they are not in the cache, or damaged.
         """
-        return records.unpack_masks(self.read(voting_masks(self.recipe), panorama_id), shared_views(self.recipe))
+        return records.unpack_masks(self.read(voting_masks(self.recipe), panorama_id), sam_views(self.recipe))
 
     def _entry(self, name: str, panorama_id: str) -> str:
         return self.records[panorama_id].entry(product(name))

@@ -160,7 +160,7 @@ class PartLibrary:
 
     def _judged(self, work: PanoramaWork) -> TunedPanorama:
         size, record = self._recipe.panorama, work.record
-        masks = records.unpack_masks(work.read(MASKS), work.shared_views)
+        masks = records.unpack_masks(work.read(MASKS), work.sam_views)
         scored_HW = self._kept_HW & ~work.ignored_HW
         if not scored_HW.any():
             raise InputError(f"nearly all of {record.path} is ignored", "something must be visible",
@@ -169,7 +169,7 @@ class PartLibrary:
         cosines_H = np.cos(pixel_pitch(size.height, size.vertical_fov))
         weights_N, cosines_N = (np.broadcast_to(of_rows[:, None], scored_HW.shape)[scored_HW]
                                 for of_rows in (solid_H, cosines_H))  # fmt: skip
-        mask_pixels = MaskPixels.of(work.shared_views, masks, scored_HW)
+        mask_pixels = MaskPixels.of(work.sam_views, masks, scored_HW)
         judged = JudgedPanorama(mask_pixels, weights_N, len(self._recipe.classes), cosines_N)
         content = f"{record.sha256}-{record.ignore_mask_sha256[:16]}"
         return TunedPanorama(work.task, content, record.entry(product(MASKS)), judged, scored_HW[self._kept_HW])

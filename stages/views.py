@@ -12,7 +12,8 @@ from pipeline.teacher.config import AssistantConfig
 
 
 def shared_views(recipe: Recipe) -> tuple[View, ...]:
-    """Views of the working size that both SAM and the assistant are shown; they cover the panorama."""
+    """Windows of the working size, which cover the panorama: the assistant is shown them, and SAM unless `sam.shown`
+    has others."""
     return window_grid(recipe.panorama.height, recipe.panorama.width, recipe.windows)
 
 
@@ -27,6 +28,13 @@ def assistant_views(recipe: Recipe, assistant: AssistantConfig | None = None) ->
         return ()
     size = (recipe.panorama.height, recipe.panorama.width, recipe.panorama.vertical_fov)
     return perspective_views(*size, recipe.views)
+
+
+def sam_views(recipe: Recipe) -> tuple[View, ...]:
+    """Views of the working size that SAM is shown: windows, then perspective views; they may leave something out."""
+    windows = shared_views(recipe) if recipe.sam.sees_windows else ()
+    size = (recipe.panorama.height, recipe.panorama.width, recipe.panorama.vertical_fov)
+    return (*windows, *perspective_views(*size, recipe.views.only(recipe.sam.view_groups)))
 
 
 def whole_view(recipe: Recipe) -> View:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from pipeline.errors import RecipeError
@@ -52,6 +53,8 @@ def _wrong(key: str, value: float, expected: str) -> RecipeError:
                        f"Correct panorama.{key} in the recipe (`predict`: --{option})")  # fmt: skip
 
 
+POLE_PITCH = 80.0
+"""Pitch of the views near a pole, degrees: not 90, so that they have an upright side."""
 VIEW_GROUPS = ("level", "down", "up", "nadir", "zenith")
 """Groups of perspective views, by where they look: settings of `ViewsConfig` say how many views each has, and its
 weight."""
@@ -59,7 +62,8 @@ weight."""
 
 @dataclass(frozen=True)
 class ViewsConfig:
-    """Perspective views of the sphere for the assistant, in addition to the windows (`assistant.views_weight`)."""
+    """Perspective views of the sphere: for the assistant in addition to the windows (`assistant.views_weight`), for SAM
+    where `sam.shown` names them."""
 
     level: int = 8
     """Views around the horizon; 0 for none. Networks trained on level cameras may do worse on all others."""
@@ -78,9 +82,9 @@ class ViewsConfig:
     size: int = 320
     """Height and width of every view, pixels."""
     level_weight: float = 1.0
-    """How much level views count where views of several groups see the same, 0 to 1, beside their distance from the
-    view's border; 0 leaves the group out. Where a group with a small weight sees something alone, the windows and the
-    whole image count for more."""
+    """How much level views count for the assistant where views of several groups see the same, 0 to 1, beside their
+    distance from the view's border; 0 leaves the group out. Where a group with a small weight sees something alone, the
+    windows and the whole image count for more."""
     down_weight: float = 1.0
     """As `level_weight`, of the views that look down."""
     up_weight: float = 1.0
@@ -112,6 +116,19 @@ class ViewsConfig:
     def weight(self, group: str) -> float:
         """How much a group of VIEW_GROUPS counts."""
         return getattr(self, f"{group}_weight")
+
+    def pitch(self, group: str) -> float:
+        """Where the views of a group look, degrees upwards."""
+        return {"level": 0.0, "down": -self.tilt, "up": self.tilt, "nadir": -POLE_PITCH, "zenith": POLE_PITCH}[group]
+
+    def sees(self, group: str, vertical_fov: float) -> bool:
+        """Whether the views of a group see anything of a band of that vertical field of view, degrees."""
+        return abs(self.pitch(group)) < (vertical_fov + self.fov) / 2
+
+    def only(self, groups: Collection[str]) -> ViewsConfig:
+        """The views of some groups alone, all of one weight."""
+        of_groups = {group: getattr(self, group) if group in groups else 0 for group in VIEW_GROUPS}
+        return replace(self, **of_groups, **OPTIONAL_OF_VIEWS)
 
 
 OPTIONAL_OF_VIEWS = {f"{group}_weight": 1.0 for group in VIEW_GROUPS}

@@ -31,8 +31,6 @@ from pipeline.panorama.windows import Window
 
 _MIN_WEIGHT = 1e-4
 """Weight at a view's border, so that pixels seen by one view only never have weight 0."""
-POLE_PITCH = 80.0
-"""Pitch of the views near a pole, degrees: not 90, so that they have an upright side."""
 _STRIP = 64
 """Rows of the panorama whose rays are computed at once."""
 
@@ -134,11 +132,10 @@ def perspective_views(height: int, width: int, vertical_fov: float, config: View
 
     Views that would see nothing of a band are left out.
     """
-    pitches = dict(zip(VIEW_GROUPS, (0.0, -config.tilt, config.tilt, -POLE_PITCH, POLE_PITCH), strict=True))
     looks = [
-        (turn * 360 / config.count(group), pitch, config.weight(group))
-        for group, pitch in pitches.items()
-        if abs(pitch) < (vertical_fov + config.fov) / 2
+        (turn * 360 / config.count(group), config.pitch(group), config.weight(group))
+        for group in VIEW_GROUPS
+        if config.sees(group, vertical_fov)
         for turn in range(config.count(group))
     ]
     return tuple(

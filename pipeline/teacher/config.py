@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.panorama.config import VIEW_GROUPS
 from pipeline.settings import require, require_choice, require_fraction
 
+WINDOWS, VIEWS = "windows", "views"
+"""Of `SamConfig.shown`: the windows, and all groups of perspective views."""
 _PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -59,6 +62,10 @@ class SamConfig:
     keep_levels: bool = False
     """Keep all good masks of every prompt (whole, part and part of that), also those that resemble others, for
     fusion.one_per_prompt. Only for sam, without crops."""
+    shown: tuple[str, ...] = ("windows",)
+    """What SAM is shown: windows, and perspective views of the sphere by their groups in `views` (level, down, up,
+    nadir, zenith, or views for all of them), for example ["windows", "down"]. Number, size, field of view and source
+    are those of `views`, whose weights are the assistant's alone. What no picture shows has no masks (ours)."""
     context: float = 0.0
     """Masks that cover at least this share of a window are taken from a window of twice the size around it, smaller
     ones from itself (as in WSI-SAM), for example 0.1; 0: all are its own."""
@@ -109,6 +116,12 @@ class SamConfig:
         require(not self.keep_levels or (self.kind == "sam" and self.crop_n_layers == self.min_mask_region_area == 0),
                 "sam.keep_levels", self.keep_levels,
                 "false unless sam.kind is sam, and sam.crop_n_layers and sam.min_mask_region_area are 0")  # fmt: skip
+        for name in self.shown:
+            require_choice("sam.shown", name, (WINDOWS, VIEWS, *VIEW_GROUPS))
+        require(0 < len(self.shown) == len(set(self.shown)), "sam.shown", list(self.shown),
+                "at least one, each once")  # fmt: skip
+        require(self.context == 0 or not self.view_groups, "sam.context", self.context,
+                '0 unless sam.shown is ["windows"]: there is no wider picture around a perspective view')  # fmt: skip
         require(self.context == 0 or not (self.keep_levels or self.jitter), "sam.context", self.context,
                 "0 where sam.keep_levels is true or sam.jitter above 0")  # fmt: skip
         is_plain = self.kind == "sam" and not (self.refine or self.jitter or self.keep_levels)
@@ -121,6 +134,16 @@ class SamConfig:
         require(self.points_per_side >= self.crop_n_points_downscale_factor**self.crop_n_layers,
                 "sam.crop_n_points_downscale_factor", self.crop_n_points_downscale_factor,
                 "small enough that the last layer of crops has points")  # fmt: skip
+
+    @property
+    def sees_windows(self) -> bool:
+        """Whether SAM is shown the windows."""
+        return WINDOWS in self.shown
+
+    @property
+    def view_groups(self) -> tuple[str, ...]:
+        """The groups of perspective views that SAM is shown."""
+        return VIEW_GROUPS if VIEWS in self.shown else tuple(name for name in VIEW_GROUPS if name in self.shown)
 
     @property
     def prompts_further(self) -> bool:
@@ -136,7 +159,14 @@ class SamConfig:
 FURTHER_PROMPTS = {"prompt_things": False, "points_in_doubt": 0}
 """Settings of the prompts that the assistant gives, and the values with which there are none; the grid's masks do not
 depend on them."""
-SAM_OPTIONAL = {"refine": 0, "jitter": 0.0, "context": 0.0, "keep_levels": False, **FURTHER_PROMPTS}
+SAM_OPTIONAL = {
+    "refine": 0,
+    "jitter": 0.0,
+    "context": 0.0,
+    "keep_levels": False,
+    "shown": ("windows",),
+    **FURTHER_PROMPTS,
+}
 """Settings that came later, and the values with which masks are what they were before them."""
 
 

@@ -26,6 +26,7 @@ from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator.prompts import FurtherPrompts
 from pipeline.teacher.generator.proposals import non_max_suppression
 from pipeline.teacher.masks import MaskSet, joined
+from pipeline.teacher.projected_masks import inside_panorama
 from pipeline.teacher.sam import SamMaskGenerator
 from pipeline.teacher.vote import vote_in_view
 
@@ -35,7 +36,7 @@ SMALLEST = 30
 
 def masks_with_prompts(
     source: SamMaskGenerator,
-    image_HW3: ImageArray,
+    pictures: Sequence[ImageArray],
     views: Sequence[View],
     masks: Sequence[MaskSet],
     assistant_CHW: FloatArray,
@@ -46,7 +47,7 @@ def masks_with_prompts(
 
     Args:
         source: answers the prompts.
-        image_HW3: RGB, uint8.
+        pictures: what SAM is shown of each view, RGB, uint8 [h, w, 3].
         views: of the panorama.
         masks: the grid's, one set per view.
         assistant_CHW: S_TA^w, probabilities in the classes of `label_set`.
@@ -60,8 +61,9 @@ def masks_with_prompts(
         further_prompts(np.stack([view.cut_nearest(own_HW) for own_HW in assistant_CHW]), own, label_set, config)
         for view, own in zip(views, masks, strict=True)
     ]
-    found = source.answers([view.cut_image(image_HW3) for view in views], further)
-    return [without_duplicates(own, answers, config.box_nms_thresh) for own, answers in zip(masks, found, strict=True)]
+    found = zip(views, masks, source.answers(pictures, further), strict=True)
+    return [without_duplicates(own, inside_panorama(view, answers), config.box_nms_thresh)
+            for view, own, answers in found]  # fmt: skip
 
 
 def further_prompts(

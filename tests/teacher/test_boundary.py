@@ -11,6 +11,7 @@ from scipy import ndimage
 from pipeline.arrays import BoolArray, LabelArray
 from pipeline.panorama.config import WindowConfig
 from pipeline.panorama.edges import label_edges
+from pipeline.panorama.perspective import PerspectiveView
 from pipeline.panorama.windows import Window, cut, window_grid
 from pipeline.teacher.boundary import covered, dilate, refine_boundary
 from pipeline.teacher.config import BoundaryConfig
@@ -179,3 +180,19 @@ def test_neither_ignored_pixels_nor_their_rim_are_boundary() -> None:
     assert boundary[:23, 39:41].all()
     assert not boundary[23:].any()
     assert not boundary[:, :36].any()
+
+
+def test_masks_of_a_view_are_confirmed_by_the_labels_of_windows() -> None:
+    """Around a pole, where the view's own edges would be many columns wide."""
+    nadir = PerspectiveView(96, 96, 90, 0, -90, 64, WIDTH)
+    rows = np.zeros((64, WIDTH), np.uint8)
+    rows[54:] = 1
+    masks = MaskSet.from_dense([nadir.cut_nearest(rows) == 1])
+    windows = window_grid(64, WIDTH, WindowConfig(64, 64, 64, 32))
+    view_labels = [window.cut_nearest(rows) for window in windows]
+    nothing = np.zeros((64, WIDTH), np.bool_)
+    found = refine_boundary([nadir], [masks], view_labels, nothing, BoundaryConfig(), windows)
+    assert set(np.flatnonzero(found.any(axis=1))) <= {52, 53, 54, 55}
+    assert found[[53, 54]].mean() > 0.9
+    all_alike = [np.zeros_like(own) for own in view_labels]
+    assert not refine_boundary([nadir], [masks], all_alike, nothing, BoundaryConfig(), windows).any()

@@ -180,10 +180,11 @@ def test_masks_of_all_views_get_those_of_their_prompts(sam: Sam) -> None:
     source = SamMaskGenerator(sam, THINGS)
     labels_HW = np.hstack([street(), np.full((64, 96), ROAD, np.uint8)])
     panorama_HW3 = image(3, width=192)
-    grid = source.many([view.cut_image(panorama_HW3) for view in views])
-    found = masks_with_prompts(source, panorama_HW3, views, grid, certain(labels_HW), DENSEPASS_13, THINGS)
+    pictures = [view.cut_image(panorama_HW3) for view in views]
+    grid = source.many(pictures)
+    found = masks_with_prompts(source, pictures, views, grid, certain(labels_HW), DENSEPASS_13, THINGS)
     assert [len(own) for own in found] != [len(own) for own in grid]
-    unchanged = masks_with_prompts(source, panorama_HW3, views, grid, certain(labels_HW), DENSEPASS_13, ANY)
+    unchanged = masks_with_prompts(source, pictures, views, grid, certain(labels_HW), DENSEPASS_13, ANY)
     for before, after in zip(grid, unchanged, strict=True):
         assert sorted(before.areas()) == sorted(after.areas())
 
