@@ -4,6 +4,7 @@
     metrics.json       everything that was measured
     ladder.md          the same as tables: the ladder, IoU per class and category, cost of the students, agreement of
                        the rungs, their seam and yaw stability, class shares
+    ladder.svg         the ladder with its intervals, where there are labels and matplotlib is installed
     overlays/<id>.png  panorama, assistant, masks, ensemble, student and truth side by side
 
 Panoramas are taken one at a time, twice: first for the thresholds of the baseline.
@@ -24,11 +25,13 @@ from pipeline.errors import DeviceError, InputError, WeightsError
 from pipeline.evaluate import report
 from pipeline.evaluate.metrics import LabelArray, best_class, labels_at, resize_nearest
 from pipeline.evaluate.overlay import Scene, comparison, scene_panels
+from stages import ladder_chart
 from stages.evaluate_job import STAGE, EvaluateJob
 from stages.evaluation_pictures import EvaluationPictures
 from stages.evaluation_tally import EvaluationTally
 from stages.events import Listener, StageAdvanced, StageFinished, StageStarted, failure, silent
 from stages.files import write_whole
+from stages.ladder_chart import can_draw, ladder_svg
 from stages.rungs import TeacherArrays, teacher_rungs
 from stages.task_reports import require_some_done
 from stages.turning import Turned
@@ -190,5 +193,7 @@ class _Evaluation:
         out, metrics = self.job.out, self.tally.metrics()
         write_whole(out / "metrics.json", report.to_json(metrics))
         write_whole(out / "ladder.md", report.markdown_of(metrics, self.job.label_set))
+        if (rungs := self.tally.ladder.rungs()) and can_draw():
+            write_whole(out / ladder_chart.FILE, ladder_svg(rungs))
         self.pictures.finish()
         return metrics

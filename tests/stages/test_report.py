@@ -277,8 +277,9 @@ def test_a_place_that_holds_something_else_is_refused_and_untouched(tmp_path: Pa
         write_report(ReportJob(source, maps, tmp_path / "one.html", is_single=True, width=256))
 
 
-def test_an_evaluation_is_told_with_and_without_labels(tmp_path: Path) -> None:
+def test_an_evaluation_is_told_with_and_without_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert evaluation_html(tmp_path) == ""
+    drawn, without = "data:image/svg+xml;base64,", "pip install -e &#x27;.[charts]&#x27;"
     rung = {"name": "student_start", "miou": 0.5, "miou_solid_angle": 0.4, "coverage": 1.0, "pixel_accuracy": 0.9,
             "per_class_iou": {"road": None}, "miou_interval": [0.4, 0.6]}  # fmt: skip
     agreement = {"images": 1, "window_agreement": 0.75, "coverage": {"ensemble": 1.0}, "class_shares": {},
@@ -288,6 +289,9 @@ def test_an_evaluation_is_told_with_and_without_labels(tmp_path: Path) -> None:
     page = Page(evaluation_html(tmp_path))
     for told in ("student start", "50.0", "40.0 to 60.0", "same label in 75.0 %", "ensemble and student", "87.5"):
         assert told in page.text
+    assert drawn in (html := evaluation_html(tmp_path)) and without not in html
+    monkeypatch.setattr("stages.report.evaluation.can_draw", lambda: False)
+    assert without in (html := evaluation_html(tmp_path)) and drawn not in html
     (tmp_path / "metrics.json").write_text(json.dumps({"ladder": [], "agreement": agreement}))
     assert "There are no labels" in evaluation_html(tmp_path) and "`" not in evaluation_html(tmp_path)
     (tmp_path / "metrics.json").write_text("{}")
