@@ -113,7 +113,7 @@ def label_set(name: str, key: str = "label_set") -> LabelSet:
     if not is_file_of_classes(name):
         known = " or ".join(LABEL_SETS)
         raise RecipeError(f"{key} is {name!r}", f"it must be {known}, or a JSON file whose id2label names the classes",
-                          f"Correct {key} in the recipe")  # fmt: skip
+                          f"Correct {key}" + ("" if key.startswith("--") else " in the recipe"))  # fmt: skip
     try:
         return _read_classes(name, Path(name).stat().st_mtime_ns)
     except _NamesError as error:

@@ -141,15 +141,15 @@ def read_labels(
     remedy: str = "",
 ) -> npt.NDArray[np.uint8]:
     """`open_labels` of any picture, at its own size [H, W]: arguments and errors as there. `check_size` is called
-    with (width, height) before anything is decoded, and raises InputError. `remedy` says what to do about ids of no
-    class where there is no recipe to set."""
+    with (width, height) before anything is decoded, and raises InputError. `remedy` says what to do about colours and
+    ids of no class where there is no recipe to set."""
     file_set = source or label_set
     table = merge_table(file_set, label_set)
     picture = read_picture(path, check_size)
     if index_N is not None:
         _require_colours(path, picture.image, picture.format)
         return table[decode_colours(np.asarray(picture.image.convert("RGB")), index_N)]
-    _require_ids(path, picture.image, picture.format)
+    _require_ids(path, picture.image, picture.format, remedy)
     values_HW = np.asarray(picture.image).astype(np.int64) // _grey_step(path)
     values = np.unique(values_HW)
     if found_ids is not None:
@@ -243,12 +243,13 @@ def _require_aspect(path: Path, width: int, height: int, config: PanoramaConfig,
         )
 
 
-def _require_ids(path: Path, image: Image.Image, image_format: str) -> None:
+def _require_ids(path: Path, image: Image.Image, image_format: str, remedy: str) -> None:
     if image_format != "PNG" or image.mode not in _MODES:
         raise InputError(
             f"{path.name} is {image_format} of mode {image.mode}",
             "labels are PNG files of class ids, with one channel or a palette",
-            "Convert colours to class ids, or set data.labels_index if they are numbers (as in Stanford2D3D); never "
+            remedy
+            or "Convert colours to class ids, or set data.labels_index if they are numbers (as in Stanford2D3D); never "
             "store labels as JPEG",
         )
 

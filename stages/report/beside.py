@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.class_tables import merge_table
 from pipeline.classes import IGNORE, LabelSet, can_merge, folded, label_set, named_classes
-from pipeline.errors import InputError, first_few
+from pipeline.errors import InputError, counted, first_few
 from pipeline.panorama.finding import PanoramaFile
 from pipeline.panorama.labels import survey_labels
 from stages.events import Listener, Note, silent
@@ -35,7 +35,8 @@ class Beside:
     def __post_init__(self) -> None:
         """Raises InputError for classes of no files."""
         if self.labels_set and self.truth is None:
-            raise InputError(f"--labels-set {self.labels_set}", "it names the classes of the files in --truth",
+            raise InputError(f"--labels-set {self.labels_set} without --truth",
+                             "it names the classes of the files in --truth",
                              "Add --truth, or leave --labels-set out")  # fmt: skip
 
 
@@ -67,7 +68,12 @@ def _with_truth(source: ReportSource, folder: Path, set_name: str, listener: Lis
 
 
 def _with_compared(source: ReportSource, folder: Path, key: str, listener: Listener) -> ReportSource:
-    other = read_source(folder)
+    try:
+        other = read_source(folder)
+    except InputError as error:
+        raise InputError(f"--compare {folder} cannot be used: {error.found}",
+                         "it names a folder that `goodsam export` or `goodsam predict` wrote",
+                         "Check the path") from error  # fmt: skip
     own_class = _own_class(other.labels, source.labels, f"--compare {folder}", listener)
     by_id, by_stem = {panorama.id: panorama for panorama in other.panoramas}, _by_stem(other)
     maps: dict[str, AddedMap] = {}
@@ -76,8 +82,9 @@ def _with_compared(source: ReportSource, folder: Path, key: str, listener: Liste
         if found is not None and _LABELS in found.maps:
             maps[panorama.id] = AddedMap(found.maps[_LABELS], other.labels, own_class, other.maps_are_level)
     if not maps:
-        raise InputError(f"--compare {folder} has a label map of none of the {len(source.panoramas)} panoramas (the "
-                         f"first is {source.panoramas[0].path})", "it holds maps of the same panoramas, by their paths",
+        of_all = f"none of {counted(len(source.panoramas), 'panorama')} (the first is {source.panoramas[0].path})"
+        raise InputError(f"--compare {folder} has a label map of {of_all}",
+                         "it holds maps of the same panoramas, by their paths",
                          "Name a folder that was made from the same pictures")  # fmt: skip
     taken = {**LAYER_NAMES, **source.layer_names}.values()
     name = other.title if other.title not in taken else str(folder)

@@ -123,7 +123,7 @@ class Canvas:
             if not added.is_level:
                 self._require_shape(added.path, width, height)
 
-        remedy = "Name the classes of these files with --labels-set, or convert them"
+        remedy = "Name the classes of these files with --labels-set, or convert them to class ids"
         map_hw = read_labels(added.path, added.labels, check_size=check, remedy=remedy)
         table = np.full(256, IGNORE, np.uint8)
         table[: len(added.own_class)] = added.own_class

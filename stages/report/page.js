@@ -33,9 +33,13 @@ function sortGallery() {
 
 function findByName() {
   const wanted = element("find").value.toLowerCase();
+  let found = 0;
   DATA.panoramas.forEach((panorama, number) => {
-    element("panorama-" + number).hidden = !panorama.name.toLowerCase().includes(wanted);
+    const matches = panorama.name.toLowerCase().includes(wanted);
+    element("panorama-" + number).hidden = !matches;
+    found += matches;
   });
+  element("found").textContent = wanted ? found + " of " + DATA.panoramas.length : "";
 }
 
 function colourMap() {
@@ -61,6 +65,7 @@ function goToCard(number) {
   card.hidden = false;
   card.classList.add("found");
   card.scrollIntoView({ block: "center" });
+  card.querySelector("a")?.focus({ preventScroll: true }); // whoever came with the keyboard goes on from there
 }
 
 function startPage() {

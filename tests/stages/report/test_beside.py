@@ -14,7 +14,7 @@ from PIL import Image
 
 import goodsam
 from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, IGNORE, LabelSet
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RecipeError
 from pipeline.panorama.placement import Placement
 from pipeline.panorama.tags import gpano_xmp
 from stages.events import Event, ItemFailed, Note
@@ -45,6 +45,12 @@ def make_truth(folder: Path, names: Sequence[str] = NAMES, value: int = ROAD, sh
     for name in names:
         save(folder / f"{name}.png", np.full(shape, value, np.uint8))
     return folder
+
+
+def refused(maps: Path, truth: Path) -> str:
+    """Why the first truth that cannot be used is left out."""
+    _, events, _ = report(maps, truth=truth)
+    return next(event.error for event in events if isinstance(event, ItemFailed))
 
 
 def told(events: list[Event]) -> str:
@@ -87,7 +93,7 @@ def test_truth_and_other_maps_are_layers_and_what_they_say_is_measured(tmp_path:
     assert first["differs-compared-1"] == 0 and second["differs-compared-1"] == pytest.approx(sky, abs=1e-3)
     assert "<dt>differs from truth</dt><dd>33.3 %</dd>" in page
     assert '<option value="differs-compared-1">differs from b5</option>' in page
-    rows = re.findall(r"<tr>" + r"<td>([^<]*)</td>" * 5 + "</tr>", page)
+    rows = re.findall(r'<tr><th scope="row">([^<]*)</th>' + r"<td>([^<]*)</td>" * 4 + "</tr>", page)
     assert rows == [("labels", "33.3", "66.7", "100.0", "1"), ("b5", "33.3", "66.7", "100.0", "1")]
     assert not [event for event in events if isinstance(event, ItemFailed)]
 
@@ -107,11 +113,12 @@ def test_a_truth_that_cannot_be_used_is_told_each_time_and_the_rest_is_shown(tmp
     save(truth / f"{NAMES[1]}.png", np.full((100, 100), ROAD, np.uint8))
     save(truth / f"{NAMES[2]}.png", np.full((HEIGHT, WIDTH), 77, np.uint8))
     save(truth / f"{NAMES[0]}.png", np.full((2 * HEIGHT, 2 * WIDTH), ROAD, np.uint8))  # larger, of the same shape
+    assert "--labels-set" in refused(maps, make_pictures(tmp_path / "coloured"))
     for _ in range(2):
         _, events, _ = report(maps, truth=truth)
         shape, ids = (event.error for event in events if isinstance(event, ItemFailed))
         assert "is 100x100; a map has the shape of its picture, which is 256x128. Make it of this picture" in shape
-        assert "holds the class ids 77" in ids and ids.endswith("--labels-set, or convert them.")
+        assert "holds the class ids 77" in ids and ids.endswith("--labels-set, or convert them to class ids.")
         assert [layers_of(tmp_path / "out", number) for number in (1, 2, 3)] == [["labels", "truth"], ["labels"],
                                                                                 ["labels"]]  # fmt: skip
 
@@ -156,9 +163,13 @@ def test_folders_that_do_not_fit_are_refused_in_a_sentence(tmp_path: Path) -> No
     maps = make_maps(tmp_path / "maps", ["a"])
     with pytest.raises(InputError, match=r"holds no label of any of the 1 panorama"):
         goodsam.report(maps, truth=make_truth(tmp_path / "labels", ["c"]))
-    with pytest.raises(InputError, match=r"has a label map of none of the 1 panoramas \(the first is a\.png\)"):
+    with pytest.raises(InputError, match=r"has a label map of none of 1 panorama \(the first is a\.png\)"):
         goodsam.report(maps, compare=[make_maps(tmp_path / "others", ["c"])])
-    with pytest.raises(InputError, match=r"--labels-set cityscapes19; it names the classes of the files in --truth"):
+    with pytest.raises(InputError, match=r"--compare .*/labels cannot be used: .*panoramas\.csv cannot be read"):
+        goodsam.report(maps, compare=[tmp_path / "labels"])
+    with pytest.raises(RecipeError, match=r"Correct --labels-set\.$"):
+        goodsam.report(maps, truth=make_truth(tmp_path / "truth", ["a"]), labels_set="cityscapes")
+    with pytest.raises(InputError, match=r"--labels-set cityscapes19 without --truth; it names the classes of"):
         goodsam.report(maps, labels_set="cityscapes19")
     assert not (maps / "report").exists()
 
