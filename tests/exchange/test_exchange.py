@@ -126,6 +126,17 @@ def test_label_studios_own_converter_reads_brush_masks() -> None:
     np.testing.assert_array_equal(decode_brush(theirs, *mask.shape, where="x"), mask)
 
 
+def test_label_studios_own_check_takes_the_interface_and_the_predictions() -> None:
+    studio: Any = pytest.importorskip("label_studio_sdk.label_interface", reason="label-studio-sdk is not installed")
+    interface = studio.LabelInterface(labelstudio.interface_xml(DENSEPASS_13))
+    interface.validate()
+    task = labelstudio.task("/data/a.jpg", "a.jpg", "0" * 64, labelstudio.results(street(), DENSEPASS_13))
+    (prediction,) = task["predictions"]
+    assert interface.validate_prediction(prediction, return_errors=True) == []
+    prediction["result"][0]["value"]["brushlabels"] = ["kerb"]
+    assert interface.validate_prediction(prediction, return_errors=True) != [], "it looks at the classes"
+
+
 def test_interfaces_name_every_class_in_its_colour() -> None:
     interface = fromstring(labelstudio.interface_xml(DENSEPASS_13))
     assert [label.get("value") for label in interface.iter("Label")] == list(DENSEPASS_13.names)
