@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.errors import counted
 from stages.cli_options import CacheOption, RecipeArgument, SetOption, count_failures, open_run_of
 
 
@@ -32,7 +33,7 @@ def import_labels(
     import goodsam
 
     summary = goodsam.import_labels(run, source, out)
-    typer.echo(f"{summary.stored} corrections stored, {summary.known} known already: {summary.folder}")
+    typer.echo(f"{counted(summary.stored, 'correction')} stored, {summary.known} known already: {summary.folder}")
     if summary.stored + summary.known and not run.recipe.data.corrections:
         typer.echo(f'Set data.corrections = "{summary.folder.absolute()}" to learn from them')
     count_failures(summary.failed)
