@@ -19,6 +19,8 @@ from pipeline.errors import CacheError, InputError, RecipeError, WeightsError
 from pipeline.evaluate.report import text_of
 from pipeline.pretrained import DEMO
 from pipeline.recipe import Recipe, load_recipe, merge_recipe, parse_recipe, to_toml
+from pipeline.tune.blends import Blend
+from stages.adapted_recipe import adapted
 from stages.evaluate import evaluate
 from stages.events import silent
 from stages.garbage import find_garbage
@@ -29,6 +31,8 @@ from stages.runs import Run, open_run
 from stages.splits import learning_panoramas
 from stages.status import run_status
 from stages.teacher_cache import teacher_cache
+from stages.tuned_recipe import tuned
+from stages.turned_panorama import TurnedStageOne
 from stages.verify import verify
 from tests.stages.small_run import RECIPE, arrays_of, discard, make_folders, read_product, small_run
 
@@ -233,3 +237,21 @@ def test_where_they_agree_is_exported_beside_reliability(folder: Path, tmp_path:
     assert (own_size.written, own_size.failed) == (2, {})
     with pytest.raises(InputError, match="it is that of several assistants, and the recipe has one"):
         goodsam.export(run_of(folder), tmp_path / "one", silent, what=["agreement"])
+
+
+def test_tuning_and_adapting_change_the_first_and_leave_the_others(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, **TWO)
+    changed = (tuned(recipe, Blend(0.5, 0.0)), adapted(recipe, tmp_path / "network", recipe.classes))
+    for one in changed:
+        assert one.further_assistants == recipe.further_assistants
+        assert one.assistant != recipe.assistant
+
+
+def test_a_turned_panorama_is_seen_by_all_assistants(folder: Path) -> None:
+    run = run_of(folder, **TWO)
+    teacher_cache(run, silent)
+    stage_one = TurnedStageOne(RunReader.open(run, learning_panoramas(run.recipe)), "cpu")
+    stored, computed = stage_one.reader.teacher(PANORAMA), stage_one(PANORAMA, stage_one.reader.image(PANORAMA), 0)
+    assert len(stored.own_CHW) == 2
+    for name, array in vars(stored).items():
+        np.testing.assert_array_equal(getattr(computed, name), array, err_msg=name)
