@@ -38,7 +38,7 @@ from stages.reading import RunReader
 from stages.runs import Run
 from stages.splits import learning_panoramas
 from stages.teacher_cache import teacher_cache
-from stages.views import shared_views
+from stages.views import sam_views
 
 BINS = 1000
 """Of confidence."""
@@ -135,7 +135,7 @@ def run_of_two(scenes: str, out: Path, second: Path) -> Run:
 def measure(run: Run) -> dict[str, RowScores]:
     """Scores of every row over the run's panoramas."""
     panoramas, scores = learning_panoramas(run.recipe), {name: RowScores() for name in ROWS}
-    reader, views = RunReader.open(run, panoramas), shared_views(run.recipe)
+    reader, views = RunReader.open(run, panoramas), sam_views(run.recipe)
     for panorama in panoramas:
         truth_HW = np.array(Image.open(Path(run.recipe.data.labels) / f"{panorama.path.stem}.png"))
         teacher, masks = reader.teacher(panorama.id), reader.masks(panorama.id)
