@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline.adapt.network import labels_of
 from pipeline.classes import label_set
+from pipeline.errors import counted
 from pipeline.recipe import Recipe
 from stages.adapt_comparison import Comparison, compare
 from stages.adapt_data import CachedSamples, split_for_comparison, ways
@@ -103,8 +104,8 @@ def adapt_once(run: Run, listener: Listener, out: Path, *, overwrite: bool, devi
         run.record_assistant(job.fingerprint)
         note_left_out(STAGE, panoramas, cached.ids, listener)
         if set(held_out) & set(learned):
-            listener(Note(STAGE, f"{len(learned)} panoramas are too few to hold some out: the assistants are compared"
-                                 " on those that are learned from"))  # fmt: skip
+            listener(Note(STAGE, f"{counted(len(learned), 'panorama')}, too few to hold some out: the assistants are "
+                                 "compared on what they were trained on"))  # fmt: skip
         with closing(TensorBoard(job.folder.path / "tensorboard")) as curves:
             network = train_assistant(job, to_all(listener, curves))
         with_it = adapted(recipe, network, labels_of(recipe.assistant, label_set(recipe.assistant.label_set)))

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from pipeline.cache.store import TeacherStore
-from pipeline.errors import InputError
+from pipeline.errors import InputError, counted
 from pipeline.recipe import Recipe
 from pipeline.tune.blends import Blend, blend_of, parts_of
 from pipeline.tune.judge import Judgement, mean_judgement
@@ -141,7 +141,8 @@ def _judge(
             judgements[kind].append(panorama.judged.judge(blend, *library.read(panorama, parts[kind])))
         listener(StageAdvanced(STAGE, number, task.panorama.id, time.monotonic() - started))
     if not judgements[BLEND]:
-        raise InputError(f"none of {len(panoramas)} held-out panoramas could be used", "the reasons are listed above",
+        raise InputError(f"none of {counted(len(panoramas), 'held-out panorama')} could be used",
+                         "the reasons are listed above",
                          "Repair or replace the files, or set adapt.held_out = 0")  # fmt: skip
     return {kind: mean_judgement(own) for kind, own in judgements.items()}
 

@@ -145,7 +145,8 @@ def train_assistant(job: AdaptJob, listener: Listener) -> Path:
         listener(Note(STAGE, f"{folder.final} is finished"))
         return folder.final
     if not job.ids:
-        raise InputError("there are no panoramas to learn from", "they come from stage one", "Run stage one first")
+        raise InputError("there are no panoramas to train on", "stage one must have computed some",
+                         "Run `goodsam teacher-cache` first")  # fmt: skip
     began = time.monotonic()
     training = prepare(job)
     done = _resume(job, training, listener)

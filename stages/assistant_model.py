@@ -147,7 +147,7 @@ def assistant_model(name: str, recipe: Recipe, label_set: str = "") -> Assistant
     else:
         folder = find_network(name, MODEL_KEY)
         if not (folder / "config.json").is_file():
-            raise WeightsError(f"{name} holds no network", "one of transformers has a config.json",
+            raise WeightsError(f"{name} holds no network", "a network of transformers has a config.json",
                                f"Correct {MODEL_KEY}")  # fmt: skip
         kind, classes = "transformers", label_set or str(folder / "config.json")
     output = recipe.assistant.output if kind == "onnx" else ""

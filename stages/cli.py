@@ -216,7 +216,7 @@ def main() -> None:
     except PermissionError as error:  # in a folder that may not be entered, even asking whether a path is there raises
         refused = InputError(f"{error.filename} cannot be used ({error.strerror})",
                              "you need permission for it and the folders above it",
-                             "Change their permissions, or name another")  # fmt: skip
+                             "Change their permissions, or choose another")  # fmt: skip
         typer.echo(f"error: {refused}", err=True)
         sys.exit(1)
     except SystemExit as stop:

@@ -73,7 +73,8 @@ def predict(
     if not panoramas.is_file():
         require_folder(panoramas)
     if model and student:
-        raise InputError(f"--model {model} and --student {student}", "one network predicts", "Leave one of them out")
+        raise InputError(f"both --model {model} and --student {student} are given", "one network predicts",
+                         "Leave one of them out")  # fmt: skip
     network = open_model(model, recipe, label_set) if model else open_student(student or DEMO_STUDENT)
     summary = goodsam.predict(
         panoramas, out, network, width=width, vertical_fov=vertical_fov, ignore_mask=ignore_mask,

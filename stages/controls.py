@@ -26,7 +26,7 @@ class RunControls:
     def skipped(self) -> dict[str, str]:
         """Why, by name, for the controls that cannot be computed here."""
         if "superpixels" in self._reader.recipe.evaluation.controls and not is_available():
-            return {"superpixels": f"{PACKAGE} is not installed (pip install {PACKAGE})"}
+            return {"superpixels": f"{PACKAGE} is not installed (run `pip install {PACKAGE}`)"}
         return {}
 
     @property

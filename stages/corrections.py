@@ -21,7 +21,7 @@ from PIL import Image
 from pipeline.arrays import LabelArray
 from pipeline.class_tables import merge_table
 from pipeline.classes import IGNORE, LabelSet
-from pipeline.errors import InputError
+from pipeline.errors import InputError, counted
 from pipeline.evaluate.metrics import resize_nearest
 from pipeline.panorama.level import level_values
 from pipeline.panorama.placement import Placement
@@ -98,7 +98,7 @@ def find_corrections(folder: str) -> Corrections:
         return Corrections({})
     root = Path(folder)
     if not root.is_dir():
-        raise InputError(f"data.corrections is {folder}, which is no folder", "`goodsam import-labels` makes it",
+        raise InputError(f"data.corrections is {folder}, which is not a folder", "`goodsam import-labels` makes it",
                          "Run that first, or correct the setting")  # fmt: skip
     found: dict[str, Correction] = {}
     for path in sorted(root.rglob("*.png")):
@@ -107,7 +107,8 @@ def find_corrections(folder: str) -> Corrections:
         notes = read_notes(path)
         if not isinstance(notes.get("source"), str) or notes.get("size") not in (ORIGINAL, WORKING):
             raise InputError(f"{path} does not say which picture it corrects",
-                             "`goodsam import-labels` notes it inside", "Import it with that command")  # fmt: skip
+                             "`goodsam import-labels` writes it into the file",
+                             "Import it with that command")  # fmt: skip
         found[notes["source"]] = Correction(path, notes["source"], notes["size"], digest(path))
     return Corrections(found)
 
@@ -149,11 +150,11 @@ def read_ids(path: Path, labels: LabelSet) -> LabelArray:
             is_png, mode = picture.format == "PNG", picture.mode
             values = np.asarray(picture.convert("RGB") if mode in ("RGB", "RGBA") else picture)
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path.name} is broken or no picture ({error})", "corrections are PNG files",
+        raise InputError(f"{path.name} is broken or not an image ({error})", "corrections are PNG files",
                          "Save it again") from error  # fmt: skip
     if not is_png or mode not in ("L", "P", "RGB", "RGBA"):
-        raise InputError(f"{path.name} is not an 8-bit PNG", "corrections are PNG files of class ids or colours",
-                         "Save it as PNG with 8 bits")  # fmt: skip
+        raise InputError(f"{path.name} is not an 8-bit PNG", "corrections are 8-bit PNG files of class ids or colours",
+                         "Save it as one")  # fmt: skip
     return _ids_of_colours(values, labels, path.name) if values.ndim == 3 else _known_ids(values, labels, path.name)
 
 
@@ -178,7 +179,8 @@ def _ids_of_colours(colours_hw3: LabelArray, labels: LabelSet, name: str) -> Lab
     if not known_hw.all():
         red, green, blue = colours_hw3[~known_hw][0].tolist()
         colour = f"#{red:02x}{green:02x}{blue:02x}"
-        raise InputError(f"{name} has {int((~known_hw).sum())} pixels of colours of no class, as {colour}",
+        raise InputError(f"{name} has {counted(int((~known_hw).sum()), 'pixel')} whose colour is not that of a "
+                         f"class, such as {colour}",
                          "colours must be exactly those of the label set, without smoothing",
                          "Draw with a hard brush, or save class ids")  # fmt: skip
     return ids_hw

@@ -160,9 +160,9 @@ def _densepass_or_wildpass(folder: Path) -> DataSet | None:
         return None
     if any(images.rglob(f"*_{IMAGE_FOLDER}.*")):
         raise InputError(
-            f"{folder} seems to be Cityscapes",
-            "goodsam init is for panoramas; these are perspective pictures",
-            f"Train an assistant on it: goodsam train-assistant {folder}",
+            f"{folder} seems to be Cityscapes, whose pictures are perspective",
+            "`goodsam init` is for panoramas",
+            f"Train an assistant on it: `goodsam train-assistant {folder} OUT`",
         )
     splits = [split for split in ("train", "val") if (images / split).is_dir()]
     labels = labels / splits[-1] if splits else labels

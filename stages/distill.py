@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from pipeline.errors import counted
 from pipeline.settings import by_dotted_name
 from stages.claims import exclusive_lock
 from stages.distill_job import DistillJob
@@ -67,8 +68,8 @@ def _curves(run: Run, job: DistillJob, trackers: Sequence[str]) -> Generator[Lis
 def _note_held_out(job: DistillJob, listener: Listener) -> None:
     if job.validation:
         held_out = len(job.validation.facts["held_out"])
-        listener(Note(STAGE, f"learning from {len(job.ids)} panoramas; {held_out} held out, for validation every "
-                             f"{job.validation.every} steps by {job.validation.chosen_by}"))  # fmt: skip
+        listener(Note(STAGE, f"training on {counted(len(job.ids), 'panorama')}; {held_out} held out, for validation "
+                             f"every {job.validation.every} steps by {job.validation.chosen_by}"))  # fmt: skip
 
 
 def distill_job(run: Run, reader: RunReader, device: str = "cpu") -> DistillJob:
@@ -101,4 +102,4 @@ def distill_job(run: Run, reader: RunReader, device: str = "cpu") -> DistillJob:
 def note_left_out(stage: str, wanted: Sequence[SplitPanorama], cached: Sequence[str], listener: Listener) -> None:
     """Tell how many panoramas are not in the cache."""
     if left_out := len(wanted) - len(cached):
-        listener(Note(stage, f"{left_out} of {len(wanted)} panoramas are not in the cache and are left out"))
+        listener(Note(stage, f"{left_out} of {counted(len(wanted), 'panorama')} not in the cache and left out"))

@@ -113,7 +113,7 @@ def _controls(reader: RunReader, has_labels: bool, listener: Listener) -> RunCon
     """The controls of the recipe; those that cannot be computed here are reported."""
     controls = RunControls(reader)
     if controls.names and not has_labels:
-        listener(Note(STAGE, "the controls are measured against labels, and there are none: set data.labels"))
+        listener(Note(STAGE, "controls are skipped: they are measured against labels, and data.labels is empty"))
     for name, reason in controls.skipped.items():
         listener(Note(STAGE, f"the control {name} is skipped: {reason}"))
     return controls
@@ -153,12 +153,12 @@ def _find_student(run: Run, measured: RunReader, listener: Listener) -> _FoundSt
     if not latest.is_finished:
         return _no_student(listener)
     listener(Note(STAGE, "the student was distilled with other settings or data than this run has now; "
-                         "run distill for one of this recipe"))  # fmt: skip
+                         "`goodsam distill` trains one of this recipe"))  # fmt: skip
     return _FoundStudent(latest, is_of_this_recipe=False)
 
 
 def _no_student(listener: Listener) -> None:
-    listener(Note(STAGE, "there is no finished student: only stage one is measured; run distill for one"))
+    listener(Note(STAGE, "there is no finished student: only stage one is measured; `goodsam distill` trains one"))
 
 
 def _tell_learned_from(run: Run, measured: RunReader, learning: RunReader, listener: Listener) -> None:
@@ -212,9 +212,10 @@ def _measured_folder(recipe: Recipe, student: StudentFolder) -> Path:
     if recipe.evaluation.checkpoint == "last":
         return student.final
     if not student.best.is_dir():
-        raise InputError(f"evaluation.checkpoint is 'best', and the student {student.path} was not validated",
-                         "the best checkpoint is chosen while the student learns",
-                         "Set distill.validation and run distill, or evaluation.checkpoint = 'last'")  # fmt: skip
+        raise InputError(f"evaluation.checkpoint is 'best', but the student {student.path} was not validated",
+                         "the best checkpoint is chosen during training",
+                         "Set distill.validation and run `goodsam distill`, or set evaluation.checkpoint = 'last'"
+                         )  # fmt: skip
     return student.best
 
 

@@ -70,6 +70,6 @@ class EvaluateJob:
             if student.label_set.names != self.label_set.names:
                 raise WeightsError(
                     f"{rung} predicts the {len(student.label_set)} classes of {student.label_set.name}",
-                    f"the {len(self.label_set)} of {self.label_set.name} are measured",
-                    "Measure a student of the same label set",
+                    f"the {len(self.label_set)} classes of {self.label_set.name} are measured",
+                    "Evaluate a student with the same label set",
                 )

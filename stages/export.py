@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.cache.schema import ENSEMBLE
-from pipeline.errors import InputError, WorkerError
+from pipeline.errors import InputError, WorkerError, counted
 from pipeline.panorama.config import ViewsConfig
 from pipeline.settings import fingerprint
 from pipeline.teacher.config import UnknownConfig
@@ -106,7 +106,9 @@ class ExportJob:
             raise InputError(f"--what {','.join(sorted(self.outputs))}", f"--format {self.format} has maps of its own",
                              "Leave --what out, or export maps into another folder")  # fmt: skip
         if self.views and self.format != CROPS:
-            raise InputError(f"--views {self.views}", "it says what --format crops cuts", "Leave it out")
+            raise InputError(
+                f"--views is {self.views}", "only --format crops cuts views", "Leave it out, or pass --format crops"
+            )
         if self.format == CROPS:
             panorama = self.run.recipe.panorama
             crops_of(panorama.height, panorama.width, panorama.vertical_fov, self.crop_views)
@@ -173,9 +175,8 @@ def export(job: ExportJob, listener: Listener = silent) -> ExportSummary:
         _finish(job, reader, positions, listener)
     left_out = len(panoramas) - len(tasks)
     if left_out:
-        are, them = ("is", "it") if left_out == 1 else ("are", "them")
-        listener(Note(STAGE, f"{left_out} of {len(panoramas)} panoramas {are} not in the cache and left out; "
-                             f"`{job.command}` computes {them}"))  # fmt: skip
+        listener(Note(STAGE, f"{left_out} of {counted(len(panoramas), 'panorama')} not in the cache and left out; "
+                             f"`{job.command}` computes what is missing"))  # fmt: skip
     summary = ExportSummary(len(missing) - len(failed), len(tasks) - len(missing), failed, left_out)
     facts = {"written": summary.written, "kept": summary.kept, "set aside": len(failed), "left out": left_out,
              "folder": str(job.out)}  # fmt: skip
@@ -187,7 +188,7 @@ def _panoramas(job: ExportJob) -> list[SplitPanorama]:
     recipe = job.run.recipe
     if job.split == EVALUATION and not recipe.data.evaluation:
         raise InputError("data.evaluation is empty", "--split evaluation exports its panoramas",
-                         "Leave --split out: the panoramas of data.panoramas are exported then")  # fmt: skip
+                         "Leave --split out, to export the panoramas of data.panoramas")  # fmt: skip
     of_split = {LEARNING: learning_panoramas, EVALUATION: evaluation_panoramas, ALL: all_panoramas}
     return of_split[job.split](recipe)
 

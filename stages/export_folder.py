@@ -69,7 +69,7 @@ class ExportFolder:
                 raise InputError(f"{self.path} is a file", "an export is a folder", "Choose another output folder")
             others = [file.name for file in self.path.iterdir() if file.name not in _OWN] if self.path.is_dir() else []
             if others:
-                raise InputError(f"{self.path} holds something else ({sorted(others)[0]})",
+                raise InputError(f"{self.path} holds other files ({sorted(others)[0]})",
                                  "an export needs a folder of its own, new or empty",
                                  "Choose another output folder")  # fmt: skip
         elif found != kind:

@@ -133,7 +133,7 @@ def export_onnx(job: ExportJob, listener: Listener = silent) -> ExportReport:
                           onnx_ms, describe_device("cpu", torch.get_num_threads()))  # fmt: skip
     write_whole(job.path, content)
     if not write_model_card(job.student, job.path.parent, _chapter(job, report)):
-        listener(Note(STAGE, f"{job.path.parent / 'README.md'} is no model card of goodsam and stays as it is"))
+        listener(Note(STAGE, f"{job.path.parent / 'README.md'} is not a model card of GoodSAM, and was not changed"))
     listener(StageFinished(STAGE, time.monotonic() - began, {"file": str(job.path)}))
     return report
 

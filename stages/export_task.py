@@ -140,7 +140,7 @@ def _write_masks(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
     masks_hw = maps.masks_hw
     ids, numbers = np.unique(np.append(masks_hw.ravel(), np.int32(NO_MASK)), return_inverse=True)
     if len(ids) - 1 > _MOST_MASKS:
-        raise InputError(f"{path.stem} has {len(ids) - 1} masks", f"a map of 16 bits holds {_MOST_MASKS}",
+        raise InputError(f"{path.stem} has {len(ids) - 1} masks", f"a 16-bit map holds at most {_MOST_MASKS}",
                          "Leave masks out of --what")  # fmt: skip
     write_picture(path, Image.fromarray(numbers[:-1].reshape(masks_hw.shape).astype(np.uint16)))
 

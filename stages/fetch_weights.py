@@ -82,7 +82,8 @@ def _download(job: _Download, listener: Listener) -> None:
             _copy(response, job.partial, received, total, listener)
     except urllib.error.HTTPError as error:
         if error.code != 416:  # 416: nothing is left to send, the partial file is complete
-            raise WeightsError(f"{job.url} answers {error.code} {error.reason}", "it must serve the checkpoint",
+            raise WeightsError(f"{job.url} cannot be downloaded ({error.code} {error.reason})",
+                               "the server must have the checkpoint",
                                "Check --base-url") from error  # fmt: skip
     except (OSError, HTTPException, ValueError) as error:  # ValueError: an invalid address
         reason = getattr(error, "reason", None) or error
@@ -100,7 +101,7 @@ def _copy(response: IO[bytes], partial: Path, received: int, total: int, listene
             received += len(block)
             listener(StageAdvanced(STAGE, received // _MIB, "", time.monotonic() - started))
     if received < total:
-        raise OSError(f"{received} of {total} bytes came")
+        raise OSError(f"{received} of {total} bytes received")
 
 
 def _check(path: Path, name: str) -> None:
@@ -110,5 +111,5 @@ def _check(path: Path, name: str) -> None:
     if not digest.startswith(match[1]):
         wrong = path.with_name(f"{name}.wrong")
         path.replace(wrong)
-        raise WeightsError(f"{name} has SHA-256 {digest[:6]}..., moved to {wrong.name}",
-                           f"it must start with {match[1]}", "Download it again")  # fmt: skip
+        raise WeightsError(f"{name} has the SHA-256 {digest[:6]}..., and was moved to {wrong.name}",
+                           f"its SHA-256 must start with {match[1]}", "Download it again")  # fmt: skip

@@ -95,7 +95,7 @@ def _expected_and_remedy(error: OSError) -> tuple[str, str]:
     """What writing needs, and what to do, by the system's error."""
     other = "or choose another output folder"
     if error.errno in _FULL:
-        return "the disk must have room", f"Free space, {other}"
+        return "the disk must have free space", f"Free some space, {other}"
     if error.errno in _FORBIDDEN:
         return "you must have write permission", f"Change the folder's permissions, {other}"
     if error.errno in _IN_THE_WAY:
@@ -122,7 +122,7 @@ def named_after_panorama() -> Generator[None]:
         yield
     except CacheError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _NAME_ERRORS:
-            raise InputError(error.found, "outputs are named after panoramas: a name may be too long, or be wanted for "
+            raise InputError(error.found, "outputs are named after panoramas: a name may be too long, or needed for "
                              "a file and for a folder (x.jpg beside x.png/y.jpg)", "Rename the panorama"
                              ) from error  # fmt: skip
         raise
@@ -183,5 +183,7 @@ def digest(path: Path) -> str:
         return file_digest(path)
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read ({error.strerror})", "it must be a readable file", "Check path and permissions"
+            f"{path} cannot be read ({error.strerror})",
+            "it must be a readable file",
+            "Check the path and its permissions",
         ) from error

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from pipeline.errors import GoodSAMError, InputError, first_few
+from pipeline.errors import GoodSAMError, InputError, counted, first_few
 from pipeline.exchange.regions import LabelledPicture
 from pipeline.panorama.finding import SUFFIXES, folded_name
 from pipeline.panorama.images import picture_header
@@ -86,11 +86,11 @@ def import_labels(run: Run, source: Path, folder: Path, listener: Listener = sil
             stored, known = stored + changed, known + (not changed)
     if not stored + known + unchanged:
         reason = next(iter(failed.values()), "nobody has labelled anything in it").rstrip(".")
-        raise InputError(f"{source} has no corrections that can be used", f"the first reason: {reason}",
-                         "Correct it and import again; nothing was changed")  # fmt: skip
+        raise InputError(f"{source} has no corrections that can be used ({reason})", "at least one must be usable",
+                         "Correct it and import it again; nothing was changed")  # fmt: skip
     if unchanged:
-        maps = "1 label map is as it was" if unchanged == 1 else f"{unchanged} label maps are as they were"
-        listener(Note(STAGE, f"{maps} exported: nobody has corrected them, and they were left out"))
+        maps = counted(unchanged, "label map")
+        listener(Note(STAGE, f"{maps} left out, as nobody has corrected them since they were exported"))
     return ImportSummary(folder, stored, known, unchanged, failed)
 
 
@@ -132,7 +132,7 @@ class _Matcher:
             InputError: no panorama has that name, several have, or the labels are refused.
         """
         if item.picture is None:
-            raise item.refused or InputError(item.name, "it must have labels", "Export it again")
+            raise item.refused or InputError(f"{item.name} has no labels", "it must have some", "Export it again")
         candidates = list(_candidates(item.name))
         for name in candidates:
             if name in self._exact:
@@ -142,9 +142,9 @@ class _Matcher:
                 return found[0], item.picture
             if found:
                 ids = first_few([panorama.id for panorama in found])
-                raise InputError(f"{item.name} could be {ids}", "a picture's name must tell which panorama it is",
+                raise InputError(f"{item.name} could belong to {ids}", "a picture's name must say which panorama it is",
                                  "Put the panorama's folder in front of its name")  # fmt: skip
-        raise InputError(f"{item.name} is no panorama of this run", "pictures are matched by path or file name",
+        raise InputError(f"{item.name} is not a panorama of this run", "pictures are matched by path or file name",
                          "Name the run that it was exported from, or correct its name")  # fmt: skip
 
 
@@ -192,7 +192,8 @@ def _require_content(panorama: SplitPanorama, picture: LabelledPicture) -> str:
     """
     sha256 = digest(panorama.path)
     if picture.sha256 and picture.sha256 != sha256:
-        raise InputError(f"labels of {picture.name} are of another picture of that name than {panorama.path}",
-                         "it has changed since it was exported", "Restore the picture, or export and label it again"
+        raise InputError(f"labels of {picture.name} were made on another picture than {panorama.path}",
+                         "the picture must be the one that was exported",
+                         "Restore the picture, or export and label it again"
                          )  # fmt: skip
     return sha256

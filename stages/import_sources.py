@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.classes import LabelSet
-from pipeline.errors import InputError
+from pipeline.errors import InputError, counted
 from pipeline.exchange.cvat import read_cvat
 from pipeline.exchange.labelstudio import read_labelstudio
 from pipeline.exchange.regions import LabelledPicture
@@ -47,7 +47,7 @@ def incoming(source: Path, labels: LabelSet) -> Iterator[Incoming]:
     elif source.suffix.lower() in (".xml", ".json") and source.is_file():
         yield from _of_export(source.name, _bytes_of(source), labels)
     else:
-        found = f"{source} is not there" if not source.exists() else f"{source} cannot be imported"
+        found = f"{source} does not exist" if not source.exists() else f"{source} cannot be imported"
         raise InputError(found, _EXPECTED, "Check the path")
 
 
@@ -88,8 +88,8 @@ def _of_zip(path: Path, labels: LabelSet) -> Iterator[Incoming]:
                 name for name in names if name.endswith(".json")
             ]
             if len(wanted) != 1:
-                raise InputError(f"{path.name} holds {len(names)} files and no export that is understood", _EXPECTED,
-                                 "Unpack PNGs and name their folder")  # fmt: skip
+                raise InputError(f"{path.name} holds {counted(len(names), 'file')} and no known export", _EXPECTED,
+                                 "If it holds PNGs, unpack it and name their folder")  # fmt: skip
             content = archive.read(wanted[0])
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise InputError(f"{path} is damaged ({error})", _EXPECTED, "Export the annotations again") from error

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, counted
 from pipeline.panorama.capture import capture_of
 from pipeline.panorama.finding import require_folder, survey_folder
 from pipeline.panorama.images import ASPECT_TOLERANCE, picture_header, read_picture
@@ -99,8 +99,8 @@ def survey_pictures(folder: Path, only: Sequence[str] = ()) -> FoundPictures:
     headers = {panorama.path: picture_header(panorama.path) for panorama in contents.panoramas}
     known = {path: header for path, header in headers.items() if header is not None}
     if not known:
-        raise InputError(f"none of {len(headers)} pictures in {folder} can be opened", "a recipe is for panoramas",
-                         "Check the folder")  # fmt: skip
+        raise InputError(f"none of {counted(len(headers), 'picture')} in {folder} can be opened",
+                         "at least one must be an image", "Check the folder")  # fmt: skip
     sizes = Counter(f"{header.width}x{header.height}" for header in known.values())
     fovs = {path: 360 * header.height / header.width for path, header in known.items()}
     fov = _usual_fov([value for value in fovs.values() if value <= 180 * (1 + ASPECT_TOLERANCE)])
@@ -229,7 +229,7 @@ def write_recipe(path: Path, text: str) -> None:
         CacheError: it cannot be written.
     """
     if path.exists():
-        raise InputError(f"{path} is there already", "a recipe is never overwritten", "Name another with --out")
+        raise InputError(f"{path} already exists", "a recipe is never overwritten", "Name another file with --out")
     write_whole(path, text)
 
 

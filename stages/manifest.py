@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
-from pipeline.errors import CacheError, GoodSAMError
+from pipeline.errors import RERUN_STAGE_ONE, CacheError, GoodSAMError
 from pipeline.recipe import Recipe
 from stages.files import write_whole
 from stages.products import FileSetting, Product, products_of
@@ -58,15 +58,16 @@ def read_manifest(run: Run) -> dict[str, str]:
     """
     refuse_old_layout(run.folder)
     if not run.manifest.is_file():
-        raise NotCachedError(f"{run.folder} has no teacher cache", "stage one makes it", "Run teacher-cache first")
+        raise NotCachedError(f"{run.folder} has no teacher cache", "stage one makes it",
+                             "Run `goodsam teacher-cache` first")  # fmt: skip
     recorded = read_record(run.manifest)
     products = products_of(run.recipe)
     for product in products:
         if other := _what_differs(recorded.get(product.name), product, run.recipe):
             raise NotCachedError(
                 f"the cache in {run.folder} was made with other {other}",
-                "it must be of this recipe",
-                "Run teacher-cache again; it computes only what changed",
+                "its settings must be those of this recipe",
+                "Run `goodsam teacher-cache` again: it computes only what has changed",
             )
     return {product.name: recorded[product.name]["fingerprint"] for product in products}
 
@@ -101,8 +102,7 @@ def read_record(path: Path) -> dict[str, dict[str, Any]]:
         return recorded
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CacheError(f"{path} is damaged ({type(error).__name__}: {error})",
-                         "it is stage one's record of its settings",
-                         "Run teacher-cache again; it computes only what is missing") from error  # fmt: skip
+                         "it must be the record of stage one's settings", RERUN_STAGE_ONE) from error  # fmt: skip
 
 
 def _what_differs(recorded: Mapping[str, Any] | None, product: Product, recipe: Recipe) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.arrays import LabelArray
 from pipeline.classes import IGNORE
+from pipeline.errors import counted
 from pipeline.evaluate.metrics import ConfusionMatrix, labels_at
 from stages.corrections import Correction, correction_reader
 from stages.events import Listener, Note
@@ -50,11 +51,14 @@ def measure_corrections(run: Run, listener: Listener, device: str = "cpu") -> st
     unknown = len(corrections.corrections.by_source.keys() - {found.source for found in corrected.values()})
     if unknown:
         listener(
-            Note(STAGE, f"{unknown} corrections are of pictures that the cache does not have, or that have changed")
+            Note(
+                STAGE,
+                f"{counted(unknown, 'correction')} left out: the cache does not have the picture, or it has changed",
+            )
         )
     if not held_out:
-        listener(Note(STAGE, f"none of {len(corrected)} corrected panoramas is held out: nothing is measured on them; "
-                             "raise data.corrections_held_out or correct more"))  # fmt: skip
+        listener(Note(STAGE, f"none of {counted(len(corrected), 'corrected panorama')} is held out, so nothing is "
+                             "measured on them: raise data.corrections_held_out or correct more"))  # fmt: skip
         return ""
     rungs = _measure(run, reader, held_out, device)
     record = {"panoramas": len(held_out), "learned_from": len(corrected) - len(held_out),

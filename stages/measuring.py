@@ -124,7 +124,7 @@ class _Evaluation:
         image, labels = self.job.open_image(id_), self.job.open_labels(id_)
         teacher = self.job.read_teacher(id_)
         if teacher.ignored_HW.all():
-            raise InputError("all of it is ignored", "something must be visible", "Take it out of the folder")
+            raise InputError("all its pixels are ignored", "some must be visible", "Take it out of the folder")
         if labels is not None:
             labels = without_ignored(labels, teacher.ignored_HW)
         size = image.shape[:2] if labels is None else labels.shape

@@ -139,7 +139,7 @@ def open_model(name: str, recipe: str = "street", label_set: str = "") -> Model:
     if not path.exists() and (path.suffix == ".onnx" or name.count("/") != 1 or name.startswith((".", "~"))):
         raise WeightsError(f"{path} does not exist",
                            "--model is a student's folder, an ONNX file, or a network of transformers (a folder, or "
-                           "OWNER/NAME on the Hugging Face hub)", "Correct the path")  # fmt: skip
+                           "OWNER/NAME on the Hugging Face hub)", "Check the path")  # fmt: skip
     from stages.assistant_model import assistant_model
     from stages.runs import open_recipe
 

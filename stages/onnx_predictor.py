@@ -74,14 +74,14 @@ def load_onnx_student(source: Path | bytes, device: str = "cpu", name: str = "")
     session = open_session(source, torch.device(device), name, _REMEDY)
     facts = student_facts(session)
     if facts is None:
-        raise WeightsError(f"{name} is an ONNX file of another kind",
-                           "the metadata of a student's file say what it is", _REMEDY)  # fmt: skip
+        raise WeightsError(f"{name} is an ONNX file, but not of a student",
+                           "the metadata of a student's file name its classes", _REMEDY)  # fmt: skip
     try:
         labels = named_classes(dict(enumerate(json.loads(facts["classes"]))), facts["label_set"])
         return OnnxPredictor(session, labels, int(facts["parameters"]), device, name)
     except (KeyError, ValueError, TypeError) as error:
         raise WeightsError(f"{name} has damaged metadata ({type(error).__name__}: {error})",
-                           "they name classes and parameters", _REMEDY) from error  # fmt: skip
+                           "they must name classes and parameters", _REMEDY) from error  # fmt: skip
 
 
 def student_facts(session: InferenceSession) -> Mapping[str, str] | None:

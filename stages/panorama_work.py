@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pipeline.cache.schema import ASSISTANT, MASKS
 from pipeline.cache.store import TeacherStore
-from pipeline.errors import InputError
+from pipeline.errors import RERUN_STAGE_ONE, InputError
 from pipeline.panorama.config import GRID, PanoramaConfig
 from pipeline.panorama.ignore import ignored_region
 from pipeline.panorama.images import OpenedPanorama, open_panorama
@@ -116,8 +116,9 @@ class PanoramaWork:
             return self.image_HW3
         panorama = open_panorama(self.task.panorama.path, replace(config, width=width))
         if panorama.sha256 != self.record.sha256:
-            raise InputError(f"{self.task.panorama.path} changed while it was worked on", "it must stay as it is",
-                             "Run teacher-cache again")  # fmt: skip
+            raise InputError(f"{self.task.panorama.path} changed while it was processed",
+                             "panoramas must not change during a run",
+                             RERUN_STAGE_ONE)  # fmt: skip
         return level_image(panorama.image_HW3, panorama.placement)
 
     def mask_source(self) -> MaskSource:
@@ -221,8 +222,8 @@ def _ignored(task: PanoramaTask, panorama: OpenedPanorama) -> npt.NDArray[np.boo
     """
     ignored_HW = ignored_region(panorama.image_HW3, _own_mask(task), panorama.transparent_HW)
     if ignored_HW.all():
-        raise InputError(f"all of {task.panorama.path} is ignored",
-                         "some pixels must not be black, transparent or under the ignore mask",
+        raise InputError(f"all pixels of {task.panorama.path} are ignored",
+                         "some must not be black, transparent or under the ignore mask",
                          "Take it out of the folder")  # fmt: skip
     return level_values(ignored_HW, panorama.placement)  # found as the camera saw it: its rig turns with it
 
@@ -236,5 +237,5 @@ def _own_mask(task: PanoramaTask) -> PanoramaConfig:
     if task.ignore_mask_sha256 and digest(Path(task.ignore_mask)) != task.ignore_mask_sha256:
         raise InputError(f"ignore mask {task.ignore_mask} is not the one that this run began with",
                          "masks must not change during a run, and must be the same on every machine",
-                         "Run teacher-cache again")  # fmt: skip
+                         RERUN_STAGE_ONE)  # fmt: skip
     return replace(task.recipe.panorama, ignore_mask=task.ignore_mask)

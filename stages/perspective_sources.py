@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, counted
 from pipeline.panorama.finding import LABEL_FOLDER, require_folder, survey_folder
 from pipeline.panorama.label_names import IMAGE_FOLDER, LABEL_IDS_ENDING
 from pipeline.panorama.labels import survey_labels
@@ -72,9 +72,9 @@ def find_source(folder: Path) -> PerspectiveSource:
             return source
     raise InputError(
         f"{folder} has none of the known layouts of labelled pictures",
-        "it may be the root of Cityscapes, CamVid (train, trainannot), Stanford2D3D or Structured3D, or hold images "
-        "and labels, or train and val with images and labels each",
-        "Name such a folder, or arrange the pictures like that",
+        "it must be the root of Cityscapes, CamVid (train, trainannot), Stanford2D3D or Structured3D, or hold the "
+        "folders images and labels, or train and val with images and labels in each",
+        "Name such a folder, or arrange the pictures in this way",
     )
 
 
@@ -152,8 +152,8 @@ def _some_of_each(
     pictures = learning or held_out
     if len(pictures) < 2:
         raise InputError(
-            f"there are {len(pictures)} labelled pictures",
-            "one is learned from and one is measured on at least",
+            f"{counted(len(pictures), 'labelled picture')} found",
+            "at least one is needed to train on and one to measure on",
             "Add labelled pictures",
         )
     return tuple(p for n, p in enumerate(pictures) if n % _EACH_HELD_OUT), pictures[::_EACH_HELD_OUT]

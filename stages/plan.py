@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.cache.store import TeacherStore
-from pipeline.errors import CacheError, GoodSAMError
+from pipeline.errors import CacheError, GoodSAMError, counted
 from pipeline.recipe import Recipe
 from stages.claims import exclusive_lock
 from stages.events import Listener, Note
@@ -126,7 +126,7 @@ def _measure(
     wanted = sorted(states.missing, key=lambda id_: (-len(states.missing[id_]), id_))[: max(1, sample)]
     by_id: Mapping[str, SplitPanorama] = {panorama.id: panorama for panorama in states.found}
     device, prints = choose_device(device), fingerprints(run.recipe)
-    listener(Note(STAGE, f"measuring {len(wanted)} panoramas, which stay in the cache"))
+    listener(Note(STAGE, f"measuring {counted(len(wanted), 'panorama')}; the results stay in the cache"))
     times: dict[str, list[float]] = {}
     with exclusive_lock(run.folder, STAGE_ONE, run.cache):
         store = TeacherStore.open(run.store, "a")
@@ -148,7 +148,8 @@ def _measure(
             for name, value in report.product_seconds.items():
                 times.setdefault(name, []).append(value)
     if not times:
-        raise CacheError("the sample could not be computed", "its reasons are above", "Repair or replace the pictures")
+        raise CacheError("no panorama of the sample could be computed", "the reasons are listed above",
+                         "Repair or replace the pictures")  # fmt: skip
     return {name: statistics.median(values) for name, values in times.items()}, _peak_memory()
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, counted
 from pipeline.panorama.capture import Capture, position_doubt
 from pipeline.panorama.finding import SUFFIXES, folded_name
 
@@ -62,13 +62,14 @@ class Positions:
         used = set(filter(None, keys.values()))
         unused = sorted(self.by_name.keys() - used)
         if not used:
-            found = f"{self.source} has no row of any of the {len(keys)} panoramas (its first is of {unused[0]})"
-            raise InputError(found, "rows are matched by path or file name, with or without suffix",
+            found = f"{self.source} has no row for any of the {counted(len(keys), 'panorama')}"
+            raise InputError(f"{found} (its first row is for {unused[0]})",
+                             "rows are matched by path or file name, with or without suffix",
                              "Correct the column path, or name the table of this folder")  # fmt: skip
         without = sorted(panorama_id for panorama_id, key in keys.items() if key is None)
-        notes = [f"{self.source.name} has no row of {_count(without, len(keys), 'panoramas')}"] if without else []
+        notes = [f"{self.source.name} has no row for {_count(without, len(keys), 'panoramas')}"] if without else []
         if unused:
-            notes.append(f"{self.source.name} has rows that belong to no panorama: {_listed(unused)}")
+            notes.append(f"{self.source.name} has rows without a panorama: {_listed(unused)}")
         return notes
 
     def _key(self, panorama_id: str) -> str | None:
@@ -86,7 +87,7 @@ def read_positions(path: Path) -> Positions:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise InputError(f"{path} cannot be read ({why})", "--positions is a CSV file in UTF-8",
+        raise InputError(f"{path} cannot be read ({why})", "--positions must be a CSV file in UTF-8",
                          "Check the path, or save it again") from error  # fmt: skip
     header = text.partition("\n")[0]
     rows = list(csv.reader(io.StringIO(text), delimiter=max(",;\t", key=header.count)))
@@ -101,7 +102,7 @@ def read_positions(path: Path) -> Positions:
             raise _wrong(path, number, f"{cells['path']} a second time", "every panorama has one row")
         by_name[key] = _capture(cells, path, number)
     if not by_name:
-        raise InputError(f"{path} has no rows", "every panorama has one", "Name the table of positions")
+        raise InputError(f"{path} has no rows", "it must have one for every panorama", "Name the table of positions")
     stems = {key: key.rpartition("/")[2] for key in by_name}
     count = Counter(stems.values())
     return Positions(path, by_name, {stem: key for key, stem in stems.items() if count[stem] == 1})

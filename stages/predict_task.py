@@ -147,6 +147,6 @@ def _require_own_place(path: Path, made_of: Mapping[str, str]) -> None:
     """Refuse to put a panorama's labels in the place of those of another one, from elsewhere."""
     found = read_notes(path)
     if all(found.get(key, made) != made for key, made in made_of.items()):
-        raise InputError(f"{path} has the labels of another panorama of this name",
-                         "outputs of two folders can share one only if all names differ",
+        raise InputError(f"{path} holds the labels of another panorama with this name",
+                         "predictions of several folders can share an output folder only if all names differ",
                          "Choose another output folder, or pass --overwrite")  # fmt: skip

@@ -72,8 +72,8 @@ class Ranks:
             RecipeError: there are more processes than samples.
         """
         if self.count > batch_size:
-            raise RecipeError(f"distill.batch_size is {batch_size}, and {self.count} processes train together",
-                              "each takes at least one panorama of every batch",
+            raise RecipeError(f"distill.batch_size is {batch_size}, but {self.count} processes train together",
+                              "each needs at least one panorama of every batch",
                               "Start fewer processes, or raise distill.batch_size")  # fmt: skip
         return BatchPart.of(batch_size, self.rank, self.count)
 
@@ -109,8 +109,8 @@ def training_together(device: str) -> Generator[tuple[Ranks, str]]:
     except RuntimeError as error:
         if not any(word in str(error) for word in _LOST):
             raise
-        raise DeviceError("another process of this training has ended", "all must go on together",
-                          "See its own error; the same command resumes") from error  # fmt: skip
+        raise DeviceError("another process of this training has ended", "all must run until the end",
+                          "Look at the error of that process; the same command resumes") from error  # fmt: skip
     finally:
         distributed.destroy_process_group()
 

@@ -17,7 +17,7 @@ from pipeline.cache import codec, records
 from pipeline.cache.schema import ASSISTANT, ASSISTANTS_BLEND, ENSEMBLE
 from pipeline.cache.store import TeacherStore
 from pipeline.ensemble.assistants import enough_agree
-from pipeline.errors import CacheError
+from pipeline.errors import RERUN_STAGE_ONE, CacheError, counted
 from pipeline.panorama.images import OpenedPanorama, open_panorama
 from pipeline.panorama.level import level_image
 from pipeline.panorama.placement import Placement
@@ -75,8 +75,8 @@ class RunReader:
         """
         paths = {p.id: p.path for p in panoramas if p.id in self.records}
         if not paths:
-            raise NotCachedError(f"none of {len(panoramas)} panoramas is in {self.store.path}",
-                                 "stage one must have finished", "Run teacher-cache first")  # fmt: skip
+            raise NotCachedError(f"none of {counted(len(panoramas), 'panorama')} is in {self.store.path}",
+                                 "stage one must have computed some", "Run `goodsam teacher-cache` first")  # fmt: skip
         return replace(self, paths=paths)
 
     @property
@@ -142,8 +142,7 @@ class RunReader:
         panorama = open_panorama(self.paths[panorama_id], replace(config, width=width or config.width))
         if self.records[panorama_id].sha256 != panorama.sha256:
             raise CacheError(f"{self.paths[panorama_id]} has changed since it was cached",
-                             "it must be the file that was cached",
-                             "Run teacher-cache again")  # fmt: skip
+                             "it must be the file that was cached", RERUN_STAGE_ONE)  # fmt: skip
         return panorama
 
     def placement(self, panorama_id: str) -> Placement:

@@ -64,7 +64,8 @@ def run_tasks(
             try:
                 report = future.result()  # one at a time: none is in transit when the client closes
             except (CancelledError, CommClosedError) as error:
-                raise WorkerError("the dask scheduler was lost", "it must run until all is done",
+                raise WorkerError("the connection to the dask scheduler was lost",
+                                  "it must run until all panoramas are done",
                                   "Start it and run the command again; finished work is kept") from error  # fmt: skip
             except KilledWorker as error:
                 death = WorkerError("worker processes died repeatedly while working on it",

@@ -105,17 +105,18 @@ def _overrides(pairs: tuple[str, ...]) -> dict[str, Any]:
         key, equals, text = pair.partition("=")
         if not equals:
             raise RecipeError(
-                f"--set {pair} has no '='", "it must be key=value, as in fusion.theta=0.6", "Add the value"
+                f"--set {pair} has no '='", "it must be key=value, such as fusion.theta=0.6", "Add the value"
             )
         *tables, last = key.strip().split(".")
         if not (last and all(tables)):
-            raise RecipeError(f"--set {pair} names no setting", "it must be key=value, as in fusion.theta=0.6",
+            raise RecipeError(f"--set {pair} names no setting", "it must be key=value, such as fusion.theta=0.6",
                               "Write the setting's name before '='")  # fmt: skip
         inner = table
         for name in tables:
             inner = inner.setdefault(name, {})
             if not isinstance(inner, dict):
-                raise RecipeError(f"--set {pair} asks for a setting inside {name}", f"--set {name}=... made it a value",
+                raise RecipeError(f"--set {pair} sets a key of the table {name}",
+                                  f"--set {name}=... has set the table itself",
                                   "Leave one of them out")  # fmt: skip
         inner[last] = _toml_value(text.strip())
     return table
@@ -249,7 +250,7 @@ def open_run(recipe: str, cache: Path | None = None, overrides: tuple[str, ...] 
     table = dataclasses.asdict(open_recipe(recipe, overrides))
     opened = parse_recipe(anchored(table, Path.cwd()))  # a cluster's workers may be in another folder
     if opened.name in _RESERVED:
-        raise RecipeError(f"name is {opened.name!r}", "the cache has a folder of that name for what all runs share",
+        raise RecipeError(f"name is {opened.name!r}", "the cache has a folder of that name, which all runs share",
                           "Choose another name")  # fmt: skip
     return Run(opened, (cache or _cache_of(_file_of(recipe))) / opened.name)
 
@@ -282,7 +283,7 @@ def refuse_old_layout(folder: Path) -> None:
         CacheError: it is one.
     """
     if (folder / "teacher.zarr").exists():
-        raise CacheError(f"{folder} has the layout of an earlier version, with a store of its own",
-                         "all runs of a cache share one, which does not read those of before",
-                         f"Delete {folder / 'teacher.zarr'} and run teacher-cache, which computes it again"
+        raise CacheError(f"{folder} has a store of its own, as earlier versions made it",
+                         "all runs of a cache share one store, and old stores cannot be read",
+                         f"Delete {folder / 'teacher.zarr'} and run `goodsam teacher-cache`"
                          )  # fmt: skip

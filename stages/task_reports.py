@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pipeline.errors import GoodSAMError, InputError
+from pipeline.errors import GoodSAMError, InputError, counted
 from stages.events import ItemFailed, Listener, Note, StageAdvanced
 
 
@@ -73,6 +73,6 @@ def require_some_done(count: int, failed: Mapping[str, str], done: str) -> None:
         return
     name, reason = next(iter(failed.items()), ("", "there are none"))
     first = f"{name}: {reason}" if name else reason
-    raise InputError(f"none of {count} panoramas could be {done}",
-                     f"at least one must be usable; the first error: {first.rstrip('.')}",
+    raise InputError(f"none of {counted(count, 'panorama')} could be {done} ({first.rstrip('.')})",
+                     "at least one must be usable",
                      "Repair or replace the files")  # fmt: skip

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline.cache.store import TeacherStore
-from pipeline.errors import GoodSAMError, WorkerError, first_line
+from pipeline.errors import GoodSAMError, WorkerError, counted, first_line
 from pipeline.panorama.ignore_masks import IgnoreMasks
 from pipeline.panorama.level import level_note
 from pipeline.panorama.placement import placement_note
@@ -115,7 +115,9 @@ def _fill(run: Run, listener: Listener, workers: int, scheduler: str, device: st
     is_recorded = len(tasks) < len(panoramas)
     if is_recorded:
         _record(run, prints)
-        listener(Note(STAGE_ONE, f"{len(panoramas) - len(tasks)} of {len(panoramas)} panoramas are cached already"))
+        listener(
+            Note(STAGE_ONE, f"{len(panoramas) - len(tasks)} of {counted(len(panoramas), 'panorama')} already cached")
+        )
     with closing(_work_on(tasks, equal, workers, scheduler)) as running:
         reports: list[StageOneReport] = []
         for report in follow(running, STAGE_ONE, listener):

@@ -146,10 +146,10 @@ def require_trackers(names: Sequence[str]) -> None:
     """
     for name in names:
         if name not in TRACKERS:
-            raise InputError(f"--track {name}", f"known are {', '.join(TRACKERS)}", "Correct it")
+            raise InputError(f"--track is {name}", f"known trackers are {', '.join(TRACKERS)}", "Correct it")
         if find_spec(name) is None:
-            raise InputError(f"--track {name}", f"it needs the package {name}, which is not installed",
-                             f"pip install -e '.[{name}]'")  # fmt: skip
+            raise InputError(f"{name} is not installed", f"--track {name} needs it",
+                             f"Run `pip install {name}`")  # fmt: skip
 
 
 @contextmanager
@@ -184,5 +184,5 @@ def _named(name: str) -> Generator[None]:
         yield
     except Exception as error:
         raise CacheError(f"{name} failed ({type(error).__name__}: {first_line(error)})",
-                         "it writes beside the student, on this machine", f"Mend it, or leave out --track {name}"
+                         "it must be able to write beside the student", f"Repair it, or leave out --track {name}"
                          ) from error  # fmt: skip

@@ -33,7 +33,7 @@ from transformers import AutoConfig, AutoModelForSemanticSegmentation, Segformer
 
 from pipeline.accelerator import device_errors
 from pipeline.classes import IGNORE, LabelSet, label_set
-from pipeline.errors import InputError, WeightsError, first_line
+from pipeline.errors import InputError, WeightsError, counted, first_line
 from pipeline.evaluate.metrics import ConfusionMatrix
 from pipeline.evaluate.report import to_json
 from pipeline.labelled_crops import random_crop
@@ -200,7 +200,8 @@ def job_of(
     """
     predicted = label_set_name or source.label_set or labels_set_name
     if not predicted:
-        raise InputError(f"the classes of {source.name} are not known", "a plain folder does not say what its ids mean",
+        raise InputError(f"the classes of {source.name} are not known",
+                         "a folder of images and labels does not name its classes",
                          "Name them: --label-set cityscapes19, or a JSON file with id2label")  # fmt: skip
     target = label_set(predicted, "--label-set")
     return AssistantJob(
@@ -229,7 +230,7 @@ def train_assistant(job: AssistantJob, listener: Listener) -> TrainedAssistant:
         network, note = start_network(job)
         if note:
             listener(Note(STAGE, note))
-        listener(Note(STAGE, f"{len(job.source.learning)} pictures of {job.source.name} to learn from, "
+        listener(Note(STAGE, f"{counted(len(job.source.learning), 'picture')} of {job.source.name} to train on, "
                              f"{len(job.source.held_out)} to measure on; on "
                              f"{describe_device(job.device, torch.get_num_threads())}"))  # fmt: skip
         normalisation = Normalisation.from_folder(job.start_folder)
@@ -248,7 +249,7 @@ def _finished(job: AssistantJob, listener: Listener) -> TrainedAssistant:
     except (OSError, ValueError):
         record = {}
     if record.get("fingerprint") != job.fingerprint:
-        raise InputError(f"{job.out} is there already, and is not the network of these pictures and settings",
+        raise InputError(f"{job.out} already exists, and is not the network of these pictures and settings",
                          "a finished network is never overwritten", "Name another folder")  # fmt: skip
     listener(Note(STAGE, f"{job.out} is finished; nothing to do"))
     return TrainedAssistant(job.out, record)
@@ -345,9 +346,7 @@ def cross_entropy(logits_BChw: Tensor, labels_BSS: Tensor) -> Tensor:
 
 def _finite(loss: float) -> float:
     if not np.isfinite(loss):
-        raise WeightsError(
-            f"the loss is {loss}", "it must be finite", "Take a smaller --learning-rate, or other weights"
-        )
+        raise WeightsError(f"the loss is {loss}", "it must be finite", "Lower --learning-rate, or use other weights")
     return loss
 
 

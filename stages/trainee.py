@@ -87,7 +87,8 @@ def prepare(job: DistillJob, example: PooledSample) -> TrainState:
     if job.losses.features and not example.features:
         raise RecipeError("losses.features is above 0, but stage one has cached no features",
                           "the loss needs features of at least one level",
-                          "Set losses.features = 0, or assistant.feature_levels and run stage one again")  # fmt: skip
+                          "Set losses.features = 0, or set assistant.feature_levels and run `goodsam teacher-cache` "
+                          "again")  # fmt: skip
     channels = {level: array.shape[0] for level, array in example.features.items()} if job.losses.features else {}
     own_channels = _channels_of_levels(job, model, example) if channels else ()
     projections = FeatureProjections(own_channels, channels).to(job.device).train()
@@ -113,8 +114,8 @@ def _channels_of_levels(job: DistillJob, model: PreTrainedModel, example: Pooled
     model.train()
     if not levels:
         strides = ", ".join(map(str, LEVEL_STRIDES))
-        raise RecipeError(f"losses.features is above 0, and the student's network ({model.config.model_type}) has no "
-                          "maps to compare with the assistant's",
-                          f"the loss needs hidden states that are maps of strides {strides}",
+        raise RecipeError(f"losses.features is above 0, but the student's network ({model.config.model_type}) has no "
+                          "feature maps to compare with the assistant's",
+                          f"the loss needs feature maps of strides {strides}",
                           "Set losses.features = 0")  # fmt: skip
     return tuple(level.shape[1] for level in levels)

@@ -67,7 +67,8 @@ def train_student(job: DistillJob, listener: Listener, ranks: Ranks = ALONE) -> 
     if ranks.share(ranks.is_first and _nothing_to_do(job, listener)):
         return folder.final
     if not job.ids:
-        raise InputError("there are no panoramas to learn from", "they come from stage one", "Run stage one first")
+        raise InputError("there are no panoramas to train on", "stage one must have computed some",
+                         "Run `goodsam teacher-cache` first")  # fmt: skip
     began = time.monotonic()
     part = ranks.part_of(job.distill.batch_size)
     has_corrections = not part.is_whole and bool(job.corrections_fingerprint)

@@ -27,4 +27,4 @@ def training_geometry(folder: Path) -> PanoramaConfig:
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecipeError) as error:
         raise WeightsError(f"{path} is damaged ({type(error).__name__}: {error})",
                            "it must be as `goodsam distill` wrote it",
-                           f"Run distill again, or remove {RECORD} and pass --width") from error  # fmt: skip
+                           f"Run `goodsam distill` again, or remove {RECORD} and pass --width") from error  # fmt: skip

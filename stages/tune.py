@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pipeline.cache.schema import MASKS
 from pipeline.cache.store import TeacherStore
-from pipeline.errors import InputError
+from pipeline.errors import InputError, counted
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
 from pipeline.tune.blends import Blend, blend_of, parts_of
@@ -210,7 +210,7 @@ class _Tuning:
             longest = max(longest, took)
             self._listener(StageAdvanced(STAGE, number, task.panorama.id, took))
         if not prepared:
-            raise InputError(f"none of {len(tasks)} panoramas could be used", "the reasons are listed above",
+            raise InputError(f"none of {counted(len(tasks), 'panorama')} could be used", "the reasons are listed above",
                              "Repair or replace the files")  # fmt: skip
         self._listener(StageFinished(STAGE, self._budget.spent - began, {"panoramas": len(prepared)}))
         return prepared
@@ -232,7 +232,7 @@ class _Tuning:
             self._listener(StageStarted(BLENDS, len(blends), "blends"))
             for done, some in enumerate(_chunks(blends, _AT_ONCE)):
                 if self._trials and not self._budget.has_room_for(0):
-                    self._listener(Note(BLENDS, "the time is over; what was judged until now decides"))
+                    self._listener(Note(BLENDS, "the time is over: the best of the settings judged so far is chosen"))
                     return
                 self._judge(some, panoramas)
                 self._listener(StageAdvanced(BLENDS, done * _AT_ONCE + len(some), "", 0.0))

@@ -163,7 +163,7 @@ class PartLibrary:
         masks = records.unpack_masks(work.read(MASKS), work.sam_views)
         scored_HW = self._kept_HW & ~work.ignored_HW
         if not scored_HW.any():
-            raise InputError(f"nearly all of {record.path} is ignored", "something must be visible",
+            raise InputError(f"nearly all pixels of {record.path} are ignored", "some must be visible",
                              "Take it out of the folder")  # fmt: skip
         solid_H = solid_angles(size.height, size.width, size.vertical_fov)
         cosines_H = np.cos(pixel_pitch(size.height, size.vertical_fov))

@@ -37,9 +37,9 @@ def require_free(out: Path, overwrite: bool) -> None:
         CacheError: it cannot be written.
     """
     if out.suffix != ".toml":
-        raise InputError(f"--out is {out}", "a recipe's file ends with .toml", "Add the ending")
+        raise InputError(f"--out is {out}", "the name of a recipe ends with .toml", "Add this ending")
     if out.is_dir() or (out.exists() and not overwrite):
-        raise InputError(f"{out} exists", "a recipe is not overwritten without being asked",
+        raise InputError(f"{out} already exists", "a recipe is overwritten only with --overwrite",
                          "Name another file with --out, or pass --overwrite")  # fmt: skip
     require_writable(out)
 

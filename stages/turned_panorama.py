@@ -59,9 +59,9 @@ class TurnedStageOne:
             GoodSAMError: weights are missing.
         """
         if fingerprints(self.reader.recipe) != dict(self.reader.fingerprints):
-            raise CacheError("SAM, the assistant or the ignore mask is not what made the cache",
-                             "with evaluation.yaw_panoramas, stage one is computed again to be compared with it",
-                             "Run teacher-cache, or set evaluation.yaw_panoramas = 0")  # fmt: skip
+            raise CacheError("SAM, the assistant or the ignore mask is not the one that made the cache",
+                             "with evaluation.yaw_panoramas, both must be made by the same networks and mask",
+                             "Run `goodsam teacher-cache`, or set evaluation.yaw_panoramas = 0")  # fmt: skip
 
     def __call__(self, panorama_id: str, turned_HW3: ImageArray, columns: int) -> TeacherArrays:
         """Stage one's arrays.

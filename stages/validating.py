@@ -71,9 +71,9 @@ def _measure(job: DistillJob, training: TrainState, validation: Validation) -> d
     finally:
         student.train(is_training)
     if validation.chosen_by not in figures:
-        raise GoodSAMError(f"the panoramas held out give no figure {validation.chosen_by!r}",
+        raise GoodSAMError(f"{validation.chosen_by!r} cannot be measured on the panoramas held out",
                            "some of their pixels must be reliable in the ensemble, or labelled",
-                           "Hold out others: change distill.validation")  # fmt: skip
+                           "Change distill.validation to hold out others")  # fmt: skip
     return figures
 
 

@@ -169,8 +169,9 @@ def _predictions(reader: RunReader, ids: Sequence[str], predict: Predict) -> Ite
             image_HW3 = reader.image(panorama_id)
         except GoodSAMError as error:
             found = f"{panorama_id}, on which the student is validated, cannot be read ({str(error).rstrip('.')})"
-            raise InputError(found, "figures of different steps must be of the same panoramas",
-                             "Repair the file and run teacher-cache and distill again") from error  # fmt: skip
+            raise InputError(found, "all steps must be measured on the same panoramas",
+                             "Repair the file, and run `goodsam teacher-cache` and `goodsam distill` again"
+                             ) from error  # fmt: skip
         yield panorama_id, predict(image_HW3)
 
 
@@ -204,7 +205,7 @@ def hold_out(reader: RunReader, count: int) -> tuple[RunReader, RunReader | None
     distinct = sorted(set(sources.values()), key=_order)
     if count >= len(distinct):
         found = f"distill.validation is {count}, and {len(distinct)} different panoramas are in the cache"
-        raise RecipeError(found, "some must be left to learn from", "Lower distill.validation")
+        raise RecipeError(found, "some must be left to train on", "Lower distill.validation")
     chosen = set(distinct[:count])
     held_out = [panorama_id for panorama_id, source in sources.items() if source in chosen]
     return reader.only_of([id_ for id_ in reader.ids if id_ not in held_out]), reader.only_of(held_out)

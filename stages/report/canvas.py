@@ -204,7 +204,7 @@ def _read_map(path: Path, key: str) -> LabelArray:
         if map_hw.ndim != 2:
             raise ValueError(f"it has {map_hw.shape[-1]} channels")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be read ({error})", "maps are PNGs as the export or prediction wrote them",
+        raise InputError(f"{path} cannot be read ({error})", "maps must be PNGs as the export or prediction wrote them",
                          "Write it again (--overwrite)") from error  # fmt: skip
     if kind_of(key) != NUMBERS:
         return map_hw.astype(np.uint8)

@@ -71,7 +71,7 @@ class ComparedMaps:
             files = label_files(recipe, evaluation_panoramas(recipe), STAGE, self.listener)
             colours = digest(Path(recipe.data.labels_index)) if recipe.data.labels_index else ""
         except (GoodSAMError, OSError) as error:
-            self.listener(Note(STAGE, f"the layer truth is left out: {error}"))
+            self.listener(Note(STAGE, f"the layer of people's labels is left out: {error}"))
             return {}
         how = fingerprint(recipe.data.labels_from_one, label_file_set(recipe).names, asdict(recipe.panorama), colours)
         wanted = {id_: self._made_of(id_, how, digest(path)) for id_, path in files.items() if id_ in self.names}
@@ -99,7 +99,7 @@ class ComparedMaps:
             with device_errors("pass --device cpu"):
                 return self._maps(STUDENT, wanted, lambda: self._student(folder.final, device))
         except (WeightsError, DeviceError) as error:
-            self.listener(Note(STAGE, f"the layer student is left out: {error}"))
+            self.listener(Note(STAGE, f"the layer of the student is left out: {error}"))
             return {}
 
     def _maps(self, kind: str, wanted: Mapping[str, str], prepare: Callable[[], _Compute]) -> dict[str, Path]:
@@ -150,7 +150,8 @@ class ComparedMaps:
         names, wanted = student.label_set.names, self.run.recipe.classes.names
         if names != wanted:
             raise WeightsError(f"the student {folder} has the classes {', '.join(names)}",
-                               f"the recipe has {', '.join(wanted)}", "Run distill for a student of this recipe"
+                               f"the recipe has {', '.join(wanted)}",
+                               "Run `goodsam distill` for a student of this recipe"
                                )  # fmt: skip
         return lambda id_: self._predicted(student, id_)
 

@@ -44,8 +44,8 @@ def evaluation_html(folder: Path) -> str:
         rungs = [rung_of(record) for record in metrics["ladder"]]
         summary = consensus_of(metrics["agreement"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is damaged ({type(error).__name__})", "`goodsam eval` writes it",
-                         "Run eval again") from error  # fmt: skip
+        raise InputError(f"{path} is damaged ({type(error).__name__})", "it must be as `goodsam eval` wrote it",
+                         "Run `goodsam eval` again") from error  # fmt: skip
     parts = [*_ladder(rungs, metrics), *_without_labels(summary)]
     return f'<section aria-labelledby="measured"><h2 id="measured">What was measured</h2>{"".join(parts)}</section>'
 

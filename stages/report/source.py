@@ -119,13 +119,13 @@ def read_source(folder: Path, pictures: Path | None = None, title: str = "") -> 
         InputError: the folder is no such folder, is empty or damaged; or none of its panoramas is in `pictures`.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder",
+        raise InputError(f"{folder} is not a folder",
                          "a report is made from one that `goodsam export` or `goodsam predict` wrote, or from a run's "
                          "recipe", "Check the path")  # fmt: skip
     rows, shares = _rows(folder / TABLE), _rows(folder / SHARES)
     labels = _labels(folder / STYLE)
     if not rows:
-        raise InputError(f"{folder / TABLE} has no panoramas", "a report tells of one at least",
+        raise InputError(f"{folder / TABLE} lists no panoramas", "a report needs at least one",
                          "Run the command that wrote it again, and look at what it sets aside")  # fmt: skip
     try:
         if len(rows) != len(shares):

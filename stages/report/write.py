@@ -68,8 +68,8 @@ class ReportJob:
     def __post_init__(self) -> None:
         """Raises InputError where the width is out of range, or `out` holds something else or is among pictures."""
         if not 256 <= self.width <= WIDEST:
-            raise InputError(f"--width {self.width}", f"the viewer's layers are 256 to {WIDEST} pixels wide",
-                             "Choose a width between")  # fmt: skip
+            raise InputError(f"--width is {self.width}", f"the viewer's layers are 256 to {WIDEST} pixels wide",
+                             "Choose such a width")  # fmt: skip
         require_outside(self.out, list(self.pictures))
         require_free(self.out, self.is_single)
 
@@ -96,15 +96,16 @@ def require_free(out: Path, is_single: bool) -> None:
     """
     if is_single:
         if out.is_dir() or (out.is_file() and not _is_page(out)):
-            raise InputError(f"{out} is {'a folder' if out.is_dir() else 'no report'}",
-                             "--single writes one file of its own", "Choose another name, as report.html")  # fmt: skip
+            raise InputError(f"{out} is {'a folder' if out.is_dir() else 'not a report'}",
+                             "--single writes one file and replaces only a report",
+                             "Choose another name, such as report.html")  # fmt: skip
         return
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file", "a report is a folder, or with --single a file", "Choose another place")
+        raise InputError(f"{out} is a file", "a report is a folder, or with --single a file", "Choose another name")
     others = [file.name for file in out.iterdir() if file.name not in _OWN] if out.is_dir() else []
     if others and not _is_report(out):
-        raise InputError(f"{out} holds something else ({sorted(others)[0]})",
-                         "a report needs a folder of its own, new or empty", "Choose another one")  # fmt: skip
+        raise InputError(f"{out} holds other files ({sorted(others)[0]})",
+                         "a report needs a folder of its own, new or empty", "Choose another folder")  # fmt: skip
 
 
 def write_report(job: ReportJob, listener: Listener = silent) -> ReportSummary:

@@ -94,7 +94,7 @@ def test_what_is_fitted_says_what_is_in_the_way_before_anything_is_computed(
     with pytest.raises(InputError, match="exists"):
         goodsam.tune(run, recipe, silent, device="cpu")
     assert recipe.read_text() == untouched
-    with pytest.raises(CacheError, match="Run teacher-cache first"):
+    with pytest.raises(CacheError, match="Run `goodsam teacher-cache` first"):
         goodsam.adapt(run, tmp_path / "adapted.toml", silent, device="cpu")
     onnx = goodsam.open_run(recipe, settings=["assistant.kind='onnx'", "assistant.name='net.onnx'"])
     with pytest.raises(RecipeError, match="cannot be trained"):

@@ -244,7 +244,7 @@ def test_rounds_go_on_from_the_adapted_recipe_until_one_is_worse(
 def test_without_a_teacher_cache_it_says_what_makes_one(finished: Path, tmp_path: Path):
     shutil.copytree(finished / "photos", tmp_path / "photos")
     shutil.copy(finished / "small.toml", tmp_path)
-    with pytest.raises(CacheError, match="Run teacher-cache first"):
+    with pytest.raises(CacheError, match="Run `goodsam teacher-cache` first"):
         adapt(small_run(tmp_path), silent, tmp_path / "out.toml")
 
 

@@ -98,7 +98,7 @@ def test_classes_come_from_the_networks_own_config(tmp_path: Path) -> None:
     ("options", "told"),
     [
         (("--model", "nowhere"), "nowhere does not exist; --model is a student's folder"),
-        (("--model", "{in}"), "in holds no network; one of transformers has a config.json"),
+        (("--model", "{in}"), "in holds no network; a network of transformers has a config.json"),
         (("--model", "{in}/street.png"), r"street\.png cannot be loaded .*it must be an ONNX network"),
         (("--model", DEMO_FOLDER, "--recipe", "{mine}", "--width", "96"), r"divisor of panorama\.width \(96\)"),
         (("--model", DEMO_FOLDER, "--recipe", "{mine}", "--label-set", "cityscapes19"), "predicts 13 classes"),

@@ -38,7 +38,7 @@ def test_what_is_not_installed_is_skipped_and_reported(own_finished: Path, monke
     assert evaluation.metrics["ladder"][-1]["name"] == "oracle"
     assert list(evaluation.metrics["skipped_controls"]) == ["superpixels"]
     notes = [event.text for event in events if isinstance(event, Note)]
-    assert "the control superpixels is skipped: scikit-image is not installed (pip install scikit-image)" in notes
+    assert "the control superpixels is skipped: scikit-image is not installed (run `pip install scikit-image`)" in notes
 
 
 @pytest.mark.slow

@@ -125,4 +125,4 @@ def test_what_is_not_cached_is_counted_and_only_then(tmp_path: Path) -> None:
     note_left_out("distill", wanted, ["panoramas/0", "panoramas/1", "panoramas/2"], events.append)
     assert events == []
     note_left_out("distill", wanted, ["panoramas/1"], events.append)
-    assert events == [Note("distill", "2 of 3 panoramas are not in the cache and are left out")]
+    assert events == [Note("distill", "2 of 3 panoramas not in the cache and left out")]

@@ -22,7 +22,7 @@ from stages.training_record import RECORD
 from tests.stages.small_run import small_run
 from tests.stages.tiny_student import write_tiny_student
 
-NO_STUDENT = "there is no finished student: only stage one is measured; run distill for one"
+NO_STUDENT = "there is no finished student: only stage one is measured; `goodsam distill` trains one"
 
 
 def run_in(folder: Path, **tables: dict[str, object]) -> Run:
@@ -137,12 +137,12 @@ def test_an_evaluation_that_another_process_is_at_is_refused_and_records_nothing
 def test_panoramas_that_are_not_cached_are_counted(own_finished: Path) -> None:
     Image.new("RGB", (128, 64), "gray").save(own_finished / "held_out" / "new.png")
     _, notes = evaluated(run_in(own_finished))
-    assert "1 of 2 panoramas are not in the cache and are left out" in notes
+    assert "1 of 2 panoramas not in the cache and left out" in notes
 
 
 def test_an_evaluation_that_measured_nothing_is_not_the_runs_latest(own_finished: Path) -> None:
     run = run_in(own_finished)
     Image.new("RGB", (128, 64), "gray").save(own_finished / "held_out" / "9.png")
-    with pytest.raises(InputError, match=r"none of 1 panoramas could be measured.*has changed since it was cached"):
+    with pytest.raises(InputError, match=r"none of 1 panorama could be measured.*has changed since it was cached"):
         evaluate(run, silent)
     assert run.results.evaluations == ()

@@ -192,7 +192,7 @@ def test_panoramas_that_are_not_computed_are_counted_with_the_command_that_does(
     events: list[Event] = []
     job = job_of(folder, tmp_path / "out", "labels", command="goodsam teacher-cache my.toml")
     assert export(job, events.append).left_out == 1
-    told = "1 of 4 panoramas is not in the cache and left out; `goodsam teacher-cache my.toml` computes it"
+    told = "1 of 4 panoramas not in the cache and left out; `goodsam teacher-cache my.toml` computes what is missing"
     assert Note("export", told) in events
     shutil.rmtree(folder / "cache")
     with pytest.raises(CacheError, match="Run `goodsam teacher-cache my"):
@@ -213,7 +213,7 @@ def test_a_changed_picture_is_set_aside_and_the_others_are_written(finished: Pat
 def test_a_folder_that_holds_something_else_is_refused_untouched(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("do not touch")
-    with pytest.raises(InputError, match=r"holds something else \(thesis.txt\)"):
+    with pytest.raises(InputError, match=r"holds other files \(thesis.txt\)"):
         job_of(finished, tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     with pytest.raises(InputError, match="lies inside"):

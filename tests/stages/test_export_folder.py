@@ -50,7 +50,7 @@ def test_an_export_of_another_kind_is_refused_by_what_differs(folder: ExportFold
 def test_a_folder_whose_description_is_not_ours_holds_something_else(folder: ExportFolder, about: str) -> None:
     folder.path.mkdir()
     (folder.path / "export.json").write_text(about)
-    with pytest.raises(InputError, match=r"holds something else \(export\.json\)"):
+    with pytest.raises(InputError, match=r"holds other files \(export\.json\)"):
         folder.claim(KIND)
     assert (folder.path / "export.json").read_text() == about
 
@@ -60,7 +60,7 @@ def test_what_a_killed_export_left_is_no_obstacle_and_a_stranger_is(folder: Expo
     (folder.path / ".export.lock").touch()
     folder.require(KIND)
     (folder.path / "holiday.jpg").touch()
-    with pytest.raises(InputError, match=r"something else \(holiday\.jpg\).*new or empty.*Choose another"):
+    with pytest.raises(InputError, match=r"other files \(holiday\.jpg\).*new or empty.*Choose another"):
         folder.require(KIND)
 
 

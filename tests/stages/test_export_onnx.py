@@ -159,7 +159,7 @@ def test_another_network_is_no_student(exported: ExportReport, tmp_path: Path) -
     model = onnx.load(exported.path)
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "other.onnx")
-    with pytest.raises(WeightsError, match=r"other\.onnx is an ONNX file of another kind"):
+    with pytest.raises(WeightsError, match=r"other\.onnx is an ONNX file, but not of a student"):
         load_onnx_student(tmp_path / "other.onnx")
 
 

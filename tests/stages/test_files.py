@@ -88,7 +88,7 @@ def test_a_file_is_named_by_its_bytes_and_no_mask_by_nothing(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("number", "expected"),
     [
-        (errno.ENOSPC, "must have room. Free space"),
+        (errno.ENOSPC, "must have free space. Free some space"),
         (errno.EACCES, "write permission. Change the folder's permissions"),
         (errno.ENOTDIR, "a file must not be where a folder is needed"),
         (errno.EIO, "Check the disk"),

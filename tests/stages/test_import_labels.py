@@ -79,8 +79,8 @@ def repaint(team: Team, path: Path, name: str) -> None:
 
 def untouched(count: int) -> Note:
     """What is said of label maps that nobody has corrected."""
-    maps = "1 label map is as it was" if count == 1 else f"{count} label maps are as they were"
-    return Note("import-labels", f"{maps} exported: nobody has corrected them, and they were left out")
+    maps = f"{count} label map{'s' * (count != 1)}"
+    return Note("import-labels", f"{maps} left out, as nobody has corrected them since they were exported")
 
 
 def test_corrected_pngs_come_back_and_untouched_ones_are_left_out(team: Team) -> None:
@@ -105,7 +105,7 @@ def test_colours_count_as_their_classes(team: Team) -> None:
     events: list[Event] = []
     team.imported(out, events)
     told = next(event.error for event in events if isinstance(event, ItemFailed))
-    assert "1.png has 1 pixels of colours of no class, as #010203" in told
+    assert "1.png has 1 pixel whose colour is not that of a class, such as #010203" in told
     np.testing.assert_array_equal(team.stored("1"), team.corrected("1"))
 
 
@@ -141,7 +141,7 @@ def test_a_label_studio_export_comes_back_to_the_pixel(team: Team) -> None:
     np.testing.assert_array_equal(team.stored("1"), team.corrected("1"))
     tasks[1]["data"]["sha256"] = "0" * 64
     (team.work / "export.json").write_text(json.dumps(tasks))
-    with pytest.raises(InputError, match=r"of another picture of that name.*nothing was changed"):
+    with pytest.raises(InputError, match=r"were made on another picture than.*nothing was changed"):
         team.imported(team.work / "export.json")
 
 
@@ -204,7 +204,7 @@ def test_what_cannot_be_used_is_set_aside_with_one_sentence_each(team: Team) -> 
     told = {event.item: event.error for event in events if isinstance(event, ItemFailed)}
     assert "labels of 0.png are 128x60; its picture is 128x64" in told["0.png"]
     assert "2.png holds the class id 77; densepass13 has the ids 0 to 12" in told["2.png"]
-    assert "stranger.png is no panorama of this run" in told["stranger.png"]
+    assert "stranger.png is not a panorama of this run" in told["stranger.png"]
     assert "9.png is broken" in told["9.png"]
 
 
@@ -222,7 +222,7 @@ def test_a_damaged_export_changes_nothing(team: Team) -> None:
     (team.work / "task.zip").write_bytes(b"PK no more")
     with pytest.raises(InputError, match="is damaged"):
         team.imported(team.work / "task.zip")
-    with pytest.raises(InputError, match="is not there; it must be a folder of PNGs, or an export of CVAT"):
+    with pytest.raises(InputError, match="does not exist; it must be a folder of PNGs, or an export of CVAT"):
         team.imported(team.work / "nowhere")
 
 

@@ -119,7 +119,7 @@ def test_what_is_no_export_is_refused(tmp_path: Path, name: str, content: str, s
 
 def test_an_archive_of_pngs_is_refused_with_what_to_do(tmp_path: Path) -> None:
     archive = zipped(tmp_path / "a.zip", {"a.png": "x", "b.png": "x"})
-    with pytest.raises(InputError, match=r"a\.zip holds 2 files and no export.*Unpack PNGs and name their folder"):
+    with pytest.raises(InputError, match=r"a\.zip holds 2 files and no known export.*unpack it and name their folder"):
         found(archive)
 
 

@@ -34,7 +34,7 @@ def test_init_writes_a_recipe_for_what_is_there(tmp_path: Path) -> None:
     assert recipe.data.panoramas == str(tmp_path / "bands") and recipe.sam.checkpoint == "/weights/sam.pth"
     text = (tmp_path / "my.toml").read_text()
     assert "rows look the same in all 5" in text and "1 pictures have another shape" in text
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         write_recipe(tmp_path / "my.toml", "")
 
 

@@ -148,12 +148,12 @@ def test_a_cache_of_earlier_code_is_not_read(tmp_path: Path, monkeypatch: pytest
     write_manifest(run, PRINTS)
     newer = replace(products.PRODUCTS[-1], version=99)
     monkeypatch.setattr(products, "PRODUCTS", (*products.PRODUCTS[:-1], newer))
-    with pytest.raises(CacheError, match=r"other code; .* Run teacher-cache again"):
+    with pytest.raises(CacheError, match=r"other code; .* Run `goodsam teacher-cache` again"):
         read_manifest(run)
 
 
 def test_without_stage_one_the_message_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(CacheError, match="Run teacher-cache first"):
+    with pytest.raises(CacheError, match="Run `goodsam teacher-cache` first"):
         read_manifest(Run(Recipe(), tmp_path))
 
 
@@ -161,7 +161,7 @@ def test_without_stage_one_the_message_says_what_to_run(tmp_path: Path) -> None:
 def test_a_damaged_record_is_reported_in_one_sentence(tmp_path: Path, content: str) -> None:
     run = Run(Recipe(), tmp_path)
     run.manifest.write_text(content)
-    with pytest.raises(CacheError, match=r"teacher\.json is damaged.*Run teacher-cache again"):
+    with pytest.raises(CacheError, match=r"teacher\.json is damaged.*Run `goodsam teacher-cache` again"):
         read_manifest(run)
 
 

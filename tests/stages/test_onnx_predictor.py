@@ -81,7 +81,7 @@ def test_a_file_that_does_not_say_its_size_is_used_at_the_usual_one() -> None:
 
 
 def test_a_network_of_another_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"model\.onnx is an ONNX file of another kind.*goodsam export-onnx"):
+    with pytest.raises(WeightsError, match=r"model\.onnx is an ONNX file, but not of a student.*goodsam export-onnx"):
         load_onnx_student(write_file(tmp_path / "model.onnx", {"kind": "something else"}))
 
 
@@ -89,7 +89,7 @@ def test_a_network_of_another_kind_is_refused(tmp_path: Path) -> None:
     "damage", [{"classes": "[1"}, {"parameters": "many"}, {"classes": "7"}], ids=["torn", "no number", "no list"]
 )
 def test_damaged_metadata_are_reported_as_such(tmp_path: Path, damage: dict[str, str]) -> None:
-    with pytest.raises(WeightsError, match=r"model\.onnx has damaged metadata .*they name classes and parameters"):
+    with pytest.raises(WeightsError, match=r"model\.onnx has damaged metadata .*they must name classes and parameters"):
         load_onnx_student(write_file(tmp_path / "model.onnx", {**FACTS, **damage}))
 
 

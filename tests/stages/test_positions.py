@@ -82,8 +82,8 @@ def test_the_tables_have_its_positions_and_it_is_reported_what_does_not_match(jo
     events: list[Event] = []
     predict(replace(job, positions=path), events.append)
     assert [event.text for event in events if isinstance(event, Note)] == [
-        "positions.csv has no row of 3 of 5 panoramas: new_york, rio, sydney",
-        "positions.csv has rows that belong to no panorama: paris",
+        "positions.csv has no row for 3 of 5 panoramas: new_york, rio, sydney",
+        "positions.csv has rows without a panorama: paris",
     ]
     rows = read_csv(job.out)
     assert [rows[f"{name}.png"]["latitude"] for name in ("nowhere", "berlin", "rio")] == ["-1.0", "3.0", "-22.9"]
@@ -99,7 +99,7 @@ def test_a_rerun_with_a_table_predicts_nothing_anew(job: PredictJob, tmp_path: P
 def test_a_table_without_a_match_ends_the_run_before_anything_is_predicted(job: PredictJob, tmp_path: Path) -> None:
     path = table(tmp_path, "path,lat,lon\nparis.png,5,6\n")
     with pytest.raises(
-        InputError, match=r"positions\.csv has no row of any of the 5 panoramas \(its first is of paris\)"
+        InputError, match=r"positions\.csv has no row for any of the 5 panoramas \(its first row is for paris\)"
     ):
         predict(replace(job, positions=path))
     assert not (job.out / "labels").exists()

@@ -276,7 +276,7 @@ def test_a_panorama_of_another_folder_does_not_replace_one_of_its_name_unless_as
     other = of_another_folder(job, "one", "new")
     summary = predict(other)
     assert (summary.done, list(summary.failed)) == (1, ["one"])
-    assert "another panorama of this name" in summary.failed["one"]
+    assert "another panorama with this name" in summary.failed["one"]
     assert (read_labels(job, "one") == before).all()
     assert read_shares(job)["one"] == shares["one"]
     assert predict(replace(other, overwrite=True)).failed == {}

@@ -102,7 +102,7 @@ def test_labels_of_another_panorama_stay_unless_they_may_be_replaced(task: Predi
     write_picture(tmp_path / "other" / "street.png", (HEIGHT * 2, WIDTH * 2))
     other = replace(task, file=PanoramaFile("street", tmp_path / "other" / "street.png"))
     refused = predict_panorama(other, SkyAbove())
-    assert refused.failed is not None and "has the labels of another panorama of this name" in refused.failed.error
+    assert refused.failed is not None and "holds the labels of another panorama with this name" in refused.failed.error
     assert labels_of(task).shape == (HEIGHT, WIDTH)
     assert predict_panorama(replace(other, overwrite=True), SkyAbove()).failed is None
     assert labels_of(task).shape == (2 * HEIGHT, 2 * WIDTH)

@@ -93,7 +93,7 @@ def test_only_cached_panoramas_are_read(reader: RunReader) -> None:
 def test_a_run_without_any_of_them_is_asked_to_cache_them_first(run: Run, reader: RunReader, tmp_path: Path) -> None:
     missing = panoramas(tmp_path)[1:]
     for ask in (lambda: RunReader.open(run, missing), lambda: reader.of(missing)):
-        with pytest.raises(CacheError, match=r"none of 1 panoramas .* Run teacher-cache first"):
+        with pytest.raises(CacheError, match=r"none of 1 panorama .* Run `goodsam teacher-cache` first"):
             ask()
 
 

@@ -236,12 +236,12 @@ def test_a_broken_picture_leaves_its_figures_and_is_told(tmp_path: Path) -> None
 
 
 def test_what_is_no_source_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         read_source(tmp_path / "nothing")
     with pytest.raises(InputError, match=r"panoramas\.csv cannot be read"):
         read_source(tmp_path)
     maps = make_maps(tmp_path / "maps", [])
-    with pytest.raises(InputError, match="has no panoramas"):
+    with pytest.raises(InputError, match="lists no panoramas"):
         read_source(maps)
     make_maps(tmp_path / "maps")
     with pytest.raises(InputError, match=r"holds none of the 3 panoramas \(the first is plain\.png\)"):
@@ -260,9 +260,9 @@ def test_a_place_that_holds_something_else_is_refused_and_untouched(tmp_path: Pa
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.html").write_text("mine")
-    with pytest.raises(InputError, match=r"holds something else \(thesis\.html\)"):
+    with pytest.raises(InputError, match=r"holds other files \(thesis\.html\)"):
         ReportJob(source, maps, other)
-    with pytest.raises(InputError, match="is no report"):
+    with pytest.raises(InputError, match="is not a report"):
         ReportJob(source, maps, other / "thesis.html", is_single=True)
     with pytest.raises(InputError, match="is a folder"):
         ReportJob(source, maps, other, is_single=True)

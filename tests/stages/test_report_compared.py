@@ -112,7 +112,7 @@ def test_a_student_that_cannot_be_used_is_told_and_left_out(fault: str, own_fini
         weights.write_bytes(b"nothing")
     found, events = reported(run)
     assert with_layer(found, "student") == [] and with_layer(found, "assistant")
-    assert "the layer student is left out: " in notes(events)
+    assert "the layer of the student is left out: " in notes(events)
     assert found.source.notes == ("The run's student cannot be used: the command that wrote this report says why.",)
 
 
@@ -123,7 +123,7 @@ def test_labels_that_cannot_be_used_are_told_and_left_out(own_finished: Path) ->
     assert [event.item for event in events if isinstance(event, ItemFailed)] == ["evaluation/9"]
     shutil.rmtree(own_finished / "labels")
     found, events = reported(small_run(own_finished))
-    assert "the layer truth is left out: " in notes(events) and with_layer(found, "labels")
+    assert "the layer of people's labels is left out: " in notes(events) and with_layer(found, "labels")
 
 
 def test_options_that_do_not_fit_the_source_are_refused(own_finished: Path) -> None:

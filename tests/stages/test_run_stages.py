@@ -67,7 +67,7 @@ def test_panoramas_that_are_not_in_the_cache_are_reported_and_left_out(folder: P
     run = replace(run, recipe=replace(run.recipe, data=replace(run.recipe.data, limit=0)))
     events: list[Event] = []
     student = distill(run, events.append)
-    assert "2 of 3 panoramas are not in the cache and are left out" in notes(events)
+    assert "2 of 3 panoramas not in the cache and left out" in notes(events)
     assert student == run.student / "final"
     assert (run.folder / "student" / "final").samefile(student)
     assert (student / "training.json").is_file()
@@ -77,7 +77,7 @@ def test_without_a_cache_every_stage_says_what_to_run_first(tmp_path: Path) -> N
     make_folders(tmp_path)
     run = small_run(tmp_path)
     for stage in (distill, evaluate):
-        with pytest.raises(CacheError, match=r"has no teacher cache.*Run teacher-cache first"):
+        with pytest.raises(CacheError, match=r"has no teacher cache.*Run `goodsam teacher-cache` first"):
             stage(run, silent)
     with pytest.raises(CacheError):
         verify(run)
@@ -100,7 +100,7 @@ def test_before_there_is_a_student_stage_one_is_measured_and_that_is_reported(fo
     events: list[Event] = []
     run = cached_run(folder)
     table = evaluate(run, events.append).table
-    assert "there is no finished student: only stage one is measured; run distill for one" in notes(events)
+    assert "there is no finished student: only stage one is measured; `goodsam distill` trains one" in notes(events)
     assert "ensemble" in table
     assert "student" not in table
     facts = json.loads((run.evaluation / "metrics.json").read_text())

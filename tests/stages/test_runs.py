@@ -186,7 +186,7 @@ def test_a_run_with_a_store_of_its_own_is_refused(project: Path) -> None:
     run = open_run("../recipes/my.toml")
     refuse_old_layout(run.folder)
     (run.folder / "teacher.zarr").mkdir(parents=True)
-    with pytest.raises(CacheError, match=r"has the layout of an earlier version.* Delete .*teacher.zarr"):
+    with pytest.raises(CacheError, match=r"has a store of its own, as earlier versions.* Delete .*teacher.zarr"):
         refuse_old_layout(run.folder)
 
 

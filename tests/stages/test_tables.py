@@ -247,7 +247,7 @@ def test_a_picture_alone_is_predicted_like_a_folder_of_one(job: PredictJob) -> N
 
 def test_a_picture_alone_that_is_none_is_reported(job: PredictJob) -> None:
     (job.panoramas / "text.jpg").write_text("no picture")
-    with pytest.raises(InputError, match=r"none of 1 panoramas could be predicted; .*text\.jpg cannot be opened"):
+    with pytest.raises(InputError, match=r"none of 1 panorama could be predicted \(.*text\.jpg cannot be opened"):
         predict(replace(job, panoramas=job.panoramas / "text.jpg"))
 
 

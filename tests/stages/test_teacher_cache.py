@@ -268,7 +268,7 @@ def test_a_further_product_is_one_declaration(folder: Path, monkeypatch: pytest.
     declaration = Product("shares", 1, lambda recipe: {"classes": recipe.classes.names}, shares, inputs=(ENSEMBLE,))
     monkeypatch.setattr(products, "PRODUCTS", (*products.PRODUCTS, declaration))
     run = small_run(folder)
-    with pytest.raises(CacheError, match="Run teacher-cache again"):
+    with pytest.raises(CacheError, match="Run `goodsam teacher-cache` again"):
         read_manifest(run)
     assert teacher_cache(run, silent).products == {"shares": 4}
     assert read_product(run, "shares", "panoramas/1")["pixels"].sum() == WIDTH * WIDTH // 2

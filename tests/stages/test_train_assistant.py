@@ -115,7 +115,7 @@ def test_a_finished_network_stays_and_another_is_refused(plain: Path, start: Pat
     before = (first.folder / "model.safetensors").stat().st_mtime_ns
     assert train_assistant(job(plain, start, steps=2), silent).record == first.record
     assert (first.folder / "model.safetensors").stat().st_mtime_ns == before
-    with pytest.raises(InputError, match="is there already, and is not the network"):
+    with pytest.raises(InputError, match="already exists, and is not the network"):
         train_assistant(job(plain, start, steps=3), silent)
 
 

@@ -205,7 +205,7 @@ def test_no_panorama_is_begun_that_would_take_too_long() -> None:
 def test_a_file_that_is_there_is_not_overwritten_without_being_asked(copied: Path) -> None:
     run, out = small_run(copied, views=VIEWS), copied / "small.tuned.toml"
     out.write_text("mine = true\n")
-    with pytest.raises(InputError, match=r"not overwritten without being asked.*--overwrite"):
+    with pytest.raises(InputError, match=r"overwritten only with --overwrite.*--overwrite"):
         tune(run, silent, out, panoramas=2)
     assert out.read_text() == "mine = true\n"
     tune(run, silent, out, panoramas=1, minutes=0, overwrite=True)
@@ -305,7 +305,7 @@ def test_the_command_prints_the_table_and_writes_beside_the_recipe(copied: Path)
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--out", "tuned.txt"], "a recipe's file ends with .toml"),
+        (["--out", "tuned.txt"], "the name of a recipe ends with .toml"),
         (["--panoramas", "0"], "--panoramas"),
         (["--minutes", "-1"], "--minutes"),
         (["--set", "data.panoramas=nowhere"], "nowhere does not exist"),

@@ -127,7 +127,7 @@ def test_without_the_figure_that_chooses_it_is_an_error_and_the_student_goes_on_
     job = toy_job(tmp_path, validation=Scripted({1: 0.5}, chosen_by="purity"))
     training = prepare(job, TrainingSet(job.ids, job.read_sample, job.distill, job.losses.stride, job.seed).sample(0))
     assert training.student.training
-    with pytest.raises(GoodSAMError, match=r"give no figure 'purity'.*distill\.validation"):
+    with pytest.raises(GoodSAMError, match=r"'purity' cannot be measured.*distill\.validation"):
         validate(job, training, (HEIGHT, WIDTH), Progress(steps=4), "distill", silent)
     assert training.student.training, "dropout stays on"
     assert not job.folder.best.exists()

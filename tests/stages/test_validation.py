@@ -69,7 +69,7 @@ def test_copies_of_a_picture_are_held_out_together(finished: Path) -> None:
 
 
 def test_some_panoramas_must_be_left_to_learn_from(finished: Path) -> None:
-    with pytest.raises(RecipeError, match=r"validation is 3, and 3 different panoramas .* must be left to learn from"):
+    with pytest.raises(RecipeError, match=r"validation is 3, and 3 different panoramas .* must be left to train on"):
         hold_out(opened(validated_run(finished)), 3)
 
 
@@ -83,7 +83,7 @@ def test_a_run_is_validated_without_labels_and_eval_says_which_checkpoint_it_mea
     names = {f"validation_{name}" for name in (AGREEMENT, AGREEMENT_MIOU, PURITY, SHOWN_MIOU)}
     assert all(set(own) == names and all(0 <= value <= 1 for value in own.values()) for own in figures)
     notes = [event.text for event in events if isinstance(event, Note)]
-    assert "learning from 2 panoramas; 1 held out, for validation every 1 steps by agreement_miou" in notes
+    assert "training on 2 panoramas; 1 held out, for validation every 1 steps by agreement_miou" in notes
     assert list((student.parent / "tensorboard").iterdir())
     step = json.loads((student.parent / "validation.json").read_text())["best_step"]
 

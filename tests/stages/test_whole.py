@@ -221,7 +221,7 @@ def test_what_verify_finds_damaged_it_removes_if_asked_and_stage_one_does_it_aga
     assert goodsam("verify", recipe, "--cache", cache, "--discard") == 0
     assert "1 problem, removed" in capsys.readouterr().out
     assert goodsam("teacher-cache", recipe, "--cache", cache, "--set", "data.limit=1") == 0
-    assert "of 2 panoramas are cached already" in capsys.readouterr().err
+    assert "of 2 panoramas already cached" in capsys.readouterr().err
     assert goodsam("verify", recipe, "--cache", cache) == 0
 
 
@@ -254,8 +254,8 @@ def test_a_printed_recipe_is_one_that_runs(tmp_path: Path, capsys: pytest.Captur
         (("teacher-cache", "demo", "--set", "fusion.teta=1"), "fusion.theta"),
         (("teacher-cache", "demo", "--set", "data.panoramas=/nowhere"), "/nowhere"),
         (("teacher-cache", "street", "--set", "sam.checkpoint=none.pth", "--set", "data.panoramas={photos}"), "vit_b"),
-        (("distill", "street", "--set", "data.panoramas={photos}"), "Run teacher-cache first"),
-        (("eval", "street", "--set", "data.panoramas={photos}"), "Run teacher-cache first"),
+        (("distill", "street", "--set", "data.panoramas={photos}"), "Run `goodsam teacher-cache` first"),
+        (("eval", "street", "--set", "data.panoramas={photos}"), "Run `goodsam teacher-cache` first"),
         (("verify", "street"), "teacher-cache"),
         (("distill", "demo", "--set", "data.panoramas={photos}", "--device", "cuda:99"), "cuda:99"),
         (("distill", "demo", "--set", "data.panoramas={photos}", "--device", "gpu"), "'gpu'"),
