@@ -63,7 +63,7 @@ def test_another_onnx_file_predicts_the_classes_that_it_is_said_to_have(tmp_path
     network = Convolutions(torch.randn(6, 3, 4, 4) / 7, torch.randn(8, 6, 2, 2) / 5, torch.randn(13, 6, 1, 1))
     path = export(network, tmp_path / "mine.onnx")
     assert len(np.unique(predicted(tmp_path, "--model", path, "--recipe", recipe))) > 3
-    with pytest.raises(WeightsError, match=r"predicts 13 classes; .* has 19\. Set --label-set to the labels"):
+    with pytest.raises(WeightsError, match=r"predicts 13 classes; .* has 19\. Set --label-set to the classes"):
         predicted(tmp_path, "--model", path, "--recipe", recipe, "--label-set", "cityscapes19")
 
 

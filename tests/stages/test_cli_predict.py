@@ -106,7 +106,7 @@ def test_what_was_set_aside_is_counted_at_the_end(jobs: list[PredictJob], photos
 def test_two_networks_are_refused(jobs: list[PredictJob], photos: Path, tmp_path: Path) -> None:
     error = refusal(photos, tmp_path / "out", "--model", "a.onnx", "--student", "b")
     assert isinstance(error, InputError)
-    assert str(error) == "--model a.onnx and --student b; one network predicts. Leave one of them out."
+    assert str(error) == "both --model a.onnx and --student b are given; one network predicts. Leave one of them out."
     assert not jobs and not (tmp_path / "out").exists()
 
 

@@ -173,7 +173,7 @@ def test_structured3d(tmp_path: Path) -> None:
 def test_cityscapes_is_no_set_of_panoramas(tmp_path: Path) -> None:
     picture(tmp_path / "leftImg8bit" / "val" / "ulm" / "ulm_1_leftImg8bit.png")
     done = CliRunner().invoke(app, ["init", str(tmp_path), "--out", str(tmp_path / "my.toml")])
-    assert "perspective pictures" in str(done.exception) and "goodsam train-assistant" in str(done.exception)
+    assert "pictures are perspective" in str(done.exception) and "goodsam train-assistant" in str(done.exception)
 
 
 def test_patterns_that_match_nothing_are_refused(tmp_path: Path) -> None:

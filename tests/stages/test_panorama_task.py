@@ -135,7 +135,7 @@ def test_a_picture_of_which_nothing_is_seen_is_set_aside(tmp_path: Path) -> None
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "street.png")
     report = cache_panorama(task_of(tmp_path, panorama={"find_constant_border": True}))
     assert report.failed is not None and report.failed.error.startswith("all of ")
-    assert "is ignored" in report.failed.error
+    assert "are ignored" in report.failed.error
 
 
 def test_weights_that_cannot_be_had_end_the_run(folder: Path) -> None:

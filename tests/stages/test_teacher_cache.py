@@ -696,7 +696,7 @@ def test_a_black_picture_is_set_aside(folder: Path) -> None:
     Image.new("RGB", (WIDTH, WIDTH // 2)).save(folder / "photos" / "black.png")
     summary = teacher_cache(small_run(folder, panorama={"find_constant_border": True}), silent)
     assert list(summary.failed) == ["panoramas/black"]
-    assert "is ignored" in summary.failed["panoramas/black"]
+    assert "are ignored" in summary.failed["panoramas/black"]
 
 
 def test_an_unusable_assistant_is_reported_before_sam_has_worked(folder: Path) -> None:
