@@ -70,7 +70,7 @@ def compose(
     for view, view_regions, thresholds_M in zip(views, regions, thresholds, strict=True):
         footprint = view.footprint
         owners_fg = view.project_nearest(view_regions.owners_hw, outside=NO_MASK)
-        composed = compose_part(
+        composed = compose_view(
             cut(assistant_CHW, footprint, axis=1),
             cut(agreement_HW, footprint),
             cut(ignored_HW, footprint),
@@ -90,14 +90,14 @@ def compose(
     fusion = Fusion(labels_HW, ensemble.result(), (reliable.result()[0] >= 0.5) & ~ignored_HW)
     unseen_HW = ensemble.total_HW == 0
     if unseen_HW.any():
-        alone = compose_part(assistant_CHW, agreement_HW, ignored_HW, no_regions(height, width), config)
+        alone = compose_view(assistant_CHW, agreement_HW, ignored_HW, no_regions(height, width), config)
         fusion.labels_HW[unseen_HW] = alone.labels_HW[unseen_HW]
         fusion.ensemble_CHW[:, unseen_HW] = alone.ensemble_CHW[:, unseen_HW]
         fusion.reliable_HW[unseen_HW] = alone.reliable_HW[unseen_HW]
     return fusion
 
 
-def compose_part(
+def compose_view(
     probabilities_Cfg: FloatArray,
     agreement_fg: FloatArray,
     ignored_fg: BoolArray,

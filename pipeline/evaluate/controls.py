@@ -19,7 +19,7 @@ from pipeline.classes import IGNORE, LabelSet
 from pipeline.ensemble.compose import compose
 from pipeline.ensemble.config import FusionConfig
 from pipeline.panorama.views import View
-from pipeline.teacher.ballots import Seen
+from pipeline.teacher.ballots import ViewPrediction
 from pipeline.teacher.masks import MaskSet
 from pipeline.teacher.vote import fuse, protected_classes, vote_in_view, vote_in_views
 
@@ -88,10 +88,15 @@ def oracle(known: FusionInput, truth_HW: LabelArray) -> LabelArray:
                      give_back=())  # fmt: skip
     protected = protected_classes(truth_HW, void_HW, known.label_set, config)
     regions = [
-        vote_in_view(Seen(view.cut_nearest(truth_HW), view.cut_nearest(void_HW)), own, known.label_set, protected,
-                     config)
+        vote_in_view(
+            ViewPrediction(view.cut_nearest(truth_HW), view.cut_nearest(void_HW)),
+            own,
+            known.label_set,
+            protected,
+            config,
+        )
         for view, own in zip(known.views, known.masks, strict=True)
-    ]  # fmt: skip
+    ]
     return compose(
         known.assistant_CHW, known.agreement_HW, known.ignored_HW, known.views, regions, known.label_set, config
     ).labels_HW

@@ -20,8 +20,8 @@ from pipeline.teacher.masks import MaskSet
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """What the assistant says of one view."""
+class ViewPrediction:
+    """The assistant's prediction in one view."""
 
     labels_hw: LabelArray
     """Class ids."""
@@ -39,13 +39,13 @@ class Ballots:
 
     labels_MC: npt.NDArray[np.int64]
     """Pixels by the assistant's label, without ignored ones."""
-    electing_MC: npt.NDArray[np.integer] | npt.NDArray[np.floating]
+    votes_MC: npt.NDArray[np.integer] | npt.NDArray[np.floating]
     """What elects the winner: these pixels, or probabilities."""
     areas_M: npt.NDArray[np.int64]
     """Pixels, ignored ones too."""
 
 
-def count(labels_hw: LabelArray, ignored_hw: BoolArray, masks: MaskSet, classes: int) -> Ballots:
+def count_labels(labels_hw: LabelArray, ignored_hw: BoolArray, masks: MaskSet, classes: int) -> Ballots:
     """The assistant's labels inside every mask; ignored pixels have no vote."""
     labels_or_ignore_hw = labels_hw | -ignored_hw.view(np.uint8)  # IGNORE, which is all ones, where ignored
     counts_MB = np.zeros((len(masks), 256), np.int64)
@@ -74,19 +74,21 @@ def elect(ballots: Ballots, rule: RunnerUpRule | None = None, lcr_by: str = "lab
         rule: when the runner-up wins; None: never.
         lcr_by: `fusion.lcr_by`.
     """
-    winners_M = _winners(ballots.electing_MC, rule)
+    winners_M = _winners(ballots.votes_MC, rule)
     return Votes(winners_M.astype(np.uint8), _coverage(ballots, winners_M, lcr_by), ballots.areas_M)
 
 
 def _coverage(ballots: Ballots, winners_M: npt.NDArray[np.integer], lcr_by: str) -> npt.NDArray[np.float32]:
     """The share that each mask's winner has of its labels, or of its votes."""
-    shared_MC = ballots.electing_MC if lcr_by == "votes" else ballots.labels_MC
+    shared_MC = ballots.votes_MC if lcr_by == "votes" else ballots.labels_MC
     own_M = np.take_along_axis(shared_MC, winners_M[:, None].astype(np.intp), axis=1)[:, 0]
     all_M = shared_MC.sum(axis=1)
     return (own_M / np.where(all_M > 0, all_M, 1)).astype(np.float32)
 
 
-def yielding(own: Votes, region: Votes, of_region: Ballots, theta_M: FloatArray | float, config: FusionConfig) -> Votes:
+def votes_after_joining(
+    own: Votes, region: Votes, of_region: Ballots, theta_M: FloatArray | float, config: FusionConfig
+) -> Votes:
     """The votes of a view's masks after they were joined: which of them take their region's winner.
 
     A region is a chain of masks that resemble each other. If one of them is clearly wall and the others are clearly
@@ -125,7 +127,7 @@ def _winners(
     return np.where(yields_M, second_M, first_M)
 
 
-def together(ballots: Sequence[Ballots], regions: Sequence[npt.NDArray[np.intp]]) -> list[Ballots]:
+def pool_by_region(ballots: Sequence[Ballots], regions: Sequence[npt.NDArray[np.intp]]) -> list[Ballots]:
     """The votes of each view's masks with those of all masks of the same region; areas stay the masks' own.
 
     Args:
@@ -142,14 +144,16 @@ def together(ballots: Sequence[Ballots], regions: Sequence[npt.NDArray[np.intp]]
         return sums_RC
 
     labels_RC = sums([own.labels_MC for own in ballots])
-    electing_RC = sums([own.electing_MC for own in ballots])
+    votes_RC = sums([own.votes_MC for own in ballots])
     return [
-        Ballots(labels_RC[own_regions], electing_RC[own_regions], own.areas_M)
+        Ballots(labels_RC[own_regions], votes_RC[own_regions], own.areas_M)
         for own, own_regions in zip(ballots, regions, strict=True)
     ]
 
 
-def electing(seen: Seen, masks: MaskSet, classes: int, config: FusionConfig) -> npt.NDArray[np.float32] | None:
+def weighted_votes(
+    prediction: ViewPrediction, masks: MaskSet, classes: int, config: FusionConfig
+) -> npt.NDArray[np.float32] | None:
     """The votes [M, C] by probability; None where every label counts alike.
 
     Raises:
@@ -157,22 +161,22 @@ def electing(seen: Seen, masks: MaskSet, classes: int, config: FusionConfig) -> 
     """
     if config.votes == "labels":
         return None
-    electing_MC = np.zeros((len(masks), classes), np.float32)
-    valid_hw = ~seen.ignored_hw
+    votes_MC = np.zeros((len(masks), classes), np.float32)
+    valid_hw = ~prediction.ignored_hw
     if config.votes == "confidence":
-        confidence_hw = required(seen.confidence_hw)
-        for electing_C, (box, bitmap) in zip(electing_MC, masks.placed(), strict=True):
+        confidence_hw = require_probabilities(prediction.confidence_hw)
+        for votes_C, (box, bitmap) in zip(votes_MC, masks.placed(), strict=True):
             own = bitmap & valid_hw[box]
-            electing_C[:] = np.bincount(seen.labels_hw[box][own], confidence_hw[box][own], minlength=classes)
-        return electing_MC
-    probabilities_Chw = required(seen.probabilities_Chw)
-    for electing_C, (box, bitmap) in zip(electing_MC, masks.placed(), strict=True):
+            votes_C[:] = np.bincount(prediction.labels_hw[box][own], confidence_hw[box][own], minlength=classes)
+        return votes_MC
+    probabilities_Chw = require_probabilities(prediction.probabilities_Chw)
+    for votes_C, (box, bitmap) in zip(votes_MC, masks.placed(), strict=True):
         own = (bitmap & valid_hw[box]).astype(np.float32)
-        electing_C[:] = np.tensordot(probabilities_Chw[:, *box], own, axes=2)
-    return electing_MC
+        votes_C[:] = np.tensordot(probabilities_Chw[:, *box], own, axes=2)
+    return votes_MC
 
 
-def required(values: FloatArray | None) -> FloatArray:
+def require_probabilities(values: FloatArray | None) -> FloatArray:
     """Probabilities that some settings need.
 
     Raises:

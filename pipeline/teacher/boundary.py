@@ -30,7 +30,7 @@ AGREEMENT_RADIUS = 1
 """Two windows agree on an edge if both have one within this many pixels of the same pixel."""
 
 
-def covered(masks: MaskSet) -> BoolArray:
+def covered_by_masks(masks: MaskSet) -> BoolArray:
     """Which pixels lie in any mask, covered_hw."""
     covered_hw = np.zeros((masks.height, masks.width), np.bool_)
     for box, bitmap in masks.placed():
@@ -68,7 +68,7 @@ def refine_boundary(
     sam_HW, covered_HW, assistant_HW, near_HW = (np.zeros(shape, np.bool_) for _ in range(4))
     for view, own_masks in zip(views, masks, strict=True):
         add_to(sam_HW, view.footprint, edges_on_footprint(view, own_masks, shape[1]))
-        add_to(covered_HW, view.footprint, view.project_nearest(covered(own_masks)))
+        add_to(covered_HW, view.footprint, view.project_nearest(covered_by_masks(own_masks)))
     votes_of_shapes = {(view.height, view.width): np.zeros(shape, np.uint8) for view in label_views}
     for view, labels_hw in zip(label_views, view_labels, strict=True):
         is_closed = view.is_closed(shape[1])

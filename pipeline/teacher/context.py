@@ -32,7 +32,7 @@ def masks_with_context(
     narrow_masks = source.many([window.cut_image(image_HW3) for window in windows])
     wide_masks = source.many([window.cut_image(image_HW3) for window in wider])
     return [
-        together(masks, part_of(found, window.row - wide.row, window.column - wide.column, window), large)
+        with_large_masks(masks, part_of(found, window.row - wide.row, window.column - wide.column, window), large)
         for window, masks, wide, found in zip(windows, narrow_masks, wider, wide_masks, strict=True)
     ]
 
@@ -50,7 +50,7 @@ def part_of(masks: MaskSet, row: int, column: int, window: Window) -> MaskSet:
     return MaskSet.from_dense(dense_Mhw, masks.predicted_iou_M, masks.stability_M)
 
 
-def together(narrow: MaskSet, wide: MaskSet, large: float) -> MaskSet:
+def with_large_masks(narrow: MaskSet, wide: MaskSet, large: float) -> MaskSet:
     """The large masks of one set for a window, and the small ones of another; scores stay theirs."""
     limit = large * narrow.height * narrow.width
     return joined(wide.filter(wide.areas() >= limit), narrow.filter(narrow.areas() < limit))

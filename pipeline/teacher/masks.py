@@ -23,15 +23,15 @@ class MaskSet:
     bitmaps: tuple[Bitmap, ...]
     """Each mask inside its box."""
     predicted_iou_M: npt.NDArray[np.float32]
-    """SAM's own estimate of each mask's quality."""
+    """SAM's own estimate of each mask's IoU with the true outline, about 0 to 1."""
     stability_M: npt.NDArray[np.float32]
-    """Stability of each mask under a shift of the threshold."""
+    """Stability score in [0, 1]: IoU of the mask at a raised threshold with that at a lowered one."""
     height: int
     """Window height, pixels."""
     width: int
     """Window width, pixels."""
     prompt_stability_M: npt.NDArray[np.float32] | None = None
-    """IoU of each mask with what is found when its prompt is moved a little; None where that was not measured."""
+    """IoU in [0, 1] of each mask with what is found when its prompt is moved a little; None where not measured."""
     prompts_M: npt.NDArray[np.int32] | None = None
     """Number of the prompt of each mask, where all masks of a prompt are kept; else None."""
 

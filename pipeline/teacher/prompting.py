@@ -21,7 +21,7 @@ from pipeline.classes import LabelSet
 from pipeline.ensemble.config import FusionConfig
 from pipeline.ensemble.regions import NO_MASK
 from pipeline.panorama.views import View
-from pipeline.teacher.ballots import Seen
+from pipeline.teacher.ballots import ViewPrediction
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator.prompts import FurtherPrompts
 from pipeline.teacher.generator.proposals import non_max_suppression
@@ -126,8 +126,8 @@ def doubt(
     and 1 more where the mask that owns the pixel has elected another label."""
     certain_Chw = np.maximum(probabilities_Chw, 1e-12)
     entropy_hw = -(probabilities_Chw * np.log(certain_Chw)).sum(axis=0) / np.log(max(len(label_set), 2))
-    seen = Seen(labels_hw, np.zeros(labels_hw.shape, np.bool_))
-    voted = vote_in_view(seen, masks, label_set, (), FusionConfig())
+    prediction = ViewPrediction(labels_hw, np.zeros(labels_hw.shape, np.bool_))
+    voted = vote_in_view(prediction, masks, label_set, (), FusionConfig())
     winners_hw = np.append(voted.votes.winners_M, np.uint8(0))[voted.owners_hw]
     contradicts_hw = (voted.owners_hw != NO_MASK) & (winners_hw != labels_hw)
     return entropy_hw.astype(np.float64) + contradicts_hw

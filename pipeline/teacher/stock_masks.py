@@ -25,7 +25,7 @@ class StockMasks:
     Args:
         sam: the model, on its device.
         config: settings of the generator.
-        ignored: names of the checkpoint's weights that are not SAM's, for the notes.
+        notes: on its checkpoint, a sentence each.
         identity: see `MaskSource`.
     """
 

@@ -30,13 +30,13 @@ from pipeline.panorama.views import View
 from pipeline.teacher.ballots import (
     Ballots,
     RunnerUpRule,
-    Seen,
-    count,
+    ViewPrediction,
+    count_labels,
     elect,
-    electing,
-    required,
-    together,
-    yielding,
+    pool_by_region,
+    require_probabilities,
+    votes_after_joining,
+    weighted_votes,
 )
 from pipeline.teacher.granularity import one_per_prompt
 from pipeline.teacher.masks import MaskSet
@@ -87,9 +87,9 @@ def vote_in_views(
     needs_all = config.votes == "probabilities"
     used_CHW = assistant_CHW if needs_all else assistant_CHW.max(axis=0)[None] if _needs_confidence(config) else None
 
-    def seen(view: View) -> Seen:
+    def prediction_in(view: View) -> ViewPrediction:
         used_Chw = None if used_CHW is None else np.stack([view.cut_nearest(used_HW) for used_HW in used_CHW])
-        return Seen(
+        return ViewPrediction(
             view.cut_nearest(labels_HW),
             view.cut_nearest(ignored_HW),
             None if used_Chw is None else used_Chw.max(axis=0),
@@ -99,22 +99,24 @@ def vote_in_views(
     in_views: list[_InView] = []
     ballots: list[Ballots] = []
     for view, own_masks in zip(views, masks, strict=True):
-        in_view = _InView(seen(view), own_masks, label_set, protected, config)
+        in_view = _InView(prediction_in(view), own_masks, label_set, protected, config)
         if config.one_per_prompt:
             chosen = one_per_prompt(own_masks, elect(in_view.ballots()), config.theta)
             in_view = replace(in_view, masks=own_masks.filter(chosen))
         ballots.append(in_view.ballots())
-        in_views.append(replace(in_view, seen=replace(in_view.seen, probabilities_Chw=None)))  # of all: much memory
+        in_views.append(
+            replace(in_view, prediction=replace(in_view.prediction, probabilities_Chw=None))
+        )  # of all: much memory
     votes = [view.elect(own) for view, own in zip(in_views, ballots, strict=True)]
     regions = [view.regions(own) for view, own in zip(in_views, votes, strict=True)]
     if config.join == 0:
         return regions
     height, width = ignored_HW.shape
-    joined = together(ballots, joined_regions(views, regions, height, width, config.join))
+    joined = pool_by_region(ballots, joined_regions(views, regions, height, width, config.join))
     of_regions = [view.elect(own) for view, own in zip(in_views, joined, strict=True)]
     thetas = [config.theta if theta_M is None else theta_M for theta_M in mask_thresholds(regions, config)]
     each = zip(votes, of_regions, joined, thetas, strict=True)
-    of_regions = [yielding(*of_view, config) for of_view in each]
+    of_regions = [votes_after_joining(*of_view, config) for of_view in each]
     return [view.regions(own) for view, own in zip(in_views, of_regions, strict=True)]
 
 
@@ -134,12 +136,12 @@ def _needs_confidence(config: FusionConfig) -> bool:
 
 
 def vote_in_view(
-    seen: Seen, masks: MaskSet, label_set: LabelSet, protected: Sequence[int], config: FusionConfig
+    prediction: ViewPrediction, masks: MaskSet, label_set: LabelSet, protected: Sequence[int], config: FusionConfig
 ) -> Regions:
     """The regions of one view.
 
     Args:
-        seen: labels, and probabilities where `config` needs them.
+        prediction: labels, and probabilities where `config` needs them.
         masks: of this view, h x w; they may overlap.
         label_set: the classes.
         protected: ids of classes whose pixels large masks of other classes leave alone.
@@ -148,7 +150,7 @@ def vote_in_view(
     Raises:
         ValueError: sizes differ, or probabilities are missing.
     """
-    view = _InView(seen, masks, label_set, protected, config)
+    view = _InView(prediction, masks, label_set, protected, config)
     return view.regions(view.elect(view.ballots()))
 
 
@@ -156,7 +158,7 @@ def vote_in_view(
 class _InView:
     """One view's part of the vote; see `vote_in_view`."""
 
-    seen: Seen
+    prediction: ViewPrediction
     masks: MaskSet
     label_set: LabelSet
     protected: Sequence[int]
@@ -168,13 +170,13 @@ class _InView:
         Raises:
             ValueError: as `vote_in_view`.
         """
-        size, expected = (self.masks.height, self.masks.width), self.seen.ignored_hw.shape
+        size, expected = (self.masks.height, self.masks.width), self.prediction.ignored_hw.shape
         if size != expected:
             raise ValueError(f"masks are of a view of {size}, the view is {expected}")
         classes = len(self.label_set)
-        ballots = count(self.seen.labels_hw, self.seen.ignored_hw, self.masks, classes)
-        electing_MC = electing(self.seen, self.masks, classes, self.config)
-        return ballots if electing_MC is None else replace(ballots, electing_MC=electing_MC)
+        ballots = count_labels(self.prediction.labels_hw, self.prediction.ignored_hw, self.masks, classes)
+        votes_MC = weighted_votes(self.prediction, self.masks, classes, self.config)
+        return ballots if votes_MC is None else replace(ballots, votes_MC=votes_MC)
 
     def elect(self, ballots: Ballots) -> Votes:
         """The winners of its masks by these ballots."""
@@ -187,14 +189,18 @@ class _InView:
 
     def _paint(self, votes: Votes) -> npt.NDArray[np.int32]:
         """The mask that owns each pixel, or NO_MASK. Masks without votes own no pixel."""
-        seen, config, labels_hw = self.seen, self.config, self.seen.labels_hw
+        prediction, config, labels_hw = self.prediction, self.config, self.prediction.labels_hw
         owners_hw = np.full(labels_hw.shape, NO_MASK, np.int32)
         protected_hw = np.isin(labels_hw, self.protected)
         large_area = config.large_mask * labels_hw.size
-        sure_hw = required(seen.confidence_hw) >= config.keep_confidence if config.keep_confidence > 0 else None
+        sure_hw = (
+            require_probabilities(prediction.confidence_hw) >= config.keep_confidence
+            if config.keep_confidence > 0
+            else None
+        )
         returned = given_back(config, self.label_set)
         placed = list(self.masks.placed())
-        for m in _painting_order(seen, votes, config):
+        for m in _painting_order(prediction, votes, config):
             if votes.coverage_M[m] == 0:
                 continue
             box, painted = placed[m]
@@ -206,13 +212,13 @@ class _InView:
             if said := returned.get(int(votes.winners_M[m])):
                 painted = painted & ~np.isin(labels_hw[box], said)
             owners_hw[box][painted] = m
-        owners_hw[seen.ignored_hw] = NO_MASK
+        owners_hw[prediction.ignored_hw] = NO_MASK
         return owners_hw
 
 
 def vote(labels_hw: LabelArray, ignored_hw: BoolArray, masks: MaskSet, classes: int) -> Votes:
     """Count the assistant's labels inside every mask, and elect; ignored pixels have no vote."""
-    return elect(count(labels_hw, ignored_hw, masks, classes))
+    return elect(count_labels(labels_hw, ignored_hw, masks, classes))
 
 
 def _runner_up_rule(label_set: LabelSet, config: FusionConfig) -> RunnerUpRule | None:
@@ -240,14 +246,14 @@ def _weights(masks: MaskSet, votes: Votes, config: FusionConfig) -> npt.NDArray[
     return of_masks[config.weigh_by]
 
 
-def _painting_order(seen: Seen, votes: Votes, config: FusionConfig) -> list[int]:
+def _painting_order(prediction: ViewPrediction, votes: Votes, config: FusionConfig) -> list[int]:
     """Masks from the bottom to the top: by descending area, or by ascending purity, corrected for chance.
 
     Of equal masks, the later in the generator's order lies on top.
     """
     if config.on_top == "small":
         return np.argsort(-votes.areas_M, kind="stable").tolist()
-    counts_B = np.bincount(seen.labels_hw[~seen.ignored_hw], minlength=256)
+    counts_B = np.bincount(prediction.labels_hw[~prediction.ignored_hw], minlength=256)
     by_chance_M = counts_B[votes.winners_M] / max(counts_B.sum(), 1)
     purity_M = (votes.coverage_M - by_chance_M) / np.maximum(1 - by_chance_M, 1e-6)
     return np.lexsort((-votes.areas_M, purity_M)).tolist()

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.arrays import FloatArray
 from pipeline.classes import IGNORE, LabelSet
-from pipeline.ensemble.compose import compose, compose_part, mask_thresholds
+from pipeline.ensemble.compose import compose, compose_view, mask_thresholds
 from pipeline.ensemble.config import FusionConfig
 from pipeline.ensemble.regions import NO_MASK, Regions, Votes
 from pipeline.panorama.windows import Window
@@ -30,7 +30,7 @@ def probabilities(*of_road: float) -> FloatArray:
 
 
 def test_masks_get_their_winners_and_the_rest_keeps_the_assistants_labels() -> None:
-    found = compose_part(
+    found = compose_view(
         probabilities(0.9, 0.9, 0.1, 0.6),
         CERTAIN,
         NOTHING,
@@ -45,7 +45,7 @@ def test_masks_get_their_winners_and_the_rest_keeps_the_assistants_labels() -> N
 @pytest.mark.parametrize(("unreliable", "label"), [("paint", WALL), ("keep", ROAD)])
 def test_an_unreliable_mask_is_painted_or_kept(unreliable: str, label: int) -> None:
     config = FusionConfig(theta=0.7, unreliable=unreliable)
-    found = compose_part(probabilities(*[0.9] * 4), CERTAIN, NOTHING, regions([0] * 4, [WALL], [0.69]), config)
+    found = compose_view(probabilities(*[0.9] * 4), CERTAIN, NOTHING, regions([0] * 4, [WALL], [0.69]), config)
     assert found.labels_HW.tolist() == [[label] * 4]
     assert not found.reliable_HW.any()
 
@@ -69,9 +69,9 @@ def test_levels_measure_each_mask_by_those_of_like_size_anywhere_in_the_panorama
     np.testing.assert_allclose(second, [0.7, 1.0])
     assert mask_thresholds(views, FusionConfig()) == [None, None]
     one, no = np.ones((1, 100), np.float32), np.zeros((1, 100), np.bool_)
-    found = compose_part(probabilities(*[0.9] * 100), one, no, views[0], FusionConfig(theta_by="levels"), first)
+    found = compose_view(probabilities(*[0.9] * 100), one, no, views[0], FusionConfig(theta_by="levels"), first)
     assert found.reliable_HW[0, :2].tolist() == [True, True]
-    found = compose_part(probabilities(*[0.9] * 100), one, no, views[1], FusionConfig(theta_by="levels"), second)
+    found = compose_view(probabilities(*[0.9] * 100), one, no, views[1], FusionConfig(theta_by="levels"), second)
     assert found.reliable_HW[0, :2].tolist() == [False, False]
     assert compose(np.full((2, 1, 100), 0.5, np.float32), one, no, [view], views[:1], TWO,
                    FusionConfig(theta_by="levels")).reliable_HW[0, :2].all()  # fmt: skip
@@ -79,7 +79,7 @@ def test_levels_measure_each_mask_by_those_of_like_size_anywhere_in_the_panorama
 
 def test_ignored_pixels_have_no_label_and_are_unreliable() -> None:
     ignored = np.array([[True, False, False, True]])
-    found = compose_part(probabilities(*[0.9] * 4), CERTAIN, ignored, regions([0] * 4, [WALL], [1.0]), FusionConfig())
+    found = compose_view(probabilities(*[0.9] * 4), CERTAIN, ignored, regions([0] * 4, [WALL], [1.0]), FusionConfig())
     assert found.labels_HW.tolist() == [[IGNORE, WALL, WALL, IGNORE]]
     assert found.reliable_HW.tolist() == [[False, True, True, False]]
 

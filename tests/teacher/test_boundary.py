@@ -13,7 +13,7 @@ from pipeline.panorama.config import WindowConfig
 from pipeline.panorama.edges import label_edges
 from pipeline.panorama.perspective import PerspectiveView
 from pipeline.panorama.windows import Window, cut, window_grid
-from pipeline.teacher.boundary import covered, dilate, refine_boundary
+from pipeline.teacher.boundary import covered_by_masks, dilate, refine_boundary
 from pipeline.teacher.config import BoundaryConfig
 from pipeline.teacher.masks import MaskSet
 from pipeline.teacher.projected_masks import edges_on_footprint
@@ -84,7 +84,7 @@ def test_where_the_frame_cuts_a_mask_off_is_no_edge() -> None:
 
 
 def test_covered_is_the_union_of_masks() -> None:
-    union = covered(boxes_set([(0, 0, 2, 2), (1, 1, 3, 3)]))
+    union = covered_by_masks(boxes_set([(0, 0, 2, 2), (1, 1, 3, 3)]))
     assert union.sum() == 7
 
 

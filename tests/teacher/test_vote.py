@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.classes import IGNORE, LabelSet
-from pipeline.ensemble.compose import Fusion, compose_part
+from pipeline.ensemble.compose import Fusion, compose_view
 from pipeline.ensemble.config import FusionConfig, given_back
 from pipeline.errors import RecipeError
 from pipeline.panorama.config import WindowConfig
 from pipeline.panorama.windows import Window, cut, window_grid
-from pipeline.teacher.ballots import Ballots, Seen, elect, yielding
+from pipeline.teacher.ballots import Ballots, ViewPrediction, elect, votes_after_joining
 from pipeline.teacher.masks import MaskSet
 from pipeline.teacher.vote import fuse, vote, vote_in_view, vote_in_views
 
@@ -37,7 +37,7 @@ def fuse_window(
     """One window by itself, without weights."""
     window = Window(0, 0, *ignored_hw.shape)
     (regions,) = vote_in_views(probabilities_Chw, ignored_hw, [window], [masks], FOUR, config)
-    return compose_part(probabilities_Chw, agreement_hw, ignored_hw, regions, config)
+    return compose_view(probabilities_Chw, agreement_hw, ignored_hw, regions, config)
 
 
 def mask_set(flags_Mhw: list[Bools], shape: tuple[int, int] = (SIZE, SIZE)) -> MaskSet:
@@ -440,7 +440,7 @@ def test_of_a_prompts_masks_the_largest_with_a_class_votes_alone() -> None:
 def test_a_view_without_the_probabilities_that_settings_need_is_refused(change: dict[str, Any]) -> None:
     labels, no = mostly_wall(ROAD), np.zeros((SIZE, SIZE), np.bool_)
     with pytest.raises(ValueError, match="need the assistant's probabilities"):
-        vote_in_view(Seen(labels, no), mask_set([LEFT_HALF]), FOUR, (), FusionConfig(**change))
+        vote_in_view(ViewPrediction(labels, no), mask_set([LEFT_HALF]), FOUR, (), FusionConfig(**change))
 
 
 def panorama_case(seed: int) -> tuple[Floats, Floats, Bools, tuple[Window, ...], list[list[Bools]]]:
@@ -585,8 +585,8 @@ def test_with_join_rule_purer_a_mask_takes_the_winner_of_a_region_that_is_at_lea
     regions = [np.array([[36, 28], [36, 28]]), np.array([[72, 24], [72, 24]])]
     areas = np.array([32, 32])
     found = [
-        yielding(elect(Ballots(own, own, areas)), elect(Ballots(all_, all_, areas)), Ballots(all_, all_, areas), 0.7,
-                 FusionConfig(join=0.5, join_rule="purer"))
+        votes_after_joining(elect(Ballots(own, own, areas)), elect(Ballots(all_, all_, areas)),
+                            Ballots(all_, all_, areas), 0.7, FusionConfig(join=0.5, join_rule="purer"))
         for own, all_ in zip(ballots, regions, strict=True)
     ]  # fmt: skip
     np.testing.assert_array_equal([own.winners_M for own in found], [[0, 1], [0, 0]])
