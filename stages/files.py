@@ -9,12 +9,13 @@ import shutil
 import stat
 import uuid
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from pipeline.cache import failures
 from pipeline.errors import CacheError, InputError
 from pipeline.panorama.finding import visible_files
 from pipeline.panorama.formats import SUFFIXES
@@ -22,9 +23,6 @@ from pipeline.settings import file_digest, fingerprint
 
 _NAME_ERRORS = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 """Errors of the system for unusable names."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
-_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -63,19 +61,9 @@ def write_picture(path: Path, picture: Image.Image, **options: Any) -> None:
     write_whole(path, buffer.getvalue())
 
 
-@contextmanager
-def writing(path: Path) -> Generator[None]:
-    """Turn errors of the system on writing `path` into errors for people.
-
-    Raises:
-        CacheError: the system raised an error.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise CacheError(
-            f"{path} cannot be written ({error.strerror or error})", *_expected_and_remedy(error)
-        ) from error
+def writing(path: Path) -> AbstractContextManager[None]:
+    """Turn errors of the system on writing an output into errors for people (CacheError)."""
+    return failures.writing(path, "choose another output folder")
 
 
 def require_writable(path: Path) -> None:
@@ -89,18 +77,6 @@ def require_writable(path: Path) -> None:
         probe = folder / f"{uuid.uuid4().hex}.partial"
         probe.touch()
         probe.unlink()
-
-
-def _expected_and_remedy(error: OSError) -> tuple[str, str]:
-    """What writing needs, and what to do, by the system's error."""
-    other = "or choose another output folder"
-    if error.errno in _FULL:
-        return "the disk must have free space", f"Free some space, {other}"
-    if error.errno in _FORBIDDEN:
-        return "you must have write permission", f"Change the folder's permissions, {other}"
-    if error.errno in _IN_THE_WAY:
-        return "a file must not be where a folder is needed, nor a folder where the file goes", f"Move it away, {other}"
-    return "the file system must accept it", f"Check the disk, {other}"
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pipeline.errors import CacheError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 class MissingError(CacheError):
@@ -69,8 +70,8 @@ def reading(what: str) -> Generator[None]:
 
 
 @contextmanager
-def writing(what: Path | str) -> Generator[None]:
-    """Turn what the system says against writing into an error for people.
+def writing(what: Path | str, otherwise: str = "choose another cache folder") -> Generator[None]:
+    """Turn what the system says against writing into an error for people; `otherwise` is what else they can do.
 
     Raises:
         CacheError: the system refused.
@@ -78,13 +79,17 @@ def writing(what: Path | str) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            expected, remedy = (
-                "the disk must have free space",
-                "Free some space and run the command again; finished work is kept",
-            )
-        elif error.errno in _FORBIDDEN:
-            expected, remedy = "the folder must be writable", "Change its permissions, or choose another cache folder"
-        else:
-            expected, remedy = "it must be writable", "Check the disk and run the command again"
-        raise CacheError(f"{what} cannot be written ({_reason(error)})", expected, remedy) from error
+        expected, remedy = _expected_and_remedy(error)
+        found = f"{what} cannot be written ({_reason(error)})"
+        raise CacheError(found, expected, f"{remedy}, or {otherwise}") from error
+
+
+def _expected_and_remedy(error: OSError) -> tuple[str, str]:
+    """What writing needs, and what to do, by the system's error."""
+    if error.errno in _FULL:
+        return "the disk must have free space", "Free some space and run the command again (finished work is kept)"
+    if error.errno in _FORBIDDEN:
+        return "you must have write permission", "Change the folder's permissions"
+    if error.errno in _IN_THE_WAY:
+        return "a file must not be where a folder is needed, nor a folder where the file goes", "Move it away"
+    return "the file system must accept it", "Check the disk and run the command again"

@@ -35,10 +35,10 @@ def system_error(code: int) -> OSError:
             "(No space left on device); the disk must have free space. Free some space and run the command again",
         ),
         (errno.EDQUOT, "the disk must have free space. Free some space"),
-        (errno.EROFS, "(Read-only file system); the folder must be writable. Change its permissions, or choose"),
-        (errno.EACCES, "(Permission denied); the folder must be writable. Change its permissions, or choose"),
-        (errno.EPERM, "the folder must be writable"),
-        (errno.EIO, "(Input/output error); it must be writable. Check the disk and run the command again."),
+        (errno.EROFS, "(Read-only file system); you must have write permission. Change the folder's"),
+        (errno.EACCES, "(Permission denied); you must have write permission. Change the folder's"),
+        (errno.EPERM, "you must have write permission"),
+        (errno.EIO, "(Input/output error); the file system must accept it. Check the disk"),
     ],
 )
 def test_what_is_said_against_writing_has_its_remedy(code: int, says: str) -> None:
