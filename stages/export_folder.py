@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from stages.files import write_whole
+from stages.files import read_json, write_whole
 
 DESCRIPTION = "export.json"
 _RECORDS = ".export"
@@ -82,18 +81,14 @@ class ExportFolder:
     def _kind(self) -> ExportKind | None:
         """What the folder says it is; None if it says nothing."""
         try:
-            about = json.loads((self.path / DESCRIPTION).read_text(encoding="utf-8"))
-            if about.pop("kind") == _KIND:
-                return ExportKind(**about)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            pass
-        return None
+            about = read_json(self.path / DESCRIPTION)
+            return ExportKind(**about) if about.pop("kind", "") == _KIND else None
+        except TypeError:
+            return None
 
     def record(self, name: str) -> dict[str, Any]:
         """What was noted of a panorama; empty if it is not done."""
-        with suppress(OSError, ValueError, TypeError):
-            return dict(json.loads(self._record_file(name).read_text(encoding="utf-8")))
-        return {}
+        return read_json(self._record_file(name))
 
     def is_done(self, name: str, made_of: Mapping[str, str], wanted: frozenset[str]) -> bool:
         """Whether a panorama's files of all wanted kinds are there, made from what it is made of now."""
@@ -149,3 +144,8 @@ def require_outside(out: Path, folders: list[Path]) -> None:
             raise InputError(f"{out} lies inside {folder}",
                              "outputs must not be mistaken for panoramas in the next run",
                              "Choose an output folder outside it")  # fmt: skip
+
+
+def size_of_export(folder: Path) -> str:
+    """Which size the maps of an export have, original or working; empty for what is not an export."""
+    return str(read_json(folder / DESCRIPTION).get("size", ""))

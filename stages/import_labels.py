@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pipeline.panorama.images import picture_header
 from stages.claims import exclusive_lock
 from stages.corrections import ORIGINAL, WORKING, store_correction
 from stages.events import ItemFailed, Listener, Note, silent
-from stages.export_folder import DESCRIPTION
+from stages.export_folder import size_of_export
 from stages.export_maps import CachedMaps
 from stages.files import digest
 from stages.import_sources import Incoming, incoming
@@ -58,7 +57,7 @@ def import_labels(run: Run, source: Path, folder: Path, listener: Listener = sil
             pictures could be used.
         CacheError: corrections cannot be written.
     """
-    labels, size = run.recipe.classes, _exported_size(source)
+    labels, size = run.recipe.classes, size_of_export(source) or size_of_export(source.parent)
     panoramas = all_panoramas(run.recipe)
     matcher, exports = _Matcher(panoramas), _Exports(run, panoramas)
     for _ in incoming(source, labels):  # an export that is damaged at its end stores nothing
@@ -154,14 +153,6 @@ def _candidates(name: str) -> list[str]:
     path = path.with_suffix("") if path.suffix.lower() in (*SUFFIXES, ".png") else path
     parts = path.parts[1:] if path.is_absolute() else path.parts
     return [folded_name(PurePosixPath(*parts[start:]).as_posix()) for start in range(len(parts))]
-
-
-def _exported_size(source: Path) -> str:
-    """Size of the export that the source is, or lies in; empty where nobody knows."""
-    for folder in (source, source.parent):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            return str(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["size"])
-    return ""
 
 
 def _require_size(panorama: SplitPanorama, picture: LabelledPicture, run: Run, exported: str) -> str:

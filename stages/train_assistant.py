@@ -55,6 +55,7 @@ from stages.checkpoints import load_checkpoint, replace_folder, save_checkpoint
 from stages.claims import exclusive_lock
 from stages.devices import describe_device
 from stages.events import Listener, Note, Scalars, StageAdvanced, StageFinished, StageStarted
+from stages.files import read_json
 from stages.perspective_sources import LabelledPicture, PerspectiveSource
 from stages.training import seed_of_step
 
@@ -244,10 +245,7 @@ def train_assistant(job: AssistantJob, listener: Listener) -> TrainedAssistant:
 
 
 def _finished(job: AssistantJob, listener: Listener) -> TrainedAssistant:
-    try:
-        record = json.loads((job.out / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        record = {}
+    record = read_json(job.out / RECORD)
     if record.get("fingerprint") != job.fingerprint:
         raise InputError(f"{job.out} already exists, and is not the network of these pictures and settings",
                          "a finished network is never overwritten", "Name another folder")  # fmt: skip

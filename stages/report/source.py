@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from xml.etree import ElementTree
 
 from pipeline.classes import LabelSet
 from pipeline.errors import InputError
-from stages.export_folder import DESCRIPTION
+from stages.export_folder import size_of_export
 
 WORKING = "working"
 TABLE, SHARES, STYLE = "panoramas.csv", "class_shares.csv", "labels.qml"
@@ -139,7 +138,7 @@ def read_source(folder: Path, pictures: Path | None = None, title: str = "") -> 
     if pictures and not any(panorama.picture for panorama in panoramas):
         raise InputError(f"{pictures} holds none of the {len(rows)} panoramas (the first is {panoramas[0].path})",
                          "--panoramas is the folder that the maps were made from", "Correct it")  # fmt: skip
-    size = _size_of_export(folder)
+    size = size_of_export(folder)
     return ReportSource(title or folder.resolve().name, labels, panoramas, size == WORKING,
                         {"labels": "ensemble"} if size else {})  # fmt: skip
 
@@ -182,11 +181,3 @@ def _labels(path: Path) -> LabelSet:
         raise InputError(f"{path} cannot be read ({type(error).__name__})",
                          "it has the names and colours of the classes",
                          "Run the command that wrote the folder again") from error  # fmt: skip
-
-
-def _size_of_export(folder: Path) -> str:
-    """Which size the maps of an export have, original or working; empty for what is no export."""
-    try:
-        return str(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["size"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
