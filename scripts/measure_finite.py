@@ -21,7 +21,7 @@ from pipeline.classes import DENSEPASS_13
 from pipeline.finite import require_finite
 from pipeline.panorama.windows import Window
 from pipeline.student.config import StudentConfig
-from pipeline.student.model import build_student
+from pipeline.student.model import start_student
 from pipeline.teacher.assistant import load_assistant
 from pipeline.teacher.config import AssistantConfig, SamConfig
 from pipeline.teacher.rectification import stitch_assistant
@@ -67,7 +67,9 @@ def main() -> None:
     torch.set_num_threads(1)
     cpu, rng = torch.device("cpu"), np.random.default_rng(0)
     panorama = rng.integers(0, 256, (512, 1024, 3), np.uint8)
-    student = StudentPredictor(build_student(StudentConfig("tiny", "demo"), DENSEPASS_13).eval(), DENSEPASS_13, "cpu")
+    student = StudentPredictor(
+        start_student(StudentConfig("tiny", "demo"), DENSEPASS_13).model.eval(), DENSEPASS_13, "cpu"
+    )
     assistant, sam = load_assistant(AssistantConfig(), cpu), load_mask_generator(
         SamConfig(points_per_side=8, pred_iou_thresh=0.5, stability_score_thresh=0.85), cpu
     )  # fmt: skip

@@ -24,7 +24,7 @@ from PIL import Image
 from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, IGNORE
 from pipeline.evaluate.metrics import ConfusionMatrix, labels_at, resize_nearest
 from pipeline.student.config import StudentConfig
-from pipeline.student.model import build_student
+from pipeline.student.model import start_student
 from pipeline.teacher.assistant import Assistant, load_assistant
 from pipeline.teacher.config import AssistantConfig
 from pipeline.world import build_scene, render_panorama
@@ -94,7 +94,7 @@ def main() -> None:
     if options.scenes:
         examples = list(rendered_scenes(options.scenes))
         measure("world, demo assistant", assistant_network(load_assistant(AssistantConfig(), cpu)), 13, examples)
-        student = build_student(StudentConfig("tiny", "demo"), DENSEPASS_13).eval()
+        student = start_student(StudentConfig("tiny", "demo"), DENSEPASS_13).model.eval()
         measure("world, student's start", StudentPredictor(student, DENSEPASS_13, "cpu"), 13, examples)
     if options.onnx:
         network = assistant_network(load_assistant(AssistantConfig("onnx", str(options.onnx)), cpu))

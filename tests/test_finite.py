@@ -15,7 +15,7 @@ from pipeline.errors import WeightsError
 from pipeline.finite import require_finite
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.student.config import StudentConfig
-from pipeline.student.model import build_student, save_student
+from pipeline.student.model import save_student, start_student
 from pipeline.teacher.assistant import DEMO_FOLDER
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
@@ -49,7 +49,7 @@ def test_infinities_that_cancel_are_found() -> None:
 def test_predict_writes_nothing_with_a_student_that_has_a_bad_number(
     tmp_path: Path, bad: float, only_one_class: bool
 ) -> None:
-    model = build_student(StudentConfig(size="tiny"), DENSEPASS_13)
+    model = start_student(StudentConfig(size="tiny"), DENSEPASS_13).model
     bias = model.get_parameter("decode_head.classifier.bias")
     with torch.no_grad():
         bias[4 if only_one_class else slice(None)] = bad

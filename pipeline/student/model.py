@@ -117,11 +117,6 @@ def _start_segformer(config: StudentConfig, label_set: LabelSet) -> StudentStart
     return StudentStart(model, "" if as_it_is else note_of_rows(known, label_set.names, rows))
 
 
-def build_student(config: StudentConfig, label_set: LabelSet) -> PreTrainedModel:
-    """The network of `start_student`, which raises the same."""
-    return start_student(config, label_set).model
-
-
 def start_identity(config: StudentConfig, label_set: LabelSet) -> str:
     """Identifies the initial weights of a student with these classes by content; empty where there are none.
 

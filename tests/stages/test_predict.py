@@ -14,7 +14,7 @@ from pipeline.classes import DENSEPASS_13, IGNORE
 from pipeline.errors import CacheError, DeviceError, InputError, WeightsError
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.student.config import StudentConfig
-from pipeline.student.model import build_student, save_student
+from pipeline.student.model import save_student, start_student
 from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted
 from stages.files import write_whole
 from stages.models import StudentModel
@@ -400,7 +400,7 @@ def test_a_rolled_panorama_gives_the_rolled_prediction(job: PredictJob, roll: in
 
 def tiny_student(folder: Path) -> None:
     torch.manual_seed(0)
-    save_student(build_student(StudentConfig(size="tiny"), DENSEPASS_13), folder)
+    save_student(start_student(StudentConfig(size="tiny"), DENSEPASS_13).model, folder)
 
 
 def test_a_real_students_predictions_go_on_over_the_seam(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from pipeline.errors import WeightsError
 from pipeline.student.config import StudentConfig
-from pipeline.student.model import build_student, save_student
+from pipeline.student.model import save_student, start_student
 from stages.predictor import StudentPredictor, load_predictor
 from tests.student.toy import TOY
 
@@ -19,7 +19,7 @@ from tests.student.toy import TOY
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("student")
-    save_student(build_student(StudentConfig("tiny"), TOY), folder)
+    save_student(start_student(StudentConfig("tiny"), TOY).model, folder)
     return folder
 
 

@@ -15,7 +15,7 @@ from pipeline.cache.store import TeacherStore
 from pipeline.classes import LabelSet
 from pipeline.errors import CacheError
 from pipeline.student.config import StudentConfig
-from pipeline.student.model import build_student, save_student
+from pipeline.student.model import save_student, start_student
 from stages.claims import exclusive_lock
 from stages.distill import distill
 from stages.evaluate import evaluate
@@ -122,7 +122,7 @@ def test_a_student_of_other_settings_is_measured_and_reported(folder: Path) -> N
 
 def test_what_the_students_start_lacks_is_reported_where_the_start_is_measured(folder: Path) -> None:
     start = folder / "start"
-    save_student(build_student(StudentConfig(size="tiny"), LabelSet("other", ("road",), ((0, 0, 0),), ())), start)
+    save_student(start_student(StudentConfig(size="tiny"), LabelSet("other", ("road",), ((0, 0, 0),), ())).model, start)
     run = cached_run(folder, evaluation={"student_start": True}, student={"weights": str(start)})
     events: list[Event] = []
     assert "student start" in evaluate(run, events.append).table

@@ -19,7 +19,7 @@ from pipeline.classes import LabelSet
 from pipeline.errors import CacheError, GoodSAMError, InputError, RecipeError, WeightsError
 from pipeline.student.config import LOSSES, OPTIONAL_LOSSES, OPTIONAL_TRAINING, DistillConfig, LossConfig, StudentConfig
 from pipeline.student.data import TrainingSet
-from pipeline.student.model import build_student, load_student, save_student
+from pipeline.student.model import load_student, save_student, start_student
 from pipeline.student.pooling import pool
 from pipeline.student.sample import PanoramaSample
 from stages.checkpoints import save_checkpoint
@@ -279,18 +279,20 @@ def test_the_students_name_follows_the_content_of_its_start_and_not_its_place(tm
         return toy_job(tmp_path, student=StudentConfig(size="tiny", weights=str(start))).fingerprint
 
     here, there = tmp_path / "here", tmp_path / "there"
-    save_student(build_student(StudentConfig(size="tiny"), TOY), here)
+    save_student(start_student(StudentConfig(size="tiny"), TOY).model, here)
     shutil.copytree(here, there)
     first = name(here)
     assert name(there) == first != toy_job(tmp_path).fingerprint
-    save_student(build_student(StudentConfig(size="tiny"), TOY), there)
+    save_student(start_student(StudentConfig(size="tiny"), TOY).model, there)
     assert name(there) != first
 
 
 def test_what_a_start_with_other_classes_lacks_is_reported(tmp_path: Path) -> None:
     start, events = tmp_path / "start", list[Event]()
     save_student(
-        build_student(StudentConfig(size="tiny"), LabelSet("other", ("void", TOY.names[0]), ((0, 0, 0),) * 2, ())),
+        start_student(
+            StudentConfig(size="tiny"), LabelSet("other", ("void", TOY.names[0]), ((0, 0, 0),) * 2, ())
+        ).model,
         start,
     )
     train_student(
@@ -455,7 +457,7 @@ def test_nothing_to_learn_from_and_unknown_weights_are_refused(tmp_path: Path) -
 
 
 def test_a_start_with_a_weight_that_is_no_number_is_refused_by_name(tmp_path: Path) -> None:
-    start = build_student(StudentConfig(size="tiny"), TOY)
+    start = start_student(StudentConfig(size="tiny"), TOY).model
     with torch.no_grad():
         next(start.parameters())[0] = float("nan")
     save_student(start, tmp_path / "start")

@@ -6,12 +6,12 @@ from transformers import PreTrainedModel, SegformerForSemanticSegmentation
 
 from pipeline.classes import LabelSet
 from pipeline.student.config import StudentConfig
-from pipeline.student.model import build_student
+from pipeline.student.model import start_student
 
 
 def segformer(config: StudentConfig, label_set: LabelSet) -> SegformerForSemanticSegmentation:
-    """`build_student` of a SegFormer."""
-    return as_segformer(build_student(config, label_set))
+    """`start_student` of a SegFormer."""
+    return as_segformer(start_student(config, label_set).model)
 
 
 def as_segformer(model: PreTrainedModel) -> SegformerForSemanticSegmentation:

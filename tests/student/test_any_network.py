@@ -23,7 +23,7 @@ from transformers import (
 from pipeline.classes import LabelSet
 from pipeline.errors import RecipeError, WeightsError
 from pipeline.student.config import DistillConfig, StudentConfig
-from pipeline.student.model import build_student, forward_wrapped, load_student, predict_logits, start_student
+from pipeline.student.model import forward_wrapped, load_student, predict_logits, start_student
 from pipeline.student.onnx_graph import student_onnx
 from pipeline.student.schedule import parameter_groups
 from stages.events import Event, Scalars, silent
@@ -72,7 +72,7 @@ def trained_elsewhere(folder: Path, labels: LabelSet = OTHER) -> Any:
 @pytest.mark.parametrize("kind", ["mobilevit", "upernet", "beit"])
 def test_logits_are_at_a_quarter_and_wrap_over_the_seam(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = build_student(config_only(tmp_path, kind), TOY).eval()
+    model = start_student(config_only(tmp_path, kind), TOY).model.eval()
     image = torch.randint(0, 256, (1, 64, 128, 3), dtype=torch.uint8)
     logits = predict_logits(model, image)
     assert logits.shape == (1, len(TOY), 16, 32)
@@ -118,7 +118,7 @@ def test_weights_of_the_same_classes_are_taken_as_they_are(tmp_path: Path) -> No
 
 
 def test_the_encoder_has_its_own_learning_rate(tmp_path: Path) -> None:
-    model = build_student(config_only(tmp_path, "upernet"), TOY)
+    model = start_student(config_only(tmp_path, "upernet"), TOY).model
     groups = parameter_groups(model, torch.nn.Module(), DistillConfig(learning_rate=1.0, head_multiplier=10.0))
     peaks = {id(parameter): group["peak"] for group in groups for parameter in group["params"]}
     for name, parameter in model.named_parameters():
@@ -171,7 +171,7 @@ def test_a_network_that_cannot_learn_from_single_images_is_refused_before_traini
 def test_students_of_other_kinds_become_onnx_files(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
-    model = build_student(config_only(tmp_path, "beit"), TOY).eval()
+    model = start_student(config_only(tmp_path, "beit"), TOY).model.eval()
     session = onnxruntime.InferenceSession(student_onnx(model, "uint8", {}))
     image = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 192), np.uint8)
     (found,) = session.run(None, {"images": image})
@@ -181,6 +181,6 @@ def test_students_of_other_kinds_become_onnx_files(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_student_that_cannot_become_an_onnx_file_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    model = build_student(config_only(tmp_path, "mobilevit"), TOY).eval()
+    model = start_student(config_only(tmp_path, "mobilevit"), TOY).model.eval()
     with pytest.raises(WeightsError, match=r"student \(mobilevit\) cannot be exported.*goodsam predict --model"):
         student_onnx(model, "uint8", {})

@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from pipeline.classes import DENSEPASS_13
 from pipeline.student.config import StudentConfig
-from pipeline.student.model import build_student, forward_wrapped
+from pipeline.student.model import forward_wrapped, start_student
 from pipeline.student.precision import mixed_precision
 
 
@@ -26,7 +26,7 @@ def test_switched_off_it_changes_nothing() -> None:
 
 def test_students_logits_and_gradients_hardly_change() -> None:
     torch.manual_seed(0)
-    model, pixels = build_student(StudentConfig(size="tiny"), DENSEPASS_13).eval(), torch.randn(1, 3, 32, 64)
+    model, pixels = start_student(StudentConfig(size="tiny"), DENSEPASS_13).model.eval(), torch.randn(1, 3, 32, 64)
     results: list[tuple[torch.Tensor, torch.Tensor]] = []
     for enabled in (False, True):
         model.zero_grad()
