@@ -47,9 +47,10 @@ from pipeline.student.schedule import parameter_groups, set_learning_rates
 from pipeline.teacher.assistant_transformers import TransformersAssistant
 from pipeline.teacher.config import AssistantConfig
 from pipeline.teacher.identity import assistant_identity
-from stages.adapted_card import write_adapted_card
+from stages.cards import CARD, adapted_card
 from stages.devices import describe_device
 from stages.events import ItemFailed, Listener, Note, Scalars, StageAdvanced, StageFinished, StageStarted
+from stages.files import write_whole
 from stages.progress import Progress
 from stages.students import StudentFolder
 
@@ -234,6 +235,6 @@ def _finish(job: AdaptJob, training: AdaptState, done: Progress) -> None:
     def fill(folder: Path) -> None:
         save_network(training.assistant, source_folder(job.assistant), folder)
         (folder / AdaptedFolder.record_name).write_text(json.dumps(record, indent=2), encoding="utf-8")
-        write_adapted_card(folder, record)
+        write_whole(folder / CARD, adapted_card(record))
 
     job.folder.finish(fill)

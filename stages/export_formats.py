@@ -19,7 +19,7 @@ from typing import Any
 
 from pipeline.classes import LabelSet
 from pipeline.exchange import coco, cvat, labelstudio
-from stages.dataset_card import dataset_card
+from stages.cards import dataset_card
 from stages.export_crops import write_table
 from stages.export_task import (
     COCO_PART,

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.classes import LabelSet, named_classes
-from stages.card_tables import CARD, FILL_IN, class_table, loss_table
+from stages.cards import CARD, FILL_IN, class_table, loss_table
 from stages.files import read_json, write_whole
 from stages.runs import EVALUATIONS
 from stages.training_record import RECORD

@@ -8,13 +8,12 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import PreTrainedModel
 
 from pipeline.errors import RecipeError
 from pipeline.finite import require_finite
 from pipeline.student.any_network import require_fit
-from pipeline.student.average import start_average
 from pipeline.student.config import TRAINING_WRAP, WRAP
 from pipeline.student.losses import FeatureProjections
 from pipeline.student.model import start_student
@@ -37,7 +36,8 @@ class TrainState:
     start_note: str = ""
     """Which classes the student's start does not know, for the user; may be empty."""
     average: AveragedModel | None = None
-    """Average of the model over its steps; None where none is asked for."""
+    """Exponential moving average of the model over its steps (ours, `distill.average`); None where none is asked for.
+    Single steps of a small batch pull the weights to and fro, and it does not follow; the training never sees it."""
 
     @property
     def student(self) -> PreTrainedModel:
@@ -94,7 +94,9 @@ def prepare(job: DistillJob, example: PooledSample) -> TrainState:
     projections = FeatureProjections(own_channels, channels).to(job.device).train()
     groups = parameter_groups(model, projections, job.distill)
     optimizer = torch.optim.AdamW(groups, fused=True)
-    average = start_average(model, job.distill.average) if job.distill.average else None
+    average = None
+    if decay := job.distill.average:
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
     return TrainState(model, projections, optimizer, start.note, average)
 
 
