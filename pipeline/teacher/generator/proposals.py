@@ -6,20 +6,16 @@ with inclusive ends for masks and exclusive ends for crops.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from segment_anything.utils.amg import coco_encode_rle
 from torchvision.ops.boxes import batched_nms
 
 from pipeline.arrays import ScalarT
-from pipeline.errors import RecipeError
-from pipeline.settings import require_choice
 from pipeline.teacher.masks import MaskSet
 
 _CPU = torch.device("cpu")
@@ -90,21 +86,9 @@ def non_max_suppression(
     return batched_nms(boxes, scores, torch.zeros(len(boxes), device=device), iou_threshold=threshold).cpu().numpy()
 
 
-def stock_records(proposals: Proposals, output_mode: str = "binary_mask") -> list[dict[str, Any]]:
-    """The list of dicts that `SamAutomaticMaskGenerator.generate` returns.
-
-    Args:
-        proposals: of one image.
-        output_mode: what a mask is, as there: binary_mask, a bool array [H, W]; uncompressed_rle, its size (H, W) and
-            the lengths of its runs, column by column, background first; coco_rle, the same as pycocotools packs it.
-
-    Raises:
-        RecipeError: the mode is none of these, or pycocotools is not installed for coco_rle.
-    """
-    require_choice("output_mode", output_mode, ("binary_mask", "uncompressed_rle", "coco_rle"))
-    if output_mode == "coco_rle" and find_spec("pycocotools") is None:
-        raise RecipeError("output_mode is 'coco_rle'", "it needs pycocotools, which is not installed",
-                          "Run `pip install pycocotools`, or use 'uncompressed_rle'")  # fmt: skip
+def stock_records(proposals: Proposals) -> list[dict[str, Any]]:
+    """The list of dicts that `SamAutomaticMaskGenerator.generate` returns for one image by default: masks are bool
+    arrays [H, W]."""
     masks = proposals.masks
     return [
         {
@@ -117,27 +101,10 @@ def stock_records(proposals: Proposals, output_mode: str = "binary_mask") -> lis
             "crop_box": _origin_and_size(crop),
         }
         for segmentation, area, box, predicted_iou, point, stability, crop in zip(
-            _segmentations(masks, output_mode), masks.areas(), inclusive_boxes(masks.boxes_M4), masks.predicted_iou_M,
+            masks.dense(), masks.areas(), inclusive_boxes(masks.boxes_M4), masks.predicted_iou_M,
             proposals.points_M2, masks.stability_M, proposals.crops_M4, strict=True,
         )
     ]  # fmt: skip
-
-
-def _segmentations(masks: MaskSet, output_mode: str) -> list[Any]:
-    if output_mode == "binary_mask":
-        return list(masks.dense())
-    runs = [{"size": [masks.height, masks.width], "counts": counts} for counts in _runs_by_column(masks)]
-    return [coco_encode_rle(own) for own in runs] if output_mode == "coco_rle" else runs
-
-
-def _runs_by_column(masks: MaskSet) -> Iterator[list[int]]:
-    """Lengths of runs of each mask, background first; only the columns that a mask touches are looked at."""
-    for bitmap, (y0, x0, y1, x1) in zip(masks.bitmaps, masks.boxes_M4.tolist(), strict=True):
-        columns_wH = np.zeros((x1 - x0, masks.height), np.bool_)
-        columns_wH[:, y0:y1] = bitmap.T
-        edges = x0 * masks.height + np.flatnonzero(np.diff(columns_wH.ravel(), prepend=False, append=False))
-        counts = np.diff(edges, prepend=0, append=masks.height * masks.width).tolist()
-        yield counts[:-1] if counts[-1] == 0 else counts
 
 
 def _origin_and_size(box: npt.NDArray[np.int64]) -> list[int]:

@@ -225,18 +225,6 @@ def test_with_the_sizes_of_vit_b_the_faster_networks_masks_are_the_stock_generat
     assert any(changed)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", ["uncompressed_rle", "coco_rle"])
-def test_run_lengths_are_the_stock_generators(sam: Sam, street: Picture, mode: str) -> None:
-    if mode == "coco_rle":
-        pytest.importorskip("pycocotools", reason="no pycocotools: its packed run lengths are not checked")
-    settings = SETTINGS["crops"]
-    stock = SamAutomaticMaskGenerator(sam, **settings, output_mode=mode).generate(street)
-    ours = stock_records(plain(sam, settings).propose(street), mode)
-    assert ours == stock
-    assert len(stock) > 0
-
-
 def test_empty_masks_of_crops_keep_their_places_when_small_regions_go(quick_sam: Sam) -> None:
     blind = copy.copy(quick_sam)
     blind.mask_threshold = 1e6
