@@ -134,7 +134,7 @@ def test_a_picture_that_cannot_be_read_costs_itself_alone(tmp_path: Path, conten
 def test_a_picture_of_which_nothing_is_seen_is_set_aside(tmp_path: Path) -> None:
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "street.png")
     report = cache_panorama(task_of(tmp_path, panorama={"find_constant_border": True}))
-    assert report.failed is not None and report.failed.error.startswith("all of ")
+    assert report.failed is not None and report.failed.error.startswith("all pixels of ")
     assert "are ignored" in report.failed.error
 
 
