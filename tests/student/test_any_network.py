@@ -107,7 +107,7 @@ def test_rows_of_the_head_are_reused_by_the_names_of_the_classes(tmp_path: Path)
     assert torch.equal(after[classifier][wall], before[classifier][OTHER.names.index("wall")])
     encoder = [name for name in after if name.startswith("mobilevit.") and after[name].is_floating_point()]
     assert all(torch.equal(after[name], before[name]) for name in encoder)
-    assert "knows 2 of the 3 classes" in start.note and "grass" in start.note
+    assert "have 2 of the 3 classes" in start.note and "grass" in start.note
 
 
 def test_weights_of_the_same_classes_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_networks_of_a_fixed_square_size_are_refused_before_training(tmp_path: P
 def test_the_features_loss_of_a_network_without_maps_is_refused_with_what_to_set(tmp_path: Path) -> None:
     student = config_only(tmp_path / "beit", "beit")
     job = toy_job(tmp_path / "students", student=student, distill={"batch_size": 2})
-    with pytest.raises(RecipeError, match=r"network \(beit\) has no maps.*losses\.features = 0"):
+    with pytest.raises(RecipeError, match=r"network \(beit\) has no feature maps.*losses\.features = 0"):
         train_student(job, silent)
 
 
