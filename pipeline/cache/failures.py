@@ -7,9 +7,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.cache.group import GONE
 from pipeline.errors import CacheError
 
+GONE = (FileNotFoundError, NotADirectoryError)
+"""The system's errors for a file that is not there."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)

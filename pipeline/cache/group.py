@@ -14,14 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline.cache.failures import GONE
 from pipeline.cache.mark import JSON, Mark
 
 GROUP = "zarr.json"
 """File of a group's metadata."""
 MARK = "done"
 """Attribute of a panorama's group that holds its mark."""
-GONE = (FileNotFoundError, NotADirectoryError)
-"""The system's errors for a file that is not there."""
 _UNSYNCED = (errno.EINVAL, errno.ENOTSUP)
 """Errors of file systems that cannot sync folders."""
 

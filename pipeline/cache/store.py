@@ -25,9 +25,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.cache.failures import DamagedError, MissingError, looking, reading, writing
+from pipeline.cache.failures import GONE, DamagedError, MissingError, looking, reading, writing
 from pipeline.cache.group import (
-    GONE,
     GROUP,
     MARK,
     mark_if_complete,

@@ -126,7 +126,7 @@ def test_what_the_students_start_lacks_is_reported_where_the_start_is_measured(f
     run = cached_run(folder, evaluation={"student_start": True}, student={"weights": str(start)})
     events: list[Event] = []
     assert "student start" in evaluate(run, events.append).table
-    assert any("knows 1 of the 13 classes" in note for note in notes(events))
+    assert any("have 1 of the 13 classes" in note for note in notes(events))
 
 
 @pytest.mark.slow

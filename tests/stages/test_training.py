@@ -299,7 +299,7 @@ def test_what_a_start_with_other_classes_lacks_is_reported(tmp_path: Path) -> No
         toy_job(tmp_path, student=StudentConfig(size="tiny", weights=str(start)), distill={"steps": 1}), events.append
     )
     notes = [event.text for event in events if isinstance(event, Note)]
-    assert any(f"knows 1 of the {len(TOY)} classes" in note and TOY.names[1] in note for note in notes)
+    assert any(f"have 1 of the {len(TOY)} classes" in note and TOY.names[1] in note for note in notes)
 
 
 @pytest.mark.slow

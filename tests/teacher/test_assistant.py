@@ -41,7 +41,7 @@ def test_cutting_back_keeps_exactly_the_cells_that_touch_the_image(stride: int, 
 
 
 def test_missing_levels_are_named_with_those_there_are() -> None:
-    with pytest.raises(WeightsError, match=r"no features of level 4; it gives 1, 2, 3\. "):
+    with pytest.raises(WeightsError, match=r"no features of level 4; it has 1, 2, 3\. "):
         require_levels((1, 4), (1, 2, 3), "network")
 
 

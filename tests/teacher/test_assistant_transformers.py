@@ -258,7 +258,7 @@ def test_levels_of_a_network_without_a_pyramid_are_refused(tmp_path: Path) -> No
     plain = load_transformers(str(tmp_path), DENSEPASS_13, CPU)
     assert plain.feature_levels == ()
     assert plain(images()).logits_KChw.shape[:2] == (2, 13)
-    with pytest.raises(WeightsError, match="no features of level 1, 2; it gives none"):
+    with pytest.raises(WeightsError, match="no features of level 1, 2; it has none"):
         plain(images(), levels=(1, 2))
 
 
