@@ -214,6 +214,8 @@ class Recipe:
         require(set(named) <= set(there) and (VIEWS not in shown or bool(there)), "sam.shown", list(shown),
                 "windows, or groups with views (views.level and so on) that see something of the panorama; here: "
                 f"{', '.join(there) or 'none'}")  # fmt: skip
+        require(self.fusion.join == 0 or not self.sam.view_groups, "fusion.join", self.fusion.join,
+                "0 where sam.shown has perspective views: regions joined over them go too far")  # fmt: skip
 
     def _require_merge(self, key: str, source: str) -> None:
         """Refuse classes that do not merge into the recipe's, before hours of work."""

@@ -4,8 +4,8 @@
 
 The labelled scenes of the world are none that a network or another choice has seen. The demo's SAM is shown the demo's
 windows and every group of `views` once per scene; ways to show it a panorama (`sam.shown`) combine these masks, which
-vote on the same blend of the demo's assistant with the demo's fusion. The first scenes are seen a second time, turned
-by half a window's stride.
+vote on the same blend of the demo's assistant, each alone or joined as in the demo's recipe. The first scenes are seen
+a second time, turned by half a window's stride.
 
 Legend: C classes, H W panorama.
 """
@@ -44,15 +44,25 @@ from stages.runs import open_recipe
 from stages.views import assistant_views, shared_views
 
 SCENES = MODEL_VALIDATION[7600:]
-WAYS: dict[str, tuple[str, ...]] = {
-    "windows (today)": ("windows",),
-    "level views": ("level",),
-    "views that look level or down": ("level", "down", "nadir"),
-    "all views": VIEW_GROUPS,
-    "windows and views that look down": ("windows", "down", "nadir"),
-    "windows and all views": ("windows", *VIEW_GROUPS),
+DOWN = ("down", "nadir")
+"""Groups of views that look down."""
+ALONE: dict[str, Any] = {"join": 0.0}
+"""Settings of fusion with which every mask votes alone."""
+DOUBTFUL: dict[str, Any] = {"join_rule": "doubtful", "paint_from": 0.5}
+"""Those with which joined masks keep a clear winner of their own."""
+WAYS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "windows, joined (the demo's)": (("windows",), {}),
+    "windows": (("windows",), ALONE),
+    "level views": (("level",), ALONE),
+    "views that look level or down": (("level", *DOWN), ALONE),
+    "all views": (VIEW_GROUPS, ALONE),
+    "windows and views that look down": (("windows", *DOWN), ALONE),
+    "windows and all views": (("windows", *VIEW_GROUPS), ALONE),
+    "all views, joined": (VIEW_GROUPS, {}),
+    "all views, joined where doubtful": (VIEW_GROUPS, DOUBTFUL),
+    "windows and all views, joined": (("windows", *VIEW_GROUPS), {}),
 }
-"""Ways to show SAM a panorama: values of `sam.shown`."""
+"""Ways to show SAM a panorama (`sam.shown`), and what they change of the demo's fusion."""
 
 
 @dataclass
@@ -112,10 +122,10 @@ class Study:
         seen = self.see(scene.image_HW3)
         self.alone.add(scene.labels_HW, seen.known.assistant_CHW.argmax(axis=0).astype(np.uint8))
         turned = self.see(np.roll(scene.image_HW3, columns, axis=1)) if is_turned else None
-        for name, shown in WAYS.items():
-            fusion = self._score(name, self.input_of(seen, shown), scene.labels_HW)
+        for name in WAYS:
+            fusion = self._score(name, self.input_of(seen, name), scene.labels_HW)
             if turned is not None:
-                again = fused(self.input_of(turned, shown))
+                again = fused(self.input_of(turned, name))
                 back_HW = np.roll(again.labels_HW, -columns, axis=1)
                 self.scores[name].changed.append(float((back_HW != fusion.labels_HW).mean()))
 
@@ -135,10 +145,12 @@ class Study:
                             recipe.fusion)  # fmt: skip
         return SeenScene(known, masks)
 
-    def input_of(self, seen: SeenScene, shown: Sequence[str]) -> FusionInput:
+    def input_of(self, seen: SeenScene, way: str) -> FusionInput:
         """What fusion has where SAM is shown some views."""
+        shown, settings = WAYS[way]
         views = [view for name in shown for view in self.views[name]]
-        return replace(seen.known, views=views, masks=[own for name in shown for own in seen.masks[name]])
+        masks = [own for name in shown for own in seen.masks[name]]
+        return replace(seen.known, views=views, masks=masks, config=replace(self._recipe.fusion, **settings))
 
     def _score(self, name: str, known: FusionInput, truth_HW: LabelArray) -> Fusion:
         scores, started = self.scores[name], time.process_time()
@@ -154,10 +166,10 @@ class Study:
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per way; figures in per cent, seconds per panorama."""
-        return [self._row(name, shown) for name, shown in WAYS.items()]
+        return [self._row(name) for name in WAYS]
 
-    def _row(self, name: str, shown: Sequence[str]) -> dict[str, Any]:
-        scores = self.scores[name]
+    def _row(self, name: str) -> dict[str, Any]:
+        scores, (shown, _) = self.scores[name], WAYS[name]
         covered = scores.reliable.matrix.sum() / scores.ensemble.matrix.sum()
         of_sam = sum(float(np.mean(self.seconds[group])) for group in shown)
         return {

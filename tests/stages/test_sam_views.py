@@ -89,6 +89,7 @@ def test_masks_of_views_alone_do_not_depend_on_windows() -> None:
         ({"sam": shown("up", "up")}, r"sam\.shown is \['up', 'up'\]; it must be at least one, each once"),
         ({"sam": shown("level"), "views": {"level": 0}}, r"sam\.shown is \['level'\].*here: down, up, nadir, zenith"),
         ({"sam": shown("zenith"), "panorama": {"vertical_fov": 60.0}}, r"sam\.shown.*here: level, down, up\."),
+        ({"sam": shown("down"), "fusion": {"join": 0.5}}, r"fusion\.join is 0\.5; it must be 0 where sam\.shown has"),
         ({"sam": shown("down", context=0.1)}, r'sam\.context is 0\.1; it must be 0 unless sam\.shown is \["windows"\]'),
     ],
 )
@@ -149,8 +150,7 @@ def finished_with_views(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Stage one of two panoramas, with SAM shown windows and views, prompted by the assistant's things too."""
     folder = tmp_path_factory.mktemp("views")
     make_folders(folder)
-    run = small_run(folder, sam=shown("windows", "views", prompt_things=True), views=FEW, data={"limit": 1},
-                    fusion={"join": 0.5})  # fmt: skip
+    run = small_run(folder, sam=shown("windows", "views", prompt_things=True), views=FEW, data={"limit": 1})
     teacher_cache(run, silent)
     return run
 
