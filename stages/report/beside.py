@@ -97,7 +97,8 @@ def _with_layer(source: ReportSource, key: str, name: str, maps: Mapping[str, Ad
         for panorama in source.panoramas
     )
     missing = len(panoramas) - len(maps)
-    notes = [f"{missing} of {len(panoramas)} panoramas have no map in the layer {name}."] if missing else []
+    have = "has" if missing == 1 else "have"
+    notes = [f"{missing} of {len(panoramas)} panoramas {have} no map in the layer {name}."] if missing else []
     return replace(source, panoramas=panoramas, layer_names={**source.layer_names, key: name},
                    notes=(*source.notes, *notes))  # fmt: skip
 

@@ -30,7 +30,9 @@ def _lack(what: str, there: int, total: int, remedy: str) -> str:
     """A sentence where some panoramas lack something; else empty."""
     if there == total:
         return ""
-    who = f"{total - there} of {total} panoramas have no {what}" if there else f"No panorama has a {what}"
+    missing = total - there
+    some = f"{missing} of {total} panoramas {'has' if missing == 1 else 'have'} no {what}"
+    who = some if there else f"No panorama has a {what}"
     return f"{who}: {remedy}."
 
 

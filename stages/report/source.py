@@ -178,6 +178,7 @@ def _labels(path: Path) -> LabelSet:
         return LabelSet(path.parent.name, tuple(entry.attrib["label"] for entry in entries),
                         tuple((red, green, blue) for red, green, blue in colours), thin=())  # fmt: skip
     except (OSError, ElementTree.ParseError, KeyError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({type(error).__name__})",
+        why = getattr(error, "strerror", None) or "it is damaged"
+        raise InputError(f"{path} cannot be read ({why})",
                          "it has the names and colours of the classes",
                          "Run the command that wrote the folder again") from error  # fmt: skip

@@ -86,7 +86,7 @@ def test_truth_and_other_maps_are_layers_and_what_they_say_is_measured(tmp_path:
     assert layers_of(tmp_path / "out", 1) == ["labels", "truth", "compared-1"]
     assert layers_of(tmp_path / "out", 2) == ["labels", "compared-1"]
     assert data["layerNames"]["compared-1"] == "b5" and data["layerNames"]["truth"] == "truth"
-    assert "1 of 2 panoramas have no map in the layer truth." in page
+    assert "1 of 2 panoramas has no map in the layer truth." in page
     first, second = data["panoramas"]
     assert first["differs-truth"] == pytest.approx(1 / 3, abs=1e-3) and second["differs-truth"] is None
     sky = 0.5 - 0.5 * np.sin(np.pi * (0.5 - 8 / HEIGHT))  # of the sphere, above the eighth row
