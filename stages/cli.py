@@ -20,6 +20,10 @@ from stages.cli_options import (
     DeviceOption,
     RecipeArgument,
     SetOption,
+    TuneMinutes,
+    TuneOut,
+    TuneOverwrite,
+    TunePanoramas,
     WorkersOption,
     count_failures,
     open_run_of,
@@ -27,7 +31,6 @@ from stages.cli_options import (
 from stages.cli_predict import predict
 from stages.cli_report import report
 from stages.cli_train import train_assistant
-from stages.cli_tune import TuneMinutes, TuneOut, TuneOverwrite, TunePanoramas
 
 if TYPE_CHECKING:
     from stages.listeners import RunListeners

@@ -1,4 +1,4 @@
-"""What commands have in common: options, and a word about what was set aside."""
+"""Options of commands, and a word about what was set aside."""
 
 from __future__ import annotations
 
@@ -34,6 +34,19 @@ SetOption = Annotated[
 
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto (cuda where there is one).")]
 WorkersOption = Annotated[int, typer.Option(min=0, help="Worker processes on this machine; 0 works in this process.")]
+
+# `goodsam tune`
+TuneMinutes = Annotated[float, typer.Option(min=0, help="Time limit, minutes; one panorama is looked at in any case.")]
+TunePanoramas = Annotated[int, typer.Option(min=1, help="Panoramas to look at, spread over the folder, at most.")]
+TuneOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="File of the recipe that is written; by default my.tuned.toml beside my.toml.",
+        show_default=False,
+    ),
+]
+TuneOverwrite = Annotated[bool, typer.Option("--overwrite", help="Overwrite that file if it exists.")]
 
 
 def count_failures(failed: dict[str, str]) -> None:
