@@ -112,7 +112,7 @@ def kept_pixels(height: int, width: int, classes: int, most: int = 1 << 24) -> B
         height: rows of the panorama.
         width: its columns.
         classes: C.
-        most: numbers that a part may have.
+        most: numbers that a part may have, give or take a row and a column of the grid.
     """
     step = max(1, int(np.ceil(np.sqrt(classes * height * width / most))))
     kept_HW = np.zeros((height, width), np.bool_)

@@ -14,7 +14,8 @@ from tests.exchange.label_maps import LABEL_MAPS, MASKS
 
 @given(LABEL_MAPS)
 def test_regions_of_a_label_map_paint_it_again(labels_hw: np.ndarray) -> None:
-    np.testing.assert_array_equal(paint_regions(*labels_hw.shape, class_regions(labels_hw)), labels_hw)
+    height, width = labels_hw.shape
+    np.testing.assert_array_equal(paint_regions(height, width, class_regions(labels_hw)), labels_hw)
 
 
 def test_unlabelled_pixels_are_in_no_region() -> None:

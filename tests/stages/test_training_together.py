@@ -19,7 +19,6 @@ import torch
 
 from pipeline.errors import RecipeError
 from pipeline.student.model import load_student, predict_logits
-from pipeline.student.processes import BatchPart
 from stages.distill_job import DistillJob
 from stages.events import Event, Note, Scalars, silent
 from stages.ranks import Ranks, training_together
@@ -129,16 +128,6 @@ def test_two_processes_learn_what_one_does_and_another_number_goes_on(tmp_path: 
     require_equal(alone(mixed, events.append), expected[3:])
     assert "resuming from step 3 of 6" in [event.text for event in events if isinstance(event, Note)]
     assert float((logits_of(mixed) - reference).abs().max()) < 0.01 * scale
-
-
-def test_parts_of_a_batch_are_disjoint_whole_and_nearly_equal() -> None:
-    for size, processes in ((4, 2), (3, 2), (7, 3), (5, 5), (1, 1)):
-        parts = [BatchPart.of(size, rank, processes) for rank in range(processes)]
-        samples = [sample for part in parts for sample in range(part.start, part.stop)]
-        assert samples == list(range(size))
-        lengths = [part.stop - part.start for part in parts]
-        assert max(lengths) - min(lengths) <= 1
-    assert BatchPart.of(4).is_whole and not BatchPart.of(4, 0, 2).is_whole
 
 
 def test_more_processes_than_panoramas_of_a_batch_are_refused() -> None:

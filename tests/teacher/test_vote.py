@@ -17,9 +17,9 @@ from pipeline.ensemble.config import FusionConfig, given_back
 from pipeline.errors import RecipeError
 from pipeline.panorama.config import WindowConfig
 from pipeline.panorama.windows import Window, cut, window_grid
-from pipeline.teacher.ballots import Ballots, ViewPrediction, elect, votes_after_joining
+from pipeline.teacher.ballots import ViewPrediction
 from pipeline.teacher.masks import MaskSet
-from pipeline.teacher.vote import fuse, vote, vote_in_view, vote_in_views
+from pipeline.teacher.vote import fuse, vote_in_view, vote_in_views
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -199,23 +199,6 @@ def test_masks_without_a_valid_pixel_or_any_pixel_are_skipped() -> None:
     result = fused(labels, [LEFT_HALF, nothing], ignored_hw=LEFT_HALF)
     np.testing.assert_array_equal(result.labels_HW, np.where(LEFT_HALF, IGNORE, labels))
     assert np.isfinite(result.ensemble_CHW).all()
-
-
-@pytest.mark.parametrize("classes", [1, 19, 126, 127, 200])
-def test_votes_are_the_counts_of_a_loop_over_full_size_masks(classes: int) -> None:
-    """Sizes odd and even, few classes and many: none may take another way to count that counts otherwise."""
-    rng = np.random.default_rng(classes)
-    shape = (33, 41)
-    labels, ignored = rng.integers(0, classes, shape).astype(np.uint8), rng.random(shape) < 0.1
-    masks_Mhw = rng.random((9, *shape)) < 0.5
-    for flags, size in zip(masks_Mhw, range(1, 28, 3), strict=True):
-        flags[size:] = flags[:, size + 1 :] = False
-    votes = vote(labels, ignored, mask_set(list(masks_Mhw), shape), classes)
-    for m, flags in enumerate(masks_Mhw):
-        counts = np.bincount(labels[flags & ~ignored], minlength=classes)
-        assert votes.winners_M[m] == counts.argmax()
-        assert votes.coverage_M[m] == np.float32(counts.max() / max(counts.sum(), 1))
-        assert votes.areas_M[m] == flags.sum()
 
 
 def by_the_loop(
@@ -580,17 +563,7 @@ def test_with_join_rule_doubtful_a_mask_in_doubt_takes_the_winner_of_a_reliable_
     assert found.reliable_HW[4:].all()
 
 
-def test_with_join_rule_purer_a_mask_takes_the_winner_of_a_region_that_is_at_least_as_pure() -> None:
-    ballots = [np.array([[28, 4], [8, 24]]), np.array([[60, 4], [12, 20]])]
-    regions = [np.array([[36, 28], [36, 28]]), np.array([[72, 24], [72, 24]])]
-    areas = np.array([32, 32])
-    found = [
-        votes_after_joining(elect(Ballots(own, own, areas)), elect(Ballots(all_, all_, areas)),
-                            Ballots(all_, all_, areas), 0.7, FusionConfig(join=0.5, join_rule="purer"))
-        for own, all_ in zip(ballots, regions, strict=True)
-    ]  # fmt: skip
-    np.testing.assert_array_equal([own.winners_M for own in found], [[0, 1], [0, 0]])
-    np.testing.assert_allclose([own.coverage_M for own in found], [[36 / 64, 28 / 64], [0.75, 0.75]])
+def test_with_join_rule_purer_a_mask_takes_the_winner_of_a_region_that_is_as_pure() -> None:
     road = road_that_two_windows_see(FusionConfig(join=0.5, join_rule="purer", theta=0.6)).labels_HW[4:]
     assert (road == ROAD).all()  # both have 5 of 8
 

@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
-from pipeline.arrays import FloatArray, ImageArray
-from pipeline.classes import DENSEPASS_13, LabelSet
-from pipeline.panorama.config import PanoramaConfig, ViewsConfig, WindowConfig
+from pipeline.arrays import FloatArray
+from pipeline.classes import DENSEPASS_13
+from pipeline.panorama.config import ViewsConfig
 from pipeline.panorama.perspective import perspective_views
 from pipeline.panorama.sphere import pixel_pitch
 from pipeline.panorama.windows import window_grid
-from pipeline.teacher.assistant import AssistantOutput
 from pipeline.teacher.config import AssistantConfig
 from pipeline.teacher.rectification import stitch_assistant
 from pipeline.tune.blends import Blend, SeenPart, blend_of, mix, parts_of, settings_of
-from pipeline.tune.parts import GROUPS, Part, kept_pixels, predict_part, weights_of_group
-
-SIZE = PanoramaConfig(width=128)
-WINDOWS = WindowConfig(64, 64, 32, 32)
-VIEWS = ViewsConfig(level=4, down=3, up=0, nadir=1, zenith=0, fov=80, size=32)
-
-
-class Colours:
-    """An assistant whose logits are averages of colours, so that they depend on the image that it is shown."""
-
-    label_set: LabelSet = DENSEPASS_13
-    feature_levels = ()
-    identity = "colours"
-    notes = ()
-
-    def __call__(self, images_KHW3: ImageArray, levels: Sequence[int] = ()) -> AssistantOutput:
-        colours = torch.from_numpy(images_KHW3.astype(np.float32)).permute(0, 3, 1, 2) / 32
-        pooled = torch.nn.functional.avg_pool2d(colours, 4, ceil_mode=True)
-        mixed = torch.einsum("cd,kdhw->kchw", torch.linspace(-1, 1, 39).reshape(13, 3), pooled)
-        return AssistantOutput(mixed, {})
-
-
-def image() -> ImageArray:
-    return np.random.default_rng(0).integers(0, 256, (SIZE.height, SIZE.width, 3)).astype(np.uint8)
+from pipeline.tune.parts import GROUPS, predict_part, weights_of_group
+from tests.tune.colours import SIZE, VIEWS, WINDOWS, Colours, image
 
 
 def seen_parts(blend: Blend, assistant: AssistantConfig, views: ViewsConfig) -> dict[str, SeenPart]:
@@ -119,26 +94,3 @@ def test_weights_without_groups_or_groups_without_weight_are_no_blend() -> None:
     for weights in ((1.0,), (1.0, 1.0)):  # one is missing; all alike is said by leaving them out
         with pytest.raises(ValueError, match="no blend"):
             Blend(0.5, 0.5, ("level", "down"), weights)
-
-
-def test_views_that_overlap_have_an_agreement_and_the_whole_image_has_none() -> None:
-    windows = window_grid(SIZE.height, SIZE.width, WINDOWS)
-    agreements = {
-        part.kind: predict_part(part, SIZE, image(), image(), windows, Colours(), DENSEPASS_13).agreement
-        for part in parts_of(
-            Blend(0.5, 0.25, ("level", "zenith")), AssistantConfig(feature_levels=()), ViewsConfig(size=32)
-        )
-    }
-    assert np.isnan(agreements["whole"]) and 0 < agreements["windows"] <= 1 and 0 < agreements["level"] <= 1
-
-
-def test_a_group_sees_nothing_of_a_band_that_lies_elsewhere() -> None:
-    band = PanoramaConfig(width=128, vertical_fov=60)
-    assert Part.of_group("level", VIEWS, 1).perspective_views(band)
-    assert not Part.of_group("nadir", VIEWS, 1).perspective_views(band)
-
-
-def test_pixels_that_are_kept_bound_the_memory_of_a_part() -> None:
-    assert kept_pixels(64, 128, 13).all()
-    kept_HW = kept_pixels(64, 128, 13, most=13 * 64 * 128 // 4)
-    assert kept_HW.sum() == 64 * 128 // 4 and not kept_HW[0].any()

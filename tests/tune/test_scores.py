@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.panorama.config import ViewsConfig, WindowConfig
-from pipeline.panorama.perspective import perspective_views
+from pipeline.panorama.config import WindowConfig
 from pipeline.panorama.views import View
 from pipeline.panorama.windows import window_grid
 from pipeline.teacher.masks import MaskSet
@@ -84,13 +83,6 @@ def test_without_masks_there_is_no_purity() -> None:
     none = [MaskSet.from_dense(np.zeros((0, 32, 32))) for _ in windows]
     votes_MC = MaskPixels.of(windows, none, EVERYWHERE).votes(np.zeros(HEIGHT * WIDTH, np.uint8), CLASSES)
     assert math.isnan(purity(votes_MC)) and math.isnan(corrected_purity(votes_MC))
-
-
-def test_masks_of_perspective_views_vote_too() -> None:
-    views = perspective_views(HEIGHT, WIDTH, 180.0, ViewsConfig(level=4, down=0, up=0, nadir=0, zenith=0, size=16))
-    pixels = MaskPixels.of(views, halves(views), EVERYWHERE)
-    votes_MC = pixels.votes(np.ones(HEIGHT * WIDTH, np.uint8), CLASSES)
-    assert votes_MC.tolist() == [[0, 128, 0]] * 8
 
 
 def test_equal_predictions_agree_fully_and_unrelated_ones_not_at_all() -> None:

@@ -20,7 +20,7 @@ def _cloth(builder: Builder) -> Look:
 
 
 def add_person(builder: Builder, frame: Frame) -> None:
-    """A person of 1.3 to 1.95 m who looks along the frame's z, standing or walking."""
+    """A person of 1.35 to 2.06 m, hair included, who looks along the frame's z, standing or walking."""
     rng = builder.rng
     owner = (Label.PERSON, builder.instance())
     s = float(rng.uniform(0.75, 0.9) if rng.random() < 0.12 else rng.uniform(0.92, 1.12))

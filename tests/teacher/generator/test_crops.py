@@ -1,4 +1,4 @@
-"""Crops, cut masks and grids are those of the stock generator."""
+"""Crops and cut masks are those of the stock generator."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from segment_anything.utils import amg
 
-from pipeline.errors import InputError, RecipeError
+from pipeline.errors import InputError
 from pipeline.teacher.generator.crops import Crop, image_crops, is_cut
-from pipeline.teacher.generator.prompts import checked_grids, point_grids
 
 
 @given(st.integers(40, 900), st.integers(40, 900), st.integers(0, 3), st.floats(0, 0.9))
@@ -38,18 +37,3 @@ def test_cut_masks_are_the_stock_generators(boxes: list[list[int]], x: int) -> N
         torch.tensor(boxes, dtype=torch.int64).reshape(-1, 4), list(crop[:4]), [0, 0, 200, 140]
     )
     np.testing.assert_array_equal(is_cut(np.array(boxes, np.int64).reshape(-1, 4), crop, 140, 200), expected.numpy())
-
-
-@pytest.mark.parametrize(("side", "layers", "factor"), [(1, 0, 1), (7, 2, 1), (16, 2, 2), (9, 1, 4)])
-def test_grids_are_the_stock_generators(side: int, layers: int, factor: int) -> None:
-    expected = amg.build_all_layer_point_grids(side, layers, factor)
-    for grid, stock in zip(point_grids(side, layers, factor), expected, strict=True):
-        np.testing.assert_array_equal(grid, stock)
-
-
-def test_grids_without_points_missing_or_outside_the_image_are_refused() -> None:
-    with pytest.raises(RecipeError, match="downscale"):
-        point_grids(2, 2, 2)
-    for grids in ([np.zeros((3, 3))], [np.full((1, 2), 1.5)], [np.empty((0, 2))], []):
-        with pytest.raises(RecipeError, match="point_grids"):
-            checked_grids(grids, 0)
