@@ -45,3 +45,14 @@ def without_syncing() -> Generator[None]:
 def pytest_unconfigure() -> None:
     """Libraries that count their objects at exit find them collected."""
     gc.unfreeze()
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Generator[None]:
+    """torch computes with one thread, in this process: only with equally many are sums bit for bit the same."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.panorama.capture import capture_of
 from scripts import guide_pictures
 from scripts.street_walk import render_walk
 
@@ -67,17 +66,6 @@ def test_make_try_is_what_the_guide_says() -> None:
         .replace("$(PHOTOS)", "cache/try/photos")
     )
     assert [line.partition("|| ")[2] or line for line in told.replace("\t", "").splitlines()] == five_commands()[2:]
-
-
-def test_the_walk_has_positions_and_times(tmp_path: Path) -> None:
-    render_walk(tmp_path, 2, height=32)
-    first, second = (capture_of(Image.open(tmp_path / name)) for name in ("1.jpg", "2.jpg"))
-    assert (first.latitude, first.longitude) == (pytest.approx(48.2), pytest.approx(16.37))
-    assert second.latitude == pytest.approx(48.200225)
-    assert (first.time, second.time) == ("2026-05-01T12:00:00", "2026-05-01T12:00:20")
-    written = (tmp_path / "1.jpg").stat().st_mtime_ns
-    render_walk(tmp_path, 2, height=32)
-    assert (tmp_path / "1.jpg").stat().st_mtime_ns == written
 
 
 @pytest.mark.slow

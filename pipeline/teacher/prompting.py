@@ -25,7 +25,7 @@ from pipeline.teacher.ballots import ViewPrediction
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator.prompts import FurtherPrompts
 from pipeline.teacher.generator.proposals import non_max_suppression
-from pipeline.teacher.masks import MaskSet, joined
+from pipeline.teacher.masks import MaskSet, joined, tight
 from pipeline.teacher.projected_masks import inside_panorama
 from pipeline.teacher.sam import SamMaskGenerator
 from pipeline.teacher.vote import vote_in_view
@@ -79,13 +79,12 @@ def further_prompts(
     """
     labels_hw = probabilities_Chw.argmax(axis=0).astype(np.uint8)
     pieces = things(labels_hw, label_set) if config.prompt_things else []
-    boxes_B4, inside_B22 = [box_of(piece_hw) for piece_hw in pieces], [two_points(piece_hw) for piece_hw in pieces]
+    boxes_B4 = np.array([tight(piece_hw)[0] for piece_hw in pieces], np.float64).reshape(-1, 4)
+    inside_B22 = np.array([two_points(piece_hw) for piece_hw in pieces], np.float64).reshape(-1, 2, 2)
     points_P2 = np.empty((0, 2))
     if config.points_in_doubt:
         points_P2 = points_in_doubt(doubt(probabilities_Chw, labels_hw, masks, label_set), config.points_in_doubt)
-    return FurtherPrompts(
-        np.array(boxes_B4, np.float64).reshape(-1, 4), np.array(inside_B22, np.float64).reshape(-1, 2, 2), points_P2
-    )
+    return FurtherPrompts(boxes_B4[:, [1, 0, 3, 2]], inside_B22, points_P2)  # boxes of masks have y before x
 
 
 def things(labels_hw: LabelArray, label_set: LabelSet) -> list[BoolArray]:
@@ -102,12 +101,6 @@ def things(labels_hw: LabelArray, label_set: LabelSet) -> list[BoolArray]:
         areas = figures[:, cv2.CC_STAT_AREA]
         found += [numbers_hw == number for number in range(1, count) if areas[number] >= SMALLEST]
     return found
-
-
-def box_of(piece_hw: BoolArray) -> tuple[int, int, int, int]:
-    """The tight box (x0, y0, x1, y1) of a piece, ends exclusive."""
-    rows, columns = np.flatnonzero(piece_hw.any(axis=1)), np.flatnonzero(piece_hw.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def two_points(piece_hw: BoolArray) -> npt.NDArray[np.float64]:

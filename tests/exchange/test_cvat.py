@@ -104,14 +104,14 @@ def test_files_are_read_a_picture_at_a_time_and_those_without_shapes_are_left_ou
     ("old", "new", "told"),
     [
         ('label="road"', 'label="lava"', "has the class 'lava'; densepass13 has road, sidewalk"),
-        ('rle="', 'rle="7, ', "they must fill its box"),
-        ('left="0"', 'left="99"', "mask outside of its 120x60 pixels"),
-        ('left="0"', 'left="-1"', "mask outside of its 120x60 pixels"),
+        ('rle="', 'rle="7, ', "they must sum to those of its box"),
+        ('left="0"', 'left="99"', "mask that reaches beyond its 120x60 pixels"),
+        ('left="0"', 'left="-1"', "mask that reaches beyond its 120x60 pixels"),
         ('rle="', 'rle="a, ', "cannot be read"),
         (' height="60"', "", "cannot be read"),
         ("</annotations>", "", "is damaged"),
         ("annotations>", "somethings>", "has no <annotations>"),
-        ("mask ", "ellipse ", "ellipse; label maps are made of mask, polygon, box"),
+        ("mask ", "ellipse ", "has the shape 'ellipse'; label maps are made of mask, polygon, box"),
         ("image>", "track>", "is an export for videos"),
     ],
 )

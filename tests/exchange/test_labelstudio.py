@@ -58,6 +58,17 @@ def test_the_interface_names_every_class_in_its_colour() -> None:
     assert labels[0].get("background") == "#804080"
 
 
+def test_label_studios_own_check_takes_the_interface_and_the_predictions() -> None:
+    studio: Any = pytest.importorskip("label_studio_sdk.label_interface", reason="label-studio-sdk is not installed")
+    interface = studio.LabelInterface(labelstudio.interface_xml(DENSEPASS_13))
+    interface.validate()
+    task = labelstudio.task("/data/a.jpg", "a.jpg", "0" * 64, labelstudio.results(street(), DENSEPASS_13))
+    (prediction,) = task["predictions"]
+    assert interface.validate_prediction(prediction, return_errors=True) == []
+    prediction["result"][0]["value"]["brushlabels"] = ["kerb"]
+    assert interface.validate_prediction(prediction, return_errors=True) != [], "it looks at the classes"
+
+
 def test_results_belong_to_the_tags_of_the_interface() -> None:
     interface = fromstring(labelstudio.interface_xml(DENSEPASS_13))
     names = {tag.get("name") for tag in interface} - {None}
@@ -108,7 +119,7 @@ def test_damaged_exports_are_refused_in_one_sentence() -> None:
     good = json.dumps(as_annotated(street()))
     read(json.loads(good))
     for no_export in ({"image": "a.jpg"}, [{"image": "a.jpg"}], ["a.jpg"]):
-        with pytest.raises(InputError, match=r"export\.json is no list of tasks"):
+        with pytest.raises(InputError, match=r"export\.json is not a list of tasks"):
             read(no_export)
     with pytest.raises(InputError, match=r"export\.json: a\.jpg has the class 'lava'"):
         read(json.loads(good.replace('"road"', '"lava"')))
@@ -116,13 +127,13 @@ def test_damaged_exports_are_refused_in_one_sentence() -> None:
         read(json.loads(good.replace('"original_width": 120', '"original_width": 121')))
     two = json.loads(good)
     two[0]["annotations"][0]["result"][0]["original_width"] = 121
-    with pytest.raises(InputError, match="regions of pictures of different sizes"):
+    with pytest.raises(InputError, match="regions drawn on pictures of different sizes"):
         read(two)
     with pytest.raises(InputError, match="an annotation that cannot be read"):
         read(json.loads(good.replace('"original_width"', '"width"')))
     cut = json.loads(good)
     del cut[0]["annotations"][0]["result"][0]["value"]["rle"][-5:]
-    with pytest.raises(InputError, match="brush mask that is damaged"):
+    with pytest.raises(InputError, match="damaged brush mask"):
         read(cut)
-    with pytest.raises(InputError, match="region of type ellipselabels"):
+    with pytest.raises(InputError, match="region of the type 'ellipselabels'"):
         read(json.loads(good.replace("brushlabels", "ellipselabels")))

@@ -41,7 +41,7 @@ def test_nothing_has_no_runs() -> None:
 
 @pytest.mark.parametrize("counts", [[], [3], [7], [8, -2]])
 def test_runs_that_do_not_fill_their_box_are_refused(counts: list[int]) -> None:
-    with pytest.raises(InputError, match="they must fill its box of 3x2"):
+    with pytest.raises(InputError, match="they must sum to those of its box of 3x2"):
         mask_of_runs(np.array(counts, np.int64), 2, 3, "a.png")
 
 

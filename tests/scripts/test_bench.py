@@ -18,10 +18,9 @@ from pipeline.teacher.masks import MaskSet
 from scripts.bench import gpu, masks, stage
 from scripts.bench.__main__ import names
 from scripts.bench.decoder_outputs import synthetic_outputs
-from scripts.bench.figure import Figure, Timing, skipped, time_interleaved
-from scripts.bench.quality import best_overlaps, street_windows
+from scripts.bench.figure import Figure, Timing, skipped
 from scripts.bench.report import table, write_report
-from scripts.bench.sams import equal_masks, fixed_output_sam, our_masks, our_masks_of_many, stock_masks
+from scripts.bench.sams import equal_masks, our_masks, our_masks_of_many, stock_masks
 from scripts.bench.setup import Setup
 from scripts.profile_teacher_cache import demo_run
 from stages.runs import Run
@@ -33,23 +32,6 @@ POINTS = 3
 def small_sam() -> Sam:
     torch.manual_seed(0)
     return build_demo_sam().eval()
-
-
-def test_programs_take_turns_and_the_median_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    order: list[str] = []
-    times = iter([1.0, 9.0, 2.0])  # seconds that "a" takes
-    clock = 0.0
-
-    def work(name: str) -> None:
-        nonlocal clock
-        warm = len(order) >= 2
-        order.append(name)
-        clock += next(times) if name == "a" and warm else 5.0
-
-    monkeypatch.setattr("scripts.bench.figure.now", lambda device: clock)
-    timings = time_interleaved({"a": lambda: work("a"), "b": lambda: work("b")}, 3)
-    assert "".join(order) == "ab" * 4  # one round to warm up
-    assert (timings["a"].seconds, timings["b"].seconds) == (2.0, 5.0)
 
 
 def test_both_generators_find_the_masks_of_the_given_outputs(small_sam: Sam) -> None:
@@ -105,23 +87,6 @@ def test_float32_is_compared_without_tf32_and_the_setting_is_left_as_it_was() ->
         assert torch.backends.cudnn.allow_tf32 is before
 
 
-@pytest.mark.slow
-def test_windows_come_from_as_few_panoramas_as_there_must_be() -> None:
-    windows = street_windows(9)
-    assert len(windows) == 9
-    assert np.array_equal(windows[0], street_windows(1)[0])
-    assert len({window.tobytes() for window in windows}) == 9
-
-
-def test_outputs_that_reach_over_the_frame_have_boxes_that_do() -> None:
-    sam = fixed_output_sam(synthetic_outputs(POINTS, 32, full_frame=True), 128)
-    image = masks.noise_picture(128)
-    found = masks.our_masks_alone(sam, POINTS, image)()
-    assert equal_masks(masks.stock_masks_alone(sam, POINTS, image)(), found)
-    for box in found.boxes_M4.tolist():
-        assert box == [0, 0, 128, 128]
-
-
 def test_other_masks_are_not_called_equal() -> None:
     flags = np.zeros((1, 4, 4), np.bool_)
     flags[0, 1:3, 1:3] = True
@@ -130,14 +95,6 @@ def test_other_masks_are_not_called_equal() -> None:
     assert not equal_masks([record | {"predicted_iou": 0.5}], MaskSet.from_dense(flags))
     assert not equal_masks([record], MaskSet.from_dense(~flags))
     assert not equal_masks([], MaskSet.from_dense(flags))
-
-
-def test_overlaps_are_those_with_the_most_similar_mask() -> None:
-    flags = np.zeros((2, 4, 4), np.bool_)
-    flags[0, :2], flags[1, :1] = True, True
-    assert best_overlaps(MaskSet.from_dense(flags[:1]), MaskSet.from_dense(flags)).tolist() == [1.0]
-    assert best_overlaps(MaskSet.from_dense(flags), MaskSet.from_dense(flags[:1])).tolist() == [1.0, 0.5]
-    assert best_overlaps(MaskSet.from_dense(flags), MaskSet.from_dense(flags[:0])).tolist() == [0.0, 0.0]
 
 
 def test_bfloat16_is_left_out_with_a_reason_where_the_cpu_has_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -305,13 +305,3 @@ def test_a_student_learns_corrections_and_eval_measures_those_held_out(team: Tea
     truth_is_road = read_product(run, "ensemble", "evaluation/9")["ensemble_labels"][40:] == 0
     assert record["rungs"]["ensemble"]["pixel_accuracy"] == pytest.approx(truth_is_road.mean())
     assert "student" in record["rungs"] and "On the corrections of 1 panorama that" in table
-
-
-def test_no_held_out_corrections_are_reported(team: Team) -> None:
-    correct_all(team)
-    (team.corrections / "evaluation" / "9.png").unlink()
-    events: list[Event] = []
-    assert measure_corrections(with_corrections(team, corrections_held_out=0.0), events.append) == ""
-    assert any(
-        isinstance(event, Note) and "none of 3 corrected panoramas is held out" in event.text for event in events
-    )

@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, IGNORE, LabelSet
-from pipeline.errors import CacheError, DeviceMemoryError, InputError, WeightsError
+from pipeline.classes import DENSEPASS_13, IGNORE, LabelSet
+from pipeline.errors import CacheError, DeviceMemoryError, InputError
 from pipeline.evaluate import report
 from pipeline.evaluate.categories import open_categories
 from pipeline.evaluate.ladder import RUNGS
 from stages.evaluate_job import EvaluateJob
 from stages.events import Event, ItemFailed, StageAdvanced, StageStarted
 from stages.measuring import measure, without_ignored
-from stages.rungs import TeacherArrays, teacher_rungs
+from stages.rungs import TeacherArrays
 from stages.turning import TurningPlan
 
 HEIGHT, WIDTH, CLASSES = 16, 32, 13
@@ -297,21 +297,6 @@ def test_students_are_turned_and_stage_one_only_where_asked_for(job: EvaluateJob
     assert rungs["ensemble"]["label"] == pytest.approx(12 / 16)
     assert rungs["student"]["panoramas"] == 3
     assert "| ensemble | 2 | 75.0 |" in (job.out / "ladder.md").read_text()
-
-
-def test_a_student_of_other_classes_is_refused(job: EvaluateJob) -> None:
-    with pytest.raises(WeightsError, match="cityscapes19"):
-        measure(replace(job, students={"student": Oracle(label_set=CITYSCAPES_19)}))
-
-
-@pytest.mark.parametrize("factor", [1, 2, 3])
-def test_predictions_take_the_labels_size(factor: int) -> None:
-    rungs = teacher_rungs(teacher(IDS[0]), np.full(CLASSES, 0.7, np.float32), factor * HEIGHT, factor * WIDTH)
-    block = np.ones((factor, factor), np.uint8)
-    assert (rungs["ensemble"] == np.kron(spoiled(IDS[0], 4), block)).all()
-    assert (rungs["ensemble_reliable"][: 2 * factor] == IGNORE).all()
-    assert (rungs["confidence_threshold"][: 5 * factor] == IGNORE).all()
-    assert (rungs["assistant_whole"] == np.kron(spoiled(IDS[0], 8), block)).mean() > 0.9
 
 
 def test_no_rung_is_measured_where_the_recipe_ignores_the_image() -> None:

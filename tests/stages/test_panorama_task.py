@@ -16,11 +16,10 @@ from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS, PROMPTED_MASKS
 from pipeline.cache.store import TeacherStore
 from pipeline.errors import GoodSAMError, InputError, WeightsError
 from pipeline.recipe import Recipe
-from stages import products
 from stages.files import digest
 from stages.panorama_records import size_and_time
 from stages.panorama_task import cache_panorama, check_assistant
-from stages.panorama_work import PanoramaTask, PanoramaWork
+from stages.panorama_work import PanoramaTask
 from stages.products import fingerprints, product
 from stages.splits import SplitPanorama
 from tests.stages.small_run import HEIGHT, RECIPE, WIDTH, small_run, write_panorama
@@ -235,27 +234,6 @@ def test_the_embedded_assistant_passes_and_one_that_is_not_there_does_not(tmp_pa
     other = {**task.fingerprints, ASSISTANT: "f" * 16}
     with pytest.raises(WeightsError, match=r"none\.onnx"):
         check_assistant(replace(task, recipe=replace(task.recipe, assistant=missing), fingerprints=other))
-
-
-def test_views_are_cut_from_the_pictures_own_pixels_where_the_recipe_says_so(tmp_path: Path) -> None:
-    """Stripes that the working width cannot show."""
-    own = np.tile(np.array([0, 255], np.uint8), (4 * HEIGHT, 2 * WIDTH))
-    Image.fromarray(own).convert("RGB").save(tmp_path / "street.png")
-    stripes: dict[int, float] = {}
-    works: list[PanoramaWork] = []
-    look = products.Product("look", 1, lambda _: {}, lambda work: works.append(work) or {"x": np.zeros(1)})
-    for width in (0, 2 * WIDTH, 8 * WIDTH):
-        task = task_of(tmp_path, views={"source_width": width}, assistant={"views_weight": 0.5})
-        task = replace(task, fingerprints={**task.fingerprints, "look": "a"})
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(products, "PRODUCTS", (look,))
-            assert cache_panorama(task).failed is None
-            shutil.rmtree(task.store)
-        image_HW3 = works[-1].image_at(width)
-        assert image_HW3.shape[:2] == (min(max(width, WIDTH), 4 * WIDTH) // 2, min(max(width, WIDTH), 4 * WIDTH))
-        stripes[width] = float(np.abs(np.diff(image_HW3[0, :, 0].astype(float))).mean())
-    assert stripes[0] < 10
-    assert stripes[8 * WIDTH] == 255
 
 
 def test_the_width_that_views_are_cut_from_is_another_assistants_output(tmp_path: Path) -> None:

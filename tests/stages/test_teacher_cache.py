@@ -29,7 +29,6 @@ from pipeline.classes import IGNORE
 from pipeline.errors import CacheError, DeviceError, InputError, WeightsError, WorkerError
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.recipe import Recipe
-from pipeline.teacher.config import SamConfig
 from pipeline.teacher.identity import DEMO_FOLDER, DEMO_WEIGHTS
 from pipeline.teacher.sam import SamMaskGenerator
 from stages import networks, panorama_task, panorama_work, products
@@ -386,22 +385,6 @@ def test_workers_on_a_gpu_share_its_memory(
 
 def test_only_a_gpu_gets_two_panoramas_at_once() -> None:
     assert (panoramas_at_once("cpu"), panoramas_at_once("cuda"), panoramas_at_once("cuda:1")) == (1, 2, 2)
-
-
-def test_threads_that_need_a_network_at_once_load_it_once() -> None:
-    loaded: list[str] = []
-
-    def load(config: SamConfig, device: str) -> object:
-        loaded.append(device)
-        time.sleep(0.1)
-        return object()
-
-    network = networks.CachedLoader(load)
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: network(SamConfig(), "cpu", "print"), range(4)))
-    assert loaded == ["cpu"]
-    assert len(set(map(id, found))) == 1
-    assert network(SamConfig(), "cpu", "other weights") is not found[0]
 
 
 def test_a_broken_picture_is_set_aside_and_a_full_disk_stops_two_at_once(

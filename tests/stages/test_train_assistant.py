@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
-from pipeline.classes import LABEL_SETS, named_classes
+from pipeline.classes import named_classes
 from pipeline.errors import CacheError, InputError, WeightsError
 from pipeline.teacher.assistant_transformers import load_transformers
 from stages import train_assistant as stage
@@ -147,50 +147,3 @@ def test_pixels_without_a_label_teach_nothing() -> None:
     labels = torch.full((1, 8, 8), 255)
     labels[0, 0, 0] = 1
     assert float(stage.cross_entropy(logits, labels).detach()) == pytest.approx(np.log(2))
-
-
-@pytest.mark.parametrize(("ending", "ids", "expected"), [("labelTrainIds", (0, 255), 0), ("labelIds", (7, 3), 0)])
-def test_cityscapes(tmp_path: Path, ending: str, ids: tuple[int, int], expected: int) -> None:
-    for part in ("train", "val"):
-        pair(tmp_path / "leftImg8bit" / part / "ulm" / "ulm_1_leftImg8bit.png",
-             tmp_path / "gtFine" / part / "ulm" / f"ulm_1_gtFine_{ending}.png", *ids)  # fmt: skip
-    source = find_source(tmp_path)
-    assert (source.name, len(source.learning), len(source.held_out)) == ("Cityscapes", 1, 1)
-    found = job_of(source, AssistantTraining("demo"), tmp_path / "out")
-    assert found.label_set is LABEL_SETS["cityscapes19"]
-    np.testing.assert_array_equal(found.read(source.learning[0])[1][[0, -1], 0], [expected, 255])
-
-
-def test_camvid(tmp_path: Path) -> None:
-    for part in ("train", "val"):
-        pair(tmp_path / part / "0001TP_1.png", tmp_path / f"{part}annot" / "0001TP_1.png", 10, 11)
-    found = job_of(find_source(tmp_path), AssistantTraining("demo"), tmp_path / "out")
-    assert found.source.name == "CamVid" and found.label_set.name == "camvid11"
-    np.testing.assert_array_equal(found.read(found.source.learning[0])[1][[0, -1], 0], [10, 255])
-
-
-def test_stanford2d3d_and_structured3d(tmp_path: Path) -> None:
-    s, t = tmp_path / "stanford", tmp_path / "structured"
-    (s / "assets").mkdir(parents=True)
-    (s / "assets" / "semantic_labels.json").write_text(json.dumps(["beam_1_a_1", "window_1_a_1"]))
-    for area in ("area_1", "area_5b"):
-        pair(s / area / "data" / "rgb" / "c_domain_rgb.png", s / "unused.png", 0)
-        colours = np.zeros((48, 80, 3), np.uint8)
-        colours[24:, :, 2] = 1
-        save(s / area / "data" / "semantic" / "c_domain_semantic.png", colours)
-    for scene in ("scene_00001", "scene_03001"):
-        view = t / scene / "2D_rendering" / "1" / "perspective" / "full" / "0"
-        pair(view / "rgb_rawlight.png", view / "semantic.png", 0, 40)
-    for root, ids in ((s, [0, 12]), (t, [255, 39])):
-        found = job_of(find_source(root), AssistantTraining("demo"), tmp_path / "out")
-        assert len(found.source.learning) == len(found.source.held_out) == 1
-        np.testing.assert_array_equal(found.read(found.source.learning[0])[1][[0, -1], 0], ids)
-
-
-def test_a_plain_folder_holds_every_tenth_picture_out(tmp_path: Path) -> None:
-    for n in range(11):
-        pair(tmp_path / "images" / f"{n:02}.png", tmp_path / "labels" / f"{n:02}.png", 0, 1)
-    source = find_source(tmp_path)
-    assert [picture.id for picture in source.held_out] == ["00", "10"] and len(source.learning) == 9
-    with pytest.raises(InputError, match="none of the known layouts"):
-        find_source(tmp_path / "images")

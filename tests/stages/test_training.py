@@ -3,11 +3,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,10 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.classes import LabelSet
-from pipeline.errors import CacheError, GoodSAMError, InputError, RecipeError, WeightsError
-from pipeline.student.config import LOSSES, OPTIONAL_LOSSES, OPTIONAL_TRAINING, DistillConfig, LossConfig, StudentConfig
+from pipeline.errors import CacheError, GoodSAMError, InputError, WeightsError
+from pipeline.student.config import LOSSES, DistillConfig, LossConfig, StudentConfig
 from pipeline.student.data import TrainingSet
 from pipeline.student.model import load_student, save_student, start_student
-from pipeline.student.pooling import pool
 from pipeline.student.sample import PanoramaSample
 from stages.checkpoints import save_checkpoint
 from stages.distill_job import DistillJob
@@ -28,20 +26,13 @@ from stages.events import Event, ItemFailed, Note, Scalars, StageAdvanced, Stage
 from stages.trainee import prepare
 from stages.training import train_student, training_step
 from tests.fake_cuda import FakeCuda
-from tests.student.toy import CHANNELS, HEIGHT, TOY, WIDTH, read_toy, toy_sample
+from tests.student.toy import HEIGHT, TOY, WIDTH, read_toy, toy_sample
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 12
 KILL_AT = 8
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Sums are bit for bit the same only with the same number of threads, here and in the killed process."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def toy_job(folder: Path, **changes: Any) -> DistillJob:
@@ -139,19 +130,6 @@ def test_a_step_on_a_gpu_is_that_on_a_cpu_and_waits_for_nothing(
         assert found[name] == pytest.approx(float(expected[name].detach()), rel=1e-5), name
 
 
-def test_a_training_that_a_cpu_began_goes_on_on_a_gpu(tmp_path: Path) -> None:
-    job = toy_job(tmp_path, distill={"steps": 1})
-    train_student(job, silent)
-    state, example = job.folder.load(), pool(toy_sample(0), 4)
-    assert state is not None
-    with FakeCuda():
-        trainee = prepare(dataclasses.replace(job, device="cuda"), example)
-        trainee.load_state(state)
-        kept = [value for values in trainee.optimizer.state.values() for value in values.values()]
-        assert {value.device.type for value in kept} == {"cuda"}  # the steps too: fused AdamW counts them there
-        assert all(group["fused"] for group in trainee.optimizer.param_groups)
-
-
 def test_finished_run_does_nothing_when_run_again(undisturbed: tuple[Path, list[Event]]) -> None:
     def read(panorama_id: str) -> PanoramaSample:
         raise AssertionError("nothing is to be read")
@@ -244,17 +222,6 @@ def test_an_interrupted_average_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert all(torch.equal(ours[name], expected[name]) for name in expected)
 
 
-def test_a_setting_that_came_later_is_in_no_name_at_its_default(tmp_path: Path) -> None:
-    job = toy_job(tmp_path)
-    assert not OPTIONAL_TRAINING.keys() & job.effective_training.keys()
-    assert not OPTIONAL_LOSSES.keys() & job.effective_losses.keys()
-    assert job.fingerprint == "7d11cb0a4df7281e"  # as before there were such settings
-    changed: list[dict[str, dict[str, Any]]] = [
-        {"distill": {"average": 0.5}}, {"losses": {"feature_form": "channels"}}, {"losses": {"edge_share": 0.2}},
-    ]  # fmt: skip
-    assert len({job.fingerprint, *(toy_job(tmp_path, **change).fingerprint for change in changed)}) == 4
-
-
 def test_features_by_channel_and_edges_apart_train_too(tmp_path: Path) -> None:
     losses = {"feature_form": "channels", "edge_share": 0.3}
     events: list[Event] = []
@@ -262,29 +229,6 @@ def test_features_by_channel_and_edges_apart_train_too(tmp_path: Path) -> None:
     logged = [event.values for event in events if isinstance(event, Scalars)]
     assert len(logged) == 3 and all(set(LOSSES) - {"features"} <= set(values) for values in logged)
     assert any(values.get("features", 0) > 0 for values in logged)
-
-
-def test_how_often_is_saved_and_logged_does_not_change_the_students_name(tmp_path: Path) -> None:
-    name = toy_job(tmp_path).fingerprint
-    assert (
-        toy_job(tmp_path, distill={"log_every": 1, "checkpoint_every": 7, "sample_memory_gb": 9.0}).fingerprint == name
-    )
-    assert toy_job(tmp_path, distill={"learning_rate": 1e-4}).fingerprint != name
-    assert toy_job(tmp_path, data_fingerprint="other").fingerprint != name
-    assert toy_job(tmp_path, ids=("a", "b", "c", "d", "e")).fingerprint == name  # named otherwise, the same content
-
-
-def test_the_students_name_follows_the_content_of_its_start_and_not_its_place(tmp_path: Path) -> None:
-    def name(start: Path) -> str:
-        return toy_job(tmp_path, student=StudentConfig(size="tiny", weights=str(start))).fingerprint
-
-    here, there = tmp_path / "here", tmp_path / "there"
-    save_student(start_student(StudentConfig(size="tiny"), TOY).model, here)
-    shutil.copytree(here, there)
-    first = name(here)
-    assert name(there) == first != toy_job(tmp_path).fingerprint
-    save_student(start_student(StudentConfig(size="tiny"), TOY).model, there)
-    assert name(there) != first
 
 
 def test_what_a_start_with_other_classes_lacks_is_reported(tmp_path: Path) -> None:
@@ -335,11 +279,6 @@ def test_a_loss_switched_off_is_neither_logged_nor_needs_its_targets(tmp_path: P
     train_student(job, events.append)
     logged = [set(event.values) for event in events if isinstance(event, Scalars)]
     assert logged == [{"assistant", "ensemble", "reliable", "total", "gradient_norm", "learning_rate"}] * 2
-
-
-def test_features_that_were_not_cached_are_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"losses\.features = 0"):
-        train_student(toy_job(tmp_path, read_sample=lambda i: toy_sample(int(i), levels=())), silent)
 
 
 def test_a_loss_that_is_no_number_stops_training_and_leaves_the_checkpoint(tmp_path: Path) -> None:
@@ -456,28 +395,9 @@ def test_nothing_to_learn_from_and_unknown_weights_are_refused(tmp_path: Path) -
         )
 
 
-def test_a_start_with_a_weight_that_is_no_number_is_refused_by_name(tmp_path: Path) -> None:
-    start = start_student(StudentConfig(size="tiny"), TOY).model
-    with torch.no_grad():
-        next(start.parameters())[0] = float("nan")
-    save_student(start, tmp_path / "start")
-    job = toy_job(tmp_path, student=StudentConfig("tiny", str(tmp_path / "start")))
-    with pytest.raises(WeightsError, match=r"start .*start outputs NaN or infinity"):
-        train_student(job, silent)
-
-
 def test_a_checkpoint_of_something_else_is_not_resumed_from(tmp_path: Path) -> None:
     job = toy_job(tmp_path, distill={"steps": 1})
     save_checkpoint(job.folder.checkpoint, {"weights": torch.ones(3)})
     events: list[Event] = []
     train_student(job, events.append)
     assert StageStarted("distill", 1, "steps") in events
-
-
-def test_feature_channels_of_the_assistant_need_not_be_the_students(tmp_path: Path) -> None:
-    job = toy_job(tmp_path, distill={"steps": 1})
-    train_student(job, silent)
-    state = job.folder.load()
-    assert state is not None
-    shapes = {name: tuple(value.shape[:2]) for name, value in state["projections"].items() if name.endswith("weight")}
-    assert shapes == {"layers.1.weight": (CHANNELS, 16), "layers.4.weight": (CHANNELS, 128)}

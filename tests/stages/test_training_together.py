@@ -17,11 +17,10 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.errors import RecipeError
 from pipeline.student.model import load_student, predict_logits
 from stages.distill_job import DistillJob
 from stages.events import Event, Note, Scalars, silent
-from stages.ranks import Ranks, training_together
+from stages.ranks import training_together
 from stages.training import train_student
 from tests.stages.test_training import stop_at, toy_job
 from tests.student.toy import toy_sample
@@ -128,8 +127,3 @@ def test_two_processes_learn_what_one_does_and_another_number_goes_on(tmp_path: 
     require_equal(alone(mixed, events.append), expected[3:])
     assert "resuming from step 3 of 6" in [event.text for event in events if isinstance(event, Note)]
     assert float((logits_of(mixed) - reference).abs().max()) < 0.01 * scale
-
-
-def test_more_processes_than_panoramas_of_a_batch_are_refused() -> None:
-    with pytest.raises(RecipeError, match=r"batch_size is 2, and 3 processes .* Start fewer"):
-        Ranks(0, 3).part_of(2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,7 @@ from stages.splits import learning_panoramas
 from stages.validation import AGREEMENT, AGREEMENT_MIOU, MIOU, PURITY, SHOWN_MIOU, hold_out
 from tests.stages.small_run import small_run
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Sums are bit for bit the same only with the same number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def validated_run(folder: Path, **tables: dict[str, Any]) -> Run:

@@ -10,15 +10,25 @@ import pytest
 
 from pipeline.ensemble.config import FusionConfig
 from pipeline.ensemble.regions import Votes
-from pipeline.teacher.ballots import Ballots, RunnerUpRule, Seen, count, elect, electing, required, together, yielding
+from pipeline.teacher.ballots import (
+    Ballots,
+    RunnerUpRule,
+    ViewPrediction,
+    count_labels,
+    elect,
+    pool_by_region,
+    require_probabilities,
+    votes_after_joining,
+    weighted_votes,
+)
 from pipeline.teacher.masks import MaskSet
 
 WALL, POLE, SKY = range(3)
 
 
-def ballots_of(labels_MC: list[list[float]], electing_MC: list[list[float]] | None = None) -> Ballots:
+def ballots_of(labels_MC: list[list[float]], votes_MC: list[list[float]] | None = None) -> Ballots:
     labels = np.array(labels_MC, np.int64)
-    voted = labels if electing_MC is None else np.array(electing_MC, np.float32)
+    voted = labels if votes_MC is None else np.array(votes_MC, np.float32)
     return Ballots(labels, voted, labels.sum(axis=1) + 1)
 
 
@@ -38,16 +48,16 @@ def test_counts_are_those_of_a_loop_over_full_size_masks(classes: int) -> None:
     masks_Mhw = rng.random((9, *shape)) < 0.5
     for flags, size in zip(masks_Mhw, range(1, 28, 3), strict=True):
         flags[size:] = flags[:, size + 1 :] = False
-    found = count(labels, ignored, MaskSet.from_dense(masks_Mhw), classes)
+    found = count_labels(labels, ignored, MaskSet.from_dense(masks_Mhw), classes)
     for m, flags in enumerate(masks_Mhw):
         np.testing.assert_array_equal(found.labels_MC[m], np.bincount(labels[flags & ~ignored], minlength=classes))
         assert found.areas_M[m] == flags.sum()
-    np.testing.assert_array_equal(found.electing_MC, found.labels_MC)
+    np.testing.assert_array_equal(found.votes_MC, found.labels_MC)
 
 
 def test_a_view_without_masks_has_no_ballots() -> None:
     none = MaskSet.from_dense(np.zeros((0, 2, 4), np.bool_))
-    found = count(np.zeros((2, 4), np.uint8), np.zeros((2, 4), np.bool_), none, 3)
+    found = count_labels(np.zeros((2, 4), np.uint8), np.zeros((2, 4), np.bool_), none, 3)
     assert found.labels_MC.shape == (0, 3) and elect(found).winners_M.shape == (0,)
 
 
@@ -88,46 +98,46 @@ def test_confidence_and_probabilities_vote_pixel_by_pixel_without_ignored_ones()
     ignored_hw[0, 0] = True
     confidence_hw = np.array([[0.9, 0.8, 0.7, 0.6], [0.5, 0.4, 0.3, 0.2]], np.float32)
     probabilities_Chw = np.random.default_rng(0).dirichlet([1, 1, 1], (2, 4)).transpose(2, 0, 1).astype(np.float32)
-    seen = Seen(labels_hw, ignored_hw, confidence_hw, probabilities_Chw)
-    by_confidence = electing(seen, two_masks(), 3, FusionConfig(votes="confidence"))
+    seen = ViewPrediction(labels_hw, ignored_hw, confidence_hw, probabilities_Chw)
+    by_confidence = weighted_votes(seen, two_masks(), 3, FusionConfig(votes="confidence"))
     assert by_confidence is not None
     np.testing.assert_allclose(by_confidence, [[0.9, 0.8, 0], [0.9, 1.8, 0.8]], atol=1e-6)
-    by_probability = electing(seen, two_masks(), 3, FusionConfig(votes="probabilities"))
+    by_probability = weighted_votes(seen, two_masks(), 3, FusionConfig(votes="probabilities"))
     assert by_probability is not None
     for mask_hw, own_C in zip(two_masks().dense(), by_probability, strict=True):
         np.testing.assert_allclose(own_C, probabilities_Chw[:, mask_hw & ~ignored_hw].sum(axis=1), rtol=1e-6)
-    assert electing(seen, two_masks(), 3, FusionConfig()) is None, "every label counts alike"
+    assert weighted_votes(seen, two_masks(), 3, FusionConfig()) is None, "every label counts alike"
 
 
 @pytest.mark.parametrize("votes", ["confidence", "probabilities"])
 def test_settings_that_need_probabilities_say_so(votes: str) -> None:
-    seen = Seen(np.zeros((2, 4), np.uint8), np.zeros((2, 4), np.bool_))
+    seen = ViewPrediction(np.zeros((2, 4), np.uint8), np.zeros((2, 4), np.bool_))
     with pytest.raises(ValueError, match="need the assistant's probabilities"):
-        electing(seen, two_masks(), 3, FusionConfig(votes=votes))
+        weighted_votes(seen, two_masks(), 3, FusionConfig(votes=votes))
     with pytest.raises(ValueError, match="need the assistant's probabilities"):
-        required(None)
+        require_probabilities(None)
 
 
 def test_masks_of_one_region_vote_together_and_keep_their_areas() -> None:
     first = ballots_of([[5, 1], [0, 2]], [[0.5, 0.1], [0.0, 0.2]])
     second = ballots_of([[1, 9]], [[0.1, 0.9]])
-    joined = together([first, second], [np.array([0, 1]), np.array([0])])
+    joined = pool_by_region([first, second], [np.array([0, 1]), np.array([0])])
     np.testing.assert_array_equal(joined[0].labels_MC, [[6, 10], [0, 2]])
     np.testing.assert_array_equal(joined[1].labels_MC, [[6, 10]])
-    np.testing.assert_allclose(joined[0].electing_MC, [[0.6, 1.0], [0.0, 0.2]], atol=1e-6)
+    np.testing.assert_allclose(joined[0].votes_MC, [[0.6, 1.0], [0.0, 0.2]], atol=1e-6)
     for own, before in zip(joined, (first, second), strict=True):
         np.testing.assert_array_equal(own.areas_M, before.areas_M)
 
 
 def test_views_without_masks_join_nothing() -> None:
     none = Ballots(np.zeros((0, 2), np.int64), np.zeros((0, 2), np.int64), np.zeros(0, np.int64))
-    (found,) = together([none], [np.zeros(0, np.intp)])
+    (found,) = pool_by_region([none], [np.zeros(0, np.intp)])
     assert found.labels_MC.shape == (0, 2)
 
 
 def yielded(own_MC: list[list[float]], region_MC: list[list[float]], **fusion: Any) -> Votes:
     own, region = ballots_of(own_MC), ballots_of(region_MC)
-    return yielding(elect(own), elect(region), region, 0.7, FusionConfig(join=0.5, **fusion))
+    return votes_after_joining(elect(own), elect(region), region, 0.7, FusionConfig(join=0.5, **fusion))
 
 
 OWN: list[list[float]] = [[8, 2, 0], [6, 4, 0], [6, 4, 0]]

@@ -27,18 +27,12 @@ from pipeline.teacher.sam import SamMaskGenerator
 from tests.teacher import tiny_promptable
 from tests.teacher.tiny_promptable import CHANNELS, NETWORKS, SIDE, draw_weights
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 ALL: dict[str, Any] = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
 
 Image = npt.NDArray[np.uint8]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
@@ -15,7 +14,6 @@ from pipeline.classes import DENSEPASS_13, LABEL_SETS
 from pipeline.errors import RecipeError
 from pipeline.panorama.windows import Window
 from pipeline.teacher.config import SamConfig
-from pipeline.teacher.demo_sam import build_demo_sam
 from pipeline.teacher.generator.prompts import FurtherPrompts
 from pipeline.teacher.masks import MaskSet
 from pipeline.teacher.prompting import (
@@ -33,15 +31,6 @@ from pipeline.teacher.sam import SamMaskGenerator
 ROAD, POLE, CAR = (DENSEPASS_13.names.index(name) for name in ("road", "pole", "car"))
 ANY = SamConfig(pred_iou_thresh=0.0, stability_score_thresh=0.0, points_per_side=2)
 THINGS = replace(ANY, prompt_things=True)
-
-
-@pytest.fixture(scope="module")
-def sam() -> Sam:
-    torch.manual_seed(0)
-    sam = build_demo_sam().eval()
-    for parameter in [*sam.mask_decoder.parameters(), *sam.prompt_encoder.parameters()]:
-        torch.nn.init.normal_(parameter, std=0.2)
-    return sam.requires_grad_(False)
 
 
 def street() -> LabelArray:

@@ -12,21 +12,11 @@ from segment_anything.modeling import Sam
 
 from pipeline.errors import RecipeError
 from pipeline.teacher.config import SamConfig
-from pipeline.teacher.demo_sam import build_demo_sam
 from pipeline.teacher.generator.decoder import Decoded, fold_decoder
 from pipeline.teacher.generator.second_look import prompt_stability, refined
 from pipeline.teacher.sam import SamMaskGenerator
 
 POINTS_P2 = torch.tensor([[40.0, 60.0], [200.0, 90.0], [128.0, 128.0]])
-
-
-@pytest.fixture(scope="module")
-def sam() -> Sam:
-    torch.manual_seed(0)
-    sam = build_demo_sam().eval()
-    for parameter in [*sam.mask_decoder.parameters(), *sam.prompt_encoder.parameters()]:
-        torch.nn.init.normal_(parameter, std=0.2)
-    return sam.requires_grad_(False)
 
 
 @pytest.fixture(scope="module")

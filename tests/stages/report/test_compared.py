@@ -12,9 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-import goodsam
 from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, IGNORE, LabelSet
-from pipeline.errors import InputError, RecipeError
 from pipeline.evaluate.metrics import labels_at
 from stages.events import Event, ItemFailed, Note
 from stages.predictor import load_predictor
@@ -89,17 +87,6 @@ def test_the_assistant_is_shown_without_sam(own_finished: Path) -> None:
     np.testing.assert_array_equal(layer(reported(run)[0], "panoramas/2", "assistant"), expected)
 
 
-def test_a_report_goes_without_a_student_and_without_truth_and_says_so(own_finished: Path) -> None:
-    run = small_run(own_finished, data={"labels": ""})
-    found, _ = reported(run)
-    assert with_layer(found, "student") == with_layer(found, "truth") == []
-    assert found.source.notes == ("The run has no finished student: `goodsam distill` trains one.",
-                                  "No panorama has a truth to compare with: data.labels names a folder of label maps."
-                                  )  # fmt: skip
-    found, _ = reported(with_student(own_finished), with_student=False)
-    assert with_layer(found, "student") == [] and found.source.notes == ()
-
-
 @pytest.mark.parametrize("fault", ["other classes", "not a number", "damaged"])
 def test_a_student_that_cannot_be_used_is_told_and_left_out(fault: str, own_finished: Path) -> None:
     run = with_student(own_finished, CITYSCAPES_19 if fault == "other classes" else DENSEPASS_13)
@@ -124,20 +111,3 @@ def test_labels_that_cannot_be_used_are_told_and_left_out(own_finished: Path) ->
     shutil.rmtree(own_finished / "labels")
     found, events = reported(small_run(own_finished))
     assert "the layer of people's labels is left out: " in notes(events) and with_layer(found, "labels")
-
-
-def test_options_that_do_not_fit_the_source_are_refused(own_finished: Path) -> None:
-    run = with_student(own_finished)
-    with pytest.raises(InputError, match="a run's recipe names its pictures"):
-        goodsam.report(run, panoramas=own_finished / "photos")
-    with pytest.raises(InputError, match="have positions already"):
-        goodsam.report(own_finished, positions=own_finished / "places.csv")
-    with pytest.raises(RecipeError):
-        goodsam.report(run, device="cuda:99")
-
-
-def test_positions_of_a_run_come_onto_the_map(own_finished: Path) -> None:
-    table = own_finished / "places.csv"
-    table.write_text("path,latitude,longitude\n0.png,48.1,11.5\n9.png,48.2,11.6\n")
-    page = goodsam.report(small_run(own_finished), own_finished / "out", positions=table, single=False).page
-    assert page.read_text(encoding="utf-8").count('class="point"') == 2
