@@ -185,7 +185,7 @@ def test_a_folder_of_another_id_is_not_taken_for_this_one(store: TeacherStore) -
     folder = store.path / ENSEMBLE / PRINT
     (folder / "IMG").rename(folder / "img")  # what a file system that ignores case does
     assert not store.is_done(ENSEMBLE, PRINT, "img")
-    with pytest.raises(DamagedError, match="that of IMG"):
+    with pytest.raises(DamagedError, match="belongs to IMG"):
         store.read(ENSEMBLE, PRINT, "img")
 
 
