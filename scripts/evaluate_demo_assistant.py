@@ -4,8 +4,9 @@
     python -m scripts.evaluate_demo_assistant assistant --panoramas 16 --pictures data/assistant/pictures
 
 mIoU over the 13 classes of DensePASS, from one confusion matrix over all pixels: on perspective views, on panoramas
-(512x1024) shown whole, and on windows of them (256x256, half overlapping rows and columns, each window for itself),
-enlarged by several factors before the network sees them. Seeds come from MODEL_VALIDATION.
+(512x1024) shown whole, as they are and enlarged as the demo's student sees them, and on windows of them (256x256, half
+overlapping rows and columns, each window for itself), enlarged by several factors before the network sees them. Seeds
+come from MODEL_VALIDATION.
 
 Legend: C classes, H W panorama, h w view or window, K views.
 """
@@ -36,6 +37,8 @@ from scripts.demo_data import shard_paths
 from scripts.train_demo_assistant import DEMO, PLANS
 
 HEIGHT, WINDOW = 512, 256
+WHOLE_SCALES = (1.0, 1.5)
+"""Enlargements of whole panoramas; the second is the demo student's."""
 PANORAMA_SCENES = MODEL_VALIDATION[5_000:]
 """Apart from the scenes of the perspective views."""
 Bytes = npt.NDArray[np.uint8]
@@ -91,17 +94,20 @@ def windows_labels(assistant: Assistant, view: View, scale: float) -> Bytes:
 def evaluate(name: str, views: Path, count: int, scales: list[float], pictures: Path | None) -> dict[str, object]:
     """All scores of one network."""
     assistant = load_transformers(str(DEMO / name), DENSEPASS_13, torch.device("cpu"))
-    whole, windows = ConfusionMatrix(len(DENSEPASS_13)), {scale: ConfusionMatrix(len(DENSEPASS_13)) for scale in scales}
+    whole, windows = (
+        {scale: ConfusionMatrix(len(DENSEPASS_13)) for scale in enlargements} for enlargements in (WHOLE_SCALES, scales)
+    )
     for number, view in enumerate(panoramas(count)):
-        labels = predict(assistant, view.image_HW3[None])[0]
-        whole.add(view.labels_HW, labels)
+        labels = [predict(assistant, view.image_HW3[None], scale)[0] for scale in WHOLE_SCALES]
+        for matrix, labels_HW in zip(whole.values(), labels, strict=True):
+            matrix.add(view.labels_HW, labels_HW)
         for scale, matrix in windows.items():
             matrix.add(windows_of(view.labels_HW), windows_labels(assistant, view, scale))
         if pictures:
-            save_picture(pictures / f"{name}_{number}.png", view, labels)
+            save_picture(pictures / f"{name}_{number}.png", view, labels[0])
     return {
         "views": summary(views_matrix(assistant, views)),
-        "whole panorama": summary(whole),
+        **{f"whole panorama x{scale:g}": summary(matrix) for scale, matrix in whole.items()},
         **{f"windows x{scale:g}": summary(matrix) for scale, matrix in windows.items()},
     }
 

@@ -47,7 +47,9 @@ class Plan:
     """What differs from SegFormer-B0."""
     magnification: tuple[float, float]
     """Views are resized by a factor in this range before they are cropped. The assistant will look at windows that were
-    enlarged, the student at whole panoramas as they are, where things are half as large."""
+    enlarged, the student at whole panoramas, where things are smaller."""
+    crops: tuple[int, ...] = (128, 160, 192, 256)
+    """Sides of the square crops, pixels, drawn per batch: a network that has seen one size only is poor on others."""
 
 
 PLANS = {
@@ -59,12 +61,13 @@ PLANS = {
         },
         magnification=(0.7, 1.9),
     ),
-    "student_start": Plan(ARCHITECTURES["tiny"], magnification=(0.55, 1.4)),
+    "student_start": Plan(ARCHITECTURES["tiny"], magnification=(0.8, 1.9), crops=(192, 256, 384, 512)),
 }
-"""2.4 and 0.78 million parameters."""
-CROPS = (128, 160, 192, 256)
-"""Sides of the square crops, pixels, drawn per batch: a network that has seen one size only is poor on others."""
+"""2.4 and 0.78 million parameters. The student's start sees larger crops, for it will see a whole panorama of 1536x768
+at once: one that had seen 256 pixels at most took walls for buildings and sky there."""
+BATCH_PIXELS = 8 * 256**2
 BATCH = 8
+"""Crops of a batch, fewer where their pixels are more than BATCH_PIXELS."""
 LOSS_STRIDE = 2
 """The loss looks at every second row and column of labels, in turn the even and the odd ones: a fifth less time."""
 PEAK_RATE = 1e-3
@@ -97,7 +100,7 @@ class ViewPool:
     """The rendered views in memory; shards that appear while training runs are taken in."""
 
     folders: Sequence[Path]
-    magnification: tuple[float, float] = (1.0, 1.0)
+    plan: Plan
     images_NHW3: list[npt.NDArray[np.uint8]] = field(default_factory=list[npt.NDArray[np.uint8]])
     labels_NHW: list[npt.NDArray[np.uint8]] = field(default_factory=list[npt.NDArray[np.uint8]])
     read: set[Path] = field(default_factory=set[Path])
@@ -131,9 +134,10 @@ class ViewPool:
 
     def batch(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """(images [B, 3, h, w] in 0..1, labels [B, h, w]), augmented."""
-        crop = int(rng.choice(CROPS))
-        picks = rng.integers(len(self.images_NHW3), size=BATCH)
-        pairs = [_crop(self.images_NHW3[i], self.labels_NHW[i], crop, self.magnification, rng) for i in picks]
+        crop = int(rng.choice(self.plan.crops))
+        picks = rng.integers(len(self.images_NHW3), size=min(BATCH, max(1, BATCH_PIXELS // crop**2)))
+        magnification = self.plan.magnification
+        pairs = [_crop(self.images_NHW3[i], self.labels_NHW[i], crop, magnification, rng) for i in picks]
         return torch.stack([image for image, _ in pairs]), torch.stack([labels for _, labels in pairs])
 
 
@@ -285,7 +289,7 @@ def main() -> None:
     disable_progress_bar()
     checkpoint = options.checkpoint or Path(f"data/assistant/{options.name}.pt")
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    pool = ViewPool(options.views, PLANS[options.name].magnification)
+    pool = ViewPool(options.views, PLANS[options.name])
     pool.wait(options.first_views)
     training = Training(options.name, 60 * options.minutes, checkpoint)
     if options.begin_with and training.step == 0:

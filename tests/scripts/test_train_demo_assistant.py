@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from transformers import SegformerForSemanticSegmentation
 from pipeline.classes import DENSEPASS_13
 from scripts import train_demo_assistant
 from scripts.demo_data import Batch
-from scripts.train_demo_assistant import Training, ViewPool, main, train
+from scripts.train_demo_assistant import PLANS, Training, ViewPool, main, train
 
 NAME, SIDE, HOUR = "student_start", 64, 3600.0
 Weights = dict[str, torch.Tensor]
@@ -61,7 +62,7 @@ def assert_equal(one: Weights, other: Weights) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small batches, and a checkpoint after every step."""
-    monkeypatch.setattr(train_demo_assistant, "CROPS", (SIDE,))
+    monkeypatch.setitem(PLANS, NAME, replace(PLANS[NAME], crops=(SIDE,)))
     monkeypatch.setattr(train_demo_assistant, "BATCH", 2)
     monkeypatch.setattr(train_demo_assistant, "CHECKPOINT_SECONDS", 0.0)
 
@@ -78,7 +79,7 @@ def start(tmp_path: Path) -> Path:
 def test_the_pool_reads_all_folders_shards_of_one_name_included_and_each_once(tmp_path: Path) -> None:
     save_views(tmp_path / "level" / "0.npz", 2, value=1)
     save_views(tmp_path / "tilted" / "0.npz", 3, value=2)
-    pool = ViewPool([tmp_path / "level", tmp_path / "tilted", tmp_path / "not rendered yet"])
+    pool = ViewPool([tmp_path / "level", tmp_path / "tilted", tmp_path / "not rendered yet"], PLANS[NAME])
     pool.wait(5)
     assert first_pixels(pool) == [1, 1, 2, 2, 2]
     (tmp_path / "tilted" / "1.partial.npz").write_bytes(b"being written")
@@ -128,7 +129,7 @@ def test_a_resumed_training_takes_the_steps_of_an_undisturbed_one(tmp_path: Path
 @pytest.mark.usefixtures("quick")
 def test_a_killed_training_continues_from_its_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_views(tmp_path / "views" / "0.npz", 4)
-    pool = ViewPool([tmp_path / "views"])
+    pool = ViewPool([tmp_path / "views"], PLANS[NAME])
     pool.refresh()
     checkpoint, out, batch = tmp_path / "new.pt", tmp_path / "out", ViewPool.batch
     killed = Training(NAME, HOUR, checkpoint)
@@ -173,3 +174,16 @@ def test_the_command_begins_with_a_network_once_and_after_a_kill_with_the_checkp
     torch.testing.assert_close(published(tmp_path / "out")[name], published(start)[name], rtol=0, atol=1e-3)
     run(state["elapsed"] / 60 + 1e-6, tmp_path / "is not read")
     assert torch.load(tmp_path / "new.pt", weights_only=True)["step"] == 2
+
+
+def test_larger_crops_come_in_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_demo_assistant, "BATCH_PIXELS", 4 * SIDE**2)
+    save_views(tmp_path / "views" / "0.npz", 4)
+    shapes: list[tuple[int, ...]] = []
+    for side in (SIDE // 2, SIDE, 2 * SIDE, 4 * SIDE):
+        pool = ViewPool([tmp_path / "views"], replace(PLANS[NAME], crops=(side,)))
+        pool.refresh()
+        images, labels = pool.batch(np.random.default_rng(0))
+        assert images.shape == (len(labels), 3, side, side)
+        shapes.append(tuple(labels.shape))
+    assert [shape[0] for shape in shapes] == [8, 4, 1, 1]
