@@ -26,7 +26,8 @@ import torch
 from pipeline.evaluate.ladder import Ladder, LadderInput
 from pipeline.evaluate.metrics import LabelArray, best_class
 from pipeline.evaluate.threshold import ConfidenceHistograms
-from pipeline.student.model import start_student
+from pipeline.settings import fingerprint
+from pipeline.student.model import start_identity, start_student
 from scripts.evidence.scenes import Scenes
 from scripts.evidence.study import DEFAULT, Variant
 from scripts.evidence.tables import STUDENT
@@ -149,7 +150,8 @@ class Study:
         torch.manual_seed(0)
         model = start_student(recipe.student, recipe.classes).model.eval()
         start = StudentPredictor(model, recipe.classes, "cpu")
-        return self._once("start", lambda: {"student_start": self._measure(start)[STUDENT]})
+        seen = fingerprint(start_identity(recipe.student, recipe.classes), recipe.student.scale)
+        return self._once(f"start-{seen}", lambda: {"student_start": self._measure(start)[STUDENT]})
 
     def _taught(self, variant: Variant, seed: int) -> Run:
         """The run whose student a variant asks for, with what teaches it."""

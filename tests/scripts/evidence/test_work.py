@@ -60,7 +60,9 @@ def test_what_was_measured_is_found_again(tmp_path: Path) -> None:
     for path in scenes.held_out.rglob("*.png"):
         path.unlink()  # nothing is looked at again
     np.testing.assert_array_equal(study.start()["student_start"], first)
-    assert [path.name for path in (tmp_path / "matrices").iterdir()] == ["start.npz"]
+    assert len(list((tmp_path / "matrices").iterdir())) == 1
+    with pytest.raises(ValueError, match="at least one array"):  # another scale: measured anew, and the pictures are gone
+        replace(study, settings=("student.scale=2",)).start()
 
 
 def test_what_a_command_has_written_is_told_and_its_recipe_taken(tmp_path: Path) -> None:
