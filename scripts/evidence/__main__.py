@@ -67,6 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
         scenes.render(options.workers)
     for name in parts:
         part = some_rows(PARTS[name], options.rows)
+        part = few_steps(part) if options.quick else part
         has_none = options.no_students or not part.seeds
         seeds = 0 if has_none else options.seeds or (1 if options.quick else part.seeds)
         write(out, name, measure(study, replace(part, seeds=seeds), out, name))
@@ -89,6 +90,12 @@ def some_rows(part: Part, words: Sequence[str]) -> Part:
     """The part with its first row and those whose names contain one of the words; all of them without words."""
     chosen = [variant for variant in part.variants[1:] if not words or any(word in variant.name for word in words)]
     return replace(part, variants=(part.variants[0], *chosen))
+
+
+def few_steps(part: Part) -> Part:
+    """The part without rows that ask for more steps than a quick study has: an average of the weights over many."""
+    kept = [variant for variant in part.variants if not any("average" in setting for setting in variant.settings)]
+    return replace(part, variants=tuple(kept))
 
 
 def measure(study: Study, part: Part, out: Path, name: str) -> Record:

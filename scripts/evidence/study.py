@@ -140,7 +140,7 @@ PARTS = {
             ("features by mean squared error", "losses.feature_form=mse"),
             ("features by channel-wise divergence (CWD)", "losses.feature_form=channels"),
             ("edges and bodies apart, half each (BPKD)", "losses.edge_share=0.5"),
-            ("average of the weights over about 50 steps", "distill.average=0.98"),
+            ("average of the weights over about 25 steps", "distill.average=0.96"),
             ("classes not balanced", "losses.class_balance=0"),
             ("neither rolled nor mirrored", ("distill.yaw_roll=false", "distill.mirror=false")),
             ("colours as they are", "distill.colour_jitter=0"),

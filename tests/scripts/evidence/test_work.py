@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scripts.evidence.__main__ import QUICK, few_steps
 from scripts.evidence.scenes import Scenes
 from scripts.evidence.study import PARTS, Variant
 from scripts.evidence.work import Study, slug, tell
@@ -29,6 +30,13 @@ def test_every_variant_is_a_recipe_of_its_own(tmp_path: Path) -> None:
             assert recipe.student.seed == 2
             same = replace(recipe, name=default.name, student=replace(recipe.student, seed=0)) == default
             assert same == (not variant.settings), variant.name
+
+
+def test_every_variant_of_a_quick_study_is_a_recipe(tmp_path: Path) -> None:
+    study = Study(tmp_path, Scenes(tmp_path / "scenes", 1, 1), settings=QUICK)
+    rows = [variant for part in PARTS.values() for variant in few_steps(part).variants if not variant.made_by]
+    assert all(study.run(variant).recipe.distill.steps for variant in rows)
+    assert len(rows) > 40
 
 
 def test_a_panorama_set_aside_ends_the_study() -> None:
@@ -61,7 +69,9 @@ def test_what_was_measured_is_found_again(tmp_path: Path) -> None:
         path.unlink()  # nothing is looked at again
     np.testing.assert_array_equal(study.start()["student_start"], first)
     assert len(list((tmp_path / "matrices").iterdir())) == 1
-    with pytest.raises(ValueError, match="at least one array"):  # another scale: measured anew, and the pictures are gone
+    with pytest.raises(
+        ValueError, match="at least one array"
+    ):  # measured anew, without pictures
         replace(study, settings=("student.scale=2",)).start()
 
 
