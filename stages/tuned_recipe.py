@@ -38,7 +38,9 @@ def require_free(out: Path, overwrite: bool) -> None:
     """
     if out.suffix != ".toml":
         raise InputError(f"--out is {out}", "the name of a recipe ends with .toml", "Add this ending")
-    if out.is_dir() or (out.exists() and not overwrite):
+    if out.is_dir():
+        raise InputError(f"{out} is a folder", "a recipe is a file", "Name another file with --out")
+    if out.exists() and not overwrite:
         raise InputError(f"{out} already exists", "a recipe is overwritten only with --overwrite",
                          "Name another file with --out, or pass --overwrite")  # fmt: skip
     require_writable(out)

@@ -50,7 +50,7 @@ def test_init_gives_a_recipe_to_open_and_what_it_was_written_for(tmp_path: Path)
     assert goodsam.open_run(found.recipe).recipe.name == "my-street"
     again = printed("init", str(tmp_path / "photos"), "--out", str(tmp_path / "other.toml"))
     assert again == asdict(found) | {"recipe": str(tmp_path / "other.toml")}
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         goodsam.init(tmp_path / "photos", out)
     assert goodsam.init(tmp_path / "photos", tmp_path / "n.toml", name="mine").panoramas == 3
     assert goodsam.open_run(tmp_path / "n.toml").recipe.name == "mine"

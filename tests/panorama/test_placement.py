@@ -111,7 +111,9 @@ def test_in_a_run_of_bands_a_part_lies_where_the_band_has_it(tmp_path: Path) -> 
     assert opened.image_HW3.shape == (32, 128, 3)
     whole_band = open_panorama(write_part(tmp_path / "b.png", 32, 0, 64, 256), BAND)
     assert whole_band.placement.is_whole and not whole_band.transparent_HW.any()
-    with pytest.raises(InputError, match=r"lies \+84 to \+14 degrees from the horizon.*from \+45 to -45") as caught:
+    with pytest.raises(
+        InputError, match=r"shows \+84 to \+14 degrees above the horizon.*show \+45 to -45 degrees"
+    ) as caught:
         open_panorama(write_part(tmp_path / "c.png", 4, 0, 50, 256), BAND)
     assert "vertical_fov = 180" in caught.value.remedy
 
@@ -119,7 +121,7 @@ def test_in_a_run_of_bands_a_part_lies_where_the_band_has_it(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("wrong", "found"),
     [
-        ({"FullPanoHeightPixels": 200}, "part of 256x200 pixels"),
+        ({"FullPanoHeightPixels": 200}, "part of a panorama of 256x200 pixels"),
         ({"CroppedAreaLeftPixels": 160}, "columns 160 to 288 of 256"),
         ({"CroppedAreaTopPixels": -20}, "rows -20 to 44 of 128"),
         ({"CroppedAreaTopPixels": ""}, "do not say where"),

@@ -46,7 +46,7 @@ def test_controls_without_labels_are_told(own_finished: Path) -> None:
     run = small_run(own_finished, evaluation={"controls": ["oracle"], "overlays": 0}, data={"labels": ""})
     events: list[Event] = []
     evaluate(run, events.append)
-    assert any("set data.labels" in event.text for event in events if isinstance(event, Note))
+    assert any("data.labels is empty" in event.text for event in events if isinstance(event, Note))
 
 
 def test_none_are_computed_unless_asked_for(finished: Path) -> None:

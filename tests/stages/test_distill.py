@@ -114,7 +114,7 @@ def test_a_finished_student_is_found_and_becomes_the_runs_latest(own_finished: P
 def test_without_panoramas_or_their_cache_nothing_is_written(own_finished: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
         distill(small_run(own_finished, data={"panoramas": str(own_finished / "nowhere")}), silent)
-    with pytest.raises(CacheError, match=r"Run teacher-cache (first|again)"):
+    with pytest.raises(CacheError, match=r"Run `goodsam teacher-cache` (first|again)"):
         distill(small_run(own_finished, fusion={"theta": 0.123}), silent)
     assert not (own_finished / "cache" / "students").exists()
 

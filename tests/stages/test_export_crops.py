@@ -107,7 +107,7 @@ def test_names_of_views_are_their_directions_and_unique() -> None:
         ({"views": "level=many"}, RecipeError, "--views has 'level=many'"),
         ({"views": "fov=170"}, RecipeError, "views.fov is 170"),
         ({"views": "level=0,down=0,up=0,nadir=0,zenith=0"}, RecipeError, "there are no views to cut"),
-        ({"format": "coco"}, InputError, "--views level=4"),
+        ({"format": "coco"}, InputError, "--views is level=4"),
         ({"outputs": frozenset(["labels"])}, InputError, "--format crops has maps of its own"),
     ],
 )

@@ -299,7 +299,7 @@ def test_the_command_prints_the_table_and_writes_beside_the_recipe(copied: Path)
     assert "(recipe)" in printed and "| score |" in printed and "chosen: " in printed
     assert load_recipe(copied / "small.tuned.toml").name == "small-tuned"
     code, printed = run_cli(["tune", str(recipe)])
-    assert code == 1 and "small.tuned.toml exists" in printed
+    assert code == 1 and "small.tuned.toml already exists" in printed
 
 
 @pytest.mark.parametrize(

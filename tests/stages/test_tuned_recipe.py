@@ -25,12 +25,12 @@ def test_a_free_file_is_none_that_is_there_unless_asked_and_has_the_ending_of_re
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "my.toml").touch()
     require_free(tmp_path / "my.toml", overwrite=True)
-    with pytest.raises(InputError, match=r"my\.toml exists; .*--overwrite"):
+    with pytest.raises(InputError, match=r"my\.toml already exists; .*--overwrite"):
         require_free(tmp_path / "my.toml", overwrite=False)
     with pytest.raises(InputError, match=r"ends with \.toml"):
         require_free(tmp_path / "my.txt", overwrite=True)
     (tmp_path / "folder.toml").mkdir()
-    with pytest.raises(InputError, match=r"folder\.toml exists"):
+    with pytest.raises(InputError, match=r"folder\.toml is a folder"):
         require_free(tmp_path / "folder.toml", overwrite=True)
 
 

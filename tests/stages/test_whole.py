@@ -259,7 +259,7 @@ def test_a_printed_recipe_is_one_that_runs(tmp_path: Path, capsys: pytest.Captur
         (("verify", "street"), "teacher-cache"),
         (("distill", "demo", "--set", "data.panoramas={photos}", "--device", "cuda:99"), "cuda:99"),
         (("distill", "demo", "--set", "data.panoramas={photos}", "--device", "gpu"), "'gpu'"),
-        (("distill", "demo", "--set", "fusion=keep", "--set", "fusion.theta=1"), "inside fusion"),
+        (("distill", "demo", "--set", "fusion=keep", "--set", "fusion.theta=1"), "a key of the table fusion"),
         (("predict", "{photos}", "{out}", "--student", "/nowhere"), "/nowhere"),
         (("predict", "{photos}", "/dev/null/out", "--student", "{student}"), "/dev/null/out"),
         (

@@ -182,5 +182,5 @@ def test_students_of_other_kinds_become_onnx_files(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_student_that_cannot_become_an_onnx_file_is_refused_in_one_sentence(tmp_path: Path) -> None:
     model = start_student(config_only(tmp_path, "mobilevit"), TOY).model.eval()
-    with pytest.raises(WeightsError, match=r"student of type mobilevit cannot be exported.*goodsam predict --model"):
+    with pytest.raises(WeightsError, match=r"a student \(mobilevit\) cannot be exported.*goodsam predict --model"):
         student_onnx(model, "uint8", {})

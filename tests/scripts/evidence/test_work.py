@@ -69,9 +69,7 @@ def test_what_was_measured_is_found_again(tmp_path: Path) -> None:
         path.unlink()  # nothing is looked at again
     np.testing.assert_array_equal(study.start()["student_start"], first)
     assert len(list((tmp_path / "matrices").iterdir())) == 1
-    with pytest.raises(
-        ValueError, match="at least one array"
-    ):  # measured anew, without pictures
+    with pytest.raises(ValueError, match="at least one array"):  # measured anew, without pictures
         replace(study, settings=("student.scale=2",)).start()
 
 

@@ -357,7 +357,7 @@ def test_windows_and_crops_too_thin_for_the_encoder_are_refused_before_any_work(
     generator = AutomaticMaskGenerator(sam, 1, crop_n_layers=layers, crop_overlap_ratio=0)
     assert generator.generate(np.zeros((1 + layers, 500, 3), np.uint8)).width == 500
     generator.encoder = None  # type: ignore[assignment]
-    with pytest.raises(InputError, match=rf"{expected} pixels; its shorter side .* SAM's 256\. Choose"):
+    with pytest.raises(InputError, match=rf"{expected} pixels; its shorter side .* SAM's 256 pixels\. Choose"):
         generator.generate_many([np.zeros((64, 64, 3), np.uint8), np.zeros((*size, 3), np.uint8)])
 
 
