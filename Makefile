@@ -41,7 +41,7 @@ try: setup  ## Maps, tables and a report of six rendered panoramas, or of PHOTOS
 	$(GOODSAM) predict $(PHOTOS) cache/try/maps --model demo
 	$(GOODSAM) report cache/try/maps --panoramas $(PHOTOS)
 
-demo: setup  ## World, teacher cache, distillation, evaluation on the embedded default; seven to ten minutes on two cores.
+demo: setup  ## World, teacher cache, distillation, evaluation on the embedded default; nine to fourteen minutes on two cores.
 	$(GOODSAM) world demo --workers 2
 	$(GOODSAM) teacher-cache demo --workers 2
 	$(GOODSAM) distill demo
