@@ -20,7 +20,7 @@ from pipeline.panorama.config import OPTIONAL_OF_VIEWS, OPTIONAL_OF_WINDOWS, Pan
 from pipeline.pretrained import find_network
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint, without_unused
-from pipeline.teacher.config import OPTIONAL_OF_ASSISTANT
+from pipeline.teacher.config import OPTIONAL_OF_ASSISTANT, SettingNames
 from pipeline.teacher.identity import assistant_identity
 from stages.views import assistant_views, shared_views
 
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from stages.predictor import Predictor
 
 MODEL_KEY = "--model"
-_OPTIONS = {"assistant.name": MODEL_KEY, "assistant.label_set": "--label-set",
-            "Set assistant.output to": "Set assistant.output in a recipe, named by --recipe, to"}  # fmt: skip
-"""Settings of a recipe that errors name, and what `predict` has instead."""
+_OPTIONS = SettingNames(MODEL_KEY, "--label-set", "assistant.output in a recipe named by --recipe")
+"""What `predict` has in place of a recipe's settings."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +69,7 @@ class AssistantModel:
         from pipeline.teacher.assistant import load_assistant
 
         recipe = dataclasses.replace(self.recipe, panorama=panorama)  # which checks that they fit each other
-        try:
-            assistant = load_assistant(recipe.assistant, torch.device(device))
-        except WeightsError as error:
-            remedy = error.remedy
-            for setting, option in _OPTIONS.items():
-                remedy = remedy.replace(setting, option)
-            raise WeightsError(error.found, error.expected, remedy) from error
+        assistant = load_assistant(recipe.assistant, torch.device(device), _OPTIONS)
         return AssistantPredictor(assistant, recipe, device)
 
 

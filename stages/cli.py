@@ -10,20 +10,16 @@ import typer
 
 from pipeline import __version__
 from stages import torchrun
-from stages.cli_adapt import adapt
 from stages.cli_before import doctor, init, plan, status
 from stages.cli_cache import gc, runs, verify
 from stages.cli_export import export, export_onnx
+from stages.cli_fit import adapt, tune
 from stages.cli_import import import_labels
 from stages.cli_options import (
     CacheOption,
     DeviceOption,
     RecipeArgument,
     SetOption,
-    TuneMinutes,
-    TuneOut,
-    TuneOverwrite,
-    TunePanoramas,
     WorkersOption,
     count_failures,
     open_run_of,
@@ -160,33 +156,7 @@ app.command("import-labels", short_help="Take corrected labels back from a label
 app.command("export", short_help="Write the cached ensemble as maps, without a student.")(export)
 app.command("report", short_help="Write maps and figures as a page that opens offline.")(report)
 app.command("export-onnx", short_help="Write a student as one ONNX file, compared with torch.")(export_onnx)
-
-
-@app.command(short_help="Choose the assistant's blend without labels.")
-def tune(
-    recipe: RecipeArgument = "demo",
-    cache: CacheOption = None,
-    set_: SetOption = None,
-    out: TuneOut = None,
-    minutes: TuneMinutes = 20,
-    panoramas: TunePanoramas = 6,
-    overwrite: TuneOverwrite = False,
-    device: DeviceOption = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the networks.")] = 1,
-) -> None:
-    """Choose how much windows, whole image and perspective views count by what SAM's masks say of a few panoramas."""
-    import goodsam
-    from stages.tuned_recipe import usual_file
-
-    run, file = open_run_of(recipe, cache, set_), out or usual_file(recipe)
-    result = goodsam.tune(run, file, minutes=minutes, panoramas=panoramas, overwrite=overwrite, device=device,
-                          threads=threads)  # fmt: skip
-    typer.echo(result.text(most=10))
-    typer.echo(f"all {len(result.trials)} blends: {run.folder / 'tune' / 'table.md'}")
-    typer.echo(result.verdict)
-    typer.echo(f"recipe: {file}")
-
-
+app.command(short_help="Choose the assistant's blend without labels.")(tune)
 app.command(short_help="Train the assistant on its own teacher cache, without labels.")(adapt)
 app.command("train-assistant", short_help="Train a network on labelled perspective pictures.")(train_assistant)
 app.command(short_help="Read a whole teacher cache and check every checksum.")(verify)

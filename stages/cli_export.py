@@ -10,6 +10,7 @@ import typer
 
 from stages.cli_options import (
     CacheOption,
+    PositionsOption,
     RecipeArgument,
     SetOption,
     WorkersOption,
@@ -103,12 +104,7 @@ def export(
     size: Annotated[
         Size, typer.Option(help="The picture's own size, or the working size as the networks saw it.")
     ] = Size.ORIGINAL,
-    positions: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV of where panoramas were taken: path, latitude, longitude, ...; else their EXIF says it."
-        ),
-    ] = None,
+    positions: PositionsOption = None,
     url_prefix: Annotated[
         str, typer.Option(help="What stands before a picture's path in the tasks for Label Studio.")
     ] = "/data/local-files/?d=",

@@ -34,19 +34,10 @@ SetOption = Annotated[
 
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto (cuda where there is one).")]
 WorkersOption = Annotated[int, typer.Option(min=0, help="Worker processes on this machine; 0 works in this process.")]
-
-# `goodsam tune`
-TuneMinutes = Annotated[float, typer.Option(min=0, help="Time limit, minutes; one panorama is looked at in any case.")]
-TunePanoramas = Annotated[int, typer.Option(min=1, help="Panoramas to look at, spread over the folder, at most.")]
-TuneOut = Annotated[
+PositionsOption = Annotated[
     Path | None,
-    typer.Option(
-        "--out",
-        help="File of the recipe that is written; by default my.tuned.toml beside my.toml.",
-        show_default=False,
-    ),
+    typer.Option(help="CSV of where panoramas were taken: path, latitude, longitude, ...; else their EXIF says it."),
 ]
-TuneOverwrite = Annotated[bool, typer.Option("--overwrite", help="Overwrite that file if it exists.")]
 
 
 def count_failures(failed: dict[str, str]) -> None:

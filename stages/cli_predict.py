@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stages.cli_options import DeviceOption, WorkersOption, count_failures
+from stages.cli_options import DeviceOption, PositionsOption, WorkersOption, count_failures
 
 DEMO_STUDENT = Path("cache/demo/student/final")
 """The network that is taken where none is named."""
@@ -52,12 +52,7 @@ def predict(
         bool,
         typer.Option(help="Level pictures whose GPano tags call the camera tilted; labels keep their pixels."),
     ] = True,
-    positions: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV of where panoramas were taken: path, latitude, longitude, ...; else their EXIF says it."
-        ),
-    ] = None,
+    positions: PositionsOption = None,
     overlays: Annotated[bool, typer.Option(help="Also write pictures of the labels over the panoramas.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Recompute finished panoramas too.")] = False,
     workers: WorkersOption = 0,

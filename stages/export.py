@@ -51,7 +51,7 @@ from stages.export_task import (
 from stages.manifest import NotCachedError
 from stages.map_tables import doubtful_positions, row_of_notes, write_map_tables
 from stages.positions import Positions, read_positions
-from stages.reading import RunReader
+from stages.reading import RunReader, require_several_assistants
 from stages.runner import run_tasks
 from stages.runs import Run
 from stages.splits import EVALUATION, LEARNING, SplitPanorama, all_panoramas, evaluation_panoramas, learning_panoramas
@@ -99,9 +99,8 @@ class ExportJob:
         if unknown := sorted(self.outputs - OUTPUTS.keys()):
             raise InputError(f"--what has {', '.join(unknown)}", f"it is a list of {', '.join(OUTPUTS)}",
                              "Correct it, as in --what labels,overlays")  # fmt: skip
-        if AGREEMENT in self.outputs and not self.run.recipe.further_assistants:
-            raise InputError(f"--what has {AGREEMENT}", "it is that of several assistants, and the recipe has one",
-                             "Leave it out, or add [[further_assistants]] to the recipe")  # fmt: skip
+        if AGREEMENT in self.outputs:
+            require_several_assistants(self.run.recipe, f"--what has {AGREEMENT}")
         if self.outputs and not FORMATS[self.format].has_maps:
             raise InputError(f"--what {','.join(sorted(self.outputs))}", f"--format {self.format} has maps of its own",
                              "Leave --what out, or export maps into another folder")  # fmt: skip

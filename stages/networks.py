@@ -60,7 +60,8 @@ def assistant(config: AssistantConfig, device: str) -> Assistant:
 
 
 class TorchThreads:
-    """The number of torch threads while tasks run; when the last of those at work is done, it is as before the first.
+    """The number of torch threads while tasks run; a thread whose task is done has the number again that there was
+    before the first of those at work.
 
     torch keeps a number per thread that calls it, and one for threads that have not called it yet.
     """
@@ -71,10 +72,11 @@ class TorchThreads:
 
     @contextmanager
     def set_to(self, count: int) -> Generator[None]:
-        """While a task runs in the calling thread."""
+        """While a task runs in the calling thread, which does one at a time."""
         with self._lock:
+            found = torch.get_num_threads()  # asked always: a thread's own number counts only once torch has been asked
             if self._tasks == 0:
-                self._before = torch.get_num_threads()
+                self._before = found
             self._tasks += 1
             torch.set_num_threads(count)
         try:
@@ -82,8 +84,7 @@ class TorchThreads:
         finally:
             with self._lock:
                 self._tasks -= 1
-                if self._tasks == 0:
-                    torch.set_num_threads(self._before)
+                torch.set_num_threads(self._before)
 
 
 torch_threads = TorchThreads()

@@ -17,7 +17,7 @@ from pipeline.cache import codec, records
 from pipeline.cache.schema import ASSISTANT, ASSISTANTS_BLEND, ENSEMBLE
 from pipeline.cache.store import TeacherStore
 from pipeline.ensemble.assistants import enough_agree
-from pipeline.errors import RERUN_STAGE_ONE, CacheError, counted
+from pipeline.errors import RERUN_STAGE_ONE, CacheError, InputError, counted
 from pipeline.panorama.images import OpenedPanorama, open_panorama
 from pipeline.panorama.level import level_image
 from pipeline.panorama.placement import Placement
@@ -115,9 +115,10 @@ class RunReader:
         """How many of several assistants give a pixel the class that their mean gives it, [H, W].
 
         Raises:
+            InputError: the recipe has one assistant.
             CacheError: it is not in the cache, or damaged.
-            KeyError: the recipe has one assistant.
         """
+        require_several_assistants(self.recipe, "the agreement of assistants is asked for")
         array = "agreeing_assistants"
         return self.read(ASSISTANTS_BLEND, panorama_id, (array,))[array]
 
@@ -225,6 +226,21 @@ class RunReader:
 
     def _entry(self, name: str, panorama_id: str) -> str:
         return self.records[panorama_id].entry(product(name))
+
+
+def require_several_assistants(recipe: Recipe, asked: str) -> None:
+    """Refuse to tell how many of a recipe's assistants agree where it has one.
+
+    Args:
+        recipe: any.
+        asked: what asks for it, for the message.
+
+    Raises:
+        InputError: it has one.
+    """
+    if not recipe.further_assistants:
+        raise InputError(asked, "it is that of several assistants, and the recipe has one",
+                         "Leave it out, or add [[further_assistants]] to the recipe")  # fmt: skip
 
 
 def teacher_arrays(

@@ -155,7 +155,9 @@ class _Tuning:
         self._mask_entries = MaskEntries(self._folder / MASKS_FILE)
         assistant, views = run.recipe.assistant, run.recipe.views
         self._current = blend_of(assistant, views)
-        seen = [g for g in GROUPS if Part.of_group(g, views, 1.0).perspective_views(run.recipe.panorama)]
+        fixed = [g for g in run.recipe.sam.view_groups if getattr(views, g) == 0]  # SAM would see further views
+        seen = [g for g in GROUPS
+                if g not in fixed and Part.of_group(g, views, 1.0).perspective_views(run.recipe.panorama)]  # fmt: skip
         self._groups = tuple(seen)
         self._parts = parts_of(Blend(0.5, 0.25, self._groups) if seen else Blend(0.5, 0.0), assistant, views)
         self._trials: dict[Blend, Trial] = {}
@@ -242,7 +244,7 @@ class _Tuning:
         their parts."""
         assistant, views = self._recipe.assistant, self._recipe.views
         best = choose({blend: trial.mean for blend, trial in self._trials.items()}, self._groups).best
-        for blend in variants(best, assistant, views):
+        for blend in variants(best, assistant, views, self._recipe.sam.view_groups):
             new = [part for part in parts_of(blend, assistant, views) if part not in self._parts]
             if not self._budget.has_room_for(sum(self._expected(part, panoramas) for part in new)):
                 self._listener(Note(BLENDS, f"no time to try {blend.label}"))

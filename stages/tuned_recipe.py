@@ -50,7 +50,7 @@ def tuned(recipe: Recipe, blend: Blend) -> Recipe:
     """A recipe with another blend, as a run of its own name: `goodsam runs` shows both."""
     from pipeline.tune.blends import settings_of  # not above: it imports torch, seconds of a processor
 
-    assistant, views = settings_of(blend, recipe.assistant, recipe.views)
+    assistant, views = settings_of(blend, recipe.assistant, recipe.views, recipe.sam.view_groups)
     name = recipe.name if recipe.name.endswith(_MARK) else f"{recipe.name}{_MARK}"
     return replace(recipe, name=name, assistant=assistant, views=views)
 

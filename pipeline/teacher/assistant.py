@@ -21,8 +21,8 @@ import torch
 from pipeline.classes import DENSEPASS_13, LabelSet, label_set
 from pipeline.errors import WeightsError
 from pipeline.precision import chosen_precision
-from pipeline.teacher.config import AssistantConfig
-from pipeline.teacher.identity import DEMO_FOLDER, settings_named
+from pipeline.teacher.config import FIRST_ASSISTANT, AssistantConfig, SettingNames
+from pipeline.teacher.identity import DEMO_FOLDER
 
 DEMO_LABELS = DENSEPASS_13
 LEVEL_OF_STRIDE = {4: 1, 8: 2, 16: 3, 32: 4}
@@ -78,23 +78,28 @@ class Assistant(Protocol):
         ...
 
 
-def load_assistant(config: AssistantConfig, device: torch.device) -> Assistant:
+def load_assistant(config: AssistantConfig, device: torch.device, names: SettingNames | None = None) -> Assistant:
     """The network that `config` names, ready to use. The demo network has its own label set, whatever `config` says.
+
+    Args:
+        config: settings.
+        device: where it runs.
+        names: what errors call the settings; None: as the recipe has them.
 
     Raises:
         WeightsError: it is missing, broken, of the wrong kind, or has another number of classes than the label set.
     """
-    with settings_named(config):
-        if config.kind == "onnx":
-            from pipeline.teacher.assistant_onnx import load_onnx
+    names = names or config.setting_names
+    if config.kind == "onnx":
+        from pipeline.teacher.assistant_onnx import load_onnx
 
-            return load_onnx(config.name, label_set(config.label_set), device, config.output)
-        from pipeline.teacher.assistant_transformers import load_transformers
+        return load_onnx(config.name, label_set(config.label_set), device, config.output, names)
+    from pipeline.teacher.assistant_transformers import load_transformers
 
-        precision = chosen_precision(config.precision, device)
-        if config.kind == "demo":
-            return load_transformers(str(DEMO_FOLDER), DEMO_LABELS, device, "demo", precision)
-        return load_transformers(config.name, label_set(config.label_set), device, precision=precision)
+    precision = chosen_precision(config.precision, device)
+    if config.kind == "demo":
+        return load_transformers(str(DEMO_FOLDER), DEMO_LABELS, device, "demo", precision)
+    return load_transformers(config.name, label_set(config.label_set), device, precision=precision, names=names)
 
 
 def crop_padding(maps_KDhw: torch.Tensor, padded: torch.Size, size: tuple[int, int]) -> torch.Tensor:
@@ -120,8 +125,14 @@ def require_levels(levels: Sequence[int], available: tuple[int, ...], identity: 
         )
 
 
-def require_classes(found: int, labels: LabelSet, network: str) -> None:
+def require_classes(found: int, labels: LabelSet, network: str, key: str = FIRST_ASSISTANT.label_set) -> None:
     """Refuse a network whose classes are not those of the label set.
+
+    Args:
+        found: how many it has.
+        labels: the classes that the settings state for the network.
+        network: its description, for messages.
+        key: the setting that states the classes, for messages.
 
     Raises:
         WeightsError: the numbers differ.
@@ -130,11 +141,13 @@ def require_classes(found: int, labels: LabelSet, network: str) -> None:
         raise WeightsError(
             f"{network} predicts {found} classes",
             f"the label set {labels.name} has {len(labels)}",
-            "Set assistant.label_set to the classes that the network was trained on",
+            f"Set {key} to the classes that the network was trained on",
         )
 
 
-def class_order(names: Sequence[str], labels: LabelSet, network: str) -> tuple[int, ...]:
+def class_order(
+    names: Sequence[str], labels: LabelSet, network: str, key: str = FIRST_ASSISTANT.label_set
+) -> tuple[int, ...]:
     """The network's channel of each class of the label set, matched by the network's own class names.
 
     Case, spaces, hyphens and underscores of names do not matter. Channels keep their order where the network
@@ -144,6 +157,7 @@ def class_order(names: Sequence[str], labels: LabelSet, network: str) -> tuple[i
         names: the network's class names in the order of its channels, as many as `labels` has.
         labels: the classes that the settings state for the network.
         network: its description, for messages.
+        key: the setting that states the classes, for messages.
 
     Returns:
         Position p holds the channel of class p.
@@ -158,8 +172,7 @@ def class_order(names: Sequence[str], labels: LabelSet, network: str) -> tuple[i
         raise WeightsError(
             f"{network} predicts {', '.join(names)}",
             f"the label set {labels.name} has {', '.join(labels.names)}",
-            "Set assistant.label_set to the classes that the network was trained on, or correct id2label in its"
-            " config.json",
+            f"Set {key} to the classes that the network was trained on, or correct id2label in its config.json",
         )
     return tuple(theirs.index(name) for name in ours)
 

@@ -38,6 +38,7 @@ from pipeline.teacher.assistant import (
     require_classes,
     require_levels,
 )
+from pipeline.teacher.config import FIRST_ASSISTANT, SettingNames
 from pipeline.teacher.identity import onnx_identity, require_onnx_file
 from pipeline.teacher.normalisation import Normalisation, assumption_note
 
@@ -92,7 +93,9 @@ class OnnxAssistant:
         return AssistantOutput(logits, dict(zip(levels, features, strict=True)))
 
 
-def load_onnx(name: str, labels: LabelSet, device: torch.device, output: str = "") -> OnnxAssistant:
+def load_onnx(
+    name: str, labels: LabelSet, device: torch.device, output: str = "", names: SettingNames = FIRST_ASSISTANT
+) -> OnnxAssistant:
     """A network from an ONNX file, with its weights inside or in files beside it.
 
     Args:
@@ -100,23 +103,24 @@ def load_onnx(name: str, labels: LabelSet, device: torch.device, output: str = "
         labels: the classes that it predicts.
         device: where results go, and where it runs if onnxruntime can.
         output: the output that has the class scores; empty: `logits`, or the only one beside the encoder levels.
+        names: what errors call the settings.
 
     Raises:
         WeightsError: onnxruntime is not installed, the file is missing or broken, its input or class scores are not as
             described above, or it has other classes than `labels`.
     """
     path = Path(name).expanduser()
-    session = _session(path, device)
+    session = _session(path, device, names.name)
     _require_images(session, name)
     outputs = [entry.name for entry in session.get_outputs()]
-    scores_name = _scores_name(outputs, output, name)
+    scores_name = _scores_name(outputs, output, name, names.output)
     scores = _run(session, [scores_name], _probe(session), name)[0]
-    _require_scores(scores, labels, f"the output {scores_name} of {name}")
-    require_classes(scores.shape[1], labels, f"the assistant {name}")
+    _require_scores(scores, labels, f"the output {scores_name} of {name}", names.output)
+    require_classes(scores.shape[1], labels, f"the assistant {name}", names.label_set)
     return OnnxAssistant(
         session,
         labels,
-        onnx_identity(name),
+        onnx_identity(name, names.name),
         device,
         _normalisation(session, path.parent),
         scores_name,
@@ -127,9 +131,9 @@ def load_onnx(name: str, labels: LabelSet, device: torch.device, output: str = "
     )
 
 
-def _session(path: Path, device: torch.device) -> InferenceSession:
-    require_onnx_file(path)
-    return open_session(path, device, f"the assistant {path}", "Export it again, or correct assistant.name")
+def _session(path: Path, device: torch.device, key: str) -> InferenceSession:
+    require_onnx_file(path, key)
+    return open_session(path, device, f"the assistant {path}", f"Export it again, or correct {key}")
 
 
 def _require_images(session: InferenceSession, name: str) -> None:
@@ -149,7 +153,7 @@ def _require_images(session: InferenceSession, name: str) -> None:
                            "an assistant takes images as [K, 3, H, W]", "Export it with channels first")  # fmt: skip
 
 
-def _scores_name(outputs: Sequence[str], chosen: str, name: str) -> str:
+def _scores_name(outputs: Sequence[str], chosen: str, name: str, key: str) -> str:
     """The output that has the class scores.
 
     Raises:
@@ -159,13 +163,13 @@ def _scores_name(outputs: Sequence[str], chosen: str, name: str) -> str:
     if chosen:
         if chosen not in outputs:
             raise WeightsError(f"{name} has no output {chosen}", f"its outputs are {listed}",
-                               "Set assistant.output to one of them")  # fmt: skip
+                               f"Set {key} to one of them")  # fmt: skip
         return chosen
     candidates = [output for output in outputs if output not in _LEVEL_NAMES.values()]
     if "logits" in candidates or len(candidates) == 1:
         return "logits" if "logits" in candidates else candidates[0]
     raise WeightsError(f"{name} has the outputs {listed}", "one must be called logits",
-                       "Set assistant.output to the one that has the class scores")  # fmt: skip
+                       f"Set {key} to the one that has the class scores")  # fmt: skip
 
 
 def _normalisation(session: InferenceSession, folder: Path) -> Normalisation:
@@ -186,7 +190,7 @@ def _probe(session: InferenceSession) -> npt.NDArray[np.float32]:
     return np.random.default_rng(0).uniform(0, 2, (1, 3, *sizes)).astype(np.float32)
 
 
-def _require_scores(scores: npt.NDArray[np.generic], labels: LabelSet, what: str) -> None:
+def _require_scores(scores: npt.NDArray[np.generic], labels: LabelSet, what: str, key: str) -> None:
     """Refuse an output that is no map of class scores [K, C, h, w], by what it is.
 
     Raises:
@@ -198,9 +202,7 @@ def _require_scores(scores: npt.NDArray[np.generic], labels: LabelSet, what: str
         raise WeightsError(f"{what} holds class ids ({scores.dtype} {shape})", expected,
                            "Export the network without its final argmax")  # fmt: skip
     if scores.ndim != 4:
-        raise WeightsError(
-            f"{what} is {scores.dtype} {shape}", expected, "Export it with this shape, or set assistant.output"
-        )
+        raise WeightsError(f"{what} is {scores.dtype} {shape}", expected, f"Export it with this shape, or set {key}")
     if shape[1] != len(labels) == shape[3]:
         raise WeightsError(f"{what} is {shape}, channels last", expected, "Export it with channels first")
 

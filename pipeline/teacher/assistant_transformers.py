@@ -31,10 +31,9 @@ from pipeline.teacher.assistant import (
     require_classes,
     require_levels,
 )
+from pipeline.teacher.config import FIRST_ASSISTANT, SettingNames
 from pipeline.teacher.identity import identity_of_folder
 from pipeline.teacher.normalisation import Normalisation, assumption_note
-
-_KEY = "assistant.name"
 
 
 @dataclass(frozen=True)
@@ -99,24 +98,33 @@ def load_transformers(
     device: torch.device,
     kind: str = "transformers",
     precision: torch.dtype = torch.float32,
+    names: SettingNames = FIRST_ASSISTANT,
 ) -> TransformersAssistant:
     """A network by hub name or folder. Where it has the classes of `labels` in another order, by the names in its
     config.json, its channels are put into the order of `labels`.
 
+    Args:
+        name: hub name or folder.
+        labels: the classes that it predicts.
+        device: where it runs.
+        kind: what its identity begins with.
+        precision: that of `TransformersAssistant`.
+        names: what errors call the settings.
+
     Raises:
         WeightsError: there is no such network, it does not segment, lacks weights, or has other classes than `labels`.
     """
-    folder = find_network(name, _KEY)
+    folder = find_network(name, names.name)
     network = load_complete(
         AutoModelForSemanticSegmentation,
         folder,
         name,
-        _KEY,
+        names.name,
         "a segmentation network of transformers",
         "an assistant must be a complete segmentation network, not only an encoder",  # such as mit-b0
     ).to(device)
     classes, positions = probe_outputs(network, device, name)
-    require_classes(classes, labels, f"the assistant {name}")
+    require_classes(classes, labels, f"the assistant {name}", names.label_set)
     return TransformersAssistant(
         network,
         labels,
@@ -125,7 +133,7 @@ def load_transformers(
         Normalisation.from_folder(folder),
         positions,
         precision,
-        _channels(network, labels, f"the assistant {name}"),
+        _channels(network, labels, f"the assistant {name}", names.label_set),
         assumption_note(folder, f"the assistant {name}"),
     )
 
@@ -147,8 +155,8 @@ def probe_outputs(network: torch.nn.Module, device: torch.device, name: str) -> 
     return int(raw.logits.shape[1]), {level: position for level, position in found.items() if level}
 
 
-def _channels(network: Any, labels: LabelSet, description: str) -> tuple[int, ...]:
+def _channels(network: Any, labels: LabelSet, description: str, key: str) -> tuple[int, ...]:
     """The network's channel of each class of the label set; empty where the order is the same."""
     id2label: dict[int, str] = network.config.id2label
-    order = class_order([str(id2label[class_id]) for class_id in sorted(id2label)], labels, description)
+    order = class_order([str(id2label[class_id]) for class_id in sorted(id2label)], labels, description, key)
     return () if order == tuple(sorted(order)) else order

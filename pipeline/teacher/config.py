@@ -171,6 +171,27 @@ SAM_OPTIONAL = {
 
 
 @dataclass(frozen=True)
+class SettingNames:
+    """What errors call the settings that name an assistant's network: by a recipe's table, or a command's options."""
+
+    name: str
+    """The network."""
+    label_set: str
+    """Its classes."""
+    output: str
+    """The output of an ONNX file that has the class scores."""
+
+    @classmethod
+    def of_table(cls, table: str) -> SettingNames:
+        """As a recipe's table has them."""
+        return cls(f"{table}.name", f"{table}.label_set", f"{table}.output")
+
+
+FIRST_ASSISTANT = SettingNames.of_table("assistant")
+"""The settings of a recipe's first assistant."""
+
+
+@dataclass(frozen=True)
 class AssistantConfig:
     """The teacher assistant: a semantic network trained on perspective images."""
 
@@ -232,6 +253,11 @@ class AssistantConfig:
     def table(self) -> str:
         """The recipe's table of these settings, for errors."""
         return "assistant"
+
+    @property
+    def setting_names(self) -> SettingNames:
+        """What errors call the settings that name the network."""
+        return SettingNames.of_table(self.table)
 
 
 OPTIONAL_OF_ASSISTANT = {"confidence_power": 0.0, "latitude_power": 0.0}

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import WeightsError
 from pipeline.pretrained import DEMO, find_network, network_digest, settings_file
 from pipeline.settings import digest_of, weights_file_digest
-from pipeline.teacher.config import AssistantConfig, SamConfig
+from pipeline.teacher.config import FIRST_ASSISTANT, AssistantConfig, SamConfig
 
 DEMO_FOLDER = DEMO / "assistant"
 """The embedded demo assistant."""
@@ -22,8 +20,6 @@ DEMO_WEIGHTS = DEMO / "sam.pth"
 """Weights of the embedded demo SAM, half precision."""
 SAM_NAME = "sam.name"
 """The setting that names a promptable network of transformers."""
-_SETTING = re.compile(r"\bassistant\.(?=(?:name|label_set|output|feature_levels)\b)")
-"""Begins the name of a setting of the first assistant."""
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]*[\x00-\x7f])", re.DOTALL)
 """Precedes the name of a file of weights in ONNX's protobuf: the key, then the name's length as a varint."""
 
@@ -34,35 +30,12 @@ def assistant_identity(config: AssistantConfig) -> str:
     Raises:
         WeightsError: it is missing.
     """
-    with settings_named(config):
-        if config.kind == "onnx":
-            return onnx_identity(config.name)
-        if config.kind == "demo":
-            return transformers_identity(str(DEMO_FOLDER), kind="demo")
-        return transformers_identity(config.name)
-
-
-@contextmanager
-def settings_named(config: AssistantConfig) -> Generator[None]:
-    """Errors name the settings of the assistant by the table that it has in the recipe.
-
-    Raises:
-        WeightsError: as the code inside.
-    """
-    try:
-        yield
-    except WeightsError as error:
-        parts = (_SETTING.sub(f"{config.table}.", part) for part in (error.found, error.expected, error.remedy))
-        raise WeightsError(*parts) from error
-
-
-def transformers_identity(name: str, kind: str = "transformers") -> str:
-    """The identity of the assistant that `load_transformers` would give.
-
-    Raises:
-        WeightsError: there is no such network.
-    """
-    return identity_of_folder(name, find_network(name, "assistant.name"), kind)
+    key = config.setting_names.name
+    if config.kind == "onnx":
+        return onnx_identity(config.name, key)
+    if config.kind == "demo":
+        return identity_of_folder(str(DEMO_FOLDER), DEMO_FOLDER, "demo")
+    return identity_of_folder(config.name, find_network(config.name, key), "transformers")
 
 
 def identity_of_folder(name: str, folder: Path, kind: str) -> str:
@@ -70,27 +43,31 @@ def identity_of_folder(name: str, folder: Path, kind: str) -> str:
     return f"{kind} {folder.name if Path(name).expanduser().is_dir() else name} {network_digest(folder)}"
 
 
-def onnx_identity(name: str) -> str:
+def onnx_identity(name: str, key: str = FIRST_ASSISTANT.name) -> str:
     """The identity of the assistant that `load_onnx` would give.
+
+    Args:
+        name: path of the file.
+        key: the setting that holds `name`, for messages.
 
     Raises:
         WeightsError: there is no such file.
     """
     path = Path(name).expanduser()
-    require_onnx_file(path)
+    require_onnx_file(path, key)
     settings = settings_file(path.parent)
     files = {path, *_weight_files(path), *([settings] if settings else [])}
     return f"onnx {path.name} sha256:{digest_of(sorted(files))}"
 
 
-def require_onnx_file(path: Path) -> None:
-    """Refuse an ONNX file that does not exist.
+def require_onnx_file(path: Path, key: str) -> None:
+    """Refuse an ONNX file that does not exist, by the setting that holds it.
 
     Raises:
         WeightsError: it does not exist.
     """
     if not path.is_file():
-        raise WeightsError(f"{path} is not a file", "assistant.name is an ONNX file", "Correct assistant.name")
+        raise WeightsError(f"{path} is not a file", f"{key} is an ONNX file", f"Correct {key}")
 
 
 def mask_source_identity(config: SamConfig) -> str:

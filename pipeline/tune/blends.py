@@ -5,7 +5,7 @@ Legend: C classes, N pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from pipeline.arrays import AnyFloatArray, FloatArray
 from pipeline.panorama.config import OPTIONAL_OF_VIEWS, ViewsConfig
 from pipeline.teacher.blending import Blender, blend_shares
 from pipeline.teacher.config import OPTIONAL_OF_ASSISTANT, AssistantConfig
-from pipeline.tune.parts import GROUPS, WHOLE, WINDOWS, Part
+from pipeline.tune.parts import GROUPS, WHOLE, WINDOWS, Part, count_of
 
 _DIGITS = 6
 """Of weights: sums of eighths and the like are exact."""
@@ -89,16 +89,27 @@ def blend_of(assistant: AssistantConfig, views: ViewsConfig) -> Blend:
     return Blend(assistant.whole_weight, assistant.views_weight, tuple(weights), **powers).with_groups(weights)
 
 
-def settings_of(blend: Blend, assistant: AssistantConfig, views: ViewsConfig) -> tuple[AssistantConfig, ViewsConfig]:
-    """A recipe's settings, changed to ask for a blend; those of perspective views stay where they have no weight."""
+def settings_of(
+    blend: Blend, assistant: AssistantConfig, views: ViewsConfig, shared: Collection[str] = ()
+) -> tuple[AssistantConfig, ViewsConfig]:
+    """A recipe's settings, changed to ask for a blend; those of perspective views stay where they have no weight.
+
+    Args:
+        blend: what they are to ask for.
+        assistant: the recipe's.
+        views: the recipe's.
+        shared: groups of views that SAM is shown, too: they are not removed, but lose their weight for the assistant.
+    """
     assistant, views = _variant(blend, assistant, views)
     powers = {name: getattr(blend, name) for name in OPTIONAL_OF_ASSISTANT}
     assistant = replace(assistant, whole_weight=blend.whole, views_weight=blend.views, **powers)
     if not blend.groups:
         return assistant, views
-    counts = {group: views.count(group) or ViewsConfig().count(group) for group in blend.groups}
-    weights = OPTIONAL_OF_VIEWS | {f"{group}_weight": weight for group, weight in blend.weight_of.items()}
-    return assistant, replace(views, **(dict.fromkeys(GROUPS, 0) | counts), **weights)
+    counts = {group: count_of(group, views) for group in blend.groups}
+    kept = {group: getattr(views, group) for group in shared if getattr(views, group) > 0}
+    weight_of = dict.fromkeys(kept, 0.0) | blend.weight_of
+    weights = OPTIONAL_OF_VIEWS | {f"{group}_weight": weight for group, weight in weight_of.items()}
+    return assistant, replace(views, **(dict.fromkeys(GROUPS, 0) | counts | kept), **weights)
 
 
 def parts_of(blend: Blend, assistant: AssistantConfig, views: ViewsConfig) -> tuple[Part, ...]:

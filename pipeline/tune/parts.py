@@ -44,7 +44,7 @@ class Part:
                 are those of blends.
             scale: views are resized by this factor for the assistant.
         """
-        counts = dict.fromkeys(GROUPS, 0) | {group: views.count(group) or ViewsConfig().count(group)}
+        counts = dict.fromkeys(GROUPS, 0) | {group: count_of(group, views)}
         return cls(group, scale, replace(views, **counts, **OPTIONAL_OF_VIEWS))
 
     def perspective_views(self, panorama: PanoramaConfig) -> tuple[View, ...]:
@@ -52,6 +52,11 @@ class Part:
         if self.views is None:
             return ()
         return perspective_views(panorama.height, panorama.width, panorama.vertical_fov, self.views)
+
+
+def count_of(group: str, views: ViewsConfig) -> int:
+    """How many views of a group are tried: as many as a recipe has, if only for SAM, or, without any, as is usual."""
+    return getattr(views, group) or ViewsConfig().count(group)
 
 
 class Prediction(NamedTuple):

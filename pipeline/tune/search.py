@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -71,7 +71,7 @@ def neighbours(blend: Blend, groups: Sequence[str], step: float) -> Iterator[Ble
         yield from (other for other in _by_pixel(blend) if other != blend)
 
 
-def variants(best: Blend, assistant: AssistantConfig, views: ViewsConfig) -> list[Blend]:
+def variants(best: Blend, assistant: AssistantConfig, views: ViewsConfig, shared: Collection[str] = ()) -> list[Blend]:
     """The best blend with windows at other scales and with other fields of view, where these have weight. They need
     predictions of their own, so they are tried last.
 
@@ -79,9 +79,10 @@ def variants(best: Blend, assistant: AssistantConfig, views: ViewsConfig) -> lis
         best: of the blends with the recipe's scale and field of view.
         assistant: the recipe's.
         views: the recipe's.
+        shared: groups of views that SAM is shown, too: with another field of view, its masks would be others.
     """
     scales = [scale for scale in _SCALES if scale != assistant.window_scale and best.windows > 0]
-    fovs = [fov for fov in _FOVS if fov != views.fov and best.views > 0]
+    fovs = [fov for fov in _FOVS if fov != views.fov and best.views > 0 and not shared]
     return [replace(best, window_scale=scale) for scale in scales] + [replace(best, fov=fov) for fov in fovs]
 
 

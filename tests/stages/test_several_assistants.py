@@ -23,6 +23,7 @@ from pipeline.tune.blends import Blend
 from stages.adapted_recipe import adapted
 from stages.evaluate import evaluate
 from stages.events import silent
+from stages.export_task import ExportTask, export_panorama
 from stages.garbage import find_garbage
 from stages.manifest import read_manifest, write_manifest
 from stages.products import fingerprints, products_of, voting_assistant
@@ -237,6 +238,11 @@ def test_where_they_agree_is_exported_beside_reliability(folder: Path, tmp_path:
     assert (own_size.written, own_size.failed) == (2, {})
     with pytest.raises(InputError, match="it is that of several assistants, and the recipe has one"):
         goodsam.export(run_of(folder), tmp_path / "one", silent, what=["agreement"])
+    reader = RunReader.open(run, learning_panoramas(run.recipe))
+    one = replace(reader, recipe=run_of(folder).recipe)
+    task = ExportTask(PANORAMA, "1", "1.jpg", one, tmp_path / "one", False, frozenset({"agreement"}), {})
+    failed = export_panorama(task).failed
+    assert failed and "the recipe has one" in failed.error, "the writer itself refuses it, too"
 
 
 def test_tuning_and_adapting_change_the_first_and_leave_the_others(tmp_path: Path) -> None:

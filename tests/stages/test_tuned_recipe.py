@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cache.schema import MASKS
 from pipeline.errors import CacheError, InputError
+from pipeline.panorama.config import ViewsConfig
 from pipeline.recipe import Recipe, load_recipe
+from pipeline.teacher.config import SamConfig
 from pipeline.tune.blends import Blend, blend_of
+from stages.products import fingerprints
 from stages.tuned_recipe import require_free, tuned, usual_file, write_recipe
 
 
@@ -51,3 +55,13 @@ def test_the_recipe_has_the_blend_and_a_name_of_its_own(tmp_path: Path) -> None:
     write_recipe(tmp_path / "my.toml", chosen, "tune", "it is 0.1 ahead")
     assert load_recipe(tmp_path / "my.toml") == chosen
     assert (tmp_path / "my.toml").read_text().startswith("# Written by `goodsam tune`: it is 0.1 ahead.\n")
+
+
+@pytest.mark.parametrize("shown", [("views",), ("windows", "down"), ("level", "down")])
+def test_masks_of_views_that_sam_is_shown_are_those_of_the_recipe_that_was_tuned(shown: tuple[str, ...]) -> None:
+    recipe = Recipe(sam=SamConfig(shown=shown), views=ViewsConfig(level=6, down=4, up=0))
+    masks = fingerprints(recipe)[MASKS]
+    for blend in (Blend(0.25, 0.5, ("level",)), Blend(0.0, 0.5, ("level", "down"), (1.0, 0.5)), Blend(1.0, 0.0)):
+        chosen = tuned(recipe, blend)
+        assert fingerprints(chosen)[MASKS] == masks
+        assert blend_of(chosen.assistant, chosen.views) == blend

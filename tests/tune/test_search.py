@@ -69,6 +69,8 @@ def test_scales_and_fields_of_view_are_tried_last_and_only_of_what_has_weight() 
     tried = variants(Blend(0.25, 0.5, ("level",)), config, views)
     assert {(blend.window_scale, blend.fov) for blend in tried} == {(1, 0), (2, 0), (0, 60), (0, 90), (0, 105)}
     assert {blend.fov for blend in variants(Blend(0.5, 0), config, views)} == {0}
+    shown_to_sam = variants(Blend(0.25, 0.5, ("level",)), config, views, shared=("down",))
+    assert {(blend.window_scale, blend.fov) for blend in shown_to_sam} == {(1, 0), (2, 0)}
     assert {blend.window_scale for blend in variants(Blend(0.5, 0.5, ("up",)), config, views)} == {0}
     assert "0.25 windows x2 + 0.5 views (level)" in tried[1].label
     assert "views (level; 60 degrees)" in tried[2].label
