@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -41,18 +39,17 @@ from pipeline.classes import LabelSet, label_set
 from pipeline.errors import InputError
 from pipeline.precision import chosen_precision
 from pipeline.settings import fingerprint, without_unused
-from pipeline.student.data import read_ahead
-from pipeline.student.meter import LossMeter
-from pipeline.student.schedule import parameter_groups, set_learning_rates
+from pipeline.student.schedule import parameter_groups
 from pipeline.teacher.assistant_transformers import TransformersAssistant
 from pipeline.teacher.config import AssistantConfig
 from pipeline.teacher.identity import assistant_identity
 from stages.cards import CARD, adapted_card
 from stages.devices import describe_device
-from stages.events import ItemFailed, Listener, Note, Scalars, StageAdvanced, StageFinished, StageStarted
+from stages.events import Listener, Note, StageFinished
 from stages.files import write_whole
 from stages.progress import Progress
 from stages.students import StudentFolder
+from stages.training_loop import TrainingLoop
 
 STAGE = "adapt"
 VERSION = 1
@@ -121,15 +118,6 @@ class AdaptState:
     optimizer: torch.optim.AdamW
     """Its groups carry their peak learning rate under `peak`."""
 
-    def state(self) -> dict[str, Any]:
-        """For the checkpoint."""
-        return {"network": self.assistant.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """From the checkpoint."""
-        self.assistant.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-
 
 def train_assistant(job: AdaptJob, listener: Listener) -> Path:
     """Adapt the assistant of `job`, or go on with it; a finished one is left alone.
@@ -150,11 +138,11 @@ def train_assistant(job: AdaptJob, listener: Listener) -> Path:
                          "Run `goodsam teacher-cache` first")  # fmt: skip
     began = time.monotonic()
     training = prepare(job)
-    done = _resume(job, training, listener)
+    loop = _loop(job, training)
+    done = loop.resume(listener)
     listener(Note(STAGE, f"on {describe_device(job.device, torch.get_num_threads())}; {len(job.ids)} panoramas"))
-    listener(StageStarted(STAGE, job.adapt.steps - done.steps, "steps"))
     with device_errors("set a smaller adapt.batch_size"):
-        done = train(job, training, AdaptSet(job.ids, job.read, job.ways, job.adapt), done, listener)
+        done = loop.run(done, listener)
     _finish(job, training, done)
     listener(StageFinished(STAGE, time.monotonic() - began, {"assistant": str(folder.final), **done.losses}))
     return folder.final
@@ -171,29 +159,19 @@ def prepare(job: AdaptJob) -> AdaptState:
     return AdaptState(assistant, torch.optim.AdamW(groups, fused=True))
 
 
-def train(job: AdaptJob, training: AdaptState, data: AdaptSet, before: Progress, listener: Listener) -> Progress:
-    """The steps that are still to be done after `before`."""
-    config, meter, progress = job.adapt, LossMeter(STAGE), before
-    steps, reported = range(before.steps, config.steps), set[str]()
-    with closing(read_ahead(data.batch, steps, threads=2)) as batches:
-        for step, batch in zip(steps, batches, strict=True):
-            began = time.monotonic()
-            rate = set_learning_rates(training.optimizer, step, config.schedule)
-            meter.add(step, training_step(job, training, batch))
-            done = step + 1
-            if done % config.log_every == 0 or done == config.steps:
-                means = meter.read()
-                progress = replace(progress, losses={**progress.losses, **means})
-                listener(Scalars(STAGE, done, {**means, "learning_rate": rate}))
-            if done % config.checkpoint_every == 0 or done == config.steps:
-                meter.check()
-                progress = replace(progress, steps=done, set_aside={**before.set_aside, **data.failed})
-                job.folder.save({"progress": asdict(progress), **training.state()})
-            for panorama_id in data.failed.keys() - reported:
-                listener(ItemFailed(STAGE, panorama_id, data.failed[panorama_id]))
-                reported.add(panorama_id)
-            listener(StageAdvanced(STAGE, done - before.steps, f"step {done}", time.monotonic() - began))
-    return progress
+def _loop(job: AdaptJob, training: AdaptState) -> TrainingLoop[AdaptBatch]:
+    data = AdaptSet(job.ids, job.read, job.ways, job.adapt)
+    return TrainingLoop(
+        STAGE, job.adapt.schedule, job.adapt.seed, training.optimizer,
+        {"network": training.assistant.network, "optimizer": training.optimizer},
+        batch=data.batch,
+        step=lambda batch: training_step(job, training, batch),
+        checkpoint=job.folder.checkpoint,
+        name=job.fingerprint,
+        remedy="Lower adapt.learning_rate, lengthen adapt.warmup_steps or set adapt.precision to float32",
+        readers=2,
+        set_aside=data.failed,
+    )  # fmt: skip
 
 
 def training_step(job: AdaptJob, training: AdaptState, batch: AdaptBatch) -> dict[str, Tensor]:
@@ -207,17 +185,6 @@ def training_step(job: AdaptJob, training: AdaptState, batch: AdaptBatch) -> dic
     loss.backward()
     training.optimizer.step()
     return {**losses, "total": loss.detach()}
-
-
-def _resume(job: AdaptJob, training: AdaptState, listener: Listener) -> Progress:
-    """Load the latest checkpoint of this assistant, if there is one."""
-    state = job.folder.load()
-    if state is None:
-        return Progress()
-    training.load_state(state)
-    progress = Progress(**state["progress"])
-    listener(Note(STAGE, f"resuming from step {progress.steps} of {job.adapt.steps}"))
-    return progress
 
 
 def _finish(job: AdaptJob, training: AdaptState, done: Progress) -> None:

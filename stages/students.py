@@ -9,12 +9,12 @@ tensorboard/        curves of its training
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from stages.checkpoints import load_checkpoint, remove_checkpoints, replace_folder, save_checkpoint
+from stages.checkpoints import load_checkpoint, remove_checkpoints, replace_folder
 from stages.files import read_json
 from stages.training_record import RECORD
 
@@ -67,14 +67,6 @@ class StudentFolder:
             CacheError: no room, or no permission.
         """
         replace_folder(self.best, fill)
-
-    def save(self, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint.
-
-        Raises:
-            CacheError: no room, or no permission.
-        """
-        save_checkpoint(self.checkpoint, {"student": self.path.name, **state})
 
     def load(self) -> dict[str, Any] | None:
         """The latest checkpoint of this student that can be read; None if there is none."""

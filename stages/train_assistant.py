@@ -18,7 +18,6 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -45,25 +44,26 @@ from pipeline.pretrained import DEMO, find_network, network_digest, quiet, remed
 from pipeline.settings import fingerprint, require
 from pipeline.student.augment import jitter_colours
 from pipeline.student.config import DistillConfig
-from pipeline.student.data import read_ahead
 from pipeline.student.model import to_unit
 from pipeline.student.precision import mixed_precision
-from pipeline.student.schedule import parameter_groups, set_learning_rates
+from pipeline.student.schedule import parameter_groups
 from pipeline.teacher.assistant import crop_padding
 from pipeline.teacher.normalisation import Normalisation
-from stages.checkpoints import load_checkpoint, replace_folder, save_checkpoint
+from stages.checkpoints import replace_folder
 from stages.claims import exclusive_lock
 from stages.devices import describe_device
-from stages.events import Listener, Note, Scalars, StageAdvanced, StageFinished, StageStarted
+from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted
 from stages.files import read_json
 from stages.perspective_sources import LabelledPicture, PerspectiveSource
-from stages.training import seed_of_step
+from stages.training_loop import TrainingLoop
 
 STAGE = "train-assistant"
 VERSION = 1
 """Raised when the code changes what a network learns."""
 RECORD = "assistant.json"
 """File of a finished network: how it was trained, and its IoU on pictures held out."""
+Crops = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+"""Images [B, S, S, 3] and labels [B, S, S] of a batch."""
 _CROPS = 3
 """Tells the seeds of crops from those of dropout."""
 _JITTER = 0.3
@@ -99,7 +99,8 @@ class AssistantTraining:
     def schedule(self) -> DistillConfig:
         """The same as the student's schedule has it."""
         return DistillConfig(steps=self.steps, learning_rate=self.learning_rate, weight_decay=0.01,
-                             warmup_steps=min(1500, self.steps // 10))  # fmt: skip
+                             warmup_steps=min(1500, self.steps // 10),
+                             checkpoint_every=self.checkpoint_every)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,8 @@ def train_assistant(job: AssistantJob, listener: Listener) -> TrainedAssistant:
                              f"{describe_device(job.device, torch.get_num_threads())}"))  # fmt: skip
         normalisation = Normalisation.from_folder(job.start_folder)
         with device_errors("take a smaller --batch-size or --crop"):
-            _train(job, network, normalisation, listener)
+            loop = _loop(job, network.train(), normalisation)
+            loop.run(loop.resume(listener), listener)
             matrix = measure_assistant(job, network.eval(), normalisation, listener)
         record = _record(job, matrix)
         replace_folder(job.out, lambda folder: _save(job, network, normalisation, record, folder))
@@ -281,45 +283,35 @@ def start_network(job: AssistantJob) -> tuple[nn.Module, str]:
     return network.to(torch.device(job.device)), note
 
 
-def _train(job: AssistantJob, network: nn.Module, normalisation: Normalisation, listener: Listener) -> None:
+def _loop(job: AssistantJob, network: nn.Module, normalisation: Normalisation) -> TrainingLoop[Crops]:
     training, device = job.training, torch.device(job.device)
     config = training.schedule if hasattr(network, "segformer") else replace(training.schedule, head_multiplier=1.0)
     optimizer = torch.optim.AdamW(parameter_groups(network, nn.Module(), config))
-    checkpoint = job.folder / "checkpoint.pt"
-    done = 0
-    if state := load_checkpoint(checkpoint, job.fingerprint):
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        done = int(state["step"])
-        listener(Note(STAGE, f"resuming from step {done} of {training.steps}"))
     half = chosen_precision("auto", device) == torch.bfloat16
-    network.train()
-    steps = range(done, training.steps)
-    listener(StageStarted(STAGE, len(steps), "steps"))
-    with closing(
-        read_ahead(lambda step: crops_of_step(job, step), steps, 4 if device.type == "cuda" else 1)
-    ) as batches:
-        for step, (images_BSS3, labels_BSS) in zip(steps, batches, strict=True):
-            began = time.monotonic()
-            rate = set_learning_rates(optimizer, step, config)
-            torch.manual_seed(seed_of_step(training.seed, step))
-            pixels = normalisation.prepare(images_BSS3, device)
-            with mixed_precision(device.type, enabled=half):
-                logits = network(pixel_values=pixels).logits
-            loss = cross_entropy(logits, torch.from_numpy(labels_BSS).to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            count = step + 1
-            if count % 20 == 0 or count == training.steps:
-                listener(Scalars(STAGE, count, {"loss": _finite(float(loss.detach())), "learning_rate": rate}))
-            if count % training.checkpoint_every == 0 or count == training.steps:
-                state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": count}
-                save_checkpoint(checkpoint, {"student": job.fingerprint, **state})
-            listener(StageAdvanced(STAGE, count - done, f"step {count}", time.monotonic() - began))
+
+    def step(batch: Crops) -> dict[str, Tensor]:
+        images_BSS3, labels_BSS = batch
+        pixels = normalisation.prepare(images_BSS3, device)
+        with mixed_precision(device.type, enabled=half):
+            logits = network(pixel_values=pixels).logits
+        loss = cross_entropy(logits, torch.from_numpy(labels_BSS).to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return {"loss": loss}
+
+    return TrainingLoop(
+        STAGE, config, training.seed, optimizer, {"network": network, "optimizer": optimizer},
+        batch=lambda number: crops_of_step(job, number),
+        step=step,
+        checkpoint=job.folder / "checkpoint.pt",
+        name=job.fingerprint,
+        remedy="Lower --learning-rate, or use other weights",
+        readers=4 if device.type == "cuda" else 1,
+    )  # fmt: skip
 
 
-def crops_of_step(job: AssistantJob, step: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def crops_of_step(job: AssistantJob, step: int) -> Crops:
     """(images [B, S, S, 3], labels [B, S, S]) of a step: a function of (seed, step) alone.
 
     Raises:
@@ -340,12 +332,6 @@ def cross_entropy(logits_BChw: Tensor, labels_BSS: Tensor) -> Tensor:
     logits = functional.interpolate(logits_BChw.float(), labels_BSS.shape[-2:], mode="bilinear", align_corners=False)
     total = functional.cross_entropy(logits, labels_BSS, ignore_index=IGNORE, reduction="sum")
     return total / (labels_BSS != IGNORE).sum().clamp(min=1)
-
-
-def _finite(loss: float) -> float:
-    if not np.isfinite(loss):
-        raise WeightsError(f"the loss is {loss}", "it must be finite", "Lower --learning-rate, or use other weights")
-    return loss
 
 
 @torch.no_grad()

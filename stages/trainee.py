@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
@@ -21,6 +20,7 @@ from pipeline.student.network_pass import LEVEL_STRIDES, pass_through
 from pipeline.student.pooling import PooledSample
 from pipeline.student.schedule import parameter_groups
 from stages.distill_job import DistillJob
+from stages.training_loop import Parts
 
 
 @dataclass(frozen=True)
@@ -49,22 +49,11 @@ class TrainState:
         """All that is trained."""
         return [*self.model.parameters(), *self.projections.parameters()]
 
-    def state(self) -> dict[str, Any]:
-        """For the checkpoint."""
+    @property
+    def parts(self) -> Parts:
+        """What a checkpoint has of it."""
         parts = {"model": self.model, "projections": self.projections, "optimizer": self.optimizer}
-        averages = {} if self.average is None else {"average": self.average}
-        return {name: part.state_dict() for name, part in {**parts, **averages}.items()}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """From the checkpoint, which another kind of device may have written."""
-        saved = state["optimizer"]
-        both = zip(saved["param_groups"], self.optimizer.param_groups, strict=True)
-        groups = [{**group, "fused": own["fused"]} for group, own in both]  # it decides where steps are counted
-        self.optimizer.load_state_dict({**saved, "param_groups": groups})
-        self.model.load_state_dict(state["model"])
-        self.projections.load_state_dict(state["projections"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
+        return parts if self.average is None else {**parts, "average": self.average}
 
 
 def prepare(job: DistillJob, example: PooledSample) -> TrainState:

@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
-from dataclasses import asdict, replace
+from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,29 +24,26 @@ from pipeline.errors import GoodSAMError, InputError
 from pipeline.precision import chosen_precision
 from pipeline.student.augment import jitter_colours
 from pipeline.student.config import TRAINING_WRAP
-from pipeline.student.data import TrainingBatch, TrainingSet, read_ahead
+from pipeline.student.data import TrainingBatch, TrainingSet
 from pipeline.student.losses import mka_losses, total
-from pipeline.student.meter import LossMeter
 from pipeline.student.model import forward_wrapped, normalise, to_unit
 from pipeline.student.precision import mixed_precision
 from pipeline.student.processes import BatchPart, WholeBatchRandomness, average_gradients, share_norms
-from pipeline.student.schedule import set_learning_rates
 from pipeline.student.targets import make_targets
 from stages.devices import describe_device
 from stages.distill_job import DistillJob
-from stages.events import ItemFailed, Listener, Note, Scalars, StageAdvanced, StageFinished, StageStarted
+from stages.events import Listener, Note, StageFinished
 from stages.progress import Progress
 from stages.ranks import ALONE, Ranks
 from stages.saved_student import write_student
 from stages.students import StudentFolder
 from stages.trainee import TrainState, prepare
+from stages.training_loop import TrainingLoop
 from stages.validating import is_due, validate
 
 STAGE = "distill"
 _GPU_READERS = 4
 """Threads that prepare batches for a GPU, which takes a step in less time than one thread takes for a batch."""
-_STREAM = 2
-"""Tells the seeds of dropout from those of the order of samples (0) and of augmentations (1)."""
 
 
 def train_student(job: DistillJob, listener: Listener, ranks: Ranks = ALONE) -> Path:
@@ -76,14 +71,14 @@ def train_student(job: DistillJob, listener: Listener, ranks: Ranks = ALONE) -> 
     training = prepare(job, data.sample(0))
     if not part.is_whole:
         share_norms(training.model)
-    done = _resume(job, training, listener, ranks)
+    loop = _loop(job, training, data, ranks, listener)
+    done = loop.resume(listener)
     if training.start_note and not done.steps:
         listener(Note(STAGE, training.start_note))
     processes = f", {ranks.count} processes" if ranks.count > 1 else ""
     listener(Note(STAGE, f"on {describe_device(job.device, torch.get_num_threads())}{processes}"))
-    listener(StageStarted(STAGE, job.distill.steps - done.steps, "steps"))
     with device_errors("set a smaller distill.batch_size, distill.crop_width or losses.stride = 4"):
-        done = train(job, training, data, done, listener, ranks)
+        done = loop.run(done, listener)
     if ranks.is_first:
         size = working_size(data)
         folder.finish(lambda new: write_student(new, job, training, size, done))
@@ -105,56 +100,31 @@ def _nothing_to_do(job: DistillJob, listener: Listener) -> bool:
     return False
 
 
-def train(
-    job: DistillJob,
-    training: TrainState,
-    data: TrainingSet,
-    before: Progress,
-    listener: Listener,
-    ranks: Ranks = ALONE,
-) -> Progress:
-    """The steps that are still to be done after `before`."""
-    config, cuda = job.distill, torch.device(job.device).type == "cuda"
-    meter, part = LossMeter(), ranks.part_of(config.batch_size)
-    progress = before
-    steps = range(before.steps, config.steps)
-    load = (lambda step: data.batch(step).pinned()) if cuda else data.batch
-    with closing(read_ahead(load, steps, _GPU_READERS if cuda else 1)) as batches:
-        reported = _report_failures(data, set(), listener)
-        for step, batch in zip(steps, batches, strict=True):
-            began = time.monotonic()
-            rate = set_learning_rates(training.optimizer, step, config)
-            torch.manual_seed(seed_of_step(job.seed, step))  # dropout and drop path
-            measured = training_step(job, training, batch.to(torch.device(job.device)), part)
-            if not batch.has_features:  # their loss is 0 because there is none, not because it is small
-                measured.pop("features", None)
-            meter.add(step, measured)
-            done = step + 1
-            if done % config.log_every == 0 or done == config.steps:
-                means = meter.read()
-                progress = replace(progress, losses={**progress.losses, **means})
-                listener(Scalars(STAGE, done, {**means, "learning_rate": rate}))
-            is_saved = done % config.checkpoint_every == 0 or done == config.steps
-            if is_saved or is_due(job, done):
-                meter.check()
-                for failed in ranks.gather(data.failed):
-                    data.failed.update(failed)
-                progress = replace(progress, steps=done, set_aside={**before.set_aside, **data.failed})
-            if is_due(job, done) and ranks.is_first:
-                progress = validate(job, training, working_size(data), progress, STAGE, listener)
-            if is_saved and ranks.is_first:
-                job.folder.save({"progress": asdict(progress), **training.state()})
-            reported = _report_failures(data, reported, listener)
-            listener(StageAdvanced(STAGE, done - before.steps, f"step {done}", time.monotonic() - began))
-    return progress
+def _loop(
+    job: DistillJob, training: TrainState, data: TrainingSet, ranks: Ranks, listener: Listener
+) -> TrainingLoop[TrainingBatch]:
+    device, part = torch.device(job.device), ranks.part_of(job.distill.batch_size)
+    return TrainingLoop(
+        STAGE, job.distill, job.seed, training.optimizer, training.parts,
+        batch=(lambda number: data.batch(number).pinned()) if device.type == "cuda" else data.batch,
+        step=lambda batch: training_step(job, training, batch.to(device), part),
+        checkpoint=job.folder.checkpoint,
+        name=job.fingerprint,
+        remedy="Lower distill.learning_rate, lengthen distill.warmup_steps or set distill.precision to float32",
+        readers=_GPU_READERS if device.type == "cuda" else 1,
+        set_aside=data.failed,
+        ranks=ranks,
+        is_examined=lambda done: is_due(job, done),
+        examine=lambda progress: validate(job, training, working_size(data), progress, STAGE, listener),
+    )  # fmt: skip
 
 
 def training_step(
     job: DistillJob, training: TrainState, batch: TrainingBatch, part: BatchPart | None = None
 ) -> dict[str, Tensor]:
-    """One step of the optimiser on a batch, or on this process's `part` of it. Returns each loss unweighted, their
-    weighted total and the gradient's norm, of the whole batch, as tensors on the device, so that nothing waits for
-    them."""
+    """One step of the optimiser on a batch, or on this process's `part` of it. Returns each loss unweighted (not that
+    of features if the batch has none), their weighted total and the gradient's norm, of the whole batch, as tensors on
+    the device, so that nothing waits for them."""
     pixels_B3HW = normalise(jitter_colours(to_unit(batch.image_BHW3), batch.colours_B3))
     targets = make_targets(batch)
     randomness = nullcontext() if part is None or part.is_whole else WholeBatchRandomness(part)
@@ -170,6 +140,8 @@ def training_step(
     training.optimizer.step()
     if training.average is not None:
         training.average.update_parameters(training.model)
+    if not batch.has_features:  # their loss is 0 because there is none, not because it is small
+        losses.pop("features", None)
     return {**losses, "total": loss.detach(), "gradient_norm": norm}
 
 
@@ -182,22 +154,6 @@ def working_size(data: TrainingSet) -> tuple[int, int]:
 def uses_bfloat16(job: DistillJob) -> bool:
     """Whether the network computes in bfloat16 where that is safe."""
     return chosen_precision(job.distill.precision, torch.device(job.device)) == torch.bfloat16
-
-
-def seed_of_step(seed: int, step: int) -> int:
-    """Seed of what is random inside the network at `step`."""
-    return int(np.random.SeedSequence((seed, _STREAM, step)).generate_state(1, np.uint64)[0])
-
-
-def _resume(job: DistillJob, training: TrainState, listener: Listener, ranks: Ranks) -> Progress:
-    """Load the latest checkpoint of this student, if there is one; any number of processes may have written it."""
-    state = ranks.share(job.folder.load() if ranks.is_first else None)
-    if state is None:
-        return Progress()
-    training.load_state(state)
-    progress = Progress(**state["progress"])
-    listener(Note(STAGE, f"resuming from step {progress.steps} of {job.distill.steps}"))
-    return progress
 
 
 def _readable_again(job: DistillJob) -> list[str]:
@@ -218,10 +174,3 @@ def _forget_training_without(folder: StudentFolder, panorama_ids: Sequence[str])
     state = folder.load()
     if state is not None and not Progress(**state["progress"]).set_aside.keys().isdisjoint(panorama_ids):
         folder.forget_training()
-
-
-def _report_failures(data: TrainingSet, reported: set[str], listener: Listener) -> set[str]:
-    failed = dict(data.failed)
-    for panorama_id in failed.keys() - reported:
-        listener(ItemFailed(STAGE, panorama_id, failed[panorama_id]))
-    return set(failed)

@@ -83,10 +83,10 @@ class AdaptConfig:
 
     @property
     def schedule(self) -> DistillConfig:
-        """Learning rates and weight decay, as stage two's schedule takes them."""
+        """Steps, learning rates, log and checkpoints, as stage two's schedule has them."""
         return DistillConfig(steps=self.steps, learning_rate=self.learning_rate, head_multiplier=1.0,
-                             weight_decay=self.weight_decay, warmup_steps=self.warmup_steps,
-                             poly_power=self.poly_power)  # fmt: skip
+                             weight_decay=self.weight_decay, warmup_steps=self.warmup_steps, poly_power=self.poly_power,
+                             checkpoint_every=self.checkpoint_every, log_every=self.log_every)  # fmt: skip
 
     @property
     def against_ensemble(self) -> LossConfig:

@@ -18,9 +18,13 @@ class LossMeter:
     They are summed on the device: only `read` and `check` wait for it.
     """
 
-    def __init__(self, table: str = "distill") -> None:
-        """Empty; `table` of the recipe has the settings of the training."""
-        self._table = table
+    def __init__(self, remedy: str) -> None:
+        """Empty.
+
+        Args:
+            remedy: what to do about a loss that is not finite, for the error.
+        """
+        self._remedy = remedy
         self._sums: dict[str, Tensor] = {}
         self._counts: Counter[str] = Counter()
         self._first = self._last = 0
@@ -55,7 +59,6 @@ class LossMeter:
             raise GoodSAMError(
                 f"{', '.join(broken)} became NaN or infinite in steps {self._first + 1} to {self._last + 1}",
                 "all losses must stay finite",
-                f"Lower {self._table}.learning_rate, lengthen {self._table}.warmup_steps or set {self._table}.precision"
-                " to float32; the last checkpoint was not changed",
+                f"{self._remedy}; the last checkpoint was not changed",
             )
         return means

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from pipeline.errors import CacheError
+from stages.checkpoints import save_checkpoint
 from stages.students import StudentFolder
 from stages.training_record import RECORD
 
@@ -27,6 +29,10 @@ def weights(content: str) -> Callable[[Path], None]:
         (folder / RECORD).write_text(json.dumps({"fingerprint": "one", "steps": 4}))
 
     return fill
+
+
+def save(student: StudentFolder, state: dict[str, Any]) -> None:
+    save_checkpoint(student.checkpoint, {"student": student.path.name, **state})
 
 
 def test_a_student_is_finished_when_it_is_complete(student: StudentFolder) -> None:
@@ -65,15 +71,15 @@ def test_a_student_that_is_made_anew_replaces_itself(student: StudentFolder) -> 
 
 
 def test_a_checkpoint_comes_back_with_its_tensors(student: StudentFolder) -> None:
-    student.save({"step": 3, "weights": {"layer": torch.arange(3.0)}})
+    save(student, {"step": 3, "weights": {"layer": torch.arange(3.0)}})
     state = student.load()
     assert state is not None
     assert (state["step"], state["weights"]["layer"].tolist()) == (3, [0, 1, 2])
 
 
 def test_the_checkpoint_before_the_latest_is_taken_where_that_one_is_torn(student: StudentFolder) -> None:
-    student.save({"step": 1})
-    student.save({"step": 2})
+    save(student, {"step": 1})
+    save(student, {"step": 2})
     student.checkpoint.write_bytes(student.checkpoint.read_bytes()[:100])
     state = student.load()
     assert state is not None
@@ -81,7 +87,7 @@ def test_the_checkpoint_before_the_latest_is_taken_where_that_one_is_torn(studen
 
 
 def test_a_checkpoint_that_was_put_into_another_students_folder_is_not_its_own(student: StudentFolder) -> None:
-    student.save({"step": 1})
+    save(student, {"step": 1})
     other = StudentFolder(student.path.with_name("two"))
     other.path.mkdir()
     other.checkpoint.write_bytes(student.checkpoint.read_bytes())
@@ -89,7 +95,7 @@ def test_a_checkpoint_that_was_put_into_another_students_folder_is_not_its_own(s
 
 
 def test_forgotten_training_begins_anew(student: StudentFolder) -> None:
-    student.save({"step": 1})
-    student.save({"step": 2})
+    save(student, {"step": 1})
+    save(student, {"step": 2})
     student.forget_training()
     assert student.load() is None

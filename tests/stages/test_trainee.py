@@ -15,6 +15,7 @@ from pipeline.student.pooling import PooledSample, pool
 from stages.events import silent
 from stages.trainee import prepare
 from stages.training import train_student
+from stages.training_loop import load_parts, state_of
 from tests.fake_cuda import FakeCuda
 from tests.stages.test_training import toy_job
 from tests.student.toy import CHANNELS, TOY, toy_sample
@@ -38,7 +39,7 @@ def test_features_that_were_not_cached_are_asked_for(tmp_path: Path) -> None:
 
 
 def test_feature_channels_of_the_assistant_need_not_be_the_students(tmp_path: Path) -> None:
-    state = prepare(toy_job(tmp_path), example()).state()
+    state = state_of(prepare(toy_job(tmp_path), example()).parts)
     shapes = {name: tuple(value.shape[:2]) for name, value in state["projections"].items() if name.endswith("weight")}
     assert shapes == {"layers.1.weight": (CHANNELS, 16), "layers.4.weight": (CHANNELS, 128)}
 
@@ -61,7 +62,7 @@ def test_everything_that_learns_is_optimised_and_comes_back_from_the_checkpoint(
     for parameter in trained.parameters:
         parameter.grad = torch.ones_like(parameter)
     trained.optimizer.step()
-    other.load_state(trained.state())
+    load_parts(other.parts, state_of(trained.parts))
     for own, loaded in zip(trained.parameters, other.parameters, strict=True):
         assert torch.equal(own, loaded)
     assert other.average is not None and trained.average is not None
@@ -72,7 +73,7 @@ def test_everything_that_learns_is_optimised_and_comes_back_from_the_checkpoint(
 
 def test_the_student_is_the_average_where_there_is_one(tmp_path: Path) -> None:
     plain = prepare(toy_job(tmp_path), example())
-    assert plain.average is None and plain.student is plain.model and "average" not in plain.state()
+    assert plain.average is None and plain.student is plain.model and "average" not in plain.parts
     averaged = prepare(toy_job(tmp_path, distill={"average": 0.5}), example())
     assert averaged.average is not None and averaged.student is averaged.average.module
     assert averaged.student is not averaged.model
@@ -85,7 +86,7 @@ def test_a_training_that_a_cpu_began_goes_on_on_a_gpu(tmp_path: Path) -> None:
     assert state is not None
     with FakeCuda():
         trainee = prepare(dataclasses.replace(job, device="cuda"), example())
-        trainee.load_state(state)
+        load_parts(trainee.parts, state)
         kept = [value for values in trainee.optimizer.state.values() for value in values.values()]
         assert {value.device.type for value in kept} == {"cuda"}  # the steps too: fused AdamW counts them there
         assert all(group["fused"] for group in trainee.optimizer.param_groups)

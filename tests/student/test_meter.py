@@ -12,14 +12,14 @@ from pipeline.student.meter import LossMeter
 
 
 def test_a_mean_is_over_the_steps_that_have_the_loss() -> None:
-    meter = LossMeter()
+    meter = LossMeter("Lower the learning_rate")
     meter.add(0, {"total": torch.tensor(1.0), "features": torch.tensor(4.0)})
     meter.add(1, {"total": torch.tensor(2.0)})
     assert meter.read() == {"total": 1.5, "features": 4.0}
 
 
 def test_reading_starts_again_and_checking_does_not() -> None:
-    meter = LossMeter()
+    meter = LossMeter("Lower the learning_rate")
     meter.add(0, {"total": torch.tensor(1.0)})
     assert meter.check() == {"total": 1.0} == meter.check()
     meter.add(1, {"total": torch.tensor(3.0)})
@@ -31,7 +31,7 @@ def test_reading_starts_again_and_checking_does_not() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_no_number_is_named_with_its_steps(value: float) -> None:
-    meter = LossMeter()
+    meter = LossMeter("Lower the learning_rate")
     meter.add(0, {"total": torch.tensor(1.0)})
     meter.read()
     for step in (10, 11, 12):
@@ -44,7 +44,7 @@ def test_a_loss_that_is_no_number_is_named_with_its_steps(value: float) -> None:
 
 def test_the_graph_of_a_loss_is_not_held() -> None:
     weight = torch.ones((), requires_grad=True)
-    meter = LossMeter()
+    meter = LossMeter("Lower the learning_rate")
     meter.add(0, {"total": 2 * weight})
     assert meter.read() == {"total": 2.0}
     assert weight.grad is None
