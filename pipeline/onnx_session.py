@@ -40,5 +40,10 @@ def open_session(source: Path | bytes, device: torch.device, what: str, remedy: 
     try:
         return onnxruntime.InferenceSession(source, options, providers=providers)
     except Exception as error:  # onnxruntime's errors have no common base
-        raise WeightsError(f"{what} cannot be loaded ({first_line(error)})", "it must be an ONNX network",
+        raise WeightsError(f"{what} cannot be loaded ({_reason(error)})", "it must be an ONNX network",
                            remedy) from error  # fmt: skip
+
+
+def _reason(error: Exception) -> str:
+    """What onnxruntime found, without its code and the file's name."""
+    return first_line(error).rpartition(" failed:")[2]

@@ -28,7 +28,7 @@ from pipeline.panorama.placement import Placement
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
 from stages.files import digest
-from stages.label_files import read_notes, write_labels
+from stages.label_files import PIXELS, is_foreign, read_notes, write_labels
 from stages.panorama_records import PanoramaRecord
 from stages.splits import EVALUATION
 
@@ -189,6 +189,16 @@ def _ids_of_colours(colours_hw3: LabelArray, labels: LabelSet, name: str) -> Lab
 def pixels_digest(labels_hw: LabelArray) -> str:
     """Names the content of a label map: size and pixels."""
     return hashlib.sha256(f"{labels_hw.shape}".encode() + np.ascontiguousarray(labels_hw).tobytes()).hexdigest()
+
+
+def is_edited(path: Path) -> bool:
+    """Whether a label map in the place of an exported one holds other pixels; a broken file holds none."""
+    try:
+        with Image.open(path) as picture:
+            digest_now = pixels_digest(np.asarray(picture))
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return is_foreign(path) or read_notes(path).get(PIXELS, digest_now) != digest_now
 
 
 class KnownPanoramas(Protocol):

@@ -213,7 +213,7 @@ def _task(job: ExportJob, reader: RunReader, panorama: SplitPanorama) -> ExportT
     made_of = {"settings": _settings(job, reader), "source": reader.records[panorama.id].sha256}
     return ExportTask(panorama.id, name, path if name == plain else f"{split}/{path}", reader.only(panorama.id),
                       job.out, job.size == ORIGINAL, job.wanted, made_of, FORMATS[job.format].folder,
-                      job.crop_views)  # fmt: skip
+                      job.crop_views, job.overwrite)  # fmt: skip
 
 
 def _settings(job: ExportJob, reader: RunReader) -> str:

@@ -19,13 +19,13 @@ from pipeline.evaluate.overlay import paint_masks
 from pipeline.exchange import coco, cvat, labelstudio
 from pipeline.panorama.config import ViewsConfig
 from pipeline.panorama.tags import gpano_xmp, kept_exif, kept_xmp
-from stages.corrections import pixels_digest
+from stages.corrections import is_edited, pixels_digest
 from stages.events import failure
 from stages.export_crops import part_of, write_crops
 from stages.export_folder import ExportFolder
 from stages.export_maps import CachedMaps
 from stages.files import named_after_panorama, write_picture, write_whole
-from stages.label_files import write_labels
+from stages.label_files import PIXELS, write_labels
 from stages.map_files import QUALITY, map_facts, write_overlay
 from stages.reading import RunReader
 from stages.task_reports import PanoramaReport
@@ -68,6 +68,8 @@ class ExportTask:
     """Folder of the files in the export's."""
     views: ViewsConfig = field(default_factory=ViewsConfig)
     """Which views are cut, where crops are wanted."""
+    overwrite: bool = False
+    """Also label maps that somebody has edited."""
 
 
 def export_panorama(task: ExportTask) -> PanoramaReport:
@@ -90,7 +92,21 @@ def export_panorama(task: ExportTask) -> PanoramaReport:
     return PanoramaReport(task.name, time.monotonic() - began)
 
 
+def _require_unedited(task: ExportTask) -> None:
+    """Refuse to overwrite or remove label maps that somebody has edited since they were exported."""
+    is_stale = ExportFolder(task.out).record(task.name).get("made_of") != dict(task.made_of)
+    for output in (LABELS, RELIABLE):
+        path = task.out / task.folder / output / f"{task.name}.png"
+        if (is_stale or output in task.outputs) and is_edited(path):
+            raise InputError(f"{path} has been edited since it was exported",
+                             "people's corrections are not overwritten",
+                             "Take them over with `goodsam import-labels`, and export into another folder or pass "
+                             "--overwrite")  # fmt: skip
+
+
 def _write(task: ExportTask, maps: CachedMaps) -> None:
+    if not task.overwrite:
+        _require_unedited(task)
     labels, fov = maps.reader.recipe.classes, maps.reader.recipe.panorama.vertical_fov
     files: dict[str, str] = {}
     notes = {**task.made_of, "panorama": task.path}
@@ -111,7 +127,7 @@ def _write(task: ExportTask, maps: CachedMaps) -> None:
 
 def _write_labels(path: Path, maps: CachedMaps, notes: Mapping[str, str], labels_hw: LabelArray | None = None) -> None:
     found_hw = maps.labels_hw if labels_hw is None else labels_hw
-    noted = {**notes, "pixels": pixels_digest(found_hw)}  # `import-labels` knows by it what nobody has changed
+    noted = {**notes, PIXELS: pixels_digest(found_hw)}  # `import-labels` knows by it what nobody has changed
     write_labels(path, found_hw, maps.reader.recipe.classes, noted)
 
 

@@ -64,6 +64,7 @@ def import_labels(run: Run, source: Path, folder: Path, listener: Listener = sil
         pass
     failed: dict[str, str] = {}
     stored = known = unchanged = 0
+    first_reason = ""
     with exclusive_lock(folder, STAGE):
         for item in incoming(source, labels):
             if item.picture is None and item.refused is None:
@@ -79,12 +80,13 @@ def import_labels(run: Run, source: Path, folder: Path, listener: Listener = sil
                     continue
             except InputError as error:
                 failed[item.name] = str(error)
+                first_reason = first_reason or error.found
                 listener(ItemFailed(STAGE, item.name, str(error)))
                 continue
             changed = store_correction(folder, panorama.id, picture.labels_hw, labels, sha256, its_size)
             stored, known = stored + changed, known + (not changed)
     if not stored + known + unchanged:
-        reason = next(iter(failed.values()), "nobody has labelled anything in it").rstrip(".")
+        reason = first_reason or "nobody has labelled anything in it"
         raise InputError(f"{source} has no corrections that can be used ({reason})", "at least one must be usable",
                          "Correct it and import it again; nothing was changed")  # fmt: skip
     if unchanged:

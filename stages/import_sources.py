@@ -16,7 +16,7 @@ from pipeline.exchange.labelstudio import read_labelstudio
 from pipeline.exchange.regions import LabelledPicture
 from stages.corrections import pixels_digest, read_ids
 from stages.export_folder import DESCRIPTION
-from stages.label_files import read_notes
+from stages.label_files import PIXELS, read_notes
 
 _XML = "annotations.xml"
 _EXPECTED = "it must be a folder of PNGs, or an export of CVAT (annotations.xml) or Label Studio (JSON), also as .zip"
@@ -75,7 +75,7 @@ def _of_png(path: Path, name: str, labels: LabelSet) -> Incoming:
     except InputError as error:
         return Incoming(name, refused=error)
     notes = read_notes(path)
-    if notes.get("pixels") == pixels_digest(labels_hw):
+    if notes.get(PIXELS) == pixels_digest(labels_hw):
         return Incoming(name)
     return Incoming(name, LabelledPicture(name, labels_hw, str(notes.get("source", ""))))
 
@@ -88,8 +88,9 @@ def _of_zip(path: Path, labels: LabelSet) -> Iterator[Incoming]:
                 name for name in names if name.endswith(".json")
             ]
             if len(wanted) != 1:
-                raise InputError(f"{path.name} holds {counted(len(names), 'file')} and no known export", _EXPECTED,
-                                 "If it holds PNGs, unpack it and name their folder")  # fmt: skip
+                found = f"{len(wanted)} exports" if wanted else f"{counted(len(names), 'file')} and no known export"
+                remedy = "If it holds PNGs, unpack it and name their folder" if not wanted else "Import them one by one"
+                raise InputError(f"{path.name} holds {found}", _EXPECTED, remedy)
             content = archive.read(wanted[0])
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise InputError(f"{path} is damaged ({error})", _EXPECTED, "Export the annotations again") from error

@@ -21,6 +21,8 @@ from stages.files import write_picture
 
 _NOTES = "goodsam"
 """Text of a label file that holds its notes as JSON."""
+PIXELS = "pixels"
+"""Its note of the content that was written, by which an edited map is known."""
 
 
 def label_path(out: Path, panorama_id: str) -> Path:
@@ -44,6 +46,15 @@ def write_labels(path: Path, labels_HW: LabelArray, label_set: LabelSet, notes: 
     text = PngImagePlugin.PngInfo()
     text.add_text(_NOTES, json.dumps(notes))
     write_picture(path, picture, pnginfo=text)
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a label map's place holds a whole picture without notes: people's labels, or a map that somebody has
+    edited, for editors of pictures drop the notes."""
+    with suppress(OSError, SyntaxError, ValueError), Image.open(path) as picture:
+        picture.load()
+        return _NOTES not in picture.info
+    return False
 
 
 def read_notes(path: Path) -> dict[str, Any]:

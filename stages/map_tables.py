@@ -12,7 +12,10 @@ from pipeline.classes import LabelSet
 from pipeline.panorama.capture import Capture
 from stages.files import write_whole
 from stages.positions import Positions
-from stages.tables import PanoramaRow, write_tables
+from stages.tables import TABLE_FILES, PanoramaRow, write_tables
+
+TABLES = ("class_shares.csv", *TABLE_FILES)
+"""Files that are written anew with every prediction or export."""
 
 
 def row_of_notes(panorama_id: str, notes: Mapping[str, Any], positions: Positions | None) -> PanoramaRow:
@@ -48,7 +51,7 @@ def _write_shares(out: Path, rows: Mapping[str, PanoramaRow], labels: LabelSet) 
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["panorama", *labels.names, "ignored"])
     writer.writerows([id_, *(f"{share:.6f}" for share in row.shares)] for id_, row in rows.items())
-    write_whole(out / "class_shares.csv", table.getvalue())
+    write_whole(out / TABLES[0], table.getvalue())
 
 
 def doubtful_positions(rows: Sequence[PanoramaRow]) -> str:

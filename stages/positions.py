@@ -29,6 +29,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 """Names of columns that are understood; the first that is there counts."""
 _REQUIRED = ("path", "latitude", "longitude")
+_NUMBERS = ("latitude", "longitude", "altitude", "heading")
 _SHOWN = 3
 
 
@@ -78,7 +79,8 @@ class Positions:
 
 
 def read_positions(path: Path) -> Positions:
-    """Read a table of positions: CSV with a header, separated by commas, semicolons or tabs.
+    """Read a table of positions: CSV with a header, separated by commas, semicolons or tabs; where these are no
+    commas, numbers may have a decimal comma.
 
     Raises:
         InputError: it cannot be read, lacks a column, names a panorama twice, or has a position that cannot be right.
@@ -86,20 +88,30 @@ def read_positions(path: Path) -> Positions:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or error
+        why = getattr(error, "strerror", None) or "it is not in UTF-8"
         raise InputError(f"{path} cannot be read ({why})", "--positions must be a CSV file in UTF-8",
                          "Check the path, or save it again") from error  # fmt: skip
     header = text.partition("\n")[0]
-    rows = list(csv.reader(io.StringIO(text), delimiter=max(",;\t", key=header.count)))
+    separator = max(",;\t", key=header.count)
+    try:
+        rows = list(csv.reader(io.StringIO(text), delimiter=separator))
+    except csv.Error as error:
+        raise InputError(f"{path} cannot be read ({error})", "--positions must be a CSV file",
+                         "Save it again") from error  # fmt: skip
     places = _places([cell.strip().casefold() for cell in rows[0]] if rows else [], path)
     by_name: dict[str, Capture] = {}
     for number, row in enumerate(rows[1:], start=2):
         if not any(cell.strip() for cell in row):
             continue
+        if any(cell.strip() for cell in row[len(rows[0]) :]):
+            raise _wrong(path, number, f"{len(row)} cells", f"its first row has {len(rows[0])}; numbers have a decimal "
+                         "point, and texts with a comma stand in quotes")  # fmt: skip
         cells = {name: row[place].strip() if place < len(row) else "" for name, place in places.items()}
         key = _key_of(cells["path"])
         if key in by_name:
             raise _wrong(path, number, f"{cells['path']} a second time", "every panorama has one row")
+        if separator != ",":  # then commas are decimal ones, as spreadsheets of half of the world write them
+            cells = {name: cell.replace(",", ".") if name in _NUMBERS else cell for name, cell in cells.items()}
         by_name[key] = _capture(cells, path, number)
     if not by_name:
         raise InputError(f"{path} has no rows", "it must have one for every panorama", "Name the table of positions")
@@ -125,7 +137,7 @@ def _places(header: Sequence[str], path: Path) -> dict[str, int]:
 
 def _capture(cells: Mapping[str, str], path: Path, number: int) -> Capture:
     numbers = {name: _number(cells.get(name, ""), name, path, number)
-               for name in ("latitude", "longitude", "altitude", "heading")}  # fmt: skip
+               for name in _NUMBERS}  # fmt: skip
     latitude, longitude = numbers["latitude"], numbers["longitude"]
     if latitude is None or longitude is None:
         raise _wrong(path, number, "no position", "every row has a latitude and a longitude")

@@ -31,7 +31,7 @@ from stages.claims import exclusive_lock
 from stages.events import ItemFailed, Listener, Note, StageFinished, StageStarted, silent
 from stages.files import digest, mask_digest, writing
 from stages.label_files import label_path, overlay_path, read_notes
-from stages.map_tables import doubtful_positions, row_of_notes, write_map_tables
+from stages.map_tables import TABLES, doubtful_positions, row_of_notes, write_map_tables
 from stages.models import Model
 from stages.positions import Positions, read_positions
 from stages.predict_task import STAGE, PredictTask, predict_in_worker, predict_panorama
@@ -67,7 +67,8 @@ class PredictJob:
     """Worker processes, each with the network; 0 works in this process."""
 
     def __post_init__(self) -> None:
-        """Raises InputError where `panoramas` is no folder or `out` lies inside it."""
+        """Raises InputError where `panoramas` is no folder, or `out` lies inside it or holds what others wrote."""
+        _require_own_folder(self.out)
         if self.panoramas.is_file():
             return
         require_folder(self.panoramas)
@@ -87,6 +88,22 @@ class PredictSummary:
     """Predicted by earlier runs."""
     failed: dict[str, str]
     """Id -> one sentence, for those that were set aside."""
+
+
+def _require_own_folder(out: Path) -> None:
+    """Refuse a folder with other maps or tables, which would be overwritten.
+
+    A prediction's own folder is known by its lock or, where it was copied without that, by its label maps.
+    """
+    maps = (read_notes(path) for path in (out / "labels").rglob("*.png"))
+    if (out / f".{STAGE}.lock").exists() or any("model" in notes for notes in maps):
+        return
+    taken = [name for name in TABLES if (out / name).exists()]
+    taken += [name for name in ("labels", "overlays") if any((out / name).glob("*"))]
+    if taken:
+        raise InputError(f"{out} holds {taken[0]}, which `goodsam predict` has not written",
+                         "maps and tables of others are not overwritten",
+                         "Choose another output folder")  # fmt: skip
 
 
 def predict(job: PredictJob, listener: Listener = silent) -> PredictSummary:

@@ -26,7 +26,7 @@ from pipeline.panorama.level import level_image, unlevel_values
 from pipeline.settings import fingerprint
 from stages.events import failure
 from stages.files import named_after_panorama
-from stages.label_files import label_path, overlay_path, read_notes, write_labels
+from stages.label_files import is_foreign, label_path, overlay_path, read_notes, write_labels
 from stages.map_files import map_facts, write_overlay
 from stages.models import Model
 from stages.predictor import Predictor
@@ -144,7 +144,11 @@ def labels_of(panorama: OpenedPanorama, scores: FloatArray, config: PanoramaConf
 
 
 def _require_own_place(path: Path, made_of: Mapping[str, str]) -> None:
-    """Refuse to put a panorama's labels in the place of those of another one, from elsewhere."""
+    """Refuse to put a panorama's labels in the place of people's, or of those of another panorama, from elsewhere."""
+    if is_foreign(path):
+        raise InputError(f"{path} is a picture that `goodsam predict` did not write, or that somebody has edited",
+                         "people's labels are not overwritten",
+                         "Choose another output folder, or pass --overwrite")  # fmt: skip
     found = read_notes(path)
     if all(found.get(key, made) != made for key, made in made_of.items()):
         raise InputError(f"{path} holds the labels of another panorama with this name",

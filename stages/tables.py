@@ -33,6 +33,8 @@ LARGEST = "largest_class"
 _DECIMALS = {"latitude": 7, "longitude": 7, "altitude": 2, "heading": 2}
 """Of numbers in the tables; all others have 6. Seven of a degree are a centimetre."""
 
+TABLE_FILES = ("panoramas.csv", "panoramas.geojson", "sequences.geojson", "panoramas.qml", "labels.qml")
+
 
 @dataclass(frozen=True)
 class PanoramaRow:
@@ -82,11 +84,10 @@ def write_tables(out: Path, rows: Sequence[PanoramaRow], labels: LabelSet) -> No
         CacheError: a file cannot be written.
     """
     columns = [row.columns(labels) for row in rows]
-    write_whole(out / "panoramas.csv", _csv(columns))
-    write_whole(out / "panoramas.geojson", geojson([_point(row) for row in columns]))
-    write_whole(out / "sequences.geojson", geojson(sequence_features(rows)))
-    write_whole(out / "panoramas.qml", points_style(labels, LARGEST))
-    write_whole(out / "labels.qml", labels_style(labels))
+    texts = (_csv(columns), geojson([_point(row) for row in columns]), geojson(sequence_features(rows)),
+             points_style(labels, LARGEST), labels_style(labels))  # fmt: skip
+    for name, text in zip(TABLE_FILES, texts, strict=True):
+        write_whole(out / name, text)
 
 
 def geojson(features: Sequence[Mapping[str, Any]]) -> str:

@@ -22,6 +22,7 @@ from pipeline.exchange.regions import (
     class_regions,
     mask_of_runs,
     paint_regions,
+    require_possible_size,
     run_lengths,
 )
 
@@ -138,6 +139,7 @@ def _picture(element: Element, labels: LabelSet, where: str) -> LabelledPicture 
         return None
     try:
         height, width = int(element.attrib["height"]), int(element.attrib["width"])
+        require_possible_size(height, width, place)
         ordered = sorted(shapes, key=lambda shape: int(shape.get("z_order", "0")))
         regions = [(class_id_of(shape.get("label", ""), labels, place), _region(shape, height, width, place))
                    for shape in ordered]  # fmt: skip

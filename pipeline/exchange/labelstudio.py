@@ -13,7 +13,7 @@ from pipeline.classes import LabelSet
 from pipeline.errors import InputError
 from pipeline.exchange.brush import decode_brush, encode_brush
 from pipeline.exchange.cvat import fill_polygon
-from pipeline.exchange.regions import LabelledPicture, class_id_of, class_regions, paint_regions
+from pipeline.exchange.regions import LabelledPicture, class_id_of, class_regions, paint_regions, require_possible_size
 
 CONTROL, OBJECT = "label", "image"
 """Names of the control tag and of the picture in the labelling interface."""
@@ -100,6 +100,7 @@ def _picture(found: list[Mapping[str, Any]], labels: LabelSet, where: str) -> La
         raise InputError(f"{where} has regions drawn on pictures of different sizes", "a task has one picture",
                          "Export the annotations again")  # fmt: skip
     height, width = sizes.pop()
+    require_possible_size(height, width, where)
     return paint_regions(height, width, (_region(result, height, width, labels, where) for result in regions))
 
 

@@ -15,6 +15,8 @@ from pipeline.arrays import BoolArray, LabelArray
 from pipeline.classes import IGNORE, LabelSet
 from pipeline.errors import InputError, first_few
 
+MOST_PIXELS = 2**30
+
 
 @dataclass(frozen=True)
 class LabelledPicture:
@@ -40,6 +42,17 @@ def paint_regions(height: int, width: int, regions: Iterable[tuple[int, BoolArra
     for class_id, mask_hw in regions:
         labels_hw[mask_hw] = class_id
     return labels_hw
+
+
+def require_possible_size(height: int, width: int, where: str) -> None:
+    """Refuse sizes of a damaged export before masks of them fill the memory.
+
+    Raises:
+        InputError: no picture is that large.
+    """
+    if height * width > MOST_PIXELS:
+        raise InputError(f"{where} has labels of {width}x{height} pixels", f"a picture has at most {MOST_PIXELS:,}",
+                         "Export the annotations again")  # fmt: skip
 
 
 def class_id_of(name: str, labels: LabelSet, where: str) -> int:

@@ -121,6 +121,10 @@ def read_source(folder: Path, pictures: Path | None = None, title: str = "") -> 
         raise InputError(f"{folder} is not a folder",
                          "a report is made from one that `goodsam export` or `goodsam predict` wrote, or from a run's "
                          "recipe", "Check the path")  # fmt: skip
+    if not (folder / TABLE).is_file():
+        raise InputError(f"{folder} holds no maps ({TABLE} is not there)",
+                         "a report is made from a folder that `goodsam export` or `goodsam predict` wrote",
+                         "Name such a folder, or a run's recipe")  # fmt: skip
     rows, shares = _rows(folder / TABLE), _rows(folder / SHARES)
     labels = _labels(folder / STYLE)
     if not rows:

@@ -94,6 +94,10 @@ def require_free(out: Path, is_single: bool) -> None:
     Raises:
         InputError: it does.
     """
+    if is_single != (out.suffix.lower() in (".html", ".htm")):
+        raise InputError(f"{out} is the name of a {'folder' if is_single else 'file'}",
+                         "a report is a folder, or with --single a file that ends in .html",
+                         f"Name it {out.name}.html" if is_single else "Add --single, or name a folder")  # fmt: skip
     if is_single:
         if out.is_dir() or (out.is_file() and not _is_page(out)):
             raise InputError(f"{out} is {'a folder' if out.is_dir() else 'not a report'}",

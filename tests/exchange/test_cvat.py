@@ -109,6 +109,7 @@ def test_files_are_read_a_picture_at_a_time_and_those_without_shapes_are_left_ou
         ('left="0"', 'left="-1"', "mask that reaches beyond its 120x60 pixels"),
         ('rle="', 'rle="a, ', "cannot be read"),
         (' height="60"', "", "cannot be read"),
+        (' height="60"', ' height="600000000"', "has labels of 120x600000000 pixels; a picture has at most"),
         ("</annotations>", "", "is damaged"),
         ("annotations>", "somethings>", "has no <annotations>"),
         ("mask ", "ellipse ", "has the shape 'ellipse'; label maps are made of mask, polygon, box"),

@@ -125,6 +125,8 @@ def test_damaged_exports_are_refused_in_one_sentence() -> None:
         read(json.loads(good.replace('"road"', '"lava"')))
     with pytest.raises(InputError, match="brush mask of 7200 pixels; its picture has 121x60"):
         read(json.loads(good.replace('"original_width": 120', '"original_width": 121')))
+    with pytest.raises(InputError, match="has labels of 120000000000x60 pixels; a picture has at most"):
+        read(json.loads(good.replace('"original_width": 120', '"original_width": 120000000000')))
     two = json.loads(good)
     two[0]["annotations"][0]["result"][0]["original_width"] = 121
     with pytest.raises(InputError, match="regions drawn on pictures of different sizes"):

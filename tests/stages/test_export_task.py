@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.classes import DENSEPASS_13
 from pipeline.errors import CacheError
 from stages import export_task
 from stages.corrections import pixels_digest
@@ -26,7 +27,7 @@ from stages.export_task import (
     ExportTask,
     export_panorama,
 )
-from stages.label_files import read_notes
+from stages.label_files import read_notes, write_labels
 from stages.reading import RunReader
 from stages.splits import all_panoramas
 from tests.stages.small_run import small_run
@@ -63,6 +64,26 @@ def test_every_output_and_part_is_a_file_of_its_folder_and_is_recorded(
 def test_only_what_is_asked_for_is_written_into_its_folder_of_the_format(finished: Path, tmp_path: Path) -> None:
     export_panorama(task_of(finished, tmp_path, LABELS, folder="data"))
     assert [file for file in files_of(tmp_path) if file.endswith(".png")] == ["data/labels/street/1.png"]
+
+
+@pytest.mark.parametrize("keeps_notes", [False, True])
+def test_a_label_map_that_somebody_has_edited_stays_unless_it_may_be_replaced(
+    finished: Path, tmp_path: Path, keeps_notes: bool
+) -> None:
+    task, place = task_of(finished, tmp_path, LABELS), tmp_path / LABELS / "street" / "1.png"
+    assert export_panorama(task).failed is None and export_panorama(task).failed is None
+    written_hw = np.asarray(Image.open(place))
+    write_labels(place, np.zeros_like(written_hw), DENSEPASS_13, read_notes(place))
+    if not keeps_notes:
+        Image.open(place).save(place)
+    for again in (task, replace(task, outputs=frozenset({MASKS}), made_of={"source": "other"})):
+        failed = export_panorama(again).failed
+        assert failed is not None and "has been edited since it was exported" in failed.error
+        assert not np.asarray(Image.open(place)).any()
+    assert export_panorama(replace(task, outputs=frozenset({MASKS}))).failed is None  # the map is not touched
+    assert not np.asarray(Image.open(place)).any()
+    assert export_panorama(replace(task, overwrite=True)).failed is None
+    assert (np.asarray(Image.open(place)) == written_hw).all()
 
 
 def test_label_maps_note_the_panorama_and_what_nobody_has_changed(finished: Path, tmp_path: Path) -> None:

@@ -123,6 +123,12 @@ def test_an_archive_of_pngs_is_refused_with_what_to_do(tmp_path: Path) -> None:
         found(archive)
 
 
+def test_an_archive_of_several_exports_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "a.zip", {"one/annotations.xml": CVAT, "two/annotations.xml": CVAT})
+    with pytest.raises(InputError, match=r"a\.zip holds 2 exports.*Import them one by one"):
+        found(archive)
+
+
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.zip"])
 def test_what_is_not_there_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=name):

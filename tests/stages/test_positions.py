@@ -35,6 +35,14 @@ def test_usual_columns_separators_and_names_are_understood(tmp_path: Path, text:
     assert found == Capture(52.5, 13.4, 34, 10, "2026-05-01T12:00:00+00:00")
 
 
+def test_commas_are_decimal_where_they_separate_no_cells(tmp_path: Path) -> None:
+    positions = read_positions(table(tmp_path, "path;lat;lon;time\nberlin;52,5;-13,4;2026-05-01T12:00:00,5+00:00\n"))
+    found = positions.of("berlin", Capture())
+    assert (found.latitude, found.longitude, found.time) == (52.5, -13.4, "2026-05-01T12:00:00.500000+00:00")
+    with pytest.raises(InputError, match=r"has 5 cells in row 2; its first row has 3; numbers have a decimal point"):
+        read_positions(table(tmp_path, "path,lat,lon\nberlin,52,5,13,4\n"))
+
+
 def test_a_row_comes_before_tags_and_leaves_what_it_does_not_say(tmp_path: Path) -> None:
     positions = read_positions(table(tmp_path, "path,lat,lon\na/1.jpg,1,2\n"))
     tags = Capture(50, 60, 7, 8, "2026-05-01T12:00:00", "latitude 95")
@@ -61,6 +69,8 @@ def test_a_name_that_two_rows_have_is_not_guessed(tmp_path: Path) -> None:
         ("path,lat,lon\na,1,1\nb,52\u00b030',13\n", 'has the latitude "52\u00b030\'" in row 3; it is a number'),
         ("path,lat,lon\na,0,0\n", "stand for a missing fix"),
         ("path,lat,lon\na,1,1\nA.jpg,1,1\n", r"has A\.jpg a second time in row 3"),
+        ("path,lat,lon\n" + "a" * 200_000 + ",1,1\n", r"cannot be read \(field larger than field limit"),
+        ('path,lat,lon\na,"52,5",1\n', "has the latitude '52,5' in row 2; it is a number with a decimal point"),
         ("path,lat,lon,time\na,1,1,noon\n", "has the time 'noon' in row 2; times are ISO 8601"),
     ],
 )
@@ -73,7 +83,7 @@ def test_a_table_that_is_not_there_or_no_text_is_reported(tmp_path: Path) -> Non
     with pytest.raises(InputError, match=r"positions\.csv cannot be read \(No such file"):
         read_positions(tmp_path / "positions.csv")
     (tmp_path / "positions.csv").write_bytes(b"path,lat,lon\n\xff\xfe")
-    with pytest.raises(InputError, match=r"positions\.csv cannot be read .*UTF-8"):
+    with pytest.raises(InputError, match=r"positions\.csv cannot be read \(it is not in UTF-8\)"):
         read_positions(tmp_path / "positions.csv")
 
 

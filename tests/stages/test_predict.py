@@ -338,6 +338,21 @@ def test_outputs_among_the_panoramas_are_refused(job: PredictJob) -> None:
         replace(job, out=job.panoramas / "labels")
 
 
+@pytest.mark.parametrize("taken", ["labels/berlin.png", "overlays/mine.jpg", "panoramas.csv", "class_shares.csv"])
+def test_a_folder_with_maps_or_tables_of_others_is_refused_untouched(job: PredictJob, taken: str) -> None:
+    (job.out / taken).parent.mkdir(parents=True)
+    (job.out / taken).write_text("mine")
+    with pytest.raises(InputError, match=rf"out holds {taken.partition('/')[0]}, which `goodsam predict` has not"):
+        replace(job)
+    assert [path.read_text() for path in job.out.rglob("*") if path.is_file()] == ["mine"]
+
+
+def test_a_folder_of_a_prediction_is_its_own_also_without_hidden_files(job: PredictJob) -> None:
+    predict(job)
+    (job.out / ".predict.lock").unlink()
+    assert predict(replace(job)).skipped == 3
+
+
 def test_a_folder_without_a_student_is_named(job: PredictJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # the real loader
     with pytest.raises(WeightsError, match="holds no student"):

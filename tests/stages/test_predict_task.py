@@ -108,6 +108,19 @@ def test_labels_of_another_panorama_stay_unless_they_may_be_replaced(task: Predi
     assert labels_of(task).shape == (2 * HEIGHT, 2 * WIDTH)
 
 
+def test_peoples_labels_in_the_place_of_a_map_stay_unless_they_may_be_replaced(task: PredictTask) -> None:
+    place = label_path(task.out, "street")
+    Image.fromarray(np.full((HEIGHT, WIDTH), 7, np.uint8)).save(place)
+    refused = predict_panorama(task, SkyAbove())
+    assert refused.failed is not None and "people's labels are not overwritten" in refused.failed.error
+    assert (labels_of(task) == 7).all()
+    place.write_bytes(place.read_bytes()[:50])  # a broken file holds nothing
+    assert predict_panorama(task, SkyAbove()).failed is None
+    Image.open(place).save(place, pnginfo=None)  # as an editor saves it
+    assert predict_panorama(task, SkyAbove()).failed is not None
+    assert predict_panorama(replace(task, overwrite=True), SkyAbove()).failed is None
+
+
 def test_a_panorama_that_was_moved_or_changed_in_its_place_is_no_other(task: PredictTask, tmp_path: Path) -> None:
     predict_panorama(task, SkyAbove())
     moved = task.file.path.rename(tmp_path / "moved.png")

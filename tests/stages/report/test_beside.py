@@ -165,7 +165,7 @@ def test_folders_that_do_not_fit_are_refused_in_a_sentence(tmp_path: Path) -> No
         goodsam.report(maps, truth=make_truth(tmp_path / "labels", ["c"]))
     with pytest.raises(InputError, match=r"has a label map of none of 1 panorama \(the first is a\.png\)"):
         goodsam.report(maps, compare=[make_maps(tmp_path / "others", ["c"])])
-    with pytest.raises(InputError, match=r"--compare .*/labels cannot be used: .*panoramas\.csv cannot be read"):
+    with pytest.raises(InputError, match=r"--compare .*/labels cannot be used: .*labels holds no maps"):
         goodsam.report(maps, compare=[tmp_path / "labels"])
     with pytest.raises(RecipeError, match=r"Correct --labels-set\.$"):
         goodsam.report(maps, truth=make_truth(tmp_path / "truth", ["a"]), labels_set="cityscapes")

@@ -24,7 +24,7 @@ def test_a_table_with_text_in_the_place_of_a_number_is_refused(tmp_path: Path) -
 def test_what_is_no_source_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a folder"):
         read_source(tmp_path / "nothing")
-    with pytest.raises(InputError, match=r"panoramas\.csv cannot be read"):
+    with pytest.raises(InputError, match=r"holds no maps \(panoramas\.csv is not there\)"):
         read_source(tmp_path)
     maps = make_maps(tmp_path / "maps", [])
     with pytest.raises(InputError, match="lists no panoramas"):

@@ -72,10 +72,17 @@ def test_a_place_that_holds_something_else_is_refused_and_untouched(tmp_path: Pa
         ReportJob(source, maps, other)
     with pytest.raises(InputError, match="is not a report"):
         ReportJob(source, maps, other / "thesis.html", is_single=True)
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match=r"is the name of a folder.*Name it other\.html"):
         ReportJob(source, maps, other, is_single=True)
-    with pytest.raises(InputError, match="is a file"):
+    (tmp_path / "page.html").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        ReportJob(source, maps, tmp_path / "page.html", is_single=True)
+    with pytest.raises(InputError, match=r"is the name of a file.*Add --single"):
         ReportJob(source, maps, other / "thesis.html")
+    (other / "thesis").write_text("mine")
+    with pytest.raises(InputError, match="is a file"):
+        ReportJob(source, maps, other / "thesis")
+    (other / "thesis").unlink()
     with pytest.raises(InputError, match="lies inside"):
         ReportJob(source, maps, tmp_path / "photos" / "report", pictures=(tmp_path / "photos",))
     with pytest.raises(InputError, match="256 to 4096"):
