@@ -33,7 +33,7 @@ from pipeline.teacher.vote import fuse, vote_in_views
 from scripts.measure_fusion import ALL_SCENES, FOLDER, Scores, row, scenes_run, score
 from stages.events import silent
 from stages.plan import make_plan
-from stages.products import assistants_of
+from stages.product_settings import assistants_of
 from stages.reading import RunReader
 from stages.runs import Run
 from stages.splits import learning_panoramas

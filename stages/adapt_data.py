@@ -10,7 +10,7 @@ from pipeline.panorama.level import level_image
 from pipeline.recipe import Recipe
 from pipeline.student.reader import StoreReader
 from stages.panorama_work import reduced_width
-from stages.products import voting_assistant
+from stages.product_settings import voting_assistant
 from stages.reading import RunReader
 from stages.splits import SplitPanorama
 from stages.tune import spread

@@ -19,7 +19,7 @@ from pipeline.tune.parts import kept_pixels
 from pipeline.tune.scores import corrected_purity
 from stages.events import Listener, failure, report_if_slow
 from stages.files import write_whole
-from stages.products import voting_assistant
+from stages.product_settings import voting_assistant
 from stages.reading import RunReader
 from stages.views import sam_views
 

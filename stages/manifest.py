@@ -15,7 +15,8 @@ from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
 from pipeline.errors import RERUN_STAGE_ONE, CacheError, GoodSAMError
 from pipeline.recipe import Recipe
 from stages.files import write_whole
-from stages.products import FileSetting, Product, products_of
+from stages.product_settings import FileSetting
+from stages.products import Product, products_of
 from stages.runs import Run, refuse_old_layout
 
 

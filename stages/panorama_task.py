@@ -24,7 +24,8 @@ from stages.events import failure
 from stages.files import digest
 from stages.panorama_records import PanoramaRecord, record_of, size_and_time
 from stages.panorama_work import PanoramaTask, load_assistant, open_work, store_product
-from stages.products import STAGE_ONE, Product, assistant_of, products_of
+from stages.product_settings import assistant_of
+from stages.products import STAGE_ONE, Product, products_of
 from stages.task_reports import PanoramaReport
 
 _PROBE_1HW3 = np.full((1, 64, 96, 3), 127, np.uint8)

@@ -26,7 +26,8 @@ from pipeline.teacher.mask_source import MaskSource
 from stages import networks
 from stages.files import digest
 from stages.panorama_records import PanoramaRecord
-from stages.products import Product, assistant_of, product
+from stages.product_settings import assistant_of
+from stages.products import Product, product
 from stages.splits import SplitPanorama
 from stages.views import sam_views, shared_views
 

@@ -30,7 +30,8 @@ from pipeline.teacher.unknown import UnknownObjects, find_unknown
 from stages.corrections import CorrectionReader, correction_reader
 from stages.manifest import NotCachedError, read_manifest
 from stages.panorama_records import PanoramaRecord, PanoramaRecords
-from stages.products import assistants_of, product, voting_assistant, voting_masks
+from stages.product_settings import assistants_of, voting_assistant, voting_masks
+from stages.products import product
 from stages.rungs import TeacherArrays
 from stages.runs import Run
 from stages.splits import SplitPanorama

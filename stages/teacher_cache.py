@@ -31,7 +31,8 @@ from stages.files import digest
 from stages.manifest import describe, write_manifest
 from stages.missing import CachedPanoramas
 from stages.panorama_records import PanoramaRecords
-from stages.products import STAGE_ONE, assistants_of, fingerprints, products_of
+from stages.product_settings import assistants_of
+from stages.products import STAGE_ONE, fingerprints, products_of
 from stages.runner import require_scheduler, run_on_workers, run_tasks
 from stages.runs import Run, refuse_old_layout
 from stages.splits import SplitPanorama, survey_splits

@@ -15,7 +15,8 @@ from pipeline.teacher.config import SAM_OPTIONAL
 from pipeline.teacher.identity import DEMO_WEIGHTS
 from stages import products
 from stages.manifest import describe
-from stages.products import Product, all_products, fingerprints, product, products_of, voting_masks
+from stages.product_settings import voting_masks
+from stages.products import Product, all_products, fingerprints, product, products_of
 from tests.stages.small_run import RECIPE, small_run
 
 

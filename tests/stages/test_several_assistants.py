@@ -26,7 +26,8 @@ from stages.events import silent
 from stages.export_task import ExportTask, export_panorama
 from stages.garbage import find_garbage
 from stages.manifest import read_manifest, write_manifest
-from stages.products import fingerprints, products_of, voting_assistant
+from stages.product_settings import voting_assistant
+from stages.products import fingerprints, products_of
 from stages.reading import RunReader
 from stages.runs import Run, open_run
 from stages.splits import learning_panoramas
