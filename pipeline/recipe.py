@@ -175,8 +175,6 @@ class Recipe:
                     f"a divisor of panorama.width ({width}), so that windows meet at the seam")  # fmt: skip
         require(self.boundary.agreement == "windows" or bool(self.windows.more), "boundary.agreement",
                 self.boundary.agreement, "windows unless windows.more adds another shape")  # fmt: skip
-        require(self.distill.crop_width <= width, "distill.crop_width", self.distill.crop_width,
-                f"at most panorama.width ({width})")  # fmt: skip
 
     @property
     def classes(self) -> LabelSet:

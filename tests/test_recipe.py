@@ -61,7 +61,6 @@ def test_built_in_recipes_survive_the_way_to_toml_and_back(path: Path) -> None:
         ({"data": {"labels_set": "densepass13"}}, ["data.labels_set", "merge into label_set (cityscapes19)"]),
         ({"assistant": {"label_set": "ade20k"}}, ["assistant.label_set", "cityscapes19"]),
         ({"assistant": {"label_set": "densepass13"}}, ["assistant.label_set", "merge into label_set (cityscapes19)"]),
-        ({"distill": {"crop_width": 2080}}, ["distill.crop_width", "2048"]),
     ],
 )
 def test_a_bad_setting_is_refused_with_its_name_and_what_it_may_be(table: dict[str, Any], names: list[str]) -> None:

@@ -112,7 +112,8 @@ class DistillConfig:
     batch_size: int = 4
     """Panoramas, or crops of them, per step."""
     crop_width: int = 0
-    """Width of the random crops of the panorama, pixels, a multiple of 32; 0 trains on whole panoramas."""
+    """Width of the random crops of the panorama, pixels, a multiple of 32; 0, or the panorama's width or more: whole
+    panoramas."""
     learning_rate: float = 6e-5
     """Peak learning rate of the encoder."""
     head_multiplier: float = 10.0

@@ -34,6 +34,14 @@ def test_rolls_and_crops_are_multiples_of_32_and_reach_every_start() -> None:
     assert {d.mirror for d in draws} == {False, True}
 
 
+def test_a_crop_as_wide_as_the_panorama_or_wider_is_the_whole() -> None:
+    for crop_width in (256, 512):
+        config = dataclasses.replace(CONFIG, crop_width=crop_width)
+        draws = [draw_augmentation(config, 256, 0, step, 0) for step in range(20)]
+        assert draws == [draw_augmentation(CONFIG, 256, 0, step, 0) for step in range(20)]
+        assert {d.width for d in draws} == {256}
+
+
 def test_switched_off_augmentations_change_nothing() -> None:
     config = DistillConfig(yaw_roll=False, mirror=False, colour_jitter=0.0)
     draws = {draw_augmentation(config, 256, 0, step, 0) for step in range(20)}
