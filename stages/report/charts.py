@@ -1,4 +1,4 @@
-"""Charts and the map as SVG inside HTML: our own few lines, which need nothing and can be read aloud."""
+"""Charts and the map as HTML and SVG: our own few lines, which need nothing and can be read aloud."""
 
 from __future__ import annotations
 
@@ -44,31 +44,25 @@ def stacked_bar(shares: Sequence[float], labels: LabelSet) -> str:
         left += share
     words = escape(shares_in_words(shares, labels))
     return (f'<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" '
-            f'aria-label="Class shares: {words}">{"".join(parts)}</svg>')  # fmt: skip
+            f'aria-label="Class shares: {words}"><g aria-hidden="true">{"".join(parts)}</g></svg>')  # fmt: skip
 
 
-def bar_chart(shares: Sequence[float], labels: LabelSet, title: str) -> str:
-    """One bar per class, the largest first; each has its name and figure as text.
+def bar_table(shares: Sequence[float], labels: LabelSet, title: str) -> str:
+    """A table with a row per class, the largest first: its name, a bar, and its figure.
 
     Args:
         shares: per class, and last what was not seen.
         labels: names and colours of the classes.
         title: what it shows.
     """
-    order = sorted(range(len(labels)), key=lambda number: -shares[number])
-    scale = 420 / max(*shares[:-1], 1e-9)
-    rows: list[str] = []
-    for place, number in enumerate(order):
-        top, length = 22 * place, scale * shares[number]
-        rows.append(
-            f'<text x="170" y="{top + 15}" text-anchor="end">{escape(labels.names[number])}</text>'
-            f'<rect x="178" y="{top + 3}" width="{length:.1f}" height="15" fill="{class_colour(labels, number)}" '
-            'stroke="#888" stroke-width=".5"/>'
-            f'<text x="{184 + length:.1f}" y="{top + 15}">{percent(shares[number])}</text>'
-        )
-    words = escape(f"{title}: {shares_in_words(shares, labels)}")
-    return (f'<svg class="chart" viewBox="0 0 680 {22 * len(order)}" role="img" aria-label="{words}">'
-            f"{''.join(rows)}</svg>")  # fmt: skip
+    order, most = sorted(range(len(labels)), key=lambda number: -shares[number]), max(*shares[:-1], 1e-9)
+    rows = [
+        f'<tr><th scope="row">{escape(labels.names[number])}</th><td>'
+        f'<span style="width:{75 * shares[number] / most:.1f}%;'
+        f'background:{class_colour(labels, number)}"></span>{percent(shares[number])}</td></tr>'
+        for number in order
+    ]
+    return f'<table class="chart"><caption>{escape(title)}</caption><tbody>{"".join(rows)}</tbody></table>'
 
 
 def map_of(points: Sequence[tuple[int, float, float]], names: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from stages.report.agreement import LABELS, Agreement
 from stages.report.agreement_section import agreement_html
 from stages.report.canvas import KINDS, LAYER_NAMES, NUMBER_COLOURS
-from stages.report.charts import bar_chart, class_colour, map_of, percent, shares_in_words, stacked_bar
+from stages.report.charts import bar_table, class_colour, map_of, percent, stacked_bar
 from stages.report.notes import with_commands
 from stages.report.source import ReportSource, SourcePanorama
 from stages.tables import LARGEST
@@ -77,7 +77,7 @@ def page_html(source: ReportSource, parts: PageParts) -> str:
                                     is_measured=bool(parts.evaluation)),
         "differences": "".join(f'<option value="{_DIFFERS}{key}">{escape(title)}</option>'
                                for key, title in _differences(source, parts).items()),
-        "chart": bar_chart(means, source.labels, "Mean class shares by solid angle"),
+        "chart": bar_table(means, source.labels, "By solid angle, over all panoramas"),
         "map": map_of(points, names) if points else "",
         "map_hidden": "" if points else "hidden",
         "by_place": '<option value="latitude">place, north first</option>' if points else "",
@@ -122,8 +122,8 @@ def _data(source: ReportSource, names: Sequence[str], parts: PageParts) -> dict[
 
 def _card(number: int, panorama: SourcePanorama, name: str, source: ReportSource, parts: PageParts) -> str:
     """One panorama of the gallery."""
-    words = escape(shares_in_words(panorama.shares, source.labels))
-    picture = (f'<img src="{parts.thumbnails[number]}" alt="{escape(name)}: {words}" width="256" loading="lazy">'
+    what = f"{'Look around in' if parts.scripts[number] else 'Panorama'} {name}"
+    picture = (f'<img src="{parts.thumbnails[number]}" alt="{escape(what)}" width="256" loading="lazy">'
                if parts.thumbnails[number] else '<span class="nothing">no picture</span>')  # fmt: skip
     look = f'<a href="#view={number}" class="look">{picture}</a>' if parts.scripts[number] else picture
     differs = _agreement(parts, number).differs

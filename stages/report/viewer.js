@@ -6,7 +6,8 @@ const RADIAN = Math.PI / 180;
 const NOTHING = 255; // of a map: no class, no mask
 const LIMITS = { fov: [20, 130], pitch: [-90, 90] };
 const START = { base: "", top: "", opacity: 0.6, yaw: 0, pitch: 0, fov: 90, swipe: -1, flat: false };
-const view = { number: -1, layers: [], verticalFov: 180, sphere: null, opener: null, ...START };
+const view = { number: -1, layers: [], verticalFov: 180, sphere: null, opener: null, title: document.title, said: [],
+  ...START };
 const limited = (value, [low, high]) => Math.min(Math.max(value, low), high);
 
 // Palettes -----------------------------------------------------------------------------------------------------------
@@ -73,6 +74,7 @@ async function load(number) {
   chooseLayers();
   fillControls();
   draw();
+  say();
 }
 
 function chooseLayers() {
@@ -245,10 +247,10 @@ function show(number, values) {
 
 function close() {
   if (view.number < 0) return;
+  document.title = view.title;
   element("viewer").hidden = true;
   element("report").inert = false;
-  view.number = -1;
-  view.layers = [];
+  Object.assign(view, { number: -1, layers: [], said: [] });
   view.sphere?.forget();
   history.replaceState(null, "", "#");
   view.opener?.focus?.();
@@ -292,6 +294,16 @@ function fillShares() {
   }
 }
 
+// What is shown, in words; of what was said before, only what has changed.
+function say() {
+  const above = view.swipe < 0 ? "opacity " + Math.round(100 * view.opacity) + " %" : "side by side";
+  const parts = [DATA.panoramas[view.number].name, "below " + DATA.layerNames[view.base],
+    "above " + DATA.layerNames[view.top], above, view.flat ? "flat" : Math.round(view.fov) + " degrees wide"];
+  const fresh = parts.filter((part) => !view.said.includes(part));
+  if (fresh.length) element("said").textContent = fresh.join(", ");
+  view.said = parts;
+}
+
 const KEYS = {
   ArrowLeft: () => change({ yaw: view.yaw - view.fov / 12 }),
   ArrowRight: () => change({ yaw: view.yaw + view.fov / 12 }),
@@ -318,7 +330,8 @@ function onKey(event) {
   if (!layer && !KEYS[key]) return;
   event.preventDefault();
   layer ? change({ top: layer.key }) : KEYS[key]();
-  if (view.number >= 0 && key.startsWith("Arrow")) tell(0.5, 0.5); // read aloud what lies in the middle
+  if (view.number < 0 || !view.layers.length) return; // closed, or said when it has loaded
+  key.startsWith("Arrow") ? tell(0.5, 0.5) : say(); // read aloud: what lies in the middle, or what is shown
 }
 
 function onPointer(event) {
