@@ -14,6 +14,7 @@ from scripts.measure_adapt import SHOWN, measure, table
 from tests.stages.small_run import make_folders, small_run
 
 
+@pytest.mark.slow
 def test_whole_image_and_blend_are_measured_once_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     make_folders(tmp_path)
     recipe = small_run(tmp_path).recipe

@@ -46,6 +46,7 @@ def test_blends_of_views_that_are_left_out_are_not_chosen() -> None:
     assert "views left out: zenith" in table and "tune's choice: 73.5 / 85.0 (c)" in table
 
 
+@pytest.mark.slow
 def test_overcast_scenes_are_others_than_the_usual() -> None:
     usual, overcast = list(islice(scenes(overcast=False), 20)), list(islice(scenes(overcast=True), 2))
     assert usual == list(SCENES[:20]) and not set(usual) & set(overcast)

@@ -8,6 +8,7 @@ import pytest
 from scripts import measure_view_source
 
 
+@pytest.mark.slow
 def test_every_size_is_scored_from_both_pictures(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,6 +88,7 @@ def test_bands_with_the_names_of_densepass_go_through_all_stages(tmp_path: Path)
         assert np.asarray(found).shape == (BAND.stop - BAND.start, 2 * WIDTH)
 
 
+@pytest.mark.slow
 def test_windows_of_two_shapes_with_the_settings_of_goodsam_plus_plus_go_through_stage_one(tmp_path: Path) -> None:
     make_folders(tmp_path)
     run = small_run(

@@ -193,6 +193,7 @@ def model_after_each_step(job: DistillJob) -> list[dict[str, torch.Tensor]]:
     return models
 
 
+@pytest.mark.slow
 def test_the_averaged_student_is_the_moving_average_of_the_weights_and_leaves_the_training_alone(
     tmp_path: Path,
 ) -> None:

@@ -319,6 +319,7 @@ def test_a_refused_folder_of_outputs_is_not_made(folder: Path, capsys: pytest.Ca
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_the_python_of_the_guide_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "small.toml").rename(tmp_path / "my.toml")
