@@ -10,7 +10,7 @@ from functools import cached_property
 
 from pipeline.arrays import ImageArray, LabelArray
 from pipeline.evaluate.controls import FusionInput, oracle, sam_only, with_masks
-from pipeline.teacher.superpixels import PACKAGE, Superpixels, is_available
+from pipeline.teacher import superpixels
 from stages.reading import RunReader
 from stages.rungs import TeacherArrays
 from stages.views import sam_views
@@ -25,8 +25,8 @@ class RunControls:
     @cached_property
     def skipped(self) -> dict[str, str]:
         """Why, by name, for the controls that cannot be computed here."""
-        if "superpixels" in self._reader.recipe.evaluation.controls and not is_available():
-            return {"superpixels": f"{PACKAGE} is not installed (run `pip install {PACKAGE}`)"}
+        if "superpixels" in self._reader.recipe.evaluation.controls and not superpixels.is_available():
+            return {"superpixels": f"{superpixels.PACKAGE} is not installed (run `pip install {superpixels.PACKAGE}`)"}
         return {}
 
     @property
@@ -60,4 +60,4 @@ class RunControls:
             return sam_only(known)
         if name == "oracle":
             return oracle(known, truth_HW)
-        return with_masks(known, Superpixels().many([view.cut_image(image_HW3) for view in known.views]))
+        return with_masks(known, superpixels.Superpixels().many([view.cut_image(image_HW3) for view in known.views]))

@@ -15,11 +15,11 @@ from pipeline.teacher.masks import MaskSet
 
 PACKAGE = "scikit-image"
 """The distribution that computes them."""
-SCALE = 200.0
+REGION_SCALE = 200.0
 """Felzenszwalb and Huttenlocher's preference for large regions (2004)."""
-SMOOTHING = 0.8
+BLUR = 0.8
 """Standard deviation of the blur before, pixels."""
-SMALLEST = 1 / 1000
+SMALLEST_SHARE = 1 / 1000
 """Regions with a smaller share of the image are joined to a neighbour."""
 
 
@@ -35,7 +35,7 @@ class Superpixels:
     @property
     def identity(self) -> str:
         """Method and settings."""
-        return f"felzenszwalb {SCALE} {SMOOTHING} {SMALLEST}"
+        return f"felzenszwalb {REGION_SCALE} {BLUR} {SMALLEST_SHARE}"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -56,8 +56,8 @@ def _superpixels(image_hw3: npt.NDArray[np.uint8]) -> MaskSet:
     from skimage.segmentation import felzenszwalb
 
     height, width = image_hw3.shape[:2]
-    smallest = max(1, round(SMALLEST * height * width))
-    numbers_hw = felzenszwalb(image_hw3, scale=SCALE, sigma=SMOOTHING, min_size=smallest)
+    smallest = max(1, round(SMALLEST_SHARE * height * width))
+    numbers_hw = felzenszwalb(image_hw3, scale=REGION_SCALE, sigma=BLUR, min_size=smallest)
     regions = regionprops(numbers_hw + 1)  # 0 would be background
     boxes_M4 = np.array([region.bbox for region in regions], np.int32).reshape(len(regions), 4)
     bitmaps = tuple(np.asarray(region.image, np.bool_) for region in regions)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from segment_anything.modeling import Sam
 
-from pipeline.teacher.generator.decoder import fold_decoder
+from pipeline.teacher.generator.decoder import fastest_decoder
 from scripts.bench.decoder_outputs import DecoderOutputs, synthetic_outputs
 from scripts.bench.figure import CPU_SECONDS, Figure, Timing, skipped, time_interleaved
 from scripts.bench.machine import exact_convolutions, has_fast_bfloat16
@@ -143,7 +143,7 @@ def decoder_deviation(sam: Sam, points: int = 2) -> float:
     embedding = torch.randn(1, sam.prompt_encoder.embed_dim, *sam.prompt_encoder.image_embedding_size)
     embedding = embedding.to(sam.device)
     points_P2 = (torch.rand(points, 2, dtype=torch.float64) * side).to(sam.device)
-    decoder = fold_decoder(sam)
+    decoder = fastest_decoder(sam)
     ours = decoder.decode(decoder.prepare(embedding), points_P2, None).logits_Khw
     labels = torch.ones(points, 1, dtype=torch.int, device=sam.device)
     with torch.no_grad(), exact_convolutions(torch.float32):

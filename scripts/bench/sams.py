@@ -16,7 +16,7 @@ from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from pipeline.teacher.generator.decoder import Decoded, Decoder, PreparedImage
+from pipeline.teacher.generator.decoder import DecodedMasks, Decoder, PreparedImage
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
 from pipeline.teacher.masks import MaskSet
 from scripts.bench.decoder_outputs import DecoderOutputs
@@ -101,11 +101,11 @@ class _FixedOutputDecoder:
     def prepare(self, embedding_1Chw: Tensor) -> PreparedImage:
         return self._decoder.prepare(embedding_1Chw)
 
-    def decode(self, prepared: PreparedImage, points_P2: Tensor, predicted_iou_thresh: float | None) -> Decoded:
+    def decode(self, prepared: PreparedImage, points_P2: Tensor, predicted_iou_thresh: float | None) -> DecodedMasks:
         decoded = self._decoder.decode(prepared, points_P2, predicted_iou_thresh)
         prompts, masks = decoded.kept_P3.nonzero().T.to(decoded.logits_Khw.device)
         logits = self._outputs.logits(self._order.take(len(points_P2))[prompts], masks)
-        return Decoded(decoded.predicted_iou_P3, decoded.kept_P3, logits)
+        return DecodedMasks(decoded.predicted_iou_P3, decoded.kept_P3, logits)
 
 
 def transformers_masks(outputs: DecoderOutputs, points_per_side: int, image: Picture) -> Callable[[], dict[str, Any]]:

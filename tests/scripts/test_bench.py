@@ -13,7 +13,7 @@ from segment_anything.modeling import Sam
 
 from pipeline.recipe import merge_recipe
 from pipeline.teacher.demo_sam import build_demo_sam
-from pipeline.teacher.generator.decoder import fold_decoder
+from pipeline.teacher.generator.decoder import fastest_decoder
 from pipeline.teacher.masks import MaskSet
 from scripts.bench import gpu, masks, stage
 from scripts.bench.__main__ import names
@@ -46,7 +46,7 @@ def test_both_generators_find_the_masks_of_the_given_outputs(small_sam: Sam) -> 
     assert len(first) > 0
     assert equal_masks(stock(), first)
     assert equal_masks(stock(), ours())  # replaced anew for each image
-    assert fold_decoder(small_sam).fallback_reason is None  # the stock's hook is gone when its turn is over
+    assert fastest_decoder(small_sam).fallback_reason is None  # the stock's hook is gone when its turn is over
 
 
 @pytest.mark.slow

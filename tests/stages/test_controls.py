@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import RecipeError
-from stages import controls as module
+from pipeline.teacher import superpixels
 from stages.controls import RunControls
 from stages.evaluate import evaluate
 from stages.events import Event, Note, silent
@@ -31,7 +31,7 @@ def test_an_evaluation_has_the_controls_as_rungs_but_not_among_the_figures_witho
 
 @pytest.mark.slow
 def test_what_is_not_installed_is_skipped_and_reported(own_finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "is_available", lambda: False)
+    monkeypatch.setattr(superpixels, "is_available", lambda: False)
     run = small_run(own_finished, evaluation={"controls": ["superpixels", "oracle"], "overlays": 0})
     events: list[Event] = []
     evaluation = evaluate(run, events.append)

@@ -31,7 +31,7 @@ _STOCK_CHUNK = 64
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
-class Decoded(NamedTuple):
+class DecodedMasks(NamedTuple):
     """The masks of P prompts."""
 
     predicted_iou_P3: Tensor
@@ -65,24 +65,25 @@ class Decoder(Protocol):
         """What all prompts of one image share, from its embedding (float32)."""
         ...
 
-    def decode(self, prepared: PreparedImage, points_P2: Tensor, predicted_iou_thresh: float | None) -> Decoded:
+    def decode(self, prepared: PreparedImage, points_P2: Tensor, predicted_iou_thresh: float | None) -> DecodedMasks:
         """Masks of single foreground points (x, y), pixels of the encoder's square; a threshold of None keeps all."""
         ...
 
 
-def fold_decoder(sam: Sam, precision: torch.dtype = torch.float32, chunk: int | None = None) -> Decoder:
+def fastest_decoder(sam: Sam, precision: torch.dtype = torch.float32, prompts_at_once: int | None = None) -> Decoder:
     """The fastest decoder that is exact for this SAM; weights are read now, later changes are not seen.
 
     Args:
         sam: on its device.
         precision: of all that is as large as the image (float32 or bfloat16); tokens, prompts and the predicted IoU
             are always float32. SAM's own decoder ignores it.
-        chunk: prompts at a time; None for what fits a CPU's caches or, on an accelerator, all that are passed.
+        prompts_at_once: how many are decoded at a time; None for what fits a CPU's caches or, on an accelerator, all
+            that are passed.
     """
     reason = unsupported_decoder_reason(sam)
     if reason is not None:
-        return StockDecoder(sam, chunk or _STOCK_CHUNK, reason)
-    return FoldedDecoder(sam, precision, chunk or _chunk_size(sam))
+        return StockDecoder(sam, prompts_at_once or _STOCK_CHUNK, reason)
+    return FoldedDecoder(sam, precision, prompts_at_once or _chunk_size(sam))
 
 
 class FoldedDecoder:
@@ -90,10 +91,10 @@ class FoldedDecoder:
 
     fallback_reason: str | None = None
 
-    def __init__(self, sam: Sam, precision: torch.dtype, chunk: int | None) -> None:
+    def __init__(self, sam: Sam, precision: torch.dtype, prompts_at_once: int | None) -> None:
         decoder = _frozen_copy(sam.mask_decoder)
         self._precision = precision
-        self._chunk = chunk
+        self._prompts_at_once = prompts_at_once
         self._prompts = PointPrompts(sam.prompt_encoder)
         self._output_tokens = torch.cat((decoder.iou_token.weight, decoder.mask_tokens.weight))[None]
         self._transformer = FoldedTransformer(
@@ -112,20 +113,20 @@ class FoldedDecoder:
         )
 
     @torch.no_grad()
-    def decode(self, prepared: PreparedImage, points_P2: Tensor, predicted_iou_thresh: float | None) -> Decoded:
+    def decode(self, prepared: PreparedImage, points_P2: Tensor, predicted_iou_thresh: float | None) -> DecodedMasks:
         """See `Decoder`."""
         if not isinstance(prepared, FoldedImage):
             raise TypeError("the image was prepared by another decoder")
-        size = self._chunk or len(points_P2)
+        size = self._prompts_at_once or len(points_P2)
         return _concatenate([self._decode(prepared, points, predicted_iou_thresh) for points in points_P2.split(size)])
 
-    def _decode(self, image: FoldedImage, points_B2: Tensor, threshold: float | None) -> Decoded:
+    def _decode(self, image: FoldedImage, points_B2: Tensor, threshold: float | None) -> DecodedMasks:
         prompts_BTC = self._prompts(points_B2)
         output_tokens = self._output_tokens.expand(len(prompts_BTC), -1, -1)
         tokens_BTC, cells_BNC = self._transformer(torch.cat((output_tokens, prompts_BTC), 1), image)
         predicted_iou_BM = self._iou_head(tokens_BTC[:, 0])[:, 1:].cpu()  # the only wait for an accelerator
         kept_BM = _above_threshold(predicted_iou_BM, threshold)
-        return Decoded(predicted_iou_BM, kept_BM, self._draw(tokens_BTC, cells_BNC, kept_BM))
+        return DecodedMasks(predicted_iou_BM, kept_BM, self._draw(tokens_BTC, cells_BNC, kept_BM))
 
     def _draw(self, tokens_BTC: Tensor, cells_BNC: Tensor, kept_BM: Tensor) -> Tensor:
         """Logits [K, 4h, 4w] of the kept masks; prompts without a kept mask are not upscaled."""
@@ -171,9 +172,9 @@ class PointPrompts:
 class StockDecoder:
     """SAM's own prompt encoder and mask decoder, of any class."""
 
-    def __init__(self, sam: Sam, chunk: int, fallback_reason: str) -> None:
+    def __init__(self, sam: Sam, prompts_at_once: int, fallback_reason: str) -> None:
         self._sam = sam
-        self._chunk = chunk
+        self._prompts_at_once = prompts_at_once
         self.fallback_reason: str | None = fallback_reason
 
     def prepare(self, embedding_1Chw: Tensor) -> StockImage:
@@ -181,16 +182,16 @@ class StockDecoder:
         return StockImage(embedding_1Chw)
 
     @torch.no_grad()
-    def decode(self, prepared: PreparedImage, points_P2: Tensor, predicted_iou_thresh: float | None) -> Decoded:
+    def decode(self, prepared: PreparedImage, points_P2: Tensor, predicted_iou_thresh: float | None) -> DecodedMasks:
         """See `Decoder`."""
         if not isinstance(prepared, StockImage):
             raise TypeError("the image was prepared by another decoder")
         embedding = prepared.embedding_1Chw
         return _concatenate(
-            [self._decode(embedding, points, predicted_iou_thresh) for points in points_P2.split(self._chunk)]
+            [self._decode(embedding, points, predicted_iou_thresh) for points in points_P2.split(self._prompts_at_once)]
         )
 
-    def _decode(self, embedding_1Chw: Tensor, points_B2: Tensor, threshold: float | None) -> Decoded:
+    def _decode(self, embedding_1Chw: Tensor, points_B2: Tensor, threshold: float | None) -> DecodedMasks:
         labels = torch.ones(len(points_B2), 1, dtype=torch.int, device=points_B2.device)
         sparse, dense = self._sam.prompt_encoder(points=(points_B2[:, None], labels), boxes=None, masks=None)
         return _decoded_by_sam(self._sam, embedding_1Chw, sparse, dense, threshold)
@@ -199,7 +200,7 @@ class StockDecoder:
 @torch.no_grad()
 def decode_things(
     sam: Sam, embedding_1Chw: Tensor, boxes_B4: Tensor, inside_B22: Tensor, predicted_iou_thresh: float | None
-) -> Decoded:
+) -> DecodedMasks:
     """Masks of things, each prompted with its box and two points inside it, by SAM's own prompt encoder and decoder.
 
     Args:
@@ -216,7 +217,7 @@ def decode_things(
 
 def _decoded_by_sam(
     sam: Sam, embedding_1Chw: Tensor, sparse: Tensor, dense: Tensor, threshold: float | None
-) -> Decoded:
+) -> DecodedMasks:
     logits_BMhw, predicted_iou_BM = sam.mask_decoder(
         image_embeddings=embedding_1Chw,
         image_pe=sam.prompt_encoder.get_dense_pe(),
@@ -226,7 +227,7 @@ def _decoded_by_sam(
     )
     predicted_iou_BM = predicted_iou_BM.cpu()
     kept_BM = _above_threshold(predicted_iou_BM, threshold)
-    return Decoded(predicted_iou_BM.float(), kept_BM, logits_BMhw[kept_BM].float())
+    return DecodedMasks(predicted_iou_BM.float(), kept_BM, logits_BMhw[kept_BM].float())
 
 
 def _chunk_size(sam: Sam) -> int | None:
@@ -242,8 +243,8 @@ def _above_threshold(predicted_iou_BM: Tensor, threshold: float | None) -> Tenso
     return predicted_iou_BM > threshold
 
 
-def _concatenate(chunks: list[Decoded]) -> Decoded:
-    return Decoded(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
+def _concatenate(chunks: list[DecodedMasks]) -> DecodedMasks:
+    return DecodedMasks(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
 
 
 def _flatten_cells(map_1Chw: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from pipeline.teacher.generator.architecture import full_name, is_hooked
 
-BIAS_NUMBERS = 1 << 24
+MAX_BIAS_NUMBERS = 1 << 24
 """Numbers of a bias held at once on a CPU: 64 MiB in float32, where all of ViT-B's would be 768 MiB."""
 
 
@@ -35,15 +35,15 @@ class FastEncoder:
     Args:
         encoder: on its device.
         precision: of its blocks; float32 or bfloat16.
-        bias_numbers: numbers of an attention's bias that are held at once; memory depends on it, results do not.
+        max_bias_numbers: numbers of an attention's bias that are held at once; memory depends on it, results do not.
     """
 
     def __init__(
-        self, encoder: nn.Module, precision: torch.dtype = torch.float32, bias_numbers: int = BIAS_NUMBERS
+        self, encoder: nn.Module, precision: torch.dtype = torch.float32, max_bias_numbers: int = MAX_BIAS_NUMBERS
     ) -> None:
         self.fallback_reason = unsupported_encoder_reason(encoder)
         """Why the encoder is called unchanged; None where it runs with fused attention."""
-        self.bias_numbers = bias_numbers
+        self.max_bias_numbers = max_bias_numbers
         """Numbers of an attention's bias that are held at once."""
         self._encoder = encoder
         self._precision = precision
@@ -77,7 +77,7 @@ class FastEncoder:
             patches = patches + encoder.pos_embed
         inside = patches.to(self._precision)
         for block in self._blocks:
-            inside = _run_block(block, inside, self.bias_numbers)
+            inside = _run_block(block, inside, self.max_bias_numbers)
         return encoder.neck(inside.to(patches.dtype).permute(0, 3, 1, 2))
 
 
@@ -102,30 +102,32 @@ def _cast_blocks(encoder: ImageEncoderViT, precision: torch.dtype) -> list[Block
     return cast(list[Block], list(copy.deepcopy(encoder.blocks).to(precision)))
 
 
-def _run_block(block: Block, x_BHWC: Tensor, bias_numbers: int) -> Tensor:
+def _run_block(block: Block, x_BHWC: Tensor, max_bias_numbers: int) -> Tensor:
     x = block.norm1(x_BHWC)
     if block.window_size > 0:
         windows, padded = window_partition(x, block.window_size)
-        windows = fused_attention(block.attn, windows, False, bias_numbers)
+        windows = fused_attention(block.attn, windows, False, max_bias_numbers)
         x = window_unpartition(windows, block.window_size, padded, (x.shape[1], x.shape[2]))
     else:
-        x = fused_attention(block.attn, x, x.dtype != torch.float32, bias_numbers)
+        x = fused_attention(block.attn, x, x.dtype != torch.float32, max_bias_numbers)
     x = x_BHWC + x
     return x + block.mlp(block.norm2(x))
 
 
-def fused_attention(attention: Attention, x_BHWC: Tensor, fold: bool, bias_numbers: int = BIAS_NUMBERS) -> Tensor:
-    """`Attention.forward`, shape [B, H, W, C]; with `fold`, positions are part of the product, else a bias."""
+def fused_attention(
+    attention: Attention, x_BHWC: Tensor, positions_in_product: bool, max_bias_numbers: int = MAX_BIAS_NUMBERS
+) -> Tensor:
+    """`Attention.forward`, shape [B, H, W, C]; positions are part of the product, or else a bias."""
     B, H, W, _ = x_BHWC.shape
     q, k, v = attention.qkv(x_BHWC).reshape(B, H * W, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
     if not attention.use_rel_pos:
         out = F.scaled_dot_product_attention(q, k, v, scale=attention.scale)
     else:
         by_row, by_column = _position_terms(attention, q, H, W)
-        if fold:
+        if positions_in_product:
             out = _attend_folded(q, k, v, by_row, by_column, attention.scale)
         else:
-            out = _attend_biased(q, k, v, by_row, by_column, attention.scale, bias_numbers)
+            out = _attend_biased(q, k, v, by_row, by_column, attention.scale, max_bias_numbers)
     return attention.proj(out.transpose(1, 2).reshape(B, H, W, -1))
 
 
@@ -141,11 +143,11 @@ def _position_terms(attention: Attention, q_BATd: Tensor, H: int, W: int) -> tup
 
 
 def _attend_biased(
-    q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor, scale: float, bias_numbers: int
+    q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor, scale: float, max_bias_numbers: int
 ) -> Tensor:
-    """Fused attention [B, A, T, d] with the two terms as bias, as many queries at a time as `bias_numbers` allows."""
+    """Fused attention [B, A, T, d] with the two terms as bias, for as many queries at a time as its limit allows."""
     B, A, T, _ = q.shape
-    queries = max(1, bias_numbers // (B * A * T))
+    queries = max(1, max_bias_numbers // (B * A * T))
     parts: list[Tensor] = []
     for q_part, rows, columns in zip(*(x.split(queries, 2) for x in (q, by_row, by_column)), strict=True):
         bias = (rows[..., :, None] + columns[..., None, :]).flatten(3)

@@ -13,7 +13,7 @@ from segment_anything.modeling import TwoWayTransformer
 from segment_anything.modeling.transformer import TwoWayAttentionBlock
 from torch import Tensor
 
-from pipeline.teacher.generator.folding import ChannelNorm, ImageToTokens, TokensToImage
+from pipeline.teacher.generator.folding import ChannelNorm, ImageToTokenAttention, TokenToImageAttention
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class FoldedTransformer:
     def __init__(self, transformer: TwoWayTransformer, tokens: int, precision: torch.dtype) -> None:
         layers = cast(list[TwoWayAttentionBlock], list(transformer.layers))
         self._layers = [_FoldedLayer(layer, tokens, precision) for layer in layers]
-        self._final = TokensToImage(transformer.final_attn_token_to_image, tokens, precision)
+        self._final = TokenToImageAttention(transformer.final_attn_token_to_image, tokens, precision)
         self._norm = transformer.norm_final_attn
 
     def prepare(self, cells_1NC: Tensor, position_1NC: Tensor) -> FoldedImage:
@@ -59,8 +59,8 @@ class _FoldedLayer:
     def __init__(self, layer: TwoWayAttentionBlock, tokens: int, precision: torch.dtype) -> None:
         self._layer = layer
         self._norm = ChannelNorm(layer.norm4, precision)
-        self.tokens_to_image = TokensToImage(layer.cross_attn_token_to_image, tokens, precision)
-        self.image_to_tokens = ImageToTokens(layer.cross_attn_image_to_token, tokens, precision)
+        self.tokens_to_image = TokenToImageAttention(layer.cross_attn_token_to_image, tokens, precision)
+        self.image_to_tokens = ImageToTokenAttention(layer.cross_attn_image_to_token, tokens, precision)
 
     def first(self, prompt_BTC: Tensor, image: FoldedImage) -> tuple[Tensor, Tensor]:
         """The first layer: its tokens are the prompt, its cells those of the image for every prompt."""

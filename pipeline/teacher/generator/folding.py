@@ -29,13 +29,13 @@ from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 
 
-class TokensToImage:
+class TokenToImageAttention:
     """Attention of a prompt's tokens to the image's cells."""
 
     def __init__(self, attention: Attention, tokens: int, precision: torch.dtype) -> None:
         self._attention = attention
         self._precision = precision
-        self.folds = _folding_saves(attention, tokens)
+        self.projects_tokens = _folding_saves(attention, tokens)
         """Whether the tokens are projected; otherwise the plain product is kept."""
         self._key_AdC = _by_head(attention, attention.k_proj.weight)
         self._value_ACd = _by_head(attention, attention.v_proj.weight).transpose(1, 2)
@@ -57,7 +57,7 @@ class TokensToImage:
 
     def __call__(self, tokens_BTC: Tensor, cells_BNC: Tensor, positioned_BNC: Tensor) -> Tensor:
         """Attention [B, T, C] to every prompt's own cells, given with and without their positions."""
-        if not self.folds:
+        if not self.projects_tokens:
             return self.attend(tokens_BTC, *self.project(cells_BNC, positioned_BNC))
         queries_BATd = _split_heads(self._attention.q_proj(tokens_BTC), self._attention.num_heads)
         scale = queries_BATd.shape[-1] ** -0.5
@@ -67,13 +67,13 @@ class TokensToImage:
         return self._attention.out_proj(_merge_heads(values_BATd) + self._attention.v_proj.bias)
 
 
-class ImageToTokens:
+class ImageToTokenAttention:
     """Attention of the image's cells to a prompt's tokens, the residual included."""
 
     def __init__(self, attention: Attention, tokens: int, precision: torch.dtype) -> None:
         self._attention = attention
         self._precision = precision
-        self.folds = _folding_saves(attention, tokens)
+        self.projects_tokens = _folding_saves(attention, tokens)
         """Whether the tokens are projected; otherwise the plain product is kept."""
         self._query_AdC = _by_head(attention, attention.q_proj.weight)
         self._query_bias_Ad1 = attention.q_proj.bias.detach().view(attention.num_heads, -1, 1)
@@ -89,7 +89,7 @@ class ImageToTokens:
         """Cells [B, N, C] after attending with the projected queries [B or 1, A, N, d] of cells [B or 1, N, C]."""
         keys_BATd, values_BATd = self._keys_and_values(key_tokens_BTC, value_tokens_BTC)
         keys = (_centred(keys_BATd) * queries.shape[-1] ** -0.5).to(self._precision)
-        if self.folds:
+        if self.projects_tokens:
             return self._blend(_scores(keys, queries), cells, values_BATd)
         weights_BANT = _scores(keys, queries).softmax(2).transpose(2, 3)
         return cells + self._out(_merge_heads(weights_BANT @ values_BATd.to(self._precision)))
@@ -98,7 +98,7 @@ class ImageToTokens:
         self, cells_BNC: Tensor, positioned_BNC: Tensor, key_tokens_BTC: Tensor, value_tokens_BTC: Tensor
     ) -> Tensor:
         """Cells [B, N, C] after attending; `positioned_BNC` are cells plus their positions."""
-        if not self.folds:
+        if not self.projects_tokens:
             return self.attend(self.project(positioned_BNC), cells_BNC, key_tokens_BTC, value_tokens_BTC)
         keys_BATd, values_BATd = self._keys_and_values(key_tokens_BTC, value_tokens_BTC)
         keys_BATd = _centred(keys_BATd) * keys_BATd.shape[-1] ** -0.5
@@ -170,7 +170,7 @@ class _Projection:
 
 
 def _attend_rows(rows_BRC: Tensor, positioned_BNC: Tensor, cells_BNC: Tensor) -> Tensor:
-    """Softmax(rows . placed) . cells, shape [B, R, C]."""
+    """Softmax(rows . positioned cells) . cells, shape [B, R, C]."""
     return F.scaled_dot_product_attention(rows_BRC[:, None], positioned_BNC[:, None], cells_BNC[:, None], scale=1.0)[
         :, 0
     ]

@@ -30,8 +30,8 @@ from pipeline.settings import require, require_choice
 from pipeline.teacher.generator import prompts
 from pipeline.teacher.generator.batched_regions import BatchedUpsampling, Sizes
 from pipeline.teacher.generator.crops import Crop, image_crops, is_cut
-from pipeline.teacher.generator.decoder import Decoded, PreparedImage, decode_things, fold_decoder
-from pipeline.teacher.generator.encoder import BIAS_NUMBERS, FastEncoder
+from pipeline.teacher.generator.decoder import DecodedMasks, PreparedImage, decode_things, fastest_decoder
+from pipeline.teacher.generator.encoder import MAX_BIAS_NUMBERS, FastEncoder
 from pipeline.teacher.generator.memory import Capacity, capacity
 from pipeline.teacher.generator.proposals import Proposals, concatenate, inclusive_boxes, non_max_suppression
 from pipeline.teacher.generator.regions import (
@@ -132,7 +132,7 @@ class AutomaticMaskGenerator:
         self._min_region = min_mask_region_area
         self._refine, self._jitter, self._keep_levels = refine, jitter, keep_levels
         self._is_batched = sam.device.type != "cpu" if batched is None else batched
-        limits = Capacity(1, BIAS_NUMBERS, points_per_batch, 0)
+        limits = Capacity(1, MAX_BIAS_NUMBERS, points_per_batch, 0)
         if self._is_batched:
             limits = capacity(sam, precision, memory_gib, max(len(grid) for grid in self._grids))
         self._windows = AdaptiveBatches("window", limits.windows)
@@ -141,7 +141,7 @@ class AutomaticMaskGenerator:
         """How many prompts are decoded at once."""
         self.encoder = FastEncoder(sam.image_encoder, precision, limits.bias_numbers)
         """Images [B, 3, S, S] -> embeddings [B, C, h, w]."""
-        self.decoder = fold_decoder(sam, precision)
+        self.decoder = fastest_decoder(sam, precision)
         """Embedding and prompts -> mask logits."""
         self._turn = threading.Lock() if self._is_batched else nullcontext()
         self._has_plain_upsampling = False
@@ -292,7 +292,7 @@ class AutomaticMaskGenerator:
         with self._turn:
             prepared = self.decoder.prepare(embedding_1Chw)
 
-            def decode(chunk: slice) -> Decoded:
+            def decode(chunk: slice) -> DecodedMasks:
                 decoded = self.decoder.decode(prepared, prompts_P2[chunk], self._min_iou)
                 if self._refine:
                     points_B2, times = prompts_P2[chunk], self._refine
@@ -317,14 +317,14 @@ class AutomaticMaskGenerator:
         scaled_B4 = torch.as_tensor(boxes_B4, dtype=torch.float32, device=device)
         inside_B22 = torch.as_tensor(self._resize.apply_coords(further.inside_B22, crop.size), device=device).float()
 
-        def decode(chunk: slice) -> Decoded:
+        def decode(chunk: slice) -> DecodedMasks:
             return decode_things(self._sam, embedding_1Chw, scaled_B4[chunk], inside_B22[chunk], self._min_iou)
 
         with self._turn:
             found = self._find(len(further.boxes_B4), decode, crop, image)
         return _proposals(found.masks, further.inside_B22[found.prompts_M, 0], crop)
 
-    def _find(self, count: int, decode: Callable[[slice], Decoded], crop: Crop, image: tuple[int, int]) -> _Found:
+    def _find(self, count: int, decode: Callable[[slice], DecodedMasks], crop: Crop, image: tuple[int, int]) -> _Found:
         """The masks of a crop's prompts that are good and stable, without duplicates, in the frame of the image.
 
         Args:
@@ -373,7 +373,9 @@ class AutomaticMaskGenerator:
         found_M = prompt_stability(self.decoder, prepared, prompts_M2, logits_Mhw, distance, self._thresholds.mask)
         return found_M.numpy().astype(np.float32)
 
-    def _measure(self, decoded: Decoded, crop: Crop, image: tuple[int, int]) -> tuple[MaskUpsampler, MeasuredMasks]:
+    def _measure(
+        self, decoded: DecodedMasks, crop: Crop, image: tuple[int, int]
+    ) -> tuple[MaskUpsampler, MeasuredMasks]:
         """The stable masks of a chunk that the crop does not cut, and what can draw them."""
         require_finite(decoded.predicted_iou_P3, _SAM)
         require_finite(decoded.logits_Khw, _SAM)
@@ -382,7 +384,7 @@ class AutomaticMaskGenerator:
         whole = np.flatnonzero(~is_cut(inclusive_boxes(found.boxes_M4), crop, *image))
         return upsampler, found.filter(whole)
 
-    def _upsampler(self, decoded: Decoded, crop: Crop) -> MaskUpsampler:
+    def _upsampler(self, decoded: DecodedMasks, crop: Crop) -> MaskUpsampler:
         """The upsampler for a crop's masks that suits the device."""
         side, (low_height, low_width) = self._resize.target_length, decoded.logits_Khw.shape[1:]
         sizes = Sizes((low_height, low_width), side, self._inside(crop), crop.size, decoded.kept_P3.shape[1])

@@ -25,7 +25,7 @@ Span = tuple[int, int]
 
 ABOVE, BELOW = 0, 1
 """The two sources of a target row."""
-BLOCK = 1 << 15
+BLOCK_PIXELS = 1 << 15
 """Target pixels blended at once where each row has its own sources: nine float32 planes fit into a core's L2 cache.
 Where rows share sources it is four times as much."""
 
@@ -46,61 +46,62 @@ class Kernel(Enum):
 class Axis:
     """The two sources of each target along one axis, and their weights."""
 
-    source: int
+    source_size: int
     """Source pixels."""
-    target: int
+    target_size: int
     """Target pixels."""
-    first: npt.NDArray[np.int64]
+    first_source: npt.NDArray[np.int64]
     """The nearer source to the origin, per target."""
-    second: npt.NDArray[np.int64]
+    second_source: npt.NDArray[np.int64]
     """The next one; the same at the end."""
     first_weight: Tensor
     """Its weight, float32 in [0, 1]."""
     second_weight: Tensor
     """1 minus that."""
-    period: int
-    """Targets that share their two sources, where all but half a period at either end come in such groups with the
+    group_size: int
+    """Targets that share their two sources, where all but half a group at either end come in such groups with the
     same weights in each (SAM's own factor of 4); 1 elsewhere."""
 
     @property
     def is_identity(self) -> bool:
         """Target equals source."""
-        return self.source == self.target
+        return self.source_size == self.target_size
 
     def targets_of(self, span: Span) -> Span:
         """The targets that are interpolated from any source of the span."""
         start, stop = span
-        return int(np.searchsorted(self.second, start)), int(np.searchsorted(self.first, stop))
+        return int(np.searchsorted(self.second_source, start)), int(np.searchsorted(self.first_source, stop))
 
     def sources_of(self, span: Span) -> Span:
         """The sources from which the targets of a span are interpolated; the span must not be empty."""
         start, stop = span
-        return int(self.first[start]), int(self.second[stop - 1]) + 1
+        return int(self.first_source[start]), int(self.second_source[stop - 1]) + 1
 
     def blocks(self, span: Span, size: int) -> Iterator[tuple[slice, int]]:
-        """A span of targets in blocks of about `size`, each with its period: how many targets in a row share their
-        sources."""
-        period, lead = self.period, self.period // 2
-        start = lead + max(0, -((lead - span[0]) // period)) * period  # of the first whole group
-        stop = min(lead + (span[1] - lead) // period * period, self.target - period + lead)
-        if period == 1 or start >= stop:
+        """A span of targets in blocks of about `size`, each with the size of its groups: how many targets in a row
+        share their sources."""
+        group_size, lead = self.group_size, self.group_size // 2
+        start = lead + max(0, -((lead - span[0]) // group_size)) * group_size  # of the first whole group
+        stop = min(lead + (span[1] - lead) // group_size * group_size, self.target_size - group_size + lead)
+        if group_size == 1 or start >= stop:
             yield from _steps(span, size, 1)
             return
         yield from _steps((span[0], start), size, 1)
-        yield from _steps((start, stop), 4 * size // period * period, period)
+        yield from _steps((start, stop), 4 * size // group_size * group_size, group_size)
         yield from _steps((stop, span[1]), size, 1)
 
-    def sources(self, block: slice, period: int, origin: int) -> tuple[slice | Tensor, slice | Tensor]:
+    def sources(self, block: slice, group_size: int, origin: int) -> tuple[slice | Tensor, slice | Tensor]:
         """The first and second sources of a block, one per group, counted from an origin."""
-        if period == 1:
-            return torch.from_numpy(self.first[block] - origin), torch.from_numpy(self.second[block] - origin)
-        start, stop = int(self.first[block.start]) - origin, int(self.second[block.stop - 1]) - origin
+        if group_size == 1:
+            first, second = self.first_source[block] - origin, self.second_source[block] - origin
+            return torch.from_numpy(first), torch.from_numpy(second)
+        start, stop = int(self.first_source[block.start]) - origin, int(self.second_source[block.stop - 1]) - origin
         return slice(start, stop), slice(start + 1, stop + 1)
 
-    def weights(self, block: slice, period: int) -> tuple[Tensor, Tensor]:
-        """Weights of the first and second sources [groups, period, 1]; one group if all are equal."""
-        some = block if period == 1 else slice(block.start, block.start + period)
-        return self.first_weight[some].view(-1, period, 1), self.second_weight[some].view(-1, period, 1)
+    def weights(self, block: slice, group_size: int) -> tuple[Tensor, Tensor]:
+        """Weights of the first and second sources [groups, group_size, 1]; one group if all are equal."""
+        some = block if group_size == 1 else slice(block.start, block.start + group_size)
+        return self.first_weight[some].view(-1, group_size, 1), self.second_weight[some].view(-1, group_size, 1)
 
 
 @lru_cache(maxsize=64)
@@ -114,11 +115,11 @@ def axis(source: int, target: int, kernel: Kernel) -> Axis:
     first = np.minimum(position.astype(np.int64), source - 1)
     weight = np.clip(position - first.astype(np.float32), 0, 1, dtype=np.float32)
     second_weight = torch.from_numpy(weight)
-    period = _period(first, weight, source)
-    return Axis(source, target, first, np.minimum(first + 1, source - 1), 1 - second_weight, second_weight, period)
+    group_size = _group_size(first, weight, source)
+    return Axis(source, target, first, np.minimum(first + 1, source - 1), 1 - second_weight, second_weight, group_size)
 
 
-def _period(first: npt.NDArray[np.int64], weight: npt.NDArray[np.float32], source: int) -> int:
+def _group_size(first: npt.NDArray[np.int64], weight: npt.NDArray[np.float32], source: int) -> int:
     factor, rest = divmod(len(first), source)
     if rest or factor < 2 or source < 2:
         return 1
@@ -128,9 +129,9 @@ def _period(first: npt.NDArray[np.int64], weight: npt.NDArray[np.float32], sourc
     return factor if is_steady else 1
 
 
-def _steps(span: Span, size: int, period: int) -> Iterator[tuple[slice, int]]:
-    for start in range(*span, max(size, period)):
-        yield slice(start, min(start + max(size, period), span[1])), period
+def _steps(span: Span, size: int, group_size: int) -> Iterator[tuple[slice, int]]:
+    for start in range(*span, max(size, group_size)):
+        yield slice(start, min(start + max(size, group_size), span[1])), group_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,8 +163,8 @@ class Resize:
         """
         y, x = origin
         across = slice(*columns)
-        left_hW = source_hw.index_select(1, torch.from_numpy(self.columns.first[across] - x))
-        right_hW = source_hw.index_select(1, torch.from_numpy(self.columns.second[across] - x))
+        left_hW = source_hw.index_select(1, torch.from_numpy(self.columns.first_source[across] - x))
+        right_hW = source_hw.index_select(1, torch.from_numpy(self.columns.second_source[across] - x))
         west, east = self.columns.first_weight[across], self.columns.second_weight[across]
         if self.kernel is Kernel.LINES:
             lines_hW = torch.addcmul(right_hW * east, left_hW, west.expand_as(left_hW))
@@ -171,9 +172,9 @@ class Resize:
         else:
             terms = [(right_hW, ABOVE, east), (left_hW, ABOVE, west), (left_hW, BELOW, west), (right_hW, BELOW, east)]
         target_HW = torch.empty(rows[1] - rows[0], columns[1] - columns[0])
-        for down, period in self.rows.blocks(rows, BLOCK // len(west)):
-            sources, weights = self.rows.sources(down, period, y), self.rows.weights(down, period)
-            block = target_HW[down.start - rows[0] : down.stop - rows[0]].view(-1, period, len(west))
+        for down, group_size in self.rows.blocks(rows, BLOCK_PIXELS // len(west)):
+            sources, weights = self.rows.sources(down, group_size, y), self.rows.weights(down, group_size)
+            block = target_HW[down.start - rows[0] : down.stop - rows[0]].view(-1, group_size, len(west))
             for number, (plane_hW, side, across_W) in enumerate(terms):
                 blend = block.addcmul_ if number else partial(torch.mul, out=block)
                 blend(weights[side] * across_W, _take_rows(plane_hW, sources[side]))
@@ -182,18 +183,18 @@ class Resize:
     def whole(self, source_hw: Tensor) -> Tensor:
         """The whole target by torch itself, with as many channels as the call that is reproduced."""
         batch_1Chw = source_hw.expand(1, self.channels, *source_hw.shape).contiguous()
-        size = (self.rows.target, self.columns.target)
+        size = (self.rows.target_size, self.columns.target_size)
         return functional.interpolate(batch_1Chw, size, mode="bilinear", align_corners=False)[0, 0]
 
     def agrees_with_torch(self) -> bool:
         """Whether `tile` gives torch's bits, tested on a random image of this size, or several where it is small: on
         few pixels another kernel may round alike."""
-        rng, shape = np.random.default_rng(0), (self.rows.source, self.columns.source)
+        rng, shape = np.random.default_rng(0), (self.rows.source_size, self.columns.source_size)
         images = (rng.normal(0, 8, shape).astype(np.float32) for _ in range(-(-_TEST_PIXELS // (shape[0] * shape[1]))))
         return all(self._agrees_on(torch.from_numpy(image_hw)) for image_hw in images)
 
     def _agrees_on(self, source_hw: Tensor) -> bool:
-        own_HW = self.tile(source_hw, (0, 0), (0, self.rows.target), (0, self.columns.target))
+        own_HW = self.tile(source_hw, (0, 0), (0, self.rows.target_size), (0, self.columns.target_size))
         return torch.equal(own_HW, self.whole(source_hw))
 
 

@@ -158,7 +158,7 @@ class Upsampling:
         if self.is_exact:
             return self._part(logits_hw, row_spans, column_spans).numpy(), (row_spans.image[0], column_spans.image[0])
         square_SS = self.to_square.whole(logits_hw)
-        inside = square_SS[: self.to_image.rows.source, : self.to_image.columns.source]
+        inside = square_SS[: self.to_image.rows.source_size, : self.to_image.columns.source_size]
         return self.to_image.whole(inside).numpy(), (0, 0)
 
     def _part(self, logits_hw: Tensor, rows: AxisSpans, columns: AxisSpans) -> Tensor:
@@ -206,7 +206,7 @@ def _axis_spans(low: Span | None, to_square: Axis, to_image: Axis) -> AxisSpans 
     if low is None:
         return None
     start, stop = to_square.targets_of(low)
-    stop = min(stop, to_image.source)
+    stop = min(stop, to_image.source_size)
     if start >= stop:
         return None
     image = to_image.targets_of((start, stop))

@@ -12,7 +12,7 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from pipeline.teacher.generator.decoder import Decoded, Decoder, PreparedImage
+from pipeline.teacher.generator.decoder import DecodedMasks, Decoder, PreparedImage
 
 _CHUNK = 64
 """Masks at a time, as in the stock generator."""
@@ -22,8 +22,8 @@ _DIRECTIONS = ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0))
 
 @torch.no_grad()
 def refined(
-    sam: Sam, embedding_1Chw: Tensor, points_P2: Tensor, draft: Decoded, times: int, min_iou: float | None
-) -> Decoded:
+    sam: Sam, embedding_1Chw: Tensor, points_P2: Tensor, draft: DecodedMasks, times: int, min_iou: float | None
+) -> DecodedMasks:
     """Masks decoded again, `times` times, with their own logits as mask prompt beside the point.
 
     Args:
@@ -47,7 +47,7 @@ def refined(
     predicted_iou_P3[draft.kept_P3] = predicted_iou_K
     good_K = torch.ones_like(predicted_iou_K, dtype=torch.bool) if min_iou is None else predicted_iou_K > min_iou
     kept_P3[draft.kept_P3] = good_K
-    return Decoded(predicted_iou_P3, kept_P3, logits_Khw[good_K.to(logits_Khw.device)])
+    return DecodedMasks(predicted_iou_P3, kept_P3, logits_Khw[good_K.to(logits_Khw.device)])
 
 
 def _decoded_again(sam: Sam, embedding_1Chw: Tensor, points_K2: Tensor, logits_Khw: Tensor) -> tuple[Tensor, Tensor]:

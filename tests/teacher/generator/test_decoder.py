@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator import decoder as decoder_module
-from pipeline.teacher.generator.decoder import Decoded, FoldedDecoder, PointPrompts, StockDecoder, fold_decoder
-from pipeline.teacher.generator.folding import TokensToImage
+from pipeline.teacher.generator.decoder import DecodedMasks, FoldedDecoder, PointPrompts, StockDecoder, fastest_decoder
+from pipeline.teacher.generator.folding import TokenToImageAttention
 from pipeline.teacher.sam import load_sam
 
 # name: channels, heads, cells per side, depth, downsampling of the attention, channels of the token's MLP, outputs
@@ -70,9 +70,9 @@ def _stock(sam: Sam, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor]
     return logits[:, 1:], predicted_iou[:, 1:]
 
 
-def _decode(sam: Sam, precision: torch.dtype, count: int, threshold: float | None, chunk: int = 3) -> Decoded:
+def _decode(sam: Sam, precision: torch.dtype, count: int, threshold: float | None, chunk: int = 3) -> DecodedMasks:
     embedding, points = _image_and_points(sam, count)
-    decoder = fold_decoder(sam, precision, chunk)
+    decoder = fastest_decoder(sam, precision, chunk)
     assert decoder.fallback_reason is None
     return decoder.decode(decoder.prepare(embedding), points, threshold)
 
@@ -120,7 +120,7 @@ def cross_attention(size: str) -> Attention:
 
 
 def test_the_sizes_cover_both_the_folded_and_the_direct_products() -> None:
-    folds = {name: TokensToImage(cross_attention(name), 7, torch.float32).folds for name in SIZES}
+    folds = {name: TokenToImageAttention(cross_attention(name), 7, torch.float32).projects_tokens for name in SIZES}
     assert {folds["vit_b"], folds["small"]} == {True}
     assert {folds["not worth folding"], folds["not worth folding, downsampled"]} == {False}
 
@@ -174,7 +174,7 @@ def test_no_points_give_no_masks() -> None:
 def test_one_decoder_keeps_the_images_apart_that_it_prepared() -> None:
     sam = _random_sam("small")
     embedding, points = _image_and_points(sam, 3)
-    decoder = fold_decoder(sam)
+    decoder = fastest_decoder(sam)
     first, second = decoder.prepare(embedding), decoder.prepare(-embedding)
     for prepared, image in ((first, embedding), (second, -embedding), (first, embedding)):
         ours = decoder.decode(prepared, points, None)
@@ -186,12 +186,12 @@ def test_folding_leaves_the_model_as_it_was_and_does_not_follow_it() -> None:
     before = {name: value.clone() for name, value in sam.state_dict().items()}
     embedding, points = _image_and_points(sam, 3)
     for precision in (torch.float32, torch.bfloat16):
-        decoder = fold_decoder(sam, precision)
+        decoder = fastest_decoder(sam, precision)
         decoder.decode(decoder.prepare(embedding), points, None)
     for name, value in sam.state_dict().items():
         assert torch.equal(value, before[name])
     assert all(parameter.requires_grad for parameter in sam.mask_decoder.parameters())
-    decoder = fold_decoder(sam)
+    decoder = fastest_decoder(sam)
     expected = decoder.decode(decoder.prepare(embedding), points, None)
     with torch.no_grad():
         for parameter in (*sam.mask_decoder.parameters(), *sam.prompt_encoder.parameters()):
@@ -301,7 +301,7 @@ def _forward_of_its_own() -> Sam:
 )
 def test_what_is_not_quite_sams_decoder_is_called_as_it_is(build: object, reason: str) -> None:
     sam = cast(Sam, cast(type, build)())
-    decoder = fold_decoder(sam, torch.bfloat16, chunk=2)
+    decoder = fastest_decoder(sam, torch.bfloat16, prompts_at_once=2)
     assert isinstance(decoder, StockDecoder)
     assert reason in str(decoder.fallback_reason)
     embedding, points = _image_and_points(sam, 5)
@@ -315,7 +315,7 @@ def test_what_is_not_quite_sams_decoder_is_called_as_it_is(build: object, reason
 
 def test_an_image_of_another_decoder_is_refused() -> None:
     embedding, points = _image_and_points(_random_sam("small"), 1)
-    folded, plain = fold_decoder(_random_sam("small")), fold_decoder(_subclassed())
+    folded, plain = fastest_decoder(_random_sam("small")), fastest_decoder(_subclassed())
     assert isinstance(folded, FoldedDecoder)
     with pytest.raises(TypeError, match="another decoder"):
         folded.decode(plain.prepare(embedding), points, None)

@@ -101,7 +101,7 @@ def test_relative_positions_matter_in_these_tests() -> None:
 def test_the_bias_may_be_made_in_pieces(numbers: int) -> None:
     encoder = _random_encoder("windows with padding")
     images = _images(encoder)
-    assert _relative_error(FastEncoder(encoder, bias_numbers=numbers)(images), encoder(images)) < 1e-5
+    assert _relative_error(FastEncoder(encoder, max_bias_numbers=numbers)(images), encoder(images)) < 1e-5
 
 
 @torch.no_grad()

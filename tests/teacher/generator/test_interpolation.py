@@ -22,16 +22,16 @@ pytestmark = pytest.mark.usefixtures("threads")
 
 def looked_at(one: Axis) -> np.ndarray:
     """Which sources [target, source] have weight by torch: the targets of images of a single bright line."""
-    lines = torch.eye(one.source)[:, None]
-    return functional.interpolate(lines, one.target, mode="linear", align_corners=False)[:, 0].T.numpy() > 1e-6
+    lines = torch.eye(one.source_size)[:, None]
+    return functional.interpolate(lines, one.target_size, mode="linear", align_corners=False)[:, 0].T.numpy() > 1e-6
 
 
 @given(sides, sides, kernels)
 def test_weights_are_those_of_torch(source: int, target: int, kernel: Kernel) -> None:
     one = axis(source, target, kernel)
     ours = np.zeros((target, source), np.float32)
-    np.add.at(ours, (np.arange(target), one.first), one.first_weight.numpy())
-    np.add.at(ours, (np.arange(target), one.second), one.second_weight.numpy())
+    np.add.at(ours, (np.arange(target), one.first_source), one.first_weight.numpy())
+    np.add.at(ours, (np.arange(target), one.second_source), one.second_weight.numpy())
     lines = torch.eye(source)[:, None]
     torchs = functional.interpolate(lines, target, mode="linear", align_corners=False)[:, 0].T.numpy()
     np.testing.assert_allclose(ours, torchs, atol=1e-5)
@@ -66,13 +66,13 @@ def test_blocks_cover_a_span_once_and_their_groups_share_their_sources(
     data: st.DataObject, source: int, factor: int, size: int, kernel: Kernel
 ) -> None:
     one = axis(source, source * factor, kernel)
-    span = sorted(data.draw(st.lists(st.integers(0, one.target), min_size=2, max_size=2, unique=True)))
+    span = sorted(data.draw(st.lists(st.integers(0, one.target_size), min_size=2, max_size=2, unique=True)))
     covered: list[int] = []
     for block, period in one.blocks((span[0], span[1]), size):
         targets = np.arange(block.start, block.stop)
         covered += targets.tolist()
         assert len(targets) % period == 0
-        groups = one.first[targets].reshape(-1, period)
+        groups = one.first_source[targets].reshape(-1, period)
         assert (groups == groups[:, :1]).all()
     assert covered == list(range(*span))
 
@@ -124,7 +124,7 @@ def test_so_has_a_part_of_an_image_enlarged_by_a_whole_factor(
     data: st.DataObject, rows: int, factor: int, columns: tuple[int, int], block: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:  # small blocks, so that there are several
-        patch.setattr(interpolation, "BLOCK", block)
+        patch.setattr(interpolation, "BLOCK_PIXELS", block)
         assert_part_is_that_of_the_whole(data, (rows, columns[0]), (rows * factor, columns[1]))
 
 
@@ -138,7 +138,7 @@ def test_parts_are_exact_at_the_sizes_of_sam_with_any_number_of_threads() -> Non
     ("source", "target", "period"), [(64, 256, 4), (256, 1024, 4), (24, 60, 1), (64, 64, 1), (1, 4, 1), (90, 30, 1)]
 )
 def test_rows_share_their_sources_where_the_factor_is_sams(source: int, target: int, period: int) -> None:
-    assert all(axis(source, target, kernel).period == period for kernel in Kernel)
+    assert all(axis(source, target, kernel).group_size == period for kernel in Kernel)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -18,7 +18,7 @@ from pipeline.errors import DeviceMemoryError, InputError
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator import batched_regions
 from pipeline.teacher.generator.batched_regions import Sizes, upsample
-from pipeline.teacher.generator.decoder import Decoded
+from pipeline.teacher.generator.decoder import DecodedMasks
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
 from pipeline.teacher.masks import MaskSet
 from pipeline.teacher.sam import SamMaskGenerator, load_sam
@@ -202,7 +202,7 @@ def watch(generator: AutomaticMaskGenerator) -> list[tuple[str, int]]:
         sizes.append(("windows", len(images)))
         return embed(images)
 
-    def decoder(prepared: Any, points: Tensor, threshold: float | None) -> Decoded:
+    def decoder(prepared: Any, points: Tensor, threshold: float | None) -> DecodedMasks:
         sizes.append(("prompts", len(points)))
         return decode(prepared, points, threshold)
 

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from pipeline.accelerator import AdaptiveBatches
 from pipeline.teacher.generator import memory
 from pipeline.teacher.generator.batched_regions import BatchedUpsampling, Sizes
-from pipeline.teacher.generator.decoder import fold_decoder
+from pipeline.teacher.generator.decoder import fastest_decoder
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
 from pipeline.teacher.generator.memory import GIB, capacity, prompt_bytes, window_bytes
 from pipeline.teacher.generator.regions import Thresholds
@@ -102,10 +102,10 @@ def test_encoder_and_decoder_hold_no_more_than_is_estimated_nor_much_less(precis
     generator = AutomaticMaskGenerator(sam, precision=precision, memory_gib=0.01, batched=True)
     with Held() as embedding:
         embedded_1Chw = generator.embed([np.zeros((1024, 1024, 3), np.uint8)])
-    bias = generator.encoder.bias_numbers * precision.itemsize
+    bias = generator.encoder.max_bias_numbers * precision.itemsize
     assert 0.4 < embedding.peak / (window_bytes(sam, precision) + bias) <= 1
 
-    decoder = fold_decoder(sam, precision, chunk=prompts)
+    decoder = fastest_decoder(sam, precision, prompts_at_once=prompts)
     with Held() as decoding:
         decoder.decode(decoder.prepare(embedded_1Chw), torch.full((prompts, 2), 500.0), None)
     assert 0.5 < decoding.peak / (prompts * prompt_bytes(sam, precision)) <= 1

@@ -12,7 +12,7 @@ from segment_anything.modeling import Sam
 
 from pipeline.errors import RecipeError
 from pipeline.teacher.config import SamConfig
-from pipeline.teacher.generator.decoder import Decoded, fold_decoder
+from pipeline.teacher.generator.decoder import DecodedMasks, fastest_decoder
 from pipeline.teacher.generator.second_look import prompt_stability, refined
 from pipeline.teacher.sam import SamMaskGenerator
 
@@ -25,8 +25,8 @@ def embedding(sam: Sam) -> torch.Tensor:
     return torch.randn(1, sam.prompt_encoder.embed_dim, *size, generator=torch.Generator().manual_seed(1))
 
 
-def draft_of(sam: Sam, embedding: torch.Tensor) -> Decoded:
-    decoder = fold_decoder(sam)
+def draft_of(sam: Sam, embedding: torch.Tensor) -> DecodedMasks:
+    decoder = fastest_decoder(sam)
     return decoder.decode(decoder.prepare(embedding), POINTS_P2, None)
 
 
@@ -52,12 +52,12 @@ def test_masks_that_are_poor_afterwards_are_dropped(sam: Sam, embedding: torch.T
     good = refined(sam, embedding, POINTS_P2, draft, 1, limit)
     assert torch.equal(good.kept_P3, every.predicted_iou_P3 > limit)
     assert torch.equal(good.logits_Khw, every.logits_Khw[good.kept_P3.flatten()])
-    nothing = Decoded(draft.predicted_iou_P3, torch.zeros_like(draft.kept_P3), draft.logits_Khw[:0])
+    nothing = DecodedMasks(draft.predicted_iou_P3, torch.zeros_like(draft.kept_P3), draft.logits_Khw[:0])
     assert len(refined(sam, embedding, POINTS_P2, nothing, 1, None).logits_Khw) == 0
 
 
 def test_what_a_moved_prompt_finds_again_is_stable(sam: Sam, embedding: torch.Tensor) -> None:
-    decoder = fold_decoder(sam)
+    decoder = fastest_decoder(sam)
     prepared = decoder.prepare(embedding)
     logits = draft_of(sam, embedding).logits_Khw[1::3]
     still = prompt_stability(decoder, prepared, POINTS_P2, logits, 0.0, 0.0)
