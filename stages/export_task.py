@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -125,30 +126,32 @@ def _write(task: ExportTask, maps: CachedMaps) -> None:
     ExportFolder(task.out).finish(task.name, task.made_of, files, facts)
 
 
-def _write_labels(path: Path, maps: CachedMaps, notes: Mapping[str, str], labels_hw: LabelArray | None = None) -> None:
-    found_hw = maps.labels_hw if labels_hw is None else labels_hw
-    noted = {**notes, PIXELS: pixels_digest(found_hw)}  # `import-labels` knows by it what nobody has changed
-    write_labels(path, found_hw, maps.reader.recipe.classes, noted)
+Writer = Callable[[Path, CachedMaps, Mapping[str, str]], None]
+"""Writes a file of a panorama's maps; takes its path, the maps, and what determines them."""
 
 
-def _write_reliable(path: Path, maps: CachedMaps, notes: Mapping[str, str]) -> None:
-    _write_labels(path, maps, notes, maps.reliable_labels_hw)
+def _label_writer(labels_of: Callable[[CachedMaps], LabelArray], is_correctable: bool = True) -> Writer:
+    """Writes a label map; from one that people may correct, `import-labels` knows what nobody has changed."""
+
+    def write(path: Path, maps: CachedMaps, notes: Mapping[str, str]) -> None:
+        labels_hw = labels_of(maps)
+        pixels = {PIXELS: pixels_digest(labels_hw)} if is_correctable else {}
+        write_labels(path, labels_hw, maps.reader.recipe.classes, {**notes, **pixels})
+
+    return write
 
 
-def _write_assistant(path: Path, maps: CachedMaps, notes: Mapping[str, str]) -> None:
-    write_labels(path, maps.assistant_hw, maps.reader.recipe.classes, notes)
+def _picture_writer(values_of: Callable[[CachedMaps], npt.NDArray[Any]]) -> Writer:
+    """Writes numbers of pixels as a grey picture."""
+    return lambda path, maps, _: write_picture(path, Image.fromarray(values_of(maps)))
 
 
-def _write_agreement(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
-    write_picture(path, Image.fromarray(maps.agreement_hw))
+def _text_writer(text_of: Callable[[CachedMaps], str | bytes]) -> Writer:
+    return lambda path, maps, _: write_whole(path, text_of(maps))
 
 
-def _write_reliability(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
-    write_picture(path, Image.fromarray(np.where(maps.reliable_hw, np.uint8(255), np.uint8(0))))
-
-
-def _write_confidence(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
-    write_picture(path, Image.fromarray(maps.confidence_hw))
+def _painter(masks_of: Callable[[CachedMaps], npt.NDArray[np.int32]]) -> Writer:
+    return lambda path, maps, _: _write_painted_masks(path, maps, masks_of(maps))
 
 
 def _write_masks(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
@@ -166,18 +169,6 @@ def _write_overlay(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
     image_hw3, tags = maps.picture()
     write_overlay(path, image_hw3, maps.labels_hw, recipe.classes, place, recipe.panorama.vertical_fov, tags,
                   own_geometry=maps.is_original)  # fmt: skip
-
-
-def _write_mask_overlay(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
-    _write_painted_masks(path, maps, maps.masks_hw)
-
-
-def _write_unknown(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
-    write_picture(path, Image.fromarray(maps.unknown_hw))
-
-
-def _write_unknown_overlay(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
-    _write_painted_masks(path, maps, maps.unknown_hw.astype(np.int32) + NO_MASK)  # 0, none, becomes NO_MASK
 
 
 def _write_unknown_part(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
@@ -204,43 +195,28 @@ def _write_image(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
     write_picture(path, picture, quality=_IMAGE_QUALITY, exif=kept_exif(tags), xmp=gpano_xmp(place, fov))
 
 
-def _write_panoptic(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
-    write_picture(path, Image.fromarray(coco.panoptic_map(maps.labels_hw)))
-
-
-def _write_coco(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
-    write_whole(path, json.dumps(coco.segments(maps.labels_hw)))
-
-
-def _write_cvat(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
-    write_whole(path, cvat.masks_xml(maps.labels_hw, maps.reader.recipe.classes))
-
-
-def _write_labelstudio(path: Path, maps: CachedMaps, _: Mapping[str, str]) -> None:
-    write_whole(path, json.dumps(labelstudio.results(maps.labels_hw, maps.reader.recipe.classes)))
-
-
-Writer = Callable[[Path, CachedMaps, Mapping[str, str]], None]
 OUTPUTS: Mapping[str, Writer] = {
-    LABELS: _write_labels,
-    RELIABLE: _write_reliable,
-    RELIABILITY: _write_reliability,
-    CONFIDENCE: _write_confidence,
+    LABELS: _label_writer(lambda maps: maps.labels_hw),
+    RELIABLE: _label_writer(lambda maps: maps.reliable_labels_hw),
+    RELIABILITY: _picture_writer(lambda maps: np.where(maps.reliable_hw, np.uint8(255), np.uint8(0))),
+    CONFIDENCE: _picture_writer(lambda maps: maps.confidence_hw),
     MASKS: _write_masks,
     OVERLAYS: _write_overlay,
-    MASK_OVERLAYS: _write_mask_overlay,
-    ASSISTANT: _write_assistant,
-    AGREEMENT: _write_agreement,
-    UNKNOWN: _write_unknown,
-    UNKNOWN_OVERLAYS: _write_unknown_overlay,
+    MASK_OVERLAYS: _painter(lambda maps: maps.masks_hw),
+    ASSISTANT: _label_writer(lambda maps: maps.assistant_hw, is_correctable=False),
+    AGREEMENT: _picture_writer(lambda maps: maps.agreement_hw),
+    UNKNOWN: _picture_writer(lambda maps: maps.unknown_hw),
+    UNKNOWN_OVERLAYS: _painter(lambda maps: maps.unknown_hw.astype(np.int32) + NO_MASK),  # 0, none, becomes NO_MASK
 }
 """Maps that can be written of a panorama; the name is that of its folder, too."""
 PARTS: Mapping[str, Writer] = {
     IMAGES: _write_image,
-    PANOPTIC: _write_panoptic,
-    COCO_PART: _write_coco,
-    CVAT_PART: _write_cvat,
-    LABELSTUDIO_PART: _write_labelstudio,
+    PANOPTIC: _picture_writer(lambda maps: coco.panoptic_map(maps.labels_hw)),
+    COCO_PART: _text_writer(lambda maps: json.dumps(coco.segments(maps.labels_hw))),
+    CVAT_PART: _text_writer(lambda maps: cvat.masks_xml(maps.labels_hw, maps.reader.recipe.classes)),
+    LABELSTUDIO_PART: _text_writer(
+        lambda maps: json.dumps(labelstudio.results(maps.labels_hw, maps.reader.recipe.classes))
+    ),
     UNKNOWN_PART: _write_unknown_part,
 }
 """What formats need of a panorama besides; parts of files of all panoramas lie in hidden folders."""
