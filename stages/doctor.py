@@ -75,7 +75,7 @@ def _packages() -> Iterator[Finding]:
             yield Finding(PROBLEM, name, "is not installed; run `make setup`")
     for name, use in _OPTIONAL.items():
         version = _version(name)
-        yield Finding(OK if version else NOTE, name, version or f"is not installed; {use} needs it")
+        yield Finding(OK if version else NOTE, name, version or f"is not installed; it is for {use}")
 
 
 def _version(name: str) -> str:

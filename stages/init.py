@@ -32,6 +32,10 @@ _WIDTHS = (1024, 2048)
 """Working widths that are proposed: the largest that is not above the pictures'."""
 
 
+_BLACK = 16
+"""Grey value below which a row is black ground, as JPEG leaves it."""
+
+
 @dataclass(frozen=True)
 class FoundPictures:
     """What a folder of panoramas holds."""
@@ -53,7 +57,8 @@ class FoundPictures:
     sampled: int
     """Pictures that were sampled."""
     rig_share: float
-    """Share of the rows, from below, that look the same in all sampled pictures; 0 for none."""
+    """Share of the rows, from below, that look the same in all sampled pictures; 0 for none, or where they are black,
+    which is ignored without a mask."""
     gpu: str
     """Name of the GPU; empty for none."""
 
@@ -135,13 +140,16 @@ def _sample(paths: Sequence[Path]) -> tuple[list[np.ndarray], int]:
 
 
 def _rig_share(pictures: Sequence[np.ndarray]) -> float:
-    """Share of the rows, from below, that look the same in all pictures."""
+    """Share of the rows, from below, that look the same in all pictures; 0 where all of these are black."""
     if len(pictures) < _LEAST_FOR_RIG:
         return 0.0
     spread_H = np.stack(pictures).std(axis=0).mean(axis=1)
     differing = np.flatnonzero(spread_H[::-1] >= _RIG_SPREAD)
     rows = int(differing[0]) if differing.size else 0
-    return rows / len(spread_H)
+    brightest_H = np.stack(pictures).max(axis=(0, 2))
+    bright = np.flatnonzero(brightest_H[::-1] >= _BLACK)
+    black = int(bright[0]) if bright.size else len(spread_H)
+    return 0.0 if black and black >= rows - 1 else rows / len(spread_H)  # the row at the edge holds both
 
 
 def _gpu() -> str:

@@ -14,11 +14,11 @@ from pipeline.recipe import load_recipe
 from stages.init import recipe_text, survey_pictures, write_recipe
 
 
-def save_bands(folder: Path, count: int, rig_rows: int = 0) -> None:
+def save_bands(folder: Path, count: int, rig_rows: int = 0, grey: int = 40) -> None:
     folder.mkdir()
     for seed in range(count):
         picture = np.random.default_rng(seed).integers(0, 255, (25, 128, 3)).astype(np.uint8).repeat(4, 0).repeat(4, 1)
-        picture[100 - rig_rows :] = 40
+        picture[100 - rig_rows :] = grey
         Image.fromarray(picture).save(folder / f"{seed}.png")
 
 
@@ -36,6 +36,11 @@ def test_init_writes_a_recipe_for_what_is_there(tmp_path: Path) -> None:
     assert "rows look the same in all 5" in text and "1 pictures have another shape" in text
     with pytest.raises(InputError, match="already exists"):
         write_recipe(tmp_path / "my.toml", "")
+
+
+def test_black_ground_is_no_rig_for_it_is_ignored_without_a_mask(tmp_path: Path) -> None:
+    save_bands(tmp_path / "bands", 5, rig_rows=26, grey=2)
+    assert survey_pictures(tmp_path / "bands").rig_share == 0
 
 
 def test_init_of_full_spheres_leaves_the_field_of_view_alone(own_finished: Path) -> None:
