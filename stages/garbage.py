@@ -80,7 +80,7 @@ def _of_store(cache: Path, folders: list[Path]) -> Iterator[Garbage]:
     entries = _entries_of(folders) | {folder_name(entry) for _, entry in of_searches}
     for product in store.products():
         for name in store.fingerprints(product):
-            folder = store.path / product / name
+            folder = cache / STORE / product / name  # as the user names the cache, for what is printed
             if (product, name) not in current:
                 reason = f"{product} of settings that no run has now"
                 yield Garbage(folder, reason, _size(folder), partial(store.remove_fingerprint, product, name))
@@ -113,8 +113,8 @@ def _of_results(cache: Path, folders: list[Path]) -> Iterator[Garbage]:
     for kind, names in referred.items():
         for folder in sorted((cache / kind).glob("*")):
             if folder.is_dir() and folder.name not in names:
-                reason = f"of {kind} that no run has"
-                yield Garbage(folder, f"one {reason}", _size(folder), partial(_remove_folder, folder))
+                reason = f"{kind.removesuffix('s')} that no run has"
+                yield Garbage(folder, reason, _size(folder), partial(_remove_folder, folder))
 
 
 def _assistants_of_recipes(cache: Path, folders: list[Path]) -> Iterator[str]:

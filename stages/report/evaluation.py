@@ -85,7 +85,8 @@ def _without_labels(summary: ConsensusSummary) -> list[str]:
     head = ["step", "coverage, %", "label changes at the seam, %", "elsewhere, %"]
     parts += [paragraph(f"{_COVERAGE} {_SEAM}"), table(head, rows)]
     pairs = [[f"{_words(a)} and {_words(b)}", percent(share)] for (a, b), share in summary.pairwise.items()]
-    return [*parts, paragraph(_PAIRS), table(["steps", "same label, %"], pairs)] if pairs else parts
+    folded = f"<details><summary>{_PAIRS}</summary>{table(['steps', 'same label, %'], pairs)}</details>"
+    return [*parts, folded] if pairs else parts
 
 
 def _interval(rung: Rung) -> str:

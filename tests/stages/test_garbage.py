@@ -42,7 +42,7 @@ def test_what_runs_refer_to_is_no_garbage(two_runs: Path) -> None:
     assert find_garbage(two_runs / "cache") == []
 
 
-def test_of_a_deleted_run_only_what_no_other_shares_goes(folder: Path) -> None:
+def test_of_a_deleted_run_only_what_no_other_shares_goes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = arrays_of(small_run(folder))
     student, evaluation = other_run(folder).record_student("a"), other_run(folder).record_evaluation("e")
     for path in (student, evaluation):
@@ -51,8 +51,11 @@ def test_of_a_deleted_run_only_what_no_other_shares_goes(folder: Path) -> None:
     assert reasons(folder) == []
     shutil.rmtree(folder / "cache" / "other")
     assert sorted(reasons(folder)) == [
-        "ensemble of settings that no run has now", "one of evaluations that no run has",
-        "one of students that no run has"]  # fmt: skip
+        "ensemble of settings that no run has now", "evaluation that no run has",
+        "student that no run has"]  # fmt: skip
+    monkeypatch.chdir(folder)
+    found = find_garbage(Path("cache"))
+    assert not [garbage.path for garbage in found if garbage.path.is_absolute()], "they are told as the cache is"
     removed = remove_garbage(folder / "cache")
     assert len(removed) == 3
     assert all(garbage.size > 0 and not garbage.path.exists() for garbage in removed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,8 @@ def test_an_evaluation_is_told_with_and_without_labels(tmp_path: Path) -> None:
     page = Page(section(tmp_path, rung()))
     for told in ("student start", "50.0", "40.0 to 60.0", "same label in 75.0 %", "ensemble and student", "87.5"):
         assert told in page.text
+    (pairs,) = re.findall("<details>.*</details>", section(tmp_path, rung()))  # one row for every two steps: folded
+    assert "ensemble and student" in pairs and "student start" not in pairs
     without = section(tmp_path)
     assert "There are no labels" in without and "`" not in without
 
