@@ -30,7 +30,6 @@ from stages.cli_train import train_assistant
 
 if TYPE_CHECKING:
     from stages.listeners import RunListeners
-    from stages.runs import Run
 
 app = typer.Typer(
     name="goodsam",
@@ -74,7 +73,7 @@ def world(
     from stages.world import render_world
 
     run = open_run_of(recipe, cache, None)
-    with _listeners(run) as listener:
+    with _listeners(run.folder) as listener:
         render_world(run.folder / "world", learning, evaluation, listener, workers=workers)
     rendered, wanted = run.folder / "world" / "panoramas", Path(run.recipe.data.panoramas)
     if rendered.resolve() != wanted.resolve():
@@ -142,7 +141,7 @@ def fetch_weights(
     """Download SAM's checkpoints, resuming interrupted downloads, and check their hash."""
     from stages.fetch_weights import fetch
 
-    with _listeners_at(out) as listener:
+    with _listeners(out) as listener:
         for name in names:
             typer.echo(fetch(name, out, listener, base_url=base_url))
 
@@ -198,11 +197,7 @@ def main() -> None:
         raise
 
 
-def _listeners(run: Run) -> RunListeners:
-    return _listeners_at(run.folder)
-
-
-def _listeners_at(folder: Path) -> RunListeners:
+def _listeners(folder: Path) -> RunListeners:
     from stages.listeners import RunListeners
 
     return RunListeners(folder)

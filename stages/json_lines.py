@@ -34,10 +34,10 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
-            file.write(f"\n{line}\n" if _is_cut_short(path) else f"{line}\n")
+            file.write(f"\n{line}\n" if is_cut_short(path) else f"{line}\n")
 
 
-def _is_cut_short(path: Path) -> bool:
+def is_cut_short(path: Path) -> bool:
     """Whether the last writer was killed in the middle of a line."""
     with path.open("rb") as file:
         if not file.seek(0, 2):

@@ -22,6 +22,7 @@ from rich.text import Text
 from pipeline.errors import CacheError
 from stages.events import Event, ItemFailed, Note, Scalars, StageAdvanced, StageBroken, StageFinished, StageStarted
 from stages.files import writing
+from stages.json_lines import is_cut_short
 
 
 class _RateColumn(ProgressColumn):
@@ -132,8 +133,9 @@ class JsonLines:
         self._path = path
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            _end_line(path)
             self._file = path.open("a", encoding="utf-8", buffering=1)
+            if is_cut_short(path):  # by a killed run or a full disk; the next event gets a line of its own
+                self._file.write("\n")
 
     def __call__(self, event: Event) -> None:
         """Write one event.
@@ -149,15 +151,6 @@ class JsonLines:
         """Close the file; raises CacheError if buffered output cannot be written."""
         with writing(self._path):
             self._file.close()
-
-
-def _end_line(path: Path) -> None:
-    """End an incomplete last line, left by a killed run or a full disk, so that the next event gets its own line."""
-    with path.open("ab+") as file:
-        if file.tell() > 0:
-            file.seek(-1, os.SEEK_END)
-            if file.read() != b"\n":
-                file.write(b"\n")
 
 
 class TensorBoard:

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.files import write_whole, writing
+from stages.files import write_whole
+from stages.json_lines import append_line
 from stages.products import Product
 
 
@@ -95,12 +96,7 @@ class PanoramaRecords(Mapping[str, PanoramaRecord]):
         known = self._records.get(panorama_id)
         if known is record or known == record:
             return
-        with writing(self._file):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("a+b") as file:
-                if file.tell() and not _ends_a_line(self._file):
-                    file.write(b"\n")
-                file.write(_line(panorama_id, record))
+        append_line(self._file, _fields(panorama_id, record))
         self._records[panorama_id] = record
         self._lines += 1
 
@@ -115,7 +111,7 @@ class PanoramaRecords(Mapping[str, PanoramaRecord]):
         """
         kept = {id_: record for id_, record in self._records.items() if id_ in known or Path(record.path).exists()}
         if len(kept) < self._lines:
-            write_whole(self._file, b"".join(_line(id_, record) for id_, record in kept.items()))
+            write_whole(self._file, "".join(f"{json.dumps(_fields(id_, own))}\n" for id_, own in kept.items()))
             self._records, self._lines = kept, len(kept)
 
 
@@ -129,12 +125,5 @@ def _parsed(lines: Sequence[bytes]) -> Iterator[Any]:
                 yield json.loads(line)
 
 
-def _line(panorama_id: str, record: PanoramaRecord) -> bytes:
-    return json.dumps({"id": panorama_id, **asdict(record)}).encode() + b"\n"
-
-
-def _ends_a_line(path: Path) -> bool:
-    """Whether the last writer was not killed in the middle of a line."""
-    with path.open("rb") as file:
-        file.seek(-1, 2)
-        return file.read(1) == b"\n"
+def _fields(panorama_id: str, record: PanoramaRecord) -> dict[str, Any]:
+    return {"id": panorama_id, **asdict(record)}
