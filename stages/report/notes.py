@@ -14,12 +14,13 @@ def notes_on(source: ReportSource) -> list[str]:
     pictures = sum(panorama.picture is not None for panorama in source.panoramas)
     placed = sum(panorama.position is not None for panorama in source.panoramas)
     labelled, reliable, overlays = (source.count(folder) for folder in ("labels", "reliability", "overlays"))
+    is_prediction = "labels" not in source.layer_names  # of which nobody knows what is reliable
     instead = "overlays are shown instead" if overlays else "the maps are shown alone"
     notes = [
         _lack("picture at hand", pictures, total, f"{instead}; --panoramas names the folder of the pictures"),
         _lack("label map", labelled, total, "`goodsam predict`, and `goodsam export` with --what labels, write them"),
-        _lack("map of what is reliable", reliable, total,
-              "`goodsam export` writes it from stage one's cache; predictions of a network have none"),
+        "" if is_prediction else _lack("map of what is reliable", reliable, total,
+                                       "`goodsam export` with --what reliability writes it"),
         _lack("position", placed, total,
               "--positions of `goodsam predict`, `export` and the report of a run takes a table of them, for the map"),
     ]  # fmt: skip

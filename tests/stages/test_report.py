@@ -35,11 +35,15 @@ def test_a_name_cannot_end_a_script_or_an_attribute(tmp_path: Path) -> None:
 def test_what_is_missing_is_told_in_a_sentence_each(tmp_path: Path) -> None:
     page = report(make_maps(tmp_path / "maps", labels=False), tmp_path / "out")
     for told in ("No panorama has a picture at hand: the maps are shown alone; --panoramas names",
-                 "No panorama has a label map: goodsam predict", "No panorama has a map of what is reliable",
+                 "No panorama has a label map: goodsam predict",
                  "No panorama has a position: --positions"):  # fmt: skip
         assert told in page.text
     assert "`" not in page.text, "commands are code"
     assert all(not own["script"] for own in json.loads(page.scripts["data"])["panoramas"]), "there is nothing to view"
+    assert "reliable" not in page.text, "of a prediction nobody can have that"
+    (tmp_path / "maps" / "export.json").write_text('{"size": "original"}')
+    exported = report(tmp_path / "maps", tmp_path / "exported").text
+    assert "No panorama has a map of what is reliable: goodsam export with --what reliability" in exported
     whole = make_maps(tmp_path / "whole", exported=True, positions={0: (48.1, 11.5), 1: (48.1, 11.6)})
     page = report(whole, tmp_path / "other", make_pictures(tmp_path / "photos"))
     assert "1 of 3 panoramas has no position" in page.text
