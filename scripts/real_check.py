@@ -7,13 +7,12 @@ there are any, `machine_labels/` (Cityscapes train ids of another run of that ne
 truth). Nothing is scored as right or wrong; the report says how far the rungs agree, and pictures are to be looked at.
 
 With `--held-out N`, the student's agreement with the high-confidence ensemble is measured on N panoramas that it does
-not learn from, while it learns (`agreement` in its validation.json). A student for use takes thousands of steps:
+not learn from, while it learns (`agreement` in its validation.json). A student for use takes thousands of steps, and
+learns faster from one that knows streets:
 
-    goodsam teacher-cache demo --set name=world-b0 --workers 2
-    goodsam distill demo --set name=world-b0 --set student.size=b0 --set student.weights= --set distill.steps=4000
-    python -m scripts.real_check --data FOLDER --held-out 8 --steps 4000 --start cache/world-b0/student/final
+    python -m scripts.real_check --data FOLDER --held-out 8 --steps 2500 --size tiny --start demo
 
-begins with scenes of the demo world, from random weights, and goes on with real panoramas. Killed commands resume.
+begins with the demo's start, which has learned from scenes of the demo world. Killed commands resume.
 """
 
 from __future__ import annotations
@@ -48,9 +47,11 @@ def write_rig_mask(path: Path) -> None:
     mask.save(path)
 
 
-def real_run(data: Path, cache: Path, steps: int, limit: int, held_out: int = 0, start: str = "") -> Run:
+def real_run(
+    data: Path, cache: Path, steps: int, limit: int, held_out: int = 0, start: str = "", size: str = "b0"
+) -> Run:
     """The run: ONNX assistant that sees what the recipe `street` shows, demo SAM, 19 classes, rig and nadir ignored, a
-    B0 student.
+    student that sees the panorama as it is.
 
     Args:
         data: folder of panoramas, assistant and machine labels.
@@ -58,7 +59,8 @@ def real_run(data: Path, cache: Path, steps: int, limit: int, held_out: int = 0,
         steps: of the student.
         limit: use only so many panoramas; 0: all.
         held_out: panoramas that the student does not learn from, and is validated on.
-        start: folder of a B0 student to begin with; empty: random weights.
+        start: folder of a student of that size to begin with, or demo; empty: random weights.
+        size: of the student, as `student.size`.
 
     Raises:
         InputError: there is no assistant.
@@ -82,9 +84,10 @@ def real_run(data: Path, cache: Path, steps: int, limit: int, held_out: int = 0,
                       "feature_levels": [1, 2, 3]},
         "views": {**asdict(street.views), "size": street.views.size * demo.panorama.width // street.panorama.width},
         "fusion": asdict(street.fusion),
-        "student": {"size": "b0", "weights": start},
-        "distill": {"steps": max(steps, 1), "learning_rate": 6e-4, "crop_width": 512, "warmup_steps": steps // 10,
-                    "precision": "auto", "validation": held_out, "validate_every": max(steps // 10, 1)},
+        "student": {"size": size, "weights": start, "scale": 1},
+        "distill": {"steps": max(steps, 1), "learning_rate": 6e-4, "crop_width": 512,
+                    "warmup_steps": min(steps // 10, 100), "precision": "auto",
+                    "validation": held_out, "validate_every": max(steps // 10, 1)},
         "evaluation": {"overlays": 8, "student_start": False},
     })  # fmt: skip
     return Run(recipe, folder)
@@ -97,7 +100,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("cache"))
     parser.add_argument("--steps", type=int, default=300, help="distillation steps; 0: no student")
     parser.add_argument("--held-out", type=int, default=0, help="panoramas to validate the student on; 0: none")
-    parser.add_argument("--start", default="", help="folder of a B0 student to begin with; random weights without")
+    parser.add_argument("--start", default="", help="folder of a student to begin with, or demo; else random weights")
+    parser.add_argument("--size", default="b0", choices=["tiny", "b0", "b1", "b2"], help="of the student")
     parser.add_argument("--limit", type=int, default=0, help="only so many panoramas; 0 for all")
     parser.add_argument("--workers", type=int, default=2, help="processes of stage one; 0 is better on a GPU")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or what auto finds")
@@ -105,7 +109,7 @@ def main() -> None:
     keep_freed_memory()
     try:
         run = real_run(options.data, options.cache, options.steps, options.limit, options.held_out,
-                       options.start)  # fmt: skip
+                       options.start, options.size)  # fmt: skip
         with RunListeners(run.folder) as listener:
             device = choose_device(options.device)
             teacher_cache(run, listener, workers=options.workers, device=device)
