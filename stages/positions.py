@@ -11,7 +11,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
@@ -44,14 +44,17 @@ class Positions:
     """The same paths by their last part, where it is unique."""
 
     def of(self, panorama_id: str, tags: Capture) -> Capture:
-        """Where and when a panorama was taken: by the table where that has it, else by its own tags."""
+        """Where and when a panorama was taken: by the table where that says it, else by its own tags."""
         key = self._key(panorama_id)
         if key is None:
             return tags
         listed = self.by_name[key]
         altitude = tags.altitude if listed.altitude is None else listed.altitude
         heading = tags.heading if listed.heading is None else listed.heading
-        return Capture(listed.latitude, listed.longitude, altitude, heading, listed.time or tags.time)
+        time = listed.time or tags.time
+        if listed.latitude is None:  # a row of a picture that nobody could place
+            return replace(tags, altitude=altitude, heading=heading, time=time)
+        return Capture(listed.latitude, listed.longitude, altitude, heading, time)
 
     def notes(self, panorama_ids: Iterable[str]) -> list[str]:
         """What the user should know of rows and panoramas that have no counterpart, a sentence each.
@@ -139,9 +142,9 @@ def _capture(cells: Mapping[str, str], path: Path, number: int) -> Capture:
     numbers = {name: _number(cells.get(name, ""), name, path, number)
                for name in _NUMBERS}  # fmt: skip
     latitude, longitude = numbers["latitude"], numbers["longitude"]
-    if latitude is None or longitude is None:
-        raise _wrong(path, number, "no position", "every row has a latitude and a longitude")
-    if doubt := position_doubt(latitude, longitude):
+    if (latitude is None) != (longitude is None):
+        raise _wrong(path, number, "half a position", "a row has both latitude and longitude, or neither")
+    if latitude is not None and longitude is not None and (doubt := position_doubt(latitude, longitude)):
         raise _wrong(path, number, doubt, "latitudes are -90 to 90 degrees and longitudes -180 to 180 (WGS 84)")
     heading = numbers["heading"]
     return Capture(latitude, longitude, numbers["altitude"], None if heading is None else heading % 360,

@@ -50,6 +50,13 @@ def test_a_row_comes_before_tags_and_leaves_what_it_does_not_say(tmp_path: Path)
     assert positions.of("b/2", tags) == tags
 
 
+def test_a_row_without_a_position_leaves_the_tags_and_spoils_no_other(tmp_path: Path) -> None:
+    positions = read_positions(table(tmp_path, "path,lat,lon,heading\na,,,90\nb,3,4,\n"))
+    assert positions.of("a", Capture()) == Capture(heading=90)
+    assert positions.of("a", Capture(1, 2, 7, 8, "", "latitude 95")) == Capture(1, 2, 7, 90, "", "latitude 95")
+    assert positions.of("b", Capture()).longitude == 4
+
+
 def test_a_name_that_two_rows_have_is_not_guessed(tmp_path: Path) -> None:
     positions = read_positions(table(tmp_path, "path,lat,lon\na/1.jpg,1,2\nb/1.jpg,3,4\nb/2.jpg,5,6\n"))
     assert positions.of("1", Capture()) == Capture()
@@ -65,7 +72,7 @@ def test_a_name_that_two_rows_have_is_not_guessed(tmp_path: Path) -> None:
         ("path,lat,lon\n", "has no rows"),
         ("path,lat,lon\na,95,1\n", "has latitude 95 in row 2; latitudes are -90 to 90"),
         ("path,lat,lon\na,1,200\n", "has longitude 200 in row 2"),
-        ("path,lat,lon\na,,1\n", "has no position in row 2"),
+        ("path,lat,lon\na,,1\n", "has half a position in row 2"),
         ("path,lat,lon\na,1,1\nb,52\u00b030',13\n", 'has the latitude "52\u00b030\'" in row 3; it is a number'),
         ("path,lat,lon\na,0,0\n", "stand for a missing fix"),
         ("path,lat,lon\na,1,1\nA.jpg,1,1\n", r"has A\.jpg a second time in row 3"),
