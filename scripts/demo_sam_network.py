@@ -36,7 +36,7 @@ def speed_up_global_attention(sam: Sam) -> None:
     for block in sam.image_encoder.blocks:
         attention = cast(Any, block).attn
         if cast(Any, block).window_size == 0:
-            attention.forward = partial(fused_attention, attention, fold=True)
+            attention.forward = partial(fused_attention, attention, positions_in_product=True)
 
 
 class SamWithAuxiliaryHead(nn.Module):
