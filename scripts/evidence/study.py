@@ -143,7 +143,7 @@ PARTS = {
             ("average of the weights over about 25 steps", "distill.average=0.96"),
             ("classes not balanced", "losses.class_balance=0"),
             ("neither rolled nor mirrored", ("distill.yaw_roll=false", "distill.mirror=false")),
-            ("the whole panorama in every step", "distill.crop_width=0"),
+            ("half of the panorama in every step", "distill.crop_width=512"),
             ("colours as they are", "distill.colour_jitter=0"),
             ("from random weights", "student.weights="),
             ("a B0 student (3.7 million parameters), from random weights", ("student.size=b0", "student.weights=")),
