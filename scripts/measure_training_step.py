@@ -74,7 +74,7 @@ def step_of(recipe: Recipe, *, quick: bool) -> Callable[[], tuple[float, float]]
     if not quick:
         groups = parameter_groups(state.model, state.projections, recipe.distill)
         state = replace(state, optimizer=torch.optim.AdamW(groups, foreach=False, fused=False))
-    batch = collate(samples, [Augmentation(0, recipe.distill.crop_width or recipe.panorama.width)] * size)
+    batch = collate(samples, [Augmentation(0, recipe.distill.columns_of_step(recipe.panorama.width))] * size)
 
     def step() -> tuple[float, float]:
         began = time.perf_counter(), time.process_time()

@@ -71,8 +71,8 @@ def prepare(job: DistillJob, example: PooledSample) -> TrainState:
     nn.Module.to(model, torch.device(job.device)).train()
     if job.student.kind == "transformers":
         height, width = example.image_HW3.shape[:2]
-        crop_width = job.distill.crop_width
-        learned_width = crop_width if 0 < crop_width < width else width + 2 * TRAINING_WRAP
+        columns = job.distill.columns_of_step(width)
+        learned_width = columns if columns < width else width + 2 * TRAINING_WRAP
         require_fit(model, height, learned_width, job.distill.batch_size, width + 2 * WRAP)
     if job.losses.features and not example.features:
         raise RecipeError("losses.features is above 0, but stage one has cached no features",

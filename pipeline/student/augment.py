@@ -45,7 +45,7 @@ def draw_augmentation(config: DistillConfig, width: int, seed: int, step: int, i
     rng = np.random.default_rng((seed, _STREAM, step, index))
     start, mirror = GRID * int(rng.integers(width // GRID)), bool(rng.integers(2))
     strengths = rng.uniform(-config.colour_jitter, config.colour_jitter, 3)
-    kept = min(config.crop_width or width, width)
+    kept = config.columns_of_step(width)
     return Augmentation(
         start=start if config.yaw_roll or kept < width else 0,
         width=kept,

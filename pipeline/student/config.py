@@ -148,6 +148,10 @@ class DistillConfig:
     validate_every: int = 500
     """Steps between validations, of which the last is after the last step."""
 
+    def columns_of_step(self, width: int) -> int:
+        """How many columns of a panorama of `width` columns a step shows the student."""
+        return min(self.crop_width or width, width)
+
     def __post_init__(self) -> None:
         for key in ("steps", "batch_size", "checkpoint_every", "log_every", "validate_every"):
             require(getattr(self, key) > 0, f"distill.{key}", getattr(self, key), "a positive number")
