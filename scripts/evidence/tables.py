@@ -58,9 +58,14 @@ def change(before_NCC: npt.NDArray[np.int64], after_NCC: npt.NDArray[np.int64]) 
 
 
 def losers(names: Sequence[str], blend_NCC: npt.NDArray[np.int64], ensemble_NCC: npt.NDArray[np.int64]) -> Record:
-    """Points of IoU by class, of those that lose more than one from blend to ensemble."""
+    """Classes that lose more than one point of IoU from blend to ensemble: {name: [change, low, high]} in points, with
+    the 95 % interval over the choice of panoramas."""
     changes = class_changes(names, blend_NCC, ensemble_NCC)
-    return {found.name: 100 * found.change for found in changes if found.change < -_LOSS}
+    return {
+        found.name: [100 * points for points in (found.change, *found.interval)]
+        for found in changes
+        if found.change < -_LOSS
+    }
 
 
 def seeds_record(students: Sequence[npt.NDArray[np.int64]], ids: Sequence[str]) -> Record:
@@ -104,7 +109,7 @@ def _part_table(part: Part, record: Record) -> str:
 
 def _row(name: str, row: Record, over: str) -> str:
     ensemble, student = row["ensemble"], row.get("student")
-    lost = ", ".join(f"{which} {points:.1f}" for which, points in row["classes that lose"].items()) or "none"
+    lost = ", ".join(_loser(which, found) for which, found in row["classes that lose"].items()) or "none"
     cells = [name, *([_number(row.get(over))] if over else []), f"{ensemble['miou']:.1f} / {ensemble['pixels']:.1f}",
              _interval(ensemble["change"]), lost]  # fmt: skip
     if student:
@@ -113,6 +118,13 @@ def _row(name: str, row: Record, over: str) -> str:
     else:
         cells += ["", "", ""]
     return f"| {' | '.join(cells)} |"
+
+
+def _loser(name: str, found: float | Sequence[float]) -> str:
+    """A class that loses; older records have its change alone."""
+    if isinstance(found, (int, float)):
+        return f"{name} {found:.1f}"
+    return f"{name} {found[0]:.1f} ({_interval(found[1:])})"
 
 
 def _number(value: float | None) -> str:
