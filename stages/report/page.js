@@ -46,17 +46,19 @@ function colourMap() {
   const key = element("map-value").value;
   const points = [...document.querySelectorAll(".point")];
   const values = points.map((point) => valueOf(DATA.panoramas[point.dataset.panorama], key));
-  const known = values.filter((value) => value !== null);
+  const known = values.filter((value) => value !== null), named = element("map-value").selectedOptions[0].text;
   const low = Math.min(...known), high = Math.max(...known);
   points.forEach((point, i) => {
     const value = values[i];
     point.style.fill = value === null ? "#888" : rampColour(high > low ? (value - low) / (high - low) : 0.5);
     const said = value === null ? "not known" : percent(value);
-    point.querySelector("title").textContent = DATA.panoramas[point.dataset.panorama].name + ": " + said;
+    point.querySelector("title").textContent = DATA.panoramas[point.dataset.panorama].name + ": " + named + " " + said;
   });
   const bar = document.createElement("span");
   bar.style.background = "linear-gradient(to right," + [0, 0.25, 0.5, 0.75, 1].map(rampColour).join(",") + ")";
-  element("map-legend").replaceChildren(...(known.length ? [percent(low), bar, percent(high)] : ["not known"]));
+  const ends = known.length ? [percent(low), percent(high)] : ["not known"];
+  element("map-legend").replaceChildren(ends[0], ...(known.length ? [bar, ends[1]] : []));
+  element("map-legend").setAttribute("aria-label", ends.join(" to "));
 }
 
 function goToCard(number) {

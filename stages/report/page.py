@@ -156,6 +156,8 @@ def _rounded(share: float | None) -> float | None:
 def _figure(panorama: SourcePanorama, column: str) -> str:
     """A figure for people; empty where nothing is known."""
     value = panorama.figures.get(column, "")
+    if column == "time":
+        return value.replace("T", " ")
     return percent(float(value)) if value and column in _SHARES else value
 
 

@@ -72,6 +72,7 @@ async function load(number) {
   view.layers = layers;
   view.verticalFov = record.verticalFov;
   chooseLayers();
+  fillLayers();
   fillControls();
   draw();
   say();
@@ -134,10 +135,26 @@ function classesAt(place) {
   return [...tellers].map(([name, keys]) => name + ": " + keys.join(", ")).join("; ");
 }
 
-function tell(x, y) {
+function wordsUnder(x, y) {
   const stage = element("stage");
   const place = view.flat ? flatPlace(x, y) : placeUnder(x, y, stage.clientWidth / stage.clientHeight, shaderState());
-  element("under").textContent = place ? wordsAt(place) : "";
+  return place ? wordsAt(place) : "";
+}
+
+// Where one looks and at what, to be read aloud: "30 degrees right, 0 degrees up: road".
+function directionInWords() {
+  if (!view.layers.length) return "loading";
+  const turned = (angle, [less, more]) => Math.round(Math.abs(angle)) + " degrees " + (angle < 0 ? less : more);
+  const where = view.flat ? "the picture's middle"
+    : turned(view.yaw, ["left", "right"]) + ", " + turned(view.pitch, ["down", "up"]);
+  return where + ": " + wordsUnder(0.5, 0.5);
+}
+
+// What the view is to somebody who comes to it by keys. Turning it is told in a live region instead: not all screen
+// readers follow a value here, and those that do would tell it twice.
+function tellDirection() {
+  element("stage").setAttribute("aria-valuenow", Math.round(view.yaw));
+  element("stage").setAttribute("aria-valuetext", directionInWords());
 }
 
 // Drawing ------------------------------------------------------------------------------------------------------------
@@ -177,7 +194,6 @@ function drawFlat() {
   const base = layerNamed(view.base), top = layerNamed(view.top), plane = element("plane");
   const { width, height } = base.image, context = plane.getContext("2d");
   Object.assign(plane, { width, height });
-  plane.setAttribute("aria-label", "Flat picture of " + DATA.panoramas[view.number].name);
   context.drawImage(painted(base), 0, 0, width, height);
   if (base === top) return;
   const start = Math.round(Math.max(view.swipe, 0) * width);
@@ -231,8 +247,8 @@ function readAddress() {
 }
 
 function show(number, values) {
-  if (view.number < 0) view.opener = document.activeElement;
-  const isNew = number !== view.number;
+  const isNew = number !== view.number, isOpened = view.number < 0;
+  if (isOpened) view.opener = document.activeElement;
   Object.assign(view, isNew ? { layers: [], base: "", top: "" } : {}, { ...values, number });
   element("viewer").hidden = false;
   element("report").inert = true;
@@ -240,9 +256,11 @@ function show(number, values) {
   element("view-name").textContent = DATA.panoramas[number].name;
   element("under").textContent = "";
   fillShares();
-  if (isNew) element("stage").focus();
+  if (isOpened) element("stage").focus();
   change({});
-  if (isNew) load(number).catch((error) => { element("under").textContent = error.message; });
+  if (!isNew) return;
+  const failed = (error) => { element("under").textContent = element("said").textContent = error.message; };
+  load(number).catch(failed);
 }
 
 function close() {
@@ -267,16 +285,24 @@ function step(by) {
 
 // Controls -----------------------------------------------------------------------------------------------------------
 
-function fillControls() {
-  for (const [id, chosen] of [["base", view.base], ["top", view.top]]) {
-    const options = view.layers.map((layer) => new Option(DATA.layerNames[layer.key], layer.key));
-    element(id).replaceChildren(...options);
-    element(id).value = chosen;
+// Only if they are others: new options take a screen reader away from the control that one is at.
+function fillLayers() {
+  const keys = (layers) => layers.map((layer) => layer.key ?? layer.value).join();
+  for (const id of ["base", "top"]) {
+    if (keys([...element(id).options]) === keys(view.layers)) continue;
+    element(id).replaceChildren(...view.layers.map((layer) => new Option(DATA.layerNames[layer.key], layer.key)));
   }
+}
+
+function fillControls() {
+  element("base").value = view.base;
+  element("top").value = view.top;
   element("opacity").value = view.opacity;
+  element("opacity").setAttribute("aria-valuetext", Math.round(100 * view.opacity) + " %");
   element("swipe").checked = view.swipe >= 0;
   element("swipe-place").hidden = view.swipe < 0;
   element("swipe-place").value = view.swipe;
+  element("swipe-place").setAttribute("aria-valuetext", Math.round(100 * view.swipe) + " % from the left");
   element("flat").checked = view.flat;
   element("flat").disabled = !view.sphere;
 }
@@ -287,9 +313,11 @@ function fillShares() {
   element("view-shares").replaceChildren();
   for (const id of order) {
     const row = element("view-shares").insertRow(), swatch = document.createElement("span");
+    const name = Object.assign(document.createElement("th"), { scope: "row" });
     swatch.className = "swatch";
     swatch.style.background = DATA.colours[id] ?? "#000";
-    row.insertCell().append(swatch, names[id]);
+    name.append(swatch, names[id]);
+    row.append(name);
     row.insertCell().textContent = percent(shares[id]);
   }
 }
@@ -331,7 +359,9 @@ function onKey(event) {
   event.preventDefault();
   layer ? change({ top: layer.key }) : KEYS[key]();
   if (view.number < 0 || !view.layers.length) return; // closed, or said when it has loaded
-  key.startsWith("Arrow") ? tell(0.5, 0.5) : say(); // read aloud: what lies in the middle, or what is shown
+  if (!key.startsWith("Arrow")) return say();
+  element("under").textContent = wordsUnder(0.5, 0.5);
+  element("said").textContent = directionInWords();
 }
 
 function onPointer(event) {
@@ -340,7 +370,8 @@ function onPointer(event) {
     const degrees = view.fov / stage.clientWidth;
     change({ yaw: view.yaw - degrees * event.movementX, pitch: view.pitch + degrees * event.movementY });
   }
-  tell((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+  const across = (event.clientX - box.left) / box.width, down = (event.clientY - box.top) / box.height;
+  element("under").textContent = wordsUnder(across, down);
 }
 
 function startViewer() {
@@ -352,6 +383,7 @@ function startViewer() {
   const stage = element("stage");
   stage.addEventListener("pointerdown", (event) => stage.setPointerCapture(event.pointerId));
   stage.addEventListener("pointermove", onPointer);
+  stage.addEventListener("focus", tellDirection);
   stage.addEventListener("wheel", (event) => {
     event.preventDefault();
     change({ fov: view.fov * Math.exp(event.deltaY / 1000) });

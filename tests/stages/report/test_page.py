@@ -47,7 +47,7 @@ def test_every_place_of_the_template_is_filled_and_none_of_what_fills_it() -> No
 def test_a_card_shows_what_is_known_and_shares_as_per_cent() -> None:
     html = card(page_of(panorama("a", doubt="0.125", time="2024-05-01T10:00:00", altitude="12.5")), 0)
     assert "<dt>doubt</dt><dd>12.5 %</dd>" in html.replace("\u2009", " ").replace("\xa0", " ")
-    assert "<dt>time</dt><dd>2024-05-01T10:00:00</dd>" in html and "<dt>altitude, m</dt><dd>12.5</dd>" in html
+    assert "<dt>time</dt><dd>2024-05-01 10:00:00</dd>" in html and "<dt>altitude, m</dt><dd>12.5</dd>" in html
     assert "heading" not in html and "sky view factor" not in html
 
 
