@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from pipeline.classes import IGNORE
 from pipeline.errors import GoodSAMError, InputError, counted, first_few
 from pipeline.exchange.regions import LabelledPicture
 from pipeline.panorama.finding import SUFFIXES, folded_name
@@ -78,6 +79,7 @@ def import_labels(run: Run, source: Path, folder: Path, listener: Listener = sil
                 if not is_corrected and exports.has(panorama.id, picture, its_size):
                     unchanged += 1
                     continue
+                _require_labelled(picture)
             except InputError as error:
                 failed[item.name] = str(error)
                 first_reason = first_reason or error.found
@@ -175,6 +177,19 @@ def _require_size(panorama: SplitPanorama, picture: LabelledPicture, run: Run, e
     raise InputError(f"labels of {picture.name} are {width}x{height}",
                      f"its picture is {own[1]}x{own[0]}, and the working size {working[1]}x{working[0]}",
                      "Label the picture itself, or one of `goodsam export --size working`")  # fmt: skip
+
+
+def _require_labelled(picture: LabelledPicture) -> None:
+    """Refuse what would teach nothing, and take the place of a correction that does.
+
+    Raises:
+        InputError: no pixel is labelled.
+    """
+    if (picture.labels_hw == IGNORE).all():
+        raise InputError(f"{picture.name} labels no pixel: it is {IGNORE} everywhere",
+                         "a correction labels at least one",
+                         "Leave it out; to withdraw a correction, delete its file"
+                         )  # fmt: skip
 
 
 def _require_content(panorama: SplitPanorama, picture: LabelledPicture) -> str:

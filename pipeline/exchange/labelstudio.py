@@ -92,7 +92,11 @@ def read_labelstudio(tasks: Any, labels: LabelSet, where: str) -> Iterator[Label
 
 
 def _picture(found: list[Mapping[str, Any]], labels: LabelSet, where: str) -> LabelArray | None:
-    regions = [result for result in found if "value" in result and result.get("type") != "choices"]
+    regions = [one for one in found
+               if one.get("type") in _TYPES or ("value" in one and one.get("type") != "choices")]  # fmt: skip
+    if empty := [result for result in regions if "value" not in result]:
+        raise InputError(f"{where} has a region of the type {empty[0]['type']!r} without a value",
+                         "its value says where it lies", "Draw it again, or export the annotations again")  # fmt: skip
     if not regions:
         return None
     sizes = {(int(result["original_height"]), int(result["original_width"])) for result in regions}

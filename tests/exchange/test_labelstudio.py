@@ -133,6 +133,10 @@ def test_damaged_exports_are_refused_in_one_sentence() -> None:
         read(two)
     with pytest.raises(InputError, match="an annotation that cannot be read"):
         read(json.loads(good.replace('"original_width"', '"width"')))
+    empty = json.loads(good)
+    del empty[0]["annotations"][0]["result"][1]["value"]
+    with pytest.raises(InputError, match=r"a\.jpg has a region of the type 'brushlabels' without a value"):
+        read(empty)
     cut = json.loads(good)
     del cut[0]["annotations"][0]["result"][0]["value"]["rle"][-5:]
     with pytest.raises(InputError, match="damaged brush mask"):

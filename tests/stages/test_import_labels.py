@@ -206,6 +206,12 @@ def test_what_cannot_be_used_is_set_aside_with_one_sentence_each(team: Team) -> 
     assert "2.png holds the class id 77; densepass13 has the ids 0 to 12" in told["2.png"]
     assert "stranger.png is not a panorama of this run" in told["stranger.png"]
     assert "9.png is broken" in told["9.png"]
+    Image.fromarray(np.full((64, 128), IGNORE, np.uint8)).save(folder / "1.png")
+    events = []
+    with pytest.raises(InputError, match="has no corrections that can be used"):
+        team.imported(folder, events)
+    assert any(isinstance(event, ItemFailed) and "1.png labels no pixel" in event.error for event in events)
+    np.testing.assert_array_equal(team.stored("1"), team.corrected("1"), "it would have taken its place")
 
 
 def test_a_damaged_export_changes_nothing(team: Team) -> None:
