@@ -28,7 +28,7 @@ dev: $(VENV)/.dev  ## The same with everything to test.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet uv
-	$(INSTALL) --editable '.[onnx]'
+	$(INSTALL) --editable '.[onnx,mobile-sam]'
 	$(VENV)/bin/python -m compileall -q goodsam pipeline stages
 	touch $@
 

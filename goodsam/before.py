@@ -21,7 +21,7 @@ def init(
     out: str | Path = "my.toml",
     *,
     name: str = "",
-    checkpoint: str | Path = "cache/weights/sam_vit_b_01ec64.pth",
+    checkpoint: str | Path | None = None,
 ) -> WrittenRecipe:
     """Write a commented recipe for a folder, from what is found there: sizes, bands, rigs, positions, GPU.
 
@@ -30,7 +30,8 @@ def init(
             Stanford2D3D, SynPASS, Structured3D).
         out: file of the recipe, ending with .toml; never overwritten.
         name: of the run; by default that of the file.
-        checkpoint: file of SAM's weights, which need not be there yet.
+        checkpoint: file of SAM's weights, which need not be there yet; None for where `goodsam fetch-weights` puts
+            them: ViT-B's, or MobileSAM's where there is no GPU.
 
     Returns:
         What was found (`panoramas`, `sizes`, `vertical_fov`, ...), the `data_set` that was recognised (empty for none)
@@ -42,7 +43,7 @@ def init(
     """
     from stages.init import write_recipe_for
 
-    return write_recipe_for(Path(folder), Path(out), name, Path(checkpoint))
+    return write_recipe_for(Path(folder), Path(out), name, Path(checkpoint) if checkpoint else None)
 
 
 def doctor(run: Run | None = None) -> list[Finding]:

@@ -134,7 +134,7 @@ def evaluate(
 
 @app.command("fetch-weights", short_help="Download SAM's checkpoints and check their hash.")
 def fetch_weights(
-    names: Annotated[list[str], typer.Argument(help="vit_b, vit_l, vit_h.")],
+    names: Annotated[list[str], typer.Argument(help="vit_t (MobileSAM), vit_b, vit_l, vit_h.")],
     out: Annotated[Path, typer.Option(help="Folder for the checkpoints.")] = CACHE / "weights",
     base_url: Annotated[str, typer.Option(help="Where to download from, such as a mirror.")] = "",
 ) -> None:

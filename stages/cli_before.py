@@ -83,8 +83,12 @@ def init(
     out: Annotated[Path, typer.Option(help="The recipe to write; never overwrites.")] = Path("my.toml"),
     name: Annotated[str, typer.Option(help="Name of the run; by default that of the recipe's file.")] = "",
     checkpoint: Annotated[
-        Path, typer.Option(help="File of SAM's weights, as `goodsam fetch-weights vit_b` puts it.")
-    ] = Path("cache/weights/sam_vit_b_01ec64.pth"),
+        Path | None,
+        typer.Option(
+            help="File of SAM's weights; by default that of `goodsam fetch-weights vit_b`, or without a GPU of "
+            "`goodsam fetch-weights vit_t`."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a commented recipe for a folder, from what is found there: sizes, bands, rigs, positions, GPU."""

@@ -1,8 +1,7 @@
-"""Download SAM's checkpoints: resumable, with progress, checked against the hash in their names."""
+"""Download SAM's checkpoints: resumable, with progress, checked against their hashes."""
 
 from __future__ import annotations
 
-import re
 import time
 import urllib.error
 import urllib.request
@@ -17,14 +16,28 @@ from stages.claims import exclusive_lock
 from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted
 
 STAGE = "fetch-weights"
-BASE_URL = "https://dl.fbaipublicfiles.com/segment_anything"
-CHECKPOINTS = {
-    "vit_b": "sam_vit_b_01ec64.pth",
-    "vit_l": "sam_vit_l_0b3195.pth",
-    "vit_h": "sam_vit_h_4b8939.pth",
-}
-"""SAM's published checkpoints; the last part of a name is the start of its SHA-256."""
+_SAM = "https://dl.fbaipublicfiles.com/segment_anything"
 
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Published weights of a SAM."""
+
+    name: str
+    """Of the file."""
+    sha256: str
+    """First digits of its hash."""
+    folder: str = _SAM
+    """Address of the folder that has it."""
+
+
+CHECKPOINTS = {
+    "vit_t": Checkpoint("mobile_sam.pt", "6dbb90", "https://github.com/ChaoningZhang/MobileSAM/raw/master/weights"),
+    "vit_b": Checkpoint("sam_vit_b_01ec64.pth", "01ec64"),
+    "vit_l": Checkpoint("sam_vit_l_0b3195.pth", "0b3195"),
+    "vit_h": Checkpoint("sam_vit_h_4b8939.pth", "4b8939"),
+}
+"""By the `sam.model` that takes them."""
 _BLOCK = 1 << 20
 _MIB = 1 << 20
 
@@ -32,6 +45,7 @@ _MIB = 1 << 20
 @dataclass(frozen=True)
 class _Download:
     url: str
+    sha256: str
     target: Path
 
     @property
@@ -42,8 +56,7 @@ class _Download:
 def fetch(name: str, folder: Path, listener: Listener, *, base_url: str = "") -> Path:
     """Download one checkpoint into `folder` and return its path; an existing one is only checked.
 
-    An interrupted download is kept as `.partial` and resumed. A file whose SHA-256 does not start with the
-    digits in its name is never put in place.
+    An interrupted download is kept as `.partial` and resumed. A file with another SHA-256 is never put in place.
 
     Raises:
         WeightsError: unknown name, server or network failure, or a wrong hash.
@@ -53,7 +66,8 @@ def fetch(name: str, folder: Path, listener: Listener, *, base_url: str = "") ->
         raise WeightsError(
             f"{name!r} is not a known checkpoint", f"known are {', '.join(CHECKPOINTS)}", "Choose one of them"
         )
-    job = _Download(f"{(base_url or BASE_URL).rstrip('/')}/{CHECKPOINTS[name]}", folder / CHECKPOINTS[name])
+    known = CHECKPOINTS[name]
+    job = _Download(f"{(base_url or known.folder).rstrip('/')}/{known.name}", known.sha256, folder / known.name)
     with exclusive_lock(folder, f"{STAGE} {name}"):
         return _fetch(job, listener)
 
@@ -61,11 +75,11 @@ def fetch(name: str, folder: Path, listener: Listener, *, base_url: str = "") ->
 def _fetch(job: _Download, listener: Listener) -> Path:
     started = time.monotonic()
     if job.target.exists():
-        _check(job.target, job.target.name)
+        _check(job.target, job)
         listener(Note(STAGE, f"{job.target} already exists and its hash matches"))
         return job.target
     _download(job, listener)
-    _check(job.partial, job.target.name)
+    _check(job.partial, job)
     job.partial.replace(job.target)
     listener(StageFinished(STAGE, time.monotonic() - started, {"file": str(job.target)}))
     return job.target
@@ -104,12 +118,10 @@ def _copy(response: IO[bytes], partial: Path, received: int, total: int, listene
         raise OSError(f"{received} of {total} bytes received")
 
 
-def _check(path: Path, name: str) -> None:
-    match = re.search(r"_([0-9a-f]{6})\.pth$", name)
-    assert match, f"{name} carries no hash"
-    digest = file_digest(path)
-    if not digest.startswith(match[1]):
+def _check(path: Path, job: _Download) -> None:
+    digest, name = file_digest(path), job.target.name
+    if not digest.startswith(job.sha256):
         wrong = path.with_name(f"{name}.wrong")
         path.replace(wrong)
         raise WeightsError(f"{name} has the SHA-256 {digest[:6]}..., and was moved to {wrong.name}",
-                           f"its SHA-256 must start with {match[1]}", "Download it again")  # fmt: skip
+                           f"its SHA-256 must start with {job.sha256}", "Download it again")  # fmt: skip

@@ -19,6 +19,7 @@ from pipeline.panorama.finding import require_folder, survey_folder
 from pipeline.panorama.images import ASPECT_TOLERANCE, picture_header, read_picture
 from pipeline.recipe import parse_recipe
 from stages.data_sets import DataSet, recognise
+from stages.fetch_weights import CHECKPOINTS
 from stages.files import write_whole
 
 _SAMPLE = 12
@@ -73,14 +74,14 @@ class WrittenRecipe(FoundPictures):
     """The file."""
 
 
-def write_recipe_for(folder: Path, out: Path, name: str, checkpoint: Path) -> WrittenRecipe:
+def write_recipe_for(folder: Path, out: Path, name: str, checkpoint: Path | None) -> WrittenRecipe:
     """Look at a folder of panoramas, or the root of a known data set, and write a recipe for it.
 
     Args:
         folder: where to look.
         out: the recipe's file, where there is none.
         name: of the run; empty for that of the file.
-        checkpoint: file of SAM's weights.
+        checkpoint: file of SAM's weights; None for where `goodsam fetch-weights` puts the proposed SAM's.
 
     Raises:
         InputError: as `survey_pictures` and `write_recipe`.
@@ -89,7 +90,8 @@ def write_recipe_for(folder: Path, out: Path, name: str, checkpoint: Path) -> Wr
     data_set = recognise(folder)
     found = survey_pictures(data_set.panoramas, data_set.panoramas_only) if data_set else survey_pictures(folder)
     usual_name = re.sub(r"[^0-9A-Za-z_.-]+", "-", out.stem).strip(".-") or "my"
-    write_recipe(out, recipe_text(found, name or usual_name, str(checkpoint.absolute()), data_set))
+    weights = checkpoint or Path("cache", "weights", CHECKPOINTS["vit_b" if found.gpu else "vit_t"].name)
+    write_recipe(out, recipe_text(found, name or usual_name, str(weights.absolute()), data_set))
     return WrittenRecipe(**asdict(found), data_set=data_set.name if data_set else "", recipe=str(out))
 
 
@@ -179,8 +181,7 @@ def recipe_text(found: FoundPictures, name: str, checkpoint: str, data_set: Data
                *([f"vertical_fov = {found.vertical_fov:g}"] if found.vertical_fov < 180 else []),
                *(["find_constant_border = false"] if data_set and not data_set.black_poles else _about_rig(found))),
         _block("", "[windows]", *_windows(width)),
-        _block("`goodsam fetch-weights vit_b` brings SAM's weights.", "[sam]", 'model = "vit_b"',
-               f"checkpoint = {_text(checkpoint)}", "points_per_side = 32", 'precision = "auto"'),
+        _sam_block(checkpoint),
         _block(*_assistant_lines(data_set), "window_scale = 2.0",
                "whole_weight = 0.5", "views_weight = 0.5", 'precision = "auto"'),
         _block("Level views alone: the assistant knows nothing like those that look up or down.", "[views]", "down = 0",
@@ -198,6 +199,16 @@ def recipe_text(found: FoundPictures, name: str, checkpoint: str, data_set: Data
     text = "\n".join(blocks)
     parse_recipe(tomllib.loads(text))  # what is written must be a recipe
     return text
+
+
+def _sam_block(checkpoint: str) -> str:
+    """The SAM whose published file has this name, else ViT-B."""
+    model = next((model for model, known in CHECKPOINTS.items() if known.name == Path(checkpoint).name), "vit_b")
+    is_small = model == "vit_t"
+    about = " It is for machines without a GPU; with one, vit_b and 32 points per side find more." if is_small else ""
+    return _block(f"`goodsam fetch-weights {model}` brings SAM's weights.{about}", "[sam]", f'model = "{model}"',
+                  f"checkpoint = {_text(checkpoint)}", f"points_per_side = {16 if is_small else 32}",
+                  'precision = "auto"')  # fmt: skip
 
 
 def _data_block(found: FoundPictures, data_set: DataSet | None) -> str:

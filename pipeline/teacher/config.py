@@ -26,7 +26,8 @@ class SamConfig:
     EdgeTAM; for example facebook/sam2.1-hiera-large, syscv-community/sam-hq-vit-base or, where timm is installed,
     yonigozlan/EdgeTAM-hf."""
     model: str = "demo"
-    """One of demo (the embedded small SAM), vit_b, vit_l, vit_h."""
+    """One of demo (the embedded small SAM), vit_t (MobileSAM, for processors without a GPU; needs timm), vit_b, vit_l,
+    vit_h."""
     checkpoint: str = ""
     """Path of the checkpoint; empty for the embedded demo SAM. It must hold all of the model's weights; others, such
     as HQ-SAM's, are ignored with a note."""
@@ -87,7 +88,7 @@ class SamConfig:
 
     def __post_init__(self) -> None:
         require_choice("sam.kind", self.kind, ("sam", "stock", "transformers"))
-        require_choice("sam.model", self.model, ("demo", "vit_b", "vit_l", "vit_h"))
+        require_choice("sam.model", self.model, ("demo", "vit_t", "vit_b", "vit_l", "vit_h"))
         is_of_transformers = self.kind == "transformers"
         require((self.name != "") == is_of_transformers, "sam.name", self.name,
                 "a hub name or folder" if is_of_transformers else "empty unless sam.kind is transformers")  # fmt: skip

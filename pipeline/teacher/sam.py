@@ -6,7 +6,7 @@ Only this module, `stock_masks`, `demo_sam` and `generator` import segment_anyth
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +23,18 @@ from pipeline.teacher.generator.generator import AutomaticMaskGenerator
 from pipeline.teacher.generator.prompts import FurtherPrompts
 from pipeline.teacher.identity import mask_source_identity, unreadable_weights, weights_path
 from pipeline.teacher.masks import MaskSet
+from pipeline.teacher.mobile_sam import build_mobile_sam, is_mobile_sam, with_our_names
 
+_OURS: dict[str, Callable[[], Sam]] = {"demo": build_demo_sam, "vit_t": build_mobile_sam}
+"""Builders of the models that segment_anything does not have."""
 _KNOWN: dict[tuple[int, ...], str] = {
     (1, SIZE // PATCH, SIZE // PATCH, WIDTH): "demo",
     (1, 64, 64, 768): "vit_b",
     (1, 64, 64, 1024): "vit_l",
     (1, 64, 64, 1280): "vit_h",
 }
-"""Model by the shape of the encoder's position embedding."""
-_NAMED = re.compile("vit_[blh](?![a-z])")
+"""Model by the shape of the encoder's position embedding; MobileSAM's encoder has none."""
+_NAMED = re.compile("vit_[tblh](?![a-z])")
 """Models in the names of checkpoints."""
 _WRAPPERS = ("model", "state_dict")
 """Keys under which training programs store the weights beside the optimiser."""
@@ -118,8 +121,8 @@ def load_sam_and_notes(config: SamConfig, device: torch.device) -> tuple[Sam, tu
         WeightsError: as `load_sam`.
     """
     path = weights_path(config)
-    state = _read_state(path)
-    sam = build_demo_sam() if config.model == "demo" else sam_model_registry[config.model]()
+    state = with_our_names(_read_state(path))
+    sam = (_OURS | sam_model_registry)[config.model]()
     own = sam.state_dict()
     _require_all(path, config.model, state, own)
     sam.load_state_dict(state, strict=False)
@@ -148,7 +151,8 @@ def _require_all(path: Path, model: str, state: dict[str, torch.Tensor], own: di
     misshapen = [name for name in own if name in state and state[name].shape != own[name].shape]
     if not missing and not misshapen:
         return
-    known = _KNOWN.get(state.get("image_encoder.pos_embed", torch.empty(0)).shape)
+    positions = state.get("image_encoder.pos_embed", torch.empty(0))
+    known = "vit_t" if is_mobile_sam(state) else _KNOWN.get(positions.shape)
     if known not in (None, model):
         found, expected = f"holds weights of {known}", f"the recipe asks for weights of {model}"
     elif missing:

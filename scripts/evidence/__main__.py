@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     out: Path = options.out / "quick" if options.quick else options.out
     scenes = Scenes(out / "scenes", *((2, 1) if options.quick else (24, 8)))
     study = Study(out, scenes, options.workers, QUICK, 0) if options.quick else Study(out, scenes, options.workers)
-    parts = [name for name in options.only if name in PARTS]
+    parts = [name for name in options.only if name in PARTS and has_what_it_needs(name)]
     if parts:
         scenes.render(options.workers)
     for name in parts:
@@ -75,6 +75,15 @@ def main(arguments: list[str] | None = None) -> None:
         _measure_real(options, out)
     if (out / "evidence.md").exists():
         print((out / "evidence.md").read_text())
+
+
+def has_what_it_needs(name: str) -> bool:
+    """Whether the file is there without which a part is skipped; it is said which one is not."""
+    needed = PARTS[name].needs
+    if needed and not Path(needed).exists():
+        print(f"{name}: skipped, for there is no {needed} (`goodsam fetch-weights vit_t` brings it)")
+        return False
+    return True
 
 
 def _measure_real(options: argparse.Namespace, out: Path) -> None:

@@ -44,12 +44,18 @@ class Part:
     """`evaluation.controls` that are measured with the first variant."""
     blends: tuple[Variant, ...] = ()
     """Variants whose assistant's blends are further rungs beside the first variant's, under the variants' names."""
+    needs: str = ""
+    """File without which the part is skipped; empty: none."""
     over: str = ""
     """What the rows are drawn over: seconds (of stage one, measured for each row) or steps (of the student). Empty:
     the rows are drawn below each other."""
 
 
 DEFAULT = Variant("the demo's recipe")
+MOBILE_SAM = "cache/weights/mobile_sam.pt"
+"""Where `goodsam fetch-weights vit_t` puts MobileSAM's weights."""
+_WITH_MOBILE_SAM = ("sam.model=vit_t", f"sam.checkpoint={MOBILE_SAM}", "sam.pred_iou_thresh=0.88",
+                    "sam.stability_score_thresh=0.95", "sam.precision=auto")  # fmt: skip
 
 
 def one_by_one(*rows: tuple[str, str] | tuple[str, tuple[str, ...]], has_students: bool = True) -> tuple[Variant, ...]:
@@ -184,6 +190,19 @@ PARTS = {
         ),
         seeds=0,
         over="seconds",
+    ),
+    "mobile-sam": Part(
+        "A real SAM",
+        "What do the masks of MobileSAM give, which was trained on photographs, in place of the demo SAM's?",
+        one_by_one(
+            ("MobileSAM, 8 x 8 points", _WITH_MOBILE_SAM),
+            ("and every mask votes alone", (*_WITH_MOBILE_SAM, "fusion.join=0")),
+            ("and things are prompted", (*_WITH_MOBILE_SAM, "sam.prompt_things=true")),
+            ("MobileSAM, 16 x 16 points", (*_WITH_MOBILE_SAM, "sam.points_per_side=16")),
+            has_students=False,
+        ),
+        seeds=0,
+        needs=MOBILE_SAM,
     ),
     "labels": Part(
         "Labels",

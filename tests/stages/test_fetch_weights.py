@@ -17,7 +17,7 @@ from stages.claims import exclusive_lock
 from stages.events import Event, StageAdvanced, silent
 
 CONTENT = bytes(range(256)) * 20_000
-NAME = f"sam_vit_b_{hashlib.sha256(CONTENT).hexdigest()[:6]}.pth"
+NAME = "sam_vit_b.pth"
 
 
 class Server:
@@ -59,7 +59,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, str]]:
-    monkeypatch.setitem(fetch_weights.CHECKPOINTS, "vit_b", NAME)
+    known = fetch_weights.Checkpoint(NAME, hashlib.sha256(CONTENT).hexdigest()[:6])
+    monkeypatch.setitem(fetch_weights.CHECKPOINTS, "vit_b", known)
     served = Server()
     http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, served))
     thread = threading.Thread(target=http.serve_forever, args=(0.01,))  # seconds until it sees that it must end
@@ -115,7 +116,7 @@ def test_a_missing_file_and_a_dead_server_are_reported_in_one_sentence(
         fetch_weights.fetch("vit_l", tmp_path, silent, base_url=server[1])
     with pytest.raises(WeightsError, match="was interrupted"):
         fetch_weights.fetch("vit_h", tmp_path, silent, base_url="http://127.0.0.1:9")
-    with pytest.raises(WeightsError, match="vit_b, vit_l, vit_h"):
+    with pytest.raises(WeightsError, match="vit_t, vit_b, vit_l, vit_h"):
         fetch_weights.fetch("vit_x", tmp_path, silent)
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.recipe import load_recipe
-from stages.init import recipe_text, survey_pictures, write_recipe
+from stages import init as init_module
+from stages.init import recipe_text, survey_pictures, write_recipe, write_recipe_for
 
 
 def save_bands(folder: Path, count: int, rig_rows: int = 0, grey: int = 40) -> None:
@@ -48,4 +49,18 @@ def test_init_of_full_spheres_leaves_the_field_of_view_alone(own_finished: Path)
     assert found.vertical_fov == 180 and found.rig_share == 0
     settings = tomllib.loads(recipe_text(found, "my", 'odd "weights".pth'))
     assert "vertical_fov" not in settings["panorama"]
+    assert settings["sam"]["model"] == "vit_b"
     assert settings["sam"]["checkpoint"] == 'odd "weights".pth'
+
+
+@pytest.mark.parametrize(
+    ("gpu", "model", "file"), [("", "vit_t", "mobile_sam.pt"), ("H100", "vit_b", "sam_vit_b_01ec64.pth")]
+)
+def test_init_proposes_a_small_sam_where_there_is_no_gpu(
+    own_finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: str, model: str, file: str
+) -> None:
+    monkeypatch.setattr(init_module, "_gpu", lambda: gpu)
+    write_recipe_for(own_finished / "photos", tmp_path / "my.toml", "", None)
+    sam = load_recipe(tmp_path / "my.toml").sam
+    assert (sam.model, Path(sam.checkpoint).name) == (model, file)
+    assert f"`goodsam fetch-weights {model}`" in (tmp_path / "my.toml").read_text()

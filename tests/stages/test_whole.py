@@ -271,7 +271,7 @@ def test_a_printed_recipe_is_one_that_runs(tmp_path: Path, capsys: pytest.Captur
             "(`predict`: --vertical-fov)",
         ),
         (("fetch-weights", "vit_b", "--out", "/dev/null/out"), "/dev/null/out"),
-        (("fetch-weights", "vit_q", "--out", "{out}"), "vit_b, vit_l, vit_h"),
+        (("fetch-weights", "vit_q", "--out", "{out}"), "vit_t, vit_b, vit_l, vit_h"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
 )

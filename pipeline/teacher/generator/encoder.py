@@ -21,6 +21,7 @@ from segment_anything.modeling.image_encoder import Attention, Block, get_rel_po
 from torch import Tensor, nn
 
 from pipeline.teacher.generator.architecture import full_name, is_hooked
+from pipeline.teacher.mobile_sam import TinyVitEncoder
 
 MAX_BIAS_NUMBERS = 1 << 24
 """Numbers of a bias held at once on a CPU: 64 MiB in float32, where all of ViT-B's would be 768 MiB."""
@@ -29,8 +30,8 @@ MAX_BIAS_NUMBERS = 1 << 24
 class FastEncoder:
     """An image encoder with fused attention; the given one is not changed.
 
-    In float32 the encoder's own blocks are called, in another precision a copy that is made now. An encoder that is not
-    segment_anything's is called unchanged; precision and bias are ignored.
+    In float32 the encoder's own blocks are called, in another precision a copy that is made now. MobileSAM's is called
+    with mixed precision. Any other encoder is called unchanged; precision and bias are ignored.
 
     Args:
         encoder: on its device.
@@ -41,13 +42,16 @@ class FastEncoder:
     def __init__(
         self, encoder: nn.Module, precision: torch.dtype = torch.float32, max_bias_numbers: int = MAX_BIAS_NUMBERS
     ) -> None:
-        self.fallback_reason = unsupported_encoder_reason(encoder)
-        """Why the encoder is called unchanged; None where it runs with fused attention."""
+        self._is_mobile = isinstance(encoder, TinyVitEncoder)
+        reason = unsupported_encoder_reason(encoder)
+        self.fallback_reason = None if self._is_mobile else reason
+        """Why the encoder is slower than it could be; None where it runs with fused attention, or has no slower one."""
         self.max_bias_numbers = max_bias_numbers
         """Numbers of an attention's bias that are held at once."""
         self._encoder = encoder
         self._precision = precision
-        if self.fallback_reason is None:
+        self._has_own_blocks = reason is None
+        if self._has_own_blocks:
             self._blocks = _cast_blocks(cast(ImageEncoderViT, encoder), precision)
 
     @torch.no_grad()
@@ -57,13 +61,15 @@ class FastEncoder:
         Raises:
             TypeError: the encoder, called unchanged, returns no tensor.
         """
-        embed = self._run_blocks if self.fallback_reason is None else self._call_unchanged
+        embed = self._run_blocks if self._has_own_blocks else self._call_unchanged
         if images_B3SS.device.type == "cpu":  # a batch gains nothing there and costs memory
             return torch.cat([embed(image).float() for image in images_B3SS.split(1)])
         return embed(images_B3SS).float()
 
     def _call_unchanged(self, images_B3SS: Tensor) -> Tensor:
-        embedding = self._encoder(images_B3SS)
+        is_mixed = self._is_mobile and self._precision != torch.float32
+        with torch.autocast(images_B3SS.device.type, self._precision, enabled=is_mixed):
+            embedding = self._encoder(images_B3SS)
         if not isinstance(embedding, Tensor):  # HQ-SAM's gives a pair
             raise TypeError(f"{full_name(type(self._encoder))} returned a {type(embedding).__name__}, not a tensor: "
                             "wrap it in a module that returns the embedding [B, c, h, w] alone")  # fmt: skip

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from scripts.evidence.study import DEFAULT, PARTS, Variant, one_by_one
+from pathlib import Path
+
+import pytest
+
+from scripts.evidence.__main__ import has_what_it_needs
+from scripts.evidence.study import DEFAULT, MOBILE_SAM, PARTS, Variant, one_by_one
 from scripts.evidence.tables import OVER
 
 
@@ -27,6 +32,17 @@ def test_what_rows_are_drawn_over_is_known_and_students_are_trained_where_there_
             assert all("distill.steps=" in " ".join(variant.settings) for variant in part.variants[1:])
         if part.seeds == 0:
             assert not any(variant.has_students for variant in part.variants[1:]), name
+
+
+def test_a_part_is_skipped_by_name_without_the_file_that_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert has_what_it_needs("ladder") and not has_what_it_needs("mobile-sam")
+    assert f"mobile-sam: skipped, for there is no {MOBILE_SAM}" in capsys.readouterr().out
+    Path(MOBILE_SAM).parent.mkdir(parents=True)
+    Path(MOBILE_SAM).touch()
+    assert has_what_it_needs("mobile-sam")
 
 
 def test_recipes_are_made_by_commands_that_make_some_and_labels_are_counted_where_they_teach() -> None:
