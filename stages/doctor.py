@@ -180,7 +180,12 @@ def _look_at_sam(recipe: Recipe) -> str:
         return f"{recipe.sam.name} {_ON_FIRST_USE}"
     from pipeline.teacher.identity import mask_source_identity
 
-    return mask_source_identity(recipe.sam)
+    identity = mask_source_identity(recipe.sam)
+    if recipe.sam.kind != "transformers" and recipe.sam.model == "vit_t":
+        from pipeline.teacher.mobile_sam import tiny_vit
+
+        tiny_vit()
+    return identity
 
 
 def _waits_for_download(name: str) -> bool:

@@ -37,6 +37,20 @@ _UNUSED = ("norm_head.", "head.")
 """The published file has TinyViT's classifier too, which MobileSAM does not use."""
 
 
+def tiny_vit() -> Any:
+    """timm's class of the encoder.
+
+    Raises:
+        InputError: timm is not installed.
+    """
+    try:
+        from timm.models.tiny_vit import TinyVit
+    except ImportError as error:
+        raise InputError(f"timm cannot be imported ({first_line(error)})", "sam.model = vit_t needs it",
+                         "Install it: pip install 'goodsam[mobile-sam]'") from error  # fmt: skip
+    return TinyVit
+
+
 class TinyVitEncoder(nn.Module):
     """MobileSAM's image encoder with random weights.
 
@@ -46,12 +60,7 @@ class TinyVitEncoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        try:
-            from timm.models.tiny_vit import TinyVit
-        except ImportError as error:
-            raise InputError(f"timm cannot be imported ({first_line(error)})", "sam.model = \"vit_t\" needs it",
-                             "Install it: pip install 'goodsam[mobile-sam]'") from error  # fmt: skip
-        network = cast(Any, TinyVit)(
+        network = tiny_vit()(
             num_classes=0,
             embed_dims=(64, 128, 160, 320),
             depths=(2, 2, 6, 2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,16 @@ def test_doctor_names_missing_weights_and_where_to_get_them(own_finished: Path) 
     assert states["panoramas"].text == "4, 0 set aside"
     assert "bfloat16" in states["processor"].text
     assert findings_text(found).endswith("1 problem")
+
+
+def test_doctor_names_the_package_that_mobile_sam_needs(own_finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = own_finished / "mobile_sam.pt"
+    weights.write_bytes(b"weights")
+    run = small_run(own_finished, sam={"model": "vit_t", "checkpoint": str(weights)})
+    assert {finding.subject: finding for finding in examine(run)}["SAM"].state == "ok"
+    monkeypatch.setitem(sys.modules, "timm.models.tiny_vit", None)
+    found = {finding.subject: finding for finding in examine(run)}["SAM"]
+    assert found.state == PROBLEM and "pip install 'goodsam[mobile-sam]'" in found.text
 
 
 def test_doctor_downloads_nothing(own_finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
