@@ -16,6 +16,7 @@ import tomllib
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -326,8 +327,14 @@ def _is_table(f: dataclasses.Field[Any]) -> bool:
     return isinstance(f.default_factory, type) and dataclasses.is_dataclass(f.default_factory)
 
 
+@cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    """The types of a table's settings, which stand in the source as texts."""
+    return typing.get_type_hints(kind)
+
+
 def _build(kind: type[T], table: dict[str, Any], prefix: str) -> T:
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     for key in table:
         if key not in hints:
             suggestions = _suggestions(key, hints, prefix)

@@ -6,6 +6,7 @@ import ast
 import inspect
 import textwrap
 from dataclasses import is_dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -32,6 +33,7 @@ def summary(settings: type[Any]) -> str:
     return " ".join(_text(first).split())
 
 
+@cache
 def _body(settings: type[Any]) -> list[ast.stmt]:
     definition = ast.parse(textwrap.dedent(inspect.getsource(settings))).body[0]
     assert isinstance(definition, ast.ClassDef)
