@@ -15,6 +15,8 @@ INSTALL = $(UV) pip install --python $(VENV)/bin/python $(if $(TORCH),--torch-ba
 
 # Tests use one thread each; files are what the processes share out, for their tests share what they prepare.
 PARALLEL ?= -n 2 --dist loadfile
+# Tests are kept as bytecode whatever the environment says: compiling them takes each process eight seconds.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help setup dev try demo teacher-cache distill eval test test-quick check-wheel lint typecheck real-check bench evidence clean
@@ -66,10 +68,10 @@ evidence: dev  ## What each part of the method is worth, into cache/evidence/: h
 	$(VENV)/bin/python -m scripts.evidence $(if $(ONLY),--only $(ONLY)) $(if $(REAL),--real $(REAL))
 
 test: dev  ## The tests, below ten minutes on two cores: in two processes, a file at a time.
-	$(VENV)/bin/python -m pytest $(PARALLEL)
+	$(PYTEST) $(PARALLEL)
 
 test-quick: dev  ## The tests that are not slow.
-	$(VENV)/bin/python -m pytest $(PARALLEL) -m "not slow"
+	$(PYTEST) $(PARALLEL) -m "not slow"
 
 check-wheel: dev  ## The wheel, installed and run in an empty environment and folder; two minutes.
 	$(VENV)/bin/python -m scripts.check_wheel

@@ -1,7 +1,8 @@
 """Hypothesis without deadlines: a machine may be busy. Tests marked `gpu` are skipped where there is none.
 
-Three things make the tests cheaper and change no result: what was imported is left out of garbage collection, nothing
-is forced onto the disk, for no test outlives a power cut, and torch has one thread where a test does not ask for more.
+Three things make the tests cheaper and change no result: garbage is not collected while modules are imported, and what
+was imported is left out of it afterwards; nothing is forced onto the disk, for no test outlives a power cut; and torch
+has one thread where a test does not ask for more.
 """
 
 import gc
@@ -14,6 +15,7 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, which is later
 settings.register_profile("goodsam", deadline=None)
 settings.load_profile("goodsam")
+gc.disable()  # until all modules are imported
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,8 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Modules are there now, with half a million objects that a collection would visit each time."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,14 @@ import pytest
 from stages.events import silent
 from stages.teacher_cache import teacher_cache
 from tests.stages.small_run import arrays_of, make_folders, small_run
+
+
+@pytest.fixture(autouse=True, scope="session")
+def without_charts() -> Generator[None]:
+    """Evaluations that tests are about write a ladder.svg without matplotlib, which would take most of their time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stages.measuring.ladder_svg", lambda _: "<svg/>")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from pipeline.evaluate.categories import open_categories
 from pipeline.evaluate.ladder import OWN_BLENDS, RUNGS
 from stages.evaluate_job import EvaluateJob
 from stages.events import Event, ItemFailed, StageAdvanced, StageStarted
+from stages.ladder_chart import ladder_svg
 from stages.measuring import measure, without_ignored
 from stages.rungs import TeacherArrays
 from stages.turning import TurningPlan
@@ -149,6 +150,17 @@ def test_what_is_written_is_what_is_returned(job: EvaluateJob) -> None:
     assert "| vegetation |" in table
     assert "| student start | 42 |" in table
     assert "| student | 42 |" in table
+
+
+def test_the_ladder_is_drawn_where_matplotlib_is_installed(job: EvaluateJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.measuring.can_draw", lambda: False)
+    measure(job)
+    assert not (job.out / "ladder.svg").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr("stages.measuring.ladder_svg", ladder_svg)  # which tests do without
+    measure(job)
+    drawn = (job.out / "ladder.svg").read_text()
+    assert all(name.replace("_", " ") in drawn for name in RUNGS_OF_ONE)
 
 
 def test_pictures_are_made_of_the_first_panoramas_and_old_ones_go(job: EvaluateJob) -> None:
