@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +23,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.cache.records import unpack_masks
 from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS
 from pipeline.cache.store import TeacherStore
 from pipeline.classes import IGNORE
@@ -30,6 +31,7 @@ from pipeline.errors import CacheError, DeviceError, InputError, WeightsError, W
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.recipe import Recipe
 from pipeline.teacher.identity import DEMO_FOLDER, DEMO_WEIGHTS
+from pipeline.teacher.masks import MaskSet
 from pipeline.teacher.sam import SamMaskGenerator
 from stages import networks, panorama_task, panorama_work, products
 from stages.claims import exclusive_lock
@@ -44,6 +46,7 @@ from stages.runs import Run
 from stages.splits import learning_panoramas
 from stages.teacher_cache import panoramas_at_once, teacher_cache
 from stages.verify import verify
+from stages.views import sam_views
 from tests.fake_cuda import NAME as GPU_NAME
 from tests.fake_cuda import FakeCuda
 from tests.stages.small_run import (
@@ -274,6 +277,31 @@ def test_a_further_product_is_one_declaration(folder: Path, monkeypatch: pytest.
     assert to_do(run) == 0
     assert verify(run) == []
     assert teacher_cache(small_run(folder, fusion={"theta": 0.9}), silent).products == {"ensemble": 4, "shares": 4}
+
+
+class Halves:
+    """A mask source of a test's own: two masks of each image, its upper and its lower half."""
+
+    identity, notes = "halves", ("Halves are no objects",)
+
+    def many(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[MaskSet]:
+        upper = [np.arange(len(image))[:, None] < len(image) // 2 for image in images]
+        return [
+            MaskSet.from_dense(np.stack([half, ~half]) & np.ones(image.shape[:2], np.bool_))
+            for half, image in zip(upper, images, strict=True)
+        ]
+
+
+def test_a_further_mask_source_is_one_class(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else of the project knows it; its masks are stored and vote."""
+    monkeypatch.setattr(networks, "mask_source", lambda *_: Halves())
+    run = small_run(folder, sam={"points_per_side": 3})
+    events: list[Event] = []
+    assert teacher_cache(run, events.append).products == {"masks": 4, "ensemble": 4}
+    assert any("Halves are no objects" in event.text for event in events if isinstance(event, Note))
+    views = sam_views(run.recipe)
+    for masks in unpack_masks(read_product(run, MASKS, "panoramas/0"), views):
+        np.testing.assert_array_equal(masks.dense()[:, :, 0], np.arange(64) // 32 == [[0], [1]])
 
 
 def test_a_picture_that_changed_in_size_is_reported_though_its_time_is_the_old(folder: Path) -> None:
