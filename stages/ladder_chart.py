@@ -1,13 +1,21 @@
-"""The ladder with its intervals as an SVG picture, drawn by matplotlib where that is installed (the extra `charts`)."""
+"""The ladder with its intervals as an SVG picture, drawn by matplotlib where that is installed (the extra `charts`).
+
+Also what all such charts share.
+"""
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from io import StringIO
+from typing import TYPE_CHECKING
 
 from pipeline.evaluate.ladder import Rung
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INSTALL = "pip install -e '.[charts]'"
 FILE = "ladder.svg"
@@ -30,7 +38,6 @@ def ladder_svg(rungs: Sequence[Rung]) -> str:
     Raises:
         ImportError: matplotlib is not installed (`can_draw`).
     """
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 0.9 + 0.36 * len(rungs)), layout="constrained")
@@ -46,7 +53,25 @@ def ladder_svg(rungs: Sequence[Rung]) -> str:
     axes.set_ylim(len(rungs) - 0.5, -0.7)
     axes.set_xlabel("mIoU, %, and its 95 % interval over panoramas; hollow: doubtful pixels are left out")
     axes.grid(axis="x", alpha=0.3)
+    return svg_of(figure)
+
+
+def svg_of(figure: Figure) -> str:
+    """A figure of matplotlib as SVG: equal figures, equal text."""
+    import matplotlib as mpl
+
     drawn = StringIO()
-    with mpl.rc_context({"svg.hashsalt": FILE, "svg.fonttype": "none"}):  # equal figures, equal files
+    with mpl.rc_context({"svg.hashsalt": FILE, "svg.fonttype": "none"}):
         figure.savefig(drawn, format="svg", metadata={"Date": None})
     return drawn.getvalue()
+
+
+def chart_html(svg: str, words: str) -> str:
+    """A chart as an element of a page.
+
+    Args:
+        svg: the chart.
+        words: what it shows, for people who do not see it.
+    """
+    content = base64.b64encode(svg.encode()).decode()
+    return f'<p><img class="drawn" src="data:image/svg+xml;base64,{content}" alt="{words}"></p>'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
+from statistics import fmean
 
 from pipeline.classes import LabelSet
 
@@ -47,22 +48,26 @@ def stacked_bar(shares: Sequence[float], labels: LabelSet) -> str:
             f'aria-label="Class shares: {words}"><g aria-hidden="true">{"".join(parts)}</g></svg>')  # fmt: skip
 
 
-def bar_table(shares: Sequence[float], labels: LabelSet, title: str) -> str:
-    """A table with a row per class, the largest first: its name, a bar, and its figure.
+def bar_table(panoramas: Sequence[Sequence[float]], labels: LabelSet, title: str) -> str:
+    """A table with a row per class, the largest first: name, a bar with its mean, lowest and highest figure.
 
     Args:
-        shares: per class, and last what was not seen.
+        panoramas: of each, the share per class and last what was not seen; at least one.
         labels: names and colours of the classes.
         title: what it shows.
     """
+    shares = [fmean(column) for column in zip(*panoramas, strict=True)]
+    ends = [f"{100 * min(column):.1f} to {percent(max(column))}" for column in zip(*panoramas, strict=True)]
     order, most = sorted(range(len(labels)), key=lambda number: -shares[number]), max(*shares[:-1], 1e-9)
     rows = [
         f'<tr><th scope="row">{escape(labels.names[number])}</th><td>'
-        f'<span style="width:{75 * shares[number] / most:.1f}%;'
-        f'background:{class_colour(labels, number)}"></span>{percent(shares[number])}</td></tr>'
+        f'<span style="width:{60 * shares[number] / most:.1f}%;'
+        f'background:{class_colour(labels, number)}"></span>{percent(shares[number])}</td><td>{ends[number]}</td></tr>'
         for number in order
     ]
-    return f'<table class="chart"><caption>{escape(title)}</caption><tbody>{"".join(rows)}</tbody></table>'
+    head = "".join(f'<th scope="col">{words}</th>' for words in ("class", "mean", "lowest to highest"))
+    return (f'<table class="chart"><caption>{escape(title)}</caption><thead><tr>{head}</tr></thead>'
+            f'<tbody>{"".join(rows)}</tbody></table>')  # fmt: skip
 
 
 def map_of(points: Sequence[tuple[int, float, float]], names: Sequence[str]) -> str:

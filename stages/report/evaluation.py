@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.evaluate.consensus import ConsensusSummary
 from pipeline.evaluate.ladder import Rung
 from pipeline.evaluate.report import ABSENT, MACHINE_LABELS, PARTIAL_COVERAGE, consensus_of, percent, rung_of
-from stages.ladder_chart import INSTALL, can_draw, ladder_svg
+from stages.ladder_chart import INSTALL, can_draw, chart_html, ladder_svg
 from stages.report.notes import with_commands
 
 METRICS = "metrics.json"
@@ -67,8 +66,7 @@ def _ladder(rungs: Sequence[Rung], metrics: Mapping[str, Any]) -> list[str]:
 def _chart(rungs: Sequence[Rung]) -> str:
     if not can_draw():
         return paragraph(f"With matplotlib (`{INSTALL}`) the same is drawn as a chart, too.")
-    content = base64.b64encode(ladder_svg(rungs).encode()).decode()
-    return f'<p><img class="ladder" src="data:image/svg+xml;base64,{content}" alt="The table above as a chart"></p>'
+    return chart_html(ladder_svg(rungs), "The table above as a chart")
 
 
 def _without_labels(summary: ConsensusSummary) -> list[str]:

@@ -10,13 +10,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from pipeline.classes import LabelSet
+from stages.ladder_chart import can_draw, chart_html
 from stages.report.agreement import LABELS, Agreement
 from stages.report.agreement_section import agreement_html
 from stages.report.canvas import KINDS, LAYER_NAMES, NUMBER_COLOURS
 from stages.report.charts import bar_table, class_colour, map_of, percent, stacked_bar
 from stages.report.notes import with_commands
+from stages.report.share_chart import LEAST_PANORAMAS, share_svg
 from stages.report.source import ReportSource, SourcePanorama
 from stages.tables import LARGEST
 
@@ -65,7 +66,7 @@ def page_html(source: ReportSource, parts: PageParts) -> str:
     """The page as a whole."""
     names = _readable([panorama.id for panorama in source.panoramas])
     points = [(number, *panorama.position) for number, panorama in enumerate(source.panoramas) if panorama.position]
-    means = np.mean([panorama.shares for panorama in source.panoramas], axis=0).tolist()
+    shares = [panorama.shares for panorama in source.panoramas]
     values = {
         "generator": GENERATOR,
         "title": escape(_clean(source.title)),
@@ -77,7 +78,8 @@ def page_html(source: ReportSource, parts: PageParts) -> str:
                                     is_measured=bool(parts.evaluation)),
         "differences": "".join(f'<option value="{_DIFFERS}{key}">{escape(title)}</option>'
                                for key, title in _differences(source, parts).items()),
-        "chart": bar_table(means, source.labels, "By solid angle, over all panoramas"),
+        "chart": bar_table(shares, source.labels, "By solid angle, over all panoramas"),
+        "spread": _spread(shares, source.labels),
         "map": map_of(points, names) if points else "",
         "map_hidden": "" if points else "hidden",
         "by_place": '<option value="latitude">place, north first</option>' if points else "",
@@ -97,6 +99,13 @@ def json_in_html(value: object) -> str:
     """JSON inside a script element, which no text in it can end."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _spread(shares: Sequence[Sequence[float]], labels: LabelSet) -> str:
+    """A chart of the shares, where it says something and can be drawn: the table has its ends."""
+    if len(shares) < LEAST_PANORAMAS or not can_draw():
+        return ""
+    return chart_html(share_svg(shares, labels), "The table above as a chart, with the median and the middle half")
 
 
 def _data(source: ReportSource, names: Sequence[str], parts: PageParts) -> dict[str, Any]:

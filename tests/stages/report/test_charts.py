@@ -38,12 +38,14 @@ def test_a_stacked_bar_is_as_wide_as_its_shares_without_gaps() -> None:
 
 
 def test_bars_are_sorted_and_as_long_as_their_shares() -> None:
-    chart = fromstring(bar_table(SHARES, TWO, "All <panoramas>"))
-    assert ["".join(row.itertext()) for row in chart.iter("tr")] == ["<b> & wall62.4 %", "road25.0 %"]
-    assert [bar.attrib["style"] for bar in chart.iter("span")] == ["width:75.0%;background:#000aff",
-                                                                   "width:30.0%;background:#804080"]  # fmt: skip
+    chart = fromstring(bar_table([SHARES, (0.35, 0.424, 0.226)], TWO, "All <panoramas>"))
+    assert ["|".join(row.itertext()) for row in chart.iter("tr")] == [
+        "class|mean|lowest to highest", "<b> & wall|52.4 %|42.4 to 62.4 %", "road|30.0 %|25.0 to 35.0 %",
+    ]  # fmt: skip
+    assert [bar.attrib["style"] for bar in chart.iter("span")] == ["width:60.0%;background:#000aff",
+                                                                   "width:34.4%;background:#804080"]  # fmt: skip
     assert [title.text for title in chart.iter("caption")] == ["All <panoramas>"]
-    nothing = fromstring(bar_table((0.0, 0.0, 1.0), TWO, "nothing seen"))
+    nothing = fromstring(bar_table([(0.0, 0.0, 1.0)], TWO, "nothing seen"))
     assert all(bar.attrib["style"].startswith("width:0.0%") for bar in nothing.iter("span"))
 
 
