@@ -52,6 +52,8 @@ class Part:
 
 
 DEFAULT = Variant("the demo's recipe")
+_AS_DRAWN = ("assistant.views_weight=0", "fusion.join=0", "fusion.protect_rare=0", "fusion.protect_thin=false",
+             "losses.hard=true", "losses.class_balance=0")  # fmt: skip
 MOBILE_SAM = "cache/weights/mobile_sam.pt"
 """Where `goodsam fetch-weights vit_t` puts MobileSAM's weights."""
 _WITH_MOBILE_SAM = ("sam.model=vit_t", f"sam.checkpoint={MOBILE_SAM}", "sam.pred_iou_thresh=0.88",
@@ -73,9 +75,7 @@ PARTS = {
         "What does every step of the method give, and how far is the student from its ceiling?",
         (
             DEFAULT,
-            Variant("as the paper draws it: windows, masks voting alone, labels",
-                    ("assistant.views_weight=0", "fusion.join=0", "fusion.protect_rare=0", "fusion.protect_thin=false",
-                     "losses.hard=true", "losses.class_balance=0")),
+            Variant("as the paper draws it: windows, masks voting alone, labels", _AS_DRAWN),
             Variant("GoodSAM++ as drawn: windows of two shapes, levels, weight maps",
                     ("assistant.views_weight=0", "fusion.join=0", "fusion.protect_rare=0", "fusion.protect_thin=false",
                      "fusion.theta_by=levels", "fusion.votes=confidence", "fusion.lcr_by=votes",
@@ -197,6 +197,7 @@ PARTS = {
         one_by_one(
             ("MobileSAM, 8 x 8 points", _WITH_MOBILE_SAM),
             ("and every mask votes alone", (*_WITH_MOBILE_SAM, "fusion.join=0")),
+            ("and as the paper draws it", (*_WITH_MOBILE_SAM, *_AS_DRAWN)),
             ("and things are prompted", (*_WITH_MOBILE_SAM, "sam.prompt_things=true")),
             ("MobileSAM, 16 x 16 points", (*_WITH_MOBILE_SAM, "sam.points_per_side=16")),
             has_students=False,
