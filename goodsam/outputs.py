@@ -126,10 +126,10 @@ def report(
         CacheError: a run has no cache, or a file cannot be written.
         GoodSAMError: see its message.
     """
-    from stages.report.beside import Beside, with_beside
+    from stages.report.other_maps import OtherMaps, with_other_maps
     from stages.report.write import ReportJob, require_free, write_report
 
-    beside = Beside(Path(truth) if truth is not None else None, labels_set, tuple(map(Path, compare)))
+    others = OtherMaps(Path(truth) if truth is not None else None, labels_set, tuple(map(Path, compare)))
     place = Path(source) if isinstance(source, str | Path) else source.folder
     target = Path(out) if out is not None else place / ("report.html" if single else "report")
     require_free(target, single)
@@ -137,7 +137,7 @@ def report(
     if isinstance(source, str | Path):
         found = _folder_of_maps(place, panoramas, positions, title)
         with shown(listener) as hearing:
-            found = with_beside(found, beside, hearing)
+            found = with_other_maps(found, others, hearing)
             job = ReportJob(found, place, target, single, viewer, size, pictures=_paths(panoramas))
             return write_report(job, hearing)
     if panoramas is not None:
@@ -151,7 +151,7 @@ def report(
     options = RunReportOptions(title, Path(positions) if positions else None, student, device, command)
     with shown(listener) as hearing:
         found = run_report(source, options, hearing)
-        of_all = with_beside(found.source, beside, hearing)
+        of_all = with_other_maps(found.source, others, hearing)
         job = ReportJob(of_all, found.folder, target, single, viewer, size, found.evaluation, found.pictures)
         return write_report(job, hearing)
 

@@ -22,8 +22,8 @@ _LABELS = "labels"
 
 
 @dataclass(frozen=True)
-class Beside:
-    """What a report shows beside the maps of its source."""
+class OtherMaps:
+    """Maps of the same panoramas that a report shows beside those of its source."""
 
     truth: Path | None = None
     """Folder of label maps that people made, named as the panoramas."""
@@ -40,16 +40,16 @@ class Beside:
                              "Add --truth, or leave --labels-set out")  # fmt: skip
 
 
-def with_beside(source: ReportSource, beside: Beside, listener: Listener = silent) -> ReportSource:
+def with_other_maps(source: ReportSource, others: OtherMaps, listener: Listener = silent) -> ReportSource:
     """The source with further layers.
 
     Raises:
         InputError: a folder is none of label maps, has none of the source's panoramas, or has other classes.
         RecipeError: there is no such label set.
     """
-    if beside.truth is not None:
-        source = _with_truth(source, beside.truth, beside.labels_set, listener)
-    for number, folder in enumerate(beside.compare, 1):
+    if others.truth is not None:
+        source = _with_truth(source, others.truth, others.labels_set, listener)
+    for number, folder in enumerate(others.compare, 1):
         source = _with_compared(source, folder, f"compared-{number}", listener)
     return source
 

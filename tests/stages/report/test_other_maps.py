@@ -18,8 +18,8 @@ from pipeline.errors import InputError, RecipeError
 from pipeline.panorama.placement import Placement
 from pipeline.panorama.tags import gpano_xmp
 from stages.events import Event, ItemFailed, Note
-from stages.report.beside import Beside, with_beside
 from stages.report.canvas import Canvas
+from stages.report.other_maps import OtherMaps, with_other_maps
 from stages.report.source import read_source
 from tests.stages.report_folder import HEIGHT, NAMES, ROAD, SKY, TEAL, WIDTH, labels_of, make_maps, make_pictures, save
 
@@ -135,18 +135,18 @@ def test_classes_are_merged_or_matched_by_name_or_refused(tmp_path: Path) -> Non
     source = read_source(make_maps(tmp_path / "maps", ["a"]))
     truth = make_truth(tmp_path / "labels", ["a"], CITYSCAPES_19.names.index("train"))
     events: list[Event] = []
-    found = with_beside(source, Beside(truth, "cityscapes19"), events.append).panoramas[0].added["truth"]
+    found = with_other_maps(source, OtherMaps(truth, "cityscapes19"), events.append).panoramas[0].added["truth"]
     assert found.own_class[CITYSCAPES_19.names.index("car")] == DENSEPASS_13.names.index("car")
     assert found.own_class[CITYSCAPES_19.names.index("train")] == IGNORE and told(events) == ""
     own = LabelSet("own", ("Sky", "kerb", "road"), DENSEPASS_13.palette[:3], thin=())
     other = make_maps(tmp_path / "other", ["a"])
     _write_classes(other, own)
-    found = with_beside(source, Beside(compare=(other,)), events.append).panoramas[0].added["compared-1"]
+    found = with_other_maps(source, OtherMaps(compare=(other,)), events.append).panoramas[0].added["compared-1"]
     assert found.own_class == (SKY, IGNORE, ROAD)
     assert "/other: kerb is no class of the report, and what they label counts as unlabelled" in told(events)
     _write_classes(other, LabelSet("rooms", ("bed", "sofa", "lamp"), DENSEPASS_13.palette[:3], thin=()))
     with pytest.raises(InputError, match=r"has the classes bed, sofa, lamp; the report's are road, .* none is"):
-        with_beside(source, Beside(compare=(other,)))
+        with_other_maps(source, OtherMaps(compare=(other,)))
 
 
 def _write_classes(folder: Path, labels: LabelSet) -> None:
@@ -184,7 +184,7 @@ def test_a_truth_lies_on_the_level_canvas_where_its_picture_does(tmp_path: Path)
     table = maps / "panoramas.csv"
     table.write_text(table.read_text().replace("part.png", "part.jpg"))
     truth = make_truth(tmp_path / "labels", ["part"])
-    source = with_beside(read_source(maps, tmp_path / "photos"), Beside(truth))
+    source = with_other_maps(read_source(maps, tmp_path / "photos"), OtherMaps(truth))
     panorama = source.panoramas[0]
     canvas = Canvas.of(panorama, 256)
     found_HW = canvas.added(panorama.added["truth"])
