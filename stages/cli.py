@@ -122,11 +122,11 @@ def distill(
         typer.echo(f"student: {folder}")
 
 
-@app.command("eval", short_help="Measure every rung; write tables and overlay pictures.")
+@app.command("eval", short_help="Measure each step; write tables and overlay pictures.")
 def evaluate(
     recipe: RecipeArgument = "demo", cache: CacheOption = None, set_: SetOption = None, device: DeviceOption = "auto"
 ) -> None:
-    """Measure every rung from assistant to student; write tables and overlay pictures."""
+    """Measure each step from assistant to student, by labels where there are any; write tables and overlay pictures."""
     import goodsam
 
     typer.echo(goodsam.evaluate(open_run_of(recipe, cache, set_), device=device).table)

@@ -42,7 +42,7 @@ def plan(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Estimate what a run still needs, hours by a measured sample and gigabytes, and say why work is done again."""
+    """Estimate what a run still needs: gigabytes, and hours from a sample that is timed; say why work is done again."""
     run = open_run_of(recipe, cache, set_)
     import goodsam
     from stages.plan import plan_text

@@ -93,8 +93,8 @@ def export(
         str | None,
         typer.Option(
             help="Which maps, with commas: labels, reliable, reliability, confidence, masks, overlays, mask-overlays, "
-            "assistant, unknown, unknown-overlays, agreement (of several assistants, which is a usual map then); by "
-            "default all but the last five, and none beside another format.",
+            "assistant, unknown, unknown-overlays, agreement. By default with --format masks the first six and, where "
+            "several assistants vote, agreement; with other formats none.",
             show_default=False,
         ),
     ] = None,

@@ -38,7 +38,10 @@ def tune(
     device: DeviceOption = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the networks.")] = 1,
 ) -> None:
-    """Choose how much windows, whole image and perspective views count by what SAM's masks say of a few panoramas."""
+    """Choose without labels how much windows, whole image and perspective views count in the assistant's prediction.
+
+    A few panoramas decide: by how well predictions fit SAM's masks, and how little they change when the camera turns.
+    """
     import goodsam
     from stages.tuned_recipe import usual_file
 
@@ -57,7 +60,9 @@ def adapt(
     set_: SetOption = None,
     rounds: Annotated[
         int,
-        typer.Option(min=1, help="Rounds of teacher cache and adaptation; one expects the teacher cache to be there."),
+        typer.Option(
+            min=1, help="How often to adapt; with several, teacher caches are made as needed, with one it must exist."
+        ),
     ] = 1,
     out: Annotated[
         Path | None,
@@ -69,8 +74,11 @@ def adapt(
     workers: WorkersOption = 0,
     device: DeviceOption = "auto",
 ) -> None:
-    """Train the assistant on its own teacher cache, without labels, and write a recipe with it if it is no worse by
-    what SAM's masks and the sphere say of held-out panoramas. A killed run resumes from its last checkpoint."""
+    """Train the assistant on its own teacher cache, without labels, and write a recipe with it if it is no worse.
+
+    Held-out panoramas decide: by how well predictions fit SAM's masks, and how little they change when the camera
+    turns. A killed run resumes from its last checkpoint.
+    """
     import goodsam
     from stages.adapted_recipe import usual_file
 

@@ -28,10 +28,10 @@ def predict(
         Path | None, typer.Option(help="Folder of a network that is shown the whole panorama at once, as a student is.")
     ] = None,
     recipe: Annotated[
-        str, typer.Option(help="Recipe whose windows and views a network is shown that is no student.")
+        str, typer.Option(help="Recipe with the windows and views that a network other than a student is shown.")
     ] = "street",
     label_set: Annotated[
-        str, typer.Option(help="Classes of such a network where it does not name them: as assistant.label_set.")
+        str, typer.Option(help="Label set of such a network if it does not name its classes, as assistant.label_set.")
     ] = "",
     width: Annotated[
         int | None,

@@ -34,19 +34,22 @@ def report(
     truth: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of people's label maps, named as the panoramas, for a layer and what it measures; a run knows "
-            "its own (data.labels)."
+            help="Folder of label maps that people made, named as the panoramas: shown as a layer, and the maps are "
+            "measured by them. A run has its own (data.labels)."
         ),
     ] = None,
     labels_set: Annotated[
-        str, typer.Option(help="Classes of the files in --truth, if others (merged).", show_default=False)
+        str,
+        typer.Option(
+            help="Label set of the files in --truth, if another one; merged into the maps' classes.", show_default=False
+        ),
     ] = "",
     compare: Annotated[
         list[Path] | None,
-        typer.Option(help="Another folder of maps of the same panoramas, for a layer beside; may be repeated."),
+        typer.Option(help="Another folder of maps of the same panoramas, shown as a layer; may be repeated."),
     ] = None,
     single: Annotated[bool, typer.Option("--single", help="One file instead of a folder.")] = False,
-    viewer: Annotated[bool, typer.Option(help="With the 360-degree viewer; --no-viewer takes little room.")] = True,
+    viewer: Annotated[bool, typer.Option(help="Include the 360-degree viewer; without it the report is small.")] = True,
     width: Annotated[
         int | None,
         typer.Option(

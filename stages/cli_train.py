@@ -23,7 +23,9 @@ def train_assistant(
         str,
         typer.Option(help="Classes to predict: a known set, or a JSON file with id2label. Needed for plain folders."),
     ] = "",
-    labels_set: Annotated[str, typer.Option(help="Classes of the label files, if others (merged).")] = "",
+    labels_set: Annotated[
+        str, typer.Option(help="Label set of the label files, if another one; merged into --label-set.")
+    ] = "",
     labels_from_one: Annotated[
         bool | None, typer.Option("--labels-from-one/--labels-from-zero", help="Ids of the label files count from 1.")
     ] = None,
