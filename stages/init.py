@@ -209,7 +209,7 @@ def _sam_block(checkpoint: str) -> str:
              if is_small else "SAM's weights.")  # fmt: skip
     return _block(f"`goodsam fetch-weights {model}` brings {about}", "[sam]", f'model = "{model}"',
                   f"checkpoint = {_text(checkpoint)}", f"points_per_side = {16 if is_small else 32}",
-                  'precision = "auto"')  # fmt: skip
+                  "prompt_things = true", 'precision = "auto"')  # fmt: skip
 
 
 def _data_block(found: FoundPictures, data_set: DataSet | None) -> str:
