@@ -32,7 +32,7 @@ from stages.devices import describe_device
 from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted, silent
 from stages.files import write_whole
 from stages.model_card import write_model_card
-from stages.models import KIND
+from stages.models import EXPORTED, KIND
 from stages.onnx_predictor import OnnxPredictor, load_onnx_student
 from stages.predictor import Predictor, StudentPredictor, load_predictor
 from stages.training_record import RECORD, training_geometry
@@ -67,7 +67,7 @@ class ExportJob:
     def path(self) -> Path:
         """The file that is written."""
         out = self.out or self.student / "onnx"
-        return out if out.suffix == ".onnx" else out / "model.onnx"
+        return out if out.suffix == ".onnx" else out / EXPORTED
 
 
 @dataclass(frozen=True)

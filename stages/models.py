@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 KIND = "goodsam student"
 """Value of the metadata `kind` of an ONNX file, by which `goodsam export-onnx` marks what it writes."""
+EXPORTED = "model.onnx"
+"""File that it writes into a folder."""
 DEMO_NAME = "demo"
 """Stands for the embedded small network, for trying things."""
 _DEMO_WIDTH = 1024
@@ -120,8 +122,9 @@ def open_model(name: str, recipe: str = "street", label_set: str = "") -> Model:
     """The network that a name stands for.
 
     Args:
-        name: folder of a student (which has a training.json) or its ONNX file; `demo` for the embedded one; else folder
-            or hub name of a network of transformers, or another ONNX file.
+        name: folder of a student (which has a training.json) or its ONNX file, as `goodsam export-onnx` writes it, or
+            the folder of that; `demo` for the embedded one; else folder or hub name of a network of transformers, or
+            another ONNX file.
         recipe: name or file of the recipe with whose views a network is used that is no student.
         label_set: classes of such a network, where it does not name them itself.
 
@@ -132,6 +135,8 @@ def open_model(name: str, recipe: str = "street", label_set: str = "") -> Model:
     path = Path(name).expanduser()
     if path.is_dir() and (path / RECORD).is_file():
         return open_student(path)
+    if (path / EXPORTED).is_file() and _is_exported(path / EXPORTED):
+        return OnnxStudentModel(path / EXPORTED)
     if path.is_file() and _is_exported(path):
         return OnnxStudentModel(path)
     if name == DEMO_NAME and not path.exists():

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import WeightsError
 from pipeline.panorama.config import PanoramaConfig
-from stages.models import KIND, DemoModel, OnnxStudentModel, StudentModel, open_model, open_student
+from stages.models import EXPORTED, KIND, DemoModel, OnnxStudentModel, StudentModel, open_model, open_student
 from stages.training_record import RECORD
 
 
@@ -71,6 +71,14 @@ def test_an_onnx_file_is_a_students_by_the_metadata_at_its_end(tmp_path: Path, s
     before = model.identity
     path.write_bytes(bytes(size) + KIND.encode() + b"more")
     assert open_model(str(path)).identity != before
+
+
+def test_the_folder_of_an_exported_student_stands_for_its_file(tmp_path: Path) -> None:
+    (tmp_path / EXPORTED).write_bytes(KIND.encode())
+    assert open_model(str(tmp_path)) == OnnxStudentModel(tmp_path / EXPORTED)
+    folder = write_folder(tmp_path / "final")
+    (folder / EXPORTED).write_bytes(KIND.encode())
+    assert open_model(str(folder)) == StudentModel(folder), "a student's own folder has its weights beside the file"
 
 
 @pytest.mark.parametrize(
