@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 
 import pytest
 
 from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS, PROMPTED_MASKS
-from pipeline.errors import RecipeError, WeightsError
+from pipeline.errors import RecipeError
 from pipeline.recipe import Recipe
-from pipeline.teacher.config import SAM_OPTIONAL
-from pipeline.teacher.identity import DEMO_WEIGHTS
 from stages import products
 from stages.manifest import describe
 from stages.product_settings import voting_masks
@@ -51,28 +48,6 @@ def test_a_products_fingerprint_is_in_those_that_are_made_of_it(
             assert changed(before, fingerprints(recipe)) == follows
 
 
-def test_settings_of_fusion_that_came_later_are_in_no_fingerprint_while_they_are_off(tmp_path: Path) -> None:
-    ensemble = product(ENSEMBLE)
-    off = ensemble.settings(recipe_of(tmp_path))["fusion"]
-    assert off.keys() == {"theta", "unreliable", "protect_thin", "large_mask", "uncovered_confidence",
-                          "uncovered_agreement"}  # fmt: skip
-    for key, value in {
-        "thin_runner_up": 0.2,
-        "give_back": ["sidewalk in road"],
-        "join_rule": "doubtful",
-        "paint_from": 0.5,
-    }.items():
-        assert ensemble.settings(recipe_of(tmp_path, fusion={key: value}))["fusion"].keys() == {*off, key}
-
-
-def test_settings_of_sam_that_came_later_are_in_no_fingerprint_while_they_are_off(tmp_path: Path) -> None:
-    masks = product(MASKS)
-    off = masks.settings(recipe_of(tmp_path))["sam"]
-    assert not off.keys() & SAM_OPTIONAL.keys()
-    for key, value in {"refine": 1, "jitter": 0.01, "context": 0.1, "keep_levels": True}.items():
-        assert masks.settings(recipe_of(tmp_path, sam={key: value}))["sam"].keys() == {*off, key}
-
-
 def test_prompts_of_the_assistant_are_a_product_of_their_own_beside_the_grids_masks(tmp_path: Path) -> None:
     off, on = recipe_of(tmp_path), recipe_of(tmp_path, sam={"prompt_things": True})
     before, after = fingerprints(off), fingerprints(on)
@@ -93,27 +68,6 @@ def test_fusion_that_needs_more_of_the_masks_is_refused_where_it_is_not_kept(tmp
     with pytest.raises(RecipeError, match=r"false unless sam\.keep_levels is true"):
         recipe_of(tmp_path, fusion={"one_per_prompt": True})
     recipe_of(tmp_path, fusion={"one_per_prompt": True}, sam={"keep_levels": True})
-
-
-def test_unknown_objects_concern_the_ensemble_only_where_the_student_ignores_them(tmp_path: Path) -> None:
-    before = fingerprints(recipe_of(tmp_path))
-    assert not changed(before, fingerprints(recipe_of(tmp_path, unknown={"min_entropy": 0.2})))
-    assert changed(before, fingerprints(recipe_of(tmp_path, unknown={"ignored_by_student": True}))) == [ENSEMBLE]
-
-
-def test_weights_count_by_content_and_not_by_name_or_place(tmp_path: Path) -> None:
-    def names(path: Path) -> dict[str, str]:
-        return fingerprints(recipe_of(tmp_path, sam={"checkpoint": str(path)}))
-
-    here, there, other = tmp_path / "sam.pth", tmp_path / "elsewhere" / "other_name.pth", tmp_path / "tuned.pth"
-    there.parent.mkdir()
-    for path in (here, there, other):
-        shutil.copyfile(DEMO_WEIGHTS, path)
-    other.write_bytes(other.read_bytes() + b"tuned")
-    assert names(here) == names(there)
-    assert changed(names(here), names(other)) == [MASKS, ENSEMBLE]
-    with pytest.raises(WeightsError, match=r"gone\.pth"):
-        names(tmp_path / "gone.pth")
 
 
 def test_a_panoramas_own_mask_is_in_the_name_of_what_sees_it_alone() -> None:
