@@ -1,6 +1,7 @@
 """SAM (F_T): loading the demo model or a real checkpoint, and automatic masks of a window.
 
-Only this module, `stock_masks`, `demo_sam` and `generator` import segment_anything; stage two imports none of them.
+Only this module, `stock_masks`, `demo_sam`, `mobile_sam` and `generator` import segment_anything; stage two imports
+none of them.
 """
 
 from __future__ import annotations
