@@ -58,6 +58,7 @@ MOBILE_SAM = "cache/weights/mobile_sam.pt"
 """Where `goodsam fetch-weights vit_t` puts MobileSAM's weights."""
 _WITH_MOBILE_SAM = ("sam.model=vit_t", f"sam.checkpoint={MOBILE_SAM}", "sam.pred_iou_thresh=0.88",
                     "sam.stability_score_thresh=0.95", "sam.precision=auto")  # fmt: skip
+_AS_STREET = ("sam.prompt_things=true", "fusion.unreliable=keep", "fusion.protect_rare=0")
 
 
 def one_by_one(*rows: tuple[str, str] | tuple[str, tuple[str, ...]], has_students: bool = True) -> tuple[Variant, ...]:
@@ -199,6 +200,8 @@ PARTS = {
             ("and every mask votes alone", (*_WITH_MOBILE_SAM, "fusion.join=0")),
             ("and as the paper draws it", (*_WITH_MOBILE_SAM, *_AS_DRAWN)),
             ("and things are prompted", (*_WITH_MOBILE_SAM, "sam.prompt_things=true")),
+            ("and things are prompted, fused as in street", (*_WITH_MOBILE_SAM, *_AS_STREET, "fusion.join=0")),
+            ("and things are prompted, fused as in street but joined", (*_WITH_MOBILE_SAM, *_AS_STREET)),
             ("MobileSAM, 16 x 16 points", (*_WITH_MOBILE_SAM, "sam.points_per_side=16")),
             has_students=False,
         ),
