@@ -25,6 +25,7 @@ _OPTIONAL = {
     "pycocotools": "goodsam export --format coco",
     "pillow-heif": "HEIC pictures",
     "matplotlib": "the charts of goodsam eval and report",
+    "timm": "MobileSAM (sam.model = vit_t)",
 }
 _LEAST_FREE_GB, _LEAST_MEMORY_GB = 5.0, 4.0
 _ON_FIRST_USE = "is downloaded from the Hugging Face hub on first use"

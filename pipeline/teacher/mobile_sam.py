@@ -16,7 +16,7 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTra
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
-from pipeline.errors import InputError, first_line
+from pipeline.errors import WeightsError, first_line
 
 SIZE = 1024
 """Side of the image that the encoder sees, pixels."""
@@ -41,13 +41,13 @@ def tiny_vit() -> Any:
     """timm's class of the encoder.
 
     Raises:
-        InputError: timm is not installed.
+        WeightsError: timm is not installed.
     """
     try:
         from timm.models.tiny_vit import TinyVit
     except ImportError as error:
-        raise InputError(f"timm cannot be imported ({first_line(error)})", "sam.model = vit_t needs it",
-                         "Install it: pip install 'goodsam[mobile-sam]'") from error  # fmt: skip
+        raise WeightsError(f"timm cannot be imported ({first_line(error)})", "sam.model = vit_t needs it",
+                           "Run `pip install timm` (GoodSAM's extra `mobile-sam`)") from error  # fmt: skip
     return TinyVit
 
 
@@ -55,7 +55,7 @@ class TinyVitEncoder(nn.Module):
     """MobileSAM's image encoder with random weights.
 
     Raises:
-        InputError: timm is not installed.
+        WeightsError: timm is not installed.
     """
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ def build_mobile_sam() -> Sam:
     """MobileSAM with random weights, in evaluation mode.
 
     Raises:
-        InputError: timm is not installed.
+        WeightsError: timm is not installed.
     """
     prompt_encoder = PromptEncoder(
         embed_dim=CHANNELS, image_embedding_size=(CELLS, CELLS), input_image_size=(SIZE, SIZE), mask_in_chans=16

@@ -11,7 +11,7 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from pipeline.errors import InputError, WeightsError
+from pipeline.errors import WeightsError
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator.encoder import FastEncoder
 from pipeline.teacher.mobile_sam import CHANNELS, SIZE, TinyVitEncoder, build_mobile_sam, with_our_names
@@ -63,7 +63,7 @@ def test_a_recipe_for_another_model_names_it(sam: Sam, tmp_path: Path) -> None:
 
 def test_without_timm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm.models.tiny_vit", None)
-    with pytest.raises(InputError, match=re.escape("pip install 'goodsam[mobile-sam]'")):
+    with pytest.raises(WeightsError, match=r"`pip install timm` \(GoodSAM's extra `mobile-sam`\)"):
         TinyVitEncoder()
 
 
