@@ -1,4 +1,4 @@
-"""Trains the demo's assistant and the demo student's start on perspective views of the built-in world.
+"""Trains the demo's assistant and the starts of its students on perspective views of the built-in world.
 
     python -m scripts.demo_data --kind views --count 4800 --per-scene 6 --out data/assistant/views
     python -m scripts.demo_data --kind tilted --count 2400 --per-scene 6 --seed-offset 800 --out data/assistant/tilted
@@ -62,8 +62,9 @@ PLANS = {
         magnification=(0.7, 1.9),
     ),
     "student_start": Plan(ARCHITECTURES["tiny"], magnification=(0.8, 1.9), crops=(192, 256, 384, 512)),
+    "b0_start": Plan(ARCHITECTURES["b0"], magnification=(0.8, 1.9), crops=(192, 256, 384, 512)),
 }
-"""2.4 and 0.78 million parameters. The student's start sees larger crops, for it will see a whole panorama of 1536x768
+"""2.4, 0.78 and 3.7 million parameters. A student's start sees larger crops, for it will see a whole panorama of 1536x768
 at once: one that had seen 256 pixels at most took walls for buildings and sky there."""
 BATCH_PIXELS = 8 * 256**2
 BATCH = 8
@@ -205,8 +206,10 @@ class Training:
         self.step, self.elapsed = state["step"], state["elapsed"]
 
     def begin_with(self, folder: Path) -> None:
-        """Take the weights of a published network of the same shape, nothing else."""
+        """Take the weights of a published network of the same shape or a narrower one, nothing else."""
         weights = SegformerForSemanticSegmentation.from_pretrained(folder, dtype=torch.float32).state_dict()
+        fresh = self.network.state_dict()
+        weights = {name: _widened(tensor, fresh[name], name) for name, tensor in weights.items()}
         self.network.load_state_dict(weights)
         self.average.load_state_dict(weights)
 
@@ -252,6 +255,15 @@ class Training:
             mine.copy_(theirs)
 
 
+def _widened(narrow: torch.Tensor, fresh: torch.Tensor, name: str) -> torch.Tensor:
+    """A narrower network's weights as the first channels of a wider one's, whose others stay as they began."""
+    wide = fresh.clone()
+    if name == "decode_head.linear_fuse.weight":  # its inputs are the four levels, one after the other
+        narrow, wide = (tensor.unflatten(1, (4, -1)) for tensor in (narrow, wide))
+    wide[tuple(slice(0, extent) for extent in narrow.shape)] = narrow
+    return wide.reshape(fresh.shape)
+
+
 def train(training: Training, pool: ViewPool, out: Path) -> None:
     """Train until the time is used up, publishing the weights with every checkpoint."""
     weights_C = pool.class_weights()
@@ -279,7 +291,7 @@ def main() -> None:
     parser.add_argument(
         "--views", type=Path, nargs="+", default=[Path("data/assistant/views")], help="folders of the shards"
     )
-    parser.add_argument("--begin-with", type=Path, help="folder of a published network, whose weights are the start")
+    parser.add_argument("--begin-with", type=Path, help="folder of a published network of this shape or a narrower one, whose weights are the start")
     parser.add_argument("--out", type=Path, help="where the weights go; data/assistant/out/<name> unless given")
     parser.add_argument("--checkpoint", type=Path, help="data/assistant/<name>.pt unless given")
     parser.add_argument("--first-views", type=int, default=400, help="start when there are so many views")
