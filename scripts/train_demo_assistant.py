@@ -64,8 +64,8 @@ PLANS = {
     "student_start": Plan(ARCHITECTURES["tiny"], magnification=(0.8, 1.9), crops=(192, 256, 384, 512)),
     "b0_start": Plan(ARCHITECTURES["b0"], magnification=(0.8, 1.9), crops=(192, 256, 384, 512)),
 }
-"""2.4, 0.78 and 3.7 million parameters. A student's start sees larger crops, for it will see a whole panorama of 1536x768
-at once: one that had seen 256 pixels at most took walls for buildings and sky there."""
+"""2.4, 0.78 and 3.7 million parameters. A student's start sees larger crops, for it will see a whole panorama of
+1536x768 at once: one that had seen 256 pixels at most took walls for buildings and sky there."""
 BATCH_PIXELS = 8 * 256**2
 BATCH = 8
 """Crops of a batch, fewer where their pixels are more than BATCH_PIXELS."""
@@ -291,7 +291,8 @@ def main() -> None:
     parser.add_argument(
         "--views", type=Path, nargs="+", default=[Path("data/assistant/views")], help="folders of the shards"
     )
-    parser.add_argument("--begin-with", type=Path, help="folder of a published network of this shape or a narrower one, whose weights are the start")
+    begin = "folder of a published network of this shape or a narrower one, whose weights are the start"
+    parser.add_argument("--begin-with", type=Path, help=begin)
     parser.add_argument("--out", type=Path, help="where the weights go; data/assistant/out/<name> unless given")
     parser.add_argument("--checkpoint", type=Path, help="data/assistant/<name>.pt unless given")
     parser.add_argument("--first-views", type=int, default=400, help="start when there are so many views")

@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     if parts:
         scenes.render(options.workers)
     for name in parts:
-        part = some_rows(PARTS[name], options.rows)
+        part = with_settings(some_rows(PARTS[name], options.rows))
         part = few_steps(part) if options.quick else part
         has_none = options.no_students or not part.seeds
         seeds = 0 if has_none else options.seeds or (1 if options.quick else part.seeds)
@@ -99,6 +99,12 @@ def some_rows(part: Part, words: Sequence[str]) -> Part:
     """The part with its first row and those whose names contain one of the words; all of them without words."""
     chosen = [variant for variant in part.variants[1:] if not words or any(word in variant.name for word in words)]
     return replace(part, variants=(part.variants[0], *chosen))
+
+
+def with_settings(part: Part) -> Part:
+    """The part with the settings of every row in each of them."""
+    variants = [replace(variant, settings=(*part.settings, *variant.settings)) for variant in part.variants]
+    return replace(part, variants=tuple(variants), settings=())
 
 
 def few_steps(part: Part) -> Part:
