@@ -48,6 +48,12 @@ def find_network(name: str, key: str) -> Path:
     return _download(name, key)
 
 
+def network_name(name: str) -> str:
+    """What a person calls a network, given its name on the hub or its path: no folder of this machine is in it."""
+    path = Path(name).expanduser()
+    return path.name if path.is_absolute() or path.exists() else name
+
+
 def network_digest(folder: Path) -> str:
     """Identifies the network in a folder by the content of its files: `sha256:` and hexadecimal digits."""
     files = [path for pattern in (*_SETTINGS, *_WEIGHTS) for path in folder.glob(pattern)]

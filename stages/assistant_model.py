@@ -17,7 +17,7 @@ from pipeline.classes import LabelSet
 from pipeline.classes import label_set as known_label_set
 from pipeline.errors import RecipeError, WeightsError
 from pipeline.panorama.config import OPTIONAL_OF_VIEWS, OPTIONAL_OF_WINDOWS, PanoramaConfig
-from pipeline.pretrained import find_network
+from pipeline.pretrained import find_network, network_name
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint, without_unused
 from pipeline.teacher.config import OPTIONAL_OF_ASSISTANT, SettingNames
@@ -51,6 +51,11 @@ class AssistantModel:
         views = without_unused(recipe.views, OPTIONAL_OF_VIEWS)
         windows = without_unused(recipe.windows, OPTIONAL_OF_WINDOWS)
         return fingerprint(network, shown, recipe.classes.names, windows, views)
+
+    @property
+    def name(self) -> str:
+        """See `Model`."""
+        return network_name(self.recipe.assistant.name)
 
     @property
     def usual(self) -> PanoramaConfig:

@@ -20,13 +20,15 @@ from pipeline.evaluate.overlay import paint_masks
 from pipeline.exchange import coco, cvat, labelstudio
 from pipeline.panorama.config import ViewsConfig
 from pipeline.panorama.tags import gpano_xmp, kept_exif, kept_xmp
+from pipeline.pretrained import network_name
+from pipeline.recipe import Recipe
 from stages.corrections import is_edited, pixels_digest
 from stages.events import failure
 from stages.export_crops import part_of, write_crops
 from stages.export_folder import ExportFolder
 from stages.export_maps import CachedMaps
 from stages.files import named_after_panorama, write_picture, write_whole
-from stages.label_files import PIXELS, write_labels
+from stages.label_files import MADE_BY, PIXELS, write_labels
 from stages.map_files import QUALITY, map_facts, write_overlay
 from stages.reading import RunReader
 from stages.task_reports import PanoramaReport
@@ -110,7 +112,7 @@ def _write(task: ExportTask, maps: CachedMaps) -> None:
         _require_unedited(task)
     labels, fov = maps.reader.recipe.classes, maps.reader.recipe.panorama.vertical_fov
     files: dict[str, str] = {}
-    notes = {**task.made_of, "panorama": task.path}
+    notes = {**task.made_of, "panorama": task.path, MADE_BY: _made_by(maps.reader.recipe)}
     for output, write in {**OUTPUTS, **PARTS}.items():
         if output in task.outputs:
             files[output] = str(PurePosixPath(task.folder, output, f"{task.name}{_suffix(output, maps)}"))
@@ -124,6 +126,13 @@ def _write(task: ExportTask, maps: CachedMaps) -> None:
     height, width = maps.labels_hw.shape
     facts |= {"height": height, "width": width}
     ExportFolder(task.out).finish(task.name, task.made_of, files, facts)
+
+
+def _made_by(recipe: Recipe) -> str:
+    """The networks of an ensemble, as a person calls them."""
+    sam = network_name(recipe.sam.name) or recipe.sam.model
+    assistants = [network_name(assistant.name) or "the demo's assistant" for assistant in recipe.assistants]
+    return f"the ensemble of SAM ({sam}), {', '.join(assistants)}"
 
 
 Writer = Callable[[Path, CachedMaps, Mapping[str, str]], None]

@@ -21,6 +21,8 @@ from stages.files import write_picture
 
 _NOTES = "goodsam"
 """Text of a label file that holds its notes as JSON."""
+MADE_BY = "made_by"
+"""Its note of what made it, as a person calls that."""
 PIXELS = "pixels"
 """Its note of the content that was written, by which an edited map is known."""
 

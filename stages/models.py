@@ -11,7 +11,7 @@ from pipeline.panorama.config import PanoramaConfig
 from pipeline.pretrained import DEMO
 from pipeline.settings import fingerprint
 from pipeline.student.folder import require_student
-from stages.files import digest
+from stages.files import digest, read_json
 from stages.training_record import RECORD, training_geometry
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ class Model(Protocol):
     @property
     def identity(self) -> str:
         """Names the network by its content, and how it is shown panoramas: other outputs, other name."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What a person calls it, for maps and reports: no path of this machine."""
         ...
 
     @property
@@ -69,6 +74,12 @@ class StudentModel:
         return fingerprint([digest(self.folder / name) for name in ("config.json", "model.safetensors")])
 
     @property
+    def name(self) -> str:
+        """See `Model`."""
+        made = read_json(self.folder / RECORD).get("fingerprint")
+        return f"student {made}" if made else self.folder.name
+
+    @property
     def usual(self) -> PanoramaConfig:
         """See `Model`."""
         return training_geometry(self.folder)
@@ -87,6 +98,11 @@ class DemoModel(StudentModel):
     folder: Path = DEMO / "student_start"
 
     @property
+    def name(self) -> str:
+        """See `Model`."""
+        return "the embedded demo network"
+
+    @property
     def usual(self) -> PanoramaConfig:
         """See `Model`."""
         return PanoramaConfig(_DEMO_WIDTH)
@@ -103,6 +119,12 @@ class OnnxStudentModel:
     def identity(self) -> str:
         """See `Model`."""
         return digest(self.path)
+
+    @property
+    def name(self) -> str:
+        """See `Model`."""
+        path = self.path.resolve()
+        return path.parent.name if path.name == EXPORTED else path.name
 
     @property
     def usual(self) -> PanoramaConfig:

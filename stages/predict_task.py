@@ -26,7 +26,7 @@ from pipeline.panorama.level import level_image, unlevel_values
 from pipeline.settings import fingerprint
 from stages.events import failure
 from stages.files import named_after_panorama
-from stages.label_files import is_foreign, label_path, overlay_path, read_notes, write_labels
+from stages.label_files import MADE_BY, is_foreign, label_path, overlay_path, read_notes, write_labels
 from stages.map_files import map_facts, write_overlay
 from stages.models import Model
 from stages.predictor import Predictor
@@ -104,8 +104,9 @@ def _predict(task: PredictTask, predictor: Predictor) -> OpenedPanorama:
     elif picture_path.is_file():  # that another network left; it would not be of these labels
         picture_path.unlink()
     facts = map_facts(task.path, panorama, labels_hw, confidence_hw, predictor.label_set, fov)
+    notes = {**task.names, **made_of, **facts, MADE_BY: task.model.name}
     # Last: this file is the mark that all of the panorama's outputs are there.
-    write_labels(labels_path, labels_hw, predictor.label_set, {**task.names, **made_of, **facts})
+    write_labels(labels_path, labels_hw, predictor.label_set, notes)
     return panorama
 
 

@@ -71,7 +71,7 @@ def page_html(source: ReportSource, parts: PageParts) -> str:
         "generator": GENERATOR,
         "title": escape(_clean(source.title)),
         "style": _text("page.css"),
-        "count": f"{len(names)} panorama{'s' if len(names) != 1 else ''}",
+        "count": f"{len(names)} panorama{'s' if len(names) != 1 else ''}{_made_by(source)}",
         "notes": "".join(f"<li>{with_commands(_clean(note))}</li>" for note in parts.notes),
         "evaluation": parts.evaluation,
         "agreement": agreement_html(parts.agreements, parts.compared, layer_names(source),
@@ -93,6 +93,10 @@ def page_html(source: ReportSource, parts: PageParts) -> str:
     }  # fmt: skip
     # One pass over the template: what is filled in is never searched for places itself.
     return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], _text("page.html"))
+
+
+def _made_by(source: ReportSource) -> str:
+    return f", mapped by {escape(_clean(source.made_by))}" if source.made_by else ""
 
 
 def json_in_html(value: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from pipeline.classes import LabelSet
 from pipeline.errors import InputError
 from stages.export_folder import size_of_export
+from stages.label_files import MADE_BY, read_notes
 
 WORKING = "working"
 TABLE, SHARES, STYLE = "panoramas.csv", "class_shares.csv", "labels.qml"
@@ -98,6 +99,8 @@ class ReportSource:
     """Whether maps have the working size, in which tilted cameras are level and parts lie in their place."""
     layer_names: Mapping[str, str] = field(default_factory=dict[str, str])
     """What its layers are called, where that is not the usual name."""
+    made_by: str = ""
+    """What made its label maps, as a person calls that; empty where they do not say it."""
     notes: tuple[str, ...] = ()
     """What it lacks and how to get it, beside what can be seen of its panoramas; a sentence each."""
 
@@ -144,7 +147,13 @@ def read_source(folder: Path, pictures: Path | None = None, title: str = "") -> 
                          "--panoramas is the folder that the maps were made from", "Correct it")  # fmt: skip
     size = size_of_export(folder)
     return ReportSource(title or folder.resolve().name, labels, panoramas, size == WORKING,
-                        {"labels": "ensemble"} if size else {})  # fmt: skip
+                        {"labels": "ensemble"} if size else {}, _made_by(panoramas))  # fmt: skip
+
+
+def _made_by(panoramas: Sequence[SourcePanorama]) -> str:
+    """What the first label map says of its origin; one command writes all of a folder."""
+    first = next((path for panorama in panoramas if (path := panorama.maps.get("labels"))), None)
+    return str(read_notes(first).get(MADE_BY, "")) if first else ""
 
 
 def _panorama(folder: Path, pictures: Path | None, row: Mapping[str, str], shares: Mapping[str, str]) -> SourcePanorama:

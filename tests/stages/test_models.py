@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.errors import WeightsError
 from pipeline.panorama.config import PanoramaConfig
+from pipeline.pretrained import network_name
 from stages.models import EXPORTED, KIND, DemoModel, OnnxStudentModel, StudentModel, open_model, open_student
 from stages.training_record import RECORD
 
@@ -52,6 +53,17 @@ def test_a_student_is_named_by_its_weights_wherever_they_lie(tmp_path: Path) -> 
     assert names[0] == names[1] != names[2]
     (here / "config.json").write_text("{}")
     assert open_student(here).identity != names[0]
+
+
+def test_networks_have_a_name_for_people_without_a_folder_of_this_machine(tmp_path: Path) -> None:
+    trained = write_folder(tmp_path / "students" / "ab12" / "final", fingerprint="ab12")
+    assert open_student(trained).name == "student ab12"
+    assert open_student(write_folder(tmp_path / "mine")).name == "mine"
+    assert OnnxStudentModel(tmp_path / "streets" / EXPORTED).name == "streets"
+    assert OnnxStudentModel(tmp_path / "streets.onnx").name == "streets.onnx"
+    assert DemoModel().name == "the embedded demo network"
+    assert network_name("nvidia/segformer-b5") == "nvidia/segformer-b5"
+    assert network_name(str(tmp_path / "gone" / "net.onnx")) == "net.onnx" and network_name("") == ""
 
 
 @pytest.mark.parametrize("lost", ["config.json", "model.safetensors"])

@@ -17,9 +17,11 @@ from pipeline.student.config import StudentConfig
 from pipeline.student.model import save_student, start_student
 from stages.events import Event, ItemFailed, Note, StageAdvanced, StageStarted
 from stages.files import write_whole
+from stages.label_files import read_notes
 from stages.models import StudentModel
 from stages.predict import PredictJob, predict
 from stages.predictor import load_predictor
+from stages.report.source import read_source
 from stages.training_record import training_geometry
 
 HEIGHT, WIDTH = 64, 128
@@ -94,6 +96,8 @@ def test_labels_are_indexed_images_of_the_sources_size_under_the_sources_names(j
         picture = Image.open(job.out / "labels" / f"{name}.png")
         assert (picture.mode, picture.size) == ("P", (WIDTH, HEIGHT))
         assert (picture.getpalette() or [])[:39] == [value for colour in DENSEPASS_13.palette for value in colour]
+        assert read_notes(job.out / "labels" / f"{name}.png")["made_by"] == "student"
+    assert read_source(job.out).made_by == "student"
     assert not list(job.out.rglob("*.partial"))
 
 

@@ -41,6 +41,8 @@ def test_every_place_of_the_template_is_filled_and_none_of_what_fills_it() -> No
     assert re.findall(r"\{\{(\w+)\}\}", html.replace("a {{cards}}", "").replace("see {{data}}", "")) == []
     assert "see {{data}}" in html and "a {{cards}}" in card(html, 0)
     assert "Streets &lt;1&gt;" in html and "<1>" not in html
+    source = ReportSource("Streets", LABELS, (panorama("a"),), made_by="nets/<b5>")
+    assert "<p>1 panorama, mapped by nets/&lt;b5&gt;. Shares" in page_html(source, PageParts([""], [""], ()))
     assert re.search(r"\b1 panorama\b", html) and "2 panoramas" in page_of(panorama("a"), panorama("b"))
 
 

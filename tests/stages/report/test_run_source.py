@@ -37,6 +37,7 @@ def test_names_title_and_folders_are_the_runs(own_finished: Path) -> None:
     assert [own.id for own in found.source.panoramas] == ["evaluation/9", "panoramas/0", "panoramas/1", "panoramas/2"]
     assert found.pictures == (own_finished / "photos", own_finished / "held_out")
     assert found.folder == small_run(own_finished).folder / "report-layers"
+    assert found.source.made_by == "the ensemble of SAM (demo), the demo's assistant"
     assert found.source.maps_are_level and found.source.layer_names["labels"] == "ensemble"
     assert run_report(small_run(own_finished), RunReportOptions("Mine")).source.title == "Mine"
 
