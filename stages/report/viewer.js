@@ -364,12 +364,32 @@ function onKey(event) {
   element("said").textContent = directionInWords();
 }
 
+// Where each mouse button or finger that is down was last, by the pointer's id: one turns the view, two zoom it.
+const held = new Map();
+
+function onPointerDown(event) {
+  held.set(event.pointerId, { x: event.clientX, y: event.clientY });
+  element("stage").setPointerCapture(event.pointerId);
+}
+
+function onDrag(event) {
+  const before = held.get(event.pointerId), now = { x: event.clientX, y: event.clientY };
+  if (!before) return;
+  held.set(event.pointerId, now);
+  if (view.flat) return;
+  const other = [...held].find(([id]) => id !== event.pointerId)?.[1];
+  const apart = (point) => Math.hypot(point.x - other.x, point.y - other.y);
+  const degrees = view.fov / element("stage").clientWidth / held.size;
+  change({
+    yaw: view.yaw - degrees * (now.x - before.x),
+    pitch: view.pitch + degrees * (now.y - before.y),
+    fov: other ? view.fov * apart(before) / Math.max(apart(now), 1) : view.fov,
+  });
+}
+
 function onPointer(event) {
-  const stage = element("stage"), box = stage.getBoundingClientRect();
-  if (event.buttons && !view.flat) {
-    const degrees = view.fov / stage.clientWidth;
-    change({ yaw: view.yaw - degrees * event.movementX, pitch: view.pitch + degrees * event.movementY });
-  }
+  onDrag(event);
+  const box = element("stage").getBoundingClientRect();
   const across = (event.clientX - box.left) / box.width, down = (event.clientY - box.top) / box.height;
   element("under").textContent = wordsUnder(across, down);
 }
@@ -381,7 +401,8 @@ function startViewer() {
     console.info("The flat picture is shown: " + error.message);
   }
   const stage = element("stage");
-  stage.addEventListener("pointerdown", (event) => stage.setPointerCapture(event.pointerId));
+  stage.addEventListener("pointerdown", onPointerDown);
+  stage.addEventListener("lostpointercapture", (event) => held.delete(event.pointerId));
   stage.addEventListener("pointermove", onPointer);
   stage.addEventListener("focus", tellDirection);
   stage.addEventListener("wheel", (event) => {

@@ -177,6 +177,34 @@ KEYS = """<script>window.addEventListener("load", () => {
 });</script></body>"""
 
 
+FINGERS = """<script>window.addEventListener("load", () => {
+  const stage = element("stage"), told = [];
+  stage.setPointerCapture = () => {};
+  const finger = (type, pointerId, clientX, clientY) =>
+    stage.dispatchEvent(new PointerEvent(type, { pointerId, clientX, clientY, bubbles: true }));
+  const tell = () => told.push([view.yaw, view.pitch, view.fov].map((value) => value.toFixed(2)).join(" "));
+  finger("pointermove", 1, 500, 300); tell();
+  finger("pointerdown", 1, 400, 300); finger("pointermove", 1, 320, 300); tell();
+  finger("pointerdown", 2, 420, 300); finger("pointermove", 2, 520, 300); tell();
+  finger("lostpointercapture", 1, 320, 300); finger("lostpointercapture", 2, 520, 300);
+  finger("pointermove", 2, 0, 0); tell();
+  document.body.dataset.told = told.join("; ") + "; " + stage.clientWidth;
+});</script></body>"""
+
+
+def test_one_finger_turns_and_two_zoom(page: Path, tmp_path: Path) -> None:
+    copy = page.with_name("fingers.html")
+    copy.write_text(page.read_text(encoding="utf-8").replace("</body>", FINGERS), encoding="utf-8")
+    dom = browse(copy, "view=0", tmp_path, "--dump-dom")
+    copy.unlink()
+    *views, width = unescape(re.findall(r'data-told="([^"]*)"', dom)[0]).split("; ")
+    hovered, turned, zoomed, released = ([float(value) for value in one.split()] for one in views)
+    fov = hovered[2]
+    assert turned == pytest.approx([hovered[0] + 80 * fov / float(width), hovered[1], fov], abs=0.02)
+    assert zoomed[2] == pytest.approx(fov * 100 / 200, abs=0.02), "the fingers are twice as far apart"
+    assert released == zoomed, "a finger that was lifted does nothing"
+
+
 def test_keys_turn_choose_layers_and_close_and_the_class_is_told(page: Path, tmp_path: Path) -> None:
     copy = page.with_name("keys.html")
     copy.write_text(page.read_text(encoding="utf-8").replace("</body>", KEYS), encoding="utf-8")
