@@ -205,7 +205,7 @@ def _sam_block(checkpoint: str) -> str:
     """The SAM whose published file has this name, else ViT-B."""
     model = next((model for model, known in CHECKPOINTS.items() if known.name == Path(checkpoint).name), "vit_b")
     is_small = model == "vit_t"
-    about = ("MobileSAM's weights: it is for machines without a GPU; with one, vit_b and 32 points per side find more."
+    about = ("MobileSAM's weights: for machines without a GPU; with one, the larger vit_b and 32 points are affordable."
              if is_small else "SAM's weights.")  # fmt: skip
     return _block(f"`goodsam fetch-weights {model}` brings {about}", "[sam]", f'model = "{model}"',
                   f"checkpoint = {_text(checkpoint)}", f"points_per_side = {16 if is_small else 32}",
