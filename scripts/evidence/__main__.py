@@ -30,7 +30,7 @@ from scripts.evidence.plots import plot
 from scripts.evidence.real import REAL, measure_real, real_table
 from scripts.evidence.scenes import Scenes
 from scripts.evidence.study import PARTS, Part, Variant
-from scripts.evidence.tables import STUDENT, Record, change, figures, losers, markdown, seeds_record
+from scripts.evidence.tables import STUDENT, STUDENT_START, Record, change, figures, losers, markdown, seeds_record
 from scripts.evidence.work import Matrices, Study
 
 QUICK = ("distill.steps=4", "distill.warmup_steps=1", "sam.points_per_side=4", "adapt.steps=3", "adapt.held_out=1",
@@ -78,12 +78,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def has_what_it_needs(name: str) -> bool:
-    """Whether the file is there without which a part is skipped; it is said which one is not."""
-    needed = PARTS[name].needs
-    if needed and not Path(needed).exists():
-        print(f"{name}: skipped, for there is no {needed} (`goodsam fetch-weights vit_t` brings it)")
-        return False
-    return True
+    """Whether the files are there without which a part is skipped; it is said which ones are not."""
+    missing = [need for need in PARTS[name].needs if not Path(need.path).exists()]
+    for need in missing:
+        print(f"{name}: skipped, for there is no {need.path} (`{need.remedy}` brings it)")
+    return not missing
 
 
 def _measure_real(options: argparse.Namespace, out: Path) -> None:
@@ -185,6 +184,7 @@ def _row(
         "assistant_blend": figures(blend, ids),
         "classes that lose": losers(study.run(variant).recipe.classes.names, blend, ensemble),
         "student": _student_record(students[variant], students[before] if before else [], ids),
+        "student_start": _start_record(study, variant, ids) if students[variant] else None,
     }
 
 
@@ -195,6 +195,11 @@ def _student_record(students: Sequence[Matrices], before: Sequence[Matrices], id
     pairs = [(one[STUDENT], other) for one, other in zip(before, own, strict=False)]  # of the seeds that both have
     ends = change(*(np.sum(side, axis=0) for side in zip(*pairs, strict=True))) if pairs else []
     return seeds_record(own, ids) | {"change": ends}
+
+
+def _start_record(study: Study, variant: Variant, ids: Sequence[str]) -> Record | None:
+    """Figures of a row's student before it learns."""
+    return figures(study.start(variant)[STUDENT_START], ids) if variant.has_students else None
 
 
 def write(out: Path, name: str, record: Record) -> None:

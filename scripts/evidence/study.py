@@ -29,6 +29,15 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Need:
+    """A file that no package holds, without which a part is skipped."""
+
+    path: str
+    remedy: str
+    """The command that brings it."""
+
+
+@dataclass(frozen=True)
 class Part:
     """A table of the study."""
 
@@ -46,8 +55,8 @@ class Part:
     """`evaluation.controls` that are measured with the first variant."""
     blends: tuple[Variant, ...] = ()
     """Variants whose assistant's blends are further rungs beside the first variant's, under the variants' names."""
-    needs: str = ""
-    """File without which the part is skipped; empty: none."""
+    needs: tuple[Need, ...] = ()
+    """Files without which the part is skipped."""
     over: str = ""
     """What the rows are drawn over: seconds (of stage one, measured for each row) or steps (of the student). Empty:
     the rows are drawn below each other."""
@@ -59,11 +68,21 @@ _HALVES = ("distill.crop_width=512",)
 time (scripts/README.md)."""
 _AS_DRAWN = ("assistant.views_weight=0", "fusion.join=0", "fusion.protect_rare=0", "fusion.protect_thin=false",
              "losses.hard=true", "losses.class_balance=0")  # fmt: skip
-MOBILE_SAM = "cache/weights/mobile_sam.pt"
-"""Where `goodsam fetch-weights vit_t` puts MobileSAM's weights."""
-_WITH_MOBILE_SAM = ("sam.model=vit_t", f"sam.checkpoint={MOBILE_SAM}", "sam.pred_iou_thresh=0.88",
+MOBILE_SAM = Need("cache/weights/mobile_sam.pt", "goodsam fetch-weights vit_t")
+_WITH_MOBILE_SAM = ("sam.model=vit_t", f"sam.checkpoint={MOBILE_SAM.path}", "sam.pred_iou_thresh=0.88",
                     "sam.stability_score_thresh=0.95", "sam.precision=auto")  # fmt: skip
+_B0_FOLDER = "data/assistant/out/b0_start"
+B0_START = Need(
+    f"{_B0_FOLDER}/model.safetensors",
+    "python -m scripts.train_demo_assistant b0_start --begin-with pipeline/demo/assistant --minutes 60",
+)
+_B0 = ("student.size=b0", f"student.weights={_B0_FOLDER}")
 _AS_STREET = ("sam.prompt_things=true", "fusion.unreliable=keep", "fusion.protect_rare=0")
+
+
+def _assistant(folder: str) -> tuple[str, ...]:
+    """Settings by which the network of a folder is the assistant."""
+    return ("assistant.kind=transformers", f"assistant.name={folder}", "assistant.label_set=densepass13")
 
 
 def one_by_one(*rows: tuple[str, str] | tuple[str, tuple[str, ...]], has_students: bool = True) -> tuple[Variant, ...]:
@@ -221,7 +240,32 @@ PARTS = {
             has_students=False,
         ),
         seeds=0,
-        needs=MOBILE_SAM,
+        needs=(MOBILE_SAM,),
+    ),
+    "b0": Part(
+        "A B0 student",
+        "What does a student of 3.7 million parameters make of the ensembles, and what would the truth make of it?",
+        (
+            DEFAULT,
+            Variant("B0", _B0),
+            Variant("B0, of the ensemble of MobileSAM and prompted things",
+                    (*_B0, *_WITH_MOBILE_SAM, "sam.prompt_things=true")),
+            Variant("B0, taught by the truth", _B0, taught_by="truth"),
+        ),
+        seeds=1,
+        settings=_HALVES,
+        needs=(MOBILE_SAM, B0_START),
+    ),
+    "assistants": Part(
+        "Other assistants",
+        "What would an assistant give that has learned from wide views and large crops, as students' starts have?",
+        one_by_one(
+            ("the start of the demo's student (0.78 million parameters)", _assistant("pipeline/demo/student_start")),
+            ("the start of a B0 student (3.7 million)", _assistant(_B0_FOLDER)),
+            has_students=False,
+        ),
+        seeds=0,
+        needs=(B0_START,),
     ),
     "labels": Part(
         "Labels",

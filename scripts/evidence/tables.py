@@ -18,7 +18,7 @@ from pipeline.evaluate.metrics import ConfusionMatrix
 from scripts.evidence.scenes import RANGES, range_of
 from scripts.evidence.study import Part
 
-STUDENT = "student"
+STUDENT, STUDENT_START = "student", "student_start"
 OVER = {"seconds": "stage one, s per panorama", "steps": "steps of the student"}
 """What the rows of a part may be drawn over."""
 _LOSS = 0.01

@@ -30,7 +30,7 @@ from pipeline.settings import fingerprint
 from pipeline.student.model import start_identity, start_student
 from scripts.evidence.scenes import Scenes
 from scripts.evidence.study import DEFAULT, Variant
-from scripts.evidence.tables import STUDENT
+from scripts.evidence.tables import STUDENT, STUDENT_START
 from scripts.evidence.timing import seconds_of_stage_one
 from scripts.evidence.truth import read_truth, truth_run, with_corrections, with_data
 from scripts.measure_students import matrix_of, read
@@ -144,14 +144,15 @@ class Study:
         taught_by = "truth-" if variant.taught_by == "truth" else ""
         return self._once(f"student-{taught_by}{final.parent.name}", lambda: self._measure(load_predictor(final)))
 
-    def start(self) -> Matrices:
-        """Confusion matrices of the student before it learns."""
-        recipe = self.run(Variant("start")).recipe
+    def start(self, variant: Variant = DEFAULT) -> Matrices:
+        """Confusion matrices of a variant's student before it learns."""
+        recipe = self.run(variant).recipe
         torch.manual_seed(0)
         model = start_student(recipe.student, recipe.classes).model.eval()
         start = StudentPredictor(model, recipe.classes, "cpu")
-        seen = fingerprint(start_identity(recipe.student, recipe.classes), recipe.student.scale)
-        return self._once(f"start-{seen}", lambda: {"student_start": self._measure(start)[STUDENT]})
+        begins_with = start_identity(recipe.student, recipe.classes) or recipe.student.size
+        seen = fingerprint(begins_with, recipe.student.scale)
+        return self._once(f"start-{seen}", lambda: {STUDENT_START: self._measure(start)[STUDENT]})
 
     def _taught(self, variant: Variant, seed: int) -> Run:
         """The run whose student a variant asks for, with what teaches it."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.evidence.__main__ import has_what_it_needs
-from scripts.evidence.study import DEFAULT, MOBILE_SAM, PARTS, Variant, one_by_one
+from scripts.evidence.study import B0_START, DEFAULT, MOBILE_SAM, PARTS, Variant, one_by_one
 from scripts.evidence.tables import OVER
 
 
@@ -39,10 +39,12 @@ def test_a_part_is_skipped_by_name_without_the_file_that_it_needs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert has_what_it_needs("ladder") and not has_what_it_needs("mobile-sam")
-    assert f"mobile-sam: skipped, for there is no {MOBILE_SAM}" in capsys.readouterr().out
-    Path(MOBILE_SAM).parent.mkdir(parents=True)
-    Path(MOBILE_SAM).touch()
-    assert has_what_it_needs("mobile-sam")
+    told = f"skipped, for there is no {MOBILE_SAM.path} (`goodsam fetch-weights vit_t` brings it)"
+    assert capsys.readouterr().out == f"mobile-sam: {told}\n"
+    Path(MOBILE_SAM.path).parent.mkdir(parents=True)
+    Path(MOBILE_SAM.path).touch()
+    assert has_what_it_needs("mobile-sam") and not has_what_it_needs("b0")
+    assert B0_START.path in capsys.readouterr().out
 
 
 def test_recipes_are_made_by_commands_that_make_some_and_labels_are_counted_where_they_teach() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.evidence.__main__ import QUICK, few_steps
+from scripts.evidence.__main__ import QUICK, few_steps, with_settings
 from scripts.evidence.scenes import Scenes
-from scripts.evidence.study import PARTS, Variant
+from scripts.evidence.study import DEFAULT, PARTS, Variant
 from scripts.evidence.work import Study, slug, tell
 from stages.events import ItemFailed, Note, StageFinished
 from tests.stages.small_run import write_panorama
@@ -18,18 +18,18 @@ from tests.stages.small_run import write_panorama
 
 def test_every_variant_is_a_recipe_of_its_own(tmp_path: Path) -> None:
     study = Study(tmp_path, Scenes(tmp_path / "scenes", 1, 1))
-    default = study.run(Variant("the demo's recipe")).recipe
-    for part in PARTS.values():
+    for part in map(with_settings, PARTS.values()):
+        default = study.run(part.variants[0]).recipe
         names = [slug(variant.name) for variant in part.variants]
         assert len(set(names)) == len(names)
-        assert not part.variants[0].settings, "others are compared with the demo's recipe"
+        assert part.variants[0].name == DEFAULT.name, "others are compared with the demo's recipe"
         for variant in (*part.variants, *part.blends):
             if variant.made_by:  # a command writes its recipe first
                 continue
             recipe = study.run(variant, seed=2).recipe
             assert recipe.student.seed == 2
             same = replace(recipe, name=default.name, student=replace(recipe.student, seed=0)) == default
-            assert same == (not variant.settings), variant.name
+            assert same == (variant.settings == part.variants[0].settings), variant.name
 
 
 def test_every_variant_of_a_quick_study_is_a_recipe(tmp_path: Path) -> None:
