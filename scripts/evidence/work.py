@@ -37,13 +37,13 @@ from scripts.measure_students import matrix_of, read
 from stages.adapt import STAGE as ADAPT
 from stages.adapt import adapt
 from stages.controls import RunControls
-from stages.distill import distill
+from stages.distill import distill, distill_job
 from stages.events import Event, ItemFailed, StageFinished
 from stages.predictor import StudentPredictor, load_predictor
 from stages.reading import RunReader
 from stages.rungs import teacher_rungs
 from stages.runs import Run, open_run
-from stages.splits import evaluation_panoramas
+from stages.splits import evaluation_panoramas, learning_panoramas
 from stages.teacher_cache import teacher_cache
 from stages.tune import tune
 from stages.tuned_recipe import write_recipe
@@ -134,15 +134,16 @@ class Study:
         return self.out / "recipes" / f"{variant.made_by}.toml"
 
     def student(self, variant: Variant, seed: int) -> Matrices:
-        """Confusion matrices of a variant's student, which is trained where it is missing.
+        """Confusion matrices of a variant's student, which is trained unless it has been measured before.
 
         Raises:
             GoodSAMError: the training fails.
         """
         run = self._taught(variant, seed)
-        final = distill(run, tell)
+        job = distill_job(run, RunReader.open(run, learning_panoramas(run.recipe)))
         taught_by = "truth-" if variant.taught_by == "truth" else ""
-        return self._once(f"student-{taught_by}{final.parent.name}", lambda: self._measure(load_predictor(final)))
+        return self._once(f"student-{taught_by}{job.fingerprint}",
+                          lambda: self._measure(load_predictor(distill(run, tell))))  # fmt: skip
 
     def start(self, variant: Variant = DEFAULT) -> Matrices:
         """Confusion matrices of a variant's student before it learns."""

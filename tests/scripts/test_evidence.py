@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,7 +51,10 @@ def test_adapt_and_tune_make_rows_and_the_assistants_images_alone_make_rungs(tmp
     assert "- tuned. Written by `goodsam tune`" in (tmp_path / "evidence.md").read_text()
     made = {file: file.stat().st_mtime_ns for file in (tmp_path / "recipes").iterdir()}
     assert len(made) == 2
+    assert rows["adapted"]["student_start"] == rows[DEFAULT.name]["student_start"] == rungs["student_start"]
+    shutil.rmtree(tmp_path / "cache" / "students")  # what has been measured is not trained again
     assert measure(study, part, tmp_path, "ladder") == record
+    assert not (tmp_path / "cache" / "students").exists()
     assert made == {file: file.stat().st_mtime_ns for file in (tmp_path / "recipes").iterdir()}, "made once"
 
 
