@@ -5,10 +5,13 @@
     python -m scripts.demo_data --kind wide --count 3000 --per-scene 6 --seed-offset 1400 --out data/assistant/wide
     python -m scripts.train_demo_assistant assistant --minutes 180 --views data/assistant/views data/assistant/tilted
     python -m scripts.train_demo_assistant student_start --minutes 120 --views data/assistant/{views,tilted,wide}
+    python -m scripts.train_demo_assistant b0_start --begin-with pipeline/demo/assistant --minutes 60 \\
+        --views data/assistant/{views,tilted,wide}
 
-Neither network ever sees a panorama: what they lose there is the gap that GoodSAM closes. The schedule follows the
-clock, so that a busy machine trains less, not longer; a killed run goes on from its last checkpoint.
-`python -m scripts.evaluate_demo_assistant` measures what comes out.
+The last one, a SegFormer-B0 that begins as the assistant, is for `scripts.evidence` and not in the project. No network
+ever sees a panorama: what they lose there is the gap that GoodSAM closes. The schedule follows the clock, so that a
+busy machine trains less, not longer; a killed run goes on from its last checkpoint. `python -m
+scripts.evaluate_demo_assistant` measures what comes out.
 
 Legend: B images of a batch, N images in memory, H W pixels, 3 = RGB.
 """
