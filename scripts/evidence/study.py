@@ -251,6 +251,8 @@ PARTS = {
             Variant("B0, of the ensemble of MobileSAM and prompted things",
                     (*_B0, *_WITH_MOBILE_SAM, "sam.prompt_things=true")),
             Variant("B0, taught by the truth", _B0, taught_by="truth"),
+            Variant("B0, 640 steps", (*_B0, "distill.steps=640")),
+            Variant("B0, 640 steps, taught by the truth", (*_B0, "distill.steps=640"), taught_by="truth"),
         ),
         seeds=1,
         settings=_HALVES,
