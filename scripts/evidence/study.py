@@ -85,6 +85,9 @@ def _assistant(folder: str) -> tuple[str, ...]:
     return ("assistant.kind=transformers", f"assistant.name={folder}", "assistant.label_set=densepass13")
 
 
+_STUDENT_START = _assistant("pipeline/demo/student_start")
+
+
 def one_by_one(*rows: tuple[str, str] | tuple[str, tuple[str, ...]], has_students: bool = True) -> tuple[Variant, ...]:
     """The demo's recipe, and variants of it from (name, setting or settings)."""
     changed = [
@@ -262,12 +265,16 @@ PARTS = {
         "Other assistants",
         "What would an assistant give that has learned from wide views and large crops, as students' starts have?",
         one_by_one(
-            ("the start of the demo's student (0.78 million parameters)", _assistant("pipeline/demo/student_start")),
+            ("the start of the demo's student (0.78 million parameters)", _STUDENT_START),
+            ("and unreliable masks keep its labels", (*_STUDENT_START, "fusion.unreliable=keep")),
+            ("and MobileSAM's masks", (*_STUDENT_START, *_WITH_MOBILE_SAM)),
+            ("and MobileSAM's masks, of which unreliable ones keep its labels",
+             (*_STUDENT_START, *_WITH_MOBILE_SAM, "fusion.unreliable=keep")),
             ("the start of a B0 student (3.7 million)", _assistant(_B0_FOLDER)),
             has_students=False,
         ),
         seeds=0,
-        needs=(B0_START,),
+        needs=(MOBILE_SAM, B0_START),
     ),
     "labels": Part(
         "Labels",
