@@ -12,9 +12,10 @@ import torch
 from transformers import SegformerForSemanticSegmentation
 
 from pipeline.classes import DENSEPASS_13
+from pipeline.world import build_scene, render_perspective
 from scripts import train_demo_assistant
 from scripts.demo_data import Batch
-from scripts.train_demo_assistant import PLANS, Training, ViewPool, main, train
+from scripts.train_demo_assistant import DEMO, PLANS, Training, ViewPool, main, train
 
 NAME, SIDE, HOUR = "student_start", 64, 3600.0
 Weights = dict[str, torch.Tensor]
@@ -98,6 +99,33 @@ def test_a_training_begins_with_published_weights_and_takes_nothing_else(tmp_pat
     assert_equal(training.network.state_dict(), published(start))
     assert_equal(training.average.state_dict(), published(start))
     assert (training.step, training.elapsed, training.optimiser.state_dict()["state"]) == (0, 0.0, {})
+
+
+@pytest.mark.slow
+def test_a_wider_network_begins_nearly_as_the_narrow_one(tmp_path: Path) -> None:
+    narrow = SegformerForSemanticSegmentation.from_pretrained(DEMO / "assistant", dtype=torch.float32).eval()
+    wide = Training("b0_start", HOUR, tmp_path / "wide.pt")
+    fresh = wide.network.eval().state_dict()["decode_head.classifier.weight"].clone()
+    image_HW3 = render_perspective(build_scene(0), 256, 256, 70.0).image_HW3
+    pixels = torch.from_numpy(image_HW3).permute(2, 0, 1)[None].float() / 255
+    pixels = (pixels - wide.mean_311) / wide.std_311
+    before = agreement(wide.network, narrow, pixels)
+    wide.begin_with(DEMO / "assistant")
+    assert agreement(wide.network, narrow, pixels) > 0.8 > before
+    fuse = "decode_head.linear_fuse.weight"
+    taken, own = published(DEMO / "assistant")[fuse], wide.network.state_dict()[fuse]
+    for level in range(4):  # the inputs of every level begin where that level's do
+        assert torch.equal(own[:192, 256 * level : 256 * level + 192], taken[:, 192 * level : 192 * (level + 1)])
+    assert torch.equal(wide.network.state_dict()["decode_head.classifier.weight"][:, 192:], fresh[:, 192:])
+
+
+@torch.no_grad()
+def agreement(
+    one: SegformerForSemanticSegmentation, other: SegformerForSemanticSegmentation, pixels: torch.Tensor
+) -> float:
+    """Share of the pixels to which both networks give the same label."""
+    labels = [network(pixel_values=pixels).logits.argmax(1) for network in (one, other)]
+    return (labels[0] == labels[1]).float().mean().item()
 
 
 @pytest.mark.slow
