@@ -51,7 +51,9 @@ def find_network(name: str, key: str) -> Path:
 def network_name(name: str) -> str:
     """What a person calls a network, given its name on the hub or its path: no folder of this machine is in it."""
     path = Path(name).expanduser()
-    return path.name if path.is_absolute() or path.exists() else name
+    if not path.is_absolute() and not path.exists():
+        return name
+    return path.parent.name if path.name == "final" else path.name  # final: a run's, whose folder has the name
 
 
 def network_digest(folder: Path) -> str:

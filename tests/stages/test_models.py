@@ -62,6 +62,7 @@ def test_networks_have_a_name_for_people_without_a_folder_of_this_machine(tmp_pa
     assert OnnxStudentModel(tmp_path / "streets" / EXPORTED).name == "streets"
     assert OnnxStudentModel(tmp_path / "streets.onnx").name == "streets.onnx"
     assert DemoModel().name == "the embedded demo network"
+    assert network_name(str(tmp_path / "assistants" / "cd34" / "final")) == "cd34"
     assert network_name("nvidia/segformer-b5") == "nvidia/segformer-b5"
     assert network_name(str(tmp_path / "gone" / "net.onnx")) == "net.onnx" and network_name("") == ""
 
