@@ -12,7 +12,9 @@ learns faster from one that knows streets:
 
     python -m scripts.real_check --data FOLDER --held-out 8 --steps 2500 --size tiny --start demo
 
-begins with the demo's start, which has learned from scenes of the demo world. Killed commands resume.
+begins with the demo's start, which has learned from scenes of the demo world. `--sam cache/weights/mobile_sam.pt`
+(`goodsam fetch-weights vit_t`) finds masks with MobileSAM, as the recipes of `goodsam init` do without a GPU, in place
+of the demo SAM. Killed commands resume.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import argparse
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -48,7 +51,14 @@ def write_rig_mask(path: Path) -> None:
 
 
 def real_run(
-    data: Path, cache: Path, steps: int, limit: int, held_out: int = 0, start: str = "", size: str = "b0"
+    data: Path,
+    cache: Path,
+    steps: int,
+    limit: int,
+    held_out: int = 0,
+    start: str = "",
+    size: str = "b0",
+    sam: Path | None = None,
 ) -> Run:
     """The run: ONNX assistant that sees what the recipe `street` shows, demo SAM, 19 classes, rig and nadir ignored, a
     student that sees the panorama as it is.
@@ -61,6 +71,7 @@ def real_run(
         held_out: panoramas that the student does not learn from, and is validated on.
         start: folder of a student of that size to begin with, or demo; empty: random weights.
         size: of the student, as `student.size`.
+        sam: MobileSAM's weights; None: the demo SAM.
 
     Raises:
         InputError: there is no assistant.
@@ -68,7 +79,7 @@ def real_run(
     networks = sorted((data / "assistant").glob("*.onnx"))
     if not networks:
         raise InputError(f"{data / 'assistant'} has no .onnx file", "a Cityscapes network must be there", "Pass --data")
-    folder, labels = cache / "real", data / "machine_labels"
+    folder, labels = cache / ("real-mobile-sam" if sam else "real"), data / "machine_labels"
     write_rig_mask(folder / "rig.png")
     demo, street = open_recipe("demo"), open_recipe("street")
     recipe = merge_recipe(demo, {
@@ -83,6 +94,7 @@ def real_run(
                       "whole_weight": street.assistant.whole_weight, "views_weight": street.assistant.views_weight,
                       "feature_levels": [1, 2, 3]},
         "views": {**asdict(street.views), "size": street.views.size * demo.panorama.width // street.panorama.width},
+        "sam": asdict(demo.sam) if sam is None else asdict(street.sam) | _mobile_sam(sam),
         "fusion": asdict(street.fusion),
         "student": {"size": size, "weights": start, "scale": 1},
         "distill": {"steps": max(steps, 1), "learning_rate": 6e-4, "crop_width": 512,
@@ -91,6 +103,11 @@ def real_run(
         "evaluation": {"overlays": 8, "student_start": False},
     })  # fmt: skip
     return Run(recipe, folder)
+
+
+def _mobile_sam(weights: Path) -> dict[str, Any]:
+    """The settings in which the recipes of `goodsam init` differ from `street` where there is no GPU."""
+    return {"model": "vit_t", "checkpoint": str(weights), "points_per_side": 16}
 
 
 def main() -> None:
@@ -102,6 +119,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=0, help="panoramas to validate the student on; 0: none")
     parser.add_argument("--start", default="", help="folder of a student to begin with, or demo; else random weights")
     parser.add_argument("--size", default="b0", choices=["tiny", "b0", "b1", "b2"], help="of the student")
+    parser.add_argument("--sam", type=Path, help="MobileSAM's weights, in place of the demo SAM")
     parser.add_argument("--limit", type=int, default=0, help="only so many panoramas; 0 for all")
     parser.add_argument("--workers", type=int, default=2, help="processes of stage one; 0 is better on a GPU")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or what auto finds")
@@ -109,7 +127,7 @@ def main() -> None:
     keep_freed_memory()
     try:
         run = real_run(options.data, options.cache, options.steps, options.limit, options.held_out,
-                       options.start, options.size)  # fmt: skip
+                       options.start, options.size, options.sam)  # fmt: skip
         with RunListeners(run.folder) as listener:
             device = choose_device(options.device)
             teacher_cache(run, listener, workers=options.workers, device=device)

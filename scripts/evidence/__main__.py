@@ -36,7 +36,7 @@ from scripts.evidence.work import Matrices, Study
 QUICK = ("distill.steps=4", "distill.warmup_steps=1", "sam.points_per_side=4", "adapt.steps=3", "adapt.held_out=1",
          "evaluation.student_start=false")  # fmt: skip
 """Settings of a quick study, whose figures say nothing."""
-NAMES = [*PARTS, REAL]
+NAMES = [*PARTS, *REAL]
 """The parts on the command line."""
 TURNED = 2
 """Real panoramas whose camera is turned; each turn takes stage one's time again."""
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rows", nargs="+", default=[], metavar="WORD", help=rows)
     parser.add_argument("--seeds", type=int, default=0, help="students of each row; 0: as many as each part asks for")
     parser.add_argument("--no-students", action="store_true", help="stage one alone")
-    real = "panoramas/ and assistant/*.onnx of the part `real`, which is skipped without"
+    real = "panoramas/ and assistant/*.onnx of the parts of real panoramas, which are skipped without"
     parser.add_argument("--real", type=Path, metavar="FOLDER", help=real)
     parser.add_argument("--real-panoramas", type=int, default=0, help="the first ones, this many; 0: all")
     parser.add_argument("--quick", action="store_true", help="few scenes, short trainings: figures without meaning")
@@ -71,27 +71,28 @@ def main(arguments: list[str] | None = None) -> None:
         has_none = options.no_students or not part.seeds
         seeds = 0 if has_none else options.seeds or (1 if options.quick else part.seeds)
         write(out, name, measure(study, replace(part, seeds=seeds), out, name))
-    if REAL in options.only:
-        _measure_real(options, out)
+    for name in [name for name in options.only if name in REAL]:
+        _measure_real(name, options, out)
     if (out / "evidence.md").exists():
         print((out / "evidence.md").read_text())
 
 
 def has_what_it_needs(name: str) -> bool:
     """Whether the files are there without which a part is skipped; it is said which ones are not."""
-    missing = [need for need in PARTS[name].needs if not Path(need.path).exists()]
+    needs = PARTS[name].needs if name in PARTS else filter(None, [REAL[name]])
+    missing = [need for need in needs if not Path(need.path).exists()]
     for need in missing:
         print(f"{name}: skipped, for there is no {need.path} (`{need.remedy}` brings it)")
     return not missing
 
 
-def _measure_real(options: argparse.Namespace, out: Path) -> None:
-    """The part `real`, where there are real panoramas."""
+def _measure_real(name: str, options: argparse.Namespace, out: Path) -> None:
+    """A part of real panoramas, where there are some, and its SAM."""
     if options.real is None:
-        print("real: skipped, for --real names no folder of real panoramas")
-        return
-    count, turned = (2, 0) if options.quick else (options.real_panoramas, TURNED)
-    write(out, REAL, measure_real(options.real, out, count, turned, options.workers))
+        print(f"{name}: skipped, for --real names no folder of real panoramas")
+    elif has_what_it_needs(name):
+        count, turned = (2, 0) if options.quick else (options.real_panoramas, TURNED)
+        write(out, name, measure_real(name, options.real, out, count, turned, options.workers))
 
 
 def some_rows(part: Part, words: Sequence[str]) -> Part:
@@ -211,9 +212,8 @@ def write(out: Path, name: str, record: Record) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known, indent=1))
     ordered = {part: known["parts"][part] for part in PARTS if part in known["parts"]}
-    real = real_table(known["parts"][REAL]) if REAL in known["parts"] else ""
-    tables = filter(None, (markdown(PARTS, ordered), real))
-    (out / "evidence.md").write_text("\n\n".join(tables) + "\n")
+    real = [real_table(part, known["parts"][part]) for part in REAL if part in known["parts"]]
+    (out / "evidence.md").write_text("\n\n".join(filter(None, [markdown(PARTS, ordered), *real])) + "\n")
     if name in PARTS:
         plot(PARTS[name], record, out / f"{name}.svg")
 

@@ -2,9 +2,9 @@
 close at the seam, and how much they cover; and pictures of the panoramas that fit the masks worst.
 
 <out>/
-    cache/real/          the run, as `scripts.real_check` sets it up
-    real/<of what>.json  what was measured
-    real/pictures/       the most doubtful panoramas, the worst first
+    cache/real/          the run, as `scripts.real_check` sets it up; cache/real-mobile-sam/ with MobileSAM's masks
+    real/<of what>.json  what was measured; so real-mobile-sam/
+    real/pictures/       the most doubtful panoramas, the worst first; so real-mobile-sam/
 
 Legend: C classes, N scored pixels.
 """
@@ -24,6 +24,7 @@ from PIL import Image
 from pipeline.evaluate.metrics import best_class
 from pipeline.evaluate.overlay import Scene, comparison, scene_panels
 from pipeline.tune.scores import corrected_purity
+from scripts.evidence.study import MOBILE_SAM, Need
 from scripts.evidence.tables import Record
 from scripts.evidence.truth import with_data
 from scripts.evidence.work import tell
@@ -36,8 +37,9 @@ from stages.runs import Run
 from stages.splits import evaluation_panoramas
 from stages.teacher_cache import teacher_cache
 
-REAL = "real"
-TITLE = "Real panoramas"
+REAL: dict[str, Need | None] = {"real": None, "real-mobile-sam": MOBILE_SAM}
+"""The parts of the study, and the SAM of each; None: the demo SAM."""
+TITLES = {"real": "Real panoramas", "real-mobile-sam": "Real panoramas, MobileSAM"}
 QUESTION = (
     "What do scores that need no labels say of them? Purity of SAM's masks, corrected for chance (they have painted the"
     " ensemble, so that its own flatters it); labels that change when the camera turns; rows whose label breaks at the"
@@ -45,10 +47,11 @@ QUESTION = (
 )
 
 
-def measure_real(data: Path, out: Path, panoramas: int, turned: int, workers: int) -> Record:
+def measure_real(name: str, data: Path, out: Path, panoramas: int, turned: int, workers: int) -> Record:
     """Stage one on real panoramas and its scores without labels; what was measured before is found again.
 
     Args:
+        name: of the part, one of `REAL`.
         data: as `scripts.real_check` takes it.
         out: folder of the study.
         panoramas: use the first ones, this many; 0: all.
@@ -58,12 +61,14 @@ def measure_real(data: Path, out: Path, panoramas: int, turned: int, workers: in
     Raises:
         GoodSAMError: data cannot be used, or stage one fails.
     """
-    run = with_data(real_run(data, out / "cache", steps=0, limit=panoramas), labels="")
+    sam = REAL[name]
+    weights = Path(sam.path).absolute() if sam else None
+    run = with_data(real_run(data, out / "cache", steps=0, limit=panoramas, sam=weights), labels="")
     shown = replace(run.recipe.evaluation, overlays=0, yaw_panoramas=turned)
     run = replace(run, recipe=replace(run.recipe, evaluation=shown))
     teacher_cache(run, tell, workers=workers)
     reader = RunReader.open(run, evaluation_panoramas(run.recipe))
-    file = out / REAL / f"{reader.content_fingerprint()}-{turned}.json"
+    file = out / name / f"{reader.content_fingerprint()}-{turned}.json"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(_measured(run, reader)))
@@ -129,9 +134,9 @@ def draw(reader: RunReader, ids: Sequence[str], folder: Path) -> None:
         write_picture(folder / f"{number:02d}-{Path(panorama_id).name}.png", Image.fromarray(picture_HW3))
 
 
-def real_table(record: Record) -> str:
-    """The scores as Markdown, and the most doubtful panoramas."""
-    lines = [f"### {TITLE}", "", f"{QUESTION} {record['panoramas']} panoramas.", "",
+def real_table(name: str, record: Record) -> str:
+    """The scores of a part as Markdown, and the most doubtful panoramas."""
+    lines = [f"### {TITLES[name]}", "", f"{QUESTION} {record['panoramas']} panoramas.", "",
              "| rung | purity | changed by turning, % | seam / elsewhere, % of rows | coverage, % |",
              "| --- | ---: | ---: | ---: | ---: |"]  # fmt: skip
     for name, rung in record["rungs"].items():

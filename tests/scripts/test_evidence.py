@@ -78,6 +78,14 @@ def test_real_panoramas_are_skipped_without_a_folder(tmp_path: Path, capsys: pyt
     assert capsys.readouterr().out == "real: skipped, for --real names no folder of real panoramas\n"
 
 
+def test_real_panoramas_are_skipped_without_the_weights_of_their_sam(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["--only", "real-mobile-sam", "--real", str(tmp_path), "--out", str(tmp_path)])
+    assert capsys.readouterr().out.startswith("real-mobile-sam: skipped, for there is no cache/weights/mobile_sam.pt")
+
+
 @pytest.mark.slow
 def test_real_panoramas_have_scores_without_labels_and_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -85,7 +93,7 @@ def test_real_panoramas_have_scores_without_labels_and_pictures(
     make_folders(tmp_path)
     run = small_run(tmp_path, data={"evaluation": ""})
     monkeypatch.setattr("scripts.evidence.real.real_run", lambda *_, **__: run)
-    record = measure_real(tmp_path, tmp_path, panoramas=0, turned=1, workers=0)
+    record = measure_real("real", tmp_path, tmp_path, panoramas=0, turned=1, workers=0)
     assert list(record["rungs"]) == ["assistant_whole", "assistant_blend", "confidence_threshold", "ensemble",
                                      "ensemble_reliable"]  # fmt: skip
     blend, ensemble = record["rungs"]["assistant_blend"], record["rungs"]["ensemble"]
@@ -95,7 +103,7 @@ def test_real_panoramas_have_scores_without_labels_and_pictures(
     assert doubts == sorted(doubts), "the worst first"
     pictures = sorted(path.name for path in (tmp_path / "real" / "pictures").iterdir())
     assert len(pictures) == len(record["doubtful"]) == 3 and pictures[0].startswith("01-")
-    assert measure_real(tmp_path, tmp_path, panoramas=0, turned=1, workers=0) == record
+    assert measure_real("real", tmp_path, tmp_path, panoramas=0, turned=1, workers=0) == record
     write(tmp_path, "real", record)
     table = (tmp_path / "evidence.md").read_text()
     assert "3 panoramas." in table and "| ensemble |" in table and f"| {record['doubtful'][0]['id']} |" in table
