@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
         scores.setdefault("the assistant's doubt", []).append(own_doubt(teacher.assistant_CHW.max(axis=0)))
         ensemble_HW = resize_nearest(teacher.ensemble_HW, *truth_HW.shape)
         errors.setdefault("ensemble", []).append(differing(ensemble_HW, truth_HW, truth_HW != IGNORE))
-        found = most_doubtful(reader, [panorama_id], "doubt", silent)[0]
+        found = most_doubtful(reader, [panorama_id], {}, "doubt", silent)[0]
         scores.setdefault("1 - purity of SAM's masks", []).append(1 - found.purity)
         scores.setdefault("1 - agreement of windows", []).append(1 - found.agreement)
     print(table(scores, errors))

@@ -1,10 +1,11 @@
-"""The panoramas of a run whose predictions are most doubtful, without labels: those that fit SAM's masks worst."""
+"""The panoramas of a run whose predictions are most doubtful, without labels: those of which the student is least sure
+or, before there is one, those that fit SAM's masks worst (`scripts/README.md` has how well both tell wrong maps)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,40 +30,59 @@ MOST = 10
 
 @dataclass(frozen=True)
 class Doubtful:
-    """One panorama, by stage one's blend."""
+    """One panorama, by the student and by stage one's blend."""
 
     id: str
     """The panorama."""
     purity: float
-    """Purity of SAM's masks under the assistant's labels, corrected for chance as in `goodsam tune`."""
+    """Purity of SAM's masks under the assistant's labels, corrected for chance as in `goodsam tune`; NaN without
+    masks."""
     agreement: float
     """Mean agreement of overlapping windows and views, by solid angle, 0..1."""
+    doubt: float | None = None
+    """1 less the student's mean probability of its most probable class, by solid angle; None without a student."""
 
 
-def most_doubtful(reader: RunReader, ids: Sequence[str], stage: str, listener: Listener) -> list[Doubtful]:
-    """The panoramas with the lowest purity, lowest first; without those that have no masks.
+def most_doubtful(
+    reader: RunReader, ids: Sequence[str], doubts: Mapping[str, float], stage: str, listener: Listener
+) -> list[Doubtful]:
+    """The panoramas of which the student is least sure, the least first; without a student those of the lowest purity,
+    the lowest first, and none that has no masks.
 
     Args:
         reader: reads what stage one has stored.
         ids: panoramas to look at.
+        doubts: the student's doubt by panorama; empty without a student.
         stage: who asks.
         listener: hears how far it is, should it take long, and of panoramas whose masks are lost or damaged.
     """
+    if doubts:
+        ids = sorted((one for one in ids if one in doubts), key=lambda one: -doubts[one])[:MOST]
     judged: list[Doubtful] = []
     for panorama_id in report_if_slow(ids, f"{stage}: doubtful panoramas", "panoramas", listener):
         try:
-            judged.append(_judge(reader, panorama_id))
+            judged.append(replace(_judge(reader, panorama_id), doubt=doubts.get(panorama_id)))
         except CacheError as error:  # all else of it has been measured
             listener(failure(stage, panorama_id, error))
+    if doubts:
+        return judged
     known = [one for one in judged if not math.isnan(one.purity)]
     return sorted(known, key=lambda one: one.purity)[:MOST]
 
 
 def text_of(doubtful: Sequence[Doubtful]) -> str:
     """A table in Markdown with a word on what it shows."""
-    about = "Most doubtful panoramas (purity of SAM's masks, above chance; agreement of windows and views):"
-    rows = [f"| {one.id} | {one.purity:.3f} | {one.agreement:.3f} |" for one in doubtful]
-    return "\n".join([about, "", "| panorama | purity | agreement |", "|---|---:|---:|", *rows, ""])
+    has_student = any(one.doubt is not None for one in doubtful)
+    first = "the student's doubt, by which they are ordered; " if has_student else ""
+    about = f"Most doubtful panoramas ({first}purity of SAM's masks, above chance; agreement of windows and views):"
+    shown = ["doubt", "purity", "agreement"] if has_student else ["purity", "agreement"]
+    rows = [f"| {one.id} | {' | '.join(_figure(getattr(one, name)) for name in shown)} |" for one in doubtful]
+    head = [f"| panorama | {' | '.join(shown)} |", f"|---|{'---:|' * len(shown)}"]
+    return "\n".join([about, "", *head, *rows, ""])
+
+
+def _figure(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3f}"
 
 
 def write_doubtful(folder: Path, doubtful: Sequence[Doubtful]) -> None:

@@ -47,7 +47,7 @@ class Evaluation:
     metrics: dict[str, Any]
     """What metrics.json holds."""
     doubtful: Sequence[Doubtful] = ()
-    """The panoramas that fit SAM's masks worst."""
+    """The panoramas that deserve the most doubt."""
     corrections: str = ""
     """Table of the held-out corrections (`measure_corrections`); empty where there are none."""
 
@@ -101,7 +101,7 @@ def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation
         run.record_recipe()
         metrics = measure(job, listener)
         measured = [panorama_id for panorama_id in reader.ids if panorama_id not in metrics["set_aside"]]
-        doubtful = most_doubtful(reader, measured, STAGE, listener)
+        doubtful = most_doubtful(reader, measured, metrics.get("doubt", {}), STAGE, listener)
         write_doubtful(job.out, doubtful)
         run.record_evaluation(name)
     if (doubt := doubt_of_first_id(found_ids, label_file_set(run.recipe))) and not run.recipe.data.labels_from_one:

@@ -38,6 +38,7 @@ class EvaluationTally:
         self.histograms = ConfidenceHistograms(classes)
         self.yaw = YawTest(job.turning, job.students) if job.turning else None
         self.seconds: dict[str, list[float]] = {rung: [] for rung in job.students}
+        self.doubt: dict[str, float] = {}
         self.failed: dict[str, str] = {}
 
     def add(
@@ -76,6 +77,7 @@ class EvaluationTally:
             **self._class_changes(),
             **({"skipped_controls": job.controls.skipped} if job.controls else {}),
             **{rung: self._student_record(rung) for rung in job.students},
+            **({"doubt": self.doubt} if self.doubt else {}),
             "agreement": report.consensus_record(summary, job.label_set),
             **({"yaw": self.yaw.record()} if self.yaw else {}),
             "thresholds": dict(zip(job.label_set.names, self.histograms.thresholds().tolist(), strict=True)),

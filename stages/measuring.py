@@ -23,8 +23,10 @@ from pipeline.accelerator import device_errors
 from pipeline.classes import IGNORE
 from pipeline.errors import DeviceError, InputError, WeightsError
 from pipeline.evaluate import report
+from pipeline.evaluate.indices import confidence, doubt
 from pipeline.evaluate.metrics import LabelArray, best_class, labels_at, resize_nearest
 from pipeline.evaluate.overlay import Scene, comparison, scene_panels
+from pipeline.panorama.sphere import solid_angles
 from stages import ladder_chart
 from stages.evaluate_job import STAGE, EvaluateJob
 from stages.evaluation_pictures import EvaluationPictures
@@ -128,7 +130,7 @@ class _Evaluation:
         if labels is not None:
             labels = without_ignored(labels, teacher.ignored_HW)
         size = image.shape[:2] if labels is None else labels.shape
-        predictions = dict(self._predictions(image, teacher, *size))
+        predictions = dict(self._predictions(id_, image, teacher, *size))
         if labels is not None:
             predictions |= self._controls(id_, image, teacher, labels)
         turned = self._turned(id_, image, teacher, predictions)
@@ -149,15 +151,24 @@ class _Evaluation:
         return self.tally.yaw.turn(id_, image_HW3, teacher, predictions, number, thresholds_C)
 
     def _predictions(
-        self, image_HW3: npt.NDArray[np.uint8], teacher: TeacherArrays, height: int, width: int
+        self, id_: str, image_HW3: npt.NDArray[np.uint8], teacher: TeacherArrays, height: int, width: int
     ) -> Iterator[tuple[str, LabelArray]]:
-        """Rung and labels at the truth's size."""
+        """Rung and labels at the truth's size; the student's doubt is kept."""
         yield from teacher_rungs(teacher, self.tally.histograms.thresholds(), height, width).items()
         for rung, student in self.job.students.items():
             began = time.perf_counter()
             scores = student(image_HW3)
             self.tally.seconds[rung].append(time.perf_counter() - began)
+            if rung == "student" and (own := self._doubt(scores, teacher.ignored_HW)) is not None:
+                self.tally.doubt[id_] = own
             yield rung, labels_at(scores, height, width)
+
+    def _doubt(self, logits_Chw: npt.NDArray[np.float32], ignored_HW: npt.NDArray[np.bool_]) -> float | None:
+        """How unsure a network is of what was seen, as `goodsam predict` has it."""
+        confidence_hw = confidence(logits_Chw, are_probabilities=False)
+        height, width = confidence_hw.shape
+        areas_h = solid_angles(height, width, self.job.vertical_fov)
+        return doubt(confidence_hw, resize_nearest(ignored_HW, height, width), areas_h)
 
     def _controls(
         self, id_: str, image_HW3: npt.NDArray[np.uint8], teacher: TeacherArrays, labels: LabelArray

@@ -1,4 +1,5 @@
-"""The most doubtful panoramas of an evaluation are those whose stored labels fit their masks worst."""
+"""The most doubtful panoramas of an evaluation are those of which the student is least sure; without a student, those
+whose stored labels fit their masks worst."""
 
 from __future__ import annotations
 
@@ -51,17 +52,33 @@ def test_the_panorama_that_fits_its_masks_worst_comes_first(run: Run) -> None:
     for panorama_id, shift in shifts.items():
         store(run, panorama_id, shift)
     reader = RunReader.open(run, learning_panoramas(run.recipe))
-    found = most_doubtful(reader, reader.ids, "eval", silent)
+    found = most_doubtful(reader, reader.ids, {}, "eval", silent)
     assert [one.id for one in found] == ["panoramas/1", "panoramas/2", "panoramas/0"]
     assert found[0].purity == pytest.approx(0, abs=0.01) and found[-1].purity == 1
     assert all(0 <= one.agreement <= 1 + 1e-6 for one in found)
+
+
+def test_those_of_which_the_student_is_least_sure_come_first(run: Run) -> None:
+    for panorama_id, shift in (("panoramas/0", 0), ("panoramas/1", 8)):
+        store(run, panorama_id, shift)
+    replace(
+        run,
+        MASKS,
+        "panoramas/2",
+        records.pack_masks([MaskSet.from_dense(np.zeros((0, 64, 64), bool))] * len(shared_views(run.recipe))),
+    )
+    reader = RunReader.open(run, learning_panoramas(run.recipe))
+    doubts = {"panoramas/0": 0.3, "panoramas/1": 0.1, "panoramas/2": 0.2}
+    found = most_doubtful(reader, reader.ids, doubts, "eval", silent)
+    assert [(one.id, one.doubt) for one in found] == sorted(doubts.items(), key=lambda pair: -pair[1])
+    assert "| panoramas/2 | 0.200 |  | " in text_of(found), "one without masks has no purity"
 
 
 def test_a_panorama_whose_masks_are_lost_is_told_and_the_others_are_listed(run: Run) -> None:
     discard(run, MASKS, "panoramas/1")
     heard: list[Event] = []
     reader = RunReader.open(run, learning_panoramas(run.recipe))
-    found = most_doubtful(reader, reader.ids, "eval", heard.append)
+    found = most_doubtful(reader, reader.ids, {}, "eval", heard.append)
     assert {one.id for one in found} == {"panoramas/0", "panoramas/2"}
     assert [event.item for event in heard if isinstance(event, ItemFailed)] == ["panoramas/1"]
 

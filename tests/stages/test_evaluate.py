@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pipeline.errors import CacheError, InputError
@@ -15,9 +16,11 @@ from stages.claims import exclusive_lock
 from stages.distill import distill_job
 from stages.evaluate import Evaluation, evaluate
 from stages.events import Event, Note, silent
+from stages.predictor import load_predictor
 from stages.reading import RunReader
 from stages.runs import Run
-from stages.splits import learning_panoramas
+from stages.splits import evaluation_panoramas, learning_panoramas
+from stages.students import StudentFolder
 from stages.training_record import RECORD
 from tests.stages.small_run import small_run
 from tests.stages.tiny_student import write_tiny_student
@@ -94,6 +97,21 @@ def test_the_student_of_the_recipe_is_measured_without_a_word(own_finished: Path
     assert evaluation.metrics["student_name"] == name
     assert evaluation.metrics["student_is_of_this_recipe"] is True
     assert not [note for note in notes if "student" in note]
+
+
+def test_the_panorama_of_which_the_student_is_least_sure_is_the_most_doubtful(own_finished: Path) -> None:
+    run = run_in(own_finished)
+    give_student(run)
+    student = load_predictor(StudentFolder(run.student).final)
+    evaluation, _ = evaluated(run)
+    reader = RunReader.open(run, evaluation_panoramas(run.recipe))
+    for panorama_id in reader.ids:
+        logits_Chw = torch.from_numpy(student(reader.image(panorama_id)))
+        sure_h = logits_Chw.softmax(dim=0).amax(dim=0).mean(dim=1)
+        areas_h = torch.sin(torch.pi * (torch.arange(len(sure_h)) + 0.5) / len(sure_h))
+        expected = 1 - float(areas_h @ sure_h / areas_h.sum())
+        assert evaluation.metrics["doubt"][panorama_id] == pytest.approx(expected, abs=1e-5)
+    assert [one.doubt for one in evaluation.doubtful] == sorted(evaluation.metrics["doubt"].values(), reverse=True)
 
 
 def test_the_latest_student_stands_in_for_one_that_is_not_finished_and_that_is_told(own_finished: Path) -> None:
