@@ -59,6 +59,7 @@ def real_run(
     start: str = "",
     size: str = "b0",
     sam: Path | None = None,
+    points: int = 16,
 ) -> Run:
     """The run: ONNX assistant that sees what the recipe `street` shows, demo SAM, 19 classes, rig and nadir ignored, a
     student that sees the panorama as it is.
@@ -72,6 +73,7 @@ def real_run(
         start: folder of a student of that size to begin with, or demo; empty: random weights.
         size: of the student, as `student.size`.
         sam: MobileSAM's weights; None: the demo SAM.
+        points: `sam.points_per_side` of MobileSAM.
 
     Raises:
         InputError: there is no assistant.
@@ -79,7 +81,7 @@ def real_run(
     networks = sorted((data / "assistant").glob("*.onnx"))
     if not networks:
         raise InputError(f"{data / 'assistant'} has no .onnx file", "a Cityscapes network must be there", "Pass --data")
-    folder, labels = cache / ("real-mobile-sam" if sam else "real"), data / "machine_labels"
+    folder, labels = cache / (f"real-mobile-sam-{points}" if sam else "real"), data / "machine_labels"
     write_rig_mask(folder / "rig.png")
     demo, street = open_recipe("demo"), open_recipe("street")
     recipe = merge_recipe(demo, {
@@ -94,7 +96,7 @@ def real_run(
                       "whole_weight": street.assistant.whole_weight, "views_weight": street.assistant.views_weight,
                       "feature_levels": [1, 2, 3]},
         "views": {**asdict(street.views), "size": street.views.size * demo.panorama.width // street.panorama.width},
-        "sam": asdict(demo.sam) if sam is None else asdict(street.sam) | _mobile_sam(sam),
+        "sam": asdict(demo.sam) if sam is None else asdict(street.sam) | _mobile_sam(sam, points),
         "fusion": asdict(street.fusion),
         "student": {"size": size, "weights": start, "scale": 1},
         "distill": {"steps": max(steps, 1), "learning_rate": 6e-4, "crop_width": 512,
@@ -105,9 +107,9 @@ def real_run(
     return Run(recipe, folder)
 
 
-def _mobile_sam(weights: Path) -> dict[str, Any]:
+def _mobile_sam(weights: Path, points: int) -> dict[str, Any]:
     """The settings in which the recipes of `goodsam init` differ from `street` where there is no GPU."""
-    return {"model": "vit_t", "checkpoint": str(weights), "points_per_side": 16}
+    return {"model": "vit_t", "checkpoint": str(weights), "points_per_side": points}
 
 
 def main() -> None:
@@ -120,6 +122,7 @@ def main() -> None:
     parser.add_argument("--start", default="", help="folder of a student to begin with, or demo; else random weights")
     parser.add_argument("--size", default="b0", choices=["tiny", "b0", "b1", "b2"], help="of the student")
     parser.add_argument("--sam", type=Path, help="MobileSAM's weights, in place of the demo SAM")
+    parser.add_argument("--points", type=int, default=16, help="MobileSAM's points per side")
     parser.add_argument("--limit", type=int, default=0, help="only so many panoramas; 0 for all")
     parser.add_argument("--workers", type=int, default=2, help="processes of stage one; 0 is better on a GPU")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or what auto finds")
@@ -127,7 +130,7 @@ def main() -> None:
     keep_freed_memory()
     try:
         run = real_run(options.data, options.cache, options.steps, options.limit, options.held_out,
-                       options.start, options.size, options.sam)  # fmt: skip
+                       options.start, options.size, options.sam, options.points)  # fmt: skip
         with RunListeners(run.folder) as listener:
             device = choose_device(options.device)
             teacher_cache(run, listener, workers=options.workers, device=device)

@@ -38,8 +38,6 @@ QUICK = ("distill.steps=4", "distill.warmup_steps=1", "sam.points_per_side=4", "
 """Settings of a quick study, whose figures say nothing."""
 NAMES = [*PARTS, *REAL]
 """The parts on the command line."""
-TURNED = 2
-"""Real panoramas whose camera is turned; each turn takes stage one's time again."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -53,6 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
     real = "panoramas/ and assistant/*.onnx of the parts of real panoramas, which are skipped without"
     parser.add_argument("--real", type=Path, metavar="FOLDER", help=real)
     parser.add_argument("--real-panoramas", type=int, default=0, help="the first ones, this many; 0: all")
+    turned = "real panoramas whose camera is turned; each takes stage one's time twice again"
+    parser.add_argument("--real-turned", type=int, default=2, help=turned)
     parser.add_argument("--quick", action="store_true", help="few scenes, short trainings: figures without meaning")
     parser.add_argument("--workers", type=int, default=2, help="processes of stage one")
     parser.add_argument("--threads", type=int, default=2, help="of a training")
@@ -79,8 +79,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def has_what_it_needs(name: str) -> bool:
     """Whether the files are there without which a part is skipped; it is said which ones are not."""
-    needs = PARTS[name].needs if name in PARTS else filter(None, [REAL[name]])
-    missing = [need for need in needs if not Path(need.path).exists()]
+    part = PARTS[name] if name in PARTS else REAL[name]
+    missing = [need for need in part.needs if not Path(need.path).exists()]
     for need in missing:
         print(f"{name}: skipped, for there is no {need.path} (`{need.remedy}` brings it)")
     return not missing
@@ -91,7 +91,7 @@ def _measure_real(name: str, options: argparse.Namespace, out: Path) -> None:
     if options.real is None:
         print(f"{name}: skipped, for --real names no folder of real panoramas")
     elif has_what_it_needs(name):
-        count, turned = (2, 0) if options.quick else (options.real_panoramas, TURNED)
+        count, turned = (2, 0) if options.quick else (options.real_panoramas, options.real_turned)
         write(out, name, measure_real(name, options.real, out, count, turned, options.workers))
 
 

@@ -2,9 +2,9 @@
 close at the seam, and how much they cover; and pictures of the panoramas that fit the masks worst.
 
 <out>/
-    cache/real/          the run, as `scripts.real_check` sets it up; cache/real-mobile-sam/ with MobileSAM's masks
-    real/<of what>.json  what was measured; so real-mobile-sam/
-    real/pictures/       the most doubtful panoramas, the worst first; so real-mobile-sam/
+    cache/real/            the run, as `scripts.real_check` sets it up; cache/real-mobile-sam-<points>/ with MobileSAM
+    <part>/<of what>.json  what was measured
+    <part>/pictures/       the most doubtful panoramas, the worst first
 
 Legend: C classes, N scored pixels.
 """
@@ -15,7 +15,7 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,25 @@ from stages.runs import Run
 from stages.splits import evaluation_panoramas
 from stages.teacher_cache import teacher_cache
 
-REAL: dict[str, Need | None] = {"real": None, "real-mobile-sam": MOBILE_SAM}
-"""The parts of the study, and the SAM of each; None: the demo SAM."""
-TITLES = {"real": "Real panoramas", "real-mobile-sam": "Real panoramas, MobileSAM"}
+
+@dataclass(frozen=True)
+class RealPart:
+    """A part of the study on real panoramas."""
+
+    title: str
+    """Its heading."""
+    needs: tuple[Need, ...] = ()
+    """Files without which it is skipped."""
+    points: int = 0
+    """Points per side of MobileSAM; 0: the demo SAM finds the masks."""
+
+
+REAL = {
+    "real": RealPart("Real panoramas"),
+    "real-mobile-sam": RealPart("Real panoramas, MobileSAM with 16 x 16 points", (MOBILE_SAM,), points=16),
+    "real-mobile-sam-8": RealPart("Real panoramas, MobileSAM with 8 x 8 points", (MOBILE_SAM,), points=8),
+}
+"""Every part by its name on the command line."""
 QUESTION = (
     "What do scores that need no labels say of them? Purity of SAM's masks, corrected for chance (they have painted the"
     " ensemble, so that its own flatters it); labels that change when the camera turns; rows whose label breaks at the"
@@ -61,9 +77,10 @@ def measure_real(name: str, data: Path, out: Path, panoramas: int, turned: int, 
     Raises:
         GoodSAMError: data cannot be used, or stage one fails.
     """
-    sam = REAL[name]
-    weights = Path(sam.path).absolute() if sam else None
-    run = with_data(real_run(data, out / "cache", steps=0, limit=panoramas, sam=weights), labels="")
+    points = REAL[name].points
+    weights = Path(MOBILE_SAM.path).absolute() if points else None
+    run = real_run(data, out / "cache", steps=0, limit=panoramas, sam=weights, points=points)
+    run = with_data(run, labels="")
     shown = replace(run.recipe.evaluation, overlays=0, yaw_panoramas=turned)
     run = replace(run, recipe=replace(run.recipe, evaluation=shown))
     teacher_cache(run, tell, workers=workers)
@@ -136,7 +153,7 @@ def draw(reader: RunReader, ids: Sequence[str], folder: Path) -> None:
 
 def real_table(name: str, record: Record) -> str:
     """The scores of a part as Markdown, and the most doubtful panoramas."""
-    lines = [f"### {TITLES[name]}", "", f"{QUESTION} {record['panoramas']} panoramas.", "",
+    lines = [f"### {REAL[name].title}", "", f"{QUESTION} {record['panoramas']} panoramas.", "",
              "| rung | purity | changed by turning, % | seam / elsewhere, % of rows | coverage, % |",
              "| --- | ---: | ---: | ---: | ---: |"]  # fmt: skip
     for name, rung in record["rungs"].items():
