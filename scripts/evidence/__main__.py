@@ -183,6 +183,7 @@ def _row(
         | {"change": change(stages[before][0]["ensemble"], ensemble) if before else []},
         "ensemble_reliable": figures(reliable, ids, int(blend.sum())),
         "assistant_blend": figures(blend, ids),
+        "assistant_whole": figures(matrices["assistant_whole"], ids),
         "classes that lose": losers(study.run(variant).recipe.classes.names, blend, ensemble),
         "student": _student_record(students[variant], students[before] if before else [], ids),
         "student_start": _start_record(study, variant, ids) if students[variant] else None,

@@ -18,6 +18,8 @@ class Variant:
     """Of the recipe, `key=value`."""
     made_by: str = ""
     """Command that makes the recipe out of the demo's: adapt or tune. Empty: it is the demo's, with the settings."""
+    made_with: tuple[str, ...] = ()
+    """Settings of the recipe that the command is given."""
     taught_by: str = "cache"
     """cache: the student learns from stage one's ensemble; truth: from the true labels in its place; both: from the
     ensemble, and from the true labels of `labelled` panoramas as corrections."""
@@ -232,15 +234,19 @@ PARTS = {
     "mobile-sam": Part(
         "A real SAM",
         "What do the masks of MobileSAM give, which was trained on photographs, in place of the demo SAM's?",
-        one_by_one(
-            ("MobileSAM, 8 x 8 points", _WITH_MOBILE_SAM),
-            ("and every mask votes alone", (*_WITH_MOBILE_SAM, "fusion.join=0")),
-            ("and as the paper draws it", (*_WITH_MOBILE_SAM, *_AS_DRAWN)),
-            ("and things are prompted", (*_WITH_MOBILE_SAM, "sam.prompt_things=true")),
-            ("and things are prompted, fused as in street", (*_WITH_MOBILE_SAM, *_AS_STREET, "fusion.join=0")),
-            ("and things are prompted, fused as in street but joined", (*_WITH_MOBILE_SAM, *_AS_STREET)),
-            ("MobileSAM, 16 x 16 points", (*_WITH_MOBILE_SAM, "sam.points_per_side=16")),
-            has_students=False,
+        (
+            *one_by_one(
+                ("MobileSAM, 8 x 8 points", _WITH_MOBILE_SAM),
+                ("and every mask votes alone", (*_WITH_MOBILE_SAM, "fusion.join=0")),
+                ("and as the paper draws it", (*_WITH_MOBILE_SAM, *_AS_DRAWN)),
+                ("and things are prompted", (*_WITH_MOBILE_SAM, "sam.prompt_things=true")),
+                ("and things are prompted, fused as in street", (*_WITH_MOBILE_SAM, *_AS_STREET, "fusion.join=0")),
+                ("and things are prompted, fused as in street but joined", (*_WITH_MOBILE_SAM, *_AS_STREET)),
+                ("MobileSAM, 16 x 16 points", (*_WITH_MOBILE_SAM, "sam.points_per_side=16")),
+                has_students=False,
+            ),
+            Variant("MobileSAM, 8 x 8 points, after one round of `goodsam adapt`", _WITH_MOBILE_SAM, made_by="adapt",
+                    made_with=_WITH_MOBILE_SAM, has_students=False),
         ),
         seeds=0,
         needs=(MOBILE_SAM,),

@@ -5,7 +5,7 @@
     cache/                   stage one's store and the students, as every cache
     cache-of-the-truth/      the same with the truth in the ensemble's place
     corrections/<n>/         true labels of n panoramas
-    recipes/<command>.toml   what adapt and tune make of the demo's recipe
+    recipes/<command>.toml   what adapt and tune make of the demo's recipe, <command>-<settings>.toml with settings
     seconds/<of what>.json   of stage one
     matrices/<of what>.npz   confusion matrix [N, C, C] of each rung, held-out panorama by panorama
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +117,7 @@ class Study:
         if not variant.made_by or file.exists():
             return
         file.parent.mkdir(parents=True, exist_ok=True)
-        run = self.run(DEFAULT)
+        run = self.run(replace(DEFAULT, settings=variant.made_with))
         if variant.made_by == "tune":
             tune(run, tell, file, minutes=self.tune_minutes)
             return
@@ -131,7 +131,8 @@ class Study:
         return self._recipe_file(variant).read_text().partition("\n")[0].lstrip("# ") if variant.made_by else ""
 
     def _recipe_file(self, variant: Variant) -> Path:
-        return self.out / "recipes" / f"{variant.made_by}.toml"
+        own = f"-{fingerprint(variant.made_with)}" if variant.made_with else ""
+        return self.out / "recipes" / f"{variant.made_by}{own}.toml"
 
     def student(self, variant: Variant, seed: int) -> Matrices:
         """Confusion matrices of a variant's student, which is trained unless it has been measured before.

@@ -36,15 +36,16 @@ def small_study(folder: Path) -> Study:
 @pytest.mark.slow
 def test_adapt_and_tune_make_rows_and_the_assistants_images_alone_make_rungs(tmp_path: Path) -> None:
     study = small_study(tmp_path)
-    part = replace(
-        PARTS["ladder"], seeds=1, controls=("oracle",),
-        variants=(DEFAULT, Variant("adapted", made_by="adapt"), Variant("tuned", made_by="tune", has_students=False)),
-    )  # fmt: skip
+    adapted = Variant("adapted", made_by="adapt", made_with=("fusion.theta=0.6",))
+    tuned = Variant("tuned", made_by="tune", has_students=False)
+    part = replace(PARTS["ladder"], seeds=1, controls=("oracle",), variants=(DEFAULT, adapted, tuned))
     record = measure(study, part, tmp_path, "ladder")
     rows, rungs = record["rows"], record["rungs"]
     assert list(rungs)[:4] == ["assistant_whole", "assistant_windows", "assistant_views", "assistant_blend"]
     assert rungs["assistant_windows"] != rungs["assistant_blend"] != rungs["assistant_views"]
-    assert "/assistants/" in study.run(part.variants[1]).recipe.assistant.name
+    of_adapted, of_tuned = (study.run(variant).recipe for variant in (adapted, tuned))
+    assert "/assistants/" in of_adapted.assistant.name
+    assert of_adapted.fusion.theta == 0.6 != of_tuned.fusion.theta, "it began with that setting"
     assert rows["adapted"]["assistant_blend"] != rows[DEFAULT.name]["assistant_blend"]
     assert rows["adapted"]["student"] and not rows["tuned"]["student"]
     assert "Written by `goodsam adapt`" in rows["adapted"]["about"] and not rows[DEFAULT.name]["about"]
