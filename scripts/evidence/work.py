@@ -117,7 +117,8 @@ class Study:
         if not variant.made_by or file.exists():
             return
         file.parent.mkdir(parents=True, exist_ok=True)
-        run = self.run(replace(DEFAULT, settings=variant.made_with))
+        own = replace(variant, name=f"before {variant.name}", settings=variant.made_with, made_by="")
+        run = self.run(own if variant.made_with else DEFAULT)
         if variant.made_by == "tune":
             tune(run, tell, file, minutes=self.tune_minutes)
             return
