@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,9 @@ from stages.product_settings import assistant_of
 from stages.products import Product, product
 from stages.splits import SplitPanorama
 from stages.views import sam_views, shared_views
+
+if TYPE_CHECKING:
+    from pipeline.teacher.generator.embeddings import KeptEmbeddings
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,13 @@ class PanoramaWork:
     def sam_views(self) -> tuple[View, ...]:
         """Views that SAM is shown."""
         return sam_views(self.recipe)
+
+    @cached_property
+    def kept_embeddings(self) -> KeptEmbeddings:
+        """SAM's embeddings of `pictures_for_sam`, by their order, between its two looks at them."""
+        from pipeline.teacher.generator.embeddings import KeptEmbeddings
+
+        return KeptEmbeddings()
 
     def pictures_for_sam(self) -> list[npt.NDArray[np.uint8]]:
         """What SAM is shown of each of its views, [h, w, 3]: windows of the panorama at the working size, and

@@ -5,7 +5,7 @@ What computes is imported when it does: the declarations in `products`, which na
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +14,10 @@ from pipeline.cache.schema import ASSISTANT, ASSISTANTS_BLEND, MASKS
 from stages.product_settings import assistant_of, assistants_of, blend_settings, voting_assistant, voting_masks
 
 if TYPE_CHECKING:
-    from pipeline.arrays import BoolArray, FloatArray, LabelArray
+    from pipeline.arrays import BoolArray, FloatArray, ImageArray, LabelArray
     from pipeline.cache.records import Arrays
+    from pipeline.teacher.mask_source import MaskSource
+    from pipeline.teacher.masks import MaskSet
     from stages.panorama_work import PanoramaWork
 
 
@@ -30,8 +32,18 @@ def compute_masks(work: PanoramaWork) -> Arrays:
 
         windows = [view.footprint for view in work.shared_views]
         return pack_masks(masks_with_context(source, work.image_HW3, windows, large))
-    found = zip(work.sam_views, source.many(work.pictures_for_sam()), strict=True)
+    found = zip(work.sam_views, _masks_of(work.pictures_for_sam(), source, work), strict=True)
     return pack_masks([inside_panorama(view, masks) for view, masks in found])
+
+
+def _masks_of(pictures: Sequence[ImageArray], source: MaskSource, work: PanoramaWork) -> list[MaskSet]:
+    """The grid's masks of each picture; their embeddings are kept where the assistant will prompt, too."""
+    if not work.recipe.sam.prompts_further:
+        return source.many(pictures)
+    from pipeline.teacher.sam import SamMaskGenerator
+
+    assert isinstance(source, SamMaskGenerator)  # other kinds of source are refused with these settings
+    return source.many(pictures, work.kept_embeddings)
 
 
 def compute_prompted(work: PanoramaWork) -> Arrays:
@@ -45,7 +57,8 @@ def compute_prompted(work: PanoramaWork) -> Arrays:
     masks = records.unpack_masks(work.read(MASKS), views)
     assistant_CHW = _read_assistant(work)[0]
     classes, config = work.recipe.classes, work.recipe.sam
-    return records.pack_masks(masks_with_prompts(source, pictures, views, masks, assistant_CHW, classes, config))
+    return records.pack_masks(masks_with_prompts(source, pictures, views, masks, assistant_CHW, classes, config,
+                                                 work.kept_embeddings))  # fmt: skip
 
 
 def compute_assistant(work: PanoramaWork, name: str) -> Arrays:

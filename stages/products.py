@@ -95,7 +95,7 @@ PRODUCTS: tuple[Product, ...] = (
     *map(_assistant, ASSISTANT_NAMES),
     Product(ASSISTANTS_BLEND, 1, blend_settings, compute_blend, inputs=ASSISTANT_NAMES,
             is_asked_for=lambda recipe: len(recipe.assistants) > 1, asked_for_by="further_assistants"),
-    Product(PROMPTED_MASKS, 1, prompted_settings, compute_prompted, inputs=(MASKS, ASSISTANT, ASSISTANTS_BLEND),
+    Product(PROMPTED_MASKS, 2, prompted_settings, compute_prompted, inputs=(MASKS, ASSISTANT, ASSISTANTS_BLEND),
             is_asked_for=lambda recipe: recipe.sam.prompts_further, asked_for_by="sam"),
     Product(ENSEMBLE, 3, ensemble_settings, compute_ensemble, ensemble_files,
             (MASKS, ASSISTANT, ASSISTANTS_BLEND, PROMPTED_MASKS), sees_ignore_mask=True),

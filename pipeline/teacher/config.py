@@ -72,12 +72,11 @@ class SamConfig:
     ones from itself (as in WSI-SAM), for example 0.1; 0: all are its own."""
     prompt_things: bool = False
     """Every connected piece of a thing or of a thin class that the assistant finds in a window is prompted with its box
-    and two of its points, and SAM's answers vote as the grid's masks do (ours). It costs a second look of SAM's encoder
-    at windows with such pieces. Only for sam."""
+    and two of its points, and SAM's answers vote as the grid's masks do (ours). Only for sam."""
     points_in_doubt: int = 0
     """Up to so many further points in every window, where the assistant is least sure or the grid's masks contradict it
-    (ours); with a coarser grid the prompts stay as many: 6 points per side and 28 in doubt are 64, as 8 per side. It
-    costs a second look of SAM's encoder at every window. Only for sam."""
+    (ours); with a coarser grid the prompts stay as many: 6 points per side and 28 in doubt are 64, as 8 per side. Only
+    for sam."""
     precision: str = "float32"
     """float32: the stock generator's masks. bfloat16: faster where the processor has it, with slightly other masks.
     auto: bfloat16 where the device computes in it, float32 elsewhere; masks then depend a little on the machine. The

@@ -23,6 +23,7 @@ from pipeline.ensemble.regions import NO_MASK
 from pipeline.panorama.views import View
 from pipeline.teacher.ballots import ViewPrediction
 from pipeline.teacher.config import SamConfig
+from pipeline.teacher.generator.embeddings import KeptEmbeddings
 from pipeline.teacher.generator.prompts import FurtherPrompts
 from pipeline.teacher.generator.proposals import non_max_suppression
 from pipeline.teacher.masks import MaskSet, joined, tight
@@ -42,6 +43,7 @@ def masks_with_prompts(
     assistant_CHW: FloatArray,
     label_set: LabelSet,
     config: SamConfig,
+    kept: KeptEmbeddings | None = None,
 ) -> list[MaskSet]:
     """The masks of every view, and those that the assistant's prompts find, without duplicates.
 
@@ -53,6 +55,7 @@ def masks_with_prompts(
         assistant_CHW: S_TA^w, probabilities in the classes of `label_set`.
         label_set: the classes.
         config: which prompts are asked for, and from which overlap masks are duplicates.
+        kept: has embeddings of the pictures, as `source.many` has left them; others are computed again.
 
     Raises:
         GoodSAMError: as `SamMaskGenerator.answers`.
@@ -61,7 +64,7 @@ def masks_with_prompts(
         further_prompts(np.stack([view.cut_nearest(own_HW) for own_HW in assistant_CHW]), own, label_set, config)
         for view, own in zip(views, masks, strict=True)
     ]
-    found = zip(views, masks, source.answers(pictures, further), strict=True)
+    found = zip(views, masks, source.answers(pictures, further, kept), strict=True)
     return [without_duplicates(own, inside_panorama(view, answers), config.box_nms_thresh)
             for view, own, answers in found]  # fmt: skip
 

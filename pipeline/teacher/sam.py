@@ -20,6 +20,7 @@ from pipeline.errors import WeightsError, counted, first_few
 from pipeline.precision import chosen_precision
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.demo_sam import PATCH, SIZE, WIDTH, build_demo_sam
+from pipeline.teacher.generator.embeddings import KeptEmbeddings
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
 from pipeline.teacher.generator.prompts import FurtherPrompts
 from pipeline.teacher.identity import mask_source_identity, unreadable_weights, weights_path
@@ -98,21 +99,35 @@ class SamMaskGenerator:
         """Masks of an RGB window, uint8 [h, w, 3]; the set may be empty."""
         return self.generator.generate(window_hw3)
 
-    def many(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[MaskSet]:
+    def many(self, images: Sequence[npt.NDArray[np.uint8]], kept: KeptEmbeddings | None = None) -> list[MaskSet]:
         """See `MaskSource`; a GPU embeds them in batches.
+
+        Args:
+            images: RGB [h, w, 3].
+            kept: gets their embeddings, for `answers`.
 
         Raises:
             DeviceMemoryError: a GPU's memory is too small for one window, prompt or mask.
         """
-        return self.generator.generate_many(images)
+        return self.generator.generate_many(images, kept)
 
-    def answers(self, images: Sequence[npt.NDArray[np.uint8]], further: Sequence[FurtherPrompts]) -> list[MaskSet]:
+    def answers(
+        self,
+        images: Sequence[npt.NDArray[np.uint8]],
+        further: Sequence[FurtherPrompts],
+        kept: KeptEmbeddings | None = None,
+    ) -> list[MaskSet]:
         """Masks of each of several RGB images for its own further prompts, filtered as those of the grid.
+
+        Args:
+            images: RGB [h, w, 3].
+            further: the prompts of each.
+            kept: has embeddings of the same images, which are taken from it; others are computed.
 
         Raises:
             DeviceMemoryError: as `many`.
         """
-        return self.generator.answer_many(images, further)
+        return self.generator.answer_many(images, further, kept)
 
 
 def load_sam_and_notes(config: SamConfig, device: torch.device) -> tuple[Sam, tuple[str, ...]]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
@@ -14,6 +15,7 @@ from pipeline.classes import DENSEPASS_13, LABEL_SETS
 from pipeline.errors import RecipeError
 from pipeline.panorama.windows import Window
 from pipeline.teacher.config import SamConfig
+from pipeline.teacher.generator.embeddings import KeptEmbeddings
 from pipeline.teacher.generator.prompts import FurtherPrompts
 from pipeline.teacher.masks import MaskSet
 from pipeline.teacher.prompting import (
@@ -151,6 +153,37 @@ def test_images_without_prompts_are_not_looked_at(sam: Sam, monkeypatch: pytest.
     found = source.answers([image(0), image(1), image(2)], [none, one, none])
     assert sum(seen) == 1 and [len(own) for own in found][::2] == [0, 0]
     np.testing.assert_array_equal(found[1].dense(), source.answers([image(1)], [one])[0].dense())
+
+
+@pytest.mark.parametrize(("limit", "again"), [(1 << 30, 0), (0, 3)], ids=["kept", "no room"])
+def test_pictures_whose_embeddings_were_kept_are_not_embedded_again(
+    sam: Sam, monkeypatch: pytest.MonkeyPatch, limit: int, again: int
+) -> None:
+    source = SamMaskGenerator(sam, replace(ANY, crop_n_layers=1))  # crops have embeddings of their own
+    seen: list[int] = []
+    embed = source.generator.embed
+    pictures, kept = [image(0), image(1), image(2)], KeptEmbeddings(limit)
+    none = FurtherPrompts(np.empty((0, 4)), np.empty((0, 2, 2)), np.empty((0, 2)))
+    point = replace(none, points_P2=np.array([[30.5, 30.5]]))
+    thing = replace(none, boxes_B4=np.array([[10.0, 5, 30, 45]]), inside_B22=np.array([[[15.5, 20.5], [20.5, 40.5]]]))
+    further = [thing, point, thing]
+    expected, before = source.answers(pictures, further), source.many(pictures)
+    after = source.many(pictures, kept)
+    monkeypatch.setattr(source.generator, "embed", lambda views: (seen.append(len(views)), embed(views))[1])
+    found = source.answers(pictures, further, kept)
+    assert sum(seen) == again
+    for one, other in zip([*expected, *before], [*found, *after], strict=True):
+        np.testing.assert_array_equal(one.dense(), other.dense())
+        np.testing.assert_array_equal(one.predicted_iou_M, other.predicted_iou_M)
+    assert not any(place in kept for place in range(3)), "what is taken takes no memory"
+
+
+def test_as_many_embeddings_are_kept_as_there_is_room_for() -> None:
+    kept = KeptEmbeddings(limit=2 * 4 * 100)
+    for place in range(3):
+        kept.keep(place, torch.full((1, 4, 5, 5), float(place)))
+    assert [place in kept for place in range(3)] == [True, True, False]
+    assert float(kept.take(1, torch.device("cpu")).mean()) == 1.0 and 1 not in kept
 
 
 def test_of_masks_that_resemble_each_other_the_one_that_sam_likes_best_stays() -> None:

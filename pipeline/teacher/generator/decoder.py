@@ -1,4 +1,4 @@
-"""SAM's mask decoder for many point prompts on one image: logits only of the masks whose predicted IoU suffices.
+"""SAM's mask decoder for many prompts on one image (points, things): logits only of masks whose predicted IoU suffices.
 
 What does not depend on the prompt is computed once per image, the rest in the cheapest order (`folding`), and prompts
 of which no mask passes are never upscaled. Decoders that are not segment_anything's own are called unchanged.
@@ -10,6 +10,7 @@ prompt (3), K kept masks, h w their low-resolution grid; after `embedding`, h w 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar, cast
 
@@ -22,8 +23,6 @@ from pipeline.teacher.generator.architecture import unsupported_decoder_reason
 from pipeline.teacher.generator.folded_transformer import FoldedImage, FoldedTransformer
 from pipeline.teacher.generator.folding import Upscaling, shuffle_pixels
 
-_PROMPT_TOKENS = 2
-"""The point, and SAM's padding point where no box is given."""
 _CPU_CHUNK_NUMBERS = 1 << 21
 """Numbers in the cells of a chunk on a CPU, so that they stay in its caches (2 prompts of ViT-B, measured)."""
 _STOCK_CHUNK = 64
@@ -54,7 +53,7 @@ PreparedImage = FoldedImage | StockImage
 
 
 class Decoder(Protocol):
-    """Decodes point prompts on prepared images."""
+    """Decodes prompts on prepared images."""
 
     @property
     def fallback_reason(self) -> str | None:
@@ -67,6 +66,19 @@ class Decoder(Protocol):
 
     def decode(self, prepared: PreparedImage, points_P2: Tensor, predicted_iou_thresh: float | None) -> DecodedMasks:
         """Masks of single foreground points (x, y), pixels of the encoder's square; a threshold of None keeps all."""
+        ...
+
+    def decode_things(
+        self, prepared: PreparedImage, boxes_B4: Tensor, inside_B22: Tensor, predicted_iou_thresh: float | None
+    ) -> DecodedMasks:
+        """Masks of things, each prompted with its box and two points inside it.
+
+        Args:
+            prepared: the image.
+            boxes_B4: (x0, y0, x1, y1), pixels of the encoder's square, float32.
+            inside_B22: points (x, y), likewise.
+            predicted_iou_thresh: masks must exceed it; None keeps all.
+        """
         ...
 
 
@@ -95,11 +107,9 @@ class FoldedDecoder:
         decoder = _frozen_copy(sam.mask_decoder)
         self._precision = precision
         self._prompts_at_once = prompts_at_once
-        self._prompts = PointPrompts(sam.prompt_encoder)
+        self._prompts = Prompts(sam.prompt_encoder)
         self._output_tokens = torch.cat((decoder.iou_token.weight, decoder.mask_tokens.weight))[None]
-        self._transformer = FoldedTransformer(
-            cast(TwoWayTransformer, decoder.transformer), 1 + decoder.num_mask_tokens + _PROMPT_TOKENS, precision
-        )
+        self._transformer = FoldedTransformer(cast(TwoWayTransformer, decoder.transformer), precision)
         self._iou_head = decoder.iou_prediction_head
         self._mask_heads = list(decoder.output_hypernetworks_mlps)[1:]  # the first is for unambiguous prompts
         self._upscale = Upscaling(decoder.output_upscaling, precision)
@@ -115,13 +125,30 @@ class FoldedDecoder:
     @torch.no_grad()
     def decode(self, prepared: PreparedImage, points_P2: Tensor, predicted_iou_thresh: float | None) -> DecodedMasks:
         """See `Decoder`."""
+        chunks = points_P2.split(self._chunk(len(points_P2)))
+        return self._decode_all(prepared, map(self._prompts, chunks), predicted_iou_thresh)
+
+    @torch.no_grad()
+    def decode_things(
+        self, prepared: PreparedImage, boxes_B4: Tensor, inside_B22: Tensor, predicted_iou_thresh: float | None
+    ) -> DecodedMasks:
+        """See `Decoder`."""
+        size = self._chunk(len(boxes_B4))
+        prompts = map(self._prompts.of_things, boxes_B4.split(size), inside_B22.split(size))
+        return self._decode_all(prepared, prompts, predicted_iou_thresh)
+
+    def _chunk(self, count: int) -> int:
+        return self._prompts_at_once or max(1, count)
+
+    def _decode_all(
+        self, prepared: PreparedImage, chunks: Iterable[Tensor], predicted_iou_thresh: float | None
+    ) -> DecodedMasks:
+        """Masks of prompts that come in chunks of tokens [B, T, C]."""
         if not isinstance(prepared, FoldedImage):
             raise TypeError("the image was prepared by another decoder")
-        size = self._prompts_at_once or len(points_P2)
-        return _concatenate([self._decode(prepared, points, predicted_iou_thresh) for points in points_P2.split(size)])
+        return _concatenate([self._decode(prepared, prompts_BTC, predicted_iou_thresh) for prompts_BTC in chunks])
 
-    def _decode(self, image: FoldedImage, points_B2: Tensor, threshold: float | None) -> DecodedMasks:
-        prompts_BTC = self._prompts(points_B2)
+    def _decode(self, image: FoldedImage, prompts_BTC: Tensor, threshold: float | None) -> DecodedMasks:
         output_tokens = self._output_tokens.expand(len(prompts_BTC), -1, -1)
         tokens_BTC, cells_BNC = self._transformer(torch.cat((output_tokens, prompts_BTC), 1), image)
         predicted_iou_BM = self._iou_head(tokens_BTC[:, 0])[:, 1:].cpu()  # the only wait for an accelerator
@@ -145,11 +172,8 @@ class FoldedDecoder:
         return shuffle_pixels(maps_BMP.flatten(0, 1)[kept_K].float(), height, width)
 
 
-class PointPrompts:
-    """SAM's prompt encoder for single foreground points, in float32 (it refuses bfloat16).
-
-    As `PromptEncoder._embed_points`, without looking up the labels, which keeps a GPU waiting: they are known here.
-    """
+class Prompts:
+    """SAM's prompt encoder for single foreground points and things, in float32 (it refuses bfloat16)."""
 
     def __init__(self, encoder: PromptEncoder) -> None:
         self._encoder = _frozen_copy(encoder)
@@ -160,13 +184,20 @@ class PointPrompts:
             """Positions of the embedding's cells."""
 
     def __call__(self, points_B2: Tensor) -> Tensor:
-        """Tokens [B, 2, C], the point's and the padding's, of points (x, y), pixels of the encoder's square."""
+        """Tokens [B, 2, C], the point's and the padding's, of points (x, y), pixels of the encoder's square.
+
+        As `PromptEncoder._embed_points`, without looking up the labels, which keeps a GPU waiting: they are known here.
+        """
         encoder = self._encoder
         points_B22 = functional.pad(points_B2[:, None] + 0.5, (0, 0, 0, 1))  # the pixel's centre, and a padding point
         point_BC = encoder.pe_layer.forward_with_coords(points_B22, encoder.input_image_size)[:, 0]
         padding_BC = encoder.not_a_point_embed.weight.expand(len(points_B2), -1)
         foreground = cast(nn.Embedding, encoder.point_embeddings[1])
         return torch.stack((point_BC + foreground.weight, padding_BC), 1)
+
+    def of_things(self, boxes_B4: Tensor, inside_B22: Tensor) -> Tensor:
+        """Tokens [B, 4, C] of things: of two points (x, y) inside, and of two corners of the box (x0, y0, x1, y1)."""
+        return _things_prompt(self._encoder, boxes_B4, inside_B22)[0]
 
 
 class StockDecoder:
@@ -184,9 +215,7 @@ class StockDecoder:
     @torch.no_grad()
     def decode(self, prepared: PreparedImage, points_P2: Tensor, predicted_iou_thresh: float | None) -> DecodedMasks:
         """See `Decoder`."""
-        if not isinstance(prepared, StockImage):
-            raise TypeError("the image was prepared by another decoder")
-        embedding = prepared.embedding_1Chw
+        embedding = _embedding_of(prepared)
         return _concatenate(
             [self._decode(embedding, points, predicted_iou_thresh) for points in points_P2.split(self._prompts_at_once)]
         )
@@ -196,23 +225,27 @@ class StockDecoder:
         sparse, dense = self._sam.prompt_encoder(points=(points_B2[:, None], labels), boxes=None, masks=None)
         return _decoded_by_sam(self._sam, embedding_1Chw, sparse, dense, threshold)
 
+    @torch.no_grad()
+    def decode_things(
+        self, prepared: PreparedImage, boxes_B4: Tensor, inside_B22: Tensor, predicted_iou_thresh: float | None
+    ) -> DecodedMasks:
+        """See `Decoder`."""
+        embedding, size = _embedding_of(prepared), self._prompts_at_once
+        chunks = zip(boxes_B4.split(size), inside_B22.split(size), strict=True)
+        prompts = [_things_prompt(self._sam.prompt_encoder, *chunk) for chunk in chunks]
+        return _concatenate([_decoded_by_sam(self._sam, embedding, *own, predicted_iou_thresh) for own in prompts])
 
-@torch.no_grad()
-def decode_things(
-    sam: Sam, embedding_1Chw: Tensor, boxes_B4: Tensor, inside_B22: Tensor, predicted_iou_thresh: float | None
-) -> DecodedMasks:
-    """Masks of things, each prompted with its box and two points inside it, by SAM's own prompt encoder and decoder.
 
-    Args:
-        sam: the model.
-        embedding_1Chw: of the image, float32.
-        boxes_B4: (x0, y0, x1, y1), pixels of the encoder's square.
-        inside_B22: points (x, y), likewise.
-        predicted_iou_thresh: masks must exceed it; None keeps all.
-    """
+def _things_prompt(encoder: PromptEncoder, boxes_B4: Tensor, inside_B22: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens [B, 4, C] of things, and what is added to the image's embedding."""
     labels = torch.ones(inside_B22.shape[:2], dtype=torch.int, device=inside_B22.device)
-    sparse, dense = sam.prompt_encoder(points=(inside_B22, labels), boxes=boxes_B4, masks=None)
-    return _decoded_by_sam(sam, embedding_1Chw, sparse, dense, predicted_iou_thresh)
+    return encoder(points=(inside_B22, labels), boxes=boxes_B4, masks=None)
+
+
+def _embedding_of(prepared: PreparedImage) -> Tensor:
+    if not isinstance(prepared, StockImage):
+        raise TypeError("the image was prepared by another decoder")
+    return prepared.embedding_1Chw
 
 
 def _decoded_by_sam(

@@ -30,10 +30,10 @@ class FoldedImage:
 class FoldedTransformer:
     """`TwoWayTransformer` of at least one layer, its products rearranged."""
 
-    def __init__(self, transformer: TwoWayTransformer, tokens: int, precision: torch.dtype) -> None:
+    def __init__(self, transformer: TwoWayTransformer, precision: torch.dtype) -> None:
         layers = cast(list[TwoWayAttentionBlock], list(transformer.layers))
-        self._layers = [_FoldedLayer(layer, tokens, precision) for layer in layers]
-        self._final = TokenToImageAttention(transformer.final_attn_token_to_image, tokens, precision)
+        self._layers = [_FoldedLayer(layer, precision) for layer in layers]
+        self._final = TokenToImageAttention(transformer.final_attn_token_to_image, precision)
         self._norm = transformer.norm_final_attn
 
     def prepare(self, cells_1NC: Tensor, position_1NC: Tensor) -> FoldedImage:
@@ -56,11 +56,11 @@ class FoldedTransformer:
 
 
 class _FoldedLayer:
-    def __init__(self, layer: TwoWayAttentionBlock, tokens: int, precision: torch.dtype) -> None:
+    def __init__(self, layer: TwoWayAttentionBlock, precision: torch.dtype) -> None:
         self._layer = layer
         self._norm = ChannelNorm(layer.norm4, precision)
-        self.tokens_to_image = TokenToImageAttention(layer.cross_attn_token_to_image, tokens, precision)
-        self.image_to_tokens = ImageToTokenAttention(layer.cross_attn_image_to_token, tokens, precision)
+        self.tokens_to_image = TokenToImageAttention(layer.cross_attn_token_to_image, precision)
+        self.image_to_tokens = ImageToTokenAttention(layer.cross_attn_image_to_token, precision)
 
     def first(self, prompt_BTC: Tensor, image: FoldedImage) -> tuple[Tensor, Tensor]:
         """The first layer: its tokens are the prompt, its cells those of the image for every prompt."""

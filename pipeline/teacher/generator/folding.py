@@ -2,9 +2,9 @@
 
 Three identities are used; all are exact, only the order of summation changes.
 
-*Folding.* The tokens of a prompt are few (7), the cells of the image many (4096). Instead of projecting the cells for
-each prompt, the tokens are projected: q . (W x) = (W' q) . x, head by head. That is cheaper while tokens x heads are
-fewer than the channels inside the attention (56 < 128 for SAM); otherwise the plain product is kept.
+*Folding.* The tokens of a prompt are few (7, of a thing 9), the cells of the image many (4096). Instead of projecting
+the cells for each prompt, the tokens are projected: q . (W x) = (W' q) . x, head by head. That is cheaper while tokens
+x heads are fewer than the channels inside the attention (56 and 72 < 128 for SAM); otherwise the plain product is kept.
 
 *Biases.* Attention weights sum to one, so the bias of the values passes through unchanged, and the bias of the keys
 shifts all scores of a query equally, which does not change the softmax.
@@ -32,11 +32,9 @@ from torch import Tensor, nn
 class TokenToImageAttention:
     """Attention of a prompt's tokens to the image's cells."""
 
-    def __init__(self, attention: Attention, tokens: int, precision: torch.dtype) -> None:
+    def __init__(self, attention: Attention, precision: torch.dtype) -> None:
         self._attention = attention
         self._precision = precision
-        self.projects_tokens = _folding_saves(attention, tokens)
-        """Whether the tokens are projected; otherwise the plain product is kept."""
         self._key_AdC = _by_head(attention, attention.k_proj.weight)
         self._value_ACd = _by_head(attention, attention.v_proj.weight).transpose(1, 2)
         self._key = _Projection(attention.k_proj, precision)
@@ -57,7 +55,7 @@ class TokenToImageAttention:
 
     def __call__(self, tokens_BTC: Tensor, cells_BNC: Tensor, positioned_BNC: Tensor) -> Tensor:
         """Attention [B, T, C] to every prompt's own cells, given with and without their positions."""
-        if not self.projects_tokens:
+        if not folding_saves(self._attention, tokens_BTC.shape[1]):
             return self.attend(tokens_BTC, *self.project(cells_BNC, positioned_BNC))
         queries_BATd = _split_heads(self._attention.q_proj(tokens_BTC), self._attention.num_heads)
         scale = queries_BATd.shape[-1] ** -0.5
@@ -70,11 +68,9 @@ class TokenToImageAttention:
 class ImageToTokenAttention:
     """Attention of the image's cells to a prompt's tokens, the residual included."""
 
-    def __init__(self, attention: Attention, tokens: int, precision: torch.dtype) -> None:
+    def __init__(self, attention: Attention, precision: torch.dtype) -> None:
         self._attention = attention
         self._precision = precision
-        self.projects_tokens = _folding_saves(attention, tokens)
-        """Whether the tokens are projected; otherwise the plain product is kept."""
         self._query_AdC = _by_head(attention, attention.q_proj.weight)
         self._query_bias_Ad1 = attention.q_proj.bias.detach().view(attention.num_heads, -1, 1)
         self._out_AdC = _by_head(attention, attention.out_proj.weight.T)
@@ -89,7 +85,7 @@ class ImageToTokenAttention:
         """Cells [B, N, C] after attending with the projected queries [B or 1, A, N, d] of cells [B or 1, N, C]."""
         keys_BATd, values_BATd = self._keys_and_values(key_tokens_BTC, value_tokens_BTC)
         keys = (_centred(keys_BATd) * queries.shape[-1] ** -0.5).to(self._precision)
-        if self.projects_tokens:
+        if folding_saves(self._attention, key_tokens_BTC.shape[1]):
             return self._blend(_scores(keys, queries), cells, values_BATd)
         weights_BANT = _scores(keys, queries).softmax(2).transpose(2, 3)
         return cells + self._out(_merge_heads(weights_BANT @ values_BATd.to(self._precision)))
@@ -98,7 +94,7 @@ class ImageToTokenAttention:
         self, cells_BNC: Tensor, positioned_BNC: Tensor, key_tokens_BTC: Tensor, value_tokens_BTC: Tensor
     ) -> Tensor:
         """Cells [B, N, C] after attending; `positioned_BNC` are cells plus their positions."""
-        if not self.projects_tokens:
+        if not folding_saves(self._attention, key_tokens_BTC.shape[1]):
             return self.attend(self.project(positioned_BNC), cells_BNC, key_tokens_BTC, value_tokens_BTC)
         keys_BATd, values_BATd = self._keys_and_values(key_tokens_BTC, value_tokens_BTC)
         keys_BATd = _centred(keys_BATd) * keys_BATd.shape[-1] ** -0.5
@@ -176,7 +172,8 @@ def _attend_rows(rows_BRC: Tensor, positioned_BNC: Tensor, cells_BNC: Tensor) ->
     ]
 
 
-def _folding_saves(attention: Attention, tokens: int) -> bool:
+def folding_saves(attention: Attention, tokens: int) -> bool:
+    """Whether the tokens of a prompt, this many, are projected; otherwise the plain product is kept."""
     return tokens * attention.num_heads <= attention.internal_dim
 
 
@@ -200,7 +197,7 @@ def _centred(keys_BATd: Tensor) -> Tensor:
 def _scores(keys_BATd: Tensor, queries: Tensor) -> Tensor:
     """Scores [B, A, T, N] of queries [B or 1, A, N, d]; shared queries take a single product with the keys of all
     prompts."""
-    if len(queries) > 1:
+    if len(queries) != 1:
         return keys_BATd @ queries.transpose(2, 3)
     scores_AXN = keys_BATd.transpose(0, 1).flatten(1, 2) @ queries[0].transpose(1, 2)  # X = B T
     return scores_AXN.unflatten(1, (keys_BATd.shape[0], keys_BATd.shape[2])).transpose(0, 1)

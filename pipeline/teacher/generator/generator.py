@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +31,8 @@ from pipeline.settings import require, require_choice
 from pipeline.teacher.generator import prompts
 from pipeline.teacher.generator.batched_regions import BatchedUpsampling, Sizes
 from pipeline.teacher.generator.crops import Crop, image_crops, is_cut
-from pipeline.teacher.generator.decoder import DecodedMasks, PreparedImage, decode_things, fastest_decoder
+from pipeline.teacher.generator.decoder import DecodedMasks, PreparedImage, fastest_decoder
+from pipeline.teacher.generator.embeddings import KeptEmbeddings
 from pipeline.teacher.generator.encoder import MAX_BIAS_NUMBERS, FastEncoder
 from pipeline.teacher.generator.memory import Capacity, capacity
 from pipeline.teacher.generator.proposals import Proposals, concatenate, inclusive_boxes, non_max_suppression
@@ -177,16 +179,21 @@ class AutomaticMaskGenerator:
         """
         return self.propose(image_HW3).masks
 
-    def generate_many(self, images: Sequence[ImageArray]) -> list[MaskSet]:
-        """Masks of each of several images of any sizes, which an accelerator embeds in batches."""
-        return [found.masks for found in self.propose_many(images)]
+    def generate_many(self, images: Sequence[ImageArray], kept: KeptEmbeddings | None = None) -> list[MaskSet]:
+        """Masks of each of several images of any sizes, which an accelerator embeds in batches.
+
+        Args:
+            images: RGB, uint8.
+            kept: gets the embeddings of the images, for `answer_many`.
+        """
+        return [found.masks for found in self.propose_many(images, kept)]
 
     def propose(self, image_HW3: ImageArray) -> Proposals:
         """As `generate`, with the point and the crop of each mask, for `proposals.stock_records`."""
         return self.propose_many([image_HW3])[0]
 
     @torch.no_grad()
-    def propose_many(self, images: Sequence[ImageArray]) -> list[Proposals]:
+    def propose_many(self, images: Sequence[ImageArray], kept: KeptEmbeddings | None = None) -> list[Proposals]:
         """As `generate_many`, with the point and the crop of each mask."""
         for image_HW3 in images:
             _require_rgb(image_HW3)
@@ -194,13 +201,20 @@ class AutomaticMaskGenerator:
         views = [image[crop.y0 : crop.y1, crop.x0 : crop.x1] for image, own in zip(images, crops, strict=True)
                  for crop in own]  # fmt: skip
         embeddings = self._embeddings(views)
+        if kept is not None:
+            embeddings = _keeping(embeddings, [len(own) for own in crops], kept)
         try:
             return [self._propose_in_image(embeddings, own) for own in crops]
         except torch.OutOfMemoryError as error:  # in what is too small to be split into batches
             raise out_of_memory("window") from error
 
     @torch.no_grad()
-    def answer_many(self, images: Sequence[ImageArray], further: Sequence[prompts.FurtherPrompts]) -> list[MaskSet]:
+    def answer_many(
+        self,
+        images: Sequence[ImageArray],
+        further: Sequence[prompts.FurtherPrompts],
+        kept: KeptEmbeddings | None = None,
+    ) -> list[MaskSet]:
         """Masks of each of several images for prompts that are not of the grid, by the grid's rules; not in crops.
 
         Duplicates are dropped among the things of an image, and among its single points.
@@ -208,6 +222,7 @@ class AutomaticMaskGenerator:
         Args:
             images: RGB, uint8, of any sizes.
             further: the prompts of each; images without any are not looked at.
+            kept: has embeddings of the same images, which are taken from it; others are computed.
 
         Raises:
             InputError: as `generate`.
@@ -215,11 +230,13 @@ class AutomaticMaskGenerator:
         """
         for image_HW3 in images:
             _require_rgb(image_HW3)
+        kept = kept or KeptEmbeddings()
         asked = [k for k, own in enumerate(further) if len(own)]
-        embeddings = self._embeddings([images[k] for k in asked])
-        found = {
-            k: self._answer(embedding, further[k], images[k]) for k, embedding in zip(asked, embeddings, strict=True)
-        }
+        embeddings = self._embeddings([images[k] for k in asked if k not in kept])
+        found: dict[int, MaskSet] = {}
+        for k in asked:
+            embedding_1Chw = kept.take(k, self._sam.device) if k in kept else next(embeddings)
+            found[k] = self._answer(embedding_1Chw, further[k], images[k])
         return [found[k] if k in found else no_masks(*image.shape[:2]) for k, image in enumerate(images)]
 
     def _answer(self, embedding_1Chw: Tensor, further: prompts.FurtherPrompts, image_HW3: ImageArray) -> MaskSet:
@@ -317,10 +334,12 @@ class AutomaticMaskGenerator:
         scaled_B4 = torch.as_tensor(boxes_B4, dtype=torch.float32, device=device)
         inside_B22 = torch.as_tensor(self._resize.apply_coords(further.inside_B22, crop.size), device=device).float()
 
-        def decode(chunk: slice) -> DecodedMasks:
-            return decode_things(self._sam, embedding_1Chw, scaled_B4[chunk], inside_B22[chunk], self._min_iou)
-
         with self._turn:
+            prepared = self.decoder.prepare(embedding_1Chw)
+
+            def decode(chunk: slice) -> DecodedMasks:
+                return self.decoder.decode_things(prepared, scaled_B4[chunk], inside_B22[chunk], self._min_iou)
+
             found = self._find(len(further.boxes_B4), decode, crop, image)
         return _proposals(found.masks, further.inside_B22[found.prompts_M, 0], crop)
 
@@ -393,6 +412,15 @@ class AutomaticMaskGenerator:
         upsampler = upsampling(*sizes)
         self._has_plain_upsampling |= not upsampler.is_exact
         return upsampler
+
+
+def _keeping(embeddings: Iterator[Tensor], crops: Sequence[int], kept: KeptEmbeddings) -> Iterator[Tensor]:
+    """The embeddings of images and their crops, so many of each; those of the images, which come first, are kept."""
+    for place, count in enumerate(crops):
+        for crop, embedding_1Chw in enumerate(islice(embeddings, count)):
+            if crop == 0:
+                kept.keep(place, embedding_1Chw)
+            yield embedding_1Chw
 
 
 def _proposals(masks: MaskSet, points_M2: prompts.Points, crop: Crop) -> Proposals:

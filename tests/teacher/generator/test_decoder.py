@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator import decoder as decoder_module
-from pipeline.teacher.generator.decoder import DecodedMasks, FoldedDecoder, PointPrompts, StockDecoder, fastest_decoder
-from pipeline.teacher.generator.folding import TokenToImageAttention
+from pipeline.teacher.generator.decoder import DecodedMasks, FoldedDecoder, Prompts, StockDecoder, fastest_decoder
+from pipeline.teacher.generator.folding import folding_saves
 from pipeline.teacher.sam import load_sam
 
 # name: channels, heads, cells per side, depth, downsampling of the attention, channels of the token's MLP, outputs
@@ -70,6 +70,24 @@ def _stock(sam: Sam, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor]
     return logits[:, 1:], predicted_iou[:, 1:]
 
 
+def _image_and_things(sam: Sam, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """An embedding, boxes [B, 4] and two points inside each [B, 2, 2]."""
+    embedding, points = _image_and_points(sam, 2 * count)
+    inside = points.float().view(count, 2, 2)
+    margin = 0.05 * sam.prompt_encoder.input_image_size[0]
+    return embedding, torch.cat((inside.amin(1) - margin, inside.amax(1) + margin), 1), inside
+
+
+@torch.no_grad()
+def _stock_things(sam: Sam, embedding: Tensor, boxes: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+    """As `_stock`, of things."""
+    labels = torch.ones(inside.shape[:2], dtype=torch.int)
+    sparse, dense = sam.prompt_encoder(points=(inside, labels), boxes=boxes, masks=None)
+    position = sam.prompt_encoder.get_dense_pe()
+    logits, predicted_iou = sam.mask_decoder.predict_masks(embedding, position, sparse, dense)
+    return logits[:, 1:], predicted_iou[:, 1:]
+
+
 def _decode(sam: Sam, precision: torch.dtype, count: int, threshold: float | None, chunk: int = 3) -> DecodedMasks:
     embedding, points = _image_and_points(sam, count)
     decoder = fastest_decoder(sam, precision, chunk)
@@ -115,14 +133,36 @@ def test_bfloat16_stays_within_two_percent_of_the_stock_float32(any_sam: Sam) ->
     assert _relative_error(ours.predicted_iou_P3, predicted_iou) < 2e-2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 2e-2)])
+def test_things_have_the_stock_logits_and_scores(any_sam: Sam, precision: torch.dtype, tolerance: float) -> None:
+    embedding, boxes, inside = _image_and_things(any_sam, 5)
+    logits, predicted_iou = _stock_things(any_sam, embedding, boxes, inside)
+    decoder = fastest_decoder(any_sam, precision, prompts_at_once=2)
+    ours = decoder.decode_things(decoder.prepare(embedding), boxes, inside, None)
+    assert ours.logits_Khw.dtype == ours.predicted_iou_P3.dtype == torch.float32
+    assert _relative_error(ours.logits_Khw, logits.flatten(0, 1)) < tolerance
+    assert _relative_error(ours.predicted_iou_P3, predicted_iou) < tolerance
+
+
+def test_no_things_give_no_masks() -> None:
+    sam = _random_sam("small")
+    decoder = fastest_decoder(sam)
+    nothing = decoder.decode_things(decoder.prepare(_image_and_points(sam, 1)[0]), torch.zeros(0, 4),
+                                    torch.zeros(0, 2, 2), None)  # fmt: skip
+    assert nothing.kept_P3.shape == (0, 3) and nothing.logits_Khw.shape == (0, 24, 24)
+
+
 def cross_attention(size: str) -> Attention:
     return cast(Any, _random_sam(size).mask_decoder.transformer).layers[0].cross_attn_token_to_image
 
 
 def test_the_sizes_cover_both_the_folded_and_the_direct_products() -> None:
-    folds = {name: TokenToImageAttention(cross_attention(name), 7, torch.float32).projects_tokens for name in SIZES}
-    assert {folds["vit_b"], folds["small"]} == {True}
-    assert {folds["not worth folding"], folds["not worth folding, downsampled"]} == {False}
+    for tokens in (7, 9):  # of points and of things
+        folds = {name: folding_saves(cross_attention(name), tokens) for name in SIZES}
+        assert folds["vit_b"]
+        assert {folds["not worth folding"], folds["not worth folding, downsampled"]} == {False}
+    assert folding_saves(cross_attention("small"), 7)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 7, 50])
@@ -162,7 +202,7 @@ def test_points_are_embedded_as_sam_embeds_them_bit_for_bit(any_sam: Sam) -> Non
     points = _image_and_points(any_sam, 5)[1]
     labels = torch.ones(len(points), 1, dtype=torch.int)
     sparse, _ = any_sam.prompt_encoder(points=(points[:, None], labels), boxes=None, masks=None)
-    assert torch.equal(PointPrompts(any_sam.prompt_encoder)(points), sparse)
+    assert torch.equal(Prompts(any_sam.prompt_encoder)(points), sparse)
 
 
 def test_no_points_give_no_masks() -> None:
@@ -311,6 +351,11 @@ def test_what_is_not_quite_sams_decoder_is_called_as_it_is(build: object, reason
     kept = predicted_iou > threshold
     assert torch.equal(ours.kept_P3, kept)
     torch.testing.assert_close(ours.logits_Khw, logits[kept], rtol=1e-4, atol=1e-5)
+    embedding, boxes, inside = _image_and_things(sam, 3)
+    logits, predicted_iou = _stock_things(sam, embedding, boxes, inside)
+    things = decoder.decode_things(decoder.prepare(embedding), boxes, inside, None)
+    torch.testing.assert_close(things.logits_Khw, logits.flatten(0, 1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(things.predicted_iou_P3, predicted_iou)
 
 
 def test_an_image_of_another_decoder_is_refused() -> None:

@@ -25,7 +25,7 @@ def test_tokens_and_cells_are_those_of_the_stock_transformer(depth: int, heads: 
         nn.init.normal_(parameter, std=0.3)
     image, position = noise(1, CHANNELS, SIDE, SIDE, seed=1), noise(1, CHANNELS, SIDE, SIDE, seed=2)
     tokens_BTC = noise(PROMPTS, TOKENS, CHANNELS, seed=3)
-    ours = FoldedTransformer(stock, TOKENS, torch.float32)
+    ours = FoldedTransformer(stock, torch.float32)
     with torch.no_grad():
         expected = stock(*(x.expand(PROMPTS, -1, -1, -1) for x in (image, position)), tokens_BTC)
         prepared = ours.prepare(*(x.flatten(2).transpose(1, 2) for x in (image, position)))

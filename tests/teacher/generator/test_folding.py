@@ -13,6 +13,7 @@ from pipeline.teacher.generator.folding import (
     ImageToTokenAttention,
     TokenToImageAttention,
     Upscaling,
+    folding_saves,
     shuffle_pixels,
 )
 
@@ -44,9 +45,9 @@ def assert_close(ours: Tensor, stock: Tensor) -> None:
 def test_tokens_attend_to_the_cells_of_their_own_prompt(attention: Attention, count: int) -> None:
     tokens_BTC, cells_BNC = noise(PROMPTS, count, CHANNELS), noise(PROMPTS, CELLS, CHANNELS, seed=1)
     placed_BNC = cells_BNC + noise(1, CELLS, CHANNELS, seed=2)
-    layer = TokenToImageAttention(attention, count, torch.float32)
+    layer = TokenToImageAttention(attention, torch.float32)
     ours = layer(tokens_BTC, cells_BNC, placed_BNC)
-    assert layer.projects_tokens == (count == FOLDED)
+    assert folding_saves(attention, count) == (count == FOLDED)
     assert_close(ours, attention(q=tokens_BTC, k=placed_BNC, v=cells_BNC))
 
 
@@ -54,7 +55,7 @@ def test_tokens_attend_to_the_cells_of_their_own_prompt(attention: Attention, co
 def test_tokens_of_all_prompts_attend_to_one_image(attention: Attention, count: int) -> None:
     tokens_BTC, cells_1NC = noise(PROMPTS, count, CHANNELS), noise(1, CELLS, CHANNELS, seed=1)
     placed_1NC = cells_1NC + noise(1, CELLS, CHANNELS, seed=2)
-    layer = TokenToImageAttention(attention, count, torch.float32)
+    layer = TokenToImageAttention(attention, torch.float32)
     ours = layer.attend(tokens_BTC, *layer.project(cells_1NC, placed_1NC))
     every = (PROMPTS, -1, -1)
     assert_close(ours, attention(q=tokens_BTC, k=placed_1NC.expand(*every), v=cells_1NC.expand(*every)))
@@ -64,9 +65,9 @@ def test_tokens_of_all_prompts_attend_to_one_image(attention: Attention, count: 
 def test_cells_attend_to_the_tokens_of_their_prompt_and_keep_what_they_were(attention: Attention, count: int) -> None:
     cells_BNC, values_BTC = noise(PROMPTS, CELLS, CHANNELS), noise(PROMPTS, count, CHANNELS, seed=1)
     placed_BNC, keys_BTC = cells_BNC + noise(1, CELLS, CHANNELS, seed=2), values_BTC + noise(1, count, CHANNELS, seed=3)
-    layer = ImageToTokenAttention(attention, count, torch.float32)
+    layer = ImageToTokenAttention(attention, torch.float32)
     ours = layer(cells_BNC, placed_BNC, keys_BTC, values_BTC)
-    assert layer.projects_tokens == (count == FOLDED)
+    assert folding_saves(attention, count) == (count == FOLDED)
     assert_close(ours, cells_BNC + attention(q=placed_BNC, k=keys_BTC, v=values_BTC))
 
 
@@ -74,7 +75,7 @@ def test_cells_attend_to_the_tokens_of_their_prompt_and_keep_what_they_were(atte
 def test_cells_of_one_image_attend_to_the_tokens_of_every_prompt(attention: Attention, count: int) -> None:
     cells_1NC, values_BTC = noise(1, CELLS, CHANNELS), noise(PROMPTS, count, CHANNELS, seed=1)
     placed_1NC, keys_BTC = cells_1NC + noise(1, CELLS, CHANNELS, seed=2), values_BTC + noise(1, count, CHANNELS, seed=3)
-    layer = ImageToTokenAttention(attention, count, torch.float32)
+    layer = ImageToTokenAttention(attention, torch.float32)
     cells_BNC = cells_1NC.expand(PROMPTS, -1, -1)
     ours = layer.attend(layer.project(placed_1NC), cells_BNC, keys_BTC, values_BTC)
     assert_close(ours, cells_BNC + attention(q=placed_1NC.expand_as(cells_BNC), k=keys_BTC, v=values_BTC))
@@ -84,7 +85,7 @@ def test_cells_of_one_image_attend_to_the_tokens_of_every_prompt(attention: Atte
 def test_in_bfloat16_answers_stay_near_and_tokens_stay_float32(attention: Attention, count: int) -> None:
     tokens_BTC, cells_BNC = noise(PROMPTS, count, CHANNELS), noise(PROMPTS, CELLS, CHANNELS, seed=1)
     rounded_BNC = cells_BNC.bfloat16()
-    ours = TokenToImageAttention(attention, count, torch.bfloat16)(tokens_BTC, rounded_BNC, rounded_BNC)
+    ours = TokenToImageAttention(attention, torch.bfloat16)(tokens_BTC, rounded_BNC, rounded_BNC)
     stock = attention(q=tokens_BTC, k=cells_BNC, v=cells_BNC)
     assert ours.dtype == torch.float32
     assert 1e-5 < float((ours - stock).norm() / stock.norm()) < 0.03
