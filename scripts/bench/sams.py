@@ -107,6 +107,11 @@ class _FixedOutputDecoder:
         logits = self._outputs.logits(self._order.take(len(points_P2))[prompts], masks)
         return DecodedMasks(decoded.predicted_iou_P3, decoded.kept_P3, logits)
 
+    def decode_things(
+        self, prepared: PreparedImage, boxes_B4: Tensor, inside_B22: Tensor, predicted_iou_thresh: float | None
+    ) -> DecodedMasks:
+        raise NotImplementedError("outputs are known of points alone")
+
 
 def transformers_masks(outputs: DecoderOutputs, points_per_side: int, image: Picture) -> Callable[[], dict[str, Any]]:
     """transformers' mask-generation pipeline over a ViT-B of random weights, with the same outputs."""
