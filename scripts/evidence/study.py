@@ -79,6 +79,7 @@ B0_START = Need(
     "python -m scripts.train_demo_assistant b0_start --begin-with pipeline/demo/assistant --minutes 60",
 )
 _B0 = ("student.size=b0", f"student.weights={_B0_FOLDER}")
+_BARE_TREES = 'fusion.give_back=["sky in vegetation","vegetation in sky"]'
 _AS_STREET = ("sam.prompt_things=true", "fusion.unreliable=keep", "fusion.protect_rare=0")
 
 
@@ -241,6 +242,8 @@ PARTS = {
             ("and things are prompted", (*_WITH_MOBILE_SAM, "sam.prompt_things=true")),
             ("and things are prompted, fused as in street", (*_WITH_MOBILE_SAM, *_AS_STREET, "fusion.join=0")),
             ("and things are prompted, fused as in street but joined", (*_WITH_MOBILE_SAM, *_AS_STREET)),
+            ("and things are prompted, fused as in street, sky and vegetation given back",
+             (*_WITH_MOBILE_SAM, *_AS_STREET, "fusion.join=0", _BARE_TREES)),
             ("MobileSAM, 16 x 16 points", (*_WITH_MOBILE_SAM, "sam.points_per_side=16")),
             has_students=False,
         ),
