@@ -5,7 +5,7 @@
     python -m scripts.demo_data --kind wide --count 3000 --per-scene 6 --seed-offset 1400 --out data/assistant/wide
     python -m scripts.train_demo_assistant assistant --minutes 180 --views data/assistant/views data/assistant/tilted
     python -m scripts.train_demo_assistant student_start --minutes 120 --views data/assistant/{views,tilted,wide}
-    python -m scripts.train_demo_assistant b0_start --begin-with pipeline/demo/assistant --minutes 60 \\
+    python -m scripts.train_demo_assistant b0_start --begin-with pipeline/demo/assistant --minutes 150 \\
         --views data/assistant/{views,tilted,wide}
 
 The last one, a SegFormer-B0 that begins as the assistant, is for `scripts.evidence` and not in the project. No network

@@ -76,7 +76,7 @@ _WITH_MOBILE_SAM = ("sam.model=vit_t", f"sam.checkpoint={MOBILE_SAM.path}", "sam
 _B0_FOLDER = "data/assistant/out/b0_start"
 B0_START = Need(
     f"{_B0_FOLDER}/model.safetensors",
-    "python -m scripts.train_demo_assistant b0_start --begin-with pipeline/demo/assistant --minutes 60",
+    "python -m scripts.train_demo_assistant b0_start --begin-with pipeline/demo/assistant --minutes 150",
 )
 _B0 = ("student.size=b0", f"student.weights={_B0_FOLDER}")
 _BARE_TREES = 'fusion.give_back=["sky in vegetation","vegetation in sky"]'
@@ -244,7 +244,10 @@ PARTS = {
             ("and things are prompted, fused as in street but joined", (*_WITH_MOBILE_SAM, *_AS_STREET)),
             ("and things are prompted, fused as in street, sky and vegetation given back",
              (*_WITH_MOBILE_SAM, *_AS_STREET, "fusion.join=0", _BARE_TREES)),
-            ("MobileSAM, 16 x 16 points", (*_WITH_MOBILE_SAM, "sam.points_per_side=16")),
+            ("MobileSAM, 4 x 4 points, and things are prompted",
+             (*_WITH_MOBILE_SAM, "sam.points_per_side=4", "sam.prompt_things=true")),
+            ("MobileSAM, 16 x 16 points, and things are prompted",
+             (*_WITH_MOBILE_SAM, "sam.points_per_side=16", "sam.prompt_things=true")),
             has_students=False,
         ),
         seeds=0,
