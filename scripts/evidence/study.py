@@ -260,6 +260,8 @@ PARTS = {
             Variant("MobileSAM, 8 x 8 points", _WITH_MOBILE_SAM, has_students=False),
             Variant("the assistant adapted to this ensemble", _WITH_MOBILE_SAM, made_by="adapt",
                     made_with=_WITH_MOBILE_SAM, has_students=False),
+            Variant("the assistant adapted to that with prompted things", (*_WITH_MOBILE_SAM, "sam.prompt_things=false"),
+                    made_by="adapt", made_with=(*_WITH_MOBILE_SAM, "sam.prompt_things=true"), has_students=False),
         ),
         seeds=0,
         needs=(MOBILE_SAM,),
