@@ -176,14 +176,18 @@ def _row(
     """A variant's figures, and their changes from those of `before`."""
     matrices, ids = stages[variant]
     blend, ensemble, reliable = (matrices[rung] for rung in ("assistant_blend", "ensemble", "ensemble_reliable"))
+
+    def changed(rung: str) -> Record:
+        ends = change(stages[before][0][rung], matrices[rung]) if before else []
+        return figures(matrices[rung], ids) | {"change": ends}
+
     return {
         "settings": list(variant.settings),
         "about": study.about(variant),
-        "ensemble": figures(ensemble, ids)
-        | {"change": change(stages[before][0]["ensemble"], ensemble) if before else []},
+        "ensemble": changed("ensemble"),
         "ensemble_reliable": figures(reliable, ids, int(blend.sum())),
-        "assistant_blend": figures(blend, ids),
-        "assistant_whole": figures(matrices["assistant_whole"], ids),
+        "assistant_blend": changed("assistant_blend"),
+        "assistant_whole": changed("assistant_whole"),
         "classes that lose": losers(study.run(variant).recipe.classes.names, blend, ensemble),
         "student": _student_record(students[variant], students[before] if before else [], ids),
         "student_start": _start_record(study, variant, ids) if students[variant] else None,
