@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,19 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.arrays import ImageArray
 from pipeline.cache.schema import ASSISTANT, ENSEMBLE, MASKS, PROMPTED_MASKS
 from pipeline.cache.store import TeacherStore
 from pipeline.errors import GoodSAMError, InputError, WeightsError
 from pipeline.recipe import Recipe
+from pipeline.teacher.generator.generator import AutomaticMaskGenerator
 from stages.files import digest
 from stages.panorama_records import size_and_time
 from stages.panorama_task import cache_panorama, check_assistant
 from stages.panorama_work import PanoramaTask
 from stages.products import fingerprints, product
 from stages.splits import SplitPanorama
+from stages.views import shared_views
 from tests.stages.small_run import HEIGHT, RECIPE, WIDTH, small_run, write_panorama
 from tests.teacher import tiny_promptable
 
@@ -198,6 +202,20 @@ def test_the_stock_generators_masks_are_cached_by_its_name_in_the_settings(folde
     stock, ours = read(task, MASKS), read(task_of(finished), MASKS)
     assert len(stock["predicted_iou"]) == len(ours["predicted_iou"]) > 0
     np.testing.assert_allclose(stock["predicted_iou"], ours["predicted_iou"], atol=1e-4)
+
+
+def test_sams_encoder_looks_at_every_window_once_whoever_prompts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    embed = AutomaticMaskGenerator.embed
+
+    def counted(self: AutomaticMaskGenerator, views: Sequence[ImageArray]) -> torch.Tensor:
+        seen.append(len(views))
+        return embed(self, views)
+
+    monkeypatch.setattr(AutomaticMaskGenerator, "embed", counted)
+    task = task_of(folder, sam={"prompt_things": True, "points_in_doubt": 5, "points_per_side": 3})
+    assert PROMPTED_MASKS in cache_panorama(task).product_seconds
+    assert sum(seen) == len(shared_views(task.recipe))
 
 
 def test_masks_of_a_promptable_network_are_cached_and_named_by_its_content(folder: Path) -> None:
