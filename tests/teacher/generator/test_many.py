@@ -19,7 +19,9 @@ from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator import batched_regions
 from pipeline.teacher.generator.batched_regions import Sizes, upsample
 from pipeline.teacher.generator.decoder import DecodedMasks
+from pipeline.teacher.generator.embeddings import KeptEmbeddings
 from pipeline.teacher.generator.generator import AutomaticMaskGenerator
+from pipeline.teacher.generator.prompts import FurtherPrompts
 from pipeline.teacher.masks import MaskSet
 from pipeline.teacher.sam import SamMaskGenerator, load_sam
 from tests.fake_cuda import FakeCuda
@@ -158,6 +160,42 @@ def test_on_a_gpu_a_chunk_of_prompts_is_waited_for_five_times_and_the_encoder_ne
             waits.append(len(gpu.waits))
     assert waits[2] - waits[1] == 5 * (4 - 1) * len(pictures)
     assert not any(wait.startswith("encoder.py") for wait in gpu.waits)
+
+
+def asked_of(picture: Picture) -> FurtherPrompts:
+    """Two things and a point in a picture."""
+    height, width = picture.shape[:2]
+    boxes_B4 = np.array([[0.1, 0.1, 0.5, 0.6], [0.4, 0.3, 0.9, 0.9]]) * [width, height, width, height]
+    inside_B22 = np.array([[[0.2, 0.2], [0.4, 0.5]], [[0.5, 0.4], [0.8, 0.8]]]) * [width, height]
+    return FurtherPrompts(boxes_B4, inside_B22, np.array([[0.7, 0.2]]) * [width, height])
+
+
+def answered(generator: AutomaticMaskGenerator, pictures: list[Picture]) -> list[MaskSet]:
+    """Answers to further prompts from embeddings that were kept of the first look."""
+    kept = KeptEmbeddings()
+    generator.generate_many(pictures, kept)
+    assert all(place in kept for place in range(len(pictures)))
+    return generator.answer_many(pictures, [asked_of(picture) for picture in pictures], kept)
+
+
+@pytest.mark.slow
+def test_on_a_gpu_further_prompts_are_answered_from_the_embeddings_of_the_first_look(
+    sam: Sam, pictures: list[Picture]
+) -> None:
+    keeping_all: dict[str, Any] = {**LOOSE, "pred_iou_thresh": 0.0}
+    expected = answered(AutomaticMaskGenerator(sam, **keeping_all, batched=True), pictures)
+    assert sum(map(len, expected)) > 0
+    with FakeCuda():
+        generator = AutomaticMaskGenerator(load_sam(SamConfig(), torch.device("cuda")), **keeping_all)
+        assert_same_masks(answered(generator, pictures), expected, scores=1e-5)
+
+
+@pytest.mark.gpu
+def test_a_gpu_answers_further_prompts_as_a_cpu(sam: Sam, pictures: list[Picture]) -> None:
+    keeping_all: dict[str, Any] = {**LOOSE, "pred_iou_thresh": 0.0}
+    ours = answered(AutomaticMaskGenerator(load_sam(SamConfig(), torch.device("cuda")), **keeping_all), pictures)
+    for own, other in zip(ours, answered(AutomaticMaskGenerator(sam, **keeping_all), pictures), strict=True):
+        assert abs(len(own) - len(other)) <= 1, "a score at a threshold may fall to either side"
 
 
 @pytest.mark.gpu
