@@ -272,10 +272,10 @@ PARTS = {
         "What does a student of 3.7 million parameters make of the ensembles, and what would the truth make of it?",
         (
             DEFAULT,
-            Variant("B0", _B0),
+            Variant("B0, 160 steps", _B0),
             Variant("B0, of the ensemble of MobileSAM and prompted things",
                     (*_B0, *_WITH_MOBILE_SAM, "sam.prompt_things=true")),
-            Variant("B0, taught by the truth", _B0, taught_by="truth"),
+            Variant("B0, 160 steps, taught by the truth", _B0, taught_by="truth"),
             Variant("B0, 640 steps", (*_B0, "distill.steps=640")),
             Variant("B0, 640 steps, taught by the truth", (*_B0, "distill.steps=640"), taught_by="truth"),
         ),
