@@ -22,6 +22,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from pipeline.evaluate.ladder import in_ladder_order
@@ -189,18 +190,21 @@ def _row(
         "assistant_blend": changed("assistant_blend"),
         "assistant_whole": changed("assistant_whole"),
         "classes that lose": losers(study.run(variant).recipe.classes.names, blend, ensemble),
-        "student": _student_record(students[variant], students[before] if before else [], ids),
+        "student": _student_record(students[variant], students[before] if before else [], ensemble, ids),
         "student_start": _start_record(study, variant, ids) if students[variant] else None,
     }
 
 
-def _student_record(students: Sequence[Matrices], before: Sequence[Matrices], ids: Sequence[str]) -> Record | None:
+def _student_record(
+    students: Sequence[Matrices], before: Sequence[Matrices], ensemble: npt.NDArray[np.int64], ids: Sequence[str]
+) -> Record | None:
     if not students:
         return None
     own = [found[STUDENT] for found in students]
     pairs = [(one[STUDENT], other) for one, other in zip(before, own, strict=False)]  # of the seeds that both have
     ends = change(*(np.sum(side, axis=0) for side in zip(*pairs, strict=True))) if pairs else []
-    return seeds_record(own, ids) | {"change": ends}
+    beside = change(ensemble, np.sum(own, axis=0))
+    return seeds_record(own, ids) | {"change": ends, "change from the ensemble": beside}
 
 
 def _start_record(study: Study, variant: Variant, ids: Sequence[str]) -> Record | None:
