@@ -255,16 +255,16 @@ PARTS = {
     ),
     "adapt": Part(
         "Adapting to the ensemble of a real SAM",
-        "What does one round of `goodsam adapt` give where the masks know more than the assistant?",
+        "What does one round of `goodsam adapt` give where the masks (MobileSAM's, 8 x 8 points) know more than the assistant?",
         (
-            Variant("MobileSAM, 8 x 8 points", _WITH_MOBILE_SAM, has_students=False),
-            Variant("the assistant adapted to this ensemble", _WITH_MOBILE_SAM, made_by="adapt",
-                    made_with=_WITH_MOBILE_SAM, has_students=False),
-            Variant("the assistant adapted to that with prompted things",
-                    (*_WITH_MOBILE_SAM, "sam.prompt_things=false"), made_by="adapt",
+            DEFAULT,
+            Variant("the assistant adapted to this ensemble", made_by="adapt", made_with=_WITH_MOBILE_SAM,
+                    has_students=False),
+            Variant("the assistant adapted to that with prompted things", made_by="adapt",
                     made_with=(*_WITH_MOBILE_SAM, "sam.prompt_things=true"), has_students=False),
         ),
         seeds=0,
+        settings=(*_WITH_MOBILE_SAM, "sam.prompt_things=false"),
         needs=(MOBILE_SAM,),
     ),
     "b0": Part(
