@@ -255,7 +255,7 @@ PARTS = {
     ),
     "adapt": Part(
         "Adapting to the ensemble of a real SAM",
-        "What does one round of `goodsam adapt` give where the masks (MobileSAM's, 8 x 8 points) know more than the assistant?",
+        "What does one round of `goodsam adapt` give where masks, MobileSAM's, know more than the assistant?",
         (
             DEFAULT,
             Variant("the assistant adapted to this ensemble", made_by="adapt", made_with=_WITH_MOBILE_SAM,
