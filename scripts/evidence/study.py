@@ -20,6 +20,8 @@ class Variant:
     """Command that makes the recipe out of the demo's: adapt or tune. Empty: it is the demo's, with the settings."""
     made_with: tuple[str, ...] = ()
     """Settings of the recipe that the command is given."""
+    rounds: int = 1
+    """Rounds of adapt."""
     taught_by: str = "cache"
     """cache: the student learns from stage one's ensemble; truth: from the true labels in its place; both: from the
     ensemble, and from the true labels of `labelled` panoramas as corrections."""
@@ -262,6 +264,14 @@ PARTS = {
                     has_students=False),
             Variant("the assistant adapted to that with prompted things", made_by="adapt",
                     made_with=(*_WITH_MOBILE_SAM, "sam.prompt_things=true"), has_students=False),
+            Variant("that in two rounds", made_by="adapt", made_with=(*_WITH_MOBILE_SAM, "sam.prompt_things=true"),
+                    rounds=2, has_students=False),
+            Variant("that with classes balanced", made_by="adapt",
+                    made_with=(*_WITH_MOBILE_SAM, "sam.prompt_things=true", "adapt.class_balance=0.5"),
+                    has_students=False),
+            Variant("that with three times the learning rate", made_by="adapt",
+                    made_with=(*_WITH_MOBILE_SAM, "sam.prompt_things=true", "adapt.learning_rate=6e-5"),
+                    has_students=False),
         ),
         seeds=0,
         settings=(*_WITH_MOBILE_SAM, "sam.prompt_things=false"),

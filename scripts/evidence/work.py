@@ -5,7 +5,8 @@
     cache/                   stage one's store and the students, as every cache
     cache-of-the-truth/      the same with the truth in the ensemble's place
     corrections/<n>/         true labels of n panoramas
-    recipes/<command>.toml   what adapt and tune make of the demo's recipe, <command>-<settings>.toml with settings
+    recipes/<command>.toml   what adapt and tune make of the demo's recipe, <command>-<settings>.toml with settings,
+                             adapt-<settings>-after-<rounds>.toml of several rounds
     seconds/<of what>.json   of stage one
     matrices/<of what>.npz   confusion matrix [N, C, C] of each rung, held-out panorama by panorama
 
@@ -123,9 +124,10 @@ class Study:
             tune(run, tell, file, minutes=self.tune_minutes)
             return
         teacher_cache(run, tell, workers=self.workers)
-        found = adapt(run, tell, file)[0]
-        if not found.is_used:  # worse by what needs no label: measured all the same
-            write_recipe(file, found.recipe, ADAPT, found.verdict)
+        rounds = adapt(run, tell, self._recipe_file(replace(variant, rounds=1)), rounds=variant.rounds,
+                       workers=self.workers)  # fmt: skip
+        if not file.exists():  # of several rounds, or worse by what needs no label: measured all the same
+            write_recipe(file, rounds[-1].recipe, ADAPT, rounds[-1].verdict)
 
     def about(self, variant: Variant) -> str:
         """What the command that has made a variant's recipe says of it; empty where none has."""
@@ -133,6 +135,7 @@ class Study:
 
     def _recipe_file(self, variant: Variant) -> Path:
         own = f"-{fingerprint(variant.made_with)}" if variant.made_with else ""
+        own += f"-after-{variant.rounds}" if variant.rounds > 1 else ""
         return self.out / "recipes" / f"{variant.made_by}{own}.toml"
 
     def student(self, variant: Variant, seed: int) -> Matrices:
