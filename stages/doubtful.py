@@ -38,7 +38,7 @@ class Doubtful:
     """Purity of SAM's masks under the assistant's labels, corrected for chance as in `goodsam tune`; NaN without
     masks."""
     agreement: float
-    """Mean agreement of overlapping windows and views, by solid angle, 0..1."""
+    """Mean agreement of overlapping windows and views, by solid angle, 0..1; NaN where the cache has lost it."""
     doubt: float | None = None
     """1 less the student's mean probability of its most probable class, by solid angle; None without a student."""
 
@@ -61,9 +61,11 @@ def most_doubtful(
     judged: list[Doubtful] = []
     for panorama_id in report_if_slow(ids, f"{stage}: doubtful panoramas", "panoramas", listener):
         try:
-            judged.append(replace(_judge(reader, panorama_id), doubt=doubts.get(panorama_id)))
+            judged.append(_judge(reader, panorama_id))
         except CacheError as error:  # all else of it has been measured
             listener(failure(stage, panorama_id, error))
+            judged.append(Doubtful(panorama_id, math.nan, math.nan))
+    judged = [replace(one, doubt=doubts.get(one.id)) for one in judged]
     if doubts:
         return judged
     known = [one for one in judged if not math.isnan(one.purity)]

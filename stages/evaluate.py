@@ -13,6 +13,7 @@ import torch
 from pipeline.errors import GoodSAMError, InputError
 from pipeline.evaluate import report
 from pipeline.panorama.labels import doubt_of_first_id
+from pipeline.pretrained import network_name
 from pipeline.recipe import EvalConfig, Recipe
 from pipeline.settings import fingerprint
 from pipeline.student.model import start_student
@@ -223,7 +224,7 @@ def _assistants(recipe: Recipe) -> dict[str, Any]:
     """Names of several assistants, for metrics.json."""
     if not recipe.further_assistants:
         return {}
-    return {"assistants": ["demo" if one.kind == "demo" else Path(one.name).name for one in recipe.assistants]}
+    return {"assistants": ["demo" if one.kind == "demo" else network_name(one.name) for one in recipe.assistants]}
 
 
 def _checkpoint(recipe: Recipe, student: _FoundStudent | None) -> dict[str, Any]:

@@ -185,7 +185,7 @@ def _row(
     return {
         "settings": list(variant.settings),
         "about": study.about(variant),
-        "ensemble": changed("ensemble"),
+        "ensemble": changed("ensemble") | {"change from the blend": change(blend, ensemble)},
         "ensemble_reliable": figures(reliable, ids, int(blend.sum())),
         "assistant_blend": changed("assistant_blend"),
         "assistant_whole": changed("assistant_whole"),

@@ -108,7 +108,9 @@ def _measured(run: Run, reader: RunReader) -> Record:
         }
         for rung, coverage in agreement["coverage"].items()
     }
-    return {"panoramas": len(reader.ids), "rungs": rungs, "doubtful": [asdict(one) for one in found.doubtful]}
+    masks = {one: sum(len(of_view) for of_view in reader.masks(one)) for one in reader.ids}
+    return {"panoramas": len(reader.ids), "masks": masks, "rungs": rungs,
+            "doubtful": [asdict(one) for one in found.doubtful]}  # fmt: skip
 
 
 def _purities(reader: RunReader) -> dict[str, float]:
@@ -153,7 +155,9 @@ def draw(reader: RunReader, ids: Sequence[str], folder: Path) -> None:
 
 def real_table(name: str, record: Record) -> str:
     """The scores of a part as Markdown, and the most doubtful panoramas."""
-    lines = [f"### {REAL[name].title}", "", f"{QUESTION} {record['panoramas']} panoramas.", "",
+    counts = record.get("masks", {}).values()  # older records have none
+    masks = f" of {min(counts)} to {max(counts)} masks" if counts else ""
+    lines = [f"### {REAL[name].title}", "", f"{QUESTION} {record['panoramas']} panoramas{masks}.", "",
              "| rung | purity | changed by turning, % | seam / elsewhere, % of rows | coverage, % |",
              "| --- | ---: | ---: | ---: | ---: |"]  # fmt: skip
     for name, rung in record["rungs"].items():

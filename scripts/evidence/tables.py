@@ -97,7 +97,7 @@ def _part_table(part: Part, record: Record) -> str:
                   f"{rung['coverage']:.1f} |" for name, rung in rungs.items()]  # fmt: skip
         lines.append("")
     first = ["settings", OVER[part.over]] if part.over else ["settings"]
-    ensemble = ["ensemble, mIoU / pixels, %", "change", "classes that lose"]
+    ensemble = ["ensemble, mIoU / pixels, %", "from the blend", "change", "classes that lose"]
     heads = [*first, *ensemble, "student, mIoU / pixels, %", "of seeds", "change"]
     texts = ("settings", "classes that lose", "of seeds")
     lines += [f"| {' | '.join(heads)} |",
@@ -111,7 +111,7 @@ def _row(name: str, row: Record, over: str) -> str:
     ensemble, student = row["ensemble"], row.get("student")
     lost = ", ".join(_loser(which, found) for which, found in row["classes that lose"].items()) or "none"
     cells = [name, *([_number(row.get(over))] if over else []), f"{ensemble['miou']:.1f} / {ensemble['pixels']:.1f}",
-             _interval(ensemble["change"]), lost]  # fmt: skip
+             _interval(ensemble.get("change from the blend")), _interval(ensemble["change"]), lost]  # fmt: skip
     if student:
         of_seeds = ", ".join(f"{miou:.1f}" for miou in student["miou of seeds"])
         cells += [f"{student['miou']:.1f} / {student['pixels']:.1f}", of_seeds, _interval(student["change"])]

@@ -100,6 +100,8 @@ def test_real_panoramas_have_scores_without_labels_and_pictures(
     blend, ensemble = record["rungs"]["assistant_blend"], record["rungs"]["ensemble"]
     assert 0 <= blend["purity"] < ensemble["purity"] <= 1, "the masks have painted the ensemble"
     assert len(blend["changed by turning"]) == 2 and blend["coverage"] == pytest.approx(1)
+    assert sorted(record["masks"]) == sorted(one["id"] for one in record["doubtful"])
+    assert min(record["masks"].values()) > 0
     doubts = [one["purity"] for one in record["doubtful"]]
     assert doubts == sorted(doubts), "the worst first"
     pictures = sorted(path.name for path in (tmp_path / "real" / "pictures").iterdir())
@@ -107,4 +109,4 @@ def test_real_panoramas_have_scores_without_labels_and_pictures(
     assert measure_real("real", tmp_path, tmp_path, panoramas=0, turned=1, workers=0) == record
     write(tmp_path, "real", record)
     table = (tmp_path / "evidence.md").read_text()
-    assert "3 panoramas." in table and "| ensemble |" in table and f"| {record['doubtful'][0]['id']} |" in table
+    assert "3 panoramas of " in table and "| ensemble |" in table and f"| {record['doubtful'][0]['id']} |" in table

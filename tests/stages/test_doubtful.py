@@ -81,6 +81,8 @@ def test_a_panorama_whose_masks_are_lost_is_told_and_the_others_are_listed(run: 
     found = most_doubtful(reader, reader.ids, {}, "eval", heard.append)
     assert {one.id for one in found} == {"panoramas/0", "panoramas/2"}
     assert [event.item for event in heard if isinstance(event, ItemFailed)] == ["panoramas/1"]
+    by_student = most_doubtful(reader, reader.ids, {"panoramas/0": 0.1, "panoramas/1": 0.2}, "eval", silent)
+    assert "| panoramas/1 | 0.200 |  |  |" in text_of(by_student), "its doubt is known all the same"
 
 
 def test_the_evaluation_lists_them(run: Run) -> None:

@@ -41,7 +41,8 @@ def test_tables_have_a_row_for_each_variant_with_and_without_students(tmp_path: 
     ensemble = figures(matrices(0.5, 1, 1), IDS)
     row = {"ensemble": ensemble | {"change": []}, "classes that lose": {"wall": -2.25, "road": [-1.5, -4.0, 1.0]},
            "student": None}  # fmt: skip
-    taught = {"ensemble": ensemble | {"change": [0.5, 1.5]}, "classes that lose": {},
+    taught = {"ensemble": ensemble | {"change": [0.5, 1.5], "change from the blend": [0.25, 1.25]},
+              "classes that lose": {},
               "student": seeds_record([matrices(1, 1, 1)], IDS) | {"change": [-1.0, 2.0]}}  # fmt: skip
     record = {"rungs": {"ensemble": ensemble}, "rows": {"first": row, "second": taught}}
     write(tmp_path, "fusion", record)
@@ -54,7 +55,7 @@ def test_tables_have_a_row_for_each_variant_with_and_without_students(tmp_path: 
         and "wall -2.2, road -1.5 (-4.0 to +1.0)" in first
         and first.count("|") == second.count("|")
     )
-    assert "+0.5 to +1.5" in second and "-1.0 to +2.0" in second and "| none |" in second
+    assert "+0.2 to +1.2 | +0.5 to +1.5" in second and "-1.0 to +2.0" in second and "| none |" in second
     picture = (tmp_path / "fusion.svg").read_text()
     assert all(word in picture for word in (">first<", ">second<", PARTS["fusion"].title))
     write(tmp_path, "fusion", record)
