@@ -3,8 +3,8 @@
     python -m scripts.measure_fusion [--scenes development] [--set fusion.theta=0.6 ...] [--only NAME ...]
 
 The scenes of the world are none that a network or another choice has seen: 12 to develop on, and 24 others, which only
-the table in scripts/README.md is measured on. Stage one of the demo's recipe sees them once (`--set` changes the
-recipe, and stage one makes anew what that concerns); then every option fuses what it has cached.
+the table in scripts/measured/fusion.md is measured on. Stage one of the demo's recipe sees them once (`--set` changes
+the recipe, and stage one makes anew what that concerns); then every option fuses what it has cached.
 """
 
 from __future__ import annotations

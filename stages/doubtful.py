@@ -1,5 +1,5 @@
 """The panoramas of a run whose predictions are most doubtful, without labels: those of which the student is least sure
-or, before there is one, those that fit SAM's masks worst (`scripts/README.md` has how well both tell wrong maps)."""
+or, before there is one, those that fit SAM's masks worst (`scripts/measured/study.md`: which tells more)."""
 
 from __future__ import annotations
 

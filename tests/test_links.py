@@ -15,10 +15,12 @@ from pipeline.recipe import Recipe
 from stages.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
-FRONT_PAGE = "README.md"
+FRONT_PAGE, MEASURED = "README.md", "scripts/README.md"
+FIGURES = tuple(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "scripts/measured").glob("*.md")))
+"""Pages of what was measured, to which the page `MEASURED` leads."""
 PAGES = (
     FRONT_PAGE, "stages/README.md", "stages/guides/maps.md", "stages/guides/research.md", "pipeline/README.md",
-    "scripts/README.md", "cache/README.md",
+    MEASURED, "cache/README.md", *FIGURES,
 )  # fmt: skip
 MOST_WORDS = 1200
 FOLDERS = ("goodsam", "pipeline", "stages", "scripts", "tests", ".ci", ".github")
@@ -108,7 +110,9 @@ def test_folders_of_the_annotated_tree_exist() -> None:
 
 def test_the_front_page_is_short_and_leads_to_all_others() -> None:
     assert len(_text(FRONT_PAGE).split()) <= MOST_WORDS
-    assert set(PAGES[1:]) <= set(links(_text(FRONT_PAGE)))
+    assert set(PAGES[1:]) - set(FIGURES) <= set(links(_text(FRONT_PAGE)))
+    found = {f"scripts/{link.partition('#')[0]}" for link in links(_text(MEASURED))}
+    assert FIGURES and set(FIGURES) <= found
 
 
 def test_the_front_page_has_the_test_command_of_what_a_change_must_pass() -> None:

@@ -69,7 +69,7 @@ class Part:
 DEFAULT = Variant("the demo's recipe")
 _HALVES = ("distill.crop_width=512",)
 """Students learn from half of the panorama in every step: as good on scenes they have not seen, for a third of the
-time (scripts/README.md)."""
+time (scripts/measured/study.md)."""
 _AS_DRAWN = ("assistant.views_weight=0", "fusion.join=0", "fusion.protect_rare=0", "fusion.protect_thin=false",
              "losses.hard=true", "losses.class_balance=0")  # fmt: skip
 MOBILE_SAM = Need("cache/weights/mobile_sam.pt", "goodsam fetch-weights vit_t")
