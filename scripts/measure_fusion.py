@@ -56,6 +56,9 @@ FOLDER = Path("cache/bench/fusion")
 DEFAULT = "without options"
 CONFUSIONS = ("sidewalk in road", "terrain in sidewalk", "fence in vegetation", "fence in wall", "wall in building")
 """Pairs of classes that look alike, the smaller of which large masks swallow."""
+_THIN_FREE: dict[str, Any] = {"protect_thin": False}
+_SURE: dict[str, Any] = {"keep_confidence": 0.9}
+_KEEP: dict[str, Any] = {"unreliable": "keep"}
 OPTIONS: dict[str, dict[str, Any]] = {
     DEFAULT: {},
     "keep the assistant's labels in unreliable masks": {"unreliable": "keep"},
@@ -114,8 +117,25 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "weigh_by": "lcr",
         "keep_confidence": 0.98,
     },
+    "thin classes protected from masks of a tenth of the window on": {"large_mask": 0.1},
+    "thin free, confident 0.9": _THIN_FREE | _SURE,
+    "thin free, confident 0.9, votes by confidence": _THIN_FREE | _SURE | {"votes": "confidence"},
+    "joined, thin free": _THIN_FREE | {"join": 0.5},
+    "joined, confident 0.9": _SURE | {"join": 0.5},
+    "joined, thin free, confident 0.9": _THIN_FREE | _SURE | {"join": 0.5},
+    "joined where doubtful, thin free, confident 0.9": _THIN_FREE | _SURE | {"join": 0.5, "join_rule": "doubtful"},
+    "painted from half, thin free, confident 0.9": _THIN_FREE | _SURE | {"paint_from": 0.5},
+    "keep, thin free": _KEEP | _THIN_FREE,
+    "keep, thin free, confident 0.9": _KEEP | _THIN_FREE | _SURE,
+    "keep, joined": _KEEP | {"join": 0.5},
+    "keep, joined, thin free": _KEEP | _THIN_FREE | {"join": 0.5},
+    "keep, joined, thin free, confident 0.9": _KEEP | _THIN_FREE | _SURE | {"join": 0.5},
 }
-"""Settings of fusion that each option changes; the other options are off, whatever the recipe has."""
+"""Settings of fusion that each option changes; the other options are off, whatever the recipe has. Thin free: thin
+classes are not protected."""
+BLEND = "the assistant's blend, without masks"
+Labelled = tuple[FusionInput, LabelArray]
+"""What fusion has of a panorama or picture, and its true labels."""
 LOSS = 0.01
 """A class loses where its IoU falls by more than this from the assistant's blend to the ensemble."""
 
@@ -162,6 +182,7 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = {name: own for name, own in chosen.items() if has_what_it_needs(own, run.recipe.sam)}
     teacher_cache(run, silent, device="cpu")
     blend, scores = measure(inputs(run), {DEFAULT: {}} | chosen)
+    scores = {BLEND: blend} | scores
     rows = [row(name, own, scores[DEFAULT], blend, run.recipe.classes) for name, own in scores.items()]
     (options.out / f"{options.scenes}.json").write_text(json.dumps(rows, indent=1))
     print(table(rows))
@@ -192,7 +213,7 @@ def rendered(name: str, out: Path) -> list[tuple[Path, Path]]:
     return files
 
 
-def inputs(run: Run) -> Iterator[tuple[FusionInput, LabelArray]]:
+def inputs(run: Run) -> Iterator[Labelled]:
     """What fusion has of every panorama, with its true labels."""
     recipe, panoramas = run.recipe, learning_panoramas(run.recipe)
     reader = RunReader.open(run, panoramas)
@@ -204,19 +225,26 @@ def inputs(run: Run) -> Iterator[tuple[FusionInput, LabelArray]]:
 
 
 def measure(
-    panoramas: Iterable[tuple[FusionInput, LabelArray]], options: Mapping[str, Mapping[str, Any]]
+    panoramas: Iterable[Labelled], options: Mapping[str, Mapping[str, Any]], merged_C: LabelArray | None = None
 ) -> tuple[Scores, dict[str, Scores]]:
-    """Scores of the assistant's blend, and of every option's ensemble, over the same panoramas."""
+    """Scores of the assistant's blend, and of every option's ensemble, over the same panoramas.
+
+    Args:
+        panoramas: what is fused.
+        options: settings of fusion by their names.
+        merged_C: the truth's class of each class of the assistant; None: they are the same.
+    """
     blend = Scores()
     scores: dict[str, Scores] = {name: Scores() for name in options}
     for known, truth_HW in panoramas:
-        labels_HW = best_class(known.assistant_CHW)[0]
-        score(blend, truth_HW, labels_HW, np.ones(labels_HW.shape, np.bool_), len(known.label_set))
+        merge_C = np.arange(len(known.label_set), dtype=np.uint8) if merged_C is None else merged_C
+        labels_HW, classes = best_class(known.assistant_CHW)[0], int(merge_C.max()) + 1
+        score(blend, truth_HW, merge_C[labels_HW], np.ones(labels_HW.shape, np.bool_), classes)
         for name, settings in options.items():
             config: FusionConfig = dataclasses.replace(known.config, **{**OPTIONAL, **settings})
             found = fuse(known.assistant_CHW, known.agreement_HW, known.ignored_HW, known.views, known.masks,
                          known.label_set, config)  # fmt: skip
-            score(scores[name], truth_HW, found.labels_HW, found.reliable_HW, len(known.label_set))
+            score(scores[name], truth_HW, merge_C[found.labels_HW], found.reliable_HW, classes)
     return blend, scores
 
 

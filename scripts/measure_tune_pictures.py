@@ -136,11 +136,12 @@ class Study:
         return SeenPart(flat_CN, np.ones(size[0] * size[1], np.float32))
 
 
-def pictures(folder: Path, count: int) -> Iterator[tuple[ImageArray, LabelArray]]:
-    """So many pictures, evenly spread, and their labels."""
+def pictures(folder: Path, count: int) -> Iterator[tuple[str, ImageArray, LabelArray]]:
+    """The names of so many pictures, evenly spread, the pictures and their labels."""
     for path in spread(sorted((folder / "images").iterdir()), count):
         labels_HW = np.asarray(Image.open(folder / "labels" / f"{path.stem}.png"))
         yield (
+            path.stem,
             np.asarray(Image.open(path).convert("RGB")),
             np.where(labels_HW < CLASSES, labels_HW, IGNORE).astype(np.uint8),
         )
@@ -155,7 +156,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     study, found = Study(options.assistant), list[Records]()
-    for number, (image_HW3, labels_HW) in enumerate(pictures(options.data, options.pictures), start=1):
+    for number, (_, image_HW3, labels_HW) in enumerate(pictures(options.data, options.pictures), start=1):
         found.append(study.measure(image_HW3, labels_HW))
         print(f"{number} of {options.pictures} pictures", flush=True)
     print(report(summaries(found)))
