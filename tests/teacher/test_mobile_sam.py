@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 from segment_anything.modeling import Sam
-from torch import Tensor
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from pipeline.errors import WeightsError
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.generator.encoder import FastEncoder
+from pipeline.teacher.generator.quick_tiny_vit import quick_tiny_vit
 from pipeline.teacher.mobile_sam import CHANNELS, SIZE, TinyVitEncoder, build_mobile_sam, with_our_names
 from pipeline.teacher.sam import load_mask_generator, load_sam
 
@@ -74,10 +78,43 @@ def test_an_embedding_has_a_cell_for_every_16_pixels_and_hardly_depends_on_the_p
     whole, half = FastEncoder(encoder), FastEncoder(encoder, torch.bfloat16)
     exact, rounded = whole(images), half(images)
     assert exact.shape == (1, CHANNELS, 16, 16)
-    assert torch.equal(exact, encoder(images))
+    torch.testing.assert_close(exact, encoder(images), atol=2e-5, rtol=2e-5)
     assert whole.fallback_reason is None and half.fallback_reason is None
     assert rounded.dtype == torch.float32
     assert 0 < (rounded - exact).norm() / exact.norm() < 5e-2
+
+
+@torch.no_grad()
+def test_what_is_called_is_a_copy_without_normalisations_that_could_be_folded(sam: Sam) -> None:
+    encoder = cast(TinyVitEncoder, copy.deepcopy(sam.image_encoder))
+    for module in encoder.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.uniform_(0.5, 1.5)
+            assert module.running_var is not None
+            module.running_var.uniform_(0.5, 1.5)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    images = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    quick = quick_tiny_vit(encoder, torch.float32)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
+    torch.testing.assert_close(quick(images), encoder(images), atol=2e-5, rtol=2e-5)
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_attention_takes_the_fused_path(sam: Sam, precision: torch.dtype) -> None:
+    images = torch.randn(1, 3, 256, 256)
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        FastEncoder(sam.image_encoder, precision)(images)
+    names = {event.key for event in seen.key_averages()}
+    assert any("flash_attention" in name for name in names) and not any("attention_math" in name for name in names)
+
+
+def test_an_encoder_with_hooks_is_called_itself(sam: Sam) -> None:
+    encoder = cast(TinyVitEncoder, copy.deepcopy(sam.image_encoder))
+    assert quick_tiny_vit(encoder, torch.float32) is not encoder
+    encoder.patch_embed.register_forward_hook(lambda *_: None)
+    assert quick_tiny_vit(encoder, torch.float32) is encoder
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from segment_anything.modeling.image_encoder import Attention, Block, get_rel_po
 from torch import Tensor, nn
 
 from pipeline.teacher.generator.architecture import full_name, is_hooked
+from pipeline.teacher.generator.quick_tiny_vit import quick_tiny_vit
 from pipeline.teacher.mobile_sam import TinyVitEncoder
 
 MAX_BIAS_NUMBERS = 1 << 24
@@ -30,8 +31,8 @@ MAX_BIAS_NUMBERS = 1 << 24
 class FastEncoder:
     """An image encoder with fused attention; the given one is not changed.
 
-    In float32 the encoder's own blocks are called, in another precision a copy that is made now. MobileSAM's is called
-    with mixed precision. Any other encoder is called unchanged; precision and bias are ignored.
+    In float32 the encoder's own blocks are called, in another precision a copy that is made now. A rearranged copy of
+    MobileSAM's is called, with mixed precision. Any other encoder is called unchanged; precision and bias are ignored.
 
     Args:
         encoder: on its device.
@@ -48,7 +49,7 @@ class FastEncoder:
         """Why the encoder is slower than it could be; None where it runs with fused attention, or has no slower one."""
         self.max_bias_numbers = max_bias_numbers
         """Numbers of an attention's bias that are held at once."""
-        self._encoder = encoder
+        self._encoder = quick_tiny_vit(encoder, precision) if isinstance(encoder, TinyVitEncoder) else encoder
         self._precision = precision
         self._has_own_blocks = reason is None
         if self._has_own_blocks:
