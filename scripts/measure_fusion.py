@@ -59,6 +59,7 @@ CONFUSIONS = ("sidewalk in road", "terrain in sidewalk", "fence in vegetation", 
 _THIN_FREE: dict[str, Any] = {"protect_thin": False}
 _SURE: dict[str, Any] = {"keep_confidence": 0.9}
 _KEEP: dict[str, Any] = {"unreliable": "keep"}
+_FREE_VOTES: dict[str, Any] = _THIN_FREE | _SURE | {"votes": "confidence"}
 OPTIONS: dict[str, dict[str, Any]] = {
     DEFAULT: {},
     "keep the assistant's labels in unreliable masks": {"unreliable": "keep"},
@@ -119,7 +120,22 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "thin classes protected from masks of a tenth of the window on": {"large_mask": 0.1},
     "thin free, confident 0.9": _THIN_FREE | _SURE,
-    "thin free, confident 0.9, votes by confidence": _THIN_FREE | _SURE | {"votes": "confidence"},
+    "thin free, confident 0.9, votes by confidence": _FREE_VOTES,
+    "confident 0.9, votes by confidence": _SURE | {"votes": "confidence"},
+    "thin protected from a tenth of the window on, confident 0.9, votes by confidence": {
+        **_SURE,
+        "votes": "confidence",
+        "large_mask": 0.1,
+    },
+    "the same, joined": _SURE | {"votes": "confidence", "large_mask": 0.1, "join": 0.5},
+    "the same, fence given back": {**_SURE, "votes": "confidence", "large_mask": 0.1, "give_back": CONFUSIONS[2:4]},
+    "thin free, confident 0.9, votes by probabilities": _THIN_FREE | _SURE | {"votes": "probabilities"},
+    "thin free, confident 0.8, votes by confidence": _THIN_FREE | {"keep_confidence": 0.8, "votes": "confidence"},
+    "thin free, confident 0.9, votes by confidence, masks weigh by Lcr": {**_FREE_VOTES, "weigh_by": "lcr"},
+    "thin free, confident 0.9, votes by confidence, rare 1 %": {**_FREE_VOTES, "protect_rare": 0.01},
+    "thin free, confident 0.9, votes by confidence, confusions given back": {**_FREE_VOTES, "give_back": CONFUSIONS},
+    "thin free, confident 0.9, votes by confidence, fence given back": {**_FREE_VOTES, "give_back": CONFUSIONS[2:4]},
+    "thin free, confident 0.9, votes and Lcr by confidence": {**_FREE_VOTES, "lcr_by": "votes"},
     "joined, thin free": _THIN_FREE | {"join": 0.5},
     "joined, confident 0.9": _SURE | {"join": 0.5},
     "joined, thin free, confident 0.9": _THIN_FREE | _SURE | {"join": 0.5},
