@@ -27,6 +27,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from pipeline.ensemble.config import FusionConfig
 from pipeline.errors import GoodSAMError, InputError
 from pipeline.recipe import merge_recipe
 from stages.devices import choose_device
@@ -72,7 +73,8 @@ def real_run(
         held_out: panoramas that the student does not learn from, and is validated on.
         start: folder of a student of that size to begin with, or demo; empty: random weights.
         size: of the student, as `student.size`.
-        sam: MobileSAM's weights; None: the demo SAM.
+        sam: MobileSAM's weights, whose masks are fused as in `street`; None: the demo SAM, whose unreliable masks keep
+            the assistant's labels.
         points: `sam.points_per_side` of MobileSAM.
 
     Raises:
@@ -97,7 +99,7 @@ def real_run(
                       "feature_levels": [1, 2, 3]},
         "views": {**asdict(street.views), "size": street.views.size * demo.panorama.width // street.panorama.width},
         "sam": asdict(demo.sam) if sam is None else asdict(street.sam) | _mobile_sam(sam, points),
-        "fusion": asdict(street.fusion),
+        "fusion": asdict(FusionConfig(unreliable="keep") if sam is None else street.fusion),
         "student": {"size": size, "weights": start, "scale": 1},
         "distill": {"steps": max(steps, 1), "learning_rate": 6e-4, "crop_width": 512,
                     "warmup_steps": min(steps // 10, 100), "precision": "auto",

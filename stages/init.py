@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipeline.classes import LABEL_SETS, folded
 from pipeline.errors import InputError, counted
 from pipeline.panorama.capture import capture_of
 from pipeline.panorama.finding import require_folder, survey_folder
@@ -33,6 +34,8 @@ _WIDTHS = (1024, 2048)
 """Working widths that are proposed: the largest that is not above the pictures'."""
 
 
+_CONFUSED = ("sidewalk in road", "terrain in sidewalk", "fence in vegetation", "fence in wall", "wall in building")
+"""Which classes large masks take from the assistant though it is right, as in `fusion.give_back`."""
 _BLACK = 16
 """Grey value below which a row is black ground, as JPEG leaves it."""
 
@@ -186,7 +189,7 @@ def recipe_text(found: FoundPictures, name: str, checkpoint: str, data_set: Data
                "whole_weight = 0.5", "views_weight = 0.5", 'precision = "auto"'),
         _block("Level views alone: the assistant knows nothing like those that look up or down.", "[views]", "down = 0",
                "up = 0", "nadir = 0", "zenith = 0", "fov = 100", "size = 768"),
-        _block("", "[fusion]", 'unreliable = "keep"'),
+        _fusion_block(label_set),
         _block("", "[student]", 'size = "b0"', 'weights = "nvidia/mit-b0"'),
         _block("", "[losses]", "stride = 4"),
     ]  # fmt: skip
@@ -210,6 +213,17 @@ def _sam_block(checkpoint: str) -> str:
     return _block(f"`goodsam fetch-weights {model}` brings {about}", "[sam]", f'model = "{model}"',
                   f"checkpoint = {_text(checkpoint)}", f"points_per_side = {16 if is_small else 32}",
                   "prompt_things = true", 'precision = "auto"')  # fmt: skip
+
+
+def _fusion_block(classes: str) -> str:
+    """Fusion as in the recipe `street`, with those of its confusions that a label set knows."""
+    known = {folded(name) for name in LABEL_SETS[classes].names}
+    confused = [pair for pair in _CONFUSED if {folded(name) for name in pair.split(" in ")} <= known]
+    given_back = [f"give_back = [{', '.join(map(_text, confused))}]"] if confused else []
+    about = ("As measured with a real SAM: it draws thin things itself, the assistant is right where it is sure, and "
+             "large masks swallow what looks like them.")  # fmt: skip
+    return _block(about, "[fusion]", "protect_thin = false",
+                  'votes = "confidence"', "keep_confidence = 0.9", *given_back)  # fmt: skip
 
 
 def _data_block(found: FoundPictures, data_set: DataSet | None) -> str:

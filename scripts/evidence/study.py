@@ -5,7 +5,10 @@ A part's first variant is what its others are compared with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
+
+from stages.runs import open_recipe
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,10 @@ B0_START = Need(
     "python -m scripts.train_demo_assistant b0_start --begin-with pipeline/demo/assistant --minutes 150",
 )
 _B0 = ("student.size=b0", f"student.weights={_B0_FOLDER}")
-_BARE_TREES = 'fusion.give_back=["sky in vegetation","vegetation in sky"]'
-_AS_STREET = ("sam.prompt_things=true", "fusion.unreliable=keep", "fusion.protect_rare=0")
+_WITH_THINGS = (*_WITH_MOBILE_SAM, "sam.prompt_things=true")
+_STREET = open_recipe("street").fusion
+_AS_STREET = (*_WITH_THINGS, *(f"fusion.{key}={json.dumps(value)}" for key, value in asdict(_STREET).items()))
+_TREES_TOO = json.dumps([*_STREET.give_back, "sky in vegetation", "vegetation in sky"])
 
 
 def _assistant(folder: str) -> tuple[str, ...]:
@@ -241,11 +246,13 @@ PARTS = {
             ("MobileSAM, 8 x 8 points", _WITH_MOBILE_SAM),
             ("and every mask votes alone", (*_WITH_MOBILE_SAM, "fusion.join=0")),
             ("and as the paper draws it", (*_WITH_MOBILE_SAM, *_AS_DRAWN)),
-            ("and things are prompted", (*_WITH_MOBILE_SAM, "sam.prompt_things=true")),
-            ("and things are prompted, fused as in street", (*_WITH_MOBILE_SAM, *_AS_STREET, "fusion.join=0")),
-            ("and things are prompted, fused as in street but joined", (*_WITH_MOBILE_SAM, *_AS_STREET)),
+            ("and things are prompted", _WITH_THINGS),
+            ("and things are prompted, fused as in street", _AS_STREET),
+            ("and things are prompted, fused as in street but joined", (*_AS_STREET, "fusion.join=0.5")),
             ("and things are prompted, fused as in street, sky and vegetation given back",
-             (*_WITH_MOBILE_SAM, *_AS_STREET, "fusion.join=0", _BARE_TREES)),
+             (*_AS_STREET, f"fusion.give_back={_TREES_TOO}")),
+            ("and things are prompted, each mask alone, unreliable ones keep the assistant's labels",
+             (*_WITH_THINGS, "fusion.join=0", "fusion.protect_rare=0", "fusion.unreliable=keep")),
             ("MobileSAM, 4 x 4 points and prompted things",
              (*_WITH_MOBILE_SAM, "sam.points_per_side=4", "sam.prompt_things=true")),
             ("MobileSAM, 16 x 16 points and prompted things",
@@ -263,14 +270,14 @@ PARTS = {
             Variant("the assistant adapted to this ensemble", made_by="adapt", made_with=_WITH_MOBILE_SAM,
                     has_students=False),
             Variant("the assistant adapted to that with prompted things", made_by="adapt",
-                    made_with=(*_WITH_MOBILE_SAM, "sam.prompt_things=true"), has_students=False),
-            Variant("that in two rounds", made_by="adapt", made_with=(*_WITH_MOBILE_SAM, "sam.prompt_things=true"),
+                    made_with=_WITH_THINGS, has_students=False),
+            Variant("that in two rounds", made_by="adapt", made_with=_WITH_THINGS,
                     rounds=2, has_students=False),
             Variant("that with classes balanced", made_by="adapt",
-                    made_with=(*_WITH_MOBILE_SAM, "sam.prompt_things=true", "adapt.class_balance=0.5"),
+                    made_with=(*_WITH_THINGS, "adapt.class_balance=0.5"),
                     has_students=False),
             Variant("that with three times the learning rate", made_by="adapt",
-                    made_with=(*_WITH_MOBILE_SAM, "sam.prompt_things=true", "adapt.learning_rate=6e-5"),
+                    made_with=(*_WITH_THINGS, "adapt.learning_rate=6e-5"),
                     has_students=False),
         ),
         seeds=0,
@@ -284,7 +291,7 @@ PARTS = {
             DEFAULT,
             Variant("B0, 160 steps", _B0),
             Variant("B0, of the ensemble of MobileSAM and prompted things",
-                    (*_B0, *_WITH_MOBILE_SAM, "sam.prompt_things=true")),
+                    (*_B0, *_WITH_THINGS)),
             Variant("B0, 160 steps, taught by the truth", _B0, taught_by="truth"),
             Variant("B0, 640 steps", (*_B0, "distill.steps=640")),
             Variant("B0, 640 steps, taught by the truth", (*_B0, "distill.steps=640"), taught_by="truth"),
