@@ -122,14 +122,25 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "thin free, confident 0.9": _THIN_FREE | _SURE,
     "thin free, confident 0.9, votes by confidence": _FREE_VOTES,
     "confident 0.9, votes by confidence": _SURE | {"votes": "confidence"},
-    "thin protected from a tenth of the window on, confident 0.9, votes by confidence": {
+    "thin protected from a tenth, confident 0.9, votes by confidence": {
         **_SURE,
         "votes": "confidence",
         "large_mask": 0.1,
     },
-    "the same, joined": _SURE | {"votes": "confidence", "large_mask": 0.1, "join": 0.5},
-    "the same, fence given back": {**_SURE, "votes": "confidence", "large_mask": 0.1, "give_back": CONFUSIONS[2:4]},
-    "the same, confusions given back": {**_SURE, "votes": "confidence", "large_mask": 0.1, "give_back": CONFUSIONS},
+    "thin protected from a tenth, confident 0.9, votes by confidence, joined": _SURE
+    | {"votes": "confidence", "large_mask": 0.1, "join": 0.5},
+    "thin protected from a tenth, confident 0.9, votes by confidence, fence given back": {
+        **_SURE,
+        "votes": "confidence",
+        "large_mask": 0.1,
+        "give_back": CONFUSIONS[2:4],
+    },
+    "thin protected from a tenth, confident 0.9, votes by confidence, confusions given back": {
+        **_SURE,
+        "votes": "confidence",
+        "large_mask": 0.1,
+        "give_back": CONFUSIONS,
+    },
     "thin free, confident 0.9, votes by probabilities": _THIN_FREE | _SURE | {"votes": "probabilities"},
     "thin free, confident 0.8, votes by confidence": _THIN_FREE | {"keep_confidence": 0.8, "votes": "confidence"},
     "thin free, confident 0.9, votes by confidence, masks weigh by Lcr": {**_FREE_VOTES, "weigh_by": "lcr"},
