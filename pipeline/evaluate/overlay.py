@@ -65,11 +65,15 @@ def mask_colours(masks_HW: npt.NDArray[np.integer]) -> ImageArray:
 
 
 def hatch_unreliable(image_HW3: ImageArray, reliable_HW: BoolArray) -> ImageArray:
-    """Dim unreliable pixels (M = 0) and hatch them, so that they are visible without colour vision, too."""
+    """Hatch unreliable pixels (M = 0) with pairs of a light and a dark stripe, which are seen on every colour and without
+    colour vision; between them the colours stay, for a darker one may be another class's."""
     height, width = reliable_HW.shape
-    stripe = (np.arange(height)[:, None] + np.arange(width)) % 10 < 2
-    dimmed = blend(image_HW3, np.full_like(image_HW3, 24), np.where(reliable_HW, 0.0, 0.55))
-    return blend(dimmed, np.full_like(image_HW3, 235), np.where(stripe & ~reliable_HW, 0.55, 0.0))
+    place = (np.arange(height)[:, None] + np.arange(width)) % 12
+    striped = image_HW3
+    for first, grey in ((0, 255), (2, 0)):
+        is_striped = (place >= first) & (place < first + 2) & ~reliable_HW
+        striped = blend(striped, np.full_like(image_HW3, grey), np.where(is_striped, 0.7, 0.0))
+    return striped
 
 
 def _grey(image_HW3: ImageArray) -> ImageArray:
