@@ -65,8 +65,8 @@ def mask_colours(masks_HW: npt.NDArray[np.integer]) -> ImageArray:
 
 
 def hatch_unreliable(image_HW3: ImageArray, reliable_HW: BoolArray) -> ImageArray:
-    """Hatch unreliable pixels (M = 0) with pairs of a light and a dark stripe, which are seen on every colour and without
-    colour vision; between them the colours stay, for a darker one may be another class's."""
+    """Hatch unreliable pixels (M = 0) with pairs of a light and a dark stripe, which are seen on every colour and
+    without colour vision; between them the colours stay, for a darker one may be another class's."""
     height, width = reliable_HW.shape
     place = (np.arange(height)[:, None] + np.arange(width)) % 12
     striped = image_HW3
