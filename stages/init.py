@@ -220,8 +220,8 @@ def _fusion_block(classes: str) -> str:
     known = {folded(name) for name in LABEL_SETS[classes].names}
     confused = [pair for pair in _CONFUSED if {folded(name) for name in pair.split(" in ")} <= known]
     given_back = [f"give_back = [{', '.join(map(_text, confused))}]"] if confused else []
-    about = ("As measured with a real SAM: it draws thin things itself, the assistant is right where it is sure, and "
-             "large masks swallow what looks like them.")  # fmt: skip
+    about = ("As measured with a real SAM on pictures of streets: it draws thin things itself, the assistant is right "
+             "where it is sure, and large masks swallow what looks like them.")  # fmt: skip
     return _block(about, "[fusion]", "protect_thin = false",
                   'votes = "confidence"', "keep_confidence = 0.9", *given_back)  # fmt: skip
 
