@@ -93,9 +93,9 @@ class Inputs:
             return records.unpack_masks({name: arrays[name] for name in arrays.files}, windows)
 
 
-def labelled(inputs: Inputs, data: Path, count: int) -> Iterator[Labelled]:
-    """What fusion has of so many pictures, evenly spread, with people's labels."""
-    for number, (name, image_HW3, labels_HW) in enumerate(pictures(data, count), start=1):
+def labelled(inputs: Inputs, data: Path, count: int, besides: int = 0) -> Iterator[Labelled]:
+    """What fusion has of some pictures, with people's labels; arguments as of `pictures`."""
+    for number, (name, image_HW3, labels_HW) in enumerate(pictures(data, count, besides), start=1):
         yield inputs.of(name, image_HW3), labels_HW
         print(f"{number} of {count} pictures", flush=True)
 
@@ -106,6 +106,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with images/ and labels/")
     parser.add_argument("--assistant", type=Path, required=True, help="an ONNX file that knows Cityscapes' classes")
     parser.add_argument("--pictures", type=int, default=40)
+    besides = "none of the pictures that this many would be: to confirm what was chosen on them"
+    parser.add_argument("--besides", type=int, default=0, help=besides)
     parser.add_argument("--set", nargs="*", default=[], help="settings of the recipe `street`, key=value")
     parser.add_argument("--only", nargs="*", default=[], help="names of options; all by default")
     parser.add_argument("--out", type=Path, default=FOLDER)
@@ -115,7 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = {name: OPTIONS[name] for name in options.only} or OPTIONS
     chosen = {name: own for name, own in chosen.items() if has_what_it_needs(own, recipe.sam)}
     inputs = Inputs.load(options.assistant, recipe.sam, options.out)
-    known = labelled(inputs, options.data, options.pictures)
+    known = labelled(inputs, options.data, options.pictures, options.besides)
     blend, scores = measure(known, {DEFAULT: {}} | chosen, CAMVID_OF_CITYSCAPES)
     scores = {BLEND: blend} | scores
     text = table(row(name, own, scores[DEFAULT], blend, CAMVID) for name, own in scores.items())

@@ -136,9 +136,17 @@ class Study:
         return SeenPart(flat_CN, np.ones(size[0] * size[1], np.float32))
 
 
-def pictures(folder: Path, count: int) -> Iterator[tuple[str, ImageArray, LabelArray]]:
-    """The names of so many pictures, evenly spread, the pictures and their labels."""
-    for path in spread(sorted((folder / "images").iterdir()), count):
+def pictures(folder: Path, count: int, besides: int = 0) -> Iterator[tuple[str, ImageArray, LabelArray]]:
+    """The names of so many pictures, evenly spread, the pictures and their labels.
+
+    Args:
+        folder: has images/ and labels/.
+        count: how many.
+        besides: none of those that this count takes.
+    """
+    every = sorted((folder / "images").iterdir())
+    others = set(spread(every, besides)) if besides else set[Path]()
+    for path in spread([path for path in every if path not in others], count):
         labels_HW = np.asarray(Image.open(folder / "labels" / f"{path.stem}.png"))
         yield (
             path.stem,

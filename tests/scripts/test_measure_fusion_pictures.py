@@ -12,6 +12,7 @@ from PIL import Image
 from pipeline.classes import CITYSCAPES_19
 from scripts.measure_fusion import BLEND, DEFAULT
 from scripts.measure_fusion_pictures import main
+from scripts.measure_tune_pictures import pictures
 from tests.teacher.test_rectification import ColourAssistant
 
 BRIGHT_AND_DARK = torch.tensor([[1.0 if name == "sky" else -1.0 if name == "road" else 0.0]
@@ -30,6 +31,13 @@ def write_picture(folder: Path, name: str) -> None:
     for kind, array, ending in (("images", image_HW3, "png"), ("labels", labels_HW, "png")):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         Image.fromarray(array).save(folder / kind / f"{name}.{ending}")
+
+
+def test_other_pictures_can_be_asked_for(tmp_path: Path) -> None:
+    for name in "abcdef":
+        write_picture(tmp_path, name)
+    first, others = ([name for name, *_ in pictures(tmp_path, count, besides)] for count, besides in ((3, 0), (3, 3)))
+    assert len(first) == len(others) == 3 and sorted(first + others) == list("abcdef")
 
 
 @pytest.mark.slow
