@@ -22,6 +22,7 @@ from pipeline.recipe import parse_recipe
 from stages.data_sets import DataSet, recognise
 from stages.fetch_weights import CHECKPOINTS
 from stages.files import write_whole
+from stages.runs import open_recipe
 
 _SAMPLE = 12
 """Pictures that are decoded to look for what is the same in all of them, and for tags."""
@@ -34,8 +35,6 @@ _WIDTHS = (1024, 2048)
 """Working widths that are proposed: the largest that is not above the pictures'."""
 
 
-_CONFUSED = ("sidewalk in road", "terrain in sidewalk", "fence in vegetation", "fence in wall", "wall in building")
-"""Which classes large masks take from the assistant though it is right, as in `fusion.give_back`."""
 _BLACK = 16
 """Grey value below which a row is black ground, as JPEG leaves it."""
 
@@ -217,13 +216,14 @@ def _sam_block(checkpoint: str) -> str:
 
 def _fusion_block(classes: str) -> str:
     """Fusion as in the recipe `street`, with those of its confusions that a label set knows."""
-    known = {folded(name) for name in LABEL_SETS[classes].names}
-    confused = [pair for pair in _CONFUSED if {folded(name) for name in pair.split(" in ")} <= known]
+    street, known = open_recipe("street").fusion, {folded(name) for name in LABEL_SETS[classes].names}
+    confused = [pair for pair in street.give_back if {folded(name) for name in pair.split(" in ")} <= known]
     given_back = [f"give_back = [{', '.join(map(_text, confused))}]"] if confused else []
     about = ("As measured with a real SAM on pictures of streets: it draws thin things itself, the assistant is right "
              "where it is sure, and large masks swallow what looks like them.")  # fmt: skip
-    return _block(about, "[fusion]", "protect_thin = false",
-                  'votes = "confidence"', "keep_confidence = 0.9", *given_back)  # fmt: skip
+    return _block(about, "[fusion]", f"protect_thin = {str(street.protect_thin).lower()}",
+                  f"votes = {_text(street.votes)}", f"keep_confidence = {street.keep_confidence:g}",
+                  *given_back)  # fmt: skip
 
 
 def _data_block(found: FoundPictures, data_set: DataSet | None) -> str:
