@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import tracemalloc
 from pathlib import Path
@@ -245,6 +246,7 @@ def test_memory_does_not_grow_with_the_number_of_panoramas(store: TeacherStore) 
         for number in numbers:
             store.write(ENSEMBLE, PRINT, f"{number}", {"x": values}, {})
             store.read(ENSEMBLE, PRINT, f"{number}")
+        gc.collect()  # what waits in reference cycles, at times a whole panorama, is not held
         return tracemalloc.get_traced_memory()[0]
 
     values = np.zeros(200_000, np.uint8)
