@@ -209,9 +209,8 @@ def main(arguments: list[str] | None = None) -> None:
     run = scenes_run(options.scenes, options.out, tuple(options.set))
     chosen = {name: own for name, own in chosen.items() if has_what_it_needs(own, run.recipe.sam)}
     teacher_cache(run, silent, device="cpu")
-    blend, scores = measure(inputs(run), {DEFAULT: {}} | chosen)
-    scores = {BLEND: blend} | scores
-    rows = [row(name, own, scores[DEFAULT], blend, run.recipe.classes) for name, own in scores.items()]
+    scores = measure(inputs(run), {DEFAULT: {}} | chosen)
+    rows = [row(name, own, scores[DEFAULT], scores[BLEND], run.recipe.classes) for name, own in scores.items()]
     (options.out / f"{options.scenes}.json").write_text(json.dumps(rows, indent=1))
     print(table(rows))
 
@@ -254,26 +253,25 @@ def inputs(run: Run) -> Iterator[Labelled]:
 
 def measure(
     panoramas: Iterable[Labelled], options: Mapping[str, Mapping[str, Any]], merged_C: LabelArray | None = None
-) -> tuple[Scores, dict[str, Scores]]:
-    """Scores of the assistant's blend, and of every option's ensemble, over the same panoramas.
+) -> dict[str, Scores]:
+    """Scores of the assistant's blend, under `BLEND`, and of every option's ensemble, over the same panoramas.
 
     Args:
         panoramas: what is fused.
         options: settings of fusion by their names.
         merged_C: the truth's class of each class of the assistant; None: they are the same.
     """
-    blend = Scores()
-    scores: dict[str, Scores] = {name: Scores() for name in options}
+    scores = {name: Scores() for name in (BLEND, *options)}
     for known, truth_HW in panoramas:
         merge_C = np.arange(len(known.label_set), dtype=np.uint8) if merged_C is None else merged_C
         labels_HW, classes = best_class(known.assistant_CHW)[0], int(merge_C.max()) + 1
-        score(blend, truth_HW, merge_C[labels_HW], np.ones(labels_HW.shape, np.bool_), classes)
+        score(scores[BLEND], truth_HW, merge_C[labels_HW], np.ones(labels_HW.shape, np.bool_), classes)
         for name, settings in options.items():
             config: FusionConfig = dataclasses.replace(known.config, **{**OPTIONAL, **settings})
             found = fuse(known.assistant_CHW, known.agreement_HW, known.ignored_HW, known.views, known.masks,
                          known.label_set, config)  # fmt: skip
             score(scores[name], truth_HW, merge_C[found.labels_HW], found.reliable_HW, classes)
-    return blend, scores
+    return scores
 
 
 def score(

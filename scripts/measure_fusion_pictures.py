@@ -118,9 +118,8 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = {name: own for name, own in chosen.items() if has_what_it_needs(own, recipe.sam)}
     inputs = Inputs.load(options.assistant, recipe.sam, options.out)
     known = labelled(inputs, options.data, options.pictures, options.besides)
-    blend, scores = measure(known, {DEFAULT: {}} | chosen, CAMVID_OF_CITYSCAPES)
-    scores = {BLEND: blend} | scores
-    text = table(row(name, own, scores[DEFAULT], blend, CAMVID) for name, own in scores.items())
+    scores = measure(known, {DEFAULT: {}} | chosen, CAMVID_OF_CITYSCAPES)
+    text = table(row(name, own, scores[DEFAULT], scores[BLEND], CAMVID) for name, own in scores.items())
     write_whole(options.out / "fusion.md", f"{text}\n")
     print(text)
 

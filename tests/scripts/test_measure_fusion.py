@@ -13,7 +13,7 @@ from pipeline.panorama.windows import window_grid
 from pipeline.teacher.config import SamConfig
 from pipeline.teacher.masks import MaskSet
 from pipeline.world.seeds import MODEL_VALIDATION
-from scripts.measure_fusion import DEFAULT, OPTIONS, SCENES, has_what_it_needs, measure, row, table
+from scripts.measure_fusion import BLEND, DEFAULT, OPTIONS, SCENES, has_what_it_needs, measure, row, table
 
 THREE = LabelSet("three", ("road", "pole", "sky"), ((0, 0, 0),) * 3, thin=())
 WINDOWS = window_grid(32, 64, WindowConfig(32, 64, 32, 64))
@@ -33,8 +33,9 @@ def panorama(poles: int) -> tuple[FusionInput, np.ndarray]:
 
 def test_options_are_scored_on_the_same_panoramas_and_losers_are_named() -> None:
     options = {DEFAULT: {}, "rare": {"protect_rare": 0.2}}
-    blend, scores = measure([panorama(2), panorama(6)], options)
-    default, rare = (row(name, own, scores[DEFAULT], blend, THREE) for name, own in scores.items())
+    scores = measure([panorama(2), panorama(6)], options)
+    blend, default, rare = (row(name, own, scores[DEFAULT], scores[BLEND], THREE) for name, own in scores.items())
+    assert (blend["option"], blend["miou"], blend["classes that lose"]) == (BLEND, 100, {})
     assert default["miou change"] == [0, 0]
     assert default["classes that lose"]["pole"] == pytest.approx(-100)
     assert (rare["miou"], rare["pixels"], rare["classes that lose"]) == (100, 100, {})
