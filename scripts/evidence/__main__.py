@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
         scenes.render(options.workers)
     for name in parts:
         part = with_settings(some_rows(PARTS[name], options.rows))
-        part = few_steps(part) if options.quick else part
+        part = quick_rows(part) if options.quick else part
         has_none = options.no_students or not part.seeds
         seeds = 0 if has_none else options.seeds or (1 if options.quick else part.seeds)
         write(out, name, measure(study, replace(part, seeds=seeds), out, name))
@@ -108,9 +108,11 @@ def with_settings(part: Part) -> Part:
     return replace(part, variants=tuple(variants), settings=())
 
 
-def few_steps(part: Part) -> Part:
-    """The part without rows that ask for more steps than a quick study has: an average of the weights over many."""
-    kept = [variant for variant in part.variants if not any("average" in setting for setting in variant.settings)]
+def quick_rows(part: Part) -> Part:
+    """The part without rows that ask for more than a quick study has: an average of the weights over many steps, or
+    panoramas of their own."""
+    kept = [variant for variant in part.variants
+            if not variant.learn_from and not any("average" in setting for setting in variant.settings)]  # fmt: skip
     return replace(part, variants=tuple(kept))
 
 

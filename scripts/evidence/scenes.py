@@ -1,6 +1,7 @@
 """The scenes of the study: those that students learn from, and three ranges to measure on that nothing has seen.
 
 <out>/scenes/learning/{panoramas,labels}/<seed>.png     the demo's own scenes; labels are for the ceiling alone
+<out>/scenes/more/{panoramas,labels}/<seed>.png         these and further ones, for rows that learn from more
 <out>/scenes/held-out/{panoramas,labels}/<range>/<seed>.png
 """
 
@@ -17,6 +18,8 @@ RANGES = {"A": MODEL_VALIDATION[7000:7008], "B": MODEL_VALIDATION[7100:7108], "C
 """Disjoint seeds of the scenes that are measured on; no network and no setting was chosen on them."""
 LEARNING = DEMO_TRAIN[:24]
 """Seeds of the scenes that students learn from."""
+MORE = DEMO_TRAIN[:96]
+"""Seeds of those that rows may learn from which ask for more."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,20 @@ class Scenes:
         """Their true labels."""
         return self.folder / "held-out" / "labels"
 
+    def to_learn_from(self, count: int) -> tuple[Path, list[str]]:
+        """A folder and the names of its panoramas that are the first to learn from, this many (at most 96)."""
+        folder = self.panoramas if count <= self.learning else self.folder / "more" / "panoramas"
+        return folder, [_file(seed) for seed in MORE[:count]]
+
+    def render_to_learn_from(self, count: int, workers: int) -> None:
+        """Render what is missing of `to_learn_from`."""
+        folder, names = self.to_learn_from(count)
+        tasks = [SceneTask(seed, folder / name, folder.parent / "labels" / name)
+                 for seed, name in zip(MORE, names, strict=False)]  # fmt: skip
+        _render(tasks, workers)
+
     def render(self, workers: int) -> None:
-        """Render what is missing."""
+        """Render what is missing of the panoramas that every row learns from and is measured on."""
         tasks = [SceneTask(seed, self.panoramas / _file(seed), self.labels / _file(seed))
                  for seed in LEARNING[: self.learning]]  # fmt: skip
         tasks += [
@@ -59,13 +74,17 @@ class Scenes:
             for name, seeds in RANGES.items()
             for seed in seeds[: self.per_range]
         ]
-        for _ in run_tasks(render_scene, [task for task in tasks if not task.image.exists()], workers):
-            pass
+        _render(tasks, workers)
 
 
 def range_of(panorama_id: str) -> str:
     """The range of a held-out panorama, by its id (`evaluation/<range>/<seed>`)."""
     return panorama_id.split("/")[1]
+
+
+def _render(tasks: list[SceneTask], workers: int) -> None:
+    for _ in run_tasks(render_scene, [task for task in tasks if not task.image.exists()], workers):
+        pass
 
 
 def _file(seed: int) -> str:

@@ -31,6 +31,8 @@ class Variant:
     labelled: int = 0
     """Panoramas whose true labels are known, with taught_by = "truth" (0: all, else the others are not learned from)
     or "both"."""
+    learn_from: int = 0
+    """Panoramas without labels to learn from, at most 96. 0: those of the other rows."""
     has_students: bool = True
     """Whether students are trained; stage one alone is measured otherwise."""
 
@@ -314,6 +316,17 @@ PARTS = {
         ),
         seeds=0,
         needs=(MOBILE_SAM, B0_START),
+    ),
+    "panoramas": Part(
+        "Panoramas without labels",
+        "How many panoramas does a student need, none of which has labels?",
+        (
+            DEFAULT,
+            *(Variant(f"{count} panoramas", learn_from=count) for count in (6, 12, 48, 96)),
+            Variant("96 panoramas, 320 steps", ("distill.steps=320",), learn_from=96),
+        ),
+        seeds=2,
+        settings=_HALVES,
     ),
     "labels": Part(
         "Labels",

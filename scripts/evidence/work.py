@@ -15,6 +15,7 @@ Legend: N panoramas, C classes.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -71,7 +72,9 @@ class Study:
     def run(self, variant: Variant, seed: int = 0, controls: tuple[str, ...] = ()) -> Run:
         """The run of a variant; its name says nothing, results lie under what made them."""
         scenes = self.scenes
-        own = (f"data.panoramas={scenes.panoramas}", f"data.evaluation={scenes.held_out}", "data.labels=",
+        folder, names = scenes.to_learn_from(variant.learn_from) if variant.learn_from else (scenes.panoramas, [])
+        own = (f"data.panoramas={folder}", f"data.panoramas_only={json.dumps(names)}",
+               f"data.evaluation={scenes.held_out}", "data.labels=",
                f"evaluation.controls={list(controls)}", f"student.seed={seed}",
                f"name={slug(variant.name)}")  # fmt: skip
         recipe = str(self._recipe_file(variant)) if variant.made_by else "demo"
@@ -91,6 +94,8 @@ class Study:
             GoodSAMError: stage one fails.
         """
         self.make_recipe(variant)
+        if variant.learn_from:
+            self.scenes.render_to_learn_from(variant.learn_from, self.workers)
         run = self.run(variant, controls=controls)
         if only_held_out:
             run = with_data(run, panoramas=str(self.scenes.held_out.absolute()), evaluation="")

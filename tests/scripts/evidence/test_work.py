@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.evidence.__main__ import QUICK, few_steps, with_settings
-from scripts.evidence.scenes import Scenes
+from scripts.evidence.__main__ import QUICK, quick_rows, with_settings
+from scripts.evidence.scenes import LEARNING, Scenes
 from scripts.evidence.study import DEFAULT, PARTS, Variant
 from scripts.evidence.work import Study, slug, tell
 from stages.events import ItemFailed, Note, StageFinished
+from stages.splits import evaluation_panoramas, learning_panoramas
 from tests.stages.small_run import write_panorama
 
 
@@ -29,12 +30,13 @@ def test_every_variant_is_a_recipe_of_its_own(tmp_path: Path) -> None:
             recipe = study.run(variant, seed=2).recipe
             assert recipe.student.seed == 2
             same = replace(recipe, name=default.name, student=replace(recipe.student, seed=0)) == default
-            assert same == (variant.settings == part.variants[0].settings), variant.name
+            has_own = variant.settings != part.variants[0].settings or variant.learn_from
+            assert same == (not has_own), variant.name
 
 
 def test_every_variant_of_a_quick_study_is_a_recipe(tmp_path: Path) -> None:
     study = Study(tmp_path, Scenes(tmp_path / "scenes", 1, 1), settings=QUICK)
-    rows = [variant for part in PARTS.values() for variant in few_steps(part).variants if not variant.made_by]
+    rows = [variant for part in PARTS.values() for variant in quick_rows(part).variants if not variant.made_by]
     assert all(study.run(variant).recipe.distill.steps for variant in rows)
     assert len(rows) > 40
 
@@ -81,3 +83,17 @@ def test_what_a_command_has_written_is_told_and_its_recipe_taken(tmp_path: Path)
     assert study.about(tuned) == "Written by `goodsam tune`: better" and study.about(Variant("other")) == ""
     assert study.run(tuned).recipe.fusion.theta == 0.61
     study.make_recipe(tuned)  # it is there
+
+
+def test_a_row_may_learn_from_fewer_panoramas_and_is_measured_on_all(tmp_path: Path) -> None:
+    scenes = Scenes(tmp_path / "scenes", 3, 1)
+    for seed in LEARNING[:3]:
+        write_panorama(scenes.panoramas / f"{seed:06d}.png", seed, scenes.labels / f"{seed:06d}.png")
+    for name, seed in (("A", 8), ("B", 9)):
+        write_panorama(scenes.held_out / name / f"{seed}.png", seed, scenes.held_out_labels / name / f"{seed}.png")
+    study = Study(tmp_path, scenes)
+    found = [
+        [len(split(study.run(variant).recipe)) for split in (learning_panoramas, evaluation_panoramas)]
+        for variant in (DEFAULT, Variant("2 panoramas", learn_from=2))
+    ]
+    assert found == [[3, 2], [2, 2]]
