@@ -65,6 +65,7 @@ def compose(
     height, width = ignored_HW.shape
     ensemble = Stitcher(height, width, len(label_set), views, gaps=True)
     reliable = Stitcher(height, width, 1, views, gaps=True)
+    counted = Stitcher(height, width, 1, views, gaps=True)
     weighted_labels: list[tuple[Window, LabelArray, FloatArray]] = []
     thresholds = mask_thresholds(regions, config)
     for view, view_regions, thresholds_M in zip(views, regions, thresholds, strict=True):
@@ -78,16 +79,22 @@ def compose(
             config,
             thresholds_M,
         )
-        weights_fg = ensemble.weights(view)
+        counts_fg = np.ones((footprint.height, footprint.width), np.float32)
         if view_regions.votes.weights_M is not None:
             confidence_fg = cut(assistant_CHW, footprint, axis=1).max(axis=0)
-            weights_fg = weights_fg * _mask_weights(owners_fg, view_regions.votes.weights_M, confidence_fg)
-        weighted_labels.append((footprint, composed.labels_HW, weights_fg))
+            counts_fg = _mask_weights(owners_fg, view_regions.votes.weights_M, confidence_fg)
+            np.multiply(composed.ensemble_CHW, counts_fg, out=composed.ensemble_CHW)
+        weighted_labels.append((footprint, composed.labels_HW, ensemble.weights(view) * counts_fg))
         ensemble.add(view, composed.ensemble_CHW)
-        reliable.add(view, composed.reliable_HW[None].astype(np.float32))
+        reliable.add(view, (composed.reliable_HW * counts_fg)[None])
+        counted.add(view, counts_fg[None])
     labels_HW = _weighted_majority(weighted_labels, ignored_HW.shape, len(label_set))
     labels_HW = np.where(ignored_HW, np.uint8(IGNORE), labels_HW)
-    fusion = Fusion(labels_HW, ensemble.result(), (reliable.result()[0] >= 0.5) & ~ignored_HW)
+    ensemble_CHW, counted_HW = ensemble.result(), counted.result()[0]
+    if config.weigh_by != "none":
+        ensemble_CHW /= np.where(counted_HW > 0, counted_HW, np.float32(1))
+    reliable_HW = (reliable.result()[0] >= counted_HW * np.float32(0.5 - _ROUNDING)) & ~ignored_HW
+    fusion = Fusion(labels_HW, ensemble_CHW, reliable_HW)
     unseen_HW = ensemble.total_HW == 0
     if unseen_HW.any():
         alone = compose_view(assistant_CHW, agreement_HW, ignored_HW, no_regions(height, width), config)
@@ -136,6 +143,8 @@ def compose_view(
     )
 
 
+_ROUNDING = 1e-5
+"""What views that weigh alike may differ by, as a share: float32 must not decide between them, pixel by pixel."""
 LEVELS = (0.02, 0.1)
 """Shares of a view's area from which masks are medium, and large."""
 
@@ -156,7 +165,8 @@ def mask_thresholds(regions: Sequence[Regions], config: FusionConfig) -> list[Fl
 
 
 def _mean(values: npt.NDArray[np.floating]) -> float:
-    return float(values.mean()) if len(values) else 1.0
+    # In float32 the mean of equal values may exceed each of them, and none would be reliable.
+    return float(values.mean(dtype=np.float64)) if len(values) else 1.0
 
 
 def require_alike(
@@ -201,7 +211,7 @@ def _weighted_majority(
         weight_HW = np.zeros(shape, np.float32)
         for footprint, labels_fg, weights_fg in weighted_labels:
             add_to(weight_HW, footprint, weights_fg * (labels_fg == class_id))
-        majority_HW[weight_HW > highest_HW] = class_id
+        majority_HW[weight_HW > highest_HW * np.float32(1 + _ROUNDING)] = class_id
         np.maximum(highest_HW, weight_HW, out=highest_HW)
     return majority_HW
 

@@ -10,7 +10,8 @@ from pipeline.classes import IGNORE, LabelSet
 from pipeline.ensemble.compose import compose, compose_view, mask_thresholds
 from pipeline.ensemble.config import FusionConfig
 from pipeline.ensemble.regions import NO_MASK, Regions, Votes
-from pipeline.panorama.windows import Window
+from pipeline.panorama.config import WindowConfig
+from pipeline.panorama.windows import Window, window_grid
 
 TWO = LabelSet("two", ("road", "wall"), ((0, 0, 0), (9, 9, 9)), thin=())
 ROAD, WALL = range(2)
@@ -103,3 +104,44 @@ def test_views_are_blended_and_the_heavier_label_wins() -> None:
 def test_inputs_that_do_not_fit_together_are_refused(classes: int, width: int, kind: type[np.generic]) -> None:
     with pytest.raises(ValueError, match="2 classes of two"):
         compose(np.ones((classes, 1, width), np.float32), CERTAIN, np.zeros((1, 4), kind), [], [], TWO, FusionConfig())  # type: ignore[arg-type]
+
+
+def test_masks_that_share_one_lcr_are_as_reliable_as_their_mean_says() -> None:
+    """Masks joined to one region share its Lcr, of which a mean in float32 can be higher than each of them."""
+    random = np.random.default_rng(0)
+    for number in range(2, 40):
+        coverage = np.full(number, random.uniform(0.3, 1), np.float32)
+        own = Regions(np.zeros((1, 4), np.int32), Votes(np.zeros(number, np.uint8), coverage, np.full(number, 4)))
+        (thresholds,) = mask_thresholds([own], FusionConfig(theta_by="levels"))
+        assert thresholds is not None and (coverage >= thresholds).all(), number
+
+
+@pytest.mark.parametrize(("of_wide", "of_narrow"), [(ROAD, WALL), (WALL, ROAD)])
+def test_rounding_does_not_decide_between_views_that_weigh_alike(of_wide: int, of_narrow: int) -> None:
+    """Windows of two shapes that overlap by half: each shape has half of the weight at every pixel."""
+    height, width = 64, 2048
+    views = window_grid(height, width, WindowConfig(height, 512, 32, 256, more=((height, 256, 32, 128),)))
+    own = []
+    for view in views:
+        winner, coverage = (of_wide, 0.9) if view.width == 512 else (of_narrow, 0.5)
+        votes = Votes(np.array([winner], np.uint8), np.array([coverage], np.float32), np.array([view.width * height]))
+        own.append(Regions(np.zeros((height, view.width), np.int32), votes))
+    even, one = np.full((2, height, width), 0.5, np.float32), np.ones((height, width), np.float32)
+    found = compose(even, one, one == 0, views, own, TWO, FusionConfig())
+    assert (found.labels_HW == ROAD).all(), "the lowest on ties"
+    assert found.reliable_HW.all(), "half of the weight is a majority"
+
+
+def test_masks_that_weigh_more_count_more_in_soft_e_and_m_too() -> None:
+    """Two views of the same four pixels; the second's mask weighs a third of the first's."""
+    views = [Window(0, 0, 1, 4), Window(0, 0, 1, 4)]
+    own = [
+        Regions(np.zeros((1, 4), np.int32), Votes(np.array([winner], np.uint8), np.array([lcr], np.float32),
+                                                  np.array([4]), np.array([weight], np.float32)))
+        for winner, lcr, weight in ((WALL, 0.6, 0.9), (ROAD, 0.8, 0.3))
+    ]  # fmt: skip
+    even = probabilities(*[0.5] * 4)
+    found = compose(even, CERTAIN, NOTHING, views, own, TWO, FusionConfig(weigh_by="predicted_iou"))
+    assert (found.labels_HW == WALL).all() and not found.reliable_HW.any()
+    np.testing.assert_allclose(found.ensemble_CHW[WALL], 0.75 * (0.6 + 0.4 * 0.5) + 0.25 * (0.2 * 0.5), atol=1e-6)
+    np.testing.assert_allclose(found.ensemble_CHW.sum(axis=0), 1, atol=1e-6)
