@@ -60,7 +60,7 @@ def sam_only(known: FusionInput) -> LabelArray:
     )
     nothing_CHW = np.zeros((len(label_set), *known.ignored_HW.shape), np.float32)
     nothing_CHW[nothing] = 1
-    painted = replace(known.config, unreliable="paint")
+    painted = replace(known.config, unreliable="paint", paint_from=0.0)
     fusion = compose(nothing_CHW, known.agreement_HW, known.ignored_HW, known.views, regions, label_set, painted)
     return np.where(fusion.labels_HW == nothing, np.uint8(IGNORE), fusion.labels_HW)
 
@@ -84,8 +84,8 @@ def oracle(known: FusionInput, truth_HW: LabelArray) -> LabelArray:
         truth_HW: true labels at the working size; ids that are no class have no vote.
     """
     void_HW = known.ignored_HW | (truth_HW >= len(known.label_set))
-    config = replace(known.config, unreliable="paint", votes="labels", keep_confidence=0.0, thin_runner_up=0.0,
-                     give_back=())  # fmt: skip
+    config = replace(known.config, unreliable="paint", paint_from=0.0, votes="labels", keep_confidence=0.0,
+                     thin_runner_up=0.0, give_back=())  # fmt: skip
     protected = protected_classes(truth_HW, void_HW, known.label_set, config)
     regions = [
         vote_in_view(

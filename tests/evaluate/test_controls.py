@@ -47,21 +47,26 @@ def known(config: FusionConfig | None = None) -> FusionInput:
     return FusionInput(probabilities, one, no, WINDOWS, [block(), nothing()], FOUR, config or FusionConfig())
 
 
-@pytest.mark.parametrize("unreliable", ["paint", "keep"])
-def test_sam_alone_paints_winners_and_covers_nothing_else(unreliable: str) -> None:
-    found = sam_only(known(FusionConfig(unreliable=unreliable)))
+SHY = (FusionConfig(unreliable="keep"), FusionConfig(paint_from=0.9))
+"""Settings by which the ensemble would not paint the block."""
+
+
+@pytest.mark.parametrize("config", [FusionConfig(), *SHY])
+def test_sam_alone_paints_winners_and_covers_nothing_else(config: FusionConfig) -> None:
+    found = sam_only(known(config))
     expected = np.full((HEIGHT, WIDTH), IGNORE, np.uint8)
     expected[8:20, 4:24] = WALL
     np.testing.assert_array_equal(found, expected)
 
 
-def test_the_oracle_paints_masks_by_the_truth_and_leaves_the_rest_to_the_assistant() -> None:
+@pytest.mark.parametrize("config", [FusionConfig(unreliable="keep", theta=0.9), *SHY])
+def test_the_oracle_paints_masks_by_the_truth_and_leaves_the_rest_to_the_assistant(config: FusionConfig) -> None:
     truth = np.full((HEIGHT, WIDTH), ROAD, np.uint8)
     truth[8:20, 4:12] = SKY
     truth[:8], truth[0] = IGNORE, 77
     expected = assistant_labels()
     expected[8:20, 4:24] = ROAD
-    np.testing.assert_array_equal(oracle(known(FusionConfig(unreliable="keep", theta=0.9)), truth), expected)
+    np.testing.assert_array_equal(oracle(known(config), truth), expected)
 
 
 def test_a_mask_without_a_true_class_keeps_the_assistants_labels() -> None:
