@@ -188,7 +188,7 @@ class _InView:
         return Regions(self._paint(votes), replace(votes, weights_M=weights_M))
 
     def _paint(self, votes: Votes) -> npt.NDArray[np.int32]:
-        """The mask that owns each pixel, or NO_MASK. Masks without votes own no pixel."""
+        """The mask that owns each pixel, or NO_MASK: ignored pixels, which have no votes, belong to none."""
         prediction, config, labels_hw = self.prediction, self.config, self.prediction.labels_hw
         owners_hw = np.full(labels_hw.shape, NO_MASK, np.int32)
         protected_hw = np.isin(labels_hw, self.protected)
@@ -201,8 +201,6 @@ class _InView:
         returned = given_back(config, self.label_set)
         placed = list(self.masks.placed())
         for m in _painting_order(prediction, votes, config):
-            if votes.coverage_M[m] == 0:
-                continue
             box, painted = placed[m]
             differs = labels_hw[box] != votes.winners_M[m]
             if votes.areas_M[m] >= large_area and len(self.protected):

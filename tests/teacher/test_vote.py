@@ -624,3 +624,15 @@ def test_what_does_not_belong_together_is_refused(change: dict[str, Any], messag
     }
     with pytest.raises(ValueError, match=message):
         fuse(**arguments | change)
+
+
+def test_a_winner_that_is_no_pixels_label_is_painted_too() -> None:
+    """Probabilities elect sky, the second everywhere; half of the labels are road, half wall."""
+    labels = np.where(np.arange(SIZE) % 2 == 0, ROAD, WALL) * np.ones((SIZE, 1), np.int64)
+    probabilities = np.zeros((4, SIZE, SIZE), np.float32)
+    probabilities[SKY] = 0.4
+    np.put_along_axis(probabilities, labels[None], 0.6, axis=0)
+    one, no = np.ones(labels.shape, np.float32), np.zeros(labels.shape, np.bool_)
+    found = fuse_window(probabilities, one, no, mask_set([LEFT_HALF]), FusionConfig(votes="probabilities"))
+    assert (found.labels_HW[LEFT_HALF] == SKY).all() and not found.reliable_HW[LEFT_HALF].any()
+    np.testing.assert_array_equal(found.labels_HW[~LEFT_HALF], labels[~LEFT_HALF])
