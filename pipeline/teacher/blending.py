@@ -73,7 +73,8 @@ class Blender:
         of_it_N = share * self._counts(prediction_CN, is_flat)
         both_N = of_it_N + (1 - share) * self._counts_N
         self._counts_N = both_N
-        return np.asarray(of_it_N / both_N, np.float32)
+        is_known_N = both_N > 0  # high powers of small counts vanish in float32
+        return np.asarray(np.where(is_known_N, of_it_N / np.where(is_known_N, both_N, 1), share), np.float32)
 
     def _counts(self, prediction_CN: FloatArray, is_flat: bool) -> FloatArray:
         """How much a prediction counts at each pixel, beside its share."""
@@ -87,8 +88,8 @@ class Blender:
 
 
 def certainty(probabilities_CN: FloatArray) -> FloatArray:
-    """1 - entropy / log C of each pixel, in [0, 1]."""
+    """1 - entropy / log C of each pixel, in [0, 1]; 1 where there is one class alone."""
     total_N = np.zeros(probabilities_CN.shape[1:], np.float32)
     for of_class_N in probabilities_CN:  # class by class: all at once would take as much memory as the prediction
         total_N += of_class_N * np.log(np.maximum(of_class_N, np.float32(1e-30)))
-    return 1 + total_N / np.float32(np.log(len(probabilities_CN)))
+    return 1 + total_N / np.float32(np.log(max(len(probabilities_CN), 2)))

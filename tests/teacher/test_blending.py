@@ -62,3 +62,14 @@ def test_predictions_that_know_nothing_are_still_blended() -> None:
 def test_certainty_is_1_for_one_class_and_0_for_all_alike() -> None:
     assert certainty(said(1, 0, 0))[0] == pytest.approx(1)
     assert certainty(said(1 / 3, 1 / 3, 1 / 3))[0] == pytest.approx(0, abs=1e-6)
+
+
+def test_high_powers_do_not_divide_nothing_by_nothing() -> None:
+    unsure = np.full((19, 1), 1 / 19, np.float32)
+    blender = Blender(unsure.copy(), np.array([1.5e-3]), confidence_power=8, latitude_power=8)
+    blender.add(unsure.copy(), 0.5, is_flat=True)
+    np.testing.assert_allclose(blender.blended_CN, 1 / 19, rtol=1e-6)
+
+
+def test_one_class_alone_is_certain() -> None:
+    np.testing.assert_array_equal(certainty(np.ones((1, 3), np.float32)), 1)
