@@ -389,7 +389,12 @@ class AutomaticMaskGenerator:
         scaled_M2 = self._resize.apply_coords(points_M2, crop.size)
         prompts_M2 = torch.as_tensor(scaled_M2, device=logits_Mhw.device)
         distance = self._jitter * self._resize.target_length  # the longer side fills the square
-        found_M = prompt_stability(self.decoder, prepared, prompts_M2, logits_Mhw, distance, self._thresholds.mask)
+        height, width = self._inside(crop)
+        rows, columns = (-(-side * low // self._resize.target_length)
+                         for side, low in zip((height, width), logits_Mhw.shape[1:], strict=True))  # fmt: skip
+        found_M = prompt_stability(
+            self.decoder, prepared, prompts_M2, logits_Mhw, distance, self._thresholds.mask, (rows, columns)
+        )
         return found_M.numpy().astype(np.float32)
 
     def _measure(

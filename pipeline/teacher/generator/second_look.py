@@ -66,7 +66,13 @@ def _decoded_again(sam: Sam, embedding_1Chw: Tensor, points_K2: Tensor, logits_K
 
 @torch.no_grad()
 def prompt_stability(
-    decoder: Decoder, prepared: PreparedImage, points_K2: Tensor, logits_Khw: Tensor, distance: float, threshold: float
+    decoder: Decoder,
+    prepared: PreparedImage,
+    points_K2: Tensor,
+    logits_Khw: Tensor,
+    distance: float,
+    threshold: float,
+    inside: tuple[int, int],
 ) -> Tensor:
     """How much of each mask stays when its point is moved, [K] in [0, 1], on the CPU.
 
@@ -79,14 +85,17 @@ def prompt_stability(
         logits_Khw: the masks.
         distance: by which points are moved up, down, left and right, pixels of the square.
         threshold: logits above it are a mask's.
+        inside: rows and columns of h w that show the image; the others are the square's padding.
     """
+    rows, columns = inside
     if not len(points_K2):
         return torch.zeros(0)
-    flags_K1hw = (logits_Khw > threshold)[:, None]
+    flags_K1hw = logits_Khw[:, None, :rows, :columns] > threshold
     total_K = torch.zeros(len(points_K2), device=logits_Khw.device)
     for direction in _DIRECTIONS:
         moved_K2 = points_K2 + distance * torch.tensor(direction, dtype=points_K2.dtype, device=points_K2.device)
-        found_K3hw = decoder.decode(prepared, moved_K2, None).logits_Khw.unflatten(0, (len(points_K2), -1)) > threshold
+        logits_Nhw = decoder.decode(prepared, moved_K2, None).logits_Khw[:, :rows, :columns]
+        found_K3hw = logits_Nhw.unflatten(0, (len(points_K2), -1)) > threshold
         shared_K3 = (found_K3hw & flags_K1hw).sum((2, 3))
         total_K += (shared_K3 / (found_K3hw | flags_K1hw).sum((2, 3)).clamp(min=1)).amax(1)
     return (total_K / len(_DIRECTIONS)).cpu()

@@ -19,6 +19,10 @@ from pipeline.teacher.sam import SamMaskGenerator
 POINTS_P2 = torch.tensor([[40.0, 60.0], [200.0, 90.0], [128.0, 128.0]])
 
 
+WHOLE = (10_000, 10_000)
+"""The image fills the encoder's square."""
+
+
 @pytest.fixture(scope="module")
 def embedding(sam: Sam) -> torch.Tensor:
     size = sam.prompt_encoder.image_embedding_size
@@ -60,12 +64,24 @@ def test_what_a_moved_prompt_finds_again_is_stable(sam: Sam, embedding: torch.Te
     decoder = fastest_decoder(sam)
     prepared = decoder.prepare(embedding)
     logits = draft_of(sam, embedding).logits_Khw[1::3]
-    still = prompt_stability(decoder, prepared, POINTS_P2, logits, 0.0, 0.0)
+    still = prompt_stability(decoder, prepared, POINTS_P2, logits, 0.0, 0.0, WHOLE)
     torch.testing.assert_close(still, torch.ones(3), atol=1e-3, rtol=0)
-    moved = prompt_stability(decoder, prepared, POINTS_P2, logits, 40.0, 0.0)
+    moved = prompt_stability(decoder, prepared, POINTS_P2, logits, 40.0, 0.0, WHOLE)
     assert (moved >= 0).all() and (moved < still).all()
-    other = prompt_stability(decoder, prepared, POINTS_P2, -logits, 0.0, 0.0)
+    other = prompt_stability(decoder, prepared, POINTS_P2, -logits, 0.0, 0.0, WHOLE)
     assert (other < still).all()
+
+
+def test_what_lies_in_the_padding_does_not_count(sam: Sam, embedding: torch.Tensor) -> None:
+    decoder = fastest_decoder(sam)
+    prepared = decoder.prepare(embedding)
+    logits = draft_of(sam, embedding).logits_Khw[1::3].clone()
+    rows = logits.shape[1] // 2
+    expected = prompt_stability(decoder, prepared, POINTS_P2, logits, 20.0, 0.0, (rows, logits.shape[2]))
+    logits[:, rows:] *= -1
+    found = prompt_stability(decoder, prepared, POINTS_P2, logits, 20.0, 0.0, (rows, logits.shape[2]))
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(prompt_stability(decoder, prepared, POINTS_P2, logits, 20.0, 0.0, WHOLE), expected)
 
 
 @pytest.fixture(scope="module")
