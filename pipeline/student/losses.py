@@ -30,6 +30,8 @@ from pipeline.student.model import StudentOutput, resize_logits
 from pipeline.student.processes import batch_sum
 from pipeline.student.targets import MkaTargets
 
+_TINY = torch.finfo(torch.float32).tiny
+"""Divisor in place of 0, where there is no target."""
 _MIN_SHARE = 1e-4
 """Smallest share of the batch that a class's weight is computed from."""
 
@@ -213,8 +215,9 @@ def weighted_mean(x_BHW: Tensor, weight_BHW: Tensor, valid_BHW: Tensor) -> Tenso
 def _soften(probabilities_BCHW: Tensor, temperature: float) -> Tensor:
     if temperature == 1:
         return probabilities_BCHW
-    powers = probabilities_BCHW.pow(1 / temperature)
-    return powers / powers.sum(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+    # Divided by the highest first: at low temperatures all powers would vanish.
+    powers = (probabilities_BCHW / probabilities_BCHW.amax(dim=1, keepdim=True).clamp_min(_TINY)).pow(1 / temperature)
+    return powers / powers.sum(dim=1, keepdim=True).clamp_min(_TINY)
 
 
 def boundary_loss(probabilities_BChw: Tensor, boundary_Bhw: Tensor, valid_Bhw: Tensor, wrap: bool) -> Tensor:
@@ -269,7 +272,7 @@ def feature_loss(projected: Mapping[int, Tensor], targets: MkaTargets, config: L
 def _level_loss(student_BDhw: Tensor, assistant_BDhw: Tensor, targets: MkaTargets, config: LossConfig) -> Tensor:
     size = (student_BDhw.shape[-2], student_BDhw.shape[-1])
     aligned_BDhw = _resize_map(assistant_BDhw.float(), size)
-    valid_Bhw = functional.adaptive_avg_pool2d(targets.boundary_valid_Bhw.unsqueeze(1), size).squeeze(1)
+    valid_Bhw = _valid_of_cells(targets.boundary_valid_Bhw, size)
     weight_Bhw = valid_Bhw * targets.features_known_B.view(-1, 1, 1)
     if config.feature_form == "channels":
         return channel_divergence(student_BDhw, aligned_BDhw, weight_Bhw, config.feature_temperature)
@@ -278,6 +281,14 @@ def _level_loss(student_BDhw: Tensor, assistant_BDhw: Tensor, targets: MkaTarget
         differing_Bhw = (student_BDhw - aligned_BDhw).square().mean(dim=1)
         return weighted_mean(differing_Bhw, weight_Bhw, weight_Bhw) / _mean_or_1(squares_Bhw, weight_Bhw)
     return weighted_mean(1 - functional.cosine_similarity(student_BDhw, aligned_BDhw, dim=1), weight_Bhw, weight_Bhw)
+
+
+def _valid_of_cells(valid_Bhw: Tensor, size: tuple[int, int]) -> Tensor:
+    """The share of each cell of a level [B, *size] that is valid; cells are square, and the last row's may reach beyond
+    the panorama, where nothing is."""
+    rows = round(size[0] * valid_Bhw.shape[2] / size[1])
+    padded_B1hw = functional.pad(valid_Bhw.unsqueeze(1), (0, 0, 0, max(rows - valid_Bhw.shape[1], 0)))
+    return functional.adaptive_avg_pool2d(padded_B1hw, size).squeeze(1)
 
 
 def _mean_or_1(x_Bhw: Tensor, weight_Bhw: Tensor) -> Tensor:

@@ -206,7 +206,10 @@ def forward_wrapped(model: PreTrainedModel, pixels_B3HW: Tensor, wrap: int) -> S
 
 
 def enlarged(model: PreTrainedModel, pixels_B3HW: Tensor, wrap: bool) -> Tensor:
-    """What the student sees: the pixels, bilinearly enlarged by its scale.
+    """What the student sees: the pixels, bilinearly enlarged by its scale, to whole cells of its logits.
+
+    Logits of cells that only begin inside the picture would be stretched over it later: the last row would be off by as
+    much as the cell reaches beyond. So the picture is stretched to the last cell's end, by 3 rows at most.
 
     Args:
         model: the student.
@@ -217,7 +220,10 @@ def enlarged(model: PreTrainedModel, pixels_B3HW: Tensor, wrap: bool) -> Tensor:
     if scale == 1:
         return pixels_B3HW
     margin = 2 if wrap else 0  # columns, of which a scale in halves makes whole ones
-    larger = functional.interpolate(wrap_columns(pixels_B3HW, margin), scale_factor=scale, mode="bilinear")
+    wider = wrap_columns(pixels_B3HW, margin)
+    rows, columns = (side * round(2 * scale) // 2 for side in wider.shape[-2:])  # numbers, or symbols of an export
+    whole_rows = -(-rows // STRIDE) * STRIDE
+    larger = functional.interpolate(wider, size=(whole_rows, columns), mode="bilinear")
     return unwrap_columns(larger, round(margin * scale))
 
 

@@ -390,3 +390,26 @@ def test_a_student_may_have_any_resolution_and_without_features_no_levels() -> N
     )
     assert coarse.keys() == fine.keys() == {"assistant", "ensemble", "reliable", "boundary"}
     torch.testing.assert_close(fine, coarse)  # cells of one value each are the cells again, when they are resized
+
+
+def test_soft_targets_of_a_low_temperature_are_those_of_the_highest_class() -> None:
+    """Powers of a hundred and more leave nothing of probabilities in float32, which must not leave nothing to learn."""
+    targets = torch.tensor([0.3, 0.25, *[0.15] * 3]).view(1, C, 1, 1)
+    logits = torch.tensor([0.02, 0.01, 0.0, 0.0, 0.0]).view(1, C, 1, 1)
+    found = divergence(logits, targets, LossConfig(temperature=0.01))
+    at_temperature = (logits / 0.01).log_softmax(dim=1)[0, 0]
+    torch.testing.assert_close(found.flatten(), -(0.01**2) * at_temperature.flatten(), atol=1e-9, rtol=1e-3)
+
+
+def test_a_cell_whose_pixels_are_all_ignored_has_no_features_to_learn_though_the_last_row_reaches_beyond() -> None:
+    """400 rows: level 4 has 13 rows of cells of 32, the last of which reaches 16 rows beyond the panorama."""
+    quarter_rows, rows, columns = 100, 13, 8
+    valid = torch.ones(1, quarter_rows, 64)
+    valid[:, 352 // 4 :] = 0  # cells 11 and 12
+    targets = dataclasses.replace(some_targets(), boundary_valid_Bhw=valid, features_known_B=torch.ones(1),
+                                  features={4: torch.randn(1, 4, rows, columns)})  # fmt: skip
+    student = torch.randn(1, 4, rows, columns, requires_grad=True)
+    feature_loss({4: student}, targets, LossConfig()).backward()
+    assert student.grad is not None
+    learned = student.grad.abs().sum((0, 1, 3)) > 0
+    assert learned.tolist() == [True] * 11 + [False] * 2

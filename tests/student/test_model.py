@@ -25,6 +25,7 @@ from pipeline.pretrained import network_digest
 from pipeline.student.config import StudentConfig
 from pipeline.student.model import (
     DEMO_START,
+    enlarged,
     forward_wrapped,
     load_student,
     normalise,
@@ -270,6 +271,18 @@ def test_an_enlarging_student_sees_what_another_sees_of_the_enlarged_panorama(
     torch.testing.assert_close(found.logits_BChw, expected.logits_BChw)
     torch.testing.assert_close(found.levels, expected.levels)
     torch.testing.assert_close(crop.logits_BChw, alone.logits_BChw)
+
+
+@pytest.mark.parametrize("rows", [300, 100, 36])
+def test_an_enlarged_panorama_ends_where_the_last_cell_does(tiny: SegformerForSemanticSegmentation, rows: int) -> None:
+    """Rows that say where they lie: logits, which are stretched over the panorama later, must show all of it."""
+    enlarging = copy.deepcopy(tiny)
+    enlarging.config.panorama_scale = 1.5
+    places = (torch.arange(rows) + 0.5).view(1, 1, rows, 1).expand(1, 3, rows, 64)
+    seen = enlarged(enlarging, places, wrap=True)
+    cells = functional.avg_pool2d(seen, 4)  # where the cells' middles lie
+    back = resize_logits(cells, rows, 64)[0, 0, :, 5]
+    torch.testing.assert_close(back[4:-4], torch.arange(rows)[4:-4] + 0.5, atol=0.05, rtol=0)
 
 
 def test_a_saved_student_keeps_its_scale_and_a_start_gets_that_of_the_recipe(tmp_path: Path) -> None:
