@@ -5,17 +5,17 @@ Legend: h w picture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from io import BytesIO
 from typing import IO
 from xml.etree.ElementTree import Element, ParseError, SubElement, iterparse, tostring
 
-import cv2
 import numpy as np
 
 from pipeline.arrays import BoolArray, LabelArray
 from pipeline.classes import LabelSet
 from pipeline.errors import InputError
+from pipeline.exchange.polygon import fill_polygon
 from pipeline.exchange.regions import (
     LabelledPicture,
     class_id_of,
@@ -168,12 +168,3 @@ def _mask(shape: Element, height: int, width: int, where: str) -> BoolArray:
     mask_hw = np.zeros((height, width), np.bool_)
     mask_hw[top : top + rows, left : left + columns] = mask_of_runs(counts, rows, columns, where)
     return mask_hw
-
-
-def fill_polygon(points: Sequence[tuple[float, float]], height: int, width: int) -> BoolArray:
-    """Pixels whose centres lie in a polygon; its coordinates start at the corner of the first pixel."""
-    shift = 4  # sixteenths of a pixel
-    corners = np.rint((np.array(points) - 0.5) * 2**shift).astype(np.int32)
-    mask_hw = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(mask_hw, [corners], (1,), shift=shift)
-    return mask_hw.astype(bool)

@@ -12,7 +12,7 @@ from pipeline.arrays import BoolArray, LabelArray
 from pipeline.classes import LabelSet
 from pipeline.errors import InputError
 from pipeline.exchange.brush import decode_brush, encode_brush
-from pipeline.exchange.cvat import fill_polygon
+from pipeline.exchange.polygon import fill_polygon
 from pipeline.exchange.regions import LabelledPicture, class_id_of, class_regions, paint_regions, require_possible_size
 
 CONTROL, OBJECT = "label", "image"
