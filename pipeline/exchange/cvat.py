@@ -1,5 +1,7 @@
 """CVAT for images 1.1: masks as run lengths row by row inside their box, background first; polygons and boxes are read.
 
+A box is turned about its middle by `rotation`, degrees clockwise.
+
 Legend: h w picture.
 """
 
@@ -15,7 +17,7 @@ import numpy as np
 from pipeline.arrays import BoolArray, LabelArray
 from pipeline.classes import LabelSet
 from pipeline.errors import InputError
-from pipeline.exchange.polygon import fill_polygon
+from pipeline.exchange.polygon import box_corners, fill_polygon, turned
 from pipeline.exchange.regions import (
     LabelledPicture,
     class_id_of,
@@ -23,6 +25,7 @@ from pipeline.exchange.regions import (
     mask_of_runs,
     paint_regions,
     require_possible_size,
+    require_upright,
     run_lengths,
 )
 
@@ -150,11 +153,14 @@ def _picture(element: Element, labels: LabelSet, where: str) -> LabelledPicture 
 
 
 def _region(shape: Element, height: int, width: int, where: str) -> BoolArray:
-    if shape.tag == "mask":
-        return _mask(shape, height, width, where)
+    degrees = float(shape.get("rotation", "0"))
     if shape.tag == "box":
         left, top, right, bottom = (float(shape.attrib[key]) for key in ("xtl", "ytl", "xbr", "ybr"))
-        return fill_polygon([(left, top), (right, top), (right, bottom), (left, bottom)], height, width)
+        middle = (left + right) / 2, (top + bottom) / 2
+        return fill_polygon(turned(box_corners(left, top, right, bottom), degrees, middle), height, width)
+    require_upright(degrees, f"a {shape.tag}", where)
+    if shape.tag == "mask":
+        return _mask(shape, height, width, where)
     points = [tuple(map(float, point.split(","))) for point in shape.attrib["points"].split(";")]
     return fill_polygon([(point[0], point[1]) for point in points], height, width)
 

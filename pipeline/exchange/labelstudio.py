@@ -1,4 +1,7 @@
-"""Label Studio: tasks with brush masks as predictions, which people correct, and exports of their annotations."""
+"""Label Studio: tasks with brush masks as predictions, which people correct, and exports of their annotations.
+
+A rectangle is turned about its upper left corner (x, y) by `rotation`, degrees clockwise.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,15 @@ from pipeline.arrays import BoolArray, LabelArray
 from pipeline.classes import LabelSet
 from pipeline.errors import InputError
 from pipeline.exchange.brush import decode_brush, encode_brush
-from pipeline.exchange.polygon import fill_polygon
-from pipeline.exchange.regions import LabelledPicture, class_id_of, class_regions, paint_regions, require_possible_size
+from pipeline.exchange.polygon import box_corners, fill_polygon, turned
+from pipeline.exchange.regions import (
+    LabelledPicture,
+    class_id_of,
+    class_regions,
+    paint_regions,
+    require_possible_size,
+    require_upright,
+)
 
 CONTROL, OBJECT = "label", "image"
 """Names of the control tag and of the picture in the labelling interface."""
@@ -114,13 +124,13 @@ def _region(result: Mapping[str, Any], height: int, width: int, labels: LabelSet
         raise InputError(f"{where} has a region of the type {kind!r}", f"label maps are made of {', '.join(_TYPES)}",
                          "Draw it with the brush, or remove it")  # fmt: skip
     class_id = class_id_of(str(value[kind][0]), labels, where)
+    degrees, percent_2 = float(value.get("rotation") or 0), np.array((width / 100, height / 100))
+    if kind == "rectanglelabels":  # turned in pixels: a percent of the width is none of the height
+        left, top = (float(value["x"]), float(value["y"])) * percent_2
+        across, down = (float(value["width"]), float(value["height"])) * percent_2
+        corners_42 = turned(box_corners(left, top, left + across, top + down), degrees, (left, top))
+        return class_id, fill_polygon(corners_42, height, width)
+    require_upright(degrees, f"a region of the type {kind!r}", where)
     if kind == "brushlabels":
         return class_id, decode_brush(value["rle"], height, width, where)
-    if kind == "rectanglelabels":
-        left, top = value["x"], value["y"]
-        right, bottom = left + value["width"], top + value["height"]
-        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
-    else:
-        corners = value["points"]
-    percent = np.array(corners, float) * (width / 100, height / 100)
-    return class_id, fill_polygon([(float(x), float(y)) for x, y in percent], height, width)
+    return class_id, fill_polygon(np.array(value["points"], float) * percent_2, height, width)

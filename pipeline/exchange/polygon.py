@@ -1,4 +1,4 @@
-"""Polygons as pixels.
+"""Polygons and turned boxes as pixels.
 
 Coordinates are (x, y) in pixels, to the right and down from the upper left corner of the first pixel: the centre of the
 pixel in row r and column c is at (c + 0.5, r + 0.5).
@@ -47,6 +47,17 @@ def fill_polygon(corners: Sequence[tuple[float, float]] | Float64Array, height: 
         np.add.at(crossings.ravel(), (row_K - top) * (columns + 1) + column_K - left, np.uint8(1))
         box_hw[:] = np.bitwise_xor.accumulate(crossings[:, :-1] & 1, axis=1)
     return mask_hw
+
+
+def box_corners(left: float, top: float, right: float, bottom: float) -> Float64Array:
+    """Corners [4, 2] of a box: upper left, upper right, lower right, lower left."""
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
+
+
+def turned(corners_N2: Float64Array, degrees: float, about: tuple[float, float]) -> Float64Array:
+    """Corners turned clockwise, as seen on the screen, about a point (x, y)."""
+    sine, cosine = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
+    return (corners_N2 - about) @ np.array([(cosine, sine), (-sine, cosine)]) + about
 
 
 def _crossings(

@@ -55,6 +55,22 @@ def require_possible_size(height: int, width: int, where: str) -> None:
                          "Export the annotations again")  # fmt: skip
 
 
+def require_upright(degrees: float, what: str, where: str) -> None:
+    """Refuse a shape that is turned and is no box: the tools turn none, so nothing says about which point.
+
+    Args:
+        degrees: by which it is turned.
+        what: "a polygon", for the message.
+        where: its picture, for the message.
+
+    Raises:
+        InputError: it is turned.
+    """
+    if degrees:
+        raise InputError(f"{where} has {what} that is turned by {degrees:g} degrees", "only boxes can be turned",
+                         "Draw it as it lies, or export the annotations again")  # fmt: skip
+
+
 def class_id_of(name: str, labels: LabelSet, where: str) -> int:
     """The id of a class by its name, in upper or lower case.
 

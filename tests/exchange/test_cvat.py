@@ -77,6 +77,32 @@ def test_polygons_and_boxes_become_pixels() -> None:
     np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.parametrize("degrees", ["90.00", "270.00", "-90"])
+def test_a_turned_box_lies_where_cvat_shows_it(degrees: str) -> None:
+    """Around its middle: the box of 6 x 2 pixels stands upright."""
+    box = f'<box label="car" xtl="2" ytl="4" xbr="8" ybr="6" rotation="{degrees}" z_order="0"/>'
+    wanted = np.full((10, 10), IGNORE, np.uint8)
+    wanted[2:8, 4:6] = 12
+    np.testing.assert_array_equal(read_back(picture(box, 'width="10" height="10"'))[0].labels_hw, wanted)
+
+
+def test_a_box_is_turned_clockwise() -> None:
+    box = '<box label="car" xtl="2" ytl="4" xbr="8" ybr="6" rotation="30.00" z_order="0"/>'
+    found_hw = read_back(picture(box, 'width="10" height="10"'))[0].labels_hw == 12
+    rows, columns = np.indices(found_hw.shape) + 0.5
+    along = (columns - 5) * np.cos(np.pi / 6) + (rows - 5) * np.sin(np.pi / 6)  # its right end has gone down
+    across = (rows - 5) * np.cos(np.pi / 6) - (columns - 5) * np.sin(np.pi / 6)
+    np.testing.assert_array_equal(found_hw, (np.abs(along) < 3) & (np.abs(across) < 1))
+
+
+@pytest.mark.parametrize("shape", ["polygon", "mask"])
+def test_other_shapes_that_are_turned_are_refused(shape: str) -> None:
+    what = {"polygon": 'points="0,0;4,0;4,4"', "mask": 'rle="0, 2" left="0" top="0" width="2" height="1"'}[shape]
+    assert read_back(picture(f'<{shape} label="car" {what} rotation="0.0"/>'))[0].labels_hw[0, 1] == 12
+    with pytest.raises(InputError, match=f"a.jpg has a {shape} that is turned by 30 degrees; only boxes can be turned"):
+        read_back(picture(f'<{shape} label="car" {what} rotation="30.0"/>'))
+
+
 def test_what_has_the_higher_order_lies_on_top_wherever_it_stands_in_the_file() -> None:
     road, car = ('<box label="{}" xtl="0" ytl="0" xbr="9" ybr="4" z_order="{}"/>'.format(*one)
                  for one in (("road", 0), ("car", 1)))  # fmt: skip
@@ -100,6 +126,7 @@ def test_files_are_read_a_picture_at_a_time_and_those_without_shapes_are_left_ou
         ('left="0"', 'left="99"', "mask that reaches beyond its 120x60 pixels"),
         ('left="0"', 'left="-1"', "mask that reaches beyond its 120x60 pixels"),
         ('rle="', 'rle="a, ', "cannot be read"),
+        ('left="0"', 'left="0" rotation="a"', "cannot be read"),
         (' height="60"', "", "cannot be read"),
         (' height="60"', ' height="600000000"', "has labels of 120x600000000 pixels; a picture has at most"),
         ("</annotations>", "", "is damaged"),

@@ -14,6 +14,7 @@ from pipeline.arrays import LabelArray
 from pipeline.classes import DENSEPASS_13, IGNORE
 from pipeline.errors import InputError
 from pipeline.exchange import labelstudio
+from pipeline.exchange.brush import encode_brush
 from pipeline.exchange.regions import LabelledPicture
 from tests.exchange.label_maps import LABEL_MAPS, street
 
@@ -84,6 +85,30 @@ def test_rectangles_and_polygons_are_in_percent_of_the_picture_and_later_ones_li
     wanted[:, :12], wanted[2:9, 2:9] = 0, 12
     np.testing.assert_array_equal(found, wanted)
     assert (drawn(polygon, rectangle("road", 0, 0, 60, 100))[:, :12] == 0).all()
+
+
+def test_a_turned_rectangle_lies_where_label_studio_shows_it() -> None:
+    """Around its upper left corner, clockwise, in pixels: the rectangle of 8 x 2 stands upright, left of the corner."""
+    turned = rectangle("car", 50, 10, 40, 20)
+    turned["value"]["rotation"] = 90
+    wanted = np.full((10, 20), IGNORE, np.uint8)
+    wanted[1:9, 8:10] = 12
+    np.testing.assert_array_equal(drawn(turned), wanted)
+    turned["value"]["rotation"] = 0
+    wanted[:] = IGNORE
+    wanted[1:3, 10:18] = 12
+    np.testing.assert_array_equal(drawn(turned), wanted)
+
+
+@pytest.mark.parametrize("kind", ["brushlabels", "polygonlabels"])
+def test_other_regions_that_are_turned_are_refused(kind: str) -> None:
+    shape = {"rle": encode_brush(np.ones((10, 20), np.bool_))} if kind == "brushlabels" else {
+        "points": [[0, 0], [100, 0], [100, 100], [0, 100]]}  # fmt: skip
+    region: dict[str, Any] = {"type": kind, "value": {**shape, kind: ["car"], "rotation": 0}}
+    assert (drawn(region) == 12).all()
+    region["value"]["rotation"] = 30
+    with pytest.raises(InputError, match=f"has a region of the type '{kind}' that is turned by 30 degrees"):
+        drawn(region)
 
 
 def test_choices_about_the_whole_picture_are_no_regions() -> None:

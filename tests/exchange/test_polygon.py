@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.exchange.polygon import fill_polygon
+from pipeline.exchange.polygon import box_corners, fill_polygon, turned
 
 HEIGHT, WIDTH = 12, 16
 QUARTERS = st.tuples(st.integers(-12, 4 * WIDTH + 12), st.integers(-12, 4 * HEIGHT + 12))
@@ -44,6 +44,22 @@ def test_a_box_has_its_own_size_wherever_it_lies_between_pixels(offset: float) -
     wanted_hw[ceil(top - 0.5) : ceil(bottom - 0.5), ceil(left - 0.5) : ceil(right - 0.5)] = True
     assert wanted_hw.sum() == 12
     np.testing.assert_array_equal(found_hw, wanted_hw)
+
+
+def test_a_box_is_turned_clockwise_as_seen_on_the_screen_about_any_point() -> None:
+    """Its upper left corner stays, the upper right one goes down."""
+    corners_42 = turned(box_corners(5, 3, 9, 4), 90, (5, 3))
+    np.testing.assert_allclose(corners_42, [[5, 3], [5, 7], [4, 7], [4, 3]], atol=1e-12)
+    np.testing.assert_allclose(turned(box_corners(5, 3, 9, 4), 180, (7, 3.5)), [[9, 4], [5, 4], [5, 3], [9, 3]])
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3, -1, 4])
+@pytest.mark.parametrize("about", [(6.5, 5.5), (5.0, 5.0), (5.25, 4.75)])
+def test_a_box_turned_by_right_angles_has_as_many_pixels_also_where_its_sides_pass_through_centres(
+    quarters: int, about: tuple[float, float]
+) -> None:
+    corners_42 = turned(box_corners(4.5, 3.5, 8.5, 6.5), 90 * quarters, about)
+    assert fill_polygon(corners_42, HEIGHT, WIDTH).sum() == 12
 
 
 @given(st.lists(st.floats(0, HEIGHT), min_size=1, max_size=4), st.floats(-1, WIDTH + 1), st.floats(-1, WIDTH + 1))
