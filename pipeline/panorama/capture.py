@@ -52,7 +52,8 @@ def capture_of(image: Image.Image) -> Capture:
     if heading is None:
         heading = _number(gps.get(_GPS.GPSImgDirection))
     return Capture(latitude, longitude, _altitude(gps) if latitude is not None else None,
-                   None if heading is None else heading % 360, _time(gps, details), doubt)  # fmt: skip
+                   None if heading is None else heading % 360 % 360,  # a hair below 0 is 360 at first
+                   _time(gps, details), doubt)  # fmt: skip
 
 
 def position_doubt(latitude: float, longitude: float) -> str:
@@ -78,33 +79,29 @@ def _position(gps: Mapping[int, Any]) -> tuple[float | None, float | None, str]:
 
 def _degrees(parts: object, direction: object, directions: str) -> float | None:
     """Decimal degrees of (degrees, minutes, seconds) and N, S, E or W; None where they are not that."""
-    letter = _text(direction).upper()[:1]
-    if not isinstance(parts, Sequence) or letter not in (*directions,):
+    letter, numbers = _text(direction).upper()[:1], _numbers(parts)
+    if not numbers or letter not in (*directions,):
         return None
-    numbers = [_number(part) for part in cast("Sequence[object]", parts)]
-    if not numbers or any(number is None for number in numbers):
-        return None
-    degrees = sum(number / 60**place for place, number in enumerate(numbers[:3]) if number is not None)
+    degrees = sum(number / 60**place for place, number in enumerate(numbers[:3]))
     return -degrees if letter == directions[1] else degrees
 
 
 def _altitude(gps: Mapping[int, Any]) -> float | None:
-    metres, reference = _number(gps.get(_GPS.GPSAltitude)), gps.get(_GPS.GPSAltitudeRef, 0)
-    below = (reference[:1] if isinstance(reference, bytes) else bytes([int(reference) % 256])) in (b"\x01", b"\x03")
+    metres, reference = _number(gps.get(_GPS.GPSAltitude)), gps.get(_GPS.GPSAltitudeRef)
+    below = (reference[:1] if isinstance(reference, bytes) else reference) in (b"\x01", b"\x03", 1, 3)
     return None if metres is None else -metres if below else metres
 
 
 def _time(gps: Mapping[int, Any], details: Mapping[int, Any]) -> str:
     taken = _parsed(_text(details.get(ExifTags.Base.DateTimeOriginal)), _DATE_TIME)
     offset = _text(details.get(ExifTags.Base.OffsetTimeOriginal))
-    if taken and re.fullmatch(r"[+-]\d\d:\d\d", offset):
+    if taken and re.fullmatch(r"[+-]([01]\d|2[0-3]):[0-5]\d", offset):
         return taken.isoformat() + offset
-    clock = [_number(part) for part in gps.get(_GPS.GPSTimeStamp, ())]
+    clock = _numbers(gps.get(_GPS.GPSTimeStamp))
     day = _parsed(_text(gps.get(_GPS.GPSDateStamp)), "%Y:%m:%d")
-    if day and len(clock) == 3 and all(part is not None for part in clock):
-        hour, minute, second = (int(part or 0) for part in clock)
-        if hour < 24 and minute < 60 and second < 60:
-            return day.replace(hour=hour, minute=minute, second=second).isoformat() + "+00:00"
+    if day and len(clock) == 3 and all(0 <= part < end for part, end in zip(clock, (24, 60, 60), strict=True)):
+        hour, minute, second = (int(part) for part in clock)
+        return day.replace(hour=hour, minute=minute, second=second).isoformat() + "+00:00"
     return taken.isoformat() if taken else ""
 
 
@@ -124,6 +121,14 @@ def _number(value: Any) -> float | None:
     """A finite number; None for what is none, such as a fraction over 0."""
     try:
         number = float(value)
-    except (TypeError, ValueError, ZeroDivisionError):
+    except (TypeError, ValueError, ArithmeticError):
         return None
     return number if math.isfinite(number) else None
+
+
+def _numbers(values: object) -> list[float]:
+    """Finite numbers of a tag that has several; empty where it is no such tag, or one of them is none."""
+    if not isinstance(values, Sequence) or isinstance(values, str | bytes):
+        return []
+    numbers = [_number(value) for value in cast("Sequence[object]", values)]
+    return [number for number in numbers if number is not None] if None not in numbers else []
