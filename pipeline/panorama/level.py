@@ -7,7 +7,8 @@ down. Roll comes first, then pitch, then heading; that is `sphere.rotation`. The
 alone.
 
 Images are sampled bilinearly, labels and masks from the nearest pixel; columns wrap, and beyond a pole the sphere
-continues half a turn away. Parts of a levelled band that a tilted camera did not see are black and ignored.
+continues half a turn away; the first and last row of a band are repeated beyond it. Parts of a levelled band that a
+tilted camera did not see are black and ignored.
 
 Legend: H W canvas, 3 = (red, green, blue).
 """
@@ -26,6 +27,7 @@ from pipeline.classes import IGNORE
 from pipeline.errors import counted
 from pipeline.panorama.placement import Placement
 from pipeline.panorama.sphere import (
+    FULL_SPHERE_DEGREES,
     panorama_coordinates,
     pixel_pitch,
     pixel_yaw,
@@ -44,8 +46,9 @@ def level_image(image_HW3: npt.NDArray[np.uint8], placement: Placement) -> npt.N
     if not placement.is_tilted:
         return image_HW3
     height, width = image_HW3.shape[:2]
-    beyond_HW3 = np.roll(image_HW3, width // 2, axis=1)
-    padded = np.concatenate((beyond_HW3[:1], image_HW3, beyond_HW3[-1:]))  # not used for bands
+    half_turn = width // 2 if placement.vertical_fov == FULL_SPHERE_DEGREES else 0  # a band ends before the poles
+    first_1W3, last_1W3 = (np.roll(row_1W3, half_turn, axis=1) for row_1W3 in (image_HW3[:1], image_HW3[-1:]))
+    padded = np.concatenate((first_1W3, image_HW3, last_1W3))
     padded = np.concatenate((padded[:, -1:], padded, padded[:, :1]), axis=1)
     level_HW3 = np.empty_like(image_HW3)
     for strip, row, column in _sources(height, width, placement.vertical_fov, _camera_to_level(placement).T):

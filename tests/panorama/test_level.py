@@ -129,6 +129,20 @@ def test_a_band_is_levelled_and_what_it_did_not_see_is_black_and_ignored(
     assert (back[here] == classes(seen_by(pitch, roll))[band][here]).mean() > 0.95
 
 
+@pytest.mark.parametrize(("pitch", "roll"), [(2.0, 0.0), (-6.0, 8.0)])
+def test_the_rim_of_a_levelled_band_has_nothing_of_its_opposite_side(pitch: float, roll: float) -> None:
+    """The front of the world is black, its back bright: half a turn away from each pixel lies the other."""
+    place = replace(tilted(pitch, roll), canvas_height=HEIGHT // 2, height=HEIGHT // 2, vertical_fov=90)
+    band = slice(HEIGHT // 4, HEIGHT * 3 // 4)
+    looks_to = seen_by(pitch, roll)[band][..., 2]
+    image = np.repeat(np.where(looks_to < 0, np.uint8(250), np.uint8(0))[..., None], 3, axis=2)
+    level = level_image(image, place)
+    seen = ~level_values(np.zeros(level.shape[:2], np.bool_), place)
+    world = panorama_rays(HEIGHT, WIDTH)[band][..., 2]
+    assert (level[seen & (world > 0.1)] == 0).all()
+    assert (level[seen & (world < -0.1)] == 250).all()
+
+
 @pytest.mark.parametrize(
     ("pitch", "roll", "config"),
     [
