@@ -67,7 +67,7 @@ def find_unknown(
         found_hw = _found(probabilities_Chw, ignored_hw, view.covered_hw, own, label_set, config)
         _raise_to(best_HW, view.footprint, view.project_nearest(found_hw))
     best_HW[ignored_HW] = 0
-    numbers_HW = _numbered(best_HW > 0)
+    numbers_HW = numbered(best_HW > 0)
     count = int(numbers_HW.max(initial=0))
     predicted_iou_N = np.zeros(count + 1, np.float32)
     np.maximum.at(predicted_iou_N, numbers_HW.ravel(), best_HW.ravel())
@@ -118,14 +118,16 @@ def _raise_to(panorama_HW: FloatArray, footprint: Window, values_fg: FloatArray)
     panorama_HW[footprint.rows, columns] = np.maximum(cut(panorama_HW, footprint), values_fg)
 
 
-def _numbered(flags_HW: BoolArray) -> npt.NDArray[np.uint16]:
-    """Connected regions of flags, over the seam too, numbered from 1 in the order of their first column."""
+def numbered(flags_HW: BoolArray) -> npt.NDArray[np.uint16]:
+    """Regions of flags, connected at corners and over the seam too, numbered from 1 by their first column."""
     count, parts_HW = cv2.connectedComponents(flags_HW.view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
     same = np.arange(count)
-    for left, right in zip(parts_HW[:, 0], parts_HW[:, -1], strict=True):
-        if left and right:
-            low, high = sorted((int(same[left]), int(same[right])))
-            same[same == high] = low
+    across_H = np.pad(parts_HW[:, -1], 1)
+    for row, part in enumerate(parts_HW[:, 0]):
+        for neighbour in across_H[row : row + 3]:  # above, beside, and below, on the other side of the seam
+            if part and neighbour:
+                low, high = sorted((int(same[part]), int(same[neighbour])))
+                same[same == high] = low
     parts_HW = same[np.asarray(parts_HW, np.intp)]
     _, first = np.unique(parts_HW.T, return_index=True)  # column by column
     in_order = parts_HW.T.ravel()[np.sort(first)]

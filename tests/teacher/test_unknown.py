@@ -13,7 +13,7 @@ from pipeline.panorama.config import WindowConfig
 from pipeline.panorama.windows import Window, window_grid
 from pipeline.teacher.config import UnknownConfig
 from pipeline.teacher.masks import MaskSet
-from pipeline.teacher.unknown import UnknownObjects, entropy, find_unknown
+from pipeline.teacher.unknown import UnknownObjects, entropy, find_unknown, numbered
 
 FOUR = LabelSet("four", ("road", "car", "bus", "sky"), ((0, 0, 0),) * 4, thin=(), stuff=(0, 3))
 SIZE = 16
@@ -92,6 +92,40 @@ def test_what_several_views_see_is_one_object_over_the_seam_too() -> None:
     assert set(objects.numbers_HW[8:14, [124, 127, 0, 3]].ravel().tolist()) == {1}
     assert set(objects.numbers_HW[12:17, 60:66].ravel().tolist()) == {2}
     np.testing.assert_allclose(objects.predicted_iou_N, [0.95, 0.95])
+
+
+@pytest.mark.parametrize("roll", range(SIZE))
+def test_pieces_that_touch_at_a_corner_are_one_object_wherever_the_seam_lies(roll: int) -> None:
+    """Two that meet at a corner with a third that meets none."""
+    flags = np.zeros((SIZE, SIZE), np.bool_)
+    flags[2:4, 3:5] = flags[4:7, 5:8] = flags[9, 10] = True
+    assert numbers_of(np.roll(flags, roll, axis=1)) == [1, 2]
+    assert numbers_of(np.roll(flags[::-1], roll, axis=1)) == [1, 2]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_touches_over_the_seam_is_counted_once(seed: int) -> None:
+    """Counted by flooding from pixel to pixel, columns wrapping."""
+    random = np.random.default_rng(seed)
+    width = int(random.integers(1, 20))
+    flags = random.random((20, width)) < 0.15
+    left = {(int(row), int(column)) for row, column in np.argwhere(flags)}
+    count = 0
+    while left:
+        front, count = [left.pop()], count + 1
+        while front:
+            row, column = front.pop()
+            near = {(row + y, (column + x) % width) for y in (-1, 0, 1) for x in (-1, 0, 1)} & left
+            left -= near
+            front += near
+    assert numbers_of(flags) == list(range(1, count + 1))
+
+
+def numbers_of(flags: npt.NDArray[np.bool_]) -> list[int]:
+    """The numbers that the flagged pixels have."""
+    numbers_HW = numbered(flags)
+    np.testing.assert_array_equal(numbers_HW > 0, flags)
+    return sorted(set(numbers_HW[flags].tolist()))
 
 
 def test_the_entropy_is_a_share_of_the_highest() -> None:
