@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.arrays import LabelArray
 from pipeline.classes import LabelSet, label_set
@@ -12,6 +13,7 @@ from pipeline.panorama.label_index import read_label_index
 from pipeline.panorama.labels import open_labels, survey_labels
 from pipeline.recipe import Recipe
 from stages.events import Listener, Note
+from stages.files import digest
 from stages.reading import RunReader
 from stages.splits import SplitPanorama
 
@@ -64,3 +66,15 @@ def open_truth(
 def label_file_set(recipe: Recipe) -> LabelSet:
     """The classes that label files have."""
     return label_set(recipe.data.labels_set) if recipe.data.labels_set else recipe.classes
+
+
+def reading_of_labels(recipe: Recipe) -> tuple[Any, ...]:
+    """What tells how label files are read, for a fingerprint; empty where they have the run's own ids.
+
+    Raises:
+        InputError: `data.labels_index` cannot be read.
+    """
+    data, names = recipe.data, label_file_set(recipe).names
+    index = digest(Path(data.labels_index)) if data.labels_index else ""
+    is_usual = not data.labels_from_one and not index and names == recipe.classes.names
+    return () if is_usual else (data.labels_from_one, names, index)

@@ -37,7 +37,7 @@ from stages.files import digest
 from stages.measuring import without_ignored
 from stages.reading import RunReader
 from stages.splits import evaluation_panoramas
-from stages.truth import label_files, open_truth
+from stages.truth import label_files, open_truth, reading_of_labels
 
 Predict = Callable[[ImageArray], FloatArray]
 """image_HW3 -> logits_Chw of the student as it is now."""
@@ -108,7 +108,8 @@ class RunValidation:
     def fingerprint(self) -> str:
         """See `Validation`."""
         labels = sorted((panorama_id, digest(path)) for panorama_id, path in self.labels.items())
-        return fingerprint(self.every, self.chosen_by, self.held_out.content_fingerprint(), labels)
+        reading = reading_of_labels(self.held_out.recipe) if labels else ()
+        return fingerprint(self.every, self.chosen_by, self.held_out.content_fingerprint(), labels, *reading)
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -12,13 +12,15 @@ import pytest
 import torch
 
 from pipeline.errors import InputError, RecipeError
+from pipeline.settings import fingerprint
 from stages.distill import distill, distill_job
 from stages.evaluate import evaluate
 from stages.events import Event, Note, Scalars, silent
+from stages.files import digest
 from stages.reading import RunReader
 from stages.runs import Run
 from stages.splits import learning_panoramas
-from stages.validation import AGREEMENT, AGREEMENT_MIOU, MIOU, PURITY, SHOWN_MIOU, hold_out
+from stages.validation import AGREEMENT, AGREEMENT_MIOU, MIOU, PURITY, SHOWN_MIOU, RunValidation, hold_out
 from tests.stages.small_run import small_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -99,6 +101,38 @@ def test_labels_of_panoramas_held_out_choose_and_those_of_evaluation_do_not(own_
     assert job.validation is not None
     assert job.validation.chosen_by == AGREEMENT_MIOU
     assert job.validation.facts["shown"] == ["evaluation/9"]
+
+
+def test_labels_that_are_read_otherwise_choose_another_checkpoint(own_finished: Path) -> None:
+    for seed in (0, 1, 2):
+        shutil.copy(own_finished / "labels" / "9.png", own_finished / "labels" / f"{seed}.png")
+    index = own_finished / "index.json"
+
+    def chosen(**data: Any) -> str:
+        run = validated_run(own_finished, data={"evaluation": "", **data})
+        job = distill_job(run, opened(run))
+        assert job.validation is not None
+        return job.validation.fingerprint
+
+    index.write_text('["wall"]')
+    first = chosen(labels_index=str(index))
+    index.write_text('["fence"]')
+    readings = [chosen(), chosen(labels_from_one=True), chosen(labels_set="cityscapes19"), first,
+                chosen(labels_index=str(index))]  # fmt: skip
+    assert len(set(readings)) == len(readings)
+    assert chosen(labels_from_one=False, labels_set="densepass13") == chosen()
+    unlabelled = [chosen(labels="", **data) for data in ({}, {"labels_from_one": True})]
+    assert unlabelled[0] == unlabelled[1], "nothing is read"
+
+
+def test_students_of_the_usual_reading_keep_their_names(own_finished: Path) -> None:
+    shutil.copy(own_finished / "labels" / "9.png", own_finished / "labels" / "0.png")
+    run = validated_run(own_finished, data={"evaluation": ""}, distill={"validation": 2})
+    validation = distill_job(run, opened(run)).validation
+    assert isinstance(validation, RunValidation) and validation.labels
+    labels = sorted((panorama_id, digest(path)) for panorama_id, path in validation.labels.items())
+    content = validation.held_out.content_fingerprint()
+    assert validation.fingerprint == fingerprint(1, MIOU, content, labels)
 
 
 def test_a_best_checkpoint_that_was_never_chosen_is_asked_for(own_finished: Path) -> None:
