@@ -25,7 +25,7 @@ from stages.events import Listener, Note, to_all
 from stages.listeners import TensorBoard
 from stages.reading import RunReader
 from stages.runs import ASSISTANTS, Run
-from stages.splits import learning_panoramas
+from stages.splits import SplitPanorama, learning_panoramas
 from stages.teacher_cache import teacher_cache
 from stages.tuned_recipe import write_recipe
 
@@ -109,8 +109,15 @@ def adapt_once(run: Run, listener: Listener, out: Path, *, overwrite: bool, devi
         with closing(TensorBoard(job.folder.path / "tensorboard")) as curves:
             network = train_assistant(job, to_all(listener, curves))
         with_it = adapted(recipe, network, labels_of(recipe.assistant, label_set(recipe.assistant.label_set)))
-        comparison = compare(run, with_it, held_out, job.folder.path, listener, device) if held_out else None
+        comparison = _compared(run, with_it, cached, held_out, job, listener) if held_out else None
     return _conclude(out, AdaptRound(network, with_it, comparison, None), listener)
+
+
+def _compared(
+    run: Run, adapted: Recipe, cached: RunReader, held_out: list[SplitPanorama], job: AdaptJob, listener: Listener
+) -> Comparison:
+    content = cached.of(held_out).content_fingerprint()
+    return compare(run, adapted, held_out, content, job.folder.path, listener, job.device)
 
 
 def adapt_job(run: Run, reader: RunReader, device: str = "cpu") -> AdaptJob:

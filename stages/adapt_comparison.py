@@ -44,6 +44,8 @@ class Comparison:
     """Of the adapted one."""
     panoramas: tuple[str, ...]
     """Ids of those that they were judged on."""
+    content: str = ""
+    """Names their content; empty where an earlier version has judged."""
 
     @property
     def is_better(self) -> bool:
@@ -74,14 +76,16 @@ class Comparison:
 
 
 def compare(
-    run: Run, adapted: Recipe, panoramas: Sequence[SplitPanorama], folder: Path, listener: Listener, device: str
-) -> Comparison:
-    """Judge both assistants on some panoramas; once that is done, it is read.
+    run: Run, adapted: Recipe, panoramas: Sequence[SplitPanorama], content: str, folder: Path, listener: Listener,
+    device: str,
+) -> Comparison:  # fmt: skip
+    """Judge both assistants on some panoramas; once that is done, it is read until one of them changes.
 
     Args:
         run: of the recipe whose assistant was adapted; its cache has SAM's masks.
         adapted: the same recipe with the adapted assistant.
         panoramas: held out.
+        content: names what their files hold.
         folder: of the adapted assistant; gets comparison.json and, until that is there, what was predicted.
         listener: hears the events.
         device: torch device.
@@ -91,7 +95,7 @@ def compare(
     """
     file, parts = folder / "comparison.json", folder / "parts.zarr"
     ids = tuple(panorama.id for panorama in panoramas)
-    if (known := read_comparison(file)) and known.panoramas == ids:
+    if (known := read_comparison(file)) and (known.panoramas, known.content) == (ids, content):
         return known
     began, store = time.monotonic(), TeacherStore.open(parts, "a")
     listener(StageStarted(STAGE, 2 * len(panoramas), "panoramas"))
@@ -99,7 +103,7 @@ def compare(
         _judge(run, recipe, panoramas, store, listener, device, done)
         for recipe, done in ((run.recipe, 0), (adapted, len(panoramas)))
     )
-    comparison = Comparison(before, after, ids)
+    comparison = Comparison(before, after, ids, content)
     write_whole(file, json.dumps(asdict(comparison), indent=1))
     write_whole(file.with_suffix(".md"), f"{comparison.table()}\n")
     for path in folder.glob(f"{parts.name}*"):  # the store, and what it keeps beside it
@@ -115,7 +119,7 @@ def read_comparison(file: Path) -> Comparison | None:
         record = json.loads(file.read_text(encoding="utf-8"))
         before, adapted = ({kind: Judgement(**scores) for kind, scores in record[name].items()}
                            for name in ("before", "adapted"))  # fmt: skip
-        return Comparison(before, adapted, tuple(record["panoramas"]))
+        return Comparison(before, adapted, tuple(record["panoramas"]), record.get("content", ""))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -100,16 +100,23 @@ def test_both_assistants_are_judged_on_all_panoramas_once_and_then_read(
     run, order, events = small_run(finished), judged(), list[Event]()
     panoramas = learning_panoramas(run.recipe)[:2]
     adapted = replace(run.recipe, name="adapted")
-    found = compare(run, adapted, panoramas, tmp_path, events.append, "cpu")
+    found = compare(run, adapted, panoramas, "content", tmp_path, events.append, "cpu")
     assert order == [(name, p.id) for name in ("small", "adapted") for p in panoramas]
     assert found.is_better and found.panoramas == tuple(p.id for p in panoramas)
     assert events[0] == StageStarted(STAGE, 4, "panoramas")
     assert [event.done for event in events if isinstance(event, StageAdvanced)] == [1, 2, 3, 4]
     assert isinstance(events[-1], StageFinished)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["comparison.json", "comparison.md"]
-    assert compare(run, adapted, panoramas, tmp_path, silent, "cpu") == found and len(order) == 4
-    compare(run, adapted, panoramas[:1], tmp_path, silent, "cpu")
+    assert compare(run, adapted, panoramas, "content", tmp_path, silent, "cpu") == found and len(order) == 4
+    compare(run, adapted, panoramas[:1], "content", tmp_path, silent, "cpu")
     assert len(order) == 6, "other panoramas are judged anew"
+    compare(run, adapted, panoramas[:1], "changed", tmp_path, silent, "cpu")
+    assert len(order) == 8, "and changed ones"
+    record = json.loads((tmp_path / "comparison.json").read_text())
+    del record["content"]  # as earlier versions wrote it
+    (tmp_path / "comparison.json").write_text(json.dumps(record))
+    compare(run, adapted, panoramas[:1], "changed", tmp_path, silent, "cpu")
+    assert len(order) == 10, "nobody knows what an earlier version has judged"
 
 
 def test_an_unusable_panorama_is_told_and_the_others_decide(
@@ -118,8 +125,9 @@ def test_an_unusable_panorama_is_told_and_the_others_decide(
     run, events = small_run(finished), list[Event]()
     panoramas = learning_panoramas(run.recipe)
     judged(panoramas[0].id)
-    assert compare(run, replace(run.recipe, name="adapted"), panoramas, tmp_path, events.append, "cpu").is_better
+    adapted = replace(run.recipe, name="adapted")
+    assert compare(run, adapted, panoramas, "content", tmp_path, events.append, "cpu").is_better
     assert [event.item for event in events if isinstance(event, ItemFailed)] == [panoramas[0].id] * 2
     judged(*(p.id for p in panoramas))
     with pytest.raises(InputError, match=r"none of 3 held-out panoramas.*adapt\.held_out = 0"):
-        compare(run, run.recipe, panoramas, tmp_path / "other", silent, "cpu")
+        compare(run, run.recipe, panoramas, "content", tmp_path / "other", silent, "cpu")
