@@ -1,7 +1,8 @@
 """A table of where panoramas were taken (`goodsam predict --positions FILE.csv`), for pictures without such tags.
 
 Columns are found by their usual names, in any order and case; others are passed over. A row belongs to the panorama of
-its path or, where that is unique in the table, of its file's name, with or without suffix.
+its path, with or without suffix; where there is none, to that of its file's name, if only one row and one panorama have
+that name.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
@@ -42,6 +43,8 @@ class Positions:
     """By folded path without suffix."""
     by_stem: Mapping[str, str]
     """The same paths by their last part, where it is unique."""
+    not_by_name: set[str] = field(default_factory=set[str], repr=False, compare=False)
+    """Rows that `notes` has found to be a panorama's by its path, or to fit several by their names."""
 
     def of(self, panorama_id: str, tags: Capture) -> Capture:
         """Where and when a panorama was taken: by the table where that says it, else by its own tags."""
@@ -57,28 +60,41 @@ class Positions:
         return Capture(listed.latitude, listed.longitude, altitude, heading, time)
 
     def notes(self, panorama_ids: Iterable[str]) -> list[str]:
-        """What the user should know of rows and panoramas that have no counterpart, a sentence each.
+        """What the user should know of rows and panoramas that have no counterpart, a sentence each; from then on, no
+        row is given to two of these panoramas.
 
         Raises:
             InputError: not one row belongs to a panorama.
         """
-        keys = {panorama_id: self._key(panorama_id) for panorama_id in panorama_ids}
+        ids = list(panorama_ids)
+        self.not_by_name.update(map(folded_name, ids))
+        of_rows: dict[str, list[str]] = {}
+        for panorama_id in ids:
+            of_rows.setdefault(self._key(panorama_id) or "", []).append(panorama_id)
+        several = {key: found for key, found in of_rows.items() if key and len(found) > 1}
+        self.not_by_name.update(several)
+        keys = {panorama_id: self._key(panorama_id) for panorama_id in ids}
         used = set(filter(None, keys.values()))
-        unused = sorted(self.by_name.keys() - used)
-        if not used:
+        unused = sorted(self.by_name.keys() - used - several.keys())
+        if not used and not several:
             found = f"{self.source} has no row for any of the {counted(len(keys), 'panorama')}"
             raise InputError(f"{found} (its first row is for {unused[0]})",
                              "rows are matched by path or file name, with or without suffix",
                              "Correct the column path, or name the table of this folder")  # fmt: skip
         without = sorted(panorama_id for panorama_id, key in keys.items() if key is None)
         notes = [f"{self.source.name} has no row for {_count(without, len(keys), 'panoramas')}"] if without else []
+        notes += [f"{self.source.name} has one row {key}, and {len(found)} panoramas have that name: write the path "
+                  f"of the one that is meant, as {found[0]}" for key, found in sorted(several.items())]  # fmt: skip
         if unused:
             notes.append(f"{self.source.name} has rows without a panorama: {_listed(unused)}")
         return notes
 
     def _key(self, panorama_id: str) -> str | None:
         key = folded_name(panorama_id)
-        return key if key in self.by_name else self.by_stem.get(key.rpartition("/")[2])
+        if key in self.by_name:
+            return key
+        row = self.by_stem.get(key.rpartition("/")[2])
+        return None if row in self.not_by_name else row
 
 
 def read_positions(path: Path) -> Positions:

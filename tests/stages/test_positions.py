@@ -64,6 +64,24 @@ def test_a_name_that_two_rows_have_is_not_guessed(tmp_path: Path) -> None:
     assert positions.of("b/1", Capture()).latitude == 3
 
 
+def test_a_row_of_one_folder_places_no_panorama_of_another(tmp_path: Path) -> None:
+    positions = read_positions(table(tmp_path, "path,lat,lon\ncam1/1.jpg,1,2\n3,5,6\n"))
+    tags = Capture(50, 8)
+    told = positions.notes(["cam1/1", "cam2/1", "cam2/3", "3"])
+    assert told == ["positions.csv has no row for 2 of 4 panoramas: cam2/1, cam2/3"]
+    assert [positions.of(name, tags).latitude for name in ("cam1/1", "cam2/1", "3", "cam2/3")] == [1, 50, 5, 50]
+
+
+def test_a_row_whose_name_several_panoramas_have_is_not_guessed(tmp_path: Path) -> None:
+    positions = read_positions(table(tmp_path, "path,lat,lon\n1.jpg,1,2\nold/2.jpg,3,4\n"))
+    assert positions.notes(["cam1/1", "cam2/1", "new/2"]) == [
+        "positions.csv has no row for 2 of 3 panoramas: cam1/1, cam2/1",
+        "positions.csv has one row 1, and 2 panoramas have that name: write the path of the one that is meant, as "
+        "cam1/1",
+    ]
+    assert [positions.of(name, Capture()).latitude for name in ("cam1/1", "cam2/1", "new/2")] == [None, None, 3]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
