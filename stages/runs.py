@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import CacheError, RecipeError
+from pipeline.panorama.finding import CACHE_MARK
 from pipeline.recipe import Recipe, load_recipe, merge_recipe, parse_recipe, to_toml
 from pipeline.recipe_paths import NAME_OR_PATH_KEYS, anchored
 from stages.files import put_in_place, write_whole
@@ -38,7 +39,7 @@ HERE = Path("cache")
 """The cache of the built-in recipes."""
 RECORD = "recipe.toml"
 """Has all settings of the last stage of a run, in its folder."""
-STORE, STUDENTS, EVALUATIONS, ASSISTANTS = "teacher.zarr", "students", "evaluations", "assistants"
+STORE, STUDENTS, EVALUATIONS, ASSISTANTS = CACHE_MARK, "students", "evaluations", "assistants"
 """What all runs of a cache share."""
 _STUDENT_LINK, _EVALUATION_LINK = "student", "eval"
 """Names in a run's folder that lead to its latest results."""

@@ -22,6 +22,8 @@ SYSTEM_MARKS = (".", "@", "#", "$")
 """First characters of hidden folders and of those of network drives (@eaDir, #recycle, $RECYCLE.BIN)."""
 LABEL_FOLDER = "gtFine"
 """Folder of labels in the layout of Cityscapes and DensePASS; nothing under it is a panorama."""
+CACHE_MARK = "teacher.zarr"
+"""Folder that every cache of runs has, with stage one's output; nothing beside it or below is a panorama."""
 LABEL_ENDING = "_labelTrainIds"
 """Ending of label files' stems in the same layout."""
 COMPANION_ENDINGS = ("_mask", "_masks", "_depth", "_label", "_labels", "_seg", "_normal", "_normals")
@@ -75,8 +77,8 @@ def find_panoramas(folder: Path, others: Collection[Path] = ()) -> list[Panorama
 def survey_folder(folder: Path, others: Collection[Path] = (), only: Sequence[str] = ()) -> FolderContents:
     """The image files of a folder that can be read, flat or nested, and what is no panorama there.
 
-    Hidden files and folders are skipped, and those of operating systems and network drives, and labels that lie beside
-    the images (`gtFine`, `*_labelTrainIds`). Files that differ in nothing but their ending are set aside.
+    Hidden files and folders are skipped, and those of operating systems and network drives, caches of runs, and labels
+    that lie beside the images (`gtFine`, `*_labelTrainIds`). Files that differ only in their ending are set aside.
 
     Args:
         folder: where to look.
@@ -155,8 +157,8 @@ def require_folder(folder: Path) -> None:
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
-    """All files below a folder, through links, and folders with the ending of a panorama; hidden ones, system folders
-    and label folders are left out.
+    """All files below a folder, through links, and folders with the ending of a panorama; hidden ones, system folders,
+    caches of runs and label folders are left out.
 
     Raises:
         InputError: a folder cannot be listed.
@@ -174,7 +176,8 @@ def _visible(folder: Path, apart: Collection[str]) -> Iterator[str]:
     seen: set[str] = set(apart)
     for root, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
         real = os.path.realpath(root)
-        if real in seen:  # a link to a parent folder would never end
+        is_cache = CACHE_MARK in folders and root != str(folder)
+        if real in seen or is_cache:  # a link to a parent folder would never end
             folders.clear()
             continue
         seen.add(real)

@@ -50,6 +50,15 @@ def test_folders_of_operating_systems_and_network_drives_are_skipped(tmp_path: P
     assert (found.set_aside, found.left_out) == ({}, {})
 
 
+def test_what_runs_have_written_into_the_folder_is_skipped(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "cache/teacher.zarr/zarr.json", "cache/my/corrections/panoramas/a.png", "x/y.jpg")
+    touch(tmp_path, "x/runs/evaluations/1/overlays/a.jpg", "x/runs/teacher.zarr/zarr.json", "cached/b.jpg")
+    found = survey_folder(tmp_path)
+    assert [p.id for p in found.panoramas] == ["a", "cached/b", "x/y"]
+    assert (found.set_aside, found.left_out) == ({}, {})
+    assert [p.id for p in find_panoramas(tmp_path / "cache" / "my")] == ["corrections/panoramas/a"], "if it is named"
+
+
 def test_labels_and_mask_inside_the_folder_are_no_panoramas(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "truth/a.png", "rig.png")
     others = [tmp_path / "truth", tmp_path / "rig.png", tmp_path]
