@@ -25,6 +25,9 @@ class _Stop:
     """A panorama on the way."""
 
     time: datetime
+    """For the order; without an offset, as if it were UTC."""
+    written: str
+    """The time as the tags have it."""
     longitude: float
     latitude: float
 
@@ -48,7 +51,8 @@ def _stop(row: PanoramaRow) -> _Stop | None:
     if capture.latitude is None or capture.longitude is None or not capture.time:
         return None
     time = datetime.fromisoformat(capture.time)
-    return _Stop(time if time.tzinfo else time.replace(tzinfo=UTC), capture.longitude, capture.latitude)
+    comparable = time if time.tzinfo else time.replace(tzinfo=UTC)
+    return _Stop(comparable, capture.time, capture.longitude, capture.latitude)
 
 
 def _lines(stops: Sequence[_Stop]) -> Iterator[list[_Stop]]:
@@ -75,8 +79,8 @@ def _feature(folder: str, line: Sequence[_Stop]) -> dict[str, Any]:
     whole = {"type": "LineString", "coordinates": parts[0]}
     geometry = whole if len(parts) == 1 else {"type": "MultiLineString", "coordinates": parts}
     length = sum(metres(before, after) for before, after in pairwise(line))
-    properties = {"folder": folder, "panoramas": len(line), "begin": line[0].time.isoformat(),
-                  "end": line[-1].time.isoformat(), "metres": round(length, 1)}  # fmt: skip
+    properties = {"folder": folder, "panoramas": len(line), "begin": line[0].written,
+                  "end": line[-1].written, "metres": round(length, 1)}  # fmt: skip
     return {"type": "Feature", "geometry": geometry, "properties": properties}
 
 

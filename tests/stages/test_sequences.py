@@ -36,6 +36,14 @@ def test_the_order_is_that_of_the_times_and_the_length_that_on_the_earth() -> No
     assert line["properties"]["end"] == (NOON + timedelta(seconds=40)).isoformat()
 
 
+def test_times_without_an_offset_stay_local() -> None:
+    texts = ["2026-05-01T12:30:00", "2026-05-01T12:30:07"]
+    rows = [PanoramaRow(f"{number}.jpg", Capture(50, 7, time=text), 1.0, (1.0,), None, 0.1)
+            for number, text in enumerate(texts)]  # fmt: skip
+    (line,) = sequence_features(rows)
+    assert [line["properties"]["begin"], line["properties"]["end"]] == texts
+
+
 def test_degrees_of_longitude_are_shorter_the_nearer_the_pole() -> None:
     lengths = [walk((latitude, 7, 0), (latitude, 7 + 300 * METRE, 10))[0]["properties"]["metres"]
                for latitude in (0.0, 60.0)]  # fmt: skip
@@ -72,11 +80,11 @@ def test_panoramas_without_time_or_place_are_no_stops() -> None:
     assert sequence_features(rows[:3]) == []
 
 
-def test_a_time_without_a_zone_is_that_of_greenwich() -> None:
+def test_a_time_without_a_zone_is_ordered_as_that_of_greenwich() -> None:
     rows = [row("1.jpg", 50, 7, 0), PanoramaRow("2.jpg", Capture(50.001, 7, time="2026-05-01T12:00:30"), 1.0, (1.0,),
                                                 None, 0.1)]  # fmt: skip
     (line,) = sequence_features(rows)
-    assert line["properties"]["end"] == "2026-05-01T12:00:30+00:00"
+    assert line["properties"]["end"] == "2026-05-01T12:00:30"
 
 
 @pytest.mark.parametrize("east", [True, False], ids=["eastwards", "westwards"])
