@@ -17,6 +17,8 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 _TIDYING = "tidying"
 _PATIENCE = 5.0
 """Seconds to wait for another process that just begins."""
+_LONG_PATIENCE = 60.0
+"""Seconds to wait for another process at work that takes a moment."""
 
 
 @contextmanager
@@ -37,6 +39,23 @@ def exclusive_lock(folder: Path, stage: str, cache: Path | None = None) -> Gener
     lock = _lock(folder, stage)
     with _gate(cache) if cache else nullcontext():
         _acquire(lock, folder, stage)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def patient_lock(folder: Path, work: str) -> Generator[None]:
+    """Hold the lock of short `work` on `folder`, which is made; another process that holds it is waited for.
+
+    Raises:
+        CacheError: it still holds it after a minute, or the folder cannot be written.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = _lock(folder, work, _LONG_PATIENCE)
+    _acquire(lock, folder, work)
     try:
         yield
     finally:

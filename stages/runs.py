@@ -21,6 +21,7 @@ import dataclasses
 import difflib
 import tomllib
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from pipeline.errors import CacheError, RecipeError
 from pipeline.panorama.finding import CACHE_MARK
 from pipeline.recipe import Recipe, load_recipe, merge_recipe, parse_recipe, to_toml
 from pipeline.recipe_paths import NAME_OR_PATH_KEYS, anchored
+from stages.claims import patient_lock
 from stages.files import put_in_place, write_whole
 from stages.results import Results, read_results, record_results
 
@@ -45,6 +47,8 @@ _STUDENT_LINK, _EVALUATION_LINK = "student", "eval"
 """Names in a run's folder that lead to its latest results."""
 _RESERVED = (STORE, f"{STORE}.index", f"{STORE}.writing", STUDENTS, EVALUATIONS, ASSISTANTS, "weights", "bench")
 """Names in a cache that no run may have."""
+_RECORDING = "results"
+"""Name of the lock of those who change a run's results."""
 
 
 def open_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -190,7 +194,7 @@ class Run:
         Raises:
             CacheError: it cannot be written.
         """
-        return self._record(self.results.with_student(name), _STUDENT_LINK, Path(STUDENTS) / name)
+        return self._record(lambda results: results.with_student(name), _STUDENT_LINK, Path(STUDENTS) / name)
 
     def record_assistant(self, name: str) -> None:
         """Make the adapted assistant of a fingerprint one of the run's.
@@ -198,7 +202,8 @@ class Run:
         Raises:
             CacheError: it cannot be written.
         """
-        record_results(self.folder, self.results.with_assistant(name))
+        with patient_lock(self.folder, _RECORDING):
+            record_results(self.folder, self.results.with_assistant(name))
 
     def record_evaluation(self, name: str) -> Path:
         """Make the evaluation of a fingerprint the run's latest, and return its folder.
@@ -206,12 +211,14 @@ class Run:
         Raises:
             CacheError: it cannot be written.
         """
-        return self._record(self.results.with_evaluation(name), _EVALUATION_LINK, Path(EVALUATIONS) / name)
+        latest = Path(EVALUATIONS) / name
+        return self._record(lambda results: results.with_evaluation(name), _EVALUATION_LINK, latest)
 
-    def _record(self, results: Results, link: str, latest: Path) -> Path:
-        """Write the results; the link leads to the latest, whose folder in the cache is returned."""
-        record_results(self.folder, results)
-        _link(self.folder / link, ".." / latest)
+    def _record(self, change: Callable[[Results], Results], link: str, latest: Path) -> Path:
+        """Change the results; the link leads to the latest, whose folder in the cache is returned."""
+        with patient_lock(self.folder, _RECORDING):  # what another process records meanwhile would be lost
+            record_results(self.folder, change(self.results))
+            _link(self.folder / link, ".." / latest)
         return self.cache / latest
 
 

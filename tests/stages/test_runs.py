@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,10 @@ from typer.testing import CliRunner
 from pipeline.errors import CacheError, RecipeError
 from pipeline.recipe import Recipe
 from stages import cli
+from stages.results import read_results
 from stages.runs import Run, open_recipe, open_run, refuse_old_layout, run_left_in_current_folder
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_path_without_its_ending_is_not_taken_for_a_recipe_of_the_project(tmp_path: Path) -> None:
@@ -171,6 +176,40 @@ def test_results_lead_to_the_latest_and_name_all(project: Path) -> None:
     assert (run.student, run.evaluation) == (run.cache / "students" / "a", run.cache / "evaluations" / "e")
     (run.student / "final").mkdir(parents=True)
     assert (run.folder / "student" / "final").samefile(run.student / "final")
+
+
+RECORD_MANY = """
+import sys
+from pathlib import Path
+from stages.runs import Run
+run = Run(None, Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(25):
+    run.record_student(f"{sys.argv[2]}-{number}")
+    run.record_evaluation(f"{sys.argv[2]}-{number}")
+    run.record_assistant(f"{sys.argv[2]}-{number}")
+"""
+
+
+def test_students_side_by_side_are_all_recorded(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "my"
+    recorders = [
+        subprocess.Popen([sys.executable, "-c", RECORD_MANY, str(folder), name], cwd=ROOT, text=True,
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for name in ("a", "b")
+    ]  # fmt: skip
+    for recorder in recorders:
+        assert recorder.stdout is not None and recorder.stdout.readline() == "ready\n"
+    for recorder in recorders:
+        assert recorder.stdin is not None
+        recorder.stdin.write("go\n")
+        recorder.stdin.flush()
+    assert [recorder.wait(60) for recorder in recorders] == [0, 0]
+    for recorder in recorders:
+        recorder.communicate()
+    found = read_results(folder)
+    assert [len(names) for names in (found.students, found.evaluations, found.assistants)] == [50, 50, 50]
 
 
 def test_a_lost_or_damaged_list_of_results_is_an_empty_one(project: Path) -> None:
