@@ -17,3 +17,5 @@ class Progress:
     """Panoramas that could not be read at some time, with the reason."""
     validated: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
     """Figures of every validation so far, each with its `step`."""
+    running: dict[str, tuple[float, int]] = field(default_factory=dict[str, tuple[float, int]])
+    """What `LossMeter` has counted for the next line of the log."""

@@ -101,7 +101,7 @@ class TrainingLoop(Generic[Batch]):
         Raises:
             GoodSAMError: a loss is no longer finite, a batch cannot be made, or there is no room for a checkpoint.
         """
-        config, meter, progress = self.schedule, LossMeter(self.remedy), before
+        config, meter, progress = self.schedule, LossMeter(self.remedy, before.running), before
         steps = range(before.steps, config.steps)
         listener(StageStarted(self.stage, len(steps), "steps"))
         told = self._tell_of_set_aside(set(), listener)
@@ -122,7 +122,8 @@ class TrainingLoop(Generic[Batch]):
                     meter.check()
                     for of_process in self.ranks.gather(self.set_aside):
                         self.set_aside.update(of_process)
-                    progress = replace(progress, steps=done, set_aside={**before.set_aside, **self.set_aside})
+                    set_aside = {**before.set_aside, **self.set_aside}
+                    progress = replace(progress, steps=done, set_aside=set_aside, running=meter.counted)
                 if self.ranks.is_first and self.is_examined(done):
                     progress = self.examine(progress)
                 if self.ranks.is_first and is_saved:

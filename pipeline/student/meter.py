@@ -18,20 +18,27 @@ class LossMeter:
     They are summed on the device: only `read` and `check` wait for it.
     """
 
-    def __init__(self, remedy: str) -> None:
-        """Empty.
+    def __init__(self, remedy: str, counted: Mapping[str, tuple[float, int]] | None = None) -> None:
+        """Empty, or going on.
 
         Args:
             remedy: what to do about a loss that is not finite, for the error.
+            counted: what another meter has `counted`.
         """
         self._remedy = remedy
-        self._sums: dict[str, Tensor] = {}
-        self._counts: Counter[str] = Counter()
-        self._first = self._last = 0
+        self._sums = {name: torch.tensor(value) for name, (value, _) in (counted or {}).items()}
+        self._counts = Counter({name: steps for name, (_, steps) in (counted or {}).items()})
+        self._first: int | None = None
+        self._last = 0
+
+    @property
+    def counted(self) -> dict[str, tuple[float, int]]:
+        """(Sum, number of steps that have it) by name since the last `read`."""
+        return {name: (float(value), self._counts[name]) for name, value in self._sums.items()}
 
     def add(self, step: int, values: Mapping[str, Tensor]) -> None:
         """Count the values of one step."""
-        self._first = self._first if self._counts else step
+        self._first = step if self._first is None else self._first
         self._last = step
         self._counts.update(values.keys())
         for name, value in values.items():
@@ -44,7 +51,7 @@ class LossMeter:
             GoodSAMError: as `check`.
         """
         means = self.check()
-        self._sums, self._counts = {}, Counter()
+        self._sums, self._counts, self._first = {}, Counter(), None
         return means
 
     def check(self) -> dict[str, float]:
@@ -57,7 +64,7 @@ class LossMeter:
         broken = [name for name, mean in means.items() if not math.isfinite(mean)]
         if broken:
             raise GoodSAMError(
-                f"{', '.join(broken)} became NaN or infinite in steps {self._first + 1} to {self._last + 1}",
+                f"{', '.join(broken)} became NaN or infinite in steps {(self._first or 0) + 1} to {self._last + 1}",
                 "all losses must stay finite",
                 f"{self._remedy}; the last checkpoint was not changed",
             )

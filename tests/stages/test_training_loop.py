@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.errors import GoodSAMError
 from pipeline.student.config import DistillConfig
-from stages.checkpoints import load_checkpoint
+from stages.checkpoints import load_checkpoint, save_checkpoint
 from stages.events import Event, ItemFailed, Note, Scalars, StageAdvanced, silent
 from stages.training_loop import TrainingLoop
 
@@ -53,6 +53,34 @@ def test_a_killed_training_ends_with_the_weights_that_it_would_have_had(tmp_path
     assert Note("toy", "resuming from step 3 of 7") in events
     assert [event.step for event in events if isinstance(event, Scalars)] == [4, 6, 7]
     assert [event.item for event in events if isinstance(event, ItemFailed)] == ["gone"], "once"
+
+
+def test_a_resumed_training_tells_the_losses_that_it_would_have_told(tmp_path: Path) -> None:
+    whole, _ = toy_loop(tmp_path / "whole")
+    expected = list[Event]()
+    losses = whole.run(whole.resume(silent), expected.append).losses
+
+    def kill(event: Event) -> None:
+        if isinstance(event, StageAdvanced) and event.done == 5:
+            raise KeyboardInterrupt
+
+    killed, _ = toy_loop(tmp_path / "killed")
+    with pytest.raises(KeyboardInterrupt):
+        killed.run(killed.resume(silent), kill)
+    resumed, _ = toy_loop(tmp_path / "killed")
+    events = list[Event]()
+    assert resumed.run(resumed.resume(events.append), events.append).losses == losses
+    assert [e for e in events if isinstance(e, Scalars)] == [e for e in expected if isinstance(e, Scalars)][1:]
+
+
+def test_checkpoints_of_before_that_know_no_means_are_resumed(tmp_path: Path) -> None:
+    loop, _ = toy_loop(tmp_path)
+    loop.run(loop.resume(silent), silent)
+    state = load_checkpoint(tmp_path / "checkpoint.pt", "name")
+    assert state is not None
+    del state["progress"]["running"]
+    save_checkpoint(tmp_path / "checkpoint.pt", state)
+    assert loop.resume(silent).steps == 7
 
 
 def test_weights_after_a_loss_that_is_no_number_are_never_saved(tmp_path: Path) -> None:

@@ -48,3 +48,23 @@ def test_the_graph_of_a_loss_is_not_held() -> None:
     meter.add(0, {"total": 2 * weight})
     assert meter.read() == {"total": 2.0}
     assert weight.grad is None
+
+
+def test_a_meter_goes_on_with_what_another_has_counted() -> None:
+    whole, before = LossMeter("Lower the learning_rate"), LossMeter("Lower the learning_rate")
+    for step in (0, 1):
+        for meter in (whole, before):
+            meter.add(step, {"total": torch.tensor(0.1 + step)} | ({"features": torch.tensor(3.0)} if step else {}))
+    after = LossMeter("Lower the learning_rate", before.counted)
+    for meter in (whole, after):
+        meter.add(2, {"total": torch.tensor(0.7)})
+    assert after.read() == whole.read()
+    after.add(3, {"total": torch.tensor(1.0)})
+    assert after.read() == {"total": 1.0}
+
+
+def test_the_steps_before_a_meter_went_on_had_numbers() -> None:
+    meter = LossMeter("Lower the learning_rate", {"total": (1.0, 2)})
+    meter.add(8, {"total": torch.tensor(math.nan)})
+    with pytest.raises(GoodSAMError, match="in steps 9 to 9"):
+        meter.check()
