@@ -63,13 +63,15 @@ def predict(
     import goodsam
     from pipeline.errors import InputError
     from pipeline.panorama.finding import require_folder
-    from stages.models import open_model, open_student
+    from stages.models import open_model, open_student, require_no_views
 
     if not panoramas.is_file():
         require_folder(panoramas)
     if model and student:
         raise InputError(f"both --model {model} and --student {student} are given", "one network predicts",
                          "Leave one of them out")  # fmt: skip
+    if not model:
+        require_no_views(f"--student {student or DEMO_STUDENT}", recipe, label_set)
     network = open_model(model, recipe, label_set) if model else open_student(student or DEMO_STUDENT)
     summary = goodsam.predict(
         panoramas, out, network, width=width, vertical_fov=vertical_fov, ignore_mask=ignore_mask,

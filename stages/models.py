@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.errors import WeightsError
+from pipeline.errors import InputError, WeightsError
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.pretrained import DEMO
 from pipeline.settings import fingerprint
@@ -23,6 +23,8 @@ EXPORTED = "model.onnx"
 """File that it writes into a folder."""
 DEMO_NAME = "demo"
 """Stands for the embedded small network, for trying things."""
+USUAL_RECIPE = "street"
+"""With whose views a network is used that is no student, unless another is named."""
 _DEMO_WIDTH = 1024
 """Of the panoramas at whose scale it was trained."""
 _METADATA_BYTES = 1 << 20
@@ -140,7 +142,7 @@ class OnnxStudentModel:
         return load_onnx_student(self.path, device)
 
 
-def open_model(name: str, recipe: str = "street", label_set: str = "") -> Model:
+def open_model(name: str, recipe: str = USUAL_RECIPE, label_set: str = "") -> Model:
     """The network that a name stands for.
 
     Args:
@@ -151,18 +153,14 @@ def open_model(name: str, recipe: str = "street", label_set: str = "") -> Model:
         label_set: classes of such a network, where it does not name them itself.
 
     Raises:
+        InputError: a recipe or label set for a student, which brings its own.
         WeightsError: there is nothing of that name, or it is no such network.
         RecipeError: there is no such recipe or label set.
     """
     path = Path(name).expanduser()
-    if path.is_dir() and (path / RECORD).is_file():
-        return open_student(path)
-    if (path / EXPORTED).is_file() and _is_exported(path / EXPORTED):
-        return OnnxStudentModel(path / EXPORTED)
-    if path.is_file() and _is_exported(path):
-        return OnnxStudentModel(path)
-    if name == DEMO_NAME and not path.exists():
-        return DemoModel()
+    if (own := _student_of(name, path)) is not None:
+        require_no_views(f"--model {name}", recipe, label_set)
+        return own
     if not path.exists() and (path.suffix == ".onnx" or name.count("/") != 1 or name.startswith((".", "~"))):
         raise WeightsError(f"{path} does not exist",
                            "--model is a student's folder, an ONNX file, or a network of transformers (a folder, or "
@@ -171,6 +169,35 @@ def open_model(name: str, recipe: str = "street", label_set: str = "") -> Model:
     from stages.runs import open_recipe
 
     return assistant_model(name, open_recipe(recipe), label_set)
+
+
+def _student_of(name: str, path: Path) -> Model | None:
+    """The network of a name if it is shown the whole panorama; None for others."""
+    if path.is_dir() and (path / RECORD).is_file():
+        return open_student(path)
+    if (path / EXPORTED).is_file() and _is_exported(path / EXPORTED):
+        return OnnxStudentModel(path / EXPORTED)
+    if path.is_file() and _is_exported(path):
+        return OnnxStudentModel(path)
+    return DemoModel() if name == DEMO_NAME and not path.exists() else None
+
+
+def require_no_views(given: str, recipe: str, label_set: str) -> None:
+    """Refuse options that a network does not use which is shown the whole panorama and names its classes.
+
+    Args:
+        given: the option that names it, for the message.
+        recipe: as of `open_model`.
+        label_set: as of `open_model`.
+
+    Raises:
+        InputError: one is given.
+    """
+    unused = {"--recipe": recipe if recipe != USUAL_RECIPE else "", "--label-set": label_set}
+    if found := [f"{option} {value}" for option, value in unused.items() if value]:
+        raise InputError(f"{' and '.join(found)} is given with {given}",
+                         "a student is shown the whole panorama and names its classes; these are for other networks",
+                         "Leave it out, or name another network")  # fmt: skip
 
 
 def open_student(folder: Path) -> StudentModel:

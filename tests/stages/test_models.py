@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import WeightsError
+from pipeline.errors import InputError, WeightsError
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.pretrained import network_name
 from stages.models import EXPORTED, KIND, DemoModel, OnnxStudentModel, StudentModel, open_model, open_student
@@ -106,3 +106,11 @@ def test_what_is_neither_there_nor_a_name_on_the_hub_is_refused_without_asking_i
         WeightsError, match=r"does not exist; --model is a student's folder, an ONNX file, or a network"
     ):
         open_model(name.format(tmp=tmp_path))
+
+
+@pytest.mark.parametrize("options", [("street", "nonsense"), ("/nowhere.toml", "")], ids=["classes", "recipe"])
+def test_options_of_other_networks_are_refused_for_a_student(tmp_path: Path, options: tuple[str, str]) -> None:
+    (tmp_path / EXPORTED).write_bytes(KIND.encode())
+    for name in ("demo", str(write_folder(tmp_path / "final")), str(tmp_path), str(tmp_path / EXPORTED)):
+        with pytest.raises(InputError, match=rf"(nonsense|nowhere\.toml) is given with --model {name}.*Leave"):
+            open_model(name, *options)
