@@ -64,9 +64,9 @@ def require_evaluation_folder(recipe: Recipe) -> None:
     """Refuse a recipe whose panoramas to evaluate on are not there, without looking into their folder.
 
     Raises:
-        InputError: the folder is not set, or missing.
+        InputError: the folder is not set, or missing, or there are patterns for it and it is not set.
     """
-    require_folder(Path(recipe.data.evaluation) if recipe.data.evaluation else _learning_folder(recipe))
+    require_folder(Path(recipe.data.evaluation) if _has_evaluation(recipe) else _learning_folder(recipe))
 
 
 def learning_panoramas(recipe: Recipe) -> list[SplitPanorama]:
@@ -82,9 +82,9 @@ def evaluation_panoramas(recipe: Recipe) -> list[SplitPanorama]:
     """The panoramas of `data.evaluation`, or those of `data.panoramas` where it is not set.
 
     Raises:
-        InputError: the folder is missing or holds no panorama.
+        InputError: the folder is missing or holds no panorama, or there are patterns for it and it is not set.
     """
-    if not recipe.data.evaluation:
+    if not _has_evaluation(recipe):
         return learning_panoramas(recipe)
     return _survey(Path(recipe.data.evaluation), EVALUATION, recipe).panoramas
 
@@ -104,8 +104,8 @@ def survey_splits(recipe: Recipe) -> SplitContents:
     Raises:
         InputError: as `learning_panoramas` and `evaluation_panoramas`.
     """
-    learning = survey_learning(recipe)
-    if not recipe.data.evaluation:
+    has_evaluation, learning = _has_evaluation(recipe), survey_learning(recipe)
+    if not has_evaluation:
         return learning
     evaluation = _survey(Path(recipe.data.evaluation), EVALUATION, recipe)
     return SplitContents(
@@ -129,6 +129,17 @@ def _learning_folder(recipe: Recipe) -> Path:
     if not recipe.data.panoramas:
         raise InputError("data.panoramas is empty", "it must name a folder of panoramas", "Set it in the recipe")
     return Path(recipe.data.panoramas)
+
+
+def _has_evaluation(recipe: Recipe) -> bool:
+    """Whether the panoramas to evaluate on have a folder of their own."""
+    data = recipe.data
+    if data.evaluation_only and not data.evaluation:
+        raise InputError(f"data.evaluation_only is {list(data.evaluation_only)}, and data.evaluation is empty",
+                         "the patterns choose among the files of that folder",
+                         "Set data.evaluation, to the folder of data.panoramas perhaps, or leave the patterns out"
+                         )  # fmt: skip
+    return bool(data.evaluation)
 
 
 def _survey(folder: Path, split: str, recipe: Recipe) -> SplitContents:

@@ -9,7 +9,13 @@ from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.recipe import Recipe
-from stages.splits import all_panoramas, evaluation_panoramas, learning_panoramas, survey_splits
+from stages.splits import (
+    all_panoramas,
+    evaluation_panoramas,
+    learning_panoramas,
+    require_evaluation_folder,
+    survey_splits,
+)
 from tests.stages.small_run import RECIPE, small_run
 
 
@@ -62,3 +68,11 @@ def test_what_was_set_aside_is_named_with_its_split(tmp_path: Path) -> None:
 def test_labels_that_lie_among_the_panoramas_are_none_of_them(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path, labels=str(tmp_path / "photos" / "deep"))
     assert [p.id for p in learning_panoramas(recipe)] == ["panoramas/a", "panoramas/b"]
+
+
+def test_patterns_for_a_folder_that_is_not_set_are_refused(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, evaluation="", evaluation_only=("a.png",))
+    for survey in (evaluation_panoramas, survey_splits, require_evaluation_folder):
+        with pytest.raises(InputError, match=r"data\.evaluation_only .* data\.evaluation is empty"):
+            survey(recipe)
+    assert len(learning_panoramas(recipe)) == 3
