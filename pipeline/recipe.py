@@ -312,7 +312,7 @@ def _lines(settings: Any, without: set[str], explained: bool) -> list[str]:
     lines: list[str] = []
     for f in dataclasses.fields(settings):
         if f.name not in without:
-            lines += [*_comment(about.get(f.name, "")), f"{f.name} = {_literal(getattr(settings, f.name))}"]
+            lines += [*_comment(about.get(f.name, "")), f"{f.name} = {literal(getattr(settings, f.name))}"]
     return lines
 
 
@@ -370,11 +370,12 @@ def _value(hint: Any, value: Any, key: str) -> Any:
     return value
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
+    """A setting's value as TOML has it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (tuple, list)):
-        return f"[{', '.join(map(_literal, value))}]"
+        return f"[{', '.join(map(literal, value))}]"
     if isinstance(value, str):
         # JSON's escapes are TOML's, which also escapes DEL
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

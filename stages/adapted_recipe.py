@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import RecipeError
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, literal
 from stages.tuned_recipe import require_free
 
 if TYPE_CHECKING:
@@ -72,7 +72,10 @@ def require_place(out: Path, network: Path, overwrite: bool) -> None:
 
 def is_written(out: Path, network: Path) -> bool:
     """Whether a recipe with this network is there, which its owner may have changed since."""
-    return out.is_file() and str(network.absolute()) in out.read_text(encoding="utf-8", errors="replace")
+    if not out.is_file():
+        return False
+    path, text = str(network.absolute()), out.read_text(encoding="utf-8", errors="replace")
+    return path in text or literal(path) in text  # quotes and backslashes are written otherwise
 
 
 def _next_round(name: str, separator: str) -> str:

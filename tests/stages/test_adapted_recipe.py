@@ -60,6 +60,15 @@ def test_it_is_read_back_and_known_again(tmp_path: Path):
     assert is_written(out, network) and not is_written(out, tmp_path / "other")
 
 
+@pytest.mark.parametrize("name", ['the "best"', "back\\slash", "Stra\u00dfe"])
+def test_a_network_of_any_path_is_known_again(tmp_path: Path, name: str):
+    out, network = tmp_path / "mine.adapted.toml", tmp_path / name / "final"
+    write_recipe(out, adapted(Recipe(name="mine"), network, CITYSCAPES_19), "adapt", "better by a little")
+    assert is_written(out, network)
+    out.write_text(f"[assistant]\nname = '{network}'\n")  # as its owner may write it
+    assert is_written(out, network)
+
+
 def test_only_its_own_file_may_be_there(tmp_path: Path):
     out, network = tmp_path / "mine.adapted.toml", tmp_path / "final"
     require_place(out, network, overwrite=False)
