@@ -22,7 +22,7 @@ from pipeline.recipe import parse_recipe
 from stages.data_sets import DataSet, recognise
 from stages.fetch_weights import CHECKPOINTS
 from stages.files import write_whole
-from stages.runs import open_recipe
+from stages.runs import RESERVED, open_recipe, refuse_reserved
 
 _SAMPLE = 12
 """Pictures that are decoded to look for what is the same in all of them, and for tags."""
@@ -82,16 +82,19 @@ def write_recipe_for(folder: Path, out: Path, name: str, checkpoint: Path | None
     Args:
         folder: where to look.
         out: the recipe's file, where there is none.
-        name: of the run; empty for that of the file.
+        name: of the run; empty for that of the file, or one like it where no run may have that.
         checkpoint: file of SAM's weights; None for where `goodsam fetch-weights` puts the proposed SAM's.
 
     Raises:
         InputError: as `survey_pictures` and `write_recipe`.
+        RecipeError: no run may have that name.
         CacheError: it cannot be written.
     """
+    refuse_reserved(name)
     data_set = recognise(folder)
     found = survey_pictures(data_set.panoramas, data_set.panoramas_only) if data_set else survey_pictures(folder)
     usual_name = re.sub(r"[^0-9A-Za-z_.-]+", "-", out.stem).strip(".-") or "my"
+    usual_name = f"my-{usual_name}" if usual_name in RESERVED else usual_name
     weights = checkpoint or Path("cache", "weights", CHECKPOINTS["vit_b" if found.gpu else "vit_t"].name)
     write_recipe(out, recipe_text(found, name or usual_name, str(weights.absolute()), data_set))
     return WrittenRecipe(**asdict(found), data_set=data_set.name if data_set else "", recipe=str(out))

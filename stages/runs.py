@@ -45,7 +45,7 @@ STORE, STUDENTS, EVALUATIONS, ASSISTANTS = CACHE_MARK, "students", "evaluations"
 """What all runs of a cache share."""
 _STUDENT_LINK, _EVALUATION_LINK = "student", "eval"
 """Names in a run's folder that lead to its latest results."""
-_RESERVED = (STORE, f"{STORE}.index", f"{STORE}.writing", STUDENTS, EVALUATIONS, ASSISTANTS, "weights", "bench")
+RESERVED = (STORE, f"{STORE}.index", f"{STORE}.writing", STUDENTS, EVALUATIONS, ASSISTANTS, "weights", "bench")
 """Names in a cache that no run may have."""
 _RECORDING = "results"
 """Name of the lock of those who change a run's results."""
@@ -240,7 +240,7 @@ def run_folders(cache: Path) -> list[Path]:
     folders = cache.iterdir() if cache.is_dir() else ()
     begun = ("teacher.json", RECORD, "log.jsonl")
     return sorted(folder for folder in folders
-                  if folder.name not in _RESERVED and any((folder / name).is_file() for name in begun))  # fmt: skip
+                  if folder.name not in RESERVED and any((folder / name).is_file() for name in begun))  # fmt: skip
 
 
 def open_run(recipe: str, cache: Path | None = None, overrides: tuple[str, ...] = ()) -> Run:
@@ -257,10 +257,19 @@ def open_run(recipe: str, cache: Path | None = None, overrides: tuple[str, ...] 
     """
     table = dataclasses.asdict(open_recipe(recipe, overrides))
     opened = parse_recipe(anchored(table, Path.cwd()))  # a cluster's workers may be in another folder
-    if opened.name in _RESERVED:
-        raise RecipeError(f"name is {opened.name!r}", "the cache has a folder of that name, which all runs share",
-                          "Choose another name")  # fmt: skip
+    refuse_reserved(opened.name)
     return Run(opened, (cache or _cache_of(_file_of(recipe))) / opened.name)
+
+
+def refuse_reserved(name: str) -> None:
+    """Refuse a name that no run may have.
+
+    Raises:
+        RecipeError: it is one.
+    """
+    if name in RESERVED:
+        raise RecipeError(f"name is {name!r}", "the cache has a folder of that name, which all runs share",
+                          "Choose another name")  # fmt: skip
 
 
 def _cache_of(file: Path | None) -> Path:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RecipeError
 from pipeline.recipe import load_recipe
 from stages import init as init_module
 from stages.init import recipe_text, survey_pictures, write_recipe, write_recipe_for
+from stages.runs import open_run
 
 
 def save_bands(folder: Path, count: int, rig_rows: int = 0, grey: int = 40) -> None:
@@ -37,6 +38,16 @@ def test_init_writes_a_recipe_for_what_is_there(tmp_path: Path) -> None:
     assert "rows look the same in all 5" in text and "1 pictures have another shape" in text
     with pytest.raises(InputError, match="already exists"):
         write_recipe(tmp_path / "my.toml", "")
+
+
+@pytest.mark.parametrize("file", ["weights.toml", "students.toml"])
+def test_a_recipe_is_not_called_like_what_runs_share(tmp_path: Path, file: str) -> None:
+    save_bands(tmp_path / "bands", 1)
+    write_recipe_for(tmp_path / "bands", tmp_path / file, "", None)
+    assert open_run(str(tmp_path / file)).recipe.name == f"my-{Path(file).stem}"
+    with pytest.raises(RecipeError, match=r"name is 'bench'.*Choose another name"):
+        write_recipe_for(tmp_path / "bands", tmp_path / "other.toml", "bench", None)
+    assert not (tmp_path / "other.toml").exists()
 
 
 def test_black_ground_is_no_rig_for_it_is_ignored_without_a_mask(tmp_path: Path) -> None:
