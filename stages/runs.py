@@ -249,7 +249,8 @@ def open_run(recipe: str, cache: Path | None = None, overrides: tuple[str, ...] 
     Args:
         recipe: name or path, as for `open_recipe`.
         cache: the folder that holds the runs; None is the folder `cache` beside the recipe's file, for built-in recipes
-            in the current folder. The `recipe.toml` that a run recorded stands for that run.
+            in the current folder. The `recipe.toml` that a run recorded stands for that run, and a recipe beside that
+            for one of the same cache.
         overrides: `key=value`.
 
     Raises:
@@ -276,8 +277,11 @@ def _cache_of(file: Path | None) -> Path:
     """The folder that holds the runs of a recipe's file; of built-in recipes for None."""
     if file is None:
         return HERE
-    is_record = file.name == RECORD and (file.parent / "log.jsonl").is_file()
-    return file.absolute().parent.parent if is_record else file.parent / "cache"
+    folder = file.absolute().parent
+    is_of_run = (folder / RECORD).is_file() and (folder / "log.jsonl").is_file()
+    # Beside the record: earlier versions began anew in a cache there.
+    is_beside = (folder.parent / STORE).is_dir() and not (folder / "cache").exists()
+    return folder.parent if is_of_run and (file.name == RECORD or is_beside) else file.parent / "cache"
 
 
 def run_left_in_current_folder(run: Run) -> str:

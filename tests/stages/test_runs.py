@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,19 @@ def test_the_recipe_that_a_run_recorded_stands_for_that_run(project: Path) -> No
     assert again.folder.resolve() == run.folder.resolve()
     os.chdir(run.folder)  # the fixture goes back
     assert open_run("./recipe.toml").folder.resolve() == Path.cwd()
+
+
+def test_what_is_written_beside_a_recorded_recipe_belongs_to_the_same_cache(project: Path) -> None:
+    run = open_run("../recipes/my.toml")
+    run.record_recipe()
+    (run.folder / "log.jsonl").touch()
+    beside = shutil.copy(run.folder / "recipe.toml", run.folder / "recipe.adapted.toml")
+    assert open_run(str(beside)).folder == run.folder / "cache" / "run", "a folder of results, of no cache"
+    run.store.mkdir()
+    again = open_run(str(beside), overrides=("name=run-adapted",))
+    assert again.folder.resolve() == run.folder.resolve().with_name("run-adapted")
+    (run.folder / "cache").mkdir()  # of an earlier version, which began anew there
+    assert open_run(str(beside)).folder == run.folder / "cache" / "run"
 
 
 def test_a_network_that_is_only_in_the_current_folder_is_not_taken_silently(project: Path) -> None:
