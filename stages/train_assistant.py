@@ -125,7 +125,8 @@ class AssistantJob:
     @property
     def folder(self) -> Path:
         """Folder of checkpoints and log."""
-        return self.out.with_name(f"{self.out.name}.training")
+        out = self.out.resolve() if self.out.name in ("", "..") else self.out
+        return out.parent / f"{out.name}.training"
 
     @cached_property
     def index_N(self) -> npt.NDArray[np.uint8] | None:

@@ -132,6 +132,19 @@ def test_what_does_not_fit_is_refused_before_training(plain: Path, start: Path) 
         train_assistant(job(plain, start), silent)
 
 
+@pytest.mark.parametrize("out", [".", ".."])
+def test_the_current_folder_is_no_place_for_a_network(
+    plain: Path, start: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    inner = plain / "inner"
+    inner.mkdir()
+    monkeypatch.chdir(inner)
+    named = replace(job(plain, start), out=Path(out))
+    assert named.folder == (inner / out).resolve().with_name(f"{(inner / out).resolve().name}.training")
+    with pytest.raises(InputError, match=r"already exists, .*Name another folder"):
+        train_assistant(named, silent)
+
+
 def test_one_process_at_a_time(plain: Path, start: Path) -> None:
     other = job(plain, start)
     with stage.exclusive_lock(other.folder, stage.STAGE), pytest.MonkeyPatch.context() as patch:
