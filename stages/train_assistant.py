@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -53,7 +53,7 @@ from stages.checkpoints import replace_folder
 from stages.claims import exclusive_lock
 from stages.devices import describe_device
 from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted
-from stages.files import read_json
+from stages.files import read_json, write_whole
 from stages.perspective_sources import LabelledPicture, PerspectiveSource
 from stages.training_loop import TrainingLoop
 
@@ -142,10 +142,15 @@ class AssistantJob:
     @cached_property
     def fingerprint(self) -> str:
         """Names the network that comes out. Pictures count by name and size: hashing a large set would take long."""
-        pictures = [[p.id, p.image.stat().st_size, p.label.stat().st_size] for p in self.source.learning]
+        pictures = _sizes(self.source.learning)
         classes = (self.label_set.names, self.labels_set.names, self.labels_from_one)
         return fingerprint(VERSION, replace(self.training, start="", checkpoint_every=1),
                            network_digest(self.start_folder), classes, pictures)  # fmt: skip
+
+    @cached_property
+    def held_out(self) -> str:
+        """Names the pictures that it is measured on, in the same way."""
+        return fingerprint(_sizes(self.source.held_out))
 
     def read(self, picture: LabelledPicture) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         """(RGB [H, W, 3], class ids or 255 [H, W]) of a picture.
@@ -164,6 +169,10 @@ class AssistantJob:
         labels_HW = read_labels(picture.label, self.label_set, self.labels_set, from_one=self.labels_from_one,
                                 index_N=self.index_N, check_size=check_size)  # fmt: skip
         return image_HW3, labels_HW
+
+
+def _sizes(pictures: Sequence[LabelledPicture]) -> list[list[str | int]]:
+    return [[p.id, p.image.stat().st_size, p.label.stat().st_size] for p in pictures]
 
 
 @dataclass(frozen=True)
@@ -219,7 +228,8 @@ def job_of(
 
 
 def train_assistant(job: AssistantJob, listener: Listener) -> TrainedAssistant:
-    """Train the network of a job, or go on with it, and measure it on the pictures held out.
+    """Train the network of a job, or go on with it, and measure it on the pictures held out; a finished one is measured
+    again where these have changed.
 
     Raises:
         GoodSAMError: unusable pictures or weights, another network at `out`, another process at this one, a device that
@@ -252,8 +262,25 @@ def _finished(job: AssistantJob, listener: Listener) -> TrainedAssistant:
     if record.get("fingerprint") != job.fingerprint:
         raise InputError(f"{job.out} already exists, and is not the network of these pictures and settings",
                          "a finished network is never overwritten", "Name another folder")  # fmt: skip
+    if record.get("held_out", job.held_out) != job.held_out:  # records of earlier versions do not tell
+        return _measured_anew(job, record, listener)
     listener(Note(STAGE, f"{job.out} is finished; nothing to do"))
     return TrainedAssistant(job.out, record)
+
+
+def _measured_anew(job: AssistantJob, record: Mapping[str, Any], listener: Listener) -> TrainedAssistant:
+    listener(Note(STAGE, f"{job.out} is finished; the pictures held out have changed: it is measured anew"))
+    with exclusive_lock(job.folder, STAGE):
+        with quiet():
+            network: Any = AutoModelForSemanticSegmentation.from_pretrained(
+                job.out, local_files_only=True, trust_remote_code=False, dtype=torch.float32
+            )
+        with device_errors("take another --device"):
+            network = network.to(torch.device(job.device)).eval()
+            matrix = measure_assistant(job, network, Normalisation.from_folder(job.start_folder), listener)
+        measured = json.loads(to_json({**record, **_figures(job, matrix)}))
+        write_whole(job.out / RECORD, to_json(measured))
+    return TrainedAssistant(job.out, measured)
 
 
 def start_network(job: AssistantJob) -> tuple[nn.Module, str]:
@@ -356,11 +383,18 @@ def measure_assistant(
 def _record(job: AssistantJob, matrix: ConfusionMatrix) -> dict[str, Any]:
     record = {
         "fingerprint": job.fingerprint, "source": job.source.name, "learned_from": len(job.source.learning),
-        "measured_on": len(job.source.held_out), "miou": matrix.miou,
-        "iou": dict(zip(job.label_set.names, matrix.per_class_iou.tolist(), strict=True)),
-        "label_set": job.label_set.name, "settings": asdict(job.training), "torch": torch.__version__,
+        **_figures(job, matrix), "label_set": job.label_set.name, "settings": asdict(job.training),
+        "torch": torch.__version__,
     }  # fmt: skip
     return json.loads(to_json(record))
+
+
+def _figures(job: AssistantJob, matrix: ConfusionMatrix) -> dict[str, Any]:
+    """What the record tells of the pictures held out."""
+    return {
+        "held_out": job.held_out, "measured_on": len(job.source.held_out), "miou": matrix.miou,
+        "iou": dict(zip(job.label_set.names, matrix.per_class_iou.tolist(), strict=True)),
+    }  # fmt: skip
 
 
 def _save(job: AssistantJob, network: Any, normalisation: Normalisation, record: dict[str, Any], folder: Path) -> None:

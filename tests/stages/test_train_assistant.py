@@ -145,6 +145,27 @@ def test_the_current_folder_is_no_place_for_a_network(
         train_assistant(named, silent)
 
 
+def test_other_pictures_held_out_are_measured_without_training_anew(plain: Path, start: Path) -> None:
+    first = train_assistant(job(plain, start, steps=2), silent)
+    before = (first.folder / "model.safetensors").stat().st_mtime_ns
+    pair(plain / "val" / "images" / "0.png", plain / "val" / "labels" / "0.png", 1)
+    notes: list[str] = []
+    again = train_assistant(job(plain, start, steps=2), lambda event: notes.append(getattr(event, "text", "")))
+    assert again.record["miou"] != first.record["miou"]
+    assert any("measured anew" in note for note in notes)
+    assert (first.folder / "model.safetensors").stat().st_mtime_ns == before
+    assert json.loads((first.folder / "assistant.json").read_text()) == again.record
+    assert again.record | {"miou": 0, "iou": 0, "held_out": 0} == first.record | {"miou": 0, "iou": 0, "held_out": 0}
+    assert train_assistant(job(plain, start, steps=2), silent).record == again.record
+
+
+def test_a_record_of_before_that_does_not_tell_what_was_held_out_is_believed(plain: Path, start: Path) -> None:
+    first = train_assistant(job(plain, start, steps=2), silent)
+    record = {key: value for key, value in first.record.items() if key != "held_out"} | {"miou": 0.123}
+    (first.folder / "assistant.json").write_text(json.dumps(record))
+    assert train_assistant(job(plain, start, steps=2), silent).record == record
+
+
 def test_one_process_at_a_time(plain: Path, start: Path) -> None:
     other = job(plain, start)
     with stage.exclusive_lock(other.folder, stage.STAGE), pytest.MonkeyPatch.context() as patch:
