@@ -2,6 +2,7 @@
 
     python -m scripts.evidence                       all parts: hours on two cores; a killed run goes on where it was
     python -m scripts.evidence --only ladder         one part
+    python -m scripts.evidence --only fusion --rows theta       some rows; the others stay as they were measured
     python -m scripts.evidence --quick               all parts with few scenes and short trainings: whether it works
     python -m scripts.evidence --real FOLDER         real panoramas too, in figures that need no labels (`real_check`)
 
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Do what is missing of the study, write and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="PART", help=", ".join(NAMES))
-    rows = "besides each part's first row, those whose names contain one of the words"
+    rows = "besides each part's first row, those whose names contain one of the words; the others stay as they are"
     parser.add_argument("--rows", nargs="+", default=[], metavar="WORD", help=rows)
     parser.add_argument("--seeds", type=int, default=0, help="students of each row; 0: as many as each part asks for")
     parser.add_argument("--no-students", action="store_true", help="stage one alone")
@@ -215,11 +216,13 @@ def _start_record(study: Study, variant: Variant, ids: Sequence[str]) -> Record 
 
 
 def write(out: Path, name: str, record: Record) -> None:
-    """Put a part's record into evidence.json, all tables into evidence.md, and the part's picture beside them."""
+    """Put a part's record into evidence.json, all tables into evidence.md, and the part's picture beside them; rows
+    that the record lacks stay, where the plan has them still."""
     path = out / "evidence.json"
     known = json.loads(path.read_text()) if path.exists() else {"parts": {}}
     facts = {"date": date.today().isoformat(), "commit": commit(), **machine_facts("cpu")}
-    known["parts"][name] = record | {"measured": facts}
+    record = with_rows_of_before(name, record, known["parts"].get(name, {})) | {"measured": facts}
+    known["parts"][name] = record
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known, indent=1))
     ordered = {part: known["parts"][part] for part in PARTS if part in known["parts"]}
@@ -227,6 +230,20 @@ def write(out: Path, name: str, record: Record) -> None:
     (out / "evidence.md").write_text("\n\n".join(filter(None, [markdown(PARTS, ordered), *real])) + "\n")
     if name in PARTS:
         plot(PARTS[name], record, out / f"{name}.svg")
+
+
+def with_rows_of_before(name: str, record: Record, before: Record) -> Record:
+    """The record of a part with those rows of an earlier one that it lacks and that the plan has with these settings,
+    each with what was `measured` when; all in the order of the plan."""
+    if name not in PARTS or "rows" not in before:
+        return record
+    plan, rows = with_settings(PARTS[name]).variants, dict(record["rows"])
+    for variant in plan:
+        row = before["rows"].get(variant.name)
+        if row and variant.name not in rows and row["settings"] == list(variant.settings):
+            rows[variant.name] = {"measured": before.get("measured")} | row
+    order = [variant.name for variant in plan if variant.name in rows]
+    return record | {"rows": {row: rows[row] for row in dict.fromkeys([*order, *rows])}}
 
 
 def commit() -> str:

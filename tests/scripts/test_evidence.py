@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,6 +74,31 @@ def test_cost_is_measured_once_and_drawn(tmp_path: Path) -> None:
     table = (tmp_path / "evidence.md").read_text()
     assert "| settings | stage one, s per panorama | ensemble" in table
     assert ">4 x 4 points<" in (tmp_path / "cost.svg").read_text()
+
+
+def test_rows_that_are_not_measured_now_stay_in_the_order_of_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripts.evidence.__main__.markdown", lambda *_: "")
+    monkeypatch.setattr("scripts.evidence.__main__.plot", lambda *_: None)
+    first, second, changed = (Variant(name, (f"fusion.theta={theta}",)) for name, theta in
+                              (("first", 0.5), ("second", 0.6), ("changed", 0.7)))  # fmt: skip
+    plan = Part("Plan", "What?", (first, second, changed), settings=("losses.stride=4",))
+    monkeypatch.setitem(PARTS, "planned", plan)
+
+    def rows(*names: str, theta: str = "") -> dict[str, Any]:
+        settings = {v.name: ["losses.stride=4", *((theta,) if theta else v.settings)] for v in plan.variants}
+        return {name: {"settings": settings.get(name, []), "figure": theta} for name in names}
+
+    write(tmp_path, "planned", {"rows": rows("changed", theta="fusion.theta=0.9") | rows("second", "gone")})
+    before = json.loads((tmp_path / "evidence.json").read_text())["parts"]["planned"]["measured"]
+    monkeypatch.setattr("scripts.evidence.__main__.commit", lambda: "later")
+    for _ in range(2):
+        write(tmp_path, "planned", {"rows": rows("first"), "rungs": {}})
+    part = json.loads((tmp_path / "evidence.json").read_text())["parts"]["planned"]
+    assert list(part["rows"]) == ["first", "second"]
+    assert part["rows"]["second"]["measured"] == before and part["measured"]["commit"] == "later"
+    assert "measured" not in part["rows"]["first"]
 
 
 def test_real_panoramas_are_skipped_without_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
