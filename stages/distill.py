@@ -49,12 +49,16 @@ def distill(run: Run, listener: Listener, *, device: str = "cpu", trackers: Sequ
         if not ranks.is_first:
             return train_student(job, silent, ranks)
         with exclusive_lock(job.folder.path, STAGE, run.cache):
-            run.record_recipe()
-            run.record_student(job.fingerprint)
             note_left_out(STAGE, learning, cached.ids, listener)
             _note_held_out(job, listener)
             with _curves(run, job, trackers) as curves:
-                return train_student(job, to_all(listener, curves), ranks)
+                return train_student(job, to_all(listener, curves), ranks, begin=lambda: _record(run, job))
+
+
+def _record(run: Run, job: DistillJob) -> None:
+    """Make the student the run's latest; one whose settings are refused must not take the place of a finished one."""
+    run.record_recipe()
+    run.record_student(job.fingerprint)
 
 
 @contextmanager

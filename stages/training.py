@@ -12,7 +12,7 @@ Legend: B batch, H W panorama, 3 = RGB.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -46,10 +46,18 @@ _GPU_READERS = 4
 """Threads that prepare batches for a GPU, which takes a step in less time than one thread takes for a batch."""
 
 
-def train_student(job: DistillJob, listener: Listener, ranks: Ranks = ALONE) -> Path:
+def train_student(
+    job: DistillJob, listener: Listener, ranks: Ranks = ALONE, begin: Callable[[], object] = lambda: None
+) -> Path:
     """Train the student of `job`, or go on with it, together with other processes if there are any.
 
     A finished one is left alone, unless panoramas that it did without can be read now: then it is trained anew.
+
+    Args:
+        job: what determines the student.
+        listener: hears the events.
+        ranks: the processes that train together.
+        begin: called once nothing is left that could refuse the job, before the first step; also for a finished one.
 
     Returns:
         The folder of the student.
@@ -60,6 +68,7 @@ def train_student(job: DistillJob, listener: Listener, ranks: Ranks = ALONE) -> 
     """
     folder = job.folder
     if ranks.share(ranks.is_first and _nothing_to_do(job, listener)):
+        begin()
         return folder.final
     if not job.ids:
         raise InputError("there are no panoramas to train on", "stage one must have computed some",
@@ -73,6 +82,7 @@ def train_student(job: DistillJob, listener: Listener, ranks: Ranks = ALONE) -> 
         share_norms(training.model)
     loop = _loop(job, training, data, ranks, listener)
     done = loop.resume(listener)
+    begin()
     if training.start_note and not done.steps:
         listener(Note(STAGE, training.start_note))
     processes = f", {ranks.count} processes" if ranks.count > 1 else ""

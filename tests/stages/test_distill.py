@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from pipeline.errors import CacheError, InputError
+from pipeline.errors import CacheError, InputError, WeightsError
+from pipeline.student.model import save_student, start_student
 from stages.distill import distill, distill_job, note_left_out
 from stages.events import Event, Note, StageStarted, silent
 from stages.reading import RunReader
@@ -109,6 +111,22 @@ def test_a_finished_student_is_found_and_becomes_the_runs_latest(own_finished: P
     assert run.results.students == (job_of(other).fingerprint, job_of(run).fingerprint)
     assert (run.folder / "student" / "final").samefile(final)
     assert 'name = "small"' in (run.folder / "recipe.toml").read_text()
+
+
+def test_a_refused_student_leaves_the_run_with_the_one_that_it_has(own_finished: Path) -> None:
+    run = small_run(own_finished)
+    final = finish(run)
+    distill(run, silent)
+    before = (run.folder / "recipe.toml").read_text()
+    start = start_student(run.recipe.student, run.recipe.classes).model
+    torch.nn.init.constant_(next(start.parameters()), float("nan"))
+    save_student(start, own_finished / "start")
+    refused = small_run(own_finished, student={"weights": str(own_finished / "start")})
+    with pytest.raises(WeightsError, match="NaN"):
+        distill(refused, silent)
+    assert run.results.students == (final.parent.name,)
+    assert (run.folder / "student" / "final").samefile(final)
+    assert (run.folder / "recipe.toml").read_text() == before
 
 
 def test_without_panoramas_or_their_cache_nothing_is_written(own_finished: Path) -> None:
