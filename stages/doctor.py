@@ -163,9 +163,10 @@ def _recipe(run: Run) -> Iterator[Finding]:
     recipe = run.recipe
     yield Finding(OK, "recipe", f"{recipe.name}, classes {recipe.classes.name} ({len(recipe.classes)})")
     for subject, look in (("panoramas", _look_at_panoramas), ("SAM", _look_at_sam), ("assistant", _look_at_assistants),
-                          ("student's start", _look_at_start)):  # fmt: skip
+                          ("student's start", _look_at_start), ("corrections", _look_at_corrections)):  # fmt: skip
         try:
-            yield Finding(OK, subject, look(recipe))
+            if found := look(recipe):
+                yield Finding(OK, subject, found)
         except GoodSAMError as error:
             yield Finding(PROBLEM, subject, str(error))
 
@@ -219,6 +220,14 @@ def _look_at_start(recipe: Recipe) -> str:
     from pipeline.student.model import start_identity
 
     return str(start_identity(recipe.student, recipe.classes))
+
+
+def _look_at_corrections(recipe: Recipe) -> str:
+    """Their number; empty where the recipe names no folder of them."""
+    from stages.corrections import find_corrections
+
+    folder = recipe.data.corrections
+    return str(len(find_corrections(folder).by_source)) if folder else ""
 
 
 def findings_text(findings: list[Finding]) -> str:

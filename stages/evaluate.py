@@ -19,6 +19,7 @@ from pipeline.settings import fingerprint
 from pipeline.student.model import start_student
 from stages.claims import exclusive_lock
 from stages.controls import RunControls
+from stages.corrections import find_corrections
 from stages.distill import distill_job, note_left_out
 from stages.doubtful import Doubtful, most_doubtful, text_of, write_doubtful
 from stages.equal_panoramas import learned_from_note
@@ -70,8 +71,10 @@ def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation
         device: torch device.
 
     Raises:
-        GoodSAMError: no panoramas or cache, a damaged student, another process at the same evaluation, or as `measure`.
+        GoodSAMError: no panoramas or cache, a damaged student, a folder of corrections that cannot be used, another
+            process at the same evaluation, or as `measure`.
     """
+    find_corrections(run.recipe.data.corrections)  # measured last: a wrong folder is refused now
     panoramas = evaluation_panoramas(run.recipe)
     reader = RunReader.open(run, panoramas)
     note_left_out(STAGE, panoramas, reader.ids, listener)

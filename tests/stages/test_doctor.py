@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.doctor import PROBLEM, examine, findings_text
+from stages.doctor import PROBLEM, Finding, examine, findings_text
 from stages.status import run_status
 from tests.stages.small_run import small_run
 
@@ -38,3 +38,14 @@ def test_doctor_downloads_nothing(own_finished: Path, monkeypatch: pytest.Monkey
     found = {finding.subject: finding for finding in examine(small_run(own_finished, **recipe))}
     assert found["assistant"].text == "nobody/has-this is downloaded from the Hugging Face hub on first use"
     assert run_status(small_run(own_finished, **recipe)).panoramas["stale"] == 4
+
+
+def test_doctor_counts_corrections_and_names_a_folder_of_them_that_is_not_there(own_finished: Path) -> None:
+    def found_with(folder: str) -> dict[str, Finding]:
+        return {each.subject: each for each in examine(small_run(own_finished, data={"corrections": folder}))}
+
+    assert "corrections" not in found_with("")
+    (own_finished / "corrections").mkdir()
+    assert found_with(str(own_finished / "corrections"))["corrections"].text == "0"
+    missing = found_with(str(own_finished / "nowhere"))["corrections"]
+    assert missing.state == PROBLEM and "nowhere, which is not a folder" in missing.text

@@ -143,6 +143,14 @@ def test_a_folder_of_labels_that_is_not_there_is_reported_before_anything_is_wri
     assert not (own_finished / "cache" / "evaluations").exists()
 
 
+def test_a_folder_of_corrections_that_is_not_there_is_reported_before_anything_is_measured(own_finished: Path) -> None:
+    run = run_in(own_finished, data={"corrections": str(own_finished / "nowhere")})
+    events: list[Event] = []
+    with pytest.raises(InputError, match=r"data\.corrections is .*nowhere, which is not a folder"):
+        evaluate(run, events.append)
+    assert not (run.cache / "evaluations").exists() and events == []
+
+
 def test_an_evaluation_that_another_process_is_at_is_refused_and_records_nothing(own_finished: Path) -> None:
     run = run_in(own_finished)
     first = evaluate(run, silent).folder
