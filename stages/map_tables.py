@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.classes import LabelSet
+from pipeline.errors import counted, first_few
 from pipeline.panorama.capture import Capture
 from stages.files import write_whole
 from stages.positions import Positions
@@ -63,4 +64,15 @@ def doubtful_positions(rows: Sequence[PanoramaRow]) -> str:
     return (
         f"{len(found)} of {len(rows)} panoramas have a position in their EXIF that cannot be right (the first: {first})"
         " and none in the tables; --positions can give one"
+    )
+
+
+def unseen_panoramas(rows: Sequence[PanoramaRow]) -> str:
+    """A sentence on panoramas of which nothing is seen, as of an export that failed; empty for none."""
+    found = [row.path for row in rows if not row.seen]
+    if not found:
+        return ""
+    return (
+        f"all pixels of {counted(len(found), 'panorama')} are ignored ({first_few(found)}): black, transparent or "
+        "under the ignore mask; their maps are empty, and `goodsam teacher-cache` sets such pictures aside"
     )

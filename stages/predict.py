@@ -31,7 +31,7 @@ from stages.claims import exclusive_lock
 from stages.events import ItemFailed, Listener, Note, StageFinished, StageStarted, silent
 from stages.files import digest, mask_digest, writing
 from stages.label_files import label_path, overlay_path, read_notes
-from stages.map_tables import TABLES, doubtful_positions, row_of_notes, write_map_tables
+from stages.map_tables import TABLES, doubtful_positions, row_of_notes, unseen_panoramas, write_map_tables
 from stages.models import Model
 from stages.positions import Positions, read_positions
 from stages.predict_task import STAGE, PredictTask, predict_in_worker, predict_panorama
@@ -142,7 +142,8 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     require_some_done(len(files), failed, "predicted")
     rows = _rows(job.out, provenance.model, positions)
     write_map_tables(job.out, rows, label_set)
-    _report(listener, [doubtful_positions([rows[file.id] for file in files if file.id in rows])])
+    of_these = [rows[file.id] for file in files if file.id in rows]
+    _report(listener, [doubtful_positions(of_these), unseen_panoramas(of_these)])
     done = len(missing) - len(failed)
     summary = PredictSummary(done, len(files) - len(missing), {**contents.set_aside, **failed})
     facts = {"predicted": summary.done, "kept": summary.skipped, "set aside": len(summary.failed)}

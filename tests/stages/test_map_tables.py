@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.classes import LabelSet
 from pipeline.panorama.capture import Capture
-from stages.map_tables import doubtful_positions, row_of_notes, write_map_tables
+from stages.map_tables import doubtful_positions, row_of_notes, unseen_panoramas, write_map_tables
 from stages.positions import Positions, read_positions
 from stages.tables import PanoramaRow
 
@@ -65,3 +65,10 @@ def test_positions_that_cannot_be_right_are_counted_and_the_first_is_named() -> 
     assert doubtful_positions([ROW]) == doubtful_positions([]) == ""
     told = doubtful_positions([ROW, *doubted])
     assert told.startswith("2 of 3 panoramas have a position") and "(the first: a.jpg, latitude 91)" in told
+
+
+def test_panoramas_of_which_nothing_is_seen_are_named() -> None:
+    dark = [replace(ROW, path=f"{name}.jpg", seen=0.0) for name in "abcd"]
+    assert unseen_panoramas([ROW]) == unseen_panoramas([]) == ""
+    assert unseen_panoramas([ROW, dark[0]]).startswith("all pixels of 1 panorama are ignored (a.jpg)")
+    assert unseen_panoramas(dark).startswith("all pixels of 4 panoramas are ignored (a.jpg, b.jpg, c.jpg, ...)")

@@ -202,6 +202,17 @@ def test_a_broken_file_is_set_aside_and_the_others_done(job: PredictJob) -> None
     assert sorted(read_shares(job)) == ["one", "street/three"]
 
 
+def test_panoramas_of_which_nothing_is_seen_are_named_with_every_run(job: PredictJob) -> None:
+    Image.new("RGB", (WIDTH, HEIGHT)).save(job.panoramas / "black.png")
+    Image.new("RGBA", (WIDTH, HEIGHT), (90, 90, 90, 0)).save(job.panoramas / "clear.png")
+    for done, skipped in ((5, 0), (0, 5)):
+        events: list[Event] = []
+        summary = predict(job, events.append)
+        assert (summary.done, summary.skipped, summary.failed) == (done, skipped, {})
+        notes = [event.text for event in events if isinstance(event, Note)]
+        assert [note for note in notes if note.startswith("all pixels of 2 panoramas are ignored (black.png, clear")]
+
+
 def test_what_a_folder_holds_besides_is_reported_once_and_costs_only_itself(job: PredictJob) -> None:
     for name in ("twin.jpg", "twin.png", "film.mp4"):
         (job.panoramas / name).write_bytes(b"x")
