@@ -30,7 +30,7 @@ from pipeline.world import build_scene, render_panorama
 from pipeline.world.seeds import DEMO_EVALUATION
 from stages.devices import describe_device
 from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted, silent
-from stages.files import write_whole
+from stages.files import require_writable, write_whole
 from stages.model_card import write_model_card
 from stages.models import EXPORTED, KIND
 from stages.onnx_predictor import OnnxPredictor, load_onnx_student
@@ -114,6 +114,7 @@ def export_onnx(job: ExportJob, listener: Listener = silent) -> ExportReport:
     """
     began = time.monotonic()
     student = load_predictor(job.student)
+    require_writable(job.path)
     config = training_geometry(job.student)
     if not (job.student / RECORD).is_file():
         config = PanoramaConfig(UNTOLD_WIDTH)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import shutil
 import stat
 import uuid
@@ -70,9 +71,11 @@ def require_writable(path: Path) -> None:
     """Refuse a file that could not be written, before the work whose result it holds; nothing is left behind.
 
     Raises:
-        CacheError: the file, or the folders that it needs, cannot be made.
+        CacheError: the file, or the folders that it needs, cannot be made, or a folder has its name.
     """
     with writing(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         folder = next(parent for parent in path.absolute().parents if parent.exists())
         probe = folder / f"{uuid.uuid4().hex}.partial"
         probe.touch()

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pipeline.classes import DENSEPASS_13
-from pipeline.errors import InputError, WeightsError
+from pipeline.errors import CacheError, InputError, WeightsError
 from pipeline.student.model import load_student, predict_logits
 from pipeline.student.onnx_graph import OPSET, PanoramaGraph
 from stages import cli
@@ -137,6 +137,17 @@ def test_pictures_of_which_none_can_be_used_are_refused_before_the_export(studen
     (tmp_path / "street.png").write_bytes(b"none")
     with pytest.raises(InputError, match=r"street\.png cannot be opened"):
         export_onnx(ExportJob(student, tmp_path / "out", pictures=tmp_path))
+
+
+@pytest.mark.parametrize("out", ["taken/model.onnx", "folder.onnx"])
+def test_a_file_that_cannot_be_written_is_refused_before_the_export(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    (tmp_path / "folder.onnx").mkdir()
+    monkeypatch.setattr(stage, "student_onnx", lambda *_: pytest.fail("it was exported"))
+    with pytest.raises(CacheError, match=r"onnx cannot be written"):
+        export_onnx(ExportJob(student, tmp_path / out))
 
 
 def test_floats_of_0_to_1_are_the_same_picture(student: Path) -> None:
