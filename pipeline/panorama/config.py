@@ -145,10 +145,12 @@ class WindowConfig:
     """Window width, pixels, at least 32; one wider than the panorama is cut to it and does not wrap around the seam.
     Square windows use all of SAM's square input."""
     stride_y: int = 256
-    """Vertical step, pixels, a multiple of 32, below the height so that windows overlap; the last row of windows is
-    moved up to end at the last row."""
+    """Vertical step, pixels, a multiple of 32, at most the height; half of it is 50 % overlap, the height itself none,
+    which in both directions took 3.6 points of mIoU from the demo's ensemble (scripts/measured/study.md). The last row
+    of windows is moved up to end at the last row."""
     stride_x: int = 256
-    """Horizontal step, pixels, a multiple of 32, below the width so that windows overlap; half of it is 50 %."""
+    """Horizontal step, pixels, a multiple of 32, at most the width; half of it is 50 % overlap, the width itself none,
+    as with `stride_y`."""
     more: tuple[tuple[int, ...], ...] = ()
     """Further windows of other shapes, each [height, width, stride_y, stride_x]; SAM and assistant see them all
     (GoodSAM++ adds high windows to wide ones)."""

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.errors import RecipeError
 from pipeline.panorama.config import PanoramaConfig, ViewsConfig, WindowConfig
+from pipeline.sentences import sentences
 
 
 @pytest.mark.parametrize(("width", "fov", "height"), [(2048, 180, 1024), (2048, 70.3, 400), (64, 180, 32), (32, 1, 4)])
@@ -36,3 +37,9 @@ def test_rows_have_the_angular_size_of_columns(width: int, fov: float, height: i
 def test_a_setting_without_a_meaning_is_refused_by_name(kind: type[Any], settings: dict[str, Any], found: str) -> None:
     with pytest.raises(RecipeError, match=found):
         kind(**settings)
+
+
+@pytest.mark.parametrize(("step", "side"), [("stride_y", "height"), ("stride_x", "width")])
+def test_a_step_may_be_as_long_as_the_window_and_its_sentence_says_so(step: str, side: str) -> None:
+    assert getattr(WindowConfig(stride_y=512, stride_x=512), step) == 512
+    assert f"at most the {side}; half of it is 50 % overlap, the {side} itself none" in sentences(WindowConfig)[step]
