@@ -10,6 +10,8 @@ from pipeline.settings import require, require_choice, require_fraction
 
 GRID = 32
 """Window offsets and strides are multiples of this many pixels: the coarsest feature stride of the networks."""
+WIDEST = 32768
+"""Working widths are at most this many pixels, 91 per degree: no camera has more, and no memory would do."""
 ROWS = 4
 """Working heights are multiples of this many pixels: the student predicts cells of 4x4."""
 
@@ -19,7 +21,7 @@ class PanoramaConfig:
     """How panoramas are read; every panorama of a run has the same working size."""
 
     width: int = 2048
-    """Working width, pixels; images are resized to it. A multiple of 32."""
+    """Working width, pixels; images are resized to it. A multiple of 32 up to 32768."""
     vertical_fov: float = 180.0
     """Vertical field of view, degrees: 180 for full spheres, 70.3 for DensePASS bands (2048x400). A band spans
     360 degrees and has the horizon in its middle row, unless its GPano tags say where it lies."""
@@ -34,8 +36,8 @@ class PanoramaConfig:
     see the level sphere, and results come back to the picture's own pixels. "off": never."""
 
     def __post_init__(self) -> None:
-        if not (self.width > 0 and self.width % GRID == 0):
-            raise _wrong("width", self.width, f"a positive multiple of {GRID}")
+        if not (0 < self.width <= WIDEST and self.width % GRID == 0):
+            raise _wrong("width", self.width, f"a positive multiple of {GRID} up to {WIDEST}")
         if not 0 < self.vertical_fov <= 180:
             raise _wrong("vertical_fov", self.vertical_fov, "above 0 and at most 180 degrees")
         require_choice("panorama.level", self.level, ("tags", "off"))
@@ -99,8 +101,8 @@ class ViewsConfig:
     reduced; small things are lost there."""
 
     def __post_init__(self) -> None:
-        require(0 <= self.source_width <= 32768 and self.source_width % GRID == 0, "views.source_width",
-                self.source_width, f"0 or a positive multiple of {GRID} up to 32768")  # fmt: skip
+        require(0 <= self.source_width <= WIDEST and self.source_width % GRID == 0, "views.source_width",
+                self.source_width, f"0 or a positive multiple of {GRID} up to {WIDEST}")  # fmt: skip
         for group in VIEW_GROUPS:
             number = getattr(self, group)
             require(number >= 0, f"views.{group}", number, "0 or a positive number of views")

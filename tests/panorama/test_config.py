@@ -20,6 +20,7 @@ def test_rows_have_the_angular_size_of_columns(width: int, fov: float, height: i
     ("kind", "settings", "found"),
     [
         (PanoramaConfig, {"width": 100}, r"panorama.width is 100; .*multiple of 32.*`predict`: --width"),
+        (PanoramaConfig, {"width": 1_000_000}, r"panorama.width is 1000000; .*up to 32768.*`predict`: --width"),
         (PanoramaConfig, {"vertical_fov": 181.0}, r"panorama.vertical_fov is 181.0.*--vertical-fov"),
         (PanoramaConfig, {"level": "on"}, "panorama.level is 'on'"),
         (ViewsConfig, {"down": -1}, "views.down is -1"),
