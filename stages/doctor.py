@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pipeline.errors import GoodSAMError, first_line
 from pipeline.recipe import Recipe
+from pipeline.settings import weights_file_digest
 from pipeline.teacher.config import AssistantConfig
 from stages.runs import Run
 
@@ -184,7 +185,9 @@ def _look_at_sam(recipe: Recipe) -> str:
     from pipeline.teacher.identity import mask_source_identity
 
     identity = mask_source_identity(recipe.sam)
-    if recipe.sam.kind != "transformers" and recipe.sam.model == "vit_t":
+    if recipe.sam.kind == "transformers":
+        return _of_files(identity)
+    if recipe.sam.model == "vit_t":
         from pipeline.teacher.mobile_sam import tiny_vit
 
         tiny_vit()
@@ -209,7 +212,16 @@ def _look_at_assistant(assistant: AssistantConfig) -> str:
         return f"{assistant.name} {_ON_FIRST_USE}"
     from pipeline.teacher.identity import assistant_identity
 
-    return assistant_identity(assistant)
+    identity = assistant_identity(assistant)
+    if assistant.kind != "onnx":
+        return _of_files(identity)
+    path = Path(assistant.name).expanduser()  # the identity has the files beside it, too
+    return f"onnx {path.name} sha256:{weights_file_digest(path)}"
+
+
+def _of_files(identity: str) -> str:
+    """An identity for people, who must not compare a digest of several files with the SHA-256 of one."""
+    return identity.replace("sha256:", "digest of its files ")
 
 
 def _look_at_start(recipe: Recipe) -> str:
@@ -219,7 +231,7 @@ def _look_at_start(recipe: Recipe) -> str:
         return f"{recipe.student.weights} {_ON_FIRST_USE}"
     from pipeline.student.model import start_identity
 
-    return str(start_identity(recipe.student, recipe.classes))
+    return _of_files(start_identity(recipe.student, recipe.classes))
 
 
 def _look_at_corrections(recipe: Recipe) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -30,6 +31,22 @@ def test_doctor_names_the_package_that_mobile_sam_needs(own_finished: Path, monk
     monkeypatch.setitem(sys.modules, "timm.models.tiny_vit", None)
     found = {finding.subject: finding for finding in examine(run)}["SAM"]
     assert found.state == PROBLEM and "pip install timm" in found.text
+
+
+def test_the_sha256_of_an_onnx_assistant_is_that_of_its_file(own_finished: Path) -> None:
+    file = own_finished / "network.onnx"
+    file.write_bytes(b"network")
+    (own_finished / "preprocessor_config.json").write_text("{}")
+    run = small_run(own_finished, assistant={"kind": "onnx", "name": str(file)})
+    found = {finding.subject: finding for finding in examine(run)}["assistant"]
+    assert found.text == f"onnx network.onnx sha256:{hashlib.sha256(b'network').hexdigest()}"
+    missing = small_run(own_finished, assistant={"kind": "onnx", "name": str(own_finished / "none.onnx")})
+    assert {finding.subject: finding for finding in examine(missing)}["assistant"].state == PROBLEM
+
+
+def test_a_digest_of_several_files_is_not_called_the_sha256_of_one(own_finished: Path) -> None:
+    found = {finding.subject: finding for finding in examine(small_run(own_finished))}["assistant"]
+    assert found.text.startswith("demo assistant digest of its files ") and "sha256" not in found.text
 
 
 def test_doctor_downloads_nothing(own_finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
