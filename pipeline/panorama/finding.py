@@ -126,9 +126,10 @@ def survey_folder(folder: Path, others: Collection[Path] = (), only: Sequence[st
     for panorama_id, paths in by_id.items():
         for path in paths if len(paths) > 1 else ():
             same = " and ".join(other.name for other in paths if other != path)
+            have = "has" if len(paths) == 2 else "have"
             set_aside[path.relative_to(folder).as_posix()] = (
-                f"{same} has the same id {panorama_id!r}: each panorama needs a unique name, not counting the suffix. "
-                "Rename or remove one of them"
+                f"{same} {have} the same id {panorama_id!r}: each panorama needs a unique name, not counting the "
+                "suffix. Rename or remove all but one"
             )
     panoramas = [PanoramaFile(i, by_id[i][0]) for i in sorted(by_id) if len(by_id[i]) == 1]
     if not panoramas:

@@ -37,6 +37,8 @@ def test_two_files_of_one_id_are_set_aside_and_the_others_found(tmp_path: Path) 
     assert [p.id for p in found.panoramas] == ["s/b"]
     assert list(found.set_aside) == ["s/a.jpg", "s/a.png"]
     assert "a.png has the same id 's/a'" in found.set_aside["s/a.jpg"]
+    touch(tmp_path, "s/a.webp")
+    assert "a.png and a.webp have the same id" in survey_folder(tmp_path).set_aside["s/a.jpg"]
     (tmp_path / "s" / "b.png").unlink()
     with pytest.raises(InputError, match=r"no usable images.*s/a\.jpg"):
         survey_folder(tmp_path)
