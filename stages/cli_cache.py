@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.errors import counted
 from stages.cli_options import CacheOption, RecipeArgument, SetOption, open_run_of
 
 CACHE = Path("cache")
@@ -30,8 +31,8 @@ def verify(
         problems = stage(open_run_of(recipe, cache, set_), listener, remove=discard)
     for problem in problems:
         typer.echo(problem, err=True)
-    removed = ", removed" if problems and discard else ""
-    typer.echo(f"{len(problems)} problem{'s' * (len(problems) != 1)}{removed}")
+    mended = ", mended: damaged panoramas are removed, group files written anew" if problems and discard else ""
+    typer.echo(f"{counted(len(problems), 'problem')}{mended}")
     if problems and not discard:
         raise typer.Exit(1)
 
