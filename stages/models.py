@@ -173,7 +173,7 @@ def open_model(name: str, recipe: str = USUAL_RECIPE, label_set: str = "") -> Mo
 
 def _student_of(name: str, path: Path) -> Model | None:
     """The network of a name if it is shown the whole panorama; None for others."""
-    if path.is_dir() and (path / RECORD).is_file():
+    if path.is_dir() and ((path / RECORD).is_file() or _is_around_student(path)):
         return open_student(path)
     if (path / EXPORTED).is_file() and _is_exported(path / EXPORTED):
         return OnnxStudentModel(path / EXPORTED)
@@ -208,6 +208,11 @@ def open_student(folder: Path) -> StudentModel:
     """
     require_student(folder)
     return StudentModel(folder)
+
+
+def _is_around_student(folder: Path) -> bool:
+    """Whether a folder is a run's `student`, or one of the cache's students, instead of its `final`."""
+    return not (folder / "config.json").exists() and (folder / "final" / RECORD).is_file()
 
 
 def _is_exported(path: Path) -> bool:

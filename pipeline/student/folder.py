@@ -13,6 +13,14 @@ def require_student(folder: Path) -> None:
     Raises:
         WeightsError: it is missing, or lacks config.json or weights.
     """
-    if not all((folder / name).is_file() for name in ("config.json", "model.safetensors")):
-        raise WeightsError(f"{folder} holds no student", "it must have config.json and model.safetensors",
-                           "Run `goodsam distill` first, or correct the path")  # fmt: skip
+    if _is_complete(folder):
+        return
+    if _is_complete(folder / "final"):
+        raise WeightsError(f"{folder} holds no student", "that of a run lies in its folder final",
+                           f"Name {folder / 'final'}")  # fmt: skip
+    raise WeightsError(f"{folder} holds no student", "it must have config.json and model.safetensors",
+                       "Run `goodsam distill` first, or correct the path")  # fmt: skip
+
+
+def _is_complete(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in ("config.json", "model.safetensors"))

@@ -75,6 +75,15 @@ def test_a_folder_without_network_is_refused_by_name(tmp_path: Path, lost: str) 
         open_student(folder)
 
 
+def test_the_folder_around_a_student_is_refused_with_the_name_of_the_students_own(tmp_path: Path) -> None:
+    write_folder(tmp_path / "final")
+    told = r"holds no student; that of a run lies in its folder final\. Name .*/final\."
+    with pytest.raises(WeightsError, match=told):
+        open_model(str(tmp_path))
+    with pytest.raises(WeightsError, match=told):
+        open_student(tmp_path)
+
+
 @pytest.mark.parametrize("size", [100, 3_000_000])
 def test_an_onnx_file_is_a_students_by_the_metadata_at_its_end(tmp_path: Path, size: int) -> None:
     path = tmp_path / "model.onnx"
