@@ -38,7 +38,7 @@ def init(
         and the `recipe`, for `open_run`.
 
     Raises:
-        InputError: the folder is not there or holds no panorama, or `out` is there already.
+        InputError: the folder is not there or holds no panorama, or `out` is there already or of another ending.
         CacheError: the recipe cannot be written.
     """
     from stages.init import write_recipe_for

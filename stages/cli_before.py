@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pipeline.errors import counted
 from stages.cli_options import CacheOption, DeviceOption, RecipeArgument, SetOption, open_run_of
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -96,5 +98,7 @@ def init(
 
     found = goodsam.init(folder, out, name=name, checkpoint=checkpoint)
     of = f" of {found.data_set}" if found.data_set else ""
-    told = f"{out} is for {found.panoramas} panoramas{of}; next: goodsam doctor {out}, goodsam plan {out}"
+    quoted = shlex.quote(str(out))
+    told = (f"{out} is for {counted(found.panoramas, 'panorama')}{of}; next: goodsam doctor {quoted}, "
+            f"goodsam plan {quoted}")  # fmt: skip
     _print(dataclasses.asdict(found), told, as_json)

@@ -86,11 +86,14 @@ def write_recipe_for(folder: Path, out: Path, name: str, checkpoint: Path | None
         checkpoint: file of SAM's weights; None for where `goodsam fetch-weights` puts the proposed SAM's.
 
     Raises:
-        InputError: as `survey_pictures` and `write_recipe`.
+        InputError: `out` does not end with .toml; or as `survey_pictures` and `write_recipe`.
         RecipeError: no run may have that name.
         CacheError: it cannot be written.
     """
     refuse_reserved(name)
+    if out.suffix != ".toml":
+        raise InputError(f"{out} does not end with .toml", "commands know the files of recipes by that ending",
+                         "Choose another name")  # fmt: skip
     data_set = recognise(folder)
     found = survey_pictures(data_set.panoramas, data_set.panoramas_only) if data_set else survey_pictures(folder)
     usual_name = re.sub(r"[^0-9A-Za-z_.-]+", "-", out.stem).strip(".-") or "my"
@@ -179,8 +182,9 @@ def recipe_text(found: FoundPictures, name: str, checkpoint: str, data_set: Data
     sizes = ", ".join(f"{number} of {size}" for size, number in list(found.sizes.items())[:3])
     more = ", ..." if len(found.sizes) > 3 else ""
     blocks = [
-        _block(f"Written by `goodsam init` for {found.panoramas} panoramas ({sizes}{more}). All other settings: "
-               "`goodsam recipe street`.", f"name = {_text(name)}", f"label_set = {_text(label_set)}"),
+        _block(f"Written by `goodsam init` for {counted(found.panoramas, 'panorama')} ({sizes}{more}). "
+               "All other settings: `goodsam recipe street`.",
+               f"name = {_text(name)}", f"label_set = {_text(label_set)}"),
         _data_block(found, data_set),
         _block(_about_shape(found), "[panorama]", f"width = {width}",
                *([f"vertical_fov = {found.vertical_fov:g}"] if found.vertical_fov < 180 else []),

@@ -45,7 +45,7 @@ def run_command(*arguments: str) -> Result:
 def test_init_names_the_run_after_the_recipes_file_and_says_what_comes_next(photos: Path) -> None:
     done = run_command("init", "photos", "--out", "a street.toml")
     assert done.stdout == (
-        "a street.toml is for 1 panoramas; next: goodsam doctor a street.toml, goodsam plan a street.toml\n"
+        "a street.toml is for 1 panorama; next: goodsam doctor 'a street.toml', goodsam plan 'a street.toml'\n"
     )
     assert load_recipe(Path("a street.toml")).name == "a-street", "a name that folders can have everywhere"
     run_command("init", "photos", "--out", "other.toml", "--name", "mine")

@@ -50,6 +50,14 @@ def test_a_recipe_is_not_called_like_what_runs_share(tmp_path: Path, file: str) 
     assert not (tmp_path / "other.toml").exists()
 
 
+@pytest.mark.parametrize("name", ["x.json", "x", "x.toml.txt"])
+def test_a_name_that_commands_do_not_take_for_a_recipe_is_refused(tmp_path: Path, name: str) -> None:
+    save_bands(tmp_path / "bands", 1, rig_rows=0)
+    with pytest.raises(InputError, match=f"{name} does not end with .toml"):
+        write_recipe_for(tmp_path / "bands", tmp_path / name, "", None)
+    assert not (tmp_path / name).exists()
+
+
 def test_black_ground_is_no_rig_for_it_is_ignored_without_a_mask(tmp_path: Path) -> None:
     save_bands(tmp_path / "bands", 5, rig_rows=26, grey=2)
     assert survey_pictures(tmp_path / "bands").rig_share == 0
