@@ -55,7 +55,7 @@ def open_run_of(recipe: str, cache: Path | None, set_: list[str] | None) -> Run:
     from stages.runs import open_run, run_left_in_current_folder
 
     run = open_run(recipe, cache, tuple(set_ or ()))
-    if cache is None and (note := run_left_in_current_folder(run)):
+    if cache is None and not run.panoramas.exists() and (note := run_left_in_current_folder(run)):
         typer.echo(f"note: {note}", err=True)
     return run
 

@@ -17,6 +17,9 @@ from stages.files import write_whole
 from stages.json_lines import append_line
 from stages.products import Product
 
+_BLANK = ""
+"""What an empty line holds."""
+
 
 @dataclass(frozen=True)
 class PanoramaRecord:
@@ -63,20 +66,24 @@ class PanoramaRecords(Mapping[str, PanoramaRecord]):
     """The records of a run, by the panoramas' ids."""
 
     def __init__(self, file: Path) -> None:
-        """Read what is there; lines that are damaged are left out.
+        """Read what is there; lines that are `damaged` are left out.
 
         Args:
             file: `panoramas.jsonl`; it need not be there.
         """
         self._file = file
         self._records: dict[str, PanoramaRecord] = {}
-        self._lines = 0
+        self._lines, damaged = 0, list[int]()
         with suppress(OSError):
-            for fields in _parsed(file.read_bytes().splitlines()):
+            for number, fields in enumerate(_parsed(file.read_bytes().splitlines()), start=1):
                 self._lines += 1
-                with suppress(TypeError, KeyError, AttributeError):
+                try:
                     panorama_id = fields.pop("id")
                     self._records[panorama_id] = PanoramaRecord(**fields)
+                except (TypeError, KeyError, AttributeError):
+                    damaged += [] if fields == _BLANK else [number]
+        self.damaged = tuple(damaged)
+        """Numbers of the damaged lines, from 1; `compact` removes them."""
 
     def __getitem__(self, panorama_id: str) -> PanoramaRecord:
         return self._records[panorama_id]
@@ -115,14 +122,19 @@ class PanoramaRecords(Mapping[str, PanoramaRecord]):
             self._records, self._lines = kept, len(kept)
 
 
-def _parsed(lines: Sequence[bytes]) -> Iterator[Any]:
-    """What the lines hold, without those that are no JSON."""
-    try:
-        yield from json.loads(b"[" + b",".join(lines) + b"]")  # many at once take a fraction of the time
-    except ValueError:
-        for line in lines:
-            with suppress(ValueError):
-                yield json.loads(line)
+def _parsed(lines: Sequence[bytes]) -> list[Any]:
+    """What each line holds; None for one that is no JSON, _BLANK for one that is empty."""
+    with suppress(ValueError):
+        together = json.loads(b"[" + b",".join(lines) + b"]")  # many at once take a fraction of the time
+        if len(together) == len(lines):
+            return together
+    return [_parsed_alone(line) for line in lines]
+
+
+def _parsed_alone(line: bytes) -> Any:
+    with suppress(ValueError):
+        return json.loads(line) if line.strip() else _BLANK
+    return None
 
 
 def _fields(panorama_id: str, record: PanoramaRecord) -> dict[str, Any]:

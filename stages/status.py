@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.cache.store import TeacherStore
-from pipeline.errors import GoodSAMError
+from pipeline.errors import GoodSAMError, counted, first_few
 from stages.files import digest
 from stages.json_lines import read_lines
 from stages.manifest import read_record, what_differs
@@ -51,6 +51,8 @@ class RunStatus:
     """Of the latest student: "finished", "step 500 of 20000", or empty for none."""
     evaluation: dict[str, float] = field(default_factory=dict[str, float])
     """mIoU of the latest evaluation by rung, 0..1."""
+    notes: list[str] = field(default_factory=list[str])
+    """What stage one mends by itself when it runs, a sentence each."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class PanoramaStates:
     """What keeps stage one from running."""
     contents: SplitContents
     """The folders' contents."""
+    notes: list[str]
+    """As of `RunStatus`."""
 
     def masks_of(self, run: Run, panorama: SplitPanorama) -> tuple[str, str]:
         """(File of a panorama's ignore mask, its digest where there is a folder of masks); empty for none.
@@ -103,6 +107,7 @@ def run_status(run: Run) -> RunStatus:
         problems=states.problems,
         student=_student(run),
         evaluation=_evaluation(run),
+        notes=states.notes,
     )
 
 
@@ -138,7 +143,16 @@ def panorama_states(run: Run) -> PanoramaStates:
             by_id[panorama.id] = SET_ASIDE
             set_aside[panorama.id] = failures[panorama.id]
             del missing[panorama.id]
-    return PanoramaStates(by_id, missing, contents.panoramas, prints, set_aside, problems, contents)
+    notes = _about_damaged_lines(run.panoramas, known.damaged)
+    return PanoramaStates(by_id, missing, contents.panoramas, prints, set_aside, problems, contents, notes)
+
+
+def _about_damaged_lines(file: Path, numbers: Sequence[int]) -> list[str]:
+    if not numbers:
+        return []
+    return [f"{file} has {counted(len(numbers), 'damaged line')} ({first_few(numbers)}), passed over: `goodsam "
+            "teacher-cache` looks at these panoramas again, and computes nothing that is in the store"
+            ]  # fmt: skip
 
 
 def _fingerprints(run: Run) -> tuple[Mapping[str, str], list[str]]:
@@ -216,6 +230,7 @@ def status_text(status: RunStatus) -> str:
         lines.append("to compute  " + ", ".join(f"{name} of {number}" for name, number in status.to_compute.items()))
     lines += [f"changed     {name}: {what}" for name, what in status.changes.items()]
     lines += [f"problem     {problem}" for problem in status.problems]
+    lines += [f"note        {note}" for note in status.notes]
     lines += [f"set aside   {name}: {reason}" for name, reason in list(status.set_aside.items())[:_SHOWN]]
     if len(status.set_aside) > _SHOWN:
         lines.append(f"            and {len(status.set_aside) - _SHOWN} more (--json lists all)")

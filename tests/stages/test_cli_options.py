@@ -47,4 +47,8 @@ def test_a_run_of_the_name_in_the_current_folder_is_pointed_out(
     assert open_run_of("deep/my.toml", None, None).folder.resolve() == (tmp_path / "deep/cache/my").resolve()
     assert "--cache cache continues with that" in capsys.readouterr().err
     open_run_of("deep/my.toml", Path("elsewhere"), None)
+    begun = tmp_path / "deep" / "cache" / "my"
+    begun.mkdir(parents=True)
+    (begun / "panoramas.jsonl").touch()  # of a run that has lost its teacher.json
+    open_run_of("deep/my.toml", None, None)
     assert capsys.readouterr().err == ""

@@ -55,6 +55,7 @@ def test_lines_of_something_else_are_left_out(file: Path, line: str) -> None:
     with file.open("ab") as stream:
         stream.write(line.encode("latin-1") + b"\n")
     assert dict(PanoramaRecords(file)) == {"panoramas/1": ONE}
+    assert PanoramaRecords(file).damaged == ((2,) if line else ())
 
 
 def test_of_pictures_that_are_gone_nothing_is_kept(file: Path, tmp_path: Path) -> None:

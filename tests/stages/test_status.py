@@ -7,7 +7,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from stages.events import silent
 from stages.status import run_status, status_text
+from stages.teacher_cache import teacher_cache
 from tests.stages.small_run import discard, small_run
 
 
@@ -36,6 +38,20 @@ def test_what_is_missing_stale_and_set_aside_is_told_apart(own_finished: Path) -
     assert "2 done, 1 stale, 2 missing, 1 set aside" in status_text(status)
 
 
+def test_damaged_lines_of_what_the_run_knows_are_told_until_stage_one_ran_again(own_finished: Path) -> None:
+    run = small_run(own_finished)
+    first, *others = run.panoramas.read_bytes().splitlines()
+    run.panoramas.write_bytes(b"\n".join([first[:30], *others, b"\xff garbage", b""]))
+    told = (f"{run.panoramas} has 2 damaged lines (1, 5), passed over: `goodsam teacher-cache` looks at these "
+            "panoramas again, and computes nothing that is in the store")  # fmt: skip
+    status = run_status(run)
+    assert status.notes == [told] and f"note        {told}" in status_text(status)
+    assert status.panoramas["missing"] == 1 and status.problems == []
+    teacher_cache(run, silent)
+    assert run_status(run).notes == []
+    assert run_status(run).panoramas["done"] == 4
+
+
 def test_changed_settings_name_what_is_computed_again(own_finished: Path) -> None:
     status = run_status(small_run(own_finished, fusion={"theta": 0.99}))
     assert status.changes == {"ensemble": "settings of fusion"}
@@ -53,7 +69,6 @@ def test_missing_weights_are_a_problem_and_done_panoramas_stay_done(own_finished
 
 def test_panoramas_that_failed_are_set_aside_with_the_reason_of_the_log(own_finished: Path) -> None:
     from stages.listeners import RunListeners
-    from stages.teacher_cache import teacher_cache
 
     (own_finished / "photos" / "torn.png").write_bytes(b"\x89PNG\r\n torn")
     with RunListeners(own_finished / "cache" / "small") as listener:
