@@ -63,6 +63,8 @@ VERSION = 1
 ALL = "all"
 ORIGINAL, WORKING = "original", "working"
 CROPS = "crops"
+_IGNORE_MASK = "ignore_mask"
+"""What a panorama's files are made of besides, where there is a folder of masks: its own mask."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ def export(job: ExportJob, listener: Listener = silent) -> ExportSummary:
         if positions:
             for note in positions.notes(task.name for task in tasks):
                 listener(Note(STAGE, note))
+        _note_ignore_masks(folder, tasks)
         missing = [task for task in tasks if job.overwrite or not _is_done(folder, task)]
         listener(StageStarted(STAGE, len(missing), "panoramas"))
         failed = _export_all(missing, job.workers, listener)
@@ -210,7 +213,10 @@ def _task(job: ExportJob, reader: RunReader, panorama: SplitPanorama) -> ExportT
     root = Path(data.evaluation if split == EVALUATION else data.panoramas)
     name = panorama.id if job.split == ALL and data.evaluation else plain
     path = panorama.path.relative_to(root).as_posix()
-    made_of = {"settings": _settings(job, reader), "source": reader.records[panorama.id].sha256}
+    record = reader.records[panorama.id]
+    made_of = {"settings": _settings(job, reader), "source": record.sha256}
+    if (masks := job.run.recipe.panorama.ignore_mask) and Path(masks).is_dir():  # else the settings have the mask
+        made_of[_IGNORE_MASK] = record.ignore_mask_sha256
     return ExportTask(panorama.id, name, path if name == plain else f"{split}/{path}", reader.only(panorama.id),
                       job.out, job.size == ORIGINAL, job.wanted, made_of, FORMATS[job.format].folder,
                       job.crop_views, job.overwrite)  # fmt: skip
@@ -222,6 +228,16 @@ def _settings(job: ExportJob, reader: RunReader) -> str:
     crops = [job.crop_views] if job.format == CROPS else []
     unknown = [] if recipe.unknown == UnknownConfig() else [recipe.unknown]
     return fingerprint(VERSION, reader.fingerprints[ENSEMBLE], recipe.classes.names, job.size, *crops, *unknown)
+
+
+def _note_ignore_masks(folder: ExportFolder, tasks: Sequence[ExportTask]) -> None:
+    """Take what exports of earlier versions, which did not note ignore masks, have written since a panorama's ensemble
+    was computed for what it would be now."""
+    for task in tasks:
+        noted = {key: value for key, value in task.made_of.items() if key != _IGNORE_MASK}
+        is_of_earlier_version = noted != task.made_of and folder.record(task.name).get("made_of") == noted
+        if is_of_earlier_version and folder.is_since(task.name, task.reader.computed_at(task.panorama_id)):
+            folder.note_origin(task.name, task.made_of)
 
 
 def _is_done(folder: ExportFolder, task: ExportTask) -> bool:

@@ -97,6 +97,21 @@ class ExportFolder:
                 and wanted <= record.get("files", {}).keys()
                 and all((self.path / file).is_file() for file in record["files"].values()))  # fmt: skip
 
+    def is_since(self, name: str, seconds: float) -> bool:
+        """Whether a panorama was marked done at a time or later; `seconds` since 1970."""
+        try:
+            return self._record_file(name).stat().st_mtime >= seconds
+        except OSError:
+            return False
+
+    def note_origin(self, name: str, made_of: Mapping[str, str]) -> None:
+        """Write down that a panorama's files are made from this, where its record says less of it.
+
+        Raises:
+            CacheError: the folder cannot be written.
+        """
+        write_whole(self._record_file(name), json.dumps({**self.record(name), "made_of": dict(made_of)}))
+
     def finish(self, name: str, made_of: Mapping[str, str], files: Mapping[str, str], facts: Mapping[str, Any]) -> None:
         """Mark a panorama done, once its files are there. Other files of before stay if they were made from the same,
         and are removed if not.

@@ -5,6 +5,7 @@ Legend: C classes, H W panorama (working size), 3 = RGB.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -156,6 +157,14 @@ class RunReader:
         entry = self._entry(ENSEMBLE, panorama_id)
         stored: Any = self.store.provenance(ENSEMBLE, self.fingerprints[ENSEMBLE], entry)["placement"]
         return Placement(**stored)
+
+    def computed_at(self, panorama_id: str) -> float:
+        """When its ensemble was stored, seconds since 1970; infinity where nobody knows."""
+        folder = self.store.path / ENSEMBLE / self.fingerprints[ENSEMBLE] / self._entry(ENSEMBLE, panorama_id)
+        try:
+            return folder.stat().st_mtime
+        except OSError:
+            return math.inf
 
     @property
     def sample_reader(self) -> StoreReader:

@@ -185,6 +185,41 @@ def test_a_rerun_writes_only_what_is_missing_or_was_made_of_something_else(finis
     assert read_notes(tmp_path / "out" / "labels" / "0.png")["source"]
 
 
+def mask_rows(folder: Path, name: str, rows: int) -> None:
+    """Paint a panorama's ignore mask: so many rows at its bottom."""
+    mask_HW = np.zeros((64, 128), np.uint8)
+    mask_HW[-rows:] = 255
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(mask_HW).save(folder / f"{name}.png")
+
+
+def ignored_rows(out: Path, name: str) -> int:
+    return int((pixels(out / "labels" / f"{name}.png") == IGNORE).all(axis=1).sum())
+
+
+@pytest.mark.parametrize("earlier_version", [False, True])
+def test_another_ignore_mask_of_a_panorama_concerns_its_maps_alone(own_finished: Path, earlier_version: bool) -> None:
+    masks, out = own_finished / "masks", own_finished / "out"
+    mask_rows(masks, "0", 8)
+    mask_rows(masks, "1", 8)
+    job = ExportJob(small_run(own_finished, panorama={"ignore_mask": str(masks)}), out, frozenset({"labels"}))
+    teacher_cache(job.run, silent)
+    assert export(job).written == 3
+    if earlier_version:  # which did not note the mask
+        for name in "012":
+            file = out / ".export" / f"{name}.json"
+            record = json.loads(file.read_text())
+            del record["made_of"]["ignore_mask"]
+            file.write_text(json.dumps(record))
+    mask_rows(masks, "0", 24)
+    teacher_cache(job.run, silent)
+    assert (export(job).written, ignored_rows(out, "0"), ignored_rows(out, "1")) == (1, 24, 8)
+    assert export(job).kept == 3
+    (masks / "1.png").unlink()
+    teacher_cache(job.run, silent)
+    assert (export(job).written, ignored_rows(out, "1")) == (1, 0)
+
+
 def test_panoramas_that_are_not_computed_are_counted_with_the_command_that_does(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
