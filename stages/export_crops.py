@@ -33,9 +33,10 @@ from pipeline.panorama.images import open_panorama
 from pipeline.panorama.level import level_image
 from pipeline.panorama.perspective import PerspectiveView, perspective_views
 from pipeline.panorama.sampling import PerspectiveSampler
+from stages.corrections import pixels_digest
 from stages.export_maps import CachedMaps
 from stages.files import write_picture, write_whole
-from stages.label_files import write_labels
+from stages.label_files import PIXELS, write_labels
 
 TABLE = "crops.csv"
 _OPTIONS = ("level", "down", "up", "nadir", "zenith", "tilt", "fov", "size")
@@ -135,7 +136,8 @@ def write_crops(
                                      height, width, view.vertical_fov)  # fmt: skip
         labels_hw = np.where(sampler.inside_hw, labels_HW.reshape(-1)[sampler.nearest_hw], np.uint8(IGNORE))
         write_picture(out / pair.image, Image.fromarray(sampler.image(image_HW3)), quality=_QUALITY)
-        write_labels(out / pair.label, labels_hw, recipe.classes, notes)
+        own_notes = {**notes, PIXELS: pixels_digest(labels_hw)}
+        write_labels(out / pair.label, labels_hw, recipe.classes, own_notes)
         written.append(pair)
     return written
 

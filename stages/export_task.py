@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -98,13 +98,21 @@ def export_panorama(task: ExportTask) -> PanoramaReport:
 def _require_unedited(task: ExportTask) -> None:
     """Refuse to overwrite or remove label maps that somebody has edited since they were exported."""
     is_stale = ExportFolder(task.out).record(task.name).get("made_of") != dict(task.made_of)
-    for output in (LABELS, RELIABLE):
-        path = task.out / task.folder / output / f"{task.name}.png"
-        if (is_stale or output in task.outputs) and is_edited(path):
+    for path in _label_maps(task, is_stale):
+        if is_edited(path):
             raise InputError(f"{path} has been edited since it was exported",
                              "people's corrections are not overwritten",
                              "Take them over with `goodsam import-labels`, and export into another folder or pass "
                              "--overwrite")  # fmt: skip
+
+
+def _label_maps(task: ExportTask, is_stale: bool) -> Iterator[Path]:
+    """The places of label maps that are written now or, where earlier ones are stale, removed."""
+    for output in (LABELS, RELIABLE):
+        if is_stale or output in task.outputs:
+            yield task.out / task.folder / output / f"{task.name}.png"
+    if CROPS_PART in task.outputs:
+        yield from sorted((task.out / LABELS / task.name).glob("*.png"))
 
 
 def _write(task: ExportTask, maps: CachedMaps) -> None:

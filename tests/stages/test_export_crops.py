@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 from pipeline.arrays import LabelArray
-from pipeline.classes import IGNORE
+from pipeline.classes import DENSEPASS_13, IGNORE
 from pipeline.errors import InputError, RecipeError
 from pipeline.panorama.config import PanoramaConfig, ViewsConfig
 from pipeline.recipe import Recipe
 from stages.export import ExportJob, export
 from stages.export_crops import crop_settings, crops_of, write_crops
-from stages.label_files import read_notes
+from stages.label_files import read_notes, write_labels
 from tests.stages.small_run import HEIGHT, WIDTH, read_product, small_run
 
 VIEWS = "level=4,down=1,up=0,nadir=0,zenith=1,fov=80,size=40"
@@ -70,6 +70,25 @@ def test_a_rerun_keeps_them_and_other_views_take_their_place(finished: Path, tmp
     assert len(rows_of(tmp_path)) == 6
     assert len(list((tmp_path / "images").rglob("*.jpg"))) == 6
     assert (tmp_path / "panoramas.csv").is_file()
+
+
+@pytest.mark.parametrize("keeps_notes", [False, True])
+def test_labels_that_somebody_has_edited_stay_unless_they_may_be_replaced(
+    finished: Path, tmp_path: Path, keeps_notes: bool
+) -> None:
+    export(job_of(finished, tmp_path))
+    edited = tmp_path / next(row["label"] for row in rows_of(tmp_path) if row["panorama"] == "0.png")
+    labels_hw = np.full((40, 40), 4, np.uint8)
+    if keeps_notes:
+        write_labels(edited, labels_hw, DENSEPASS_13, read_notes(edited))
+    else:
+        Image.fromarray(labels_hw).save(edited)
+    other = job_of(finished, tmp_path, views="level=2,down=0,up=0,nadir=0,zenith=0,size=40")
+    summary = export(other)
+    assert summary.written == 2 and "has been edited since it was exported" in summary.failed["0"]
+    assert (np.asarray(Image.open(edited)) == 4).all()
+    assert export(replace(other, overwrite=True)).written == 3
+    assert not edited.exists() or (np.asarray(Image.open(edited)) != 4).any()
 
 
 def test_label_files_say_what_they_are_of(finished: Path, tmp_path: Path) -> None:
