@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,15 @@ from stages.positions import Positions, read_positions
 from stages.reading import RunReader, require_several_assistants
 from stages.runner import run_tasks
 from stages.runs import Run
-from stages.splits import EVALUATION, LEARNING, SplitPanorama, all_panoramas, evaluation_panoramas, learning_panoramas
+from stages.splits import (
+    EVALUATION,
+    LEARNING,
+    SplitContents,
+    SplitPanorama,
+    survey_evaluation,
+    survey_learning,
+    survey_splits,
+)
 from stages.task_reports import PanoramaReport, follow, require_some_done
 from stages.unknown_table import write_unknown_table
 
@@ -158,7 +166,8 @@ def export(job: ExportJob, listener: Listener = silent) -> ExportSummary:
         CacheError: there is no cache of this recipe, files cannot be written, or another export is writing there.
     """
     began = time.monotonic()
-    panoramas = _panoramas(job)
+    contents = _contents(job)
+    panoramas = contents.panoramas
     reader = _open_reader(job, panoramas)
     folder = ExportFolder(job.out)
     positions = read_positions(job.positions) if job.positions else None
@@ -174,7 +183,8 @@ def export(job: ExportJob, listener: Listener = silent) -> ExportSummary:
         failed = _export_all(missing, job.workers, listener)
         if tasks:
             require_some_done(len(tasks), failed, "exported")
-        _finish(job, reader, positions, listener)
+        names = {_name(job, panorama) for panorama in (*panoramas, *contents.beyond_limit)}
+        _finish(job, reader, names, positions, listener)
     left_out = len(panoramas) - len(tasks)
     if left_out:
         listener(Note(STAGE, f"{left_out} of {counted(len(panoramas), 'panorama')} not in the cache and left out; "
@@ -186,12 +196,12 @@ def export(job: ExportJob, listener: Listener = silent) -> ExportSummary:
     return summary
 
 
-def _panoramas(job: ExportJob) -> list[SplitPanorama]:
+def _contents(job: ExportJob) -> SplitContents:
     recipe = job.run.recipe
     if job.split == EVALUATION and not recipe.data.evaluation:
         raise InputError("data.evaluation is empty", "--split evaluation exports its panoramas",
                          "Leave --split out, to export the panoramas of data.panoramas")  # fmt: skip
-    of_split = {LEARNING: learning_panoramas, EVALUATION: evaluation_panoramas, ALL: all_panoramas}
+    of_split = {LEARNING: survey_learning, EVALUATION: survey_evaluation, ALL: survey_splits}
     return of_split[job.split](recipe)
 
 
@@ -211,7 +221,7 @@ def _task(job: ExportJob, reader: RunReader, panorama: SplitPanorama) -> ExportT
     split, _, plain = panorama.id.partition("/")
     data = job.run.recipe.data
     root = Path(data.evaluation if split == EVALUATION else data.panoramas)
-    name = panorama.id if job.split == ALL and data.evaluation else plain
+    name = _name(job, panorama)
     path = panorama.path.relative_to(root).as_posix()
     record = reader.records[panorama.id]
     made_of = {"settings": _settings(job, reader), "source": record.sha256}
@@ -220,6 +230,11 @@ def _task(job: ExportJob, reader: RunReader, panorama: SplitPanorama) -> ExportT
     return ExportTask(panorama.id, name, path if name == plain else f"{split}/{path}", reader.only(panorama.id),
                       job.out, job.size == ORIGINAL, job.wanted, made_of, FORMATS[job.format].folder,
                       job.crop_views, job.overwrite)  # fmt: skip
+
+
+def _name(job: ExportJob, panorama: SplitPanorama) -> str:
+    """A panorama's name in the export: with its split where that has two."""
+    return panorama.id if job.split == ALL and job.run.recipe.data.evaluation else panorama.id.partition("/")[2]
 
 
 def _settings(job: ExportJob, reader: RunReader) -> str:
@@ -254,10 +269,12 @@ def _lost(task: ExportTask, death: WorkerError) -> PanoramaReport:
     return PanoramaReport(task.name, failed=ItemFailed(STAGE, task.name, str(death)))
 
 
-def _finish(job: ExportJob, reader: RunReader, positions: Positions | None, listener: Listener) -> None:
-    """Write what tells of all panoramas that the folder has of these settings."""
+def _finish(
+    job: ExportJob, reader: RunReader, names: Collection[str], positions: Positions | None, listener: Listener
+) -> None:
+    """Write what tells of all panoramas that there are by these names, and that the folder has of these settings."""
     found = ExportFolder(job.out).records({"settings": _settings(job, reader)})
-    records = {name: record for name, record in found if job.wanted <= record["files"].keys()}
+    records = {name: record for name, record in found if name in names and job.wanted <= record["files"].keys()}
     rows = {name: row_of_notes(name, record["facts"], positions) for name, record in records.items()}
     labels, written = reader.recipe.classes, FORMATS[job.format]
     if written.has_tables:

@@ -84,9 +84,7 @@ def evaluation_panoramas(recipe: Recipe) -> list[SplitPanorama]:
     Raises:
         InputError: the folder is missing or holds no panorama, or there are patterns for it and it is not set.
     """
-    if not _has_evaluation(recipe):
-        return learning_panoramas(recipe)
-    return _survey(Path(recipe.data.evaluation), EVALUATION, recipe).panoramas
+    return survey_evaluation(recipe).panoramas
 
 
 def all_panoramas(recipe: Recipe) -> list[SplitPanorama]:
@@ -107,7 +105,7 @@ def survey_splits(recipe: Recipe) -> SplitContents:
     has_evaluation, learning = _has_evaluation(recipe), survey_learning(recipe)
     if not has_evaluation:
         return learning
-    evaluation = _survey(Path(recipe.data.evaluation), EVALUATION, recipe)
+    evaluation = survey_evaluation(recipe)
     return SplitContents(
         learning.panoramas + evaluation.panoramas,
         {**learning.set_aside, **evaluation.set_aside},
@@ -123,6 +121,17 @@ def survey_learning(recipe: Recipe) -> SplitContents:
         InputError: as `learning_panoramas`.
     """
     return _survey(_learning_folder(recipe), LEARNING, recipe)
+
+
+def survey_evaluation(recipe: Recipe) -> SplitContents:
+    """All of `evaluation_panoramas`, and what their folder holds besides.
+
+    Raises:
+        InputError: as `evaluation_panoramas`.
+    """
+    if not _has_evaluation(recipe):
+        return survey_learning(recipe)
+    return _survey(Path(recipe.data.evaluation), EVALUATION, recipe)
 
 
 def _learning_folder(recipe: Recipe) -> Path:

@@ -16,8 +16,10 @@ from PIL import Image
 from pipeline.classes import DENSEPASS_13, IGNORE
 from pipeline.errors import InputError
 from pipeline.exchange.cvat import read_cvat
+from stages.events import silent
 from stages.export import ExportJob, export
 from stages.panorama_records import PanoramaRecords
+from stages.teacher_cache import teacher_cache
 from tests.stages.small_run import read_product, small_run
 
 
@@ -104,6 +106,25 @@ def test_a_rerun_of_a_format_writes_nothing_anew_but_its_summary(finished: Path,
     assert export(job).written == 0 and (tmp_path / "annotations.xml").read_bytes() == before
     with pytest.raises(InputError, match="holds an export of format cvat; this one is of format coco"):
         replace(job, format="coco")
+
+
+@pytest.mark.parametrize(
+    ("format_", "file"),
+    [("coco", "instances.json"), ("cvat", "annotations.xml"), ("labelstudio", "tasks.json"),
+     ("hf-dataset", "train/metadata.jsonl"), ("masks", "panoramas.csv")],
+)  # fmt: skip
+def test_pictures_that_are_gone_or_renamed_are_no_longer_listed(own_finished: Path, format_: str, file: str) -> None:
+    out, photos = own_finished / "out", own_finished / "photos"
+    job = job_of(own_finished, out, format_)
+    export(job)
+    assert "2.png" in (out / file).read_text()
+    (photos / "2.png").rename(photos / "1a.png")
+    teacher_cache(job.run, silent)
+    assert export(job).written == 1
+    assert "1a.png" in (out / file).read_text() and "2.png" not in (out / file).read_text()
+    few = replace(job, run=small_run(own_finished, data={"limit": 1}))
+    assert export(few).kept == 1
+    assert "1a.png" in (out / file).read_text(), "a limit says what is worked on, not what there is"
 
 
 def test_what_a_format_lacks_is_reported_before_anything_is_written(
