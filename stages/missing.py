@@ -70,8 +70,8 @@ class CachedPanoramas:
     ) -> list[SplitPanorama]:
         """The panoramas that are not complete.
 
-        Pictures of the size and time of change that the run has recorded are not read: 10,000 are some 100 GB. Others
-        are read once, unless the store is empty.
+        Pictures of the place, size and time of change that the run has recorded are not read: 10,000 are some 100 GB.
+        Others are read once, unless the store is empty: in another folder, other pictures may have both.
 
         Args:
             panoramas: those of the recipe.
@@ -130,7 +130,7 @@ class CachedPanoramas:
         before = size_and_time(panorama.path)
         self._sizes[panorama.id] = before[0]
         known = self._records.get(panorama.id)
-        if known is not None and (known.size, known.modified_ns) == before:
+        if known is not None and known.is_of(panorama.path, before):
             as_before = (known.path, known.ignore_mask_sha256) == (str(panorama.path), ignore_mask_sha256)
             return known if as_before else record_of(panorama.path, known.sha256, ignore_mask_sha256, before)
         if self._is_empty:

@@ -36,6 +36,17 @@ class PanoramaRecord:
     ignore_mask_sha256: str = ""
     """SHA-256 of its own ignore mask, where there is a folder of masks and it has one."""
 
+    def is_of(self, path: Path, now: tuple[int, int]) -> bool:
+        """Whether a file is the one that was read, and as it was then.
+
+        Args:
+            path: the file.
+            now: its `size_and_time`.
+        """
+        if (self.size, self.modified_ns) != now:
+            return False
+        return self.path == str(path) or Path(self.path).resolve() == path.resolve()
+
     def entry(self, product: Product) -> str:
         """Name of what the store has of it."""
         return product.entry(self.sha256, self.ignore_mask_sha256)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,9 @@ from tests.stages.small_run import discard, small_run, write_panorama
 
 @pytest.fixture
 def run(own_finished: Path) -> Run:
-    return small_run(own_finished)
+    own = small_run(own_finished)
+    to_do(own)  # the folder is a copy: its pictures are read once
+    return own
 
 
 @pytest.fixture
@@ -68,6 +72,29 @@ def test_a_copied_picture_is_read_once_and_known(run: Run, read: list[str]) -> N
 def test_a_changed_picture_is_read_and_missing(run: Run, read: list[str]) -> None:
     write_panorama(Path(run.recipe.data.panoramas) / "1.png", seed=77)
     assert to_do(run) == ["panoramas/1"] and read == ["1.png"]
+
+
+def test_a_moved_folder_is_read_once_and_another_one_is_not_taken_for_it(run: Run, read: list[str]) -> None:
+    photos = Path(run.recipe.data.panoramas)
+    moved = photos.rename(photos.with_name("moved"))
+    there = replace(run, recipe=replace(run.recipe, data=replace(run.recipe.data, panoramas=str(moved))))
+    assert to_do(there) == [] and sorted(read) == ["0.png", "1.png", "2.png"]
+    assert to_do(there) == [] and len(read) == 3, "what was read is recorded"
+    photos.mkdir()
+    for name in ("0.png", "1.png", "2.png"):
+        status = (moved / name).stat()
+        (photos / name).write_bytes((moved / name).read_bytes()[::-1] if name == "1.png" else b" " * status.st_size)
+        os.utime(photos / name, ns=(status.st_atime_ns, status.st_mtime_ns))
+    shutil.copy2(moved / "2.png", photos / "2.png")
+    assert to_do(run) == ["panoramas/0", "panoramas/1"]
+
+
+def test_a_link_to_the_folder_is_the_folder(run: Run, read: list[str]) -> None:
+    photos = Path(run.recipe.data.panoramas)
+    link = photos.with_name("link")
+    link.symlink_to(photos)
+    assert to_do(replace(run, recipe=replace(run.recipe, data=replace(run.recipe.data, panoramas=str(link))))) == []
+    assert read == []
 
 
 def test_another_mask_of_a_panorama_is_missing_without_reading_it(run: Run, read: list[str]) -> None:
