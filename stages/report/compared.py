@@ -19,12 +19,13 @@ from pipeline.accelerator import device_errors
 from pipeline.arrays import LabelArray
 from pipeline.cache.schema import ENSEMBLE
 from pipeline.classes import IGNORE
-from pipeline.errors import DeviceError, GoodSAMError, WeightsError
+from pipeline.errors import DeviceError, GoodSAMError, InputError, WeightsError
 from pipeline.evaluate.metrics import labels_at, resize_nearest
 from pipeline.settings import fingerprint
 from stages.events import Listener, Note, StageAdvanced, StageFinished, StageStarted, failure
 from stages.files import digest
 from stages.label_files import read_notes, write_labels
+from stages.models import StudentModel
 from stages.reading import RunReader
 from stages.runs import Run
 from stages.splits import evaluation_panoramas
@@ -93,25 +94,42 @@ class ComparedMaps:
         folder = StudentFolder(self.run.student)
         if not folder.is_finished:
             return {}
-        name = str(folder.record().get("fingerprint"))
-        wanted = {id_: self._made_of(id_, name) for id_ in self.names}
         try:
+            content = StudentModel(folder.final).identity
+            wanted = {id_: self._made_of(id_, content) for id_ in self.names}
+            earlier = self._of_earlier_version(folder)
             with device_errors("pass --device cpu"):
-                return self._maps(STUDENT, wanted, lambda: self._student(folder.final, device))
-        except (WeightsError, DeviceError) as error:
+                return self._maps(STUDENT, wanted, lambda: self._student(folder.final, device), earlier)
+        except (InputError, WeightsError, DeviceError) as error:
             self.listener(Note(STAGE, f"the layer of the student is left out: {error}"))
             return {}
 
-    def _maps(self, kind: str, wanted: Mapping[str, str], prepare: Callable[[], _Compute]) -> dict[str, Path]:
+    def _of_earlier_version(self, folder: StudentFolder) -> Callable[[str, Path], bool]:
+        """Tells whether a panorama's map, named by the student's fingerprint as earlier versions did, is of the student
+        that is there: one that is trained anew has the same."""
+        name, weights = str(folder.record().get("fingerprint")), (folder.final / "model.safetensors").stat().st_mtime
+        return lambda id_, path: (
+            read_notes(path).get(_MADE_OF) == self._made_of(id_, name) and path.stat().st_mtime >= weights
+        )
+
+    def _maps(
+        self,
+        kind: str,
+        wanted: Mapping[str, str],
+        prepare: Callable[[], _Compute],
+        is_kept: Callable[[str, Path], bool] = lambda _id, _path: False,
+    ) -> dict[str, Path]:
         """Write the maps that are missing; returns all that there are, by name.
 
         Args:
             kind: name of their folder.
             wanted: what a panorama's map is made of, by the panorama's id.
             prepare: returns what computes a map; called if one is missing.
+            is_kept: whether a map that says something else is right all the same, by the panorama's id and its file.
         """
         paths = {id_: self.folder / kind / f"{self.names[id_]}.png" for id_ in wanted}
-        missing = [id_ for id_, path in paths.items() if read_notes(path).get(_MADE_OF) != wanted[id_]]
+        missing = [id_ for id_, path in paths.items()
+                   if read_notes(path).get(_MADE_OF) != wanted[id_] and not is_kept(id_, path)]  # fmt: skip
         if missing:
             for id_, labels_HW in self._computed(kind, missing, prepare()):
                 if labels_HW is None:

@@ -14,7 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, IGNORE, LabelSet
 from pipeline.evaluate.metrics import labels_at
+from pipeline.settings import fingerprint
 from stages.events import Event, ItemFailed, Note
+from stages.label_files import write_labels
 from stages.predictor import load_predictor
 from stages.reading import RunReader
 from stages.report.run_source import RunReport, RunReportOptions, run_report
@@ -78,6 +80,33 @@ def test_a_rerun_writes_nothing_and_another_student_all(own_finished: Path) -> N
     before = layer(reported(run)[0], "panoramas/0", "student")
     with_student(own_finished, seed=1)
     assert (layer(reported(run)[0], "panoramas/0", "student") != before).any()
+
+
+def test_a_student_that_was_trained_anew_under_the_same_name_is_shown_as_it_is_now(own_finished: Path) -> None:
+    run = with_student(own_finished)
+    before = layer(reported(run)[0], "panoramas/0", "student")
+    record = (run.student / "final" / "training.json").read_bytes()
+    with_student(own_finished, seed=1)
+    (run.student / "final" / "training.json").write_bytes(record)
+    assert (layer(reported(run)[0], "panoramas/0", "student") != before).any()
+
+
+@pytest.mark.parametrize("trained_anew", [False, True])
+def test_maps_of_earlier_versions_are_kept_unless_the_student_is_younger(
+    own_finished: Path, trained_anew: bool
+) -> None:
+    run = with_student(own_finished)
+    reported(run)
+    maps = sorted((run.folder / "report-layers" / "student").rglob("*.png"))
+    reader = RunReader.open(run, all_panoramas(run.recipe))
+    for path in maps:
+        id_ = path.relative_to(run.folder / "report-layers" / "student").with_suffix("").as_posix()
+        named = fingerprint(1, reader.only_of([id_]).content_fingerprint(), f"{DENSEPASS_13.name} 0")
+        write_labels(path, np.zeros((64, 128), np.uint8), DENSEPASS_13, {"made_of": named})
+    if trained_anew:
+        with_student(own_finished)
+    reported(run)
+    assert [not np.asarray(Image.open(path)).any() for path in maps] == [not trained_anew] * 4
 
 
 def test_the_assistant_is_shown_without_sam(own_finished: Path) -> None:
