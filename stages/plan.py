@@ -134,7 +134,7 @@ def _measure(
             store.describe(product.stored_as, prints[product.name], describe(product, run.recipe))
         records = PanoramaRecords(run.panoramas)
         for id_ in wanted:
-            masks = states.masks_of(run, by_id[id_])
+            masks = states.masks_of(by_id[id_])
             task = PanoramaTask(by_id[id_], run.recipe, run.store.resolve(), prints, device, 1, *masks)
             report = cache_panorama(task)
             if report.fatal is not None:

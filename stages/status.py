@@ -6,13 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.cache.store import TeacherStore
-from pipeline.errors import GoodSAMError, counted, first_few
-from stages.files import digest
+from pipeline.errors import GoodSAMError, InputError, counted, first_few
+from pipeline.panorama.ignore_masks import IgnoreMasks
 from stages.json_lines import read_lines
 from stages.manifest import read_record, what_differs
 from stages.missing import StoredProducts
@@ -21,6 +21,7 @@ from stages.products import STAGE_ONE, fingerprints, products_of
 from stages.runs import Run
 from stages.splits import SplitContents, SplitPanorama, survey_splits
 from stages.students import StudentFolder
+from stages.teacher_cache import digests_of_own_masks
 
 DONE, STALE, MISSING, SET_ASIDE = "done", "stale", "missing", "set aside"
 _NONE = "0" * 16
@@ -38,7 +39,8 @@ class RunStatus:
     folder: str
     """Its folder."""
     panoramas: dict[str, int]
-    """Number of panoramas by state: done, stale (of other settings, or the picture has changed), missing, set aside."""
+    """Number of panoramas by state: done, stale (of other settings, or the picture or its ignore mask has changed),
+    missing, set aside."""
     to_compute: dict[str, int]
     """For how many panoramas each product is still to be computed."""
     changes: dict[str, str]
@@ -71,20 +73,16 @@ class PanoramaStates:
     """Why, by panorama."""
     problems: list[str]
     """What keeps stage one from running."""
-    contents: SplitContents
-    """The folders' contents."""
     notes: list[str]
     """As of `RunStatus`."""
+    masks: IgnoreMasks
+    """The ignore mask of each panorama; none where they cannot be used, which is one of the problems."""
+    own_masks: Mapping[str, str]
+    """Digest of each panorama's ignore mask, by its id, where there is a folder of masks."""
 
-    def masks_of(self, run: Run, panorama: SplitPanorama) -> tuple[str, str]:
-        """(File of a panorama's ignore mask, its digest where there is a folder of masks); empty for none.
-
-        Raises:
-            InputError: masks cannot be used.
-        """
-        masks = self.contents.ignore_masks(run.recipe)
-        own = masks.by_path.get(panorama.path)
-        return str(masks.of(panorama.path) or ""), digest(own) if own else ""
+    def masks_of(self, panorama: SplitPanorama) -> tuple[str, str]:
+        """(File of a panorama's ignore mask, its digest where there is a folder of masks); empty for none."""
+        return str(self.masks.of(panorama.path) or ""), self.own_masks.get(panorama.id, "")
 
 
 def run_status(run: Run) -> RunStatus:
@@ -119,6 +117,8 @@ def panorama_states(run: Run) -> PanoramaStates:
     """
     contents = survey_splits(run.recipe)
     prints, problems = _fingerprints(run)
+    masks, own_masks, unusable = _ignore_masks(run, contents)
+    problems += unusable
     known = PanoramaRecords(run.panoramas)
     failures = _last_failures(run.folder / "log.jsonl")
     earlier = _recorded_fingerprints(run)
@@ -132,7 +132,9 @@ def panorama_states(run: Run) -> PanoramaStates:
     for panorama in contents.panoramas:
         record = known.get(panorama.id)
         unchanged = record is not None and size_and_time(panorama.path) == (record.size, record.modified_ns)
-        lacks = stored.missing_of(record) if stored and record and unchanged else every
+        own_mask = record.ignore_mask_sha256 if unusable and record else own_masks.get(panorama.id, "")
+        now = replace(record, ignore_mask_sha256=own_mask) if record and unchanged else None
+        lacks = stored.missing_of(now) if stored and now else every
         if not lacks:
             by_id[panorama.id] = DONE
             continue
@@ -144,7 +146,7 @@ def panorama_states(run: Run) -> PanoramaStates:
             set_aside[panorama.id] = failures[panorama.id]
             del missing[panorama.id]
     notes = _about_damaged_lines(run.panoramas, known.damaged)
-    return PanoramaStates(by_id, missing, contents.panoramas, prints, set_aside, problems, contents, notes)
+    return PanoramaStates(by_id, missing, contents.panoramas, prints, set_aside, problems, notes, masks, own_masks)
 
 
 def _about_damaged_lines(file: Path, numbers: Sequence[int]) -> list[str]:
@@ -153,6 +155,15 @@ def _about_damaged_lines(file: Path, numbers: Sequence[int]) -> list[str]:
     return [f"{file} has {counted(len(numbers), 'damaged line')} ({first_few(numbers)}), passed over: `goodsam "
             "teacher-cache` looks at these panoramas again, and computes nothing that is in the store"
             ]  # fmt: skip
+
+
+def _ignore_masks(run: Run, contents: SplitContents) -> tuple[IgnoreMasks, Mapping[str, str], list[str]]:
+    """The panoramas' ignore masks, the digest of each one's own by its id, and what keeps them from being used."""
+    try:
+        masks = contents.ignore_masks(run.recipe)
+        return masks, digests_of_own_masks(masks, contents.panoramas), []
+    except InputError as error:
+        return IgnoreMasks(), {}, [str(error)]
 
 
 def _fingerprints(run: Run) -> tuple[Mapping[str, str], list[str]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from stages.events import silent
+from stages.plan import make_plan
 from stages.status import run_status, status_text
 from stages.teacher_cache import teacher_cache
 from tests.stages.small_run import discard, small_run
@@ -56,6 +58,31 @@ def test_changed_settings_name_what_is_computed_again(own_finished: Path) -> Non
     status = run_status(small_run(own_finished, fusion={"theta": 0.99}))
     assert status.changes == {"ensemble": "settings of fusion"}
     assert status.panoramas["stale"] == 4 and status.to_compute == {"masks": 0, "assistant": 0, "ensemble": 4}
+
+
+def paint_mask(folder: Path, name: str, rows: int) -> None:
+    mask_HW = np.zeros((64, 128), np.uint8)
+    mask_HW[-rows:] = 255
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(mask_HW).save(folder / f"{name}.png")
+
+
+def test_changed_ignore_masks_are_seen_and_those_that_cannot_be_used_are_a_problem(own_finished: Path) -> None:
+    masks = own_finished / "masks"
+    paint_mask(masks, "0", rows=8)
+    run = small_run(own_finished, panorama={"ignore_mask": str(masks)})
+    teacher_cache(run, silent)
+    assert run_status(run).panoramas["done"] == 4
+    paint_mask(masks, "0", rows=24)
+    paint_mask(masks, "1", rows=10)
+    status = run_status(run)
+    assert status.panoramas == {"done": 2, "stale": 2, "missing": 0, "set aside": 0}
+    assert status.to_compute == {"masks": 0, "assistant": 0, "ensemble": 2}
+    plan = make_plan(run, silent, sample=2, device="cpu")
+    assert plan.done == 4 and not any(plan.to_compute.values())
+    (masks / "1.png").write_bytes(b"no picture")
+    status = run_status(run)
+    assert "1.png cannot be opened as an image" in status.problems[0] and status.panoramas["done"] == 4
 
 
 def test_missing_weights_are_a_problem_and_done_panoramas_stay_done(own_finished: Path) -> None:
