@@ -25,7 +25,7 @@ from pipeline.panorama.images import OpenedPanorama, open_full_size, open_panora
 from pipeline.panorama.level import level_image, unlevel_values
 from pipeline.settings import fingerprint
 from stages.events import failure
-from stages.files import named_after_panorama
+from stages.files import named_after_panorama, writing
 from stages.label_files import MADE_BY, is_foreign, label_path, overlay_path, read_notes, write_labels
 from stages.map_files import map_facts, write_overlay
 from stages.models import Model
@@ -100,6 +100,7 @@ def _predict(task: PredictTask, predictor: Predictor) -> OpenedPanorama:
     labels_hw, confidence_hw = predict_labels(panorama, predictor, task.panorama, task.model.gives_probabilities)
     if task.overlays:
         image_hw3, source = open_full_size(task.file.path)
+        _unmark(labels_path, {**task.names, **made_of})
         write_overlay(picture_path, image_hw3, labels_hw, predictor.label_set, panorama.placement, fov, source.image)
     elif picture_path.is_file():  # that another network left; it would not be of these labels
         picture_path.unlink()
@@ -108,6 +109,18 @@ def _predict(task: PredictTask, predictor: Predictor) -> OpenedPanorama:
     # Last: this file is the mark that all of the panorama's outputs are there.
     write_labels(labels_path, labels_hw, predictor.label_set, notes)
     return panorama
+
+
+def _unmark(path: Path, made_of: Mapping[str, str]) -> None:
+    """Remove the labels that another network or picture has left: were this killed once the overlay is written, they
+    would vouch for that.
+
+    Raises:
+        CacheError: they cannot be removed.
+    """
+    if path.is_file() and not made_of.items() <= read_notes(path).items():
+        with writing(path):
+            path.unlink()
 
 
 def predict_labels(

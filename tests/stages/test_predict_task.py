@@ -97,6 +97,21 @@ def test_without_overlays_none_is_left_of_an_earlier_network(task: PredictTask) 
     assert not overlay_path(task.out, "street").exists()
 
 
+@pytest.mark.parametrize("network", ["one", "other"])
+def test_killed_before_its_labels_are_written_no_overlay_has_those_of_another_network_beside_it(
+    task: PredictTask, monkeypatch: pytest.MonkeyPatch, network: str
+) -> None:
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    predict_panorama(task, SkyAbove())
+    monkeypatch.setattr("stages.predict_task.write_labels", killed)
+    with pytest.raises(KeyboardInterrupt):
+        predict_panorama(replace(task, names={"model": network}), SkyAbove())
+    assert overlay_path(task.out, "street").is_file()
+    assert label_path(task.out, "street").exists() == (network == "one")
+
+
 def test_labels_of_another_panorama_stay_unless_they_may_be_replaced(task: PredictTask, tmp_path: Path) -> None:
     predict_panorama(task, SkyAbove())
     write_picture(tmp_path / "other" / "street.png", (HEIGHT * 2, WIDTH * 2))
