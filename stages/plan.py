@@ -179,7 +179,7 @@ def _room(run: Run, states: PanoramaStates) -> float | None:
         if state != DONE or panorama_id not in records:
             continue
         for product in products_of(run.recipe):
-            folder = run.store / product.name / states.prints[product.name] / records[panorama_id].entry(product)
+            folder = run.store / product.stored_as / states.prints[product.name] / records[panorama_id].entry(product)
             sizes.setdefault(product.name, []).append(sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()))
         if all(len(of_product) >= 5 for of_product in sizes.values()):
             break

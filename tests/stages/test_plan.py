@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.pretrained import DEMO
 from stages.events import silent
 from stages.plan import make_plan, plan_text
 from stages.status import run_status
-from tests.stages.small_run import small_run
+from stages.teacher_cache import teacher_cache
+from tests.stages.small_run import entry_of, small_run
 
 
 def test_a_plan_measures_a_sample_that_stays_in_the_cache(own_finished: Path) -> None:
@@ -29,6 +31,18 @@ def test_a_plan_measures_a_sample_that_stays_in_the_cache(own_finished: Path) ->
     text = plan_text(plan)
     assert "1 of the missing panoramas, computed now and kept" in text and "2 processes" in text
     assert run_status(run).panoramas["done"] == 5
+
+
+def test_the_room_is_that_of_every_assistant(own_finished: Path) -> None:
+    other = {"kind": "transformers", "name": str(DEMO / "student_start"), "label_set": "densepass13"}
+    run = small_run(own_finished, further_assistants=[other], data={"limit": 1})
+    teacher_cache(run, silent)
+    done = ("panoramas/0", "evaluation/9")
+    sizes = [sum(file.stat().st_size for file in entry_of(run, product, id_).rglob("*") if file.is_file())
+             for product in ("assistant_2", "assistants_blend", "ensemble") for id_ in done]  # fmt: skip
+    plan = make_plan(small_run(own_finished, further_assistants=[other]), silent, sample=0)
+    assert plan.to_compute["assistant_2"] == 2 and min(sizes) > 0
+    assert plan.store_gigabytes == pytest.approx(sum(sizes) / 1e9)
 
 
 def test_a_plan_of_a_finished_run_takes_nothing(own_finished: Path) -> None:
