@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +27,8 @@ from stages.teacher_cache import digests_of_own_masks
 DONE, STALE, MISSING, SET_ASIDE = "done", "stale", "missing", "set aside"
 _NONE = "0" * 16
 """Fingerprint under which nothing is stored."""
+_CURVES_HEAD, _CURVES_TAIL = 12, 4
+"""Bytes around each record of a file of curves: its length and checksums."""
 _SHOWN = 10
 """Set-aside panoramas that are listed for people; --json has all."""
 
@@ -218,11 +221,26 @@ def log_events(log: Path) -> list[dict[str, Any]]:
 
 
 def _student(run: Run) -> str:
-    if StudentFolder(run.student).is_finished:
+    student = StudentFolder(run.student)
+    if student.is_finished:
         return "finished"
-    steps = [event for event in log_events(run.folder / "log.jsonl")
-             if event.get("stage") == "distill" and event.get("event") == "Scalars"]  # fmt: skip
-    return f"step {steps[-1].get('step')} of {run.recipe.distill.steps}" if steps and run.student.is_dir() else ""
+    return f"step {steps_done(student)} of {run.recipe.distill.steps}" if student.path.is_dir() else ""
+
+
+def steps_done(student: StudentFolder) -> int:
+    """Steps of an unfinished student's training, up to the last one of which it has drawn curves."""
+    from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[attr-defined]  # here, as it takes a moment
+
+    files = sorted((student.path / "tensorboard").glob("events.*"), key=lambda file: file.stat().st_mtime)
+    steps, content, place = 0, files[-1].read_bytes() if files else b"", 0
+    while place + _CURVES_HEAD < len(content):
+        (length,) = struct.unpack_from("<Q", content, place)
+        record = content[place + _CURVES_HEAD :][:length]
+        if len(record) < length:  # a kill has cut it short
+            break
+        steps = Event.FromString(record).step
+        place += _CURVES_HEAD + length + _CURVES_TAIL
+    return steps
 
 
 def _evaluation(run: Run) -> dict[str, float]:

@@ -6,9 +6,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from stages.events import silent
+from stages.distill import distill
+from stages.events import Event, StageAdvanced, StageStarted, silent
+from stages.listeners import RunListeners
 from stages.plan import make_plan
 from stages.status import run_status, status_text
 from stages.teacher_cache import teacher_cache
@@ -95,11 +98,36 @@ def test_missing_weights_are_a_problem_and_done_panoramas_stay_done(own_finished
 
 
 def test_panoramas_that_failed_are_set_aside_with_the_reason_of_the_log(own_finished: Path) -> None:
-    from stages.listeners import RunListeners
-
     (own_finished / "photos" / "torn.png").write_bytes(b"\x89PNG\r\n torn")
     with RunListeners(own_finished / "cache" / "small") as listener:
         teacher_cache(small_run(own_finished), listener)
     status = run_status(small_run(own_finished))
     assert status.panoramas["set aside"] == 1
     assert "torn.png cannot be opened as an image" in status.set_aside["panoramas/torn"]
+
+
+def test_a_student_that_has_begun_has_the_steps_of_its_own_training(own_finished: Path) -> None:
+    run = small_run(own_finished)
+    with RunListeners(run.folder) as listener:
+        distill(run, listener)
+    assert run_status(run).student == "finished"
+    other = small_run(own_finished, student={"seed": 7}, distill={"steps": 20})
+
+    def killed_after(steps: int) -> str:
+        """The status once a training was killed."""
+
+        def hear(event: Event) -> None:
+            listener(event)
+            if isinstance(event, StageAdvanced if steps else StageStarted) and getattr(event, "done", 0) == steps:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt), RunListeners(run.folder) as listener:
+            distill(other, hear)
+        return run_status(other).student
+
+    assert killed_after(0) == "step 0 of 20"
+    assert killed_after(3) == "step 3 of 20"
+    assert killed_after(3) == "step 5 of 20", "it goes on from the checkpoint of step 2"
+    curves = max((other.student / "tensorboard").glob("events.*"), key=lambda file: file.stat().st_mtime)
+    curves.write_bytes(curves.read_bytes()[:-8])
+    assert run_status(other).student == "step 4 of 20"
