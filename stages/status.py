@@ -144,9 +144,10 @@ def panorama_states(run: Run) -> PanoramaStates:
         missing[panorama.id] = lacks
         was_done = bool(record and stored_earlier and not stored_earlier.missing_of(record))
         by_id[panorama.id] = STALE if was_done else MISSING
-        if not was_done and panorama.id in failures:
+        failed = failures.get(panorama.id)
+        if not was_done and failed and not _has_changed_since(panorama.path, float(failed.get("time") or 0)):
             by_id[panorama.id] = SET_ASIDE
-            set_aside[panorama.id] = failures[panorama.id]
+            set_aside[panorama.id] = str(failed.get("error"))
             del missing[panorama.id]
     notes = _about_damaged_lines(run.panoramas, known.damaged)
     return PanoramaStates(by_id, missing, contents.panoramas, prints, set_aside, problems, notes, masks, own_masks)
@@ -200,17 +201,27 @@ def _recorded_fingerprints(run: Run) -> Mapping[str, str]:
     return {name: about["fingerprint"] for name, about in recorded.items()}
 
 
-def _last_failures(log: Path) -> dict[str, str]:
-    """Panoramas that the last stage one set aside, with the reason; later success clears it."""
-    found: dict[str, str] = {}
+def _last_failures(log: Path) -> dict[str, dict[str, Any]]:
+    """Panoramas that the last stage one set aside, each with the event that says why; later success clears it."""
+    found: dict[str, dict[str, Any]] = {}
     for event in log_events(log):
         if event.get("stage") != STAGE_ONE:
             continue
         if event.get("event") == "StageStarted":
             found.clear()
         elif event.get("event") == "ItemFailed":
-            found[str(event.get("item"))] = str(event.get("error"))
+            found[str(event.get("item"))] = event
     return found
+
+
+def _has_changed_since(path: Path, seconds: float) -> bool:
+    """Whether a file, be it one with an old time of change that was put in its place, is younger than a time, seconds
+    since 1970."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return max(status.st_mtime, status.st_ctime) > seconds
 
 
 def log_events(log: Path) -> list[dict[str, Any]]:

@@ -104,6 +104,9 @@ def test_panoramas_that_failed_are_set_aside_with_the_reason_of_the_log(own_fini
     status = run_status(small_run(own_finished))
     assert status.panoramas["set aside"] == 1
     assert "torn.png cannot be opened as an image" in status.set_aside["panoramas/torn"]
+    shutil.copy2(own_finished / "photos" / "1.png", own_finished / "photos" / "torn.png")  # with its old time
+    status = run_status(small_run(own_finished))
+    assert (status.panoramas["set aside"], status.panoramas["missing"], status.set_aside) == (0, 1, {})
 
 
 def test_a_student_that_has_begun_has_the_steps_of_its_own_training(own_finished: Path) -> None:
