@@ -13,15 +13,15 @@ from pathlib import Path
 
 from pipeline.cache.store import TeacherStore
 from pipeline.errors import CacheError, GoodSAMError, counted
-from pipeline.recipe import Recipe
 from stages.claims import exclusive_lock
 from stages.events import Listener, Note
 from stages.manifest import describe, what_differs, write_manifest
 from stages.panorama_records import PanoramaRecords
 from stages.products import STAGE_ONE, fingerprints, products_of
+from stages.reading import RunReader
 from stages.runs import Run
-from stages.splits import SplitPanorama
-from stages.status import DONE, SET_ASIDE, PanoramaStates, log_events, panorama_states
+from stages.splits import SplitPanorama, learning_panoramas
+from stages.status import DONE, SET_ASIDE, PanoramaStates, log_events, panorama_states, steps_done
 
 STAGE = "plan"
 _GB = 1e9
@@ -110,7 +110,7 @@ def make_plan(run: Run, listener: Listener, *, sample: int = 1, workers: int = 0
         free_gigabytes=shutil.disk_usage(_existing(run.cache)).free / _GB,
         memory_gigabytes=memory,
         total_memory_gigabytes=_total_memory(),
-        distill_hours=_distill_hours(run.recipe, run.folder / "log.jsonl"),
+        distill_hours=_distill_hours(_steps_to_do(run, states), run.folder / "log.jsonl"),
         problems=problems,
     )
 
@@ -155,10 +155,14 @@ def _measure(
 
 def _times_of_log(run: Run) -> dict[str, float]:
     """Median seconds of a whole panorama in the last run of stage one that computed any."""
-    events = (event for event in log_events(run.folder / "log.jsonl")
-              if event.get("stage") == STAGE_ONE and event.get("event") == "StageAdvanced")  # fmt: skip
-    usual = [seconds for event in events if (seconds := float(event.get("seconds") or 0)) > 0]
-    return {"all": statistics.median(usual)} if usual else {}
+    runs: list[list[float]] = [[]]
+    for event in log_events(run.folder / "log.jsonl"):
+        if event.get("stage") == STAGE_ONE and event.get("event") == "StageStarted":
+            runs.append([])
+        elif event.get("stage") == STAGE_ONE and event.get("event") == "StageAdvanced":
+            runs[-1] += [seconds] if (seconds := float(event.get("seconds") or 0)) > 0 else []
+    last = next(filter(None, reversed(runs)), [])
+    return {"all": statistics.median(last)} if last else {}
 
 
 def _hours(seconds: Mapping[str, float], states: PanoramaStates, workers: int) -> float:
@@ -189,13 +193,28 @@ def _room(run: Run, states: PanoramaStates) -> float | None:
     return sum(mean[name] for names in states.missing.values() for name in names) / _GB
 
 
-def _distill_hours(recipe: Recipe, log: Path) -> float | None:
-    steps = [event for event in log_events(log)
-             if event.get("stage") == "distill" and event.get("event") == "StageAdvanced"]  # fmt: skip
-    usual = [float(event.get("seconds") or 0) for event in steps[-200:]]
+def _steps_to_do(run: Run, states: PanoramaStates) -> int:
+    """Steps of stage two that remain; all of them where the student of this recipe has not begun, or will learn from
+    panoramas that are still to be computed."""
+    steps = run.recipe.distill.steps
+    if states.missing or not run.student.is_dir():
+        return steps
+    from stages.distill import distill_job  # here, as torch takes seconds
+
+    try:
+        student = distill_job(run, RunReader.open(run, learning_panoramas(run.recipe))).folder
+    except GoodSAMError:  # `goodsam distill` says what is wrong
+        return steps
+    return 0 if student.is_finished else max(0, steps - steps_done(student))
+
+
+def _distill_hours(steps: int, log: Path) -> float | None:
+    done = [event for event in log_events(log)
+            if event.get("stage") == "distill" and event.get("event") == "StageAdvanced"]  # fmt: skip
+    usual = [float(event.get("seconds") or 0) for event in done[-200:]]
     if not usual:
-        return None
-    return statistics.median(usual) * recipe.distill.steps / 3600
+        return None if steps else 0.0
+    return statistics.median(usual) * steps / 3600
 
 
 def _peak_memory() -> float:
