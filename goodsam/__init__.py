@@ -191,7 +191,8 @@ def evaluate(run: Run, listener: Listener | None = None, *, device: str = "auto"
 
         chosen = choose_device(device)
         evaluation = stage(run, hearing, device=chosen)
-        return replace(evaluation, corrections=measure_corrections(run, hearing, chosen))
+        corrections = measure_corrections(run, evaluation.student, hearing, chosen)
+        return replace(evaluation, corrections=corrections)
 
 
 def predict(

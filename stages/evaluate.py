@@ -48,6 +48,8 @@ class Evaluation:
     """Has metrics.json, ladder.md, doubtful.md and overlays/."""
     metrics: dict[str, Any]
     """What metrics.json holds."""
+    student: Path | None = None
+    """Folder of the student that was measured; None for none."""
     doubtful: Sequence[Doubtful] = ()
     """The panoramas that deserve the most doubt."""
     corrections: str = ""
@@ -110,7 +112,7 @@ def evaluate(run: Run, listener: Listener, *, device: str = "cpu") -> Evaluation
         run.record_evaluation(name)
     if (doubt := doubt_of_first_id(found_ids, label_file_set(run.recipe))) and not run.recipe.data.labels_from_one:
         listener(Note(STAGE, doubt))
-    return Evaluation(job.out, metrics, doubtful)
+    return Evaluation(job.out, metrics, student and _measured_folder(run.recipe, student.folder), doubtful)
 
 
 def _controls(reader: RunReader, has_labels: bool, listener: Listener) -> RunControls:

@@ -11,26 +11,28 @@ import numpy as np
 
 from pipeline.arrays import LabelArray
 from pipeline.classes import IGNORE
-from pipeline.errors import counted
+from pipeline.errors import GoodSAMError, counted
 from pipeline.evaluate.metrics import ConfusionMatrix, labels_at
+from pipeline.recipe import Recipe
 from stages.corrections import Correction, correction_reader
 from stages.events import Listener, Note
 from stages.files import write_whole
 from stages.predictor import Predictor, load_predictor
 from stages.reading import RunReader
 from stages.runs import Run
-from stages.splits import all_panoramas
-from stages.students import StudentFolder
+from stages.splits import all_panoramas, learning_panoramas
+from stages.validation import hold_out
 
 STAGE = "eval"
 FILE = "corrections.json"
 
 
-def measure_corrections(run: Run, listener: Listener, device: str = "cpu") -> str:
+def measure_corrections(run: Run, student: Path | None, listener: Listener, device: str = "cpu") -> str:
     """Measure a run on the held-out corrections, at the working size; writes corrections.json into its evaluation.
 
     Args:
-        run: recipe and folder; with a student where stage two has finished one.
+        run: recipe and folder.
+        student: the student's folder, that of the ladder (`Evaluation.student`); None for none.
         listener: hears what is left out.
         device: torch device.
 
@@ -60,22 +62,29 @@ def measure_corrections(run: Run, listener: Listener, device: str = "cpu") -> st
         listener(Note(STAGE, f"none of {counted(len(corrected), 'corrected panorama')} is held out, so nothing is "
                              "measured on them: raise data.corrections_held_out or correct more"))  # fmt: skip
         return ""
-    rungs = _measure(run, reader, held_out, device)
-    record = {"panoramas": len(held_out), "learned_from": len(corrected) - len(held_out),
+    rungs = _measure(run.recipe, reader, held_out, load_predictor(student, device) if student else None)
+    learned = (corrected.keys() - held_out.keys()) & _ids_of_training(run.recipe, reader)
+    record = {"panoramas": len(held_out), "learned_from": len(learned),
               "rungs": {name: _record(matrix) for name, matrix in rungs.items()}}  # fmt: skip
     write_whole(run.evaluation / FILE, json.dumps(record, indent=1))
     return _table(record, run.evaluation / FILE)
 
 
+def _ids_of_training(recipe: Recipe, reader: RunReader) -> frozenset[str]:
+    """Panoramas that a student of the recipe is trained on: without those that it is validated on."""
+    try:
+        return frozenset(hold_out(reader.of(learning_panoramas(recipe)), recipe.distill.validation)[0].ids)
+    except GoodSAMError:  # then `distill` cannot train one
+        return frozenset()
+
+
 def _measure(
-    run: Run, reader: RunReader, held_out: Mapping[str, Correction], device: str
+    recipe: Recipe, reader: RunReader, held_out: Mapping[str, Correction], student: Predictor | None
 ) -> dict[str, ConfusionMatrix]:
-    folder = StudentFolder(run.student)
-    student: Predictor | None = load_predictor(folder.final, device) if folder.is_finished else None
     names = ("ensemble", "ensemble reliable", *(("student",) if student else ()))
-    rungs = {name: ConfusionMatrix(len(run.recipe.classes)) for name in names}
+    rungs = {name: ConfusionMatrix(len(recipe.classes)) for name in names}
     for panorama_id, correction in held_out.items():
-        truth_HW = correction.on_canvas(run.recipe, reader.placement(panorama_id))
+        truth_HW = correction.on_canvas(recipe, reader.placement(panorama_id))
         teacher = reader.teacher(panorama_id)
         truth_HW = np.where(teacher.ignored_HW, np.uint8(IGNORE), truth_HW)
         found: dict[str, LabelArray] = {

@@ -242,9 +242,10 @@ def test_a_damaged_export_leaves_corrections_of_before(team: Team) -> None:
     np.testing.assert_array_equal(team.stored("1"), team.corrected("1"))
 
 
-def with_corrections(team: Team, **data: object) -> Run:
+def with_corrections(team: Team, corrections_held_out: float = 0.2, **tables: object) -> Run:
     folder = team.run.folder.parent.parent
-    return small_run(folder, data={"corrections": str(team.corrections), **data})
+    data = {"corrections": str(team.corrections), "corrections_held_out": corrections_held_out}
+    return small_run(folder, data=data, **tables)
 
 
 def correct_all(team: Team) -> None:
@@ -302,10 +303,10 @@ def test_a_student_learns_corrections_and_eval_measures_those_held_out(team: Tea
     correct_all(team)
     run = with_corrections(team, corrections_held_out=0.0)
     events: list[Event] = []
-    distill(run, events.append)
+    student = distill(run, events.append)
     logged = [event.values for event in events if hasattr(event, "values")]  # type: ignore[union-attr]
     assert any("corrections" in values and values["corrections"] > 0 for values in logged)
-    table = measure_corrections(run, silent)
+    table = measure_corrections(run, student, silent)
     record = json.loads((run.evaluation / "corrections.json").read_text())
     assert record["panoramas"] == 1 and record["learned_from"] == 3
     truth_is_road = read_product(run, "ensemble", "evaluation/9")["ensemble_labels"][40:] == 0
