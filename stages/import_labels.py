@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from pipeline.classes import IGNORE
 from pipeline.errors import GoodSAMError, InputError, counted, first_few
 from pipeline.exchange.regions import LabelledPicture
-from pipeline.panorama.finding import SUFFIXES, folded_name
 from pipeline.panorama.images import picture_header
 from stages.claims import exclusive_lock
-from stages.corrections import ORIGINAL, WORKING, store_correction
+from stages.corrections import ORIGINAL, WORKING, pixels_digest, store_correction
 from stages.events import ItemFailed, Listener, Note, silent
 from stages.export_folder import size_of_export
 from stages.export_maps import CachedMaps
 from stages.files import digest
+from stages.import_matching import Matcher
 from stages.import_sources import Incoming, incoming
 from stages.reading import RunReader
 from stages.runs import Run
@@ -60,9 +60,8 @@ def import_labels(run: Run, source: Path, folder: Path, listener: Listener = sil
     """
     labels, size = run.recipe.classes, size_of_export(source) or size_of_export(source.parent)
     panoramas = all_panoramas(run.recipe)
-    matcher, exports = _Matcher(panoramas), _Exports(run, panoramas)
-    for _ in incoming(source, labels):  # an export that is damaged at its end stores nothing
-        pass
+    matcher, exports = Matcher(panoramas), _Exports(run, panoramas)
+    claims = _claims(incoming(source, labels), matcher)  # an export that is damaged at its end stores nothing
     failed: dict[str, str] = {}
     stored = known = unchanged = 0
     first_reason = ""
@@ -80,6 +79,7 @@ def import_labels(run: Run, source: Path, folder: Path, listener: Listener = sil
                     unchanged += 1
                     continue
                 _require_labelled(picture)
+                _require_one(panorama, claims[panorama.id])
             except InputError as error:
                 failed[item.name] = str(error)
                 first_reason = first_reason or error.found
@@ -117,46 +117,34 @@ class _Exports:
             return False
 
 
-class _Matcher:
-    """Finds the panorama that a labelling tool's picture is."""
-
-    def __init__(self, panoramas: Sequence[SplitPanorama]) -> None:
-        self._by_name: dict[str, list[SplitPanorama]] = {}
-        for panorama in panoramas:
-            plain = panorama.id.partition("/")[2]
-            for name in dict.fromkeys((panorama.id, plain, PurePosixPath(plain).name)):
-                self._by_name.setdefault(folded_name(name), []).append(panorama)
-        self._exact = {folded_name(panorama.id): panorama for panorama in panoramas}
-
-    def match(self, item: Incoming) -> tuple[SplitPanorama, LabelledPicture]:
-        """The panorama and its labels.
-
-        Raises:
-            InputError: no panorama has that name, several have, or the labels are refused.
-        """
-        if item.picture is None:
-            raise item.refused or InputError(f"{item.name} has no labels", "it must have some", "Export it again")
-        candidates = list(_candidates(item.name))
-        for name in candidates:
-            if name in self._exact:
-                return self._exact[name], item.picture
-            found = self._by_name.get(name, [])
-            if len(found) == 1:
-                return found[0], item.picture
-            if found:
-                ids = first_few([panorama.id for panorama in found])
-                raise InputError(f"{item.name} could belong to {ids}", "a picture's name must say which panorama it is",
-                                 "Put the panorama's folder in front of its name")  # fmt: skip
-        raise InputError(f"{item.name} is not a panorama of this run", "pictures are matched by path or file name",
-                         "Name the run that it was exported from, or correct its name")  # fmt: skip
+_Claims = list[tuple[str, str]]
+"""Names and contents of the label maps that a panorama is given."""
 
 
-def _candidates(name: str) -> list[str]:
-    """Names that a picture may have among the panoramas, the most specific first."""
-    path = PurePosixPath(name.replace("\\", "/").partition("?d=")[2] or name.replace("\\", "/"))
-    path = path.with_suffix("") if path.suffix.lower() in (*SUFFIXES, ".png") else path
-    parts = path.parts[1:] if path.is_absolute() else path.parts
-    return [folded_name(PurePosixPath(*parts[start:]).as_posix()) for start in range(len(parts))]
+def _claims(items: Iterable[Incoming], matcher: Matcher) -> dict[str, _Claims]:
+    """The label maps that label something, by the id of their panorama.
+
+    Raises:
+        InputError: the source is damaged.
+    """
+    claims: dict[str, _Claims] = {}
+    for item in items:
+        with suppress(InputError):  # it is set aside when its turn comes
+            panorama, picture = matcher.match(item)
+            _require_labelled(picture)
+            claims.setdefault(panorama.id, []).append((item.name, pixels_digest(picture.labels_hw)))
+    return claims
+
+
+def _require_one(panorama: SplitPanorama, claims: _Claims) -> None:
+    """Refuse labels of a panorama that is given different ones.
+
+    Raises:
+        InputError: it is.
+    """
+    if len({content for _, content in claims}) > 1:
+        raise InputError(f"{first_few([name for name, _ in claims])} are different labels of {panorama.id}",
+                         "a panorama has one correction", "Leave out all but one")  # fmt: skip
 
 
 def _require_size(panorama: SplitPanorama, picture: LabelledPicture, run: Run, exported: str) -> str:

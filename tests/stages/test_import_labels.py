@@ -214,6 +214,25 @@ def test_what_cannot_be_used_is_set_aside_with_one_sentence_each(team: Team) -> 
     np.testing.assert_array_equal(team.stored("1"), team.corrected("1"), "it would have taken its place")
 
 
+def test_of_different_labels_of_one_panorama_none_is_taken(team: Team) -> None:
+    for folder, name in (("a", "1"), ("b", "0"), ("b", "1"), ("c", "0")):
+        path = team.work / "in" / folder / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(team.corrected(name)).save(path)
+    assert team.imported(team.work / "in") == 2, "the same twice is no contradiction"
+    changed = team.corrected("1")
+    changed[:5] = 3
+    Image.fromarray(changed).save(team.work / "in" / "b" / "1.png")
+    events: list[Event] = []
+    team.imported(team.work / "in", events)
+    told = {event.item: event.error for event in events if isinstance(event, ItemFailed)}
+    assert told.keys() == {"a/1.png", "b/1.png"}
+    assert "a/1.png, b/1.png are different labels of panoramas/1" in told["a/1.png"]
+    np.testing.assert_array_equal(team.stored("1"), team.corrected("1"))
+    Image.fromarray(np.full((64, 128), IGNORE, np.uint8)).save(team.work / "in" / "a" / "1.png")
+    assert team.imported(team.work / "in") == 1, "what labels nothing contradicts nothing"
+
+
 def test_a_damaged_export_changes_nothing(team: Team) -> None:
     out = team.exported("cvat")
     text = (out / "annotations.xml").read_text()
