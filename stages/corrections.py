@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -27,7 +27,7 @@ from pipeline.panorama.level import level_values
 from pipeline.panorama.placement import Placement
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
-from stages.files import digest
+from stages.files import digest, write_whole
 from stages.label_files import PIXELS, is_foreign, read_notes, write_labels
 from stages.panorama_records import PanoramaRecord
 from stages.splits import EVALUATION
@@ -92,7 +92,7 @@ def find_corrections(folder: str) -> Corrections:
     """The corrections that `data.corrections` names; none where it is empty.
 
     Raises:
-        InputError: it is no folder, or a file in it is no correction.
+        InputError: it is no folder, a file in it is no correction, or two differ that are of one picture.
     """
     if not folder:
         return Corrections({})
@@ -101,37 +101,83 @@ def find_corrections(folder: str) -> Corrections:
         raise InputError(f"data.corrections is {folder}, which is not a folder", "`goodsam import-labels` makes it",
                          "Run that first, or correct the setting")  # fmt: skip
     found: dict[str, Correction] = {}
-    for path in sorted(root.rglob("*.png")):
-        if REPLACED in path.relative_to(root).parts:
-            continue
+    for path in _files(root):
         notes = read_notes(path)
         if not isinstance(notes.get("source"), str) or notes.get("size") not in (ORIGINAL, WORKING):
             raise InputError(f"{path} does not say which picture it corrects",
                              "`goodsam import-labels` writes it into the file",
                              "Import it with that command")  # fmt: skip
-        found[notes["source"]] = Correction(path, notes["source"], notes["size"], digest(path))
+        correction = Correction(path, notes["source"], notes["size"], digest(path))
+        other = found.setdefault(correction.source, correction)
+        if other.digest != correction.digest:
+            raise InputError(f"{other.path} and {path} correct the same picture, and differ",
+                             "a picture has one correction",
+                             "Delete the older one, or import the labels that count again")  # fmt: skip
     return Corrections(found)
 
 
-def store_correction(
-    folder: Path, panorama_id: str, labels_hw: LabelArray, labels: LabelSet, source: str, size: str
-) -> bool:
-    """Write a correction; one of before that differs is kept aside. Returns whether anything has changed.
+class CorrectionFolder:
+    """A folder that corrections are stored in; one of before that another takes the place of is kept aside."""
 
-    Raises:
-        CacheError: it cannot be written.
-    """
-    path = folder / f"{panorama_id}.png"
-    notes = {"source": source, "size": size, "classes": list(labels.names)}
-    if path.is_file():
-        before = read_notes(path)
-        if {key: before.get(key) for key in notes} == notes and np.array_equal(np.asarray(Image.open(path)), labels_hw):
-            return False
-        aside = folder / REPLACED / digest(path)[:12] / f"{panorama_id}.png"
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(path.read_bytes())
-    write_labels(path, labels_hw, labels, notes)
-    return True
+    def __init__(self, path: Path) -> None:
+        """Look at what is there.
+
+        Args:
+            path: the folder; it need not be there.
+        """
+        self._path = path
+        self._of_source: dict[str, list[Path]] = {}
+        for file in _files(path):
+            self._of_source.setdefault(str(read_notes(file).get("source")), []).append(file)
+
+    def has(self, source: str) -> bool:
+        """Whether a picture has a correction.
+
+        Args:
+            source: SHA-256 of its file.
+        """
+        return source in self._of_source
+
+    def store(self, panorama_id: str, labels_hw: LabelArray, labels: LabelSet, source: str, size: str) -> bool:
+        """Write a picture's correction. Returns whether anything has changed.
+
+        Raises:
+            CacheError: it cannot be written.
+        """
+        notes = {"source": source, "size": size, "classes": list(labels.names)}
+        before = self._of_source.get(source, [])  # under names that the picture had
+        kept = next((path for path in before if _holds(path, labels_hw, notes)), None)
+        path = kept or self._place(panorama_id, source)
+        if not kept:
+            if path.is_file():
+                self._put_aside(path)
+            write_labels(path, labels_hw, labels, notes)
+        others = [other for other in before if other != path]
+        for other in others:
+            self._put_aside(other)
+            other.unlink()
+        self._of_source[source] = [path]
+        return kept is None or bool(others)
+
+    def _place(self, panorama_id: str, source: str) -> Path:
+        """Where a picture's correction is written; not where another picture's lies, which once had its name."""
+        path = self._path / f"{panorama_id}.png"
+        return path if read_notes(path).get("source", source) == source else path.with_stem(f"{path.stem} {source[:8]}")
+
+    def _put_aside(self, path: Path) -> None:
+        aside = self._path / REPLACED / digest(path)[:12] / path.relative_to(self._path)
+        write_whole(aside, path.read_bytes())
+
+
+def _files(folder: Path) -> list[Path]:
+    """The corrections of a folder, sorted; without those kept aside."""
+    return [path for path in sorted(folder.rglob("*.png")) if REPLACED not in path.relative_to(folder).parts]
+
+
+def _holds(path: Path, labels_hw: LabelArray, notes: Mapping[str, Any]) -> bool:
+    """Whether a correction of before has these labels, and says the same of itself."""
+    before = read_notes(path)
+    return {key: before.get(key) for key in notes} == notes and np.array_equal(np.asarray(Image.open(path)), labels_hw)
 
 
 def read_ids(path: Path, labels: LabelSet) -> LabelArray:

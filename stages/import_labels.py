@@ -14,7 +14,7 @@ from pipeline.errors import GoodSAMError, InputError, counted, first_few
 from pipeline.exchange.regions import LabelledPicture
 from pipeline.panorama.images import picture_header
 from stages.claims import exclusive_lock
-from stages.corrections import ORIGINAL, WORKING, pixels_digest, store_correction
+from stages.corrections import ORIGINAL, WORKING, CorrectionFolder, pixels_digest
 from stages.events import ItemFailed, Listener, Note, silent
 from stages.export_folder import size_of_export
 from stages.export_maps import CachedMaps
@@ -66,6 +66,7 @@ def import_labels(run: Run, source: Path, folder: Path, listener: Listener = sil
     stored = known = unchanged = 0
     first_reason = ""
     with exclusive_lock(folder, STAGE):
+        corrections = CorrectionFolder(folder)
         for item in incoming(source, labels):
             if item.picture is None and item.refused is None:
                 unchanged += 1
@@ -74,18 +75,18 @@ def import_labels(run: Run, source: Path, folder: Path, listener: Listener = sil
                 panorama, picture = matcher.match(item)
                 its_size = _require_size(panorama, picture, run, size)
                 sha256 = _require_content(panorama, picture)
-                is_corrected = (folder / f"{panorama.id}.png").is_file()  # by an earlier import
+                is_corrected = corrections.has(sha256)  # by an earlier import
                 if not is_corrected and exports.has(panorama.id, picture, its_size):
                     unchanged += 1
                     continue
                 _require_labelled(picture)
-                _require_one(panorama, claims[panorama.id])
+                _require_one(claims.get(sha256, []))
             except InputError as error:
                 failed[item.name] = str(error)
                 first_reason = first_reason or error.found
                 listener(ItemFailed(STAGE, item.name, str(error)))
                 continue
-            changed = store_correction(folder, panorama.id, picture.labels_hw, labels, sha256, its_size)
+            changed = corrections.store(panorama.id, picture.labels_hw, labels, sha256, its_size)
             stored, known = stored + changed, known + (not changed)
     if not stored + known + unchanged:
         reason = first_reason or "nobody has labelled anything in it"
@@ -118,11 +119,11 @@ class _Exports:
 
 
 _Claims = list[tuple[str, str]]
-"""Names and contents of the label maps that a panorama is given."""
+"""Names and contents of the label maps that a picture is given."""
 
 
 def _claims(items: Iterable[Incoming], matcher: Matcher) -> dict[str, _Claims]:
-    """The label maps that label something, by the id of their panorama.
+    """The label maps that label something, by the content of their picture.
 
     Raises:
         InputError: the source is damaged.
@@ -132,19 +133,19 @@ def _claims(items: Iterable[Incoming], matcher: Matcher) -> dict[str, _Claims]:
         with suppress(InputError):  # it is set aside when its turn comes
             panorama, picture = matcher.match(item)
             _require_labelled(picture)
-            claims.setdefault(panorama.id, []).append((item.name, pixels_digest(picture.labels_hw)))
+            claims.setdefault(digest(panorama.path), []).append((item.name, pixels_digest(picture.labels_hw)))
     return claims
 
 
-def _require_one(panorama: SplitPanorama, claims: _Claims) -> None:
-    """Refuse labels of a panorama that is given different ones.
+def _require_one(claims: _Claims) -> None:
+    """Refuse labels of a picture that is given different ones.
 
     Raises:
         InputError: it is.
     """
     if len({content for _, content in claims}) > 1:
-        raise InputError(f"{first_few([name for name, _ in claims])} are different labels of {panorama.id}",
-                         "a panorama has one correction", "Leave out all but one")  # fmt: skip
+        raise InputError(f"{first_few([name for name, _ in claims])} are different labels of one picture",
+                         "a picture has one correction", "Leave out all but one")  # fmt: skip
 
 
 def _require_size(panorama: SplitPanorama, picture: LabelledPicture, run: Run, exported: str) -> str:

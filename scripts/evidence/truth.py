@@ -21,7 +21,7 @@ from pipeline.cache.schema import ASSISTANT, ENSEMBLE
 from pipeline.cache.store import TeacherStore
 from pipeline.classes import IGNORE
 from pipeline.panorama.edges import label_edges
-from stages.corrections import ORIGINAL, store_correction
+from stages.corrections import ORIGINAL, CorrectionFolder
 from stages.files import put_in_place
 from stages.manifest import write_manifest
 from stages.panorama_records import PanoramaRecords
@@ -106,9 +106,10 @@ def with_corrections(run: Run, labels: Path, count: int, folder: Path) -> Run:
     learned = RunReader.open(run, learning_panoramas(run.recipe))
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    corrections = CorrectionFolder(partial)
     for panorama_id in learned.ids[:count]:
         source = learned.records[panorama_id].sha256
-        store_correction(partial, panorama_id, read_truth(labels, panorama_id), run.recipe.classes, source, ORIGINAL)
+        corrections.store(panorama_id, read_truth(labels, panorama_id), run.recipe.classes, source, ORIGINAL)
     put_in_place(partial, folder)
     return with_data(run, corrections=str(folder.absolute()), corrections_held_out=0.0)
 

@@ -16,12 +16,13 @@ from pipeline.class_tables import colour_table
 from pipeline.classes import DENSEPASS_13, IGNORE
 from pipeline.errors import InputError
 from pipeline.panorama.placement import Placement
+from pipeline.settings import file_digest
 from stages.corrections import correction_reader, find_corrections
 from stages.distill import distill, distill_job
 from stages.events import Event, ItemFailed, Note, silent
 from stages.export import ExportJob, export
 from stages.import_labels import import_labels
-from stages.label_files import read_notes
+from stages.label_files import read_notes, write_labels
 from stages.measure_corrections import measure_corrections
 from stages.reading import RunReader
 from stages.runs import Run
@@ -191,6 +192,62 @@ def test_a_later_correction_replaces_one_of_before_which_is_kept(team: Team) -> 
     assert len(find_corrections(str(team.corrections)).by_source) == 1
 
 
+def test_a_later_correction_replaces_one_of_before_under_another_name(team: Team) -> None:
+    (team.work / "in").mkdir(parents=True)
+    Image.fromarray(team.corrected("1")).save(team.work / "in" / "1.png")
+    team.imported(team.work / "in")
+    photos = Path(team.run.recipe.data.panoramas)
+    (photos / "1.png").rename(photos / "0a.png")  # sorts before it
+    (team.work / "in" / "1.png").rename(team.work / "in" / "0a.png")
+    assert team.imported(team.work / "in") == 0, "it is known"
+    again = team.corrected("1")
+    again[:5] = 0
+    Image.fromarray(again).save(team.work / "in" / "0a.png")
+    assert team.imported(team.work / "in") == 1
+    (found,) = find_corrections(str(team.corrections)).by_source.values()
+    np.testing.assert_array_equal(np.asarray(Image.open(found.path)), again)
+    kept = [path for path in team.corrections.rglob("*.png") if ".replaced" in path.parts]
+    np.testing.assert_array_equal(np.asarray(Image.open(kept[0])), team.corrected("1"))
+
+
+def test_pictures_that_swap_their_names_keep_their_corrections(team: Team) -> None:
+    correct_all(team)
+    photos = Path(team.run.recipe.data.panoramas)
+    for before, after in (("1", "swap"), ("2", "1"), ("swap", "2")):
+        (photos / f"{before}.png").rename(photos / f"{after}.png")
+    again = {name: np.roll(team.corrected(name), 9) for name in "12"}
+    for name, labels in again.items():  # one after another
+        shutil.rmtree(team.work / "in")
+        (team.work / "in").mkdir()
+        Image.fromarray(labels).save(team.work / "in" / f"{name}.png")
+        assert team.imported(team.work / "in") == 1
+        assert len(find_corrections(str(team.corrections)).by_source) == 4
+    found = find_corrections(str(team.corrections)).by_source
+    for name, labels in again.items():
+        path = found[file_digest(photos / f"{name}.png")].path
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), labels)
+
+
+def test_two_files_that_correct_one_picture_differently_are_refused(team: Team) -> None:
+    correct_all(team)
+    of_one = team.corrections / "panoramas" / "1.png"
+    shutil.copy(of_one, team.corrections / "copy.png")
+    assert len(find_corrections(str(team.corrections)).by_source) == 4, "a copy contradicts nothing"
+    write_labels(team.corrections / "copy.png", team.corrected("0"), DENSEPASS_13, read_notes(of_one))
+    with pytest.raises(InputError, match=r"copy\.png and .*1\.png correct the same picture.*Delete the older one"):
+        find_corrections(str(team.corrections))
+
+
+def test_different_labels_of_two_copies_of_a_picture_are_set_aside(team: Team) -> None:
+    photos = Path(team.run.recipe.data.panoramas)
+    shutil.copy(photos / "1.png", photos / "1 copy.png")
+    (team.work / "in").mkdir(parents=True)
+    Image.fromarray(team.corrected("1")).save(team.work / "in" / "1.png")
+    Image.fromarray(team.corrected("0")).save(team.work / "in" / "1 copy.png")
+    with pytest.raises(InputError, match=r"1 copy\.png, 1\.png are different labels of one picture"):
+        team.imported(team.work / "in")
+
+
 def test_what_cannot_be_used_is_set_aside_with_one_sentence_each(team: Team) -> None:
     folder = team.work / "in"
     folder.mkdir(parents=True)
@@ -227,7 +284,7 @@ def test_of_different_labels_of_one_panorama_none_is_taken(team: Team) -> None:
     team.imported(team.work / "in", events)
     told = {event.item: event.error for event in events if isinstance(event, ItemFailed)}
     assert told.keys() == {"a/1.png", "b/1.png"}
-    assert "a/1.png, b/1.png are different labels of panoramas/1" in told["a/1.png"]
+    assert "a/1.png, b/1.png are different labels of one picture" in told["a/1.png"]
     np.testing.assert_array_equal(team.stored("1"), team.corrected("1"))
     Image.fromarray(np.full((64, 128), IGNORE, np.uint8)).save(team.work / "in" / "a" / "1.png")
     assert team.imported(team.work / "in") == 1, "what labels nothing contradicts nothing"
