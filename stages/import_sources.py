@@ -15,7 +15,9 @@ from pipeline.exchange.cvat import read_cvat
 from pipeline.exchange.labelstudio import read_labelstudio
 from pipeline.exchange.regions import LabelledPicture
 from stages.corrections import pixels_digest, read_ids
-from stages.export_folder import DESCRIPTION
+from stages.export_folder import DESCRIPTION, size_of_export
+from stages.export_formats import DATASET_FOLDER
+from stages.export_task import LABELS, OUTPUTS, PARTS, RELIABLE
 from stages.label_files import PIXELS, read_notes
 
 _XML = "annotations.xml"
@@ -56,17 +58,35 @@ def _of_folder(folder: Path, labels: LabelSet) -> Iterator[Incoming]:
         yield from _of_export(_XML, _bytes_of(folder / _XML), labels)
         return
     root = folder / "labels" if (folder / DESCRIPTION).is_file() and (folder / "labels").is_dir() else folder
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() == ".png" and path.is_file())
+    files = [path for path in _pngs(root) if not _is_other_map(path)]
     if not files:
         exports = [path for path in sorted(folder.glob("*.json")) if path.name not in (DESCRIPTION, "labels.json")]
         if len(exports) == 1:
             yield from _of_export(exports[0].name, _bytes_of(exports[0]), labels)
             return
         raise InputError(
-            f"{folder} has no PNG, {_XML} or single JSON file", _EXPECTED, "Name the folder of corrections"
+            f"{folder} has no PNG that holds labels, {_XML} or single JSON file",
+            _EXPECTED,
+            "Name the folder of corrections",
         )
     for path in files:
         yield _of_png(path, path.relative_to(root).as_posix(), labels)
+
+
+def _pngs(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".png" and path.is_file())
+
+
+def _is_other_map(path: Path) -> bool:
+    """Whether a PNG is a map of an export that holds no labels, or the reliable part of labels that it has too."""
+    out = next((parent for parent in path.parents if size_of_export(parent)), None)
+    if out is None:
+        return False
+    output, *more = path.relative_to(out).parts
+    if output == DATASET_FOLDER and more:
+        out, output = out / DATASET_FOLDER, more[0]
+    is_only = output == RELIABLE and not (out / LABELS).is_dir()
+    return output in {**OUTPUTS, **PARTS} and output != LABELS and not is_only
 
 
 def _of_png(path: Path, name: str, labels: LabelSet) -> Incoming:

@@ -61,6 +61,29 @@ def test_of_an_export_only_its_labels_are_pictures(tmp_path: Path) -> None:
     assert [item.name for item in found(tmp_path)] == ["a.png"]
 
 
+EXPORT = '{"kind": "goodsam export", "run": "r", "split": "all", "size": "working", "format": "masks"}'
+
+
+@pytest.mark.parametrize("labels", ["labels", "train/labels"])
+def test_of_exports_below_a_folder_only_their_labels_are_pictures(tmp_path: Path, labels: str) -> None:
+    out = tmp_path / "one"
+    save(out / labels / "a.png")
+    (out / "export.json").write_text(EXPORT)
+    for name in ("reliability", "reliable", "confidence", "masks", "images"):
+        save((out / labels).parent / name / "a.png")
+    save(tmp_path / "mine" / "masks" / "a.png")
+    assert [item.name for item in found(tmp_path)] == ["mine/masks/a.png", f"one/{labels}/a.png"]
+
+
+def test_maps_of_an_export_that_are_no_labels_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_text(EXPORT)
+    save(tmp_path / "reliable" / "a.png")
+    save(tmp_path / "reliability" / "a.png")
+    assert [item.name for item in found(tmp_path)] == ["reliable/a.png"]
+    with pytest.raises(InputError, match="reliability has no PNG that holds labels"):
+        found(tmp_path / "reliability")
+
+
 def test_a_map_as_it_was_exported_has_no_picture_and_a_changed_one_has(tmp_path: Path) -> None:
     noted = {"pixels": pixels_digest(LABELS_hw), "source": "ab"}
     write_labels(tmp_path / "same.png", LABELS_hw, DENSEPASS_13, noted)
@@ -97,7 +120,7 @@ def test_the_one_json_file_of_a_folder_is_an_export_of_label_studio(tmp_path: Pa
     (tmp_path / "project-7.json").write_text("[]")
     assert found(tmp_path) == []
     (tmp_path / "project-8.json").write_text("[]")
-    with pytest.raises(InputError, match=r"has no PNG, annotations\.xml or single JSON file"):
+    with pytest.raises(InputError, match=r"has no PNG that holds labels, annotations\.xml or single JSON file"):
         found(tmp_path)
 
 
