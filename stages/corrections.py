@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,7 +31,7 @@ from pipeline.settings import fingerprint
 from stages.files import digest, write_whole
 from stages.label_files import PIXELS, is_foreign, read_notes, write_labels
 from stages.panorama_records import PanoramaRecord
-from stages.splits import EVALUATION
+from stages.splits import EVALUATION, evaluation_panoramas
 
 REPLACED = ".replaced"
 ORIGINAL, WORKING = "original", "working"
@@ -64,15 +65,6 @@ class Correction:
             placed = place.at_size(*labels_hw.shape)
             labels_hw = level_values(placed.put(labels_hw, IGNORE), placed)
         return resize_nearest(labels_hw, recipe.panorama.height, recipe.panorama.width)
-
-    def is_held_out(self, panorama_id: str, share: float) -> bool:
-        """Whether it is measured on rather than learned from; the same for ever for a picture's content.
-
-        Args:
-            panorama_id: the panorama's id in the run.
-            share: `data.corrections_held_out`.
-        """
-        return panorama_id.startswith(f"{EVALUATION}/") or int(self.source[:8], 16) < share * 16**8
 
 
 @dataclass(frozen=True)
@@ -275,11 +267,13 @@ class CorrectionReader:
     """The run's."""
     reader: KnownPanoramas
     """Knows content and placement of the panoramas."""
+    evaluated: frozenset[str]
+    """SHA-256 of the pictures of `data.evaluation`, as far as they are known."""
 
     def __call__(self, panorama_id: str) -> LabelArray | None:
         """Corrected labels at the working size; None where there are none, or they are held out."""
         correction = self.of(panorama_id)
-        if correction is None or correction.is_held_out(panorama_id, self.recipe.data.corrections_held_out):
+        if correction is None or self.is_held_out(correction):
             return None
         return correction.on_canvas(self.recipe, self.reader.placement(panorama_id))
 
@@ -287,14 +281,19 @@ class CorrectionReader:
         """The correction of a panorama's content."""
         return self.corrections.by_source.get(self.reader.records[panorama_id].sha256)
 
+    def is_held_out(self, correction: Correction) -> bool:
+        """Whether it is measured on rather than learned from; that depends on the picture's content alone, so that a
+        copy of a picture to evaluate on teaches nothing."""
+        drawn = int(correction.source[:8], 16) < self.recipe.data.corrections_held_out * 16**8
+        return drawn or correction.source in self.evaluated
+
     @property
     def learned_fingerprint(self) -> str:
         """Names what the student learns from; empty for nothing."""
-        share = self.recipe.data.corrections_held_out
         learned = {
             correction.source
             for panorama_id in self.reader.ids
-            if (correction := self.of(panorama_id)) and not correction.is_held_out(panorama_id, share)
+            if (correction := self.of(panorama_id)) and not self.is_held_out(correction)
         }
         return self.corrections.fingerprint(learned)
 
@@ -305,4 +304,15 @@ def correction_reader(recipe: Recipe, reader: KnownPanoramas) -> CorrectionReade
     Raises:
         InputError: as `find_corrections`.
     """
-    return CorrectionReader(find_corrections(recipe.data.corrections), recipe, reader)
+    corrections = find_corrections(recipe.data.corrections)
+    return CorrectionReader(corrections, recipe, reader, _evaluated(recipe, reader))
+
+
+def _evaluated(recipe: Recipe, reader: KnownPanoramas) -> frozenset[str]:
+    """SHA-256 of the pictures of `data.evaluation`; where that is not at hand, of those that the cache has."""
+    if not recipe.data.evaluation:
+        return frozenset()
+    ids = {panorama_id for panorama_id in reader.records if panorama_id.startswith(f"{EVALUATION}/")}
+    with suppress(InputError):
+        ids &= {panorama.id for panorama in evaluation_panoramas(recipe)}
+    return frozenset(reader.records[panorama_id].sha256 for panorama_id in ids)

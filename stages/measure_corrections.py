@@ -47,9 +47,8 @@ def measure_corrections(run: Run, student: Path | None, listener: Listener, devi
         return ""
     reader = RunReader.open(run, all_panoramas(run.recipe))
     corrections = correction_reader(run.recipe, reader)
-    share = run.recipe.data.corrections_held_out
     corrected = {id_: found for id_ in reader.ids if (found := corrections.of(id_))}
-    held_out = {id_: found for id_, found in corrected.items() if found.is_held_out(id_, share)}
+    held_out = {id_: found for id_, found in corrected.items() if corrections.is_held_out(found)}
     unknown = len(corrections.corrections.by_source.keys() - {found.source for found in corrected.values()})
     if unknown:
         listener(

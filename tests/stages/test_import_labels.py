@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from pipeline.class_tables import colour_table
 from pipeline.classes import DENSEPASS_13, IGNORE
 from pipeline.errors import InputError
 from pipeline.panorama.placement import Placement
+from pipeline.recipe import merge_recipe
 from pipeline.settings import file_digest
 from stages.corrections import correction_reader, find_corrections
 from stages.distill import distill, distill_job
@@ -27,6 +28,7 @@ from stages.measure_corrections import measure_corrections
 from stages.reading import RunReader
 from stages.runs import Run
 from stages.splits import all_panoramas, learning_panoramas
+from stages.teacher_cache import teacher_cache
 from tests.stages.small_run import read_product, small_run
 
 CAR = DENSEPASS_13.names.index("car")
@@ -362,6 +364,25 @@ def test_a_moved_picture_keeps_its_correction_and_a_changed_one_loses_it(team: T
     assert found("evaluation/9") is None, "what is evaluated on is not learned from"
     (team.corrections / "panoramas" / "1.png").rename(team.corrections / "panoramas" / "any name.png")
     np.testing.assert_array_equal(correction_reader(run.recipe, reader)("panoramas/1"), team.corrected("1"))
+
+
+def test_what_is_evaluated_on_is_not_learned_from_under_another_name(team: Team) -> None:
+    folder = team.run.folder.parent.parent
+    shutil.copy(folder / "held_out" / "9.png", folder / "photos" / "copy.png")
+    teacher_cache(team.run, silent)
+    correct_all(team)
+    run = with_corrections(team, corrections_held_out=0.0)
+
+    def learned(run: Run) -> set[str]:
+        reader = RunReader.open(run, learning_panoramas(run.recipe))
+        found = correction_reader(run.recipe, reader)
+        return {panorama_id for panorama_id in reader.ids if found(panorama_id) is not None}
+
+    assert learned(run) == {"panoramas/0", "panoramas/1", "panoramas/2"}
+    (folder / "held_out").rename(folder / "away")
+    assert learned(run) == {"panoramas/0", "panoramas/1", "panoramas/2"}, "the cache knows it"
+    without = replace(run, recipe=merge_recipe(run.recipe, {"data": {"evaluation": ""}}))
+    assert learned(without) == {"panoramas/0", "panoramas/1", "panoramas/2", "panoramas/copy"}
 
 
 def test_corrections_of_a_part_or_a_tilted_picture_lie_where_the_student_sees_them(team: Team) -> None:
