@@ -20,9 +20,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline.arrays import LabelArray
-from pipeline.class_tables import merge_table
 from pipeline.classes import IGNORE, LabelSet
-from pipeline.errors import InputError, counted
+from pipeline.errors import InputError
 from pipeline.evaluate.metrics import resize_nearest
 from pipeline.panorama.level import level_values
 from pipeline.panorama.placement import Placement
@@ -30,6 +29,7 @@ from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
 from stages.files import digest, write_whole
 from stages.label_files import PIXELS, is_foreign, read_notes, write_labels
+from stages.label_ids import read_ids
 from stages.panorama_records import PanoramaRecord
 from stages.splits import EVALUATION, evaluation_panoramas
 
@@ -170,58 +170,6 @@ def _holds(path: Path, labels_hw: LabelArray, notes: Mapping[str, Any]) -> bool:
     """Whether a correction of before has these labels, and says the same of itself."""
     before = read_notes(path)
     return {key: before.get(key) for key in notes} == notes and np.array_equal(np.asarray(Image.open(path)), labels_hw)
-
-
-def read_ids(path: Path, labels: LabelSet) -> LabelArray:
-    """Class ids of a PNG: grey or indexed ids, or colours of the label set (black is IGNORE).
-
-    Raises:
-        InputError: it cannot be read, or has ids or colours of no class.
-    """
-    notes = read_notes(path)
-    names = tuple(notes.get("classes") or labels.names)
-    if names != labels.names:
-        raise InputError(f"{path.name} has the classes {', '.join(names)}", f"the run has {', '.join(labels.names)}",
-                         "Import it again for this run")  # fmt: skip
-    try:
-        with Image.open(path) as picture:
-            is_png, mode = picture.format == "PNG", picture.mode
-            values = np.asarray(picture.convert("RGB") if mode in ("RGB", "RGBA") else picture)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path.name} is broken or not an image ({error})", "corrections are PNG files",
-                         "Save it again") from error  # fmt: skip
-    if not is_png or mode not in ("L", "P", "RGB", "RGBA"):
-        raise InputError(f"{path.name} is not an 8-bit PNG", "corrections are 8-bit PNG files of class ids or colours",
-                         "Save it as one")  # fmt: skip
-    return _ids_of_colours(values, labels, path.name) if values.ndim == 3 else _known_ids(values, labels, path.name)
-
-
-def _known_ids(values_hw: LabelArray, labels: LabelSet, name: str) -> LabelArray:
-    known = merge_table(labels, labels)
-    wrong = [int(value) for value in np.unique(values_hw) if value != IGNORE and known[value] == IGNORE]
-    if wrong:
-        raise InputError(f"{name} holds the class id {wrong[0]}",
-                         f"{labels.name} has the ids 0 to {len(labels) - 1}, and {IGNORE} for unlabelled",
-                         "Correct these pixels")  # fmt: skip
-    return values_hw
-
-
-def _ids_of_colours(colours_hw3: LabelArray, labels: LabelSet, name: str) -> LabelArray:
-    codes_hw = colours_hw3.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    ids_hw = np.full(codes_hw.shape, IGNORE, np.uint8)
-    known_hw = codes_hw == 0
-    for class_id, (red, green, blue) in enumerate(labels.palette):
-        mine_hw = codes_hw == (red << 16 | green << 8 | blue)
-        ids_hw[mine_hw] = class_id
-        known_hw |= mine_hw
-    if not known_hw.all():
-        red, green, blue = colours_hw3[~known_hw][0].tolist()
-        colour = f"#{red:02x}{green:02x}{blue:02x}"
-        raise InputError(f"{name} has {counted(int((~known_hw).sum()), 'pixel')} whose colour is not that of a "
-                         f"class, such as {colour}",
-                         "colours must be exactly those of the label set, without smoothing",
-                         "Draw with a hard brush, or save class ids")  # fmt: skip
-    return ids_hw
 
 
 def pixels_digest(labels_hw: LabelArray) -> str:

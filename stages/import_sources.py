@@ -14,11 +14,12 @@ from pipeline.errors import InputError, counted
 from pipeline.exchange.cvat import read_cvat
 from pipeline.exchange.labelstudio import read_labelstudio
 from pipeline.exchange.regions import LabelledPicture
-from stages.corrections import pixels_digest, read_ids
+from stages.corrections import pixels_digest
 from stages.export_folder import DESCRIPTION, size_of_export
 from stages.export_formats import DATASET_FOLDER
 from stages.export_task import LABELS, OUTPUTS, PARTS, RELIABLE
 from stages.label_files import PIXELS, read_notes
+from stages.label_ids import read_ids
 
 _XML = "annotations.xml"
 _EXPECTED = "it must be a folder of PNGs, or an export of CVAT (annotations.xml) or Label Studio (JSON), also as .zip"
