@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from pipeline.arrays import LabelArray
 from pipeline.classes import IGNORE, LabelSet
 from pipeline.errors import InputError
 from pipeline.evaluate.metrics import resize_nearest
-from pipeline.panorama.level import level_values
+from pipeline.panorama.level import level_values, unlevel_values
 from pipeline.panorama.placement import Placement
 from pipeline.recipe import Recipe
 from pipeline.settings import fingerprint
@@ -35,6 +35,8 @@ from stages.splits import EVALUATION, evaluation_panoramas
 
 REPLACED = ".replaced"
 ORIGINAL, WORKING = "original", "working"
+CANVAS = "canvas"
+"""Note of a correction of the working size: which canvas that was."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Correction:
     """original: pixels of the picture's own; working: of the level canvas of the working size."""
     digest: str
     """SHA-256 of the PNG."""
+    canvas: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Of the working size: `canvas_of` the panorama then; empty in corrections of before, for that of the run."""
 
     def on_canvas(self, recipe: Recipe, place: Placement) -> LabelArray:
         """Corrected labels [H, W] at the working size, as the student sees the panorama; IGNORE elsewhere.
@@ -64,7 +68,28 @@ class Correction:
         if self.size == ORIGINAL:
             placed = place.at_size(*labels_hw.shape)
             labels_hw = level_values(placed.put(labels_hw, IGNORE), placed)
+        elif self.canvas and self.canvas != canvas_of(place):
+            labels_hw = _on_other_canvas(labels_hw, replace(place, **self.canvas), place)
         return resize_nearest(labels_hw, recipe.panorama.height, recipe.panorama.width)
+
+
+def canvas_of(place: Placement) -> dict[str, float]:
+    """What decides which part of the sphere a pixel of a panorama's level canvas is."""
+    return {"pitch": place.pitch, "roll": place.roll, "vertical_fov": place.vertical_fov}
+
+
+def _on_other_canvas(labels_HW: LabelArray, before: Placement, place: Placement) -> LabelArray:
+    """Labels of one level canvas as they lie on another; IGNORE where that sees more."""
+    tilted_HW = unlevel_values(labels_HW, before)
+    height = len(tilted_HW)
+    wanted = round(height * place.vertical_fov / before.vertical_fov)
+    if wanted > height:
+        above = (wanted - height) // 2
+        tilted_HW = np.pad(tilted_HW, ((above, wanted - height - above), (0, 0)), constant_values=IGNORE)
+    else:
+        above = (height - wanted) // 2
+        tilted_HW = tilted_HW[above : above + wanted]
+    return level_values(tilted_HW, place)
 
 
 @dataclass(frozen=True)
@@ -99,7 +124,7 @@ def find_corrections(folder: str) -> Corrections:
             raise InputError(f"{path} does not say which picture it corrects",
                              "`goodsam import-labels` writes it into the file",
                              "Import it with that command")  # fmt: skip
-        correction = Correction(path, notes["source"], notes["size"], digest(path))
+        correction = Correction(path, notes["source"], notes["size"], digest(path), dict(notes.get(CANVAS) or {}))
         other = found.setdefault(correction.source, correction)
         if other.digest != correction.digest:
             raise InputError(f"{other.path} and {path} correct the same picture, and differ",
@@ -130,13 +155,31 @@ class CorrectionFolder:
         """
         return source in self._of_source
 
-    def store(self, panorama_id: str, labels_hw: LabelArray, labels: LabelSet, source: str, size: str) -> bool:
+    def store(
+        self,
+        panorama_id: str,
+        labels_hw: LabelArray,
+        labels: LabelSet,
+        source: str,
+        size: str,
+        canvas: Mapping[str, float] | None = None,
+    ) -> bool:
         """Write a picture's correction. Returns whether anything has changed.
+
+        Args:
+            panorama_id: the panorama's id.
+            labels_hw: class ids, IGNORE where nobody has labelled.
+            labels: the classes.
+            source: SHA-256 of the picture's file.
+            size: ORIGINAL or WORKING.
+            canvas: for WORKING, `canvas_of` the panorama.
 
         Raises:
             CacheError: it cannot be written.
         """
-        notes = {"source": source, "size": size, "classes": list(labels.names)}
+        notes: dict[str, Any] = {"source": source, "size": size, "classes": list(labels.names)}
+        if canvas:
+            notes[CANVAS] = dict(canvas)
         before = self._of_source.get(source, [])  # under names that the picture had
         kept = next((path for path in before if _holds(path, labels_hw, notes)), None)
         path = kept or self._place(panorama_id, source)
@@ -168,7 +211,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _holds(path: Path, labels_hw: LabelArray, notes: Mapping[str, Any]) -> bool:
     """Whether a correction of before has these labels, and says the same of itself."""
-    before = read_notes(path)
+    before = {CANVAS: notes.get(CANVAS), **read_notes(path)}  # it came later
     return {key: before.get(key) for key in notes} == notes and np.array_equal(np.asarray(Image.open(path)), labels_hw)
 
 

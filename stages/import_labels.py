@@ -12,9 +12,9 @@ import numpy as np
 from pipeline.classes import IGNORE
 from pipeline.errors import GoodSAMError, InputError, counted, first_few
 from pipeline.exchange.regions import LabelledPicture
-from pipeline.panorama.images import picture_header
+from pipeline.panorama.images import open_panorama, picture_header
 from stages.claims import exclusive_lock
-from stages.corrections import ORIGINAL, WORKING, CorrectionFolder, pixels_digest
+from stages.corrections import ORIGINAL, WORKING, CorrectionFolder, canvas_of, pixels_digest
 from stages.events import ItemFailed, Listener, Note, silent
 from stages.export_folder import size_of_export
 from stages.export_maps import CachedMaps
@@ -81,12 +81,13 @@ def import_labels(run: Run, source: Path, folder: Path, listener: Listener = sil
                     continue
                 _require_labelled(picture)
                 _require_one(claims.get(sha256, []))
+                canvas = _canvas(panorama, run) if its_size == WORKING else None
             except InputError as error:
                 failed[item.name] = str(error)
                 first_reason = first_reason or error.found
                 listener(ItemFailed(STAGE, item.name, str(error)))
                 continue
-            changed = corrections.store(panorama.id, picture.labels_hw, labels, sha256, its_size)
+            changed = corrections.store(panorama.id, picture.labels_hw, labels, sha256, its_size, canvas)
             stored, known = stored + changed, known + (not changed)
     if not stored + known + unchanged:
         reason = first_reason or "nobody has labelled anything in it"
@@ -166,6 +167,15 @@ def _require_size(panorama: SplitPanorama, picture: LabelledPicture, run: Run, e
     raise InputError(f"labels of {picture.name} are {width}x{height}",
                      f"its picture is {own[1]}x{own[0]}, and the working size {working[1]}x{working[0]}",
                      "Label the picture itself, or one of `goodsam export --size working`")  # fmt: skip
+
+
+def _canvas(panorama: SplitPanorama, run: Run) -> Mapping[str, float]:
+    """What a correction of the working size notes of the canvas that it was made on.
+
+    Raises:
+        InputError: the picture cannot be read.
+    """
+    return canvas_of(open_panorama(panorama.path, run.recipe.panorama).placement)
 
 
 def _require_labelled(picture: LabelledPicture) -> None:

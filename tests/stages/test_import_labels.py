@@ -15,10 +15,11 @@ from PIL import Image
 from pipeline.class_tables import colour_table
 from pipeline.classes import DENSEPASS_13, IGNORE
 from pipeline.errors import InputError
+from pipeline.panorama.level import unlevel_values
 from pipeline.panorama.placement import Placement
 from pipeline.recipe import merge_recipe
 from pipeline.settings import file_digest
-from stages.corrections import correction_reader, find_corrections
+from stages.corrections import Correction, correction_reader, find_corrections
 from stages.distill import distill, distill_job
 from stages.events import Event, ItemFailed, Note, silent
 from stages.export import ExportJob, export
@@ -393,6 +394,50 @@ def test_corrections_of_a_part_or_a_tilted_picture_lie_where_the_student_sees_th
     canvas = correction.on_canvas(team.run.recipe, Placement(128, 256, 32, 64, 64, 128))
     np.testing.assert_array_equal(canvas[16:48, 32:96], team.corrected("1")[1::2, 1::2])
     assert (canvas[:16] == IGNORE).all() and (canvas[:, :32] == IGNORE).all()
+
+
+TILTED = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:GPano="http://ns.google.com/photos/1.0/panorama/"
+GPano:ProjectionType="equirectangular" GPano:PosePitchDegrees="25" GPano:PoseRollDegrees="-10"/>
+</rdf:RDF></x:xmpmeta>"""
+
+
+def test_a_correction_of_the_level_canvas_follows_the_setting_of_levelling(team: Team) -> None:
+    photos = Path(team.run.recipe.data.panoramas)
+    Image.open(photos / "1.png").convert("RGB").save(photos / "1.jpg", xmp=TILTED)
+    (photos / "1.png").unlink()
+    teacher_cache(team.run, silent)
+    out = team.exported("masks", size="working")
+    labels = np.zeros((64, 128), np.uint8)
+    labels[:32] = CAR
+    Image.fromarray(labels).save(out / "labels" / "1.png")
+    assert team.imported(out) == 1
+    place = RunReader.open(team.run, all_panoramas(team.run.recipe)).placement("panoramas/1")
+    (correction,) = find_corrections(str(team.corrections)).by_source.values()
+    assert correction.canvas == {"pitch": 25, "roll": -10, "vertical_fov": 180}
+    np.testing.assert_array_equal(correction.on_canvas(team.run.recipe, place), labels)
+    as_it_stands = replace(place, pitch=0, roll=0)
+    np.testing.assert_array_equal(correction.on_canvas(team.run.recipe, as_it_stands), unlevel_values(labels, place))
+    notes = {key: value for key, value in read_notes(correction.path).items() if key != "canvas"}
+    write_labels(correction.path, labels, DENSEPASS_13, notes)
+    (of_before,) = find_corrections(str(team.corrections)).by_source.values()
+    np.testing.assert_array_equal(of_before.on_canvas(team.run.recipe, as_it_stands), labels)
+    assert team.imported(out) == 0, "a correction that does not say it is not made anew"
+
+
+def test_a_correction_of_the_level_canvas_follows_the_field_of_view(team: Team) -> None:
+    labels = np.repeat(np.arange(8, dtype=np.uint8), 8)[:, None].repeat(128, axis=1)
+    write_labels(team.work / "a.png", labels, DENSEPASS_13, {})
+    of_sphere = Correction(team.work / "a.png", "ab", "working", "cd", {"pitch": 0, "roll": 0, "vertical_fov": 180})
+    band = merge_recipe(team.run.recipe, {"panorama": {"vertical_fov": 90}})
+    place = Placement.whole(32, 128)
+    seen = of_sphere.on_canvas(band, replace(place, vertical_fov=90))
+    np.testing.assert_array_equal(seen, labels[16:48])
+    write_labels(team.work / "a.png", seen, DENSEPASS_13, {})
+    of_band = replace(of_sphere, canvas={**of_sphere.canvas, "vertical_fov": 90})
+    back = of_band.on_canvas(team.run.recipe, Placement.whole(64, 128))
+    np.testing.assert_array_equal(back[16:48], labels[16:48])
+    assert (back[:16] == IGNORE).all() and (back[48:] == IGNORE).all()
 
 
 @pytest.mark.slow
