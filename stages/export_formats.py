@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pipeline.classes import LabelSet
 from pipeline.exchange import coco, cvat, labelstudio
@@ -35,6 +36,19 @@ from stages.tables import PanoramaRow
 
 LOCAL_FILES = "/data/local-files/?d="
 """What Label Studio has before the path of a picture that it serves from the disk."""
+
+
+def picture_address(prefix: str, path: str) -> str:
+    """Where Label Studio finds a picture. Paths are quoted as in any web address; those of a storage
+    (s3://, gs://) stay as they are, for there Label Studio takes them literally.
+
+    Args:
+        prefix: what stands before the path.
+        path: the picture's.
+    """
+    scheme, is_url, _ = prefix.partition("://")
+    is_literal = is_url and scheme not in ("http", "https")
+    return prefix + (path if is_literal else quote(path, errors="surrogateescape"))
 
 
 @dataclass(frozen=True)
@@ -123,8 +137,9 @@ def _assemble_cvat(exported: Exported) -> None:
 
 def _assemble_labelstudio(exported: Exported) -> None:
     tasks = (
-        json.dumps(labelstudio.task(f"{exported.url_prefix}{exported.picture(name)}", record["facts"]["file"],
-                                    record["made_of"]["source"], json.loads(exported.part(name, LABELSTUDIO_PART))))
+        json.dumps(labelstudio.task(picture_address(exported.url_prefix, exported.picture(name)),
+                                    record["facts"]["file"], record["made_of"]["source"],
+                                    json.loads(exported.part(name, LABELSTUDIO_PART))))
         for name, record in exported.records.items()
     )  # fmt: skip
     write_whole(exported.out / "tasks.json", "[" + ",\n".join(tasks) + "]\n")

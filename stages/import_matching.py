@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from urllib.parse import unquote
 
 from pipeline.errors import InputError, first_few
 from pipeline.exchange.regions import LabelledPicture
@@ -39,30 +40,31 @@ class Matcher:
         """
         if item.picture is None:
             raise item.refused or InputError(f"{item.name} has no labels", "it must have some", "Export it again")
-        candidates = _candidates(item.name)
-        for name in candidates:
-            if name in self._exact:
-                return self._exact[name], item.picture
-            found = self._by_name.get(name, [])
-            if len(found) == 1:
-                if not item.picture.sha256:  # else the content tells
-                    self._require_folder(item.name, candidates[0], found[0])
-                return found[0], item.picture
-            if found:
-                ids = first_few([panorama.id for panorama in found])
-                raise InputError(f"{item.name} could belong to {ids}", "a picture's name must say which panorama it is",
-                                 "Put the panorama's folder in front of its name")  # fmt: skip
+        for path in _paths(item.name):
+            for name in _endings(path):
+                if name in self._exact:
+                    return self._exact[name], item.picture
+                found = self._by_name.get(name, [])
+                if len(found) == 1:
+                    if not item.picture.sha256:  # else the content tells
+                        self._require_folder(item.name, path, found[0])
+                    return found[0], item.picture
+                if found:
+                    ids = first_few([panorama.id for panorama in found])
+                    raise InputError(f"{item.name} could belong to {ids}",
+                                     "a picture's name must say which panorama it is",
+                                     "Put the panorama's folder in front of its name")  # fmt: skip
         raise InputError(f"{item.name} is not a panorama of this run", "pictures are matched by path or file name",
                          "Name the run that it was exported from, or correct its name")  # fmt: skip
 
-    def _require_folder(self, name: str, path: str, panorama: SplitPanorama) -> None:
+    def _require_folder(self, name: str, path: PurePosixPath, panorama: SplitPanorama) -> None:
         """Refuse a panorama whose folders are not those of the picture; either may lack the first ones.
 
         Raises:
             InputError: it lies in another folder.
         """
         split, *own = PurePosixPath(folded_name(panorama.id)).parts[:-1]
-        folders = list(PurePosixPath(path).parts[:-1])
+        folders = list(path.parts[:-1])
         while folders and folders[0] in (split, LABELS, RELIABLE, IMAGES):
             del folders[0]
         common = min(len(own), len(folders))
@@ -74,9 +76,20 @@ class Matcher:
                              )  # fmt: skip
 
 
-def _candidates(name: str) -> list[str]:
-    """Names that a picture may have among the panoramas, the most specific first."""
-    path = PurePosixPath(name.replace("\\", "/").partition("?d=")[2] or name.replace("\\", "/"))
-    path = path.with_suffix("") if path.suffix.lower() in (*SUFFIXES, ".png") else path
-    parts = path.parts[1:] if path.is_absolute() else path.parts
-    return [folded_name(PurePosixPath(*parts[start:]).as_posix()) for start in range(len(parts))]
+def _paths(name: str) -> list[PurePosixPath]:
+    """Paths that a picture's name may stand for, without suffix; addresses of before were not quoted."""
+    plain = name.replace("\\", "/")
+    path = plain.partition("?d=")[2] or plain
+    is_address = path != plain or "://" in plain
+    texts = dict.fromkeys((unquote(path, errors="surrogateescape"), path)) if is_address else (path,)
+    return [_without_suffix(PurePosixPath(folded_name(text))) for text in texts]
+
+
+def _without_suffix(path: PurePosixPath) -> PurePosixPath:
+    path = path.with_suffix("") if path.suffix in (*SUFFIXES, ".png") else path
+    return PurePosixPath(*path.parts[1:]) if path.is_absolute() else path
+
+
+def _endings(path: PurePosixPath) -> list[str]:
+    """A path without ever more of its first folders."""
+    return [PurePosixPath(*path.parts[start:]).as_posix() for start in range(len(path.parts))]

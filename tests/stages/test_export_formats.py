@@ -16,9 +16,14 @@ from PIL import Image
 from pipeline.classes import DENSEPASS_13, IGNORE
 from pipeline.errors import InputError
 from pipeline.exchange.cvat import read_cvat
+from pipeline.exchange.regions import LabelledPicture
 from stages.events import silent
 from stages.export import ExportJob, export
+from stages.export_formats import LOCAL_FILES, picture_address
+from stages.import_matching import Matcher
+from stages.import_sources import Incoming
 from stages.panorama_records import PanoramaRecords
+from stages.splits import SplitPanorama
 from stages.teacher_cache import teacher_cache
 from tests.stages.small_run import read_product, small_run
 
@@ -136,3 +141,21 @@ def test_what_a_format_lacks_is_reported_before_anything_is_written(
     with pytest.raises(InputError, match="--format hf-dataset has maps of its own"):
         ExportJob(small_run(finished), tmp_path / "out", frozenset(("labels",)), "hf-dataset")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "address"),
+    [
+        (LOCAL_FILES, "/data/local-files/?d=day%201/a%2Bb%20%26%20c%23d%2050%2525%20%C3%A9.png"),
+        ("https://pictures/", "https://pictures/day%201/a%2Bb%20%26%20c%23d%2050%2525%20%C3%A9.png"),
+        ("s3://bucket/", "s3://bucket/day 1/a+b & c#d 50%25 é.png"),
+    ],
+)
+def test_addresses_of_label_studio_are_quoted_and_understood(prefix: str, address: str) -> None:
+    path = "day 1/a+b & c#d 50%25 é.png"
+    assert picture_address(prefix, path) == address
+    panorama = SplitPanorama("panoramas/day 1/a+b & c#d 50%25 é", Path("any.png"))
+    matcher = Matcher([panorama, SplitPanorama("panoramas/other", Path("any.png"))])
+    for written in (address, f"{prefix}{path}", path):  # with quotes, as before, and as in a folder
+        picture = LabelledPicture(written, np.zeros((2, 4), np.uint8), "")
+        assert matcher.match(Incoming(written, picture))[0] == panorama

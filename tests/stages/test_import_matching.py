@@ -24,6 +24,7 @@ PLAIN = np.zeros((4, 8), np.uint8)
         ("labels/0001.png", "panoramas/city1/0001"),
         ("panoramas/0001.png", "panoramas/city1/0001"),
         ("images\\City1\\0001.jpg", "panoramas/city1/0001"),
+        ("//data/0007.png", "panoramas/0007"),
         ("/data/batch 3/0007.png", "panoramas/0007"),
     ],
 )
