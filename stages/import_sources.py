@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,6 +22,8 @@ from stages.label_files import PIXELS, read_notes
 from stages.label_ids import read_ids
 
 _XML = "annotations.xml"
+_OTHER_KINDS = (".bmp", ".gif", ".jpeg", ".jpg", ".tif", ".tiff", ".webp")
+"""Endings of pictures that are no PNGs."""
 _EXPECTED = "it must be a folder of PNGs, or an export of CVAT (annotations.xml) or Label Studio (JSON), also as .zip"
 
 
@@ -72,6 +74,7 @@ def _of_folder(folder: Path, labels: LabelSet) -> Iterator[Incoming]:
         )
     for path in files:
         yield _of_png(path, path.relative_to(root).as_posix(), labels)
+    yield from _of_other_kinds(root, {path.stem for path in files})
 
 
 def _pngs(folder: Path) -> list[Path]:
@@ -88,6 +91,17 @@ def _is_other_map(path: Path) -> bool:
         out, output = out / DATASET_FOLDER, more[0]
     is_only = output == RELIABLE and not (out / LABELS).is_dir()
     return output in {**OUTPUTS, **PARTS} and output != LABELS and not is_only
+
+
+def _of_other_kinds(root: Path, stems: Collection[str]) -> Iterator[Incoming]:
+    """Pictures of other kinds, set aside: labels that somebody has saved so. Where a PNG has the name, it is the
+    labels."""
+    for path in sorted(root.rglob("*")):
+        is_picture = path.suffix.lower() in _OTHER_KINDS and path.is_file() and path.stem not in stems
+        if is_picture and not _is_other_map(path):
+            yield Incoming(path.relative_to(root).as_posix(), refused=InputError(
+                f"{path.name} is no PNG", "corrections are 8-bit PNG files of class ids or colours", "Save it as one"
+            ))  # fmt: skip
 
 
 def _of_png(path: Path, name: str, labels: LabelSet) -> Incoming:

@@ -154,6 +154,7 @@ def read_labels(
     values = np.unique(values_HW)
     if found_ids is not None:
         found_ids.update(values.tolist())
+    _require_own_colours(path, picture.image, values, file_set, int(from_one))
     _require_classes(path, values, file_set, label_set, int(from_one), remedy)
     if from_one:
         values_HW = np.where((values_HW == 0) | (values_HW == IGNORE), IGNORE, values_HW - 1)
@@ -283,6 +284,25 @@ def _require_classes(
         f"{file_set.name} has the ids {first} to {len(file_set) - 1 + first}, and {'0 and ' * first}{IGNORE} to ignore",
         remedy or _class_remedy(values, file_set, target, first),
     )
+
+
+def _require_own_colours(
+    path: Path, image: Image.Image, values: npt.NDArray[np.int64], file_set: LabelSet, first: int
+) -> None:
+    """Refuse indices with the colours of other classes: editors put palettes in another order, and ids with them."""
+    palette = image.getpalette("RGB") if image.mode == "P" else None
+    if palette is None:
+        return
+    colours = dict(enumerate(zip(palette[::3], palette[1::3], palette[2::3], strict=True)))
+    for value in (int(value) for value in values if first <= value < len(file_set) + first):
+        own, shown = file_set.palette[value - first], colours.get(value, (0, 0, 0))
+        if shown != own and shown in file_set.palette and any(shown):
+            name = file_set.names[file_set.palette.index(shown)]
+            raise InputError(
+                f"{path.name} has the class id {value}, {file_set.names[value - first]}, in the colour of {name}",
+                "its palette is in another order than the classes, as some editors leave it",
+                "Save it as grey class ids, or with the palette of the label set",
+            )
 
 
 def _class_remedy(values: npt.NDArray[np.int64], file_set: LabelSet, target: LabelSet, first: int) -> str:

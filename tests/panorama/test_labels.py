@@ -140,6 +140,28 @@ def test_grey_and_palette_labels_are_read_at_their_own_size(tmp_path: Path) -> N
         np.testing.assert_array_equal(labels, some_labels())
 
 
+def save_indexed(path: Path, ids: np.ndarray, palette: np.ndarray) -> None:
+    image = Image.fromarray(ids.astype(np.uint8))
+    image.putpalette(palette.astype(np.uint8).tobytes())
+    image.save(path)
+
+
+def test_a_palette_whose_colours_are_those_of_other_classes_is_refused(tmp_path: Path) -> None:
+    """Its indices would be read as other classes than people see."""
+    colours = colour_table(DENSEPASS_13)[some_labels()]
+    Image.fromarray(colours).convert("P", palette=Image.Palette.ADAPTIVE, colors=16).save(tmp_path / "label.png")
+    with pytest.raises(InputError, match=r"in the colour of .*Save it as grey class ids"):
+        open_labels(tmp_path / "label.png", DENSEPASS_13, FULL)
+
+
+def test_foreign_palettes_say_nothing_and_those_of_ids_from_one_are_one_further(tmp_path: Path) -> None:
+    path, one_further = tmp_path / "label.png", np.roll(colour_table(DENSEPASS_13), 1, axis=0)
+    save_indexed(path, some_labels(), np.arange(768) % 256)
+    np.testing.assert_array_equal(open_labels(path, DENSEPASS_13, FULL), some_labels())
+    save_indexed(path, some_labels() + 1, one_further)  # 255 becomes 0
+    np.testing.assert_array_equal(open_labels(path, DENSEPASS_13, FULL, from_one=True), some_labels())
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_ids_of_few_bits_are_not_stretched(tmp_path: Path, bits: int) -> None:
     labels = some_labels(min(2**bits, 13)) % 13 % 2**bits

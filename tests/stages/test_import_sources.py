@@ -54,6 +54,15 @@ def test_every_png_of_a_folder_is_a_picture_under_its_path(tmp_path: Path) -> No
     assert all(item.picture is not None and item.picture.labels_hw.tolist() == LABELS_hw.tolist() for item in items)
 
 
+def test_labels_that_were_saved_as_another_kind_of_picture_are_set_aside(tmp_path: Path) -> None:
+    for name in ("a.png", "b.tif", "c.JPG", "photos/a.jpg"):  # the last is the picture of a.png
+        save(tmp_path / name)
+    (png, *others) = found(tmp_path)
+    assert png.name == "a.png" and png.refused is None
+    assert [other.name for other in others] == ["b.tif", "c.JPG"]
+    assert "b.tif is no PNG" in str(others[0].refused)
+
+
 def test_of_an_export_only_its_labels_are_pictures(tmp_path: Path) -> None:
     (tmp_path / "export.json").write_text("{}")
     save(tmp_path / "labels" / "a.png")
