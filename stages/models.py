@@ -173,12 +173,14 @@ def open_model(name: str, recipe: str = USUAL_RECIPE, label_set: str = "") -> Mo
 
 def _student_of(name: str, path: Path) -> Model | None:
     """The network of a name if it is shown the whole panorama; None for others."""
-    if path.is_dir() and ((path / RECORD).is_file() or _is_around_student(path)):
+    if path.is_dir() and (path / RECORD).is_file():
         return open_student(path)
     if (path / EXPORTED).is_file() and _is_exported(path / EXPORTED):
         return OnnxStudentModel(path / EXPORTED)
     if path.is_file() and _is_exported(path):
         return OnnxStudentModel(path)
+    if path.is_dir() and _is_around_student(path):
+        return open_student(path)  # which names the folder within
     return DemoModel() if name == DEMO_NAME and not path.exists() else None
 
 

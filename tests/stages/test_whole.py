@@ -219,7 +219,7 @@ def test_what_verify_finds_damaged_it_removes_if_asked_and_stage_one_does_it_aga
     chunk.write_bytes(chunk.read_bytes()[:-1])
     assert goodsam("verify", recipe, "--cache", cache) == 1
     assert goodsam("verify", recipe, "--cache", cache, "--discard") == 0
-    assert "1 problem, removed" in capsys.readouterr().out
+    assert "1 problem, mended: damaged panoramas are removed" in capsys.readouterr().out
     assert goodsam("teacher-cache", recipe, "--cache", cache, "--set", "data.limit=1") == 0
     assert "of 2 panoramas already cached" in capsys.readouterr().err
     assert goodsam("verify", recipe, "--cache", cache) == 0
@@ -264,7 +264,7 @@ def test_a_printed_recipe_is_one_that_runs(tmp_path: Path, capsys: pytest.Captur
         (("predict", "{photos}", "/dev/null/out", "--student", "{student}"), "/dev/null/out"),
         (
             ("predict", "{photos}", "{out}", "--student", "{student}", "--width", "100"),
-            "100; it must be a positive multiple of 32. Correct panorama.width in the recipe (`predict`: --width).",
+            "100; it must be a positive multiple of 32 up to 32768. Correct panorama.width in the recipe (`predict`: --width).",
         ),
         (
             ("predict", "{photos}", "{out}", "--student", "{student}", "--vertical-fov", "0"),
