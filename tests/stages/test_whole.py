@@ -264,7 +264,8 @@ def test_a_printed_recipe_is_one_that_runs(tmp_path: Path, capsys: pytest.Captur
         (("predict", "{photos}", "/dev/null/out", "--student", "{student}"), "/dev/null/out"),
         (
             ("predict", "{photos}", "{out}", "--student", "{student}", "--width", "100"),
-            "100; it must be a positive multiple of 32 up to 32768. Correct panorama.width in the recipe (`predict`: --width).",
+            "100; it must be a positive multiple of 32 up to 32768. Correct panorama.width in the recipe (`predict`: "
+            "--width).",
         ),
         (
             ("predict", "{photos}", "{out}", "--student", "{student}", "--vertical-fov", "0"),
