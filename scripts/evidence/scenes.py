@@ -16,10 +16,8 @@ from stages.world import SceneTask, render_scene
 
 RANGES = {"A": MODEL_VALIDATION[7000:7008], "B": MODEL_VALIDATION[7100:7108], "C": MODEL_VALIDATION[7200:7208]}
 """Disjoint seeds of the scenes that are measured on; no network and no setting was chosen on them."""
-LEARNING = DEMO_TRAIN[:24]
-"""Seeds of the scenes that students learn from."""
-MORE = DEMO_TRAIN[:96]
-"""Seeds of those that rows may learn from which ask for more."""
+LEARNING = DEMO_TRAIN[:96]
+"""Seeds of the scenes to learn from, of which rows take the first ones, most as many as the study has."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +54,19 @@ class Scenes:
     def to_learn_from(self, count: int) -> tuple[Path, list[str]]:
         """A folder and the names of its panoramas that are the first to learn from, this many (at most 96)."""
         folder = self.panoramas if count <= self.learning else self.folder / "more" / "panoramas"
-        return folder, [_file(seed) for seed in MORE[:count]]
+        return folder, [_file(seed) for seed in LEARNING[:count]]
 
     def render_to_learn_from(self, count: int, workers: int) -> None:
         """Render what is missing of `to_learn_from`."""
         folder, names = self.to_learn_from(count)
         tasks = [SceneTask(seed, folder / name, folder.parent / "labels" / name)
-                 for seed, name in zip(MORE, names, strict=False)]  # fmt: skip
+                 for seed, name in zip(LEARNING, names, strict=False)]  # fmt: skip
         _render(tasks, workers)
 
     def render(self, workers: int) -> None:
         """Render what is missing of the panoramas that every row learns from and is measured on."""
-        tasks = [SceneTask(seed, self.panoramas / _file(seed), self.labels / _file(seed))
-                 for seed in LEARNING[: self.learning]]  # fmt: skip
-        tasks += [
+        self.render_to_learn_from(self.learning, workers)
+        tasks = [
             SceneTask(seed, self.held_out / name / _file(seed), self.held_out_labels / name / _file(seed))
             for name, seeds in RANGES.items()
             for seed in seeds[: self.per_range]

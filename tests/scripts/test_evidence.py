@@ -15,6 +15,7 @@ from scripts.evidence.real import measure_real
 from scripts.evidence.scenes import Scenes
 from scripts.evidence.study import DEFAULT, PARTS, Part, Variant
 from scripts.evidence.work import Study
+from tests.scripts.evidence.small_scenes import write_held_out
 from tests.stages.small_run import SEEDS, make_folders, small_run, write_panorama
 
 SMALL = (
@@ -30,8 +31,7 @@ def small_study(folder: Path) -> Study:
     scenes = Scenes(folder / "scenes", 2, 1)
     for seed in SEEDS[:2]:
         write_panorama(scenes.panoramas / f"{seed}.png", seed, scenes.labels / f"{seed}.png")
-    for name, seed in (("A", 8), ("B", 9)):
-        write_panorama(scenes.held_out / name / f"{seed}.png", seed, scenes.held_out_labels / name / f"{seed}.png")
+    write_held_out(scenes)
     return Study(folder, scenes, workers=0, settings=SMALL, tune_minutes=0)
 
 

@@ -35,17 +35,23 @@ def toy_loop(folder: Path, diverges_at: int = -1) -> tuple[TrainingLoop[int], to
     return loop, layer
 
 
-def test_a_killed_training_ends_with_the_weights_that_it_would_have_had(tmp_path: Path) -> None:
-    whole, expected = toy_loop(tmp_path / "whole")
-    assert whole.run(whole.resume(silent), silent).steps == 7
+def kill_at_step_5(folder: Path) -> None:
+    """Begin a training that dies after the checkpoint of step 3."""
 
     def kill(event: Event) -> None:
         if isinstance(event, StageAdvanced) and event.done == 5:
             raise KeyboardInterrupt
 
-    killed, _ = toy_loop(tmp_path / "killed")
+    killed, _ = toy_loop(folder)
     with pytest.raises(KeyboardInterrupt):
         killed.run(killed.resume(silent), kill)
+
+
+def test_a_killed_training_ends_with_the_weights_that_it_would_have_had(tmp_path: Path) -> None:
+    whole, expected = toy_loop(tmp_path / "whole")
+    assert whole.run(whole.resume(silent), silent).steps == 7
+
+    kill_at_step_5(tmp_path / "killed")
     resumed, found = toy_loop(tmp_path / "killed")
     events = list[Event]()
     assert resumed.run(resumed.resume(events.append), events.append).set_aside == {"gone": "it is not there"}
@@ -60,13 +66,7 @@ def test_a_resumed_training_tells_the_losses_that_it_would_have_told(tmp_path: P
     expected = list[Event]()
     losses = whole.run(whole.resume(silent), expected.append).losses
 
-    def kill(event: Event) -> None:
-        if isinstance(event, StageAdvanced) and event.done == 5:
-            raise KeyboardInterrupt
-
-    killed, _ = toy_loop(tmp_path / "killed")
-    with pytest.raises(KeyboardInterrupt):
-        killed.run(killed.resume(silent), kill)
+    kill_at_step_5(tmp_path / "killed")
     resumed, _ = toy_loop(tmp_path / "killed")
     events = list[Event]()
     assert resumed.run(resumed.resume(events.append), events.append).losses == losses

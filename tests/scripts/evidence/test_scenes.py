@@ -9,14 +9,14 @@ import pytest
 from pipeline.world.seeds import DEMO_TRAIN, MODEL_VALIDATION
 from scripts import measure_fusion
 from scripts.evidence import scenes as module
-from scripts.evidence.scenes import LEARNING, MORE, RANGES, Scenes, range_of
+from scripts.evidence.scenes import LEARNING, RANGES, Scenes, range_of
 from stages.world import SceneTask
 
 
 def test_no_scene_is_in_two_ranges_and_none_was_used_for_another_choice() -> None:
     held_out = [seed for seeds in RANGES.values() for seed in seeds]
     assert len(set(held_out)) == len(held_out) == 24
-    assert all(seed in MODEL_VALIDATION for seed in held_out) and all(seed in DEMO_TRAIN for seed in MORE)
+    assert all(seed in MODEL_VALIDATION for seed in held_out) and all(seed in DEMO_TRAIN for seed in LEARNING)
     assert not set(held_out) & {seed for seeds in measure_fusion.SCENES.values() for seed in seeds}
 
 

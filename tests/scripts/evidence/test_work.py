@@ -14,6 +14,7 @@ from scripts.evidence.study import DEFAULT, PARTS, Variant
 from scripts.evidence.work import Study, slug, tell
 from stages.events import ItemFailed, Note, StageFinished
 from stages.splits import evaluation_panoramas, learning_panoramas
+from tests.scripts.evidence.small_scenes import write_held_out
 from tests.stages.small_run import write_panorama
 
 
@@ -62,8 +63,7 @@ def test_seconds_are_printed_when_a_stage_is_done(capsys: pytest.CaptureFixture[
 def test_what_was_measured_is_found_again(tmp_path: Path) -> None:
     """The student before it learns, on one small scene of each of two ranges."""
     scenes = Scenes(tmp_path / "scenes", 1, 1)
-    for name, seed in (("A", 8), ("B", 9)):
-        write_panorama(scenes.held_out / name / f"{seed}.png", seed, scenes.held_out_labels / name / f"{seed}.png")
+    write_held_out(scenes)
     study = Study(tmp_path, scenes, workers=0)
     first = study.start()["student_start"]
     assert first.shape == (2, 13, 13) and (first.sum(axis=(1, 2)) > 0).all()
@@ -89,8 +89,7 @@ def test_a_row_may_learn_from_fewer_panoramas_and_is_measured_on_all(tmp_path: P
     scenes = Scenes(tmp_path / "scenes", 3, 1)
     for seed in LEARNING[:3]:
         write_panorama(scenes.panoramas / f"{seed:06d}.png", seed, scenes.labels / f"{seed:06d}.png")
-    for name, seed in (("A", 8), ("B", 9)):
-        write_panorama(scenes.held_out / name / f"{seed}.png", seed, scenes.held_out_labels / name / f"{seed}.png")
+    write_held_out(scenes)
     study = Study(tmp_path, scenes)
     found = [
         [len(split(study.run(variant).recipe)) for split in (learning_panoramas, evaluation_panoramas)]
