@@ -5,7 +5,10 @@ RECIPE ?= demo
 WORKERS ?= 0
 DATA ?= $(or $(GOODSAM_DATA),../shared/data)
 DEVICE ?= cpu
-PHOTOS ?= cache/try/photos
+RENDERED = cache/try/photos
+PHOTOS ?= $(RENDERED)
+# Maps of own pictures do not mix with those of the rendered ones.
+TRIED = cache/try/$(if $(filter $(RENDERED),$(PHOTOS)),maps,own)
 GOODSAM = $(VENV)/bin/goodsam
 UV = $(VENV)/bin/uv
 # TORCH=cpu takes the builds of torch without CUDA, which are gigabytes smaller; cu130 and others are possible too.
@@ -39,9 +42,9 @@ $(VENV)/.dev: $(VENV)/.ready
 	touch $@
 
 try: setup  ## Maps, tables and a report of six rendered panoramas, or of PHOTOS=folder, by the embedded network.
-	[ -d $(PHOTOS) ] || $(VENV)/bin/python -m scripts.street_walk $(PHOTOS)
-	$(GOODSAM) predict $(PHOTOS) cache/try/maps --model demo
-	$(GOODSAM) report cache/try/maps --panoramas $(PHOTOS)
+	[ "$(PHOTOS)" != $(RENDERED) ] || $(VENV)/bin/python -m scripts.street_walk $(RENDERED)
+	$(GOODSAM) predict "$(PHOTOS)" $(TRIED) --model demo
+	$(GOODSAM) report $(TRIED) --panoramas "$(PHOTOS)"
 
 demo: setup  ## World, teacher cache, distillation, evaluation on the embedded default; nine to fourteen minutes on two cores.
 	$(GOODSAM) world demo --workers 2

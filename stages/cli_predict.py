@@ -70,6 +70,10 @@ def predict(
     if model and student:
         raise InputError(f"both --model {model} and --student {student} are given", "one network predicts",
                          "Leave one of them out")  # fmt: skip
+    if not model and not student and not DEMO_STUDENT.exists():
+        raise InputError("--model names no network", f"without it, {DEMO_STUDENT} is taken, which is not here",
+                         "Name a student's folder, an ONNX file or a network of the hub with --model; or demo, the "
+                         "embedded one, to try things")  # fmt: skip
     if not model:
         require_no_views(f"--student {student or DEMO_STUDENT}", recipe, label_set)
     network = open_model(model, recipe, label_set) if model else open_student(student or DEMO_STUDENT)

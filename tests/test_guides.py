@@ -63,7 +63,9 @@ def test_make_try_is_what_the_guide_says() -> None:
     told = (
         recipe.replace("$(VENV)/bin/python", "python")
         .replace("$(GOODSAM)", "goodsam")
-        .replace("$(PHOTOS)", "cache/try/photos")
+        .replace('"$(PHOTOS)"', "cache/try/photos")
+        .replace("$(RENDERED)", "cache/try/photos")
+        .replace("$(TRIED)", "cache/try/maps")
     )
     assert [line.partition("|| ")[2] or line for line in told.replace("\t", "").splitlines()] == five_commands()[2:]
 

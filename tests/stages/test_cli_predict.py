@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from pipeline.errors import GoodSAMError, InputError, WeightsError
+from pipeline.errors import GoodSAMError, InputError
 from pipeline.panorama.config import PanoramaConfig
 from stages.cli import app
 from stages.events import Listener
@@ -89,8 +89,8 @@ def test_where_none_is_named_the_demos_student_predicts(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     error = refusal(photos, tmp_path / "out")
-    assert isinstance(error, WeightsError)
-    assert str(error).startswith("cache/demo/student/final holds no student")
+    assert isinstance(error, InputError)
+    assert str(error).startswith("--model names no network; without it, cache/demo/student/final is taken")
     make_student(tmp_path / "cache/demo/student/final")
     assert predict(photos, tmp_path / "out").exit_code == 0
     assert jobs[0].model == StudentModel(Path("cache/demo/student/final"))
