@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-from pipeline.errors import InputError, WorkerError
+from pipeline.errors import InputError, WorkerError, counted, first_few
 from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.finding import FolderContents, PanoramaFile, require_folder, survey_folder
 from pipeline.panorama.ignore_masks import IgnoreMasks, choose_ignore_masks
@@ -143,7 +143,8 @@ def _predict(job: PredictJob, listener: Listener) -> PredictSummary:
     rows = _rows(job.out, provenance.model, positions)
     write_map_tables(job.out, rows, label_set)
     of_these = [rows[file.id] for file in files if file.id in rows]
-    _report(listener, [doubtful_positions(of_these), unseen_panoramas(of_these)])
+    of_others = sorted(rows.keys() - {file.id for file in files}) if job.panoramas.is_dir() else []
+    _report(listener, [doubtful_positions(of_these), unseen_panoramas(of_these), _kept_rows(of_others, job)])
     done = len(missing) - len(failed)
     summary = PredictSummary(done, len(files) - len(missing), {**contents.set_aside, **failed})
     facts = {"predicted": summary.done, "kept": summary.skipped, "set aside": len(summary.failed)}
@@ -215,6 +216,16 @@ def _is_done(file: PanoramaFile, job: PredictJob, provenance: Provenance) -> boo
         return provenance.names_of(file).items() <= found.items() and found["source"] == digest(file.path)
     except InputError:
         return False  # predicting it again reports what is wrong
+
+
+def _kept_rows(ids: Sequence[str], job: PredictJob) -> str:
+    """A sentence on panoramas of earlier predictions that the tables keep; empty for none."""
+    if not ids:
+        return ""
+    return (
+        f"the tables also have {counted(len(ids), 'panorama')} of earlier predictions ({first_few(ids)}), not in "
+        f"{job.panoramas}; without their maps in {job.out / 'labels'} a rerun leaves them out"
+    )
 
 
 def _rows(out: Path, model: str, positions: Positions | None) -> dict[str, PanoramaRow]:

@@ -269,8 +269,11 @@ def test_panoramas_of_another_folder_are_added_to_outputs_and_table(job: Predict
     predict(job)
     first = read_shares(job)
     other = of_another_folder(job, "four")
-    assert predict(other).done == 1
+    events: list[Event] = []
+    assert predict(other, events.append).done == 1
     both = read_shares(job)
+    (told,) = [event.text for event in events if isinstance(event, Note)]
+    assert "also have 3 panoramas of earlier predictions" in told and "one, street/three, street/two" in told
     assert list(both) == ["four", "one", "street/three", "street/two"]
     assert {name: both[name] for name in first} == first
     assert predict(job).done == 0
