@@ -42,6 +42,8 @@ from pipeline.errors import RERUN_STAGE_ONE, CacheError
 
 FORMAT = "goodsam teacher cache"
 VERSION = 1
+_ATTEMPTS = 5
+"""At a panorama that others write too, whose beginning removes what is there."""
 _DESCRIPTION: Mapping[str, JSON] = {"format": FORMAT, "version": VERSION}
 """Attributes of the store's own group."""
 
@@ -99,29 +101,43 @@ class TeacherStore:
             ValueError: no fingerprint or id, or an array of a name (an identifier) or type that is not for the store.
             TypeError: provenance that is no JSON.
         """
+        with writing(f"{panorama_id} ({self.path})"):
+            self.discard(product, fingerprint, panorama_id)
+            self.ensure_fingerprint(product, fingerprint)
+            # Another writer of the same panorama may discard what this one has just written, but only as it begins.
+            for _ in range(_ATTEMPTS):
+                self._write_once(product, fingerprint, panorama_id, arrays, provenance)
+                if self.is_done(product, fingerprint, panorama_id):
+                    return
+        raise CacheError(
+            f"{panorama_id} vanished from {self.path} while it was written",
+            "nothing else removes panoramas meanwhile",
+            "Make sure that nobody deletes the run or frees its space (`goodsam gc`), and run it again",
+        )
+
+    def _write_once(
+        self,
+        product: str,
+        fingerprint: str,
+        panorama_id: str,
+        arrays: Mapping[str, Array],
+        provenance: Mapping[str, JSON],
+    ) -> None:
+        """Write a panorama beside its place and move it there; one that another writer has put there stays."""
         from pipeline.cache.arrays import write_array  # not above: asking what is done needs no zarr
 
         folder = self._folder(product, fingerprint, panorama_id)
         staged = self._staged(folder)
-        with writing(f"{panorama_id} ({self.path})"):
-            self.discard(product, fingerprint, panorama_id)
-            self.ensure_fingerprint(product, fingerprint)
-            try:
-                records = {name: write_array(staged, name, values) for name, values in arrays.items()}
-                write_group(staged, {MARK: Mark(panorama_id, records, provenance).to_json()})
-                publish(staged, folder)
-            except BaseException as error:
-                shutil.rmtree(staged, ignore_errors=True)
-                if isinstance(error, GONE) and self.is_done(product, fingerprint, panorama_id):
-                    return  # another writer of it was quicker, and took this attempt for that of a killed one
-                raise
-            shutil.rmtree(staged.parent, ignore_errors=True)  # with what killed attempts at this panorama left
-        if not self.is_done(product, fingerprint, panorama_id):
-            raise CacheError(
-                f"{panorama_id} vanished from {self.path} while it was written",
-                "a panorama has one writer at a time",
-                "Make sure that only one `goodsam teacher-cache` uses this run, and run it again",
-            )
+        try:
+            records = {name: write_array(staged, name, values) for name, values in arrays.items()}
+            write_group(staged, {MARK: Mark(panorama_id, records, provenance).to_json()})
+            publish(staged, folder)
+        except BaseException as error:
+            shutil.rmtree(staged, ignore_errors=True)
+            if isinstance(error, GONE):
+                return  # another writer took this attempt for what a killed one left
+            raise
+        shutil.rmtree(staged.parent, ignore_errors=True)  # with what killed attempts at this panorama left
 
     def discard(self, product: str, fingerprint: str, panorama_id: str) -> None:
         """Forget a panorama, at once and as a whole; nothing happens if it is not there.

@@ -12,14 +12,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pipeline.cache.group import write_group
+from pipeline.cache.group import publish, write_group
 from pipeline.cache.schema import ENSEMBLE, MASKS
 from pipeline.cache.store import TeacherStore
 from pipeline.errors import CacheError
@@ -147,7 +146,7 @@ def test_two_processes_that_make_one_store_together_lose_nothing(tmp_path: Path)
 
 
 def test_two_processes_at_the_same_panoramas_leave_them_sound(store: TeacherStore) -> None:
-    """A mistake of the user, who started stage one twice; a writer may be told so, no panorama may be torn."""
+    """Two runs that share a product, or stage one started twice: no panorama is torn, and no writer fails."""
     fork = multiprocessing.get_context("fork")
     writers = [fork.Process(target=write_in_turn, args=(store, 6)) for _ in range(2)]
     for writer in writers:
@@ -178,8 +177,33 @@ def test_a_writer_that_another_one_of_the_same_panorama_overtakes_finds_it_done(
 
 def write_in_turn(store: TeacherStore, count: int) -> None:
     for number in range(count):
-        with suppress(CacheError):
-            write(store, f"p/{number}")
+        write(store, f"p/{number}")
+
+
+def test_what_another_writer_discards_as_it_begins_is_written_again(
+    store: TeacherStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def then_the_other_begins(staged: Path, folder: Path) -> None:
+        publish(staged, folder)
+        monkeypatch.undo()
+        store.discard(ENSEMBLE, PRINT, "a")
+
+    monkeypatch.setattr("pipeline.cache.store.publish", then_the_other_begins)
+    write(store, "a")
+    assert_reads(store, "a")
+    assert leftovers(store) == []
+
+
+def test_a_panorama_that_vanishes_whenever_it_is_written_is_told(
+    store: TeacherStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def then_it_vanishes(staged: Path, folder: Path) -> None:
+        publish(staged, folder)
+        store.discard(ENSEMBLE, PRINT, "a")
+
+    monkeypatch.setattr("pipeline.cache.store.publish", then_it_vanishes)
+    with pytest.raises(CacheError, match=r"a vanished from .* while it was written"):
+        write(store, "a")
 
 
 @pytest.mark.parametrize("function", ["fsync", "rename", "replace", "mkdir"])
