@@ -54,6 +54,8 @@ from stages.training_loop import TrainingLoop
 STAGE = "adapt"
 VERSION = 1
 """Raised when the code changes what an assistant learns, so that older ones and checkpoints are not taken for it."""
+_BALANCE_VERSION = 1
+"""Likewise where classes are balanced."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,9 @@ class AdaptJob:
     def fingerprint(self) -> str:
         """Name of the assistant that comes out, however often progress is logged and saved, and wherever files lie."""
         training = replace(self.adapt, log_every=1, checkpoint_every=1, held_out=0)  # the panoramas tell the last
+        balance = (f"balance {_BALANCE_VERSION}",) if self.adapt.class_balance else ()
         return fingerprint(VERSION, assistant_identity(self.assistant), self.own_classes.names, self.label_set.names,
-                           without_unused(training, OPTIONAL_OF_ADAPT), self.data_fingerprint)  # fmt: skip
+                           without_unused(training, OPTIONAL_OF_ADAPT), self.data_fingerprint, *balance)  # fmt: skip
 
     @property
     def own_classes(self) -> LabelSet:

@@ -69,10 +69,9 @@ def adapt_losses(
         first_O, second_O = overlaps_2O
         valid_O = targets.valid_N[first_O]
         losses["consistency"] = consistency_loss(logits_CN[:, first_O], logits_CN[:, second_O], valid_O)
-    # As stage two's losses have them: one "image" of a single row.
-    divergence_N = divergence(logits_CN[None, :, None], targets.ensemble_CN[None, :, None], config.against_ensemble)[
-        0, 0
-    ]
+    # As stage two's losses have them: one "image" of a single row, without a target where a pixel is ignored.
+    ensemble_CN = targets.ensemble_CN * targets.valid_N
+    divergence_N = divergence(logits_CN[None, :, None], ensemble_CN[None, :, None], config.against_ensemble)[0, 0]
     if config.ensemble:
         losses["ensemble"] = weighted_mean(divergence_N, targets.valid_N, targets.valid_N)
     if config.reliable:

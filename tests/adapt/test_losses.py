@@ -72,6 +72,19 @@ def test_reliable_pixels_count_twice_and_ignored_ones_not_at_all():
     torch.testing.assert_close(logits_CN.grad, expected)
 
 
+@pytest.mark.parametrize("hard", [False, True])
+def test_what_ignored_pixels_have_for_a_target_does_not_change_which_classes_are_rare(hard: bool):
+    logits_CN, config = logits(3, 40), AdaptConfig(hard=hard, class_balance=0.5)
+    ensemble_CN, reliable_N = logits(3, 40, seed=3).softmax(dim=0), (torch.arange(40) % 2).float()
+    valid_N = (torch.arange(40) < 10).float()
+    found = adapt_losses(logits_CN, AdaptTargets(ensemble_CN, reliable_N, valid_N), None, config)
+    seen = AdaptTargets(ensemble_CN[:, :10], reliable_N[:10], valid_N[:10])
+    expected = adapt_losses(logits_CN[:, :10], seen, None, config)
+    assert found.keys() == expected.keys() == {"ensemble", "reliable"}
+    for name, loss in found.items():
+        torch.testing.assert_close(loss, expected[name])
+
+
 def test_ignored_pixels_of_an_overlap_do_not_count():
     logits_CN = logits(3, 4).requires_grad_()
     targets = AdaptTargets(torch.full((3, 4), 1 / 3), torch.zeros(4), torch.tensor([1.0, 0, 1, 0]))

@@ -118,8 +118,9 @@ def test_the_fingerprint_names_what_decides_the_weights(tmp_path: Path, network:
     moved = shutil.copytree(network, tmp_path / network.name)
     assert replace(job, assistant=replace(job.assistant, name=str(moved))).fingerprint == job.fingerprint
     others = [replace(job, adapt=replace(job.adapt, consistency=0.5)), replace(job, data_fingerprint="other"),
-              replace(job, adapt=replace(job.adapt, share=0.5))]  # fmt: skip
-    assert len({job.fingerprint, *(other.fingerprint for other in others)}) == 4
+              replace(job, adapt=replace(job.adapt, share=0.5)),
+              replace(job, adapt=replace(job.adapt, class_balance=0.5))]  # fmt: skip
+    assert len({job.fingerprint, *(other.fingerprint for other in others)}) == 5
 
 
 def test_a_training_that_diverges_says_which_setting_to_change(tmp_path: Path, network: Path):
