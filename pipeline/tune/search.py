@@ -88,7 +88,8 @@ def variants(best: Blend, assistant: AssistantConfig, views: ViewsConfig, shared
 
 def _weighted(blend: Blend, whole: float, views: float, groups: Sequence[str]) -> Iterator[Blend]:
     """A blend with other weights; views that had none begin with the first group."""
-    whole, views = round(whole, 6), round(views, 6)
+    whole = round(whole, 6)
+    views = round(min(views, 1 - whole), 6)  # both rounded up are more than 1
     if views == 0:
         yield replace(blend, whole=whole, views=views, groups=(), group_weights=())
     elif blend.groups or groups:

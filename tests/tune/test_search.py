@@ -90,6 +90,12 @@ def test_neighbours_differ_in_one_thing() -> None:
     assert all(max(blend.weight_of.values(), default=1) == 1 for blend in finer)
 
 
+def test_neighbours_of_weights_that_no_decimal_is_equal_to_are_blends() -> None:
+    near = set(neighbours(Blend(2 / 3, 1 / 6, ("level",)), GROUPS, 0.25))
+    without_windows = [blend for blend in near if blend.whole > 0.8 and blend.views > 0]
+    assert [(blend.whole, blend.views, blend.windows) for blend in without_windows] == [(0.833334, 0.166666, 0)]
+
+
 def test_weights_per_pixel_are_tried_last_and_a_recipes_own_stay_meanwhile() -> None:
     start = Blend(0.5, 0.25, ("level",))
     by_latitude = replace(start, latitude_power=1)
