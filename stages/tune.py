@@ -154,11 +154,10 @@ class _Tuning:
         self._surenesses = Scores(self._folder / "sureness.jsonl", Sureness)
         self._mask_entries = MaskEntries(self._folder / MASKS_FILE)
         assistant, views = run.recipe.assistant, run.recipe.views
-        self._current = blend_of(assistant, views)
         fixed = [g for g in run.recipe.sam.view_groups if getattr(views, g) == 0]  # SAM would see further views
         seen = [g for g in GROUPS
                 if g not in fixed and Part.of_group(g, views, 1.0).perspective_views(run.recipe.panorama)]  # fmt: skip
-        self._groups = tuple(seen)
+        self._groups, self._current = tuple(seen), blend_of(assistant, views).of_seeing(seen)
         self._parts = parts_of(Blend(0.5, 0.25, self._groups) if seen else Blend(0.5, 0.0), assistant, views)
         self._trials: dict[Blend, Trial] = {}
 

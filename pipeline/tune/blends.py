@@ -68,6 +68,15 @@ class Blend:
         alike = set(weights.values()) == {1.0}
         return replace(self, groups=tuple(weights), group_weights=() if alike else tuple(weights.values()))
 
+    def of_seeing(self, groups: Collection[str]) -> Blend:
+        """The blend that says the same where of its groups only some see anything of the panorama.
+
+        Args:
+            groups: those that do.
+        """
+        weights = {group: weight for group, weight in self.weight_of.items() if group in groups}
+        return self.with_groups(weights) if weights else replace(self, views=0.0, groups=(), group_weights=())
+
     @property
     def label(self) -> str:
         """Its parts with weight, for a table: "0.5 whole + 0.5 views (level, up x0.5)"."""

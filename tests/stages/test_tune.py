@@ -114,6 +114,17 @@ def test_views_of_which_the_assistant_is_less_sure_than_of_the_whole_image_have_
     assert not any("up" in blend.groups for blend in result.trials if blend != result.current)
 
 
+def test_a_band_of_which_some_of_a_recipes_views_see_nothing_is_tuned(tmp_path: Path) -> None:
+    make_folders(tmp_path)
+    for path in (tmp_path / "photos").iterdir():
+        with Image.open(path) as picture:
+            band = picture.crop((0, 19, 128, 44))
+        band.save(path)
+    run = small_run(tmp_path, views=VIEWS, assistant={"views_weight": 0.5}, panorama={"vertical_fov": 70.3})
+    result = tune(run, silent, tmp_path / "out.toml", panoramas=1, minutes=0)
+    assert result.current.groups == ("level", "down", "up") and result.current in result.trials
+
+
 def test_a_search_that_is_run_again_computes_nothing_and_chooses_the_same(
     copied: Path, tuned: tuple[Path, TuneResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:

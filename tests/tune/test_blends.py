@@ -16,7 +16,7 @@ from pipeline.panorama.windows import window_grid
 from pipeline.teacher.config import AssistantConfig
 from pipeline.teacher.rectification import stitch_assistant
 from pipeline.tune.blends import Blend, SeenPart, blend_of, mix, parts_of, settings_of
-from pipeline.tune.parts import GROUPS, predict_part, weights_of_group
+from pipeline.tune.parts import GROUPS, Part, predict_part, weights_of_group
 from tests.tune.colours import SIZE, VIEWS, WINDOWS, Colours, image
 
 
@@ -85,6 +85,30 @@ def test_groups_whose_weight_is_0_are_none_of_a_recipes_blend() -> None:
     assistant = AssistantConfig(views_weight=0.5)
     assert blend_of(assistant, replace(VIEWS, down_weight=0)) == Blend(0, 0.5, ("level", "nadir"))
     assert blend_of(assistant, replace(VIEWS, down_weight=0.5)).weight_of == {"level": 1, "down": 0.5, "nadir": 1}
+
+
+@pytest.mark.parametrize(
+    ("blend", "expected"),
+    [
+        (Blend(0.25, 0.5, ("level", "nadir"), (0.5, 1)), Blend(0.25, 0.5, ("level",), (0.5,))),
+        (Blend(0.25, 0.5, ("level",)), Blend(0.25, 0.5, ("level",))),
+        (Blend(0.25, 0.5, ("nadir", "zenith")), Blend(0.25, 0)),
+        (Blend(0.5, 0.5, ("nadir",), confidence_power=2), Blend(0.5, 0, confidence_power=2)),
+        (Blend(0, 1, ("nadir",)), Blend(0, 0)),
+    ],
+)
+def test_groups_that_see_nothing_of_a_band_change_nothing(blend: Blend, expected: Blend) -> None:
+    band = replace(SIZE, vertical_fov=70.0)
+    seeing = [group for group in GROUPS if Part.of_group(group, VIEWS, 1.0).perspective_views(band)]
+    assert seeing == ["level", "down", "up"] and blend.of_seeing(seeing) == expected
+    picture, windows = image()[: band.height], window_grid(band.height, band.width, WINDOWS)
+    said: list[FloatArray] = []
+    for one in (blend, expected):
+        assistant, views = settings_of(one, AssistantConfig(feature_levels=()), VIEWS)
+        more = perspective_views(band.height, band.width, band.vertical_fov, views) if one.views else ()
+        stitched_band = stitch_assistant(picture, windows, Colours(), assistant, DENSEPASS_13, more_views=more)
+        said.append(stitched_band.assistant_CHW)
+    np.testing.assert_allclose(*said, atol=1e-6)
 
 
 def test_weights_without_groups_or_groups_without_weight_are_no_blend() -> None:
