@@ -37,9 +37,10 @@ class Trial:
         """The mean of every score."""
         return mean_judgement(self.judgements)
 
-    def ahead_of(self, other: Trial) -> int:
-        """Number of panoramas on which its score is above another's."""
-        return sum(ours.score > theirs.score for ours, theirs in zip(self.judgements, other.judgements, strict=True))
+    def ahead_of(self, other: Trial) -> list[float]:
+        """How far its score is above another's on each panorama that has one: SAM has found masks there."""
+        both = zip(self.judgements, other.judgements, strict=True)
+        return [ours.score - theirs.score for ours, theirs in both if not math.isnan(ours.score - theirs.score)]
 
 
 def table(trials: Mapping[Blend, Trial], current: Blend, best: Blend, collapsed: Sequence[Blend], most: int = 0) -> str:
@@ -57,7 +58,8 @@ def table(trials: Mapping[Blend, Trial], current: Blend, best: Blend, collapsed:
     rows = ["| " + " | ".join(_COLUMNS) + " |", "|" + "---:|" * (len(_COLUMNS) - 1) + "---|"]
     for trial in shown:
         mean = trial.mean
-        of_current = f"{trial.ahead_of(trials[current])} of {len(trial.judgements)}"
+        ahead = trial.ahead_of(trials[current])
+        of_current = f"{_count_above(ahead)} of {len(ahead)}"
         marks = {"chosen": trial.blend == best, "recipe": trial.blend == current, "collapsed": trial.blend in collapsed}
         said = "".join(f" ({mark})" for mark, is_so in marks.items() if is_so)
         numbers = [f"{value:.4f}" for value in (mean.score, mean.purity, mean.roll, mean.views, mean.mano)]
@@ -85,14 +87,17 @@ def groups_table(groups: Mapping[str, Comparison]) -> str:
 
 def verdict(trials: Mapping[Blend, Trial], current: Blend, best: Blend) -> str:
     """How far the choice is ahead of the recipe's own blend, with the standard error over panoramas, in a sentence."""
-    count = len(trials[current].judgements)
+    ahead = trials[best].ahead_of(trials[current])
+    count = len(ahead)
     if best == current:
         return f"the recipe's own blend is the best of {len(trials)} on {count} panoramas: {current.label}"
-    ours, theirs = trials[best].judgements, trials[current].judgements
-    differences = [our.score - their.score for our, their in zip(ours, theirs, strict=True)]
-    error = f" +- {stdev(differences) / math.sqrt(count):.4f}" if count > 1 else ""
-    mean = fmean(differences)
+    error = f" +- {stdev(ahead) / math.sqrt(count):.4f}" if count > 1 else ""
+    mean = fmean(ahead)
     return (
         f"chosen: {best.label}; its score is {abs(mean):.4f}{error} {'below' if mean < 0 else 'above'} that of the "
-        f"recipe's own ({current.label}), and above it on {trials[best].ahead_of(trials[current])} of {count} panoramas"
+        f"recipe's own ({current.label}), and above it on {_count_above(ahead)} of {count} panoramas"
     )
+
+
+def _count_above(ahead: Sequence[float]) -> int:
+    return sum(difference > 0 for difference in ahead)

@@ -147,3 +147,13 @@ def test_the_verdict_says_how_far_the_choice_is_ahead_and_on_how_many_panoramas(
     said = verdict(trials(), CURRENT, Blend(1, 0))
     assert "1 whole; its score is 0.0750 +- 0.1250 above" in said and "on 1 of 2 panoramas" in said
     assert "the recipe's own blend is the best of 3" in verdict(trials(), CURRENT, CURRENT)
+
+
+def test_panoramas_in_which_sam_found_no_masks_do_not_count_in_verdict_and_table() -> None:
+    without_masks = Judgement(math.nan, math.nan, 0.9, 1, 1, 0, 0)
+    with_it = {
+        blend: replace(trial, judgements=[*trial.judgements, without_masks]) for blend, trial in trials().items()
+    }
+    assert verdict(with_it, CURRENT, Blend(1, 0)) == verdict(trials(), CURRENT, Blend(1, 0))
+    assert verdict(with_it, CURRENT, CURRENT) == verdict(trials(), CURRENT, CURRENT)
+    assert "1 of 2 | 1 whole (chosen)" in table(with_it, CURRENT, Blend(1, 0), [])
