@@ -7,9 +7,10 @@ the blend that the recipe asks for, which decides, and for the whole image alone
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -91,11 +92,11 @@ def compare(
         device: torch device.
 
     Raises:
-        GoodSAMError: no panorama can be used, or networks, device or store fail.
+        GoodSAMError: no panorama can be used, SAM has found no masks, or networks, device or store fail.
     """
     file, parts = folder / "comparison.json", folder / "parts.zarr"
     ids = tuple(panorama.id for panorama in panoramas)
-    if (known := read_comparison(file)) and (known.panoramas, known.content) == (ids, content):
+    if (known := read_comparison(file)) and set(known.panoramas) <= set(ids) and known.content == content:
         return known
     began, store = time.monotonic(), TeacherStore.open(parts, "a")
     listener(StageStarted(STAGE, 2 * len(panoramas), "panoramas"))
@@ -103,7 +104,8 @@ def compare(
         _judge(run, recipe, panoramas, store, listener, device, done)
         for recipe, done in ((run.recipe, 0), (adapted, len(panoramas)))
     )
-    comparison = Comparison(before, after, ids, content)
+    both = tuple(panorama_id for panorama_id in ids if panorama_id in before and panorama_id in after)
+    comparison = Comparison(_mean(before, both), _mean(after, both), both, content)
     write_whole(file, json.dumps(asdict(comparison), indent=1))
     write_whole(file.with_suffix(".md"), f"{comparison.table()}\n")
     for path in folder.glob(f"{parts.name}*"):  # the store, and what it keeps beside it
@@ -127,13 +129,13 @@ def read_comparison(file: Path) -> Comparison | None:
 def _judge(
     run: Run, recipe: Recipe, panoramas: Sequence[SplitPanorama], store: TeacherStore, listener: Listener, device: str,
     done: int,
-) -> dict[str, Judgement]:  # fmt: skip
-    """Mean scores of a recipe's assistant over panoramas, by what is judged."""
+) -> dict[str, dict[str, Judgement]]:  # fmt: skip
+    """Scores of a recipe's assistant by panorama, of those that can be used, and by what is judged."""
     library = PartLibrary(recipe, store)
     blends = {BLEND: blend_of(recipe.assistant, recipe.views), WHOLE: Blend(1.0, 0.0)}
     parts = {kind: parts_of(blend, recipe.assistant, recipe.views) for kind, blend in blends.items()}
     wanted = list(dict.fromkeys(part for own in parts.values() for part in own))
-    judgements: dict[str, list[Judgement]] = {kind: [] for kind in blends}
+    judgements: dict[str, dict[str, Judgement]] = {}
     for number, task in enumerate(_tasks(run, recipe, panoramas, device), start=done + 1):
         started = time.monotonic()
         try:
@@ -141,14 +143,29 @@ def _judge(
         except InputError as error:
             listener(failure(STAGE, task.panorama.id, error))
             continue
-        for kind, blend in blends.items():
-            judgements[kind].append(panorama.judged.judge(blend, *library.read(panorama, parts[kind])))
+        judgements[task.panorama.id] = {kind: panorama.judged.judge(blend, *library.read(panorama, parts[kind]))
+                                        for kind, blend in blends.items()}  # fmt: skip
         listener(StageAdvanced(STAGE, number, task.panorama.id, time.monotonic() - started))
-    if not judgements[BLEND]:
+    if not judgements:
         raise InputError(f"none of {counted(len(panoramas), 'held-out panorama')} could be used",
                          "the reasons are listed above",
                          "Repair or replace the files, or set adapt.held_out = 0")  # fmt: skip
-    return {kind: mean_judgement(own) for kind, own in judgements.items()}
+    return judgements
+
+
+def _mean(judgements: Mapping[str, Mapping[str, Judgement]], ids: Sequence[str]) -> dict[str, Judgement]:
+    """Mean scores over some panoramas, by what is judged.
+
+    Raises:
+        InputError: they have no score.
+    """
+    means = {kind: mean_judgement([judgements[panorama_id][kind] for panorama_id in ids]) for kind in (BLEND, WHOLE)}
+    if math.isnan(means[BLEND].score):
+        raise InputError(f"SAM finds no masks in {counted(len(ids), 'held-out panorama')}",
+                         "assistants are compared by how well their predictions fit these",
+                         "Check SAM on a few panoramas with `goodsam teacher-cache` and `goodsam eval`, or set "
+                         "adapt.held_out = 0")  # fmt: skip
+    return means
 
 
 def _tasks(run: Run, recipe: Recipe, panoramas: Sequence[SplitPanorama], device: str) -> list[PanoramaTask]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipeline.cache.store import TeacherStore
 from pipeline.errors import InputError
 from pipeline.recipe import Recipe
 from pipeline.tune.judge import Judgement
+from stages import adapt_comparison
 from stages.adapt_comparison import BLEND, STAGE, WHOLE, Comparison, compare, read_comparison
 from stages.events import Event, ItemFailed, StageAdvanced, StageFinished, StageStarted, silent
 from stages.panorama_work import PanoramaTask
@@ -126,8 +128,42 @@ def test_an_unusable_panorama_is_told_and_the_others_decide(
     panoramas = learning_panoramas(run.recipe)
     judged(panoramas[0].id)
     adapted = replace(run.recipe, name="adapted")
-    assert compare(run, adapted, panoramas, "content", tmp_path, events.append, "cpu").is_better
+    found = compare(run, adapted, panoramas, "content", tmp_path, events.append, "cpu")
+    assert found.is_better and found.panoramas == tuple(p.id for p in panoramas[1:])
+    assert found.verdict.endswith("on 2 panoramas")
+    assert compare(run, adapted, panoramas, "content", tmp_path, lambda _: pytest.fail("judged again"), "cpu") == found
     assert [event.item for event in events if isinstance(event, ItemFailed)] == [panoramas[0].id] * 2
     judged(*(p.id for p in panoramas))
     with pytest.raises(InputError, match=r"none of 3 held-out panoramas.*adapt\.held_out = 0"):
         compare(run, run.recipe, panoramas, "content", tmp_path / "other", silent, "cpu")
+
+
+def test_a_panorama_that_one_assistant_alone_was_judged_on_decides_nothing(
+    finished: Path, tmp_path: Path, judged: Callable[..., Judged], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, panoramas = small_run(finished), learning_panoramas(small_run(finished).recipe)
+    judged()
+    prepare = adapt_comparison.PartLibrary.prepare
+
+    def changed_meanwhile(library: Any, task: PanoramaTask, parts: Any) -> Any:
+        if library.recipe.name == "adapted" and task.panorama.id == panoramas[0].id:
+            raise InputError("it changed", "it must not", "Run it again")
+        found: Any = prepare(library, task, parts)
+        if task.panorama.id == panoramas[0].id:
+            found.judged.judge = lambda *_: judgement(0.9)
+        return found
+
+    monkeypatch.setattr(adapt_comparison.PartLibrary, "prepare", changed_meanwhile)
+    found = compare(run, replace(run.recipe, name="adapted"), panoramas, "content", tmp_path, silent, "cpu")
+    assert found.before[BLEND].score == pytest.approx(0.5) and found.is_better
+
+
+def test_without_masks_no_assistant_is_called_worse(
+    finished: Path, tmp_path: Path, judged: Callable[..., Judged], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, panoramas = small_run(finished), learning_panoramas(small_run(finished).recipe)
+    judged()
+    nothing = SimpleNamespace(judged=SimpleNamespace(judge=lambda *_: judgement(math.nan)))
+    monkeypatch.setattr(adapt_comparison.PartLibrary, "prepare", lambda *_: nothing)
+    with pytest.raises(InputError, match=r"SAM finds no masks in 3 held-out panoramas.*adapt\.held_out = 0"):
+        compare(run, run.recipe, panoramas, "content", tmp_path, silent, "cpu")
