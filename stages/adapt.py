@@ -110,7 +110,7 @@ def adapt_once(run: Run, listener: Listener, out: Path, *, overwrite: bool, devi
             network = train_assistant(job, to_all(listener, curves))
         with_it = adapted(recipe, network, labels_of(recipe.assistant, label_set(recipe.assistant.label_set)))
         comparison = _compared(run, with_it, cached, held_out, job, listener) if held_out else None
-    return _conclude(out, AdaptRound(network, with_it, comparison, None), listener)
+    return _conclude(out, AdaptRound(network, with_it, comparison, None), overwrite, listener)
 
 
 def _compared(
@@ -142,11 +142,11 @@ def adapt_job(run: Run, reader: RunReader, device: str = "cpu") -> AdaptJob:
     )
 
 
-def _conclude(out: Path, found: AdaptRound, listener: Listener) -> AdaptRound:
-    """Write the recipe of a round, unless it is worse or there already."""
+def _conclude(out: Path, found: AdaptRound, overwrite: bool, listener: Listener) -> AdaptRound:
+    """Write the recipe of a round, unless it is worse, or there already and not to be overwritten."""
     if found.comparison is not None and not found.comparison.is_better:
         listener(Note(STAGE, f"{found.verdict}; it is not used, the recipe stays as it is"))
         return found
-    if not is_written(out, found.network):
+    if overwrite or not is_written(out, found.network):
         write_recipe(out, found.recipe, STAGE, found.verdict)
     return AdaptRound(found.network, found.recipe, found.comparison, out)

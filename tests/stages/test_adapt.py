@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.errors import CacheError, InputError, RecipeError
+from pipeline.recipe import load_recipe
 from pipeline.tune.judge import Judgement
 from stages import adapt as adapt_stage
 from stages import cli
@@ -95,6 +96,18 @@ def test_a_worse_round_is_told_and_not_used(
     told = [event.text for event in events if isinstance(event, Note) and "not used" in event.text]
     assert bool(told) == (not is_used)
     assert is_used or "worse by what needs no label: score 0.4000, before 0.5000, on 1 panorama;" in told[0]
+
+
+def test_its_own_recipe_is_left_as_its_owner_has_changed_it_and_written_anew_where_that_is_asked_for(
+    adapted: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    copy = shutil.copytree(adapted[0], tmp_path / "copy")
+    out = copy / "other.toml"
+    monkeypatch.setattr(adapt_stage, "compare", lambda *_: Comparison(scored(0.5), scored(0.6), ("a",)))
+    for overwrite, steps, written in ((False, 4, 4), (False, 7, 4), (True, 7, 7)):
+        run = small_run(copy, adapt=BRIEF, distill={"steps": steps})
+        adapt(run, silent, out, overwrite=overwrite)
+        assert load_recipe(out).distill.steps == written
 
 
 def test_rounds_go_on_from_the_adapted_recipe_until_one_is_worse(
