@@ -222,7 +222,7 @@ def enlarged(model: PreTrainedModel, pixels_B3HW: Tensor, wrap: bool) -> Tensor:
     margin = 2 if wrap else 0  # columns, of which a scale in halves makes whole ones
     wider = wrap_columns(pixels_B3HW, margin)
     rows, columns = (side * round(2 * scale) // 2 for side in wider.shape[-2:])  # numbers, or symbols of an export
-    whole_rows = -(-rows // STRIDE) * STRIDE
+    whole_rows = (rows + STRIDE - 1) // STRIDE * STRIDE  # of a negative number ONNX rounds the quotient up
     larger = functional.interpolate(wider, size=(whole_rows, columns), mode="bilinear")
     return unwrap_columns(larger, round(margin * scale))
 
