@@ -120,11 +120,15 @@ def share_norms(network: nn.Module) -> None:
             module.__class__ = BatchNormOverProcesses
 
 
+_DROPOUTS = (functional.dropout, functional.dropout2d)
+
+
 class WholeBatchRandomness(TorchFunctionMode):
     """Dropout and drop path of a part of a batch as one process would draw them for the whole batch.
 
-    Knows `functional.dropout` and `torch.rand`, which SegFormers and most networks of transformers draw with, where the
-    first axis of what they draw is the sample.
+    Knows `functional.dropout`, `dropout2d` and `torch.rand`, which SegFormers and most networks of transformers draw
+    with, where the first axis of what they draw is the sample, or for dropout several rows of each (MobileViT's pixels
+    of a patch).
     """
 
     def __init__(self, part: BatchPart) -> None:
@@ -141,18 +145,20 @@ class WholeBatchRandomness(TorchFunctionMode):
     ) -> Any:
         options = dict(kwargs or {})
         samples = self._part.stop - self._part.start
-        if func is functional.dropout and options.get("training", True) and args[0].shape[0] == samples:
-            return args[0] * self._own(functional.dropout(self._ones(args[0]), options.get("p", 0.5)))
+        if func in _DROPOUTS and options.get("training", True) and args[0].shape[0] % samples == 0:
+            rows = args[0].shape[0] // samples
+            return args[0] * self._own(func(self._ones(args[0], rows), options.get("p", 0.5)), rows)
         if func is torch.rand and args and isinstance(args[0], Sequence) and args[0][:1] and args[0][0] == samples:
             return self._own(func((self._part.size, *args[0][1:]), *args[1:], **options))
         return func(*args, **options)
 
-    def _own(self, of_batch: Tensor) -> Tensor:
-        return of_batch[self._part.start : self._part.stop]
+    def _own(self, of_batch: Tensor, rows: int = 1) -> Tensor:
+        return of_batch[self._part.start * rows : self._part.stop * rows]
 
-    def _ones(self, of_part: Tensor) -> Tensor:
-        """Ones for the whole batch that lie in memory as it would: random numbers are drawn in that order."""
+    def _ones(self, of_part: Tensor, rows: int) -> Tensor:
+        """Ones for the whole batch, `rows` per sample, that lie in memory as it would: random numbers are drawn in that
+        order."""
         strides = (of_part[0].numel(), *of_part.stride()[1:])
-        ones = torch.empty_strided((self._part.size, *of_part.shape[1:]), strides, dtype=of_part.dtype,
+        ones = torch.empty_strided((self._part.size * rows, *of_part.shape[1:]), strides, dtype=of_part.dtype,
                                    device=of_part.device)  # fmt: skip
         return ones.fill_(1)

@@ -211,6 +211,24 @@ def test_dropout_of_the_parts_is_that_of_the_batch(channels_last: bool) -> None:
     assert 0.3 < float((expected == 0).float().mean()) < 0.8 and float(expected.max()) == pytest.approx(1 / 0.6 / 0.75)
 
 
+def test_dropout_of_several_rows_per_sample_is_that_of_the_batch() -> None:
+    """MobileViT's attention is apart for each of the four pixels of a patch, which are rows of the first axis."""
+
+    def draw(samples: int) -> Tensor:
+        return functional.dropout(torch.ones(4 * samples, 6, 8), 0.4, True)
+
+    assert torch.equal(drawn(draw, PARTS), whole(draw, 5))
+
+
+def test_channels_that_the_parts_drop_are_those_of_the_batch() -> None:
+    """MobileViT and MobileNetV2 do so before their classifier."""
+
+    def draw(samples: int) -> Tensor:
+        return functional.dropout2d(torch.ones(samples, 32, 2, 2), 0.4, True)
+
+    assert torch.equal(drawn(draw, PARTS), whole(draw, 5))
+
+
 def test_drop_path_of_the_parts_is_that_of_the_batch() -> None:
     """transformers draws a number per sample."""
     assert torch.equal(drawn(lambda n: torch.rand((n, 1, 1)), PARTS), whole(lambda n: torch.rand((n, 1, 1)), 5))
