@@ -19,6 +19,8 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from pipeline.errors import RecipeError
+
 
 @dataclass(frozen=True)
 class BatchPart:
@@ -114,10 +116,18 @@ class BatchNormOverProcesses(nn.BatchNorm2d):
 
 
 def share_norms(network: nn.Module) -> None:
-    """Let all batch norms of a network see the whole batch; their parameters and names stay."""
+    """Let all batch norms of a network see the whole batch; their parameters and names stay.
+
+    Raises:
+        RecipeError: some are of a kind of their own, such as timm's that end in an activation.
+    """
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = BatchNormOverProcesses
+        elif isinstance(module, nn.BatchNorm2d) and type(module) is not BatchNormOverProcesses:
+            raise RecipeError(f"the student has batch norms of the kind {type(module).__name__}",
+                              "processes that train together share the statistics of torch's BatchNorm2d alone",
+                              "Train it in one process, or set student.kind and student.weights to another network")  # fmt: skip
 
 
 _DROPOUTS = (functional.dropout, functional.dropout2d)

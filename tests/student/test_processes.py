@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 
+from pipeline.errors import RecipeError
 from pipeline.student.processes import (
     BatchNormOverProcesses,
     BatchPart,
@@ -170,6 +171,17 @@ def test_a_norm_that_predicts_or_is_alone_is_torchs_own() -> None:
     torch.testing.assert_close(passed(shared, pixels()), passed(norm(), pixels()))
     shared.eval()
     assert torch.equal(shared(pixels()[:1]), shared[0].eval()(pixels()[:1]))
+
+
+def test_norms_of_a_kind_of_their_own_are_refused() -> None:
+    """timm's, which end in an activation: each process would follow the statistics of its part of the batch."""
+
+    class WithActivation(nn.BatchNorm2d):
+        def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - a name
+            return super().forward(x).relu()
+
+    with pytest.raises(RecipeError, match="batch norms of the kind WithActivation"):
+        share_norms(nn.Sequential(norm(), WithActivation(3)))
 
 
 def test_a_norm_gives_the_precision_that_it_gets(together: Together[torch.dtype]) -> None:
