@@ -16,7 +16,7 @@ reads it; the others as in `data_sets`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.errors import InputError, counted
@@ -83,9 +83,26 @@ def _cityscapes(folder: Path) -> PerspectiveSource | None:
     if not (images / "train").is_dir():
         return None
     learning = _pairs(images / "train", labels / "train")
-    of_own_ids = learning[0].label.stem.endswith(LABEL_IDS_ENDING)
-    source = "cityscapes34" if of_own_ids else "cityscapes19"
-    return _split("Cityscapes", learning, images / "val", labels / "val", source, "cityscapes19")
+    found = _split("Cityscapes", learning, images / "val", labels / "val", "", "cityscapes19")
+    return replace(found, labels_set="cityscapes34" if _has_own_ids(found) else "cityscapes19")
+
+
+def _has_own_ids(cityscapes: PerspectiveSource) -> bool:
+    """Whether label files hold Cityscapes' own ids rather than train ids, by their names.
+
+    Raises:
+        InputError: some do and some do not.
+    """
+    labels = [picture.label for picture in (*cityscapes.learning, *cityscapes.held_out)]
+    own = [path for path in labels if path.stem.casefold().endswith(LABEL_IDS_ENDING.casefold())]
+    others = sorted(set(labels) - set(own))
+    if own and others:
+        raise InputError(
+            f"the label of one picture is {own[0].name} but that of another {others[0].name}",
+            "all pictures must have labels with train ids, or none",
+            "Make those of all pictures with cityscapesScripts, or remove all labelTrainIds",
+        )
+    return bool(own)
 
 
 def _camvid(folder: Path) -> PerspectiveSource | None:

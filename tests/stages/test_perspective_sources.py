@@ -27,6 +27,27 @@ def test_cityscapes(tmp_path: Path, ending: str, ids: tuple[int, int], expected:
     np.testing.assert_array_equal(found.read(source.learning[0])[1][[0, -1], 0], [expected, 255])
 
 
+def city(root: Path, part: str, name: str, ending: str) -> None:
+    pair(root / "leftImg8bit" / part / "ulm" / f"{name}_leftImg8bit.png",
+         root / "gtFine" / part / "ulm" / f"{name}_gtFine_{ending}.png", 7)  # fmt: skip
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_cityscapes_with_both_kinds_of_ids_is_refused(tmp_path: Path, part: str) -> None:
+    """Ids of one kind would be read as classes of the other: cars as fences."""
+    for number, of_part in enumerate(("train", "train", "val")):
+        city(tmp_path, of_part, f"ulm_{number}", "labelIds")
+    city(tmp_path, part, "ulm_9", "labelTrainIds")
+    with pytest.raises(InputError, match=r"ulm_0_gtFine_labelIds\.png but .*ulm_9_gtFine_labelTrainIds\.png"):
+        find_source(tmp_path)
+
+
+def test_own_ids_of_cityscapes_are_known_by_their_name_in_either_case(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        city(tmp_path, part, "ulm_1", "labelids")
+    assert find_source(tmp_path).labels_set == "cityscapes34"
+
+
 def test_camvid(tmp_path: Path) -> None:
     for part in ("train", "val"):
         pair(tmp_path / part / "0001TP_1.png", tmp_path / f"{part}annot" / "0001TP_1.png", 10, 11)
