@@ -66,6 +66,8 @@ Crops = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 """Images [B, S, S, 3] and labels [B, S, S] of a batch."""
 _CROPS = 3
 """Tells the seeds of crops from those of dropout."""
+_LABELS_REMEDY = "Convert them to class ids, or say which they hold: --labels-set, --labels-from-one"
+"""What to do about label files that do not hold ids of the classes."""
 _JITTER = 0.3
 """Strength of random brightness, contrast and saturation, as the student's default."""
 
@@ -93,7 +95,7 @@ class AssistantTraining:
         for key in ("steps", "batch_size", "checkpoint_every", "learning_rate"):
             require(getattr(self, key) > 0, key, getattr(self, key), "positive")
         require(self.crop > 0 and self.crop % 32 == 0, "crop", self.crop, "a positive multiple of 32")
-        require(self.seed >= 0, "seed", self.seed, "zero or positive")
+        require(0 <= self.seed < 2**63, "seed", self.seed, "zero or a positive number of at most 63 bits")
 
     @property
     def schedule(self) -> DistillConfig:
@@ -167,7 +169,7 @@ class AssistantJob:
                                  f"its picture is {width}x{height}", "Export the label again")  # fmt: skip
 
         labels_HW = read_labels(picture.label, self.label_set, self.labels_set, from_one=self.labels_from_one,
-                                index_N=self.index_N, check_size=check_size)  # fmt: skip
+                                index_N=self.index_N, check_size=check_size, remedy=_LABELS_REMEDY)  # fmt: skip
         return image_HW3, labels_HW
 
 

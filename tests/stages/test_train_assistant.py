@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from pipeline.classes import named_classes
-from pipeline.errors import CacheError, InputError, WeightsError
+from pipeline.errors import CacheError, InputError, RecipeError, WeightsError
 from pipeline.teacher.assistant_transformers import load_transformers
 from stages import train_assistant as stage
 from stages.events import Event, StageAdvanced, silent
@@ -125,11 +125,19 @@ def test_what_does_not_fit_is_refused_before_training(plain: Path, start: Path) 
     with pytest.raises(WeightsError, match="--start"):
         train_assistant(replace(job(plain, start), training=AssistantTraining(str(plain), 1)), silent)
     pair(plain / "train" / "images" / "0.png", plain / "train" / "labels" / "0.png", 0, 2)
-    with pytest.raises(InputError, match="holds the class ids 2"):
+    with pytest.raises(InputError, match=r"holds the class ids 2.*--labels-set.*--labels-from-one"):
+        train_assistant(job(plain, start), silent)
+    save(plain / "train" / "labels" / "0.png", np.zeros((48, 80, 3), np.uint8))
+    with pytest.raises(InputError, match=r"mode RGB.*class ids, with one channel.*Convert them to class ids"):
         train_assistant(job(plain, start), silent)
     save(plain / "train" / "labels" / "0.png", np.zeros((48, 40), np.uint8))
     with pytest.raises(InputError, match=r"label 0\.png is 40x48; its picture is 80x48"):
         train_assistant(job(plain, start), silent)
+
+
+def test_a_seed_that_torch_does_not_take_is_refused() -> None:
+    with pytest.raises(RecipeError, match="seed is 18446744073709551616; it must be zero or a positive number of at"):
+        AssistantTraining(seed=2**64)
 
 
 @pytest.mark.parametrize("out", [".", ".."])
