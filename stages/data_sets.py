@@ -17,16 +17,17 @@ The label sets and their sources are in `pipeline.known_classes`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from pipeline.classes import IGNORE
 from pipeline.errors import InputError
-from pipeline.panorama.finding import LABEL_FOLDER
+from pipeline.panorama.finding import LABEL_FOLDER, visible_files
+from pipeline.panorama.images import read_picture
 from pipeline.panorama.label_names import IMAGE_FOLDER, has_label_name
 
 _WEATHERS = ("cloud", "fog", "rain", "sun")
@@ -182,14 +183,17 @@ def _densepass_or_wildpass(folder: Path) -> DataSet | None:
 
 
 def _has_wildpass_ids(labels: Path) -> bool:
-    """Whether the first label files have plain names and hold none but the ids that WildPASS measures."""
-    files = list(islice(labels.rglob("*.png"), _SAMPLE)) if labels.is_dir() else []
-    return bool(files) and not any(has_label_name(file.stem) for file in files) and _ids(files) <= _WILDPASS_IDS
+    """Whether the first label files have plain names and hold none but the ids that WildPASS measures; files that
+    cannot be read say nothing."""
+    found = (file for file in visible_files(labels) if file.suffix.lower() == ".png") if labels.is_dir() else ()
+    files = list(islice(found, _SAMPLE))
+    ids = _ids(files)
+    return bool(ids) and not any(has_label_name(file.stem) for file in files) and ids <= _WILDPASS_IDS
 
 
 def _ids(files: Sequence[Path]) -> set[int]:
     found: set[int] = set()
     for file in files:
-        with Image.open(file) as picture:
-            found |= set(np.unique(np.asarray(picture)).tolist())
+        with suppress(InputError):
+            found |= set(np.unique(np.asarray(read_picture(file, lambda width, height: None).image)).tolist())
     return found

@@ -131,6 +131,22 @@ def test_wildpass_is_told_from_densepass_by_its_ids(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels_of(recipe), [[*map(names.index, ("car", "curb", "crosswalk")), 255]])
 
 
+def test_wildpass_is_told_by_the_labels_that_can_be_read(tmp_path: Path) -> None:
+    wildpass(tmp_path / "WildPASS")
+    folder = tmp_path / "WildPASS" / "gtFine" / "val" / "cs"
+    (folder / "1.png").rename(folder / "1.PNG")
+    (folder / "._1.png").write_bytes(b"Mac OS X")
+    (folder / "2.png").write_bytes((folder / "1.PNG").read_bytes()[:50])
+    assert initialised(tmp_path / "WildPASS").label_set == "wildpass8"
+
+
+def test_labels_of_which_none_can_be_read_are_no_wildpass(tmp_path: Path) -> None:
+    densepass(tmp_path / "D")
+    (tmp_path / "D" / "gtFine" / "val" / "cs" / "100_labelTrainIds.png").rename(tmp_path / "D" / "gtFine" / "1.png")
+    (tmp_path / "D" / "gtFine" / "val" / "cs" / "100.png").write_bytes(b"")
+    assert initialised(tmp_path / "D").label_set == "cityscapes19"
+
+
 @pytest.mark.parametrize(("measured", "window"), [("stanford13", 12), ("stanford8", 7)])
 def test_stanford2d3d(tmp_path: Path, measured: str, window: int) -> None:
     stanford(tmp_path / "S")
