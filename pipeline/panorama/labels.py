@@ -6,7 +6,7 @@ Legend: H W the label's own size.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -187,12 +187,24 @@ def _label_of(panorama: PanoramaFile, folder: Path) -> Path | None:
 def _label_files(folder: Path, panoramas: Iterable[PanoramaFile]) -> dict[str, Path]:
     """The PNG files below a folder of labels that are no panorama, by their paths relative to it in posix form."""
     images = {os.path.realpath(panorama.path) for panorama in panoramas}
-    paths = (Path(root) / name for root, _, names in os.walk(folder) for name in names if not name.startswith("."))
+    paths = (path for path in _files_below(folder) if not path.name.startswith("."))
     return {
         path.relative_to(folder).as_posix(): path
         for path in paths
         if path.suffix.lower() == ".png" and path.is_file() and os.path.realpath(path) not in images
     }
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder, through links of folders, as panoramas are found."""
+    seen: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:  # a link to a parent folder would never end
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(root) / name for name in names)
 
 
 def _found_by_folded_names(

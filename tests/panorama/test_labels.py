@@ -90,6 +90,16 @@ def test_names_match_in_either_case_and_either_encoding_of_accents(tmp_path: Pat
     assert (found.unmatched, found.note) == ([], "")
 
 
+def test_names_in_other_case_are_found_through_links_of_folders_too(tmp_path: Path) -> None:
+    touch(tmp_path / "images" / "city" / "a.jpg")
+    touch(tmp_path / "disk" / "a.PNG")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "city").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "back").symlink_to(tmp_path / "labels")  # never ends
+    found = survey_labels(tmp_path / "labels", find_panoramas(tmp_path / "images"))
+    assert found.by_id == {"city/a": tmp_path / "labels" / "city" / "a.PNG"} and not found.unmatched
+
+
 def test_an_exact_name_comes_before_one_that_differs_in_case(tmp_path: Path) -> None:
     touch(tmp_path / "images" / "a.jpg")
     touch(tmp_path / "images" / "A.jpg")
