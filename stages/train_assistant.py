@@ -47,7 +47,6 @@ from pipeline.student.config import DistillConfig
 from pipeline.student.model import to_unit
 from pipeline.student.precision import mixed_precision
 from pipeline.student.schedule import parameter_groups
-from pipeline.teacher.assistant import crop_padding
 from pipeline.teacher.normalisation import Normalisation
 from stages.checkpoints import replace_folder
 from stages.claims import exclusive_lock
@@ -375,8 +374,9 @@ def measure_assistant(
         began = time.monotonic()
         image_HW3, labels_HW = job.read(picture)
         pixels = normalisation.prepare(image_HW3[None], torch.device(job.device))
-        logits = crop_padding(network(pixel_values=pixels).logits, pixels.shape, labels_HW.shape)
-        resized = functional.interpolate(logits, labels_HW.shape, mode="bilinear", align_corners=False)
+        logits = network(pixel_values=pixels).logits.float()
+        padded = functional.interpolate(logits, pixels.shape[-2:], mode="bilinear", align_corners=False)
+        resized = padded[..., : labels_HW.shape[0], : labels_HW.shape[1]]
         matrix.add(labels_HW, resized[0].argmax(dim=0).to(torch.uint8).cpu().numpy())
         listener(StageAdvanced(f"{STAGE}: measuring", done, picture.id, time.monotonic() - began))
     return matrix

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from pipeline.classes import named_classes
 from pipeline.errors import CacheError, InputError, RecipeError, WeightsError
 from pipeline.teacher.assistant_transformers import load_transformers
+from pipeline.teacher.normalisation import Normalisation
 from stages import train_assistant as stage
 from stages.events import Event, StageAdvanced, silent
 from stages.perspective_sources import find_source
@@ -151,6 +153,23 @@ def test_the_current_folder_is_no_place_for_a_network(
     assert named.folder == (inner / out).resolve().with_name(f"{(inner / out).resolve().name}.training")
     with pytest.raises(InputError, match=r"already exists, .*Name another folder"):
         train_assistant(named, silent)
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 72), (33, 95), (48, 64)])
+def test_cells_that_reach_beyond_the_picture_are_not_squeezed_into_it(plain: Path, height: int, width: int) -> None:
+    """A network that is right in every cell of 16 pixels is measured as right, whatever the picture's size."""
+    labels = np.repeat([0, 1, 0, 1, 0, 1], 16)[None, :width].repeat(height, axis=0).astype(np.uint8)
+    for n in range(2):
+        save(plain / "val" / "images" / f"{n}.png", np.stack([100 * labels] * 3, axis=-1))
+        save(plain / "val" / "labels" / f"{n}.png", labels)
+
+    def network(pixel_values: torch.Tensor) -> SimpleNamespace:
+        is_ground = (pixel_values[:, :1] > pixel_values[:, :1].mean()).float()
+        score = torch.nn.functional.avg_pool2d(is_ground, 16)
+        return SimpleNamespace(logits=torch.cat((1 - score, score), dim=1))
+
+    matrix = stage.measure_assistant(job(plain, plain), network, Normalisation(), silent)
+    assert matrix.miou == 1
 
 
 def test_other_pictures_held_out_are_measured_without_training_anew(plain: Path, start: Path) -> None:
