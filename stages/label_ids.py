@@ -16,6 +16,7 @@ from pipeline.arrays import BoolArray, ImageArray, LabelArray
 from pipeline.class_tables import colour_table, merge_table
 from pipeline.classes import IGNORE, LabelSet
 from pipeline.errors import InputError, counted
+from pipeline.panorama.labels import grey_step
 from stages.label_files import read_notes
 
 _INDICES = np.arange(256, dtype=np.uint8)
@@ -48,7 +49,7 @@ def read_ids(path: Path, labels: LabelSet) -> LabelArray:
         return _ids_of_colours(values, labels, path.name)
     if mode == "P" and "classes" not in notes:  # a stored correction has ids, whatever the colours are now
         return _ids_of_indices(values, palette_N4, labels, path.name)
-    return _known_ids(values, labels, path.name)
+    return _known_ids(values // grey_step(path), labels, path.name)
 
 
 def _known_ids(values_hw: LabelArray, labels: LabelSet, name: str) -> LabelArray:

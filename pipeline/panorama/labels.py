@@ -150,7 +150,7 @@ def read_labels(
         _require_colours(path, picture.image, picture.format)
         return table[decode_colours(np.asarray(picture.image.convert("RGB")), index_N)]
     _require_ids(path, picture.image, picture.format, remedy)
-    values_HW = np.asarray(picture.image).astype(np.int64) // _grey_step(path)
+    values_HW = np.asarray(picture.image).astype(np.int64) // grey_step(path)
     values = np.unique(values_HW)
     if found_ids is not None:
         found_ids.update(values.tolist())
@@ -276,7 +276,7 @@ def _require_colours(path: Path, image: Image.Image, image_format: str) -> None:
         )
 
 
-def _grey_step(path: Path) -> int:
+def grey_step(path: Path) -> int:
     """Factor by which Pillow multiplies grey values: PNGs of 2 or 4 bits are stretched to 0..255, changing the ids."""
     with path.open("rb") as file:
         header = file.read(26)

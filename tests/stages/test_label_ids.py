@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from pipeline.class_tables import colour_table
-from pipeline.classes import DENSEPASS_13, IGNORE
+from pipeline.classes import CITYSCAPES_19, DENSEPASS_13, IGNORE
 from pipeline.errors import InputError
 from stages.label_files import write_labels
 from stages.label_ids import read_ids
+from tests.panorama.test_labels import four_bit_grey
 
 LABELS_hw = np.array([[10, 10, 0, 0], [2, 12, 0, IGNORE]], np.uint8)
 COLOURS = colour_table(DENSEPASS_13)
@@ -38,6 +39,13 @@ def test_ids_in_grey_and_with_the_palette_of_an_export(tmp_path: Path) -> None:
     write_labels(tmp_path / "export.png", LABELS_hw, DENSEPASS_13, {})
     for name in ("grey", "export"):
         np.testing.assert_array_equal(read_ids(tmp_path / f"{name}.png", DENSEPASS_13), LABELS_hw)
+
+
+def test_grey_ids_of_four_bits_are_not_stretched(tmp_path: Path) -> None:
+    """Stretched, sidewalk (1) would be motorcycle (17)."""
+    ids_hw = np.array([[0, 1, 1, 0], [1, 0, 0, 1]], np.uint8)
+    (tmp_path / "a.png").write_bytes(four_bit_grey(ids_hw))
+    np.testing.assert_array_equal(read_ids(tmp_path / "a.png", CITYSCAPES_19), ids_hw)
 
 
 def test_a_palette_in_another_order_counts_by_its_colours(tmp_path: Path) -> None:
