@@ -14,13 +14,14 @@ from pipeline.errors import RecipeError
 
 
 def require(condition: bool, key: str, value: object, expected: str) -> None:
-    """Refuse a setting by name.
+    """Refuse a setting by name, which is an option's where it begins with `--`.
 
     Raises:
         RecipeError: the condition does not hold.
     """
     if not condition:
-        raise RecipeError(f"{key} is {value!r}", f"it must be {expected}", f"Correct {key} in the recipe")
+        place = "" if key.startswith("--") else " in the recipe"
+        raise RecipeError(f"{key} is {value!r}", f"it must be {expected}", f"Correct {key}{place}")
 
 
 def require_choice(key: str, value: object, choices: tuple[object, ...]) -> None:

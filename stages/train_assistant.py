@@ -92,9 +92,9 @@ class AssistantTraining:
 
     def __post_init__(self) -> None:
         for key in ("steps", "batch_size", "checkpoint_every", "learning_rate"):
-            require(getattr(self, key) > 0, key, getattr(self, key), "positive")
-        require(self.crop > 0 and self.crop % 32 == 0, "crop", self.crop, "a positive multiple of 32")
-        require(0 <= self.seed < 2**63, "seed", self.seed, "zero or a positive number of at most 63 bits")
+            require(getattr(self, key) > 0, f"--{key.replace('_', '-')}", getattr(self, key), "positive")
+        require(self.crop > 0 and self.crop % 32 == 0, "--crop", self.crop, "a positive multiple of 32")
+        require(0 <= self.seed < 2**63, "--seed", self.seed, "zero or a positive number of at most 63 bits")
 
     @property
     def schedule(self) -> DistillConfig:

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,9 +138,19 @@ def test_what_does_not_fit_is_refused_before_training(plain: Path, start: Path) 
         train_assistant(job(plain, start), silent)
 
 
-def test_a_seed_that_torch_does_not_take_is_refused() -> None:
-    with pytest.raises(RecipeError, match="seed is 18446744073709551616; it must be zero or a positive number of at"):
-        AssistantTraining(seed=2**64)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seed": 2**64}, r"--seed is 18446744073709551616; .* at most 63 bits\. Correct --seed\.$"),
+        ({"crop": 33}, r"--crop is 33; it must be a positive multiple of 32\. Correct --crop\.$"),
+        ({"learning_rate": float("nan")}, r"--learning-rate is nan; it must be positive\. Correct --learning-rate\.$"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_by_the_names_of_their_options(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        AssistantTraining(**settings)
 
 
 @pytest.mark.parametrize("out", [".", ".."])
