@@ -127,7 +127,7 @@ def share_norms(network: nn.Module) -> None:
         elif isinstance(module, nn.BatchNorm2d) and type(module) is not BatchNormOverProcesses:
             raise RecipeError(f"the student has batch norms of the kind {type(module).__name__}",
                               "processes that train together share the statistics of torch's BatchNorm2d alone",
-                              "Train it in one process, or set student.kind and student.weights to another network")  # fmt: skip
+                              "Train it in one process, or take another network as the student")  # fmt: skip
 
 
 _DROPOUTS = (functional.dropout, functional.dropout2d)
