@@ -16,8 +16,11 @@ from PIL import Image
 from pipeline.classes import LABEL_SETS, folded
 from pipeline.errors import InputError, counted
 from pipeline.panorama.capture import capture_of
+from pipeline.panorama.config import PanoramaConfig
 from pipeline.panorama.finding import require_folder, survey_folder
-from pipeline.panorama.images import ASPECT_TOLERANCE, picture_header, read_picture
+from pipeline.panorama.gpano import placement_from_tags
+from pipeline.panorama.images import ASPECT_TOLERANCE, Picture, picture_header, read_picture
+from pipeline.panorama.sphere import FULL_SPHERE_DEGREES
 from pipeline.recipe import parse_recipe
 from stages.data_sets import DataSet, recognise
 from stages.fetch_weights import CHECKPOINTS
@@ -35,6 +38,8 @@ _WIDTHS = (1024, 2048)
 """Working widths that are proposed: the largest that is not above the pictures'."""
 
 
+_OFF_HORIZON = 0.01
+"""Share of the sphere's height by which the middle of a band may lie off the horizon."""
 _BLACK = 16
 """Grey value below which a row is black ground, as JPEG leaves it."""
 
@@ -52,13 +57,15 @@ class FoundPictures:
     sizes: dict[str, int]
     """Number of pictures by WIDTHxHEIGHT, the most frequent first."""
     vertical_fov: float
-    """Vertical field of view of most, degrees."""
+    """Vertical field of view of most, degrees; 180 where most are parts of the sphere."""
     others: int
     """Pictures of another shape than most."""
     positions: int
     """Of the sampled pictures, those with a position in their EXIF."""
     sampled: int
     """Pictures that were sampled."""
+    parts: int
+    """Of these, those that GPano tags place elsewhere on the sphere than a band around the horizon lies."""
     rig_share: float
     """Share of the rows, from below, that look the same in all sampled pictures; 0 for none, or where they are black,
     which is ignored without a mask."""
@@ -120,10 +127,13 @@ def survey_pictures(folder: Path, only: Sequence[str] = ()) -> FoundPictures:
     fovs = {path: 360 * header.height / header.width for path, header in known.items()}
     fov = _usual_fov([value for value in fovs.values() if value <= 180 * (1 + ASPECT_TOLERANCE)])
     alike = [path for path, value in fovs.items() if abs(value / fov - 1) <= ASPECT_TOLERANCE]
-    sampled = alike[:: max(1, len(alike) // _SAMPLE)][:_SAMPLE]
-    pictures, positions = _sample(sampled)
+    usual = alike or list(known)
+    sampled = usual[:: max(1, len(usual) // _SAMPLE)][:_SAMPLE]
+    pictures, positions, parts = _sample(sampled)
+    fov = FULL_SPHERE_DEGREES if _are_most(parts, len(sampled)) else fov
     return FoundPictures(str(folder), len(headers), len(contents.set_aside), dict(sizes.most_common()), round(fov, 1),
-                         len(headers) - len(alike), positions, len(sampled), _rig_share(pictures), _gpu())  # fmt: skip
+                         len(headers) - len(alike), positions, len(sampled), parts, _rig_share(pictures),
+                         _gpu())  # fmt: skip
 
 
 def _usual_fov(fovs: Sequence[float]) -> float:
@@ -134,19 +144,38 @@ def _usual_fov(fovs: Sequence[float]) -> float:
     return rounded.most_common(1)[0][0]
 
 
-def _sample(paths: Sequence[Path]) -> tuple[list[np.ndarray], int]:
-    """(Small grey versions of some pictures, how many of them have a position)."""
+def _sample(paths: Sequence[Path]) -> tuple[list[np.ndarray], int, int]:
+    """(Small grey versions of some pictures, how many of them have a position, how many are parts of the sphere)."""
     pictures: list[np.ndarray] = []
-    positions = 0
+    positions = parts = 0
     for path in paths:
         try:
-            image = read_picture(path, lambda width, height: None, (_RIG_WIDTH * 2, _RIG_HEIGHT * 2)).image
+            picture = read_picture(path, lambda width, height: None, (_RIG_WIDTH * 2, _RIG_HEIGHT * 2))
         except InputError:
             continue
+        image = picture.image
         positions += capture_of(image).latitude is not None
+        parts += _is_part(picture, path.name)
         small = image.convert("RGB").resize((_RIG_WIDTH, _RIG_HEIGHT), Image.Resampling.BOX)
         pictures.append(np.asarray(small.convert("L"), np.float32))
-    return pictures, positions
+    return pictures, positions, parts
+
+
+def _is_part(picture: Picture, name: str) -> bool:
+    """Whether GPano tags place a picture where a band all the way round, the horizon in its middle, does not lie."""
+    try:
+        place = placement_from_tags(picture.image.info.get("xmp", b""), name, picture.width, picture.height,
+                                    PanoramaConfig())  # fmt: skip
+    except InputError:
+        return False
+    if place is None:
+        return False
+    off_horizon = abs(2 * place.top + place.height - place.canvas_height) / (2 * place.canvas_height)
+    return place.width < place.canvas_width or off_horizon > _OFF_HORIZON
+
+
+def _are_most(parts: int, sampled: int) -> bool:
+    return 2 * parts > sampled
 
 
 def _rig_share(pictures: Sequence[np.ndarray]) -> float:
@@ -293,6 +322,9 @@ def _about_positions(found: FoundPictures) -> str:
 
 
 def _about_shape(found: FoundPictures) -> str:
+    if _are_most(found.parts, found.sampled):
+        return ("Parts of the sphere: GPano tags say where each lies, and the rest of the sphere is ignored. Pictures "
+                "without such tags are set aside unless they are 2:1.")  # fmt: skip
     what = ("Full spheres (2:1)." if found.vertical_fov == 180 else
             f"Bands of {found.vertical_fov:g} degrees all the way round, the horizon in the middle row.")  # fmt: skip
     if found.others:

@@ -32,7 +32,7 @@ def test_mobile_sam_finds_the_masks_as_in_recipes_for_a_machine_without_a_gpu(tm
     assert (demo.recipe.sam.model, run.recipe.sam.model, run.recipe.sam.checkpoint) == (
         "demo", "vit_t", "mobile_sam.pt")  # fmt: skip
     found = FoundPictures(str(tmp_path), 40, 0, {"2048x1024": 40}, vertical_fov=180, others=0, positions=0, sampled=40,
-                          rig_share=0, gpu="")  # fmt: skip
+                          parts=0, rig_share=0, gpu="")  # fmt: skip
     proposed = parse_recipe(tomllib.loads(recipe_text(found, "mine", "mobile_sam.pt")))
     assert run.recipe.sam == proposed.sam
     assert run.folder != demo.folder, "each keeps its results"

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import InputError, RecipeError
+from pipeline.panorama.images import open_panorama
 from pipeline.recipe import load_recipe
 from stages import init as init_module
 from stages.init import recipe_text, survey_pictures, write_recipe, write_recipe_for
@@ -38,6 +39,37 @@ def test_init_writes_a_recipe_for_what_is_there(tmp_path: Path) -> None:
     assert "rows look the same in all 5" in text and "1 pictures have another shape" in text
     with pytest.raises(InputError, match="already exists"):
         write_recipe(tmp_path / "my.toml", "")
+
+
+def save_tagged(path: Path, width: int, height: int, left: int, top: int) -> None:
+    """A picture that GPano tags place on a sphere of 1024x512."""
+    path.parent.mkdir(exist_ok=True)
+    tags = {"FullPanoWidthPixels": 1024, "FullPanoHeightPixels": 512, "CroppedAreaImageWidthPixels": width,
+            "CroppedAreaImageHeightPixels": height, "CroppedAreaLeftPixels": left,
+            "CroppedAreaTopPixels": top}  # fmt: skip
+    xmp = " ".join(f'GPano:{key}="{value}"' for key, value in tags.items()).encode()
+    Image.new("RGB", (width, height), (90, 120, 150)).save(path, xmp=xmp)
+
+
+@pytest.mark.parametrize(
+    "place", [(1024, 250, 0, 100), (500, 150, 0, 156), (400, 300, 300, 60)], ids=["off the horizon", "wide", "narrow"]
+)
+def test_the_recipe_for_parts_of_the_sphere_takes_them(tmp_path: Path, place: tuple[int, int, int, int]) -> None:
+    save_tagged(tmp_path / "parts" / "one.jpg", *place)
+    found = survey_pictures(tmp_path / "parts")
+    text = recipe_text(found, "my", "/weights/sam.pth")
+    write_recipe(tmp_path / "my.toml", text)
+    panorama = open_panorama(tmp_path / "parts" / "one.jpg", load_recipe(tmp_path / "my.toml").panorama)
+    share = place[0] * place[1] / (1024 * 512)
+    assert (~panorama.transparent_HW).mean() == pytest.approx(share, rel=0.02)
+    assert "all the way round" not in text and "Full spheres" not in text and "GPano tags say where" in text
+    assert "0 of 1 sampled pictures have a position" in text
+
+
+def test_a_band_around_the_horizon_stays_one_with_tags(tmp_path: Path) -> None:
+    save_tagged(tmp_path / "bands" / "one.jpg", 1024, 200, 0, 156)
+    found = survey_pictures(tmp_path / "bands")
+    assert found.vertical_fov == 70.3 and found.parts == 0
 
 
 @pytest.mark.parametrize("file", ["weights.toml", "students.toml"])
