@@ -232,11 +232,13 @@ def _ignored(task: PanoramaTask, panorama: OpenedPanorama) -> npt.NDArray[np.boo
         InputError: that is everywhere, or the panorama's own mask changed.
     """
     ignored_HW = ignored_region(panorama.image_HW3, _own_mask(task), panorama.transparent_HW)
-    if ignored_HW.all():
+    level_HW = level_values(ignored_HW, panorama.placement)  # found as the camera saw it: its rig turns with it
+    if level_HW.all():
         raise InputError(f"all pixels of {task.panorama.path} are ignored",
-                         "some must not be black, transparent or under the ignore mask",
+                         "some must not be black, transparent or under the ignore mask, nor, once it is level, "
+                         "beyond panorama.vertical_fov",
                          "Take it out of the folder")  # fmt: skip
-    return level_values(ignored_HW, panorama.placement)  # found as the camera saw it: its rig turns with it
+    return level_HW
 
 
 def _own_mask(task: PanoramaTask) -> PanoramaConfig:

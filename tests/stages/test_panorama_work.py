@@ -90,6 +90,24 @@ def test_a_mask_that_changed_and_one_that_covers_everything_are_refused(tmp_path
         opened(replace(task_of(tmp_path), ignore_mask=str(mask)))
 
 
+def test_a_picture_of_which_the_level_band_shows_nothing_is_refused(tmp_path: Path) -> None:
+    """A camera that looked at the zenith, in a run of bands around the horizon."""
+    tags = {"FullPanoWidthPixels": 256, "FullPanoHeightPixels": 128, "CroppedAreaImageWidthPixels": 80,
+            "CroppedAreaImageHeightPixels": 40, "CroppedAreaLeftPixels": 88, "CroppedAreaTopPixels": 44}  # fmt: skip
+
+    def write(pitch: float) -> None:
+        xmp = " ".join(f'GPano:{key}="{value}"' for key, value in {**tags, "PosePitchDegrees": pitch}.items())
+        Image.new("RGB", (80, 40), (90, 120, 150)).save(tmp_path / "street.jpg", xmp=xmp.encode())
+
+    task = task_of(tmp_path, panorama={"width": WIDTH, "vertical_fov": 60.0})
+    task = replace(task, panorama=replace(task.panorama, path=tmp_path / "street.jpg"))
+    write(pitch=10)
+    assert not opened(task).ignored_HW.all()
+    write(pitch=90)
+    with pytest.raises(InputError, match=r"all pixels of .*street\.jpg are ignored"):
+        opened(task)
+
+
 def test_a_product_is_stored_with_where_it_comes_from_and_not_twice(tmp_path: Path) -> None:
     write_panorama(tmp_path / "street.png", seed=1)
     values = iter((1.0, 2.0))
