@@ -83,7 +83,7 @@ class Canvas:
             key, path = OVERLAY, panorama.maps.get(OVERLAY)
         if path is None:
             return cls._of_labels(panorama, width)
-        image_HW3, place = _open(path, width, panorama.vertical_fov)
+        image_HW3, place = _open(path, width, panorama.vertical_fov, panorama.level)
         return cls(key, image_HW3, place, width)
 
     @classmethod
@@ -168,11 +168,12 @@ def overlays_of(panorama: SourcePanorama) -> list[str]:
             if key in panorama.maps and not (panorama.picture and map_ in panorama.maps)]  # fmt: skip
 
 
-def _open(path: Path, width: int, vertical_fov: float | None) -> tuple[ImageArray, Placement]:
-    """A picture, level; what a band without tags covers is noted in the table, or else said by its shape."""
+def _open(path: Path, width: int, vertical_fov: float | None, level: str = "tags") -> tuple[ImageArray, Placement]:
+    """A picture, level unless that is off; what a band without tags covers is noted in the table, or else said by its
+    shape."""
     header = picture_header(path)
     usual = PanoramaConfig(_usable_width(header.width if header else width, width),
-                           vertical_fov or FULL_SPHERE_DEGREES)  # fmt: skip
+                           vertical_fov or FULL_SPHERE_DEGREES, level=level)  # fmt: skip
     try:
         opened = open_panorama(path, usual)
     except InputError:

@@ -74,7 +74,7 @@ def run_report(run: Run, options: RunReportOptions, listener: Listener = silent)
     found = read_source(folder, title=options.title or run.recipe.name)
     pictures = {names[id_]: path for id_, path in reader.paths.items()}
     panoramas = tuple(
-        replace(panorama, picture=pictures[panorama.id],
+        replace(panorama, picture=pictures[panorama.id], level=run.recipe.panorama.level,
                 maps={**panorama.maps, **{kind: of[panorama.id] for kind, of in more.items() if panorama.id in of}})
         for panorama in found.panoramas if panorama.id in pictures
     )  # fmt: skip

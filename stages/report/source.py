@@ -67,6 +67,8 @@ class SourcePanorama:
     """The panorama itself, where it is at hand."""
     added: Mapping[str, AddedMap] = field(default_factory=dict[str, AddedMap])
     """Label maps from elsewhere, by their layer; they go before its own of that name."""
+    level: str = "tags"
+    """`panorama.level` of the run whose level canvas its maps are of."""
 
     def number(self, column: str) -> float | None:
         """A figure of the table; None where nothing is known."""

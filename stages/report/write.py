@@ -215,7 +215,9 @@ def _made_of(job: ReportJob, panorama: SourcePanorama, number: int) -> str:
              for kind, path in {**panorama.maps, "picture": panorama.picture, **added}.items()
              if path is not None and (stat := path.stat())}  # fmt: skip
     how = {key: (own.labels.names, own.own_class, own.is_level) for key, own in panorama.added.items()}
-    return fingerprint(VERSION, number, panorama.id, files, job.width, job.with_viewer, job.source.maps_are_level, how)
+    level = [] if panorama.level == "tags" else [panorama.level]
+    return fingerprint(VERSION, number, panorama.id, files, job.width, job.with_viewer, job.source.maps_are_level, how,
+                       *level)  # fmt: skip
 
 
 def _made_before(

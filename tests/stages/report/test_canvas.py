@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from pipeline.classes import DENSEPASS_13, IGNORE
 from pipeline.errors import InputError
@@ -32,6 +33,24 @@ def test_a_part_of_the_sphere_lies_in_its_place(tmp_path: Path) -> None:
     assert labels.shape == (128, 256) and (labels[32:96, 64:192] == ROAD).all()
     assert (labels == IGNORE).mean() == 0.75
     assert np.asarray(picture_of(found.layers["picture"]))[0].max() < 10
+
+
+def test_a_picture_is_level_unless_its_maps_are_not(tmp_path: Path) -> None:
+    maps, pictures = make_maps(tmp_path / "maps", ["tilted"]), tmp_path / "photos"
+    make_pictures(pictures, ["tilted"])
+    halves_HW3 = np.repeat((np.arange(HEIGHT) < HEIGHT // 2)[:, None, None] * np.uint8(255), WIDTH, 1).repeat(3, 2)
+    picture = pictures / "tilted.png"
+    Image.fromarray(halves_HW3).save(picture, pnginfo=tags_of('GPano:PoseRollDegrees="30"'))
+    panorama = replace(read_source(maps, pictures).panoramas[0], picture=picture)
+    level, off = (Canvas.of(replace(panorama, level=level), WIDTH).image_HW3 for level in ("tags", "off"))
+    np.testing.assert_array_equal(off, halves_HW3)
+    assert (level != halves_HW3).any()
+
+
+def tags_of(xmp: str) -> PngInfo:
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", xmp)
+    return info
 
 
 def test_a_band_without_tags_covers_what_its_shape_says(tmp_path: Path) -> None:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import goodsam
 from pipeline.errors import RecipeError
+from stages.events import silent
+from stages.reading import RunReader
+from stages.report.canvas import Canvas
 from stages.report.run_source import RunReportOptions, run_report
+from stages.splits import all_panoramas
+from stages.teacher_cache import teacher_cache
 from tests.stages.report.test_compared import reported, with_layer, with_student
-from tests.stages.small_run import small_run
+from tests.stages.small_run import WIDTH, make_folders, small_run
 
 
 def test_a_report_goes_without_a_student_and_without_truth_and_says_so(own_finished: Path) -> None:
@@ -40,6 +48,18 @@ def test_names_title_and_folders_are_the_runs(own_finished: Path) -> None:
     assert found.source.made_by == "the ensemble of SAM (demo), the demo's assistant"
     assert found.source.maps_are_level and found.source.layer_names["labels"] == "ensemble"
     assert run_report(small_run(own_finished), RunReportOptions("Mine")).source.title == "Mine"
+
+
+@pytest.mark.parametrize("level", ["tags", "off"])
+def test_the_picture_is_what_the_runs_maps_are_of(tmp_path: Path, level: str) -> None:
+    picture, info = make_folders(tmp_path).parent / "photos" / "0.png", PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", 'GPano:PoseRollDegrees="30"')
+    Image.open(picture).save(picture, pnginfo=info)
+    run = small_run(tmp_path, panorama={"width": WIDTH, "level": level}, data={"limit": 1, "evaluation": ""})
+    teacher_cache(run, silent)
+    reader = RunReader.open(run, all_panoramas(run.recipe))
+    (shown,) = run_report(run, RunReportOptions()).source.panoramas
+    np.testing.assert_array_equal(Canvas.of(shown, WIDTH).image_HW3, reader.image("panoramas/0"))
 
 
 def test_labels_of_a_network_are_called_so(own_finished: Path) -> None:
