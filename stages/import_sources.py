@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import lzma
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,6 +26,8 @@ from stages.label_ids import read_ids
 _XML = "annotations.xml"
 _OTHER_KINDS = (".bmp", ".gif", ".jpeg", ".jpg", ".tif", ".tiff", ".webp")
 """Endings of pictures that are no PNGs."""
+_DAMAGED = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error, lzma.LZMAError)
+"""What Python raises for archives that are damaged, locked by a password, or compressed in a way that it lacks."""
 _EXPECTED = "it must be a folder of PNGs, or an export of CVAT (annotations.xml) or Label Studio (JSON), also as .zip"
 
 
@@ -127,8 +131,8 @@ def _of_zip(path: Path, labels: LabelSet) -> Iterator[Incoming]:
                 remedy = "If it holds PNGs, unpack it and name their folder" if not wanted else "Import them one by one"
                 raise InputError(f"{path.name} holds {found}", _EXPECTED, remedy)
             content = archive.read(wanted[0])
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise InputError(f"{path} is damaged ({error})", _EXPECTED, "Export the annotations again") from error
+    except _DAMAGED as error:
+        raise InputError(f"{path} cannot be unpacked ({error})", _EXPECTED, "Export the annotations again") from error
     yield from _of_export(wanted[0], content, labels)
 
 

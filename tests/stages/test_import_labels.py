@@ -305,7 +305,7 @@ def test_a_damaged_export_changes_nothing(team: Team) -> None:
         team.imported(broken)
     assert not list(team.corrections.rglob("*.png"))
     (team.work / "task.zip").write_bytes(b"PK no more")
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(InputError, match="cannot be unpacked"):
         team.imported(team.work / "task.zip")
     with pytest.raises(InputError, match="does not exist; it must be a folder of PNGs, or an export of CVAT"):
         team.imported(team.work / "nowhere")

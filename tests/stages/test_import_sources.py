@@ -139,7 +139,7 @@ def test_the_one_json_file_of_a_folder_is_an_export_of_label_studio(tmp_path: Pa
         ("a.json", "{", r"a\.json is damaged .*JSON export of Label Studio"),
         ("a.xml", "<annotations>", r"a\.xml is damaged"),
         ("a.xml", "<other/>", "has no <annotations>"),
-        ("a.zip", "no archive", r"a\.zip is damaged .*Export the annotations again"),
+        ("a.zip", "no archive", r"a\.zip cannot be unpacked .*Export the annotations again"),
         ("a.txt", "", r"a\.txt cannot be imported; it must be a folder of PNGs"),
     ],
 )
@@ -147,6 +147,26 @@ def test_what_is_no_export_is_refused(tmp_path: Path, name: str, content: str, s
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=says):
         found(tmp_path / name)
+
+
+def test_an_archive_with_a_damaged_byte_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("annotations.xml", CVAT)
+    content = (tmp_path / "whole.zip").read_bytes()
+    begin, end = content.index(b"annotations.xml") + len("annotations.xml"), content.index(b"PK\1\2")
+    for place in range(begin, end - 2):  # the last bits may mean nothing
+        (tmp_path / "a.zip").write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        with pytest.raises(InputError, match=r"a\.zip cannot be unpacked"):
+            found(tmp_path / "a.zip")
+
+
+def test_an_archive_with_a_password_is_refused(tmp_path: Path) -> None:
+    content = bytearray(zipped(tmp_path / "a.zip", {"annotations.xml": CVAT}).read_bytes())
+    content[6] |= 1  # the bit that says so, in front of the file and in the table of contents
+    content[content.index(b"PK\1\2") + 8] |= 1
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.zip cannot be unpacked .*password"):
+        found(tmp_path / "a.zip")
 
 
 def test_an_archive_of_pngs_is_refused_with_what_to_do(tmp_path: Path) -> None:
