@@ -123,7 +123,7 @@ def read_cvat(source: IO[bytes] | bytes, labels: LabelSet, where: str) -> Iterat
                 if (picture := _picture(element, labels, where)) is not None:
                     yield picture
                 element.clear()
-    except ParseError as error:
+    except (ParseError, LookupError, ValueError) as error:  # the last two of encodings that Python lacks
         raise InputError(f"{where} is damaged ({error})", _EXPECTED,
                          "Export the annotations again") from error  # fmt: skip
     if not found_root:
@@ -146,7 +146,7 @@ def _picture(element: Element, labels: LabelSet, where: str) -> LabelledPicture 
         ordered = sorted(shapes, key=lambda shape: int(shape.get("z_order", "0")))
         regions = [(class_id_of(shape.get("label", ""), labels, place), _region(shape, height, width, place))
                    for shape in ordered]  # fmt: skip
-    except (KeyError, ValueError, IndexError) as error:
+    except (LookupError, OverflowError, ValueError) as error:
         raise InputError(f"{place} has an annotation that cannot be read ({type(error).__name__}: {error})",
                          "it must be as CVAT writes it", "Export the annotations again") from error  # fmt: skip
     return LabelledPicture(name, paint_regions(height, width, regions))

@@ -93,7 +93,7 @@ def read_labelstudio(tasks: Any, labels: LabelSet, where: str) -> Iterator[Label
             if not kept:
                 continue
             labels_hw = _picture(kept[-1], labels, place)
-        except (KeyError, ValueError, TypeError, IndexError) as error:
+        except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
             raise InputError(f"{place} has an annotation that cannot be read ({type(error).__name__}: {error})",
                              "it must be as Label Studio writes it",
                              "Export the annotations again") from error  # fmt: skip

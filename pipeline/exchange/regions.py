@@ -98,8 +98,9 @@ def mask_of_runs(counts: npt.NDArray[np.integer], height: int, width: int, where
     Raises:
         InputError: they do not fill the mask.
     """
-    if counts.size == 0 or counts.min() < 0 or int(counts.sum()) != height * width:
-        found = f"a mask with the run lengths {first_few(counts.tolist())}, which sum to {int(counts.sum())} pixels"
+    total = sum(counts.tolist())  # of Python, as NumPy's wraps
+    if counts.size == 0 or counts.min() < 0 or total != height * width:
+        found = f"a mask with the run lengths {first_few(counts.tolist())}, which sum to {total} pixels"
         raise InputError(f"{where} has {found}", f"they must sum to those of its box of {width}x{height}",
                          "Export the annotations again")  # fmt: skip
     return np.repeat(np.arange(counts.size) % 2 == 1, counts).reshape(height, width)

@@ -159,6 +159,11 @@ def test_damaged_exports_are_refused_in_one_sentence() -> None:
         read(two)
     with pytest.raises(InputError, match="an annotation that cannot be read"):
         read(json.loads(good.replace('"original_width"', '"width"')))
+    with pytest.raises(InputError, match="an annotation that cannot be read"):
+        read(json.loads(good.replace('"original_width": 120', '"original_width": 1e999')))
+    for broken in ([7], {"id": 7}, [{"result": [None]}], [{"result": {"id": 7}}]):  # as of other exports
+        with pytest.raises(InputError, match="an annotation that cannot be read"):
+            read([{**json.loads(good)[0], "annotations": broken}])
     empty = json.loads(good)
     del empty[0]["annotations"][0]["result"][1]["value"]
     with pytest.raises(InputError, match=r"a\.jpg has a region of the type 'brushlabels' without a value"):

@@ -39,7 +39,7 @@ def test_nothing_has_no_runs() -> None:
     assert run_lengths(np.empty(0, np.bool_)).tolist() == []
 
 
-@pytest.mark.parametrize("counts", [[], [3], [7], [8, -2]])
+@pytest.mark.parametrize("counts", [[], [3], [7], [8, -2], [2**62, 2**62, 2**62, 2**62 + 6]])
 def test_runs_that_do_not_fill_their_box_are_refused(counts: list[int]) -> None:
     with pytest.raises(InputError, match="they must sum to those of its box of 3x2"):
         mask_of_runs(np.array(counts, np.int64), 2, 3, "a.png")
