@@ -282,6 +282,6 @@ def _finish(
     if UNKNOWN in job.outputs:
         parts = {name: job.out / record["files"][UNKNOWN_PART] for name, record in records.items()}
         write_unknown_table(job.out, {name: json.loads(part.read_text()) for name, part in parts.items()})
-    written.assemble(Exported(job.out, job.run.recipe.name, labels, records, rows, job.url_prefix))
+    written.assemble(Exported(job.out, job.run.recipe.name, labels, records, rows, job.url_prefix, job.size))
     if note := doubtful_positions(list(rows.values())):
         listener(Note(STAGE, note))

@@ -67,6 +67,8 @@ class Exported:
     """What the tables say of each."""
     url_prefix: str = LOCAL_FILES
     """What stands before a picture's path in Label Studio's tasks."""
+    maps_size: str = ""
+    """Whether maps have the pictures' own size or the working size."""
 
     def picture(self, name: str) -> str:
         """The picture's path: in the export where that has it, else in its folder of panoramas."""
@@ -139,7 +141,7 @@ def _assemble_labelstudio(exported: Exported) -> None:
     tasks = (
         json.dumps(labelstudio.task(picture_address(exported.url_prefix, exported.picture(name)),
                                     record["facts"]["file"], record["made_of"]["source"],
-                                    json.loads(exported.part(name, LABELSTUDIO_PART))))
+                                    json.loads(exported.part(name, LABELSTUDIO_PART)), exported.maps_size))
         for name, record in exported.records.items()
     )  # fmt: skip
     write_whole(exported.out / "tasks.json", "[" + ",\n".join(tasks) + "]\n")

@@ -12,12 +12,14 @@ import numpy as np
 from pipeline.classes import IGNORE
 from pipeline.errors import GoodSAMError, InputError, counted, first_few
 from pipeline.exchange.regions import LabelledPicture
+from pipeline.panorama.finding import folded_name
 from pipeline.panorama.images import open_panorama, picture_header
 from stages.claims import exclusive_lock
 from stages.corrections import ORIGINAL, WORKING, CorrectionFolder, canvas_of, pixels_digest
 from stages.events import ItemFailed, Listener, Note, silent
 from stages.export_folder import size_of_export
 from stages.export_maps import CachedMaps
+from stages.export_task import IMAGES
 from stages.files import digest
 from stages.import_matching import Matcher
 from stages.import_sources import Incoming, incoming
@@ -160,13 +162,22 @@ def _require_size(panorama: SplitPanorama, picture: LabelledPicture, run: Run, e
     own = (header.height, header.width) if header else (0, 0)
     working = (run.recipe.panorama.height, run.recipe.panorama.width)
     sizes: Mapping[str, tuple[int, int]] = {ORIGINAL: own, WORKING: working}
-    is_working = exported == WORKING or picture.name.startswith("images/")
-    for size in (WORKING, ORIGINAL) if is_working else (ORIGINAL, WORKING):
+    first = WORKING if _is_of_working_size(panorama, picture, exported) else ORIGINAL
+    for size in (first, *(sizes.keys() - {first})):
         if (height, width) == sizes[size]:
             return size
     raise InputError(f"labels of {picture.name} are {width}x{height}",
                      f"its picture is {own[1]}x{own[0]}, and the working size {working[1]}x{working[0]}",
                      "Label the picture itself, or one of `goodsam export --size working`")  # fmt: skip
+
+
+def _is_of_working_size(panorama: SplitPanorama, picture: LabelledPicture, exported: str) -> bool:
+    """Whether labels are said to be of the working size, whose pictures an export has in a folder of its own."""
+    if picture.size:
+        return picture.size == WORKING
+    own_names = (panorama.id, panorama.id.partition("/")[2])
+    is_own_name = folded_name(picture.name.rpartition(".")[0]) in map(folded_name, own_names)
+    return exported == WORKING or (picture.name.startswith(f"{IMAGES}/") and not is_own_name)
 
 
 def _canvas(panorama: SplitPanorama, run: Run) -> Mapping[str, float]:

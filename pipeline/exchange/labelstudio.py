@@ -54,7 +54,7 @@ def results(labels_hw: LabelArray, labels: LabelSet) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def task(address: str, name: str, sha256: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+def task(address: str, name: str, sha256: str, found: list[dict[str, Any]], size: str = "") -> dict[str, Any]:
     """A task.
 
     Args:
@@ -62,8 +62,9 @@ def task(address: str, name: str, sha256: str, found: list[dict[str, Any]]) -> d
         name: of the picture's file.
         sha256: of its content, by which an export is matched.
         found: of `results`.
+        size: whether the picture has its own size or the working size.
     """
-    data = {OBJECT: address, "panorama": name, "sha256": sha256}
+    data = {OBJECT: address, "panorama": name, "sha256": sha256, "size": size}
     return {"data": data, "predictions": [{"model_version": "goodsam ensemble", "result": found}]}
 
 
@@ -98,7 +99,8 @@ def read_labelstudio(tasks: Any, labels: LabelSet, where: str) -> Iterator[Label
                              "it must be as Label Studio writes it",
                              "Export the annotations again") from error  # fmt: skip
         if labels_hw is not None:
-            yield LabelledPicture(name, labels_hw, str(one["data"].get("sha256") or ""))
+            sha256, size = (str(one["data"].get(key) or "") for key in ("sha256", "size"))
+            yield LabelledPicture(name, labels_hw, sha256, size)
 
 
 def _picture(found: list[Mapping[str, Any]], labels: LabelSet, where: str) -> LabelArray | None:

@@ -28,6 +28,8 @@ class LabelledPicture:
     """Class ids of its pixels, IGNORE where nobody has labelled."""
     sha256: str = ""
     """SHA-256 of the picture's file, where the export has it."""
+    size: str = ""
+    """original for the picture's own pixels, working for those of the level canvas, where the export says it."""
 
 
 def class_regions(labels_hw: LabelArray) -> Iterator[tuple[int, BoolArray]]:

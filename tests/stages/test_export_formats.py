@@ -69,7 +69,8 @@ def test_label_studio_gets_tasks_that_name_picture_and_content(finished: Path, t
     export(job_of(finished, tmp_path, "labelstudio", url_prefix="https://pictures/"))
     tasks = json.loads((tmp_path / "tasks.json").read_text())
     record = PanoramaRecords(small_run(finished).panoramas)["panoramas/0"]
-    assert tasks[0]["data"] == {"image": "https://pictures/0.png", "panorama": "0.png", "sha256": record.sha256}
+    picture = {"image": "https://pictures/0.png", "panorama": "0.png", "sha256": record.sha256, "size": "original"}
+    assert tasks[0]["data"] == picture
     assert {region["type"] for region in tasks[0]["predictions"][0]["result"]} == {"brushlabels"}
     assert "BrushLabels" in (tmp_path / "interface.xml").read_text()
 

@@ -402,6 +402,30 @@ GPano:ProjectionType="equirectangular" GPano:PosePitchDegrees="25" GPano:PoseRol
 </rdf:RDF></x:xmpmeta>"""
 
 
+@pytest.mark.parametrize("size", ["original", "working"])
+@pytest.mark.parametrize("folder", ["", "images/"])
+@pytest.mark.parametrize("format_", ["masks", "cvat", "labelstudio"])
+def test_an_export_tells_the_size_of_its_labels_where_both_are_the_same(
+    team: Team, format_: str, folder: str, size: str
+) -> None:
+    photos = Path(team.run.recipe.data.panoramas)
+    (photos / "images").mkdir()
+    Image.open(photos / "1.png").convert("RGB").save(photos / f"{folder}1.jpg", xmp=TILTED)
+    (photos / "1.png").unlink()
+    teacher_cache(team.run, silent)
+    source = team.exported(format_, size=size)
+    if format_ == "masks":
+        (repainted,) = (path for path in (source / "labels").rglob("1.png"))
+        picture = Image.open(repainted)
+        picture.save(repainted, pnginfo=None)  # its notes are lost
+    if format_ == "labelstudio":
+        tasks = json.loads((source / "tasks.json").read_text())
+        annotated = [{**task, "annotations": [{"result": task["predictions"][0]["result"]}]} for task in tasks]
+        source = team.work / "export.json"
+        source.write_text(json.dumps(annotated))
+    assert team.imported(source) == 0, "nobody has changed them"
+
+
 def test_a_correction_of_the_level_canvas_follows_the_setting_of_levelling(team: Team) -> None:
     photos = Path(team.run.recipe.data.panoramas)
     Image.open(photos / "1.png").convert("RGB").save(photos / "1.jpg", xmp=TILTED)
