@@ -10,6 +10,7 @@ from pipeline.errors import InputError, first_few
 from pipeline.exchange.regions import LabelledPicture
 from pipeline.panorama.finding import SUFFIXES, folded_name
 from stages.export_task import IMAGES, LABELS, RELIABLE
+from stages.files import digest
 from stages.import_sources import Incoming
 from stages.splits import SplitPanorama
 
@@ -45,6 +46,8 @@ class Matcher:
                 if name in self._exact:
                     return self._exact[name], item.picture
                 found = self._by_name.get(name, [])
+                if len(found) > 1 and item.picture.sha256:
+                    found = [one for one in found if digest(one.path) == item.picture.sha256] or found
                 if len(found) == 1:
                     if not item.picture.sha256:  # else the content tells
                         self._require_folder(item.name, path, found[0])
@@ -53,7 +56,7 @@ class Matcher:
                     ids = first_few([panorama.id for panorama in found])
                     raise InputError(f"{item.name} could belong to {ids}",
                                      "a picture's name must say which panorama it is",
-                                     "Put the panorama's folder in front of its name")  # fmt: skip
+                                     "Give it one of these names")  # fmt: skip
         raise InputError(f"{item.name} is not a panorama of this run", "pictures are matched by path or file name",
                          "Name the run that it was exported from, or correct its name")  # fmt: skip
 

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.exchange.regions import LabelledPicture
+from pipeline.settings import file_digest
 from stages.import_matching import Matcher
 from stages.import_sources import Incoming
 from stages.splits import SplitPanorama
@@ -44,3 +45,21 @@ def test_another_folder_of_the_same_file_name_is_another_panorama(name: str) -> 
         matcher.match(Incoming(name, LabelledPicture(name, PLAIN, "")))
     of_known_content = LabelledPicture(name, PLAIN, "ab")
     assert matcher.match(Incoming(name, of_known_content))[0].id == "panoramas/city1/0001", "its content is compared"
+
+
+def test_of_several_of_a_name_the_content_tells_which_is_meant(tmp_path: Path) -> None:
+    panoramas = [SplitPanorama(f"panoramas/{name}", tmp_path / f"{name}.jpg") for name in ("1", "a/1")]
+    for panorama in panoramas:
+        panorama.path.parent.mkdir(exist_ok=True)
+        panorama.path.write_text(panorama.id)
+    matcher = Matcher(panoramas)
+    for panorama in panoramas:
+        picture = LabelledPicture("1.jpg", PLAIN, file_digest(panorama.path))
+        assert matcher.match(Incoming("1.jpg", picture))[0] == panorama
+    told = "1.jpg could belong to panoramas/1, panoramas/a/1; .*Give it one of these names"
+    for sha256 in ("", "0" * 64):
+        with pytest.raises(InputError, match=told):
+            matcher.match(Incoming("1.jpg", LabelledPicture("1.jpg", PLAIN, sha256)))
+    for panorama in panoramas:
+        name = f"{panorama.id}.png"
+        assert matcher.match(Incoming(name, LabelledPicture(name, PLAIN)))[0] == panorama
