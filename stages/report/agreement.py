@@ -54,7 +54,8 @@ class Agreement:
         others = [key for key in known if key != LABELS] if LABELS in known else []
         alike = {key: pairs(key, LABELS).accuracy for key in others}
         truth = {key: pairs(TRUTH, key) for key in known if key != TRUTH} if TRUTH in known else {}
-        return cls({key: 1 - share for key, share in alike.items() if not math.isnan(share)}, truth)
+        # Rounded sums make a share of a hair above 1, which would be shown as -0.0 %.
+        return cls({key: max(0.0, 1 - share) for key, share in alike.items() if not math.isnan(share)}, truth)
 
     def record(self) -> dict[str, Any]:
         """As values for JSON: of the pairs those that occur."""

@@ -31,6 +31,13 @@ def test_maps_are_compared_with_the_labels_where_both_have_a_class() -> None:
     assert found.truth == {}
 
 
+def test_maps_that_are_the_same_differ_by_nothing_and_not_by_less() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        labels_HW = random.integers(0, 13, (HEIGHT, WIDTH)).astype(np.uint8)
+        assert Agreement.of({"labels": labels_HW, "same": labels_HW}, 13, 180).differs["same"] >= 0
+
+
 def test_rows_near_the_poles_count_less() -> None:
     polar = halves(0, 1)
     polar[:4] = 2  # a quarter of the rows, down to 45 degrees
