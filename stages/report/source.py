@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from pipeline.classes import LabelSet
@@ -130,22 +130,24 @@ def read_source(folder: Path, pictures: Path | None = None, title: str = "") -> 
         raise InputError(f"{folder} holds no maps ({TABLE} is not there)",
                          "a report is made from a folder that `goodsam export` or `goodsam predict` wrote",
                          "Name such a folder, or a run's recipe")  # fmt: skip
-    rows, shares = _rows(folder / TABLE), _rows(folder / SHARES)
+    header, *listed = _rows(folder / TABLE) or [[]]
+    shares = {name: own for name, *own in _rows(folder / SHARES)[1:]}  # a class may be called as a column
     labels = _labels(folder / STYLE)
-    if not rows:
+    if not listed:
         raise InputError(f"{folder / TABLE} lists no panoramas", "a report needs at least one",
                          "Run the command that wrote it again, and look at what it sets aside")  # fmt: skip
     try:
-        if len(rows) != len(shares):
-            raise ValueError(f"{len(rows)} and {len(shares)} rows")
-        panoramas = tuple(_panorama(folder, pictures, row, own) for row, own in zip(rows, shares, strict=True))
+        if len(listed) != len(shares):
+            raise ValueError(f"{len(listed)} and {len(shares)} rows")
+        rows = [dict(zip(header, row, strict=True)) for row in listed]
+        panoramas = tuple(_panorama(folder, pictures, row, shares) for row in rows)
         if any(len(panorama.shares) != len(labels) + 1 for panorama in panoramas):
             raise ValueError("numbers of classes differ")
     except (KeyError, ValueError) as error:
         raise InputError(f"{TABLE} and {SHARES} of {folder} do not fit together ({error})",
                          "one command writes both", "Run that command again") from error  # fmt: skip
     if pictures and not any(panorama.picture for panorama in panoramas):
-        raise InputError(f"{pictures} holds none of the {len(rows)} panoramas (the first is {panoramas[0].path})",
+        raise InputError(f"{pictures} holds none of the {len(panoramas)} panoramas (the first is {panoramas[0].path})",
                          "--panoramas is the folder that the maps were made from", "Correct it")  # fmt: skip
     size = size_of_export(folder)
     return ReportSource(title or folder.resolve().name, labels, panoramas, size == WORKING,
@@ -158,8 +160,13 @@ def _made_by(panoramas: Sequence[SourcePanorama]) -> str:
     return str(read_notes(first).get(MADE_BY, "")) if first else ""
 
 
-def _panorama(folder: Path, pictures: Path | None, row: Mapping[str, str], shares: Mapping[str, str]) -> SourcePanorama:
-    name, *values = shares.values()
+def _panorama(
+    folder: Path, pictures: Path | None, row: Mapping[str, str], shares: Mapping[str, Sequence[str]]
+) -> SourcePanorama:
+    """A panorama by its row of the table, wherever people have sorted that, and its shares by its name."""
+    name = row["path"].removesuffix(PurePosixPath(row["path"]).suffix)
+    if name not in shares:
+        raise ValueError(f"only one has {name}")
     for column, text in row.items():
         if column not in _TEXTS and text:
             float(text)
@@ -169,16 +176,16 @@ def _panorama(folder: Path, pictures: Path | None, row: Mapping[str, str], share
         name,
         row["path"],
         row,
-        tuple(map(float, values)),
+        tuple(map(float, shares[name])),
         {kind: path for kind, path in paths.items() if path.is_file()},
         picture if picture and picture.is_file() else None,
     )
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _rows(path: Path) -> list[list[str]]:
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return list(csv.DictReader(file))
+            return [row for row in csv.reader(file) if row]
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})",
                          "a report is made from a folder with the tables of `goodsam export` or `goodsam predict`",

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.classes import DENSEPASS_13
+from pipeline.classes import DENSEPASS_13, LabelSet
 from pipeline.errors import InputError
+from pipeline.panorama.capture import Capture
 from stages.export_folder import DESCRIPTION
+from stages.map_tables import write_map_tables
 from stages.report.source import read_source
+from stages.tables import PanoramaRow
 from tests.stages.report_folder import NAMES, ROAD, make_maps, make_pictures
 
 
@@ -19,6 +22,37 @@ def test_a_table_with_text_in_the_place_of_a_number_is_refused(tmp_path: Path) -
     table.write_text(table.read_text().replace("0.25", "a quarter"))
     with pytest.raises(InputError, match=r"do not fit together \(could not convert string to float: 'a quarter'\)"):
         read_source(tmp_path / "maps")
+
+
+def test_a_table_that_people_have_sorted_keeps_the_shares_of_every_panorama(tmp_path: Path) -> None:
+    table = make_maps(tmp_path / "maps") / "panoramas.csv"
+    before = {panorama.id: panorama for panorama in read_source(tmp_path / "maps").panoramas}
+    header, *rows = table.read_text().splitlines(keepends=True)
+    table.write_text("".join((header, *reversed(rows))))
+    after = read_source(tmp_path / "maps").panoramas
+    assert [panorama.id for panorama in after] == list(reversed(NAMES))
+    assert all(panorama == before[panorama.id] for panorama in after)
+    table.write_text("".join((header, *rows)).replace("plain", "other"))
+    with pytest.raises(InputError, match=r"do not fit together \(only one has other\)"):
+        read_source(tmp_path / "maps")
+
+
+@pytest.mark.parametrize("name", ["panoramas.csv", "class_shares.csv"])
+@pytest.mark.parametrize("more", [",1,2", None])
+def test_a_row_with_other_cells_than_the_first_is_refused(tmp_path: Path, name: str, more: str | None) -> None:
+    table = make_maps(tmp_path / "maps", ["street"]) / name
+    text = table.read_text().rstrip("\n")
+    table.write_text(text.rpartition(",")[0] if more is None else text + more)
+    with pytest.raises(InputError, match="do not fit together"):
+        read_source(tmp_path / "maps")
+
+
+def test_classes_may_be_called_as_columns_of_the_tables(tmp_path: Path) -> None:
+    names = ("ignored", "panorama", "path")
+    labels = LabelSet("mine", names, ((1, 2, 3), (4, 5, 6), (7, 8, 9)), thin=())
+    write_map_tables(tmp_path, {"a": PanoramaRow("a.jpg", Capture(), 1.0, (0.5, 0.25, 0.25, 0.0), None, 0.1)}, labels)
+    source = read_source(tmp_path)
+    assert source.labels.names == names and source.panoramas[0].shares == (0.5, 0.25, 0.25, 0)
 
 
 def test_what_is_no_source_is_refused(tmp_path: Path) -> None:
