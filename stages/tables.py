@@ -115,4 +115,7 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _rounded(key: str, value: object) -> object:
-    return round(value, _DECIMALS.get(key, 6)) if isinstance(value, float) else value
+    if not isinstance(value, float):
+        return value
+    rounded = round(value, _DECIMALS.get(key, 6))
+    return rounded % 360 if key == "heading" else rounded  # north is 0, also from a hair to its left

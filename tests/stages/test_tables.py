@@ -231,6 +231,12 @@ def test_styles_have_the_colours_of_the_label_set(tmp_path: Path) -> None:
     assert tuple(categories) == DENSEPASS_13.names
 
 
+@pytest.mark.parametrize(("heading", "told"), [(359.999, 0), (359.99, 359.99), (0.004, 0), (None, None)])
+def test_a_heading_a_hair_from_north_is_0_and_not_360(heading: float | None, told: float | None) -> None:
+    panorama = replace(row("a.jpg", 1, 2), capture=Capture(heading=heading))
+    assert panorama.columns(DENSEPASS_13)["heading"] == told
+
+
 def test_names_of_classes_become_columns_of_their_own(tmp_path: Path) -> None:
     labels = LabelSet("odd", ("traffic light", "Traffic-Light", "路", "path"), ((0, 0, 0),) * 4, ())
     columns = share_columns(labels)
