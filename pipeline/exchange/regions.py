@@ -74,11 +74,13 @@ def require_upright(degrees: float, what: str, where: str) -> None:
 
 
 def class_id_of(name: str, labels: LabelSet, where: str) -> int:
-    """The id of a class by its name, in upper or lower case.
+    """The id of a class by its name, exactly or else in upper or lower case.
 
     Raises:
         InputError: there is no such class.
     """
+    if name in labels.names:  # others may differ from it by their case alone
+        return labels.names.index(name)
     names = [own.casefold() for own in labels.names]
     if (key := name.strip().casefold()) in names:
         return names.index(key)

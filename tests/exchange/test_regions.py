@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from pipeline.classes import DENSEPASS_13, IGNORE
+from pipeline.classes import DENSEPASS_13, IGNORE, LabelSet
 from pipeline.errors import InputError
 from pipeline.exchange.regions import class_id_of, class_regions, mask_of_runs, paint_regions, run_lengths
 from tests.exchange.label_maps import LABEL_MAPS, MASKS
@@ -49,3 +49,9 @@ def test_classes_are_known_by_their_names_in_upper_or_lower_case() -> None:
     assert class_id_of(" Traffic LIGHT", DENSEPASS_13, "x") == DENSEPASS_13.names.index("traffic light")
     with pytest.raises(InputError, match=r"a\.png has the class 'lava'; densepass13 has road, sidewalk"):
         class_id_of("lava", DENSEPASS_13, "a.png")
+
+
+def test_a_class_of_exactly_the_name_goes_before_one_of_another_case() -> None:
+    names = ("A", "a", "road ")
+    labels = LabelSet("mine", names, ((1, 2, 3), (4, 5, 6), (7, 8, 9)), thin=())
+    assert [class_id_of(name, labels, "x") for name in names] == [0, 1, 2]
