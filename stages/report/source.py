@@ -184,7 +184,7 @@ def _panorama(
 
 def _rows(path: Path) -> list[list[str]]:
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:  # spreadsheets add the mark
             return [row for row in csv.reader(file) if row]
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})",

@@ -38,6 +38,14 @@ def test_a_table_that_people_have_sorted_keeps_the_shares_of_every_panorama(tmp_
 
 
 @pytest.mark.parametrize("name", ["panoramas.csv", "class_shares.csv"])
+def test_tables_that_a_spreadsheet_has_saved_with_a_byte_order_mark_are_read(tmp_path: Path, name: str) -> None:
+    table = make_maps(tmp_path / "maps") / name
+    before = read_source(tmp_path / "maps").panoramas
+    table.write_text(table.read_text(), encoding="utf-8-sig")
+    assert read_source(tmp_path / "maps").panoramas == before
+
+
+@pytest.mark.parametrize("name", ["panoramas.csv", "class_shares.csv"])
 @pytest.mark.parametrize("more", [",1,2", None])
 def test_a_row_with_other_cells_than_the_first_is_refused(tmp_path: Path, name: str, more: str | None) -> None:
     table = make_maps(tmp_path / "maps", ["street"]) / name
