@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -112,9 +113,14 @@ def _of_results(cache: Path, folders: list[Path]) -> Iterator[Garbage]:
     }
     for kind, names in referred.items():
         for folder in sorted((cache / kind).glob("*")):
-            if folder.is_dir() and folder.name not in names:
+            if folder.is_dir() and _is_fingerprint(folder.name) and folder.name not in names:
                 reason = f"{kind.removesuffix('s')} that no run has"
                 yield Garbage(folder, reason, _size(folder), partial(_remove_folder, folder))
+
+
+def _is_fingerprint(name: str) -> bool:
+    """Whether a stage has named a folder; others are people's, such as those that `goodsam train-assistant` writes."""
+    return re.fullmatch("[0-9a-f]{16}", name) is not None
 
 
 def _assistants_of_recipes(cache: Path, folders: list[Path]) -> Iterator[str]:

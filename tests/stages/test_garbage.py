@@ -44,7 +44,7 @@ def test_what_runs_refer_to_is_no_garbage(two_runs: Path) -> None:
 
 def test_of_a_deleted_run_only_what_no_other_shares_goes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = arrays_of(small_run(folder))
-    student, evaluation = other_run(folder).record_student("a"), other_run(folder).record_evaluation("e")
+    student, evaluation = other_run(folder).record_student("a" * 16), other_run(folder).record_evaluation("e" * 16)
     for path in (student, evaluation):
         path.mkdir(parents=True)
         (path / "file").write_text("content")
@@ -63,6 +63,12 @@ def test_of_a_deleted_run_only_what_no_other_shares_goes(folder: Path, monkeypat
     assert arrays_of(small_run(folder)).keys() == before.keys()
     assert teacher_cache(small_run(folder), silent).products == {}
     assert teacher_cache(other_run(folder), silent).products == {"ensemble": 4}
+
+
+def test_networks_under_names_of_people_are_no_garbage(folder: Path) -> None:
+    for name in ("assistants/city", "students/kept", "evaluations/of june", "assistants/0123456789abcdef"):
+        (folder / "cache" / name).mkdir(parents=True)
+    assert [garbage.path.name for garbage in find_garbage(folder / "cache")] == ["0123456789abcdef"]
 
 
 def test_panoramas_that_are_gone_are_garbage_once_the_run_knows(folder: Path) -> None:
