@@ -104,11 +104,14 @@ def _entries_of(folders: list[Path]) -> set[str]:
 def _of_results(cache: Path, folders: list[Path]) -> Iterator[Garbage]:
     results = [read_results(folder) for folder in folders]
     referred: Mapping[str, set[str]] = {
-        STUDENTS: {name for result in results for name in result.students},
+        STUDENTS: {
+            *(name for result in results for name in result.students),
+            *_networks_of_recipes(cache / STUDENTS, folders),
+        },
         EVALUATIONS: {name for result in results for name in result.evaluations},
         ASSISTANTS: {
             *(name for result in results for name in result.assistants),
-            *_assistants_of_recipes(cache, folders),
+            *_networks_of_recipes(cache / ASSISTANTS, folders),
         },
     }
     for kind, names in referred.items():
@@ -123,16 +126,23 @@ def _is_fingerprint(name: str) -> bool:
     return re.fullmatch("[0-9a-f]{16}", name) is not None
 
 
-def _assistants_of_recipes(cache: Path, folders: list[Path]) -> Iterator[str]:
-    """Adapted assistants of the cache that a run's recipe names: another run may have made them."""
-    own = (cache / ASSISTANTS).resolve()
+def _networks_of_recipes(kind: Path, folders: list[Path]) -> Iterator[str]:
+    """Students or adapted assistants of the cache that a run's recipe names, be it as the assistant or as initial
+    weights of its student: another run may have made them.
+
+    Args:
+        kind: the folder of all of them.
+        folders: of the runs.
+    """
+    own = kind.resolve()
     for folder in folders:
         with suppress(
             OSError, ValueError, KeyError
         ):  # not parsed as a recipe: that of an earlier version has other settings
             table = tomllib.loads((folder / RECORD).read_text(encoding="utf-8"))
-            for assistant in (table["assistant"], *table.get("further_assistants", ())):
-                network = Path(str(assistant["name"])).resolve()
+            names = [one["name"] for one in (table["assistant"], *table.get("further_assistants", ()))]
+            for name in (*names, table.get("student", {}).get("weights", "")):
+                network = Path(str(name)).resolve()
                 if own in network.parents:
                     yield network.relative_to(own).parts[0]
 

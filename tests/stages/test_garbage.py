@@ -71,6 +71,17 @@ def test_networks_under_names_of_people_are_no_garbage(folder: Path) -> None:
     assert [garbage.path.name for garbage in find_garbage(folder / "cache")] == ["0123456789abcdef"]
 
 
+def test_students_that_recipes_name_are_no_garbage(folder: Path) -> None:
+    first, second = (folder / "cache" / "students" / (digit * 16) / "final" for digit in "12")
+    for student in (first, second):
+        student.mkdir(parents=True)
+    assert reasons(folder) == ["student that no run has"] * 2
+    small_run(folder, student={"weights": str(first)}).record_recipe()
+    assert [garbage.path for garbage in find_garbage(folder / "cache")] == [second.parent]
+    (folder / "cache" / "other" / "recipe.toml").write_text(f'[assistant]\nname = "{second}"\n')
+    assert reasons(folder) == []
+
+
 def test_panoramas_that_are_gone_are_garbage_once_the_run_knows(folder: Path) -> None:
     (folder / "photos" / "1.png").unlink()
     runs = [small_run(folder, data={"panoramas": str(folder / "photos")}), other_run(folder)]
