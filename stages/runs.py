@@ -123,7 +123,8 @@ def _overrides(pairs: tuple[str, ...]) -> dict[str, Any]:
                 raise RecipeError(f"--set {pair} sets a key of the table {name}",
                                   f"--set {name}=... has set the table itself",
                                   "Leave one of them out")  # fmt: skip
-        inner[last] = _toml_value(text.strip())
+        value, before = _toml_value(text.strip()), inner.get(last)
+        inner[last] = before | value if isinstance(before, dict) and isinstance(value, dict) else value
     return table
 
 

@@ -166,6 +166,15 @@ def test_an_override_without_a_name_is_reported_as_it_was_written(pair: str) -> 
     assert pair in caught.value.found
 
 
+@pytest.mark.parametrize("pairs", [
+    ("fusion.join=0.2", "fusion={theta=0.6}"), ("fusion={theta=0.6}", "fusion.join=0.2"),
+    ("fusion={join=0.2}", "fusion={theta=0.6}"), ("fusion.join=0.1", "fusion.theta=0.6", "fusion={join=0.2}"),
+])  # fmt: skip
+def test_a_table_leaves_other_overrides_of_it_as_they_are(pairs: tuple[str, ...]) -> None:
+    fusion = open_recipe("demo", pairs).fusion
+    assert (fusion.join, fusion.theta) == (0.2, 0.6)
+
+
 def test_what_no_path_may_have_is_refused_with_its_setting(project: Path) -> None:
     (project / "recipes" / "my.toml").write_text('[data]\npanoramas = "ph\\u0000tos"\n')
     with pytest.raises(RecipeError, match=r"data\.panoramas is .*; it must be a text without NUL"):
