@@ -14,13 +14,13 @@ from pathlib import Path
 from pipeline.cache.mark import folder_name
 from pipeline.cache.schema import MASKS
 from pipeline.cache.store import TeacherStore
-from pipeline.errors import CacheError
+from pipeline.errors import RERUN_STAGE_ONE, CacheError, counted, first_few
 from stages.claims import tidying
 from stages.files import writing
 from stages.manifest import read_record
 from stages.panorama_records import PanoramaRecords
 from stages.products import all_products, stored_as
-from stages.results import read_results
+from stages.results import known_results
 from stages.runs import ASSISTANTS, EVALUATIONS, RECORD, STORE, STUDENTS, refuse_old_layout, run_folders
 from stages.tune_masks import MASKS_FILE, MaskEntries
 
@@ -97,12 +97,20 @@ def _of_store(cache: Path, folders: list[Path]) -> Iterator[Garbage]:
 
 
 def _entries_of(folders: list[Path]) -> set[str]:
-    records = [record for folder in folders for record in PanoramaRecords(folder / "panoramas.jsonl").values()]
+    records = [record for folder in folders for record in _records_of(folder / "panoramas.jsonl").values()]
     return {folder_name(record.entry(product)) for record in records for product in all_products()}
 
 
+def _records_of(file: Path) -> PanoramaRecords:
+    records = PanoramaRecords(file)
+    if records.damaged:
+        raise CacheError(f"{file} has {counted(len(records.damaged), 'damaged line')} ({first_few(records.damaged)})",
+                         "it must say which panoramas the run has", RERUN_STAGE_ONE)  # fmt: skip
+    return records
+
+
 def _of_results(cache: Path, folders: list[Path]) -> Iterator[Garbage]:
-    results = [read_results(folder) for folder in folders]
+    results = [known_results(folder) for folder in folders]
     referred: Mapping[str, set[str]] = {
         STUDENTS: {
             *(name for result in results for name in result.students),

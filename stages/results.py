@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from pipeline.errors import CacheError
 from stages.files import write_whole
 
 _FILE = "results.json"
@@ -53,12 +54,30 @@ def _with_last(names: tuple[str, ...], last: str) -> tuple[str, ...]:
 def read_results(run_folder: Path) -> Results:
     """The results of a run; none where its `results.json` is missing or damaged: stages find them by what made them."""
     try:
-        record = json.loads((run_folder / _FILE).read_text(encoding="utf-8"))
+        return known_results(run_folder)
+    except CacheError:
+        return Results()
+
+
+def known_results(run_folder: Path) -> Results:
+    """The results of a run, for who removes what no run has; none where it has no `results.json`.
+
+    Raises:
+        CacheError: it is damaged.
+    """
+    file = run_folder / _FILE
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
         # Records of earlier versions know no adapted assistants.
         kinds = (record["students"], record["evaluations"], record.get("assistants", ()))
         return Results(*(tuple(map(str, names)) for names in kinds))
-    except (OSError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
         return Results()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CacheError(f"{file} is damaged ({type(error).__name__}: {error})",
+                         "it names the students, evaluations and adapted assistants of a run",
+                         "Delete it, then run `goodsam distill` and `goodsam eval` with the settings of each that you "
+                         "need: they find what is finished, and name it again") from error  # fmt: skip
 
 
 def record_results(run_folder: Path, results: Results) -> None:

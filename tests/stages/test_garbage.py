@@ -113,6 +113,23 @@ def test_a_damaged_record_keeps_everything(folder: Path) -> None:
         remove_garbage(folder / "cache")
 
 
+@pytest.mark.parametrize(("name", "found"), [
+    ("results.json", r"results\.json is damaged"), ("panoramas.jsonl", r"panoramas\.jsonl has 1 damaged line \(1\)"),
+])  # fmt: skip
+def test_what_a_damaged_record_of_a_run_may_name_stays(folder: Path, name: str, found: str) -> None:
+    run = small_run(folder)
+    run.record_student("a" * 16).mkdir(parents=True)
+    path = run.folder / name
+    path.write_bytes(path.read_bytes()[1:])
+    with pytest.raises(CacheError, match=found):
+        remove_garbage(run.cache)
+    assert run.cache.joinpath("students", "a" * 16).is_dir()
+    path.unlink()
+    teacher_cache(run, silent)
+    run.record_student("a" * 16)
+    assert remove_garbage(run.cache) == []
+
+
 def test_a_cache_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="does not exist"):
         find_garbage(tmp_path / "cache")
