@@ -127,10 +127,18 @@ class PanoramaRecords(Mapping[str, PanoramaRecord]):
         Raises:
             CacheError: the file cannot be written.
         """
-        kept = {id_: record for id_, record in self._records.items() if id_ in known or Path(record.path).exists()}
+        kept = {id_: record for id_, record in self._records.items() if id_ in known or _may_exist(record.path)}
         if len(kept) < self._lines:
             write_whole(self._file, "".join(f"{json.dumps(_fields(id_, own))}\n" for id_, own in kept.items()))
             self._records, self._lines = kept, len(kept)
+
+
+def _may_exist(path: str) -> bool:
+    """Whether a file is there, or its folder may not be looked into."""
+    try:
+        return Path(path).exists()
+    except OSError:
+        return True
 
 
 def _parsed(lines: Sequence[bytes]) -> list[Any]:

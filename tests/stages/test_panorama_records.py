@@ -73,6 +73,18 @@ def test_of_pictures_that_are_gone_nothing_is_kept(file: Path, tmp_path: Path) -
     assert (there.size, there.modified_ns) == (7, picture.stat().st_mtime_ns)
 
 
+def test_pictures_of_a_folder_that_may_not_be_looked_into_are_kept(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    records = PanoramaRecords(file)
+    records.add("panoramas/1", ONE)
+    records.add("panoramas/1", ONE)
+    monkeypatch.setattr(Path, "exists", locked)
+    records.compact(())
+    assert dict(records) == {"panoramas/1": ONE}
+
+
 def test_a_file_that_cannot_be_looked_at_has_no_size_and_no_time(tmp_path: Path) -> None:
     assert size_and_time(tmp_path / "none") == (0, 0)
 
