@@ -106,7 +106,7 @@ class TeacherStore:
             self.ensure_fingerprint(product, fingerprint)
             # Another writer of the same panorama may discard what this one has just written, but only as it begins.
             for _ in range(_ATTEMPTS):
-                self._write_once(product, fingerprint, panorama_id, arrays, provenance)
+                self._write_once(self._folder(product, fingerprint, panorama_id), panorama_id, arrays, provenance)
                 if self.is_done(product, fingerprint, panorama_id):
                     return
         raise CacheError(
@@ -116,17 +116,11 @@ class TeacherStore:
         )
 
     def _write_once(
-        self,
-        product: str,
-        fingerprint: str,
-        panorama_id: str,
-        arrays: Mapping[str, Array],
-        provenance: Mapping[str, JSON],
+        self, folder: Path, panorama_id: str, arrays: Mapping[str, Array], provenance: Mapping[str, JSON]
     ) -> None:
         """Write a panorama beside its place and move it there; one that another writer has put there stays."""
         from pipeline.cache.arrays import write_array  # not above: asking what is done needs no zarr
 
-        folder = self._folder(product, fingerprint, panorama_id)
         staged = self._staged(folder)
         try:
             records = {name: write_array(staged, name, values) for name, values in arrays.items()}
