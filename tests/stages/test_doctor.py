@@ -49,20 +49,6 @@ def test_a_digest_of_several_files_is_not_called_the_sha256_of_one(own_finished:
     assert found.text.startswith("demo assistant digest of its files ") and "sha256" not in found.text
 
 
-@pytest.mark.parametrize("files", [(), ("config.json",), ("model.safetensors",)], ids=str)
-@pytest.mark.parametrize(("table", "key", "subject"), [("sam", "name", "SAM"), ("assistant", "name", "assistant"),
-                         ("student", "weights", "student's start")])  # fmt: skip
-def test_a_folder_without_a_network_is_a_problem(
-    files: tuple[str, ...], table: str, key: str, subject: str, own_finished: Path
-) -> None:
-    (folder := own_finished / "network").mkdir()
-    for name in files:
-        (folder / name).write_text("{}")
-    run = small_run(own_finished, **{table: {"kind": "transformers", key: str(folder)}})
-    found = {finding.subject: finding for finding in examine(run)}[subject]
-    assert found.state == PROBLEM and f"{folder} holds no network" in found.text
-
-
 def test_doctor_downloads_nothing(own_finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("a download"))
     recipe: dict[str, dict[str, object]] = {"assistant": {"kind": "transformers", "name": "nobody/has-this"}}
