@@ -234,9 +234,9 @@ def by_the_loop(
         return (0.0 if config.on_top == "small" else float(purity), -int(flag.sum()))
 
     for flag in sorted(flags, key=height_of):
-        winner, coverage = elected(flag)
-        if coverage == 0:
+        if not (flag & ~ignored).any():
             continue
+        winner, coverage = elected(flag)  # 0 where the winner by probabilities is no pixel's most probable class
         large = flag.sum() >= config.large_mask * height * width
         for y, x in np.argwhere(flag & ~ignored):
             own = assistant[y, x]
